@@ -1,0 +1,6 @@
+"""``python -m iitdask``."""
+
+from iitdask.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The command line: commands by import path, so that ``--help`` imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from iitdask.errors import IITError, InputError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "run": ("iitdask.cli.run:run", "Compute a study, or what is missing of it."),
+    "show": ("iitdask.cli.inspect:show", "Show the results of a store."),
+    "examples": (
+        "iitdask.cli.inspect:examples",
+        "List published systems, or print one as a study.",
+    ),
+}
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and leave with its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    if not given or given[0] in ("-h", "--help", "help"):
+        sys.exit(_help())
+    if given[0] == "--version":
+        sys.exit(_say(import_module("iitdask.result.assemble").package_version()))
+    if given[0] not in COMMANDS:
+        names = ", ".join(COMMANDS)
+        _complain(f"iitdask: expected one of the commands {names}, got {given[0]!r}")
+        sys.exit(WRONG_INPUT)
+    try:
+        code = _call(given[0], given[1:])
+    except (InputError, IITError) as error:
+        if debug:
+            raise
+        _complain(f"iitdask: {error}")
+        sys.exit(WRONG_INPUT if isinstance(error, InputError) else FAILED)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _complain("iitdask: interrupted; what is done is kept, the same command goes on from there")
+        sys.exit(INTERRUPTED)
+    sys.exit(code or DONE)
+
+
+def _call(name: str, words: list[str]) -> int | None:
+    from cyclopts import App, CycloptsError
+
+    path, _ = COMMANDS[name]
+    module, _, attribute = path.partition(":")
+    app = App(name=f"iitdask {name}", help_format="plaintext", version_flags=[])
+    app.default(getattr(import_module(module), attribute))
+    try:
+        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        message = " ".join(str(error).split())
+        raise InputError(f"{name}: {message} (see `iitdask {name} --help`)") from error
+
+
+def _help() -> int:
+    lines = [
+        "iitdask: integrated information theory on a cluster, exact and resumable",
+        "",
+        "usage: iitdask COMMAND [arguments]",
+        "",
+        *(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()),
+        "",
+        "`iitdask COMMAND --help` says more; `--debug` shows the traceback of an error.",
+        "`iitdask run` without arguments computes a small published example.",
+    ]
+    return _say("\n".join(lines))
+
+
+def _say(text: str) -> int:
+    print(text)
+    return DONE
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)

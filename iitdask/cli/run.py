@@ -1,0 +1,139 @@
+"""``iitdask run``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from iitdask.cli.progress import watching
+from iitdask.cli.tables import print_result
+from iitdask.cluster.local import connected, local
+from iitdask.errors import InputError
+from iitdask.kernels.jit import is_warm, mark_warm
+from iitdask.run.outcome import study_of
+from iitdask.run.place import local_path
+from iitdask.study.driver import run_point, warm_up
+from iitdask.study.spec import Study, point_of, read_study
+
+__all__ = ["run"]
+
+FIRST = "iit4-2023-fig4"
+STORES = "IITDASK_STORE"
+
+
+def run(
+    spec: str | None = None,
+    /,
+    *,
+    store: str | None = None,
+    cluster: str = "local",
+    workers: Annotated[int | None, Parameter(name=["--workers", "-n"])] = None,
+    fresh: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Compute a study, or what is missing of it, and show the result.
+
+    Running it again on the same store goes on where it stopped.
+
+    Parameters
+    ----------
+    spec
+        Study file (YAML or JSON), or the name of an example. Without it a small published
+        system is computed.
+    store
+        Directory of the Zarr store; NAME.zarr in the current directory when not given.
+    cluster
+        local, or tcp://HOST:PORT of a running Dask scheduler.
+    workers
+        Worker processes on this machine; threads of one process when not given.
+    fresh
+        Delete what the store holds and begin again.
+    quiet
+        Show the result only.
+    """
+    study, folder = read_study(spec or FIRST)
+    where = spec or FIRST
+    point = point_of(study, folder, where)
+    url = store or _default_store(where)
+    if fresh:
+        _delete(url)
+    if not quiet:
+        _announce(study, where, url)
+    _warm(quiet)
+    started = time.perf_counter()
+    with _opened(cluster, workers or study.run.workers, study.run.memory) as client:
+        with watching(not quiet) as observers:
+            tree = run_point(
+                point,
+                client=client,
+                store=url,
+                observers=observers,
+                block_seconds=study.run.block_seconds,
+            )
+    print_result(tree)
+    if not quiet:
+        print(f"\n{time.perf_counter() - started:.2f} s; kept in {url}")
+        if spec is None:
+            _suggest(url)
+    return 0
+
+
+def _default_store(where: str) -> str:
+    base = Path(os.environ.get(STORES, "."))
+    return str(base / f"{Path(where).stem}.zarr")
+
+
+def _delete(url: str) -> None:
+    path = local_path(url)
+    if path is None:
+        raise InputError(f"--fresh: expected a directory, got {url!r}; delete the prefix yourself")
+    if path.exists():
+        study_of(url)  # never delete what is not a store
+        shutil.rmtree(path)
+
+
+def _announce(study: Study, where: str, url: str) -> None:
+    title = ", ".join(part for part in (study.title, study.figure) if part)
+    print(f"{where}{': ' + title if title else ''}", file=sys.stderr)
+    if study.citation:
+        print(study.citation, file=sys.stderr)
+
+
+def _warm(quiet: bool) -> None:
+    """Compile before any worker starts, and say so the first time."""
+    if is_warm("iit4"):
+        return
+    if not quiet:
+        print(
+            "compiling kernels, once on this machine (about 15 s) ...", file=sys.stderr, flush=True
+        )
+    started = time.perf_counter()
+    warm_up()
+    mark_warm("iit4")
+    if not quiet:
+        print(f"compiled in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def _opened(cluster: str, workers: int | None, memory: Any) -> AbstractContextManager[Any]:
+    if cluster == "local":
+        return local(workers, memory)
+    if "://" in cluster:
+        return connected(cluster)
+    raise InputError(f"--cluster: expected local or tcp://HOST:PORT, got {cluster!r}")
+
+
+def _suggest(url: str) -> None:
+    print(
+        "\nTry next:\n"
+        f"  iitdask show {url}            the same again, without computing\n"
+        "  iitdask examples                       published systems\n"
+        "  iitdask run iit4-2023-fig6d            six units, 1.5 million relations\n"
+        "  iitdask examples basic > my.yaml       a study file to start from; iitdask run my.yaml"
+    )

@@ -1,0 +1,1 @@
+"""Ways to a Dask client: this machine, SLURM, Kubernetes."""

@@ -1,0 +1,70 @@
+"""Every exception iitdask raises on purpose.
+
+One base class; each error is also the builtin a caller would expect. A message
+says what is wrong, where, what was expected and what came, in one line.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BlockFailedError",
+    "DamagedStoreError",
+    "IITError",
+    "InputError",
+    "InterruptedRunError",
+    "LedgerMismatchError",
+    "MemoryRefusedError",
+    "SpecError",
+    "StateError",
+    "StoreError",
+    "SubstrateError",
+    "UnreachableStateError",
+]
+
+
+class IITError(Exception):
+    """Base of all iitdask errors."""
+
+
+class InputError(IITError, ValueError):
+    """Something the caller gave is wrong."""
+
+
+class SubstrateError(InputError):
+    """A transition probability matrix, connectivity or label is not acceptable."""
+
+
+class StateError(InputError):
+    """A state or a set of units does not fit the substrate."""
+
+
+class UnreachableStateError(StateError):
+    """No past state of the substrate leads to the given state."""
+
+
+class SpecError(InputError):
+    """A study file cannot be read as a study."""
+
+
+class StoreError(IITError, OSError):
+    """A store cannot be opened, read or written."""
+
+
+class LedgerMismatchError(StoreError):
+    """A store holds another study than the one asked for."""
+
+
+class DamagedStoreError(StoreError):
+    """What a store holds is not what was written to it."""
+
+
+class MemoryRefusedError(IITError, MemoryError):
+    """A block needs more memory than a worker has."""
+
+
+class BlockFailedError(IITError, RuntimeError):
+    """One or more blocks of a stage could not be computed."""
+
+
+class InterruptedRunError(IITError, RuntimeError):
+    """A run was stopped from outside; its store is consistent and can be resumed."""

@@ -1,0 +1,320 @@
+"""The best disintegrating partition of a mechanism and a purview.
+
+algorithms.md section 4. One side's units (``users``: the purview of an effect,
+the mechanism of a cause) each keep a block of the other side's units
+(``elements``) or nothing; two blocks are equal or disjoint. ``f[u, B]`` is what
+it costs user u (bits, before selectivity) to keep only B, and the pairs it
+severs number ``elements - |B|``. Minimise the sum of costs per severed pair; of
+equal ratios the largest cost wins. Not allowed: on the effect side keeping all
+elements (the mechanism would be one part with a purview), on the cause side all
+users keeping the same nonempty block.
+
+``f`` is flat, ``f[u * 2**elements + B]``. Kernels here use no slices, reshapes or
+built-ins that numba compiles as functions of their own: it halves compilation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.jit import kernel
+
+__all__ = ["ON_CAUSE", "ON_EFFECT", "minimum_disintegration", "named_disintegration"]
+
+HUGE = 1e300
+EPS = 1e-12
+NOTHING = -1.0
+# NumPy integers, so that numba compiles one function and not one per literal value
+BETTER, LARGEST, NAME = np.int64(0), np.int64(1), np.int64(2)
+ON_EFFECT, ON_CAUSE = np.int64(0), np.int64(1)
+THREE = np.int64(3)
+NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of them is right
+
+
+@kernel
+def severs_first(a, b, pops):
+    """Whether keeping block a severs a lexicographically smaller set than b, of the same size."""
+    differ = a ^ b
+    return pops[a] == pops[b] and (differ & -differ) & b != 0
+
+
+@kernel
+def precedes(a, b, users, elements, side):
+    """Whether picks a sever a lexicographically smaller set of (mechanism, purview) pairs than b."""
+    for k in range(users * elements):
+        if side == ON_CAUSE:
+            u, e = k // elements, k % elements
+        else:
+            e, u = k // users, k % users
+        if (a[u] ^ b[u]) >> e & 1:
+            return (b[u] >> e & 1) != 0
+    return False
+
+
+@kernel
+def assign(f, users, elements, pops, lam, blocks, used, side, slack, picks):
+    """Let every user keep its cheapest block of a family of disjoint blocks.
+
+    blocks : (>= used,) int64, ``blocks[0] == 0`` (nothing); picks : (users,) int64, filled.
+    Within ``slack`` a user prefers to sever more. returns (cost, severed pairs).
+    """
+    cost, severed = 0.0, 0
+    same = True
+    regret, who, instead = HUGE, -1, blocks[0]
+    for u in range(users):
+        first, second = HUGE, HUGE
+        pick, other = blocks[0], blocks[0]
+        row = u << elements
+        for e in range(used):
+            b = blocks[e]
+            value = f[row + b] - lam * (elements - pops[b])
+            tied = value <= first + slack and value >= first - slack
+            tied = tied and (pops[b] < pops[pick] or (slack > 0.0 and severs_first(b, pick, pops)))
+            if value < first - slack or tied:
+                second, other = first, pick
+                first, pick = value, b
+            elif value < second:
+                second, other = value, b
+        picks[u] = pick
+        cost += f[row + pick]
+        severed += elements - pops[pick]
+        if pick != picks[0]:
+            same = False
+        if second - first < regret:
+            regret, who, instead = second - first, u, other
+    if side == ON_CAUSE and same and picks[0] != 0:
+        if used < 2 or who < 0 or users == 1:
+            return HUGE, 0
+        row = who << elements
+        cost += f[row + instead] - f[row + picks[who]]
+        severed += pops[picks[who]] - pops[instead]
+        picks[who] = instead
+    return cost, severed
+
+
+@kernel
+def cheap_start(f, users, elements, pops, side, blocks, picks):
+    """Best of the complete partition, one detached user, and the two-block partitions {B - k, k}."""
+    full = (1 << elements) - 1
+    cost, severed = 0.0, users * elements
+    for u in range(users):
+        cost += f[u << elements]
+    if side == ON_CAUSE:
+        if users == 1:
+            return cost, severed
+        for u in range(users):  # the other users keep everything
+            if f[u << elements] * severed < cost * elements:
+                cost, severed = f[u << elements], elements
+    if elements == 1:
+        return cost, severed
+    blocks[0] = 0
+    for k in range(elements):
+        blocks[1] = full ^ (1 << k)
+        blocks[2] = 1 << k
+        c, s = assign(f, users, elements, pops, cost / severed, blocks, THREE, side, 0.0, picks)
+        if s > 0 and c * severed < cost * s:
+            cost, severed = c, s
+    return cost, severed
+
+
+@kernel
+def fill_bounds(f, users, elements, pops, lam, side, bound):
+    """``bound[u, R]``: least value over all blocks within R; the superset-closed minimum."""
+    size = 1 << elements
+    for u in range(users):
+        row = u * size
+        for b in range(size):
+            bound[row + b] = f[row + b] - lam * (elements - pops[b])
+        if side != ON_CAUSE:
+            bound[row + size - 1] = HUGE
+        o = 1
+        while o < size:
+            for hi in range(row, row + size, 2 * o):
+                for b in range(hi, hi + o):
+                    low = bound[b]
+                    bound[b + o] = min(bound[b + o], low)
+            o *= 2
+
+
+@kernel
+def descend(
+    f,
+    users,
+    elements,
+    pops,
+    lam,
+    side,
+    bound,
+    limit,
+    goal,
+    cost,
+    severed,
+    now,
+    blocks,
+    left,
+    sub,
+    picks,
+    named,
+):
+    """Depth first over families of disjoint blocks, the next one holding the lowest element left.
+
+    goal BETTER: return at the first partition with a smaller ratio than lam; LARGEST: among those
+    at lam, the largest cost; NAME: among those at lam with ``severed`` pairs, leave in ``named``
+    the picks that sever the lexicographically smallest set. ``limit``: a node whose bound is not
+    below it is cut. returns (cost, severed, nodes).
+    """
+    full = (1 << elements) - 1
+    nodes = 0
+    blocks[0] = 0
+    for u in range(users):
+        now[0, u] = f[u << elements] - lam * elements
+    depth = 0
+    left[0] = full
+    sub[0] = -2
+    while depth >= 0 and not (goal == NAME and nodes > NODE_CAP):
+        remaining = left[depth]
+        low = remaining & -remaining
+        if sub[depth] == -2:
+            nodes += 1
+            least = 0.0
+            for u in range(users):
+                a, b = now[depth, u], bound[(u << elements) + remaining]
+                least += min(b, a)
+            if remaining == 0 or least >= limit:
+                depth -= 1
+                continue
+            sub[depth] = remaining ^ low
+        else:
+            if sub[depth] == 0:
+                depth -= 1
+                continue
+            sub[depth] = (sub[depth] - 1) & (remaining ^ low)
+        block = sub[depth] | low
+        blocks[depth + 1] = block
+        allowed = side == ON_CAUSE or block != full
+        total = 0.0
+        for u in range(users):
+            value = now[depth, u]
+            if allowed:
+                other = f[(u << elements) + block] - lam * (elements - pops[block])
+                value = min(value, other)
+            now[depth + 1, u] = value
+            total += value
+        if total < limit and allowed:
+            slack = 0.0 if goal == BETTER else EPS
+            c, s = assign(f, users, elements, pops, lam, blocks, depth + 2, side, slack, picks)
+            if s > 0 and goal == BETTER and c - lam * s < -EPS:
+                return c, s, nodes
+            if s > 0 and goal == LARGEST and c - lam * s <= limit and c > cost:
+                cost, severed = c, s
+            if s == severed and goal == NAME and c - lam * s <= limit:
+                if named[0] < 0 or precedes(picks, named, users, elements, side):
+                    for u in range(users):
+                        named[u] = picks[u]
+        depth += 1
+        left[depth] = remaining & ~block
+        sub[depth] = -2
+        if not allowed:
+            blocks[depth] = 0  # the whole mechanism kept by nobody
+    return cost, severed, nodes
+
+
+@kernel
+def minimum_disintegration(
+    f, users, elements, pops, side, floor, zero, bound, now, blocks, left, sub, picks, tally
+):
+    """Cost and severed pairs of the minimum information partition.
+
+    f     : (users * 2**elements,) float64
+    pops  : popcounts, at least 2**elements long
+    floor : float   give up (return ``NOTHING``) once the cost is known to be below this
+    zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
+    bound : as f; now : (>= elements + 2, >= users); blocks, left, sub, picks : scratch
+    tally : (2,) int64, counts bound tables built and nodes visited
+    """
+    pairs = users * elements
+    cost, severed = cheap_start(f, users, elements, pops, side, blocks, picks)
+    if cost <= zero:
+        return 0.0, severed
+    if cost / severed * pairs < floor:
+        return NOTHING, severed
+    if (users == 1 and side == ON_CAUSE) or (elements == 1 and side != ON_CAUSE):
+        return cost, severed
+    goal, limit = BETTER, -EPS
+    while True:
+        lam = cost / severed
+        if goal == BETTER:
+            tally[0] += 1
+            fill_bounds(f, users, elements, pops, lam, side, bound)
+        c, s, nodes = descend(
+            f,
+            users,
+            elements,
+            pops,
+            lam,
+            side,
+            bound,
+            limit,
+            goal,
+            cost,
+            severed,
+            now,
+            blocks,
+            left,
+            sub,
+            picks,
+            picks,
+        )
+        tally[1] += nodes
+        if goal == LARGEST:
+            return c, s
+        if c == cost and s == severed:
+            whole = 0.0
+            for u in range(users):
+                whole += f[u << elements]
+            if whole - lam * pairs <= EPS * pairs:
+                return whole, pairs  # the complete partition attains the ratio and severs most
+            goal, limit = LARGEST, EPS * pairs
+            continue
+        cost, severed = c, s
+        if cost <= zero:
+            return 0.0, severed
+        if cost / severed * pairs < floor:
+            return NOTHING, severed
+
+
+@kernel
+def named_disintegration(
+    f, users, elements, pops, side, cost, severed, bound, now, blocks, left, sub, picks, named
+):
+    """Leave in ``named`` what each user keeps under the partition that is named among the best.
+
+    cost, severed : the optimum found by ``minimum_disintegration``; named : (users,) int64 filled.
+    """
+    pairs = users * elements
+    for u in range(users):
+        named[u] = 0
+    if severed == pairs:
+        return
+    named[0] = -1
+    lam = cost / severed
+    fill_bounds(f, users, elements, pops, lam, side, bound)
+    descend(
+        f,
+        users,
+        elements,
+        pops,
+        lam,
+        side,
+        bound,
+        EPS * pairs,
+        NAME,
+        cost,
+        severed,
+        now,
+        blocks,
+        left,
+        sub,
+        picks,
+        named,
+    )

@@ -1,0 +1,94 @@
+"""The one compilation policy, and where compiled kernels are kept.
+
+Kernels are plain ``njit``: no threads of their own (all parallelism is Dask's),
+no ``fastmath`` (bits must not depend on the machine's mood), no ``guvectorize``
+(its disk cache is known to crash under many processes). Compiled code is kept in
+one private directory per user, kernel source, numba version and CPU, so that a
+second process and every worker compile nothing. ``IITDASK_NUMBA_CACHE`` moves
+the directory (cluster jobs point it at a node-local disk); ``0`` turns it off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+
+__all__ = ["cache_directory", "is_warm", "kernel", "mark_warm"]
+
+def _source_digest() -> str:
+    """Digest of every kernel source: numba does not notice when a callee's file changes."""
+    digest = hashlib.sha256(f"{numba.__version__}-{sys.version_info[:2]}".encode())
+    digest.update(f"{llvm.get_host_cpu_name()}-{platform.machine()}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _base_directory() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "iitdask"
+
+
+def _is_private(directory: Path) -> bool:
+    """Compiled code is executed when loaded: only a directory that is ours alone will do."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = directory.stat()
+    except OSError:
+        return False
+    owned = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+    return owned and not about.st_mode & 0o022 and os.access(directory, os.W_OK)
+
+
+def _find_directory() -> Path | None:
+    wanted = os.environ.get("IITDASK_NUMBA_CACHE", "")
+    if wanted == "0":
+        return None
+    name = f"kernels-{_source_digest()}"
+    base = Path(wanted) if wanted else _base_directory()
+    if _is_private(base / name):
+        return base / name
+    return Path(tempfile.mkdtemp(prefix="iitdask-")) / name
+
+
+_DIRECTORY = _find_directory()
+
+
+def cache_directory() -> Path | None:
+    """Return the directory that holds compiled kernels, or None when caching is off."""
+    return _DIRECTORY
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function on first call, release the GIL, keep the machine code on disk."""
+    if _DIRECTORY is None:
+        return numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_DIRECTORY)  # read once, when the dispatcher is made
+    try:
+        return numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, cache=True)(
+            function
+        )
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def is_warm(family: str) -> bool:
+    """Whether a family of kernels has been compiled into the cache before."""
+    return _DIRECTORY is not None and (_DIRECTORY / f"{family}.warm").exists()
+
+
+def mark_warm(family: str) -> None:
+    """Note that a family of kernels is in the cache."""
+    if _DIRECTORY is not None:
+        _DIRECTORY.mkdir(parents=True, exist_ok=True)
+        (_DIRECTORY / f"{family}.warm").touch()

@@ -1,0 +1,243 @@
+"""One mechanism over one purview, in either direction: phi, states, ties, the partition.
+
+Both directions share one search, so the kernels below take the direction as a
+number and are compiled once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.cause import cause_costs, cause_states
+from iitdask.kernels.codes import popcounts
+from iitdask.kernels.disintegration import (
+    ON_CAUSE,
+    minimum_disintegration,
+    named_disintegration,
+)
+from iitdask.kernels.effect import effect_costs, effect_states, state_rows
+from iitdask.kernels.jit import kernel
+from iitdask.kernels.purviews import ZERO, members, tolerance
+from iitdask.kernels.repertoire import product_states
+
+__all__ = ["Scratch", "Tables", "make_scratch", "pair_details", "pair_phi"]
+
+
+class Tables(NamedTuple):
+    """Marginals of both directions, laid out for the searches."""
+
+    levels: NDArray[np.int64]
+    """(n,) values per unit."""
+    columns: NDArray[np.int64]
+    """(n + 1,) see codes.value_offsets."""
+    offsets: NDArray[np.int64]
+    """(2**n + 1,) see codes.segment_offsets."""
+    children: NDArray[np.int64]
+    """(n,) masks of the units that each unit feeds."""
+    codes: NDArray[np.int64]
+    """(2**n,) code of every subset in the current state."""
+    cause: NDArray[np.float64]
+    """(codes, n) P(unit in its current state | part of an earlier state)."""
+    log_cause: NDArray[np.float64]
+    """log2 of the same."""
+    effect: NDArray[np.float64]
+    """(codes, c) P(unit takes value | part of the present state)."""
+    log_effect: NDArray[np.float64]
+    """(2**n, c) log2 of the rows of ``effect`` at the current state."""
+
+
+class Scratch(NamedTuple):
+    """Working memory of one search, made once per block."""
+
+    pops: NDArray[np.int64]
+    """(2**n,) popcounts."""
+    costs: NDArray[np.float64]
+    """Room for the costs ``f`` of one pair."""
+    bound: NDArray[np.float64]
+    """As much again for their superset-closed minima."""
+    now: NDArray[np.float64]
+    """(n + 2, n) cheapest choice of each user at each depth."""
+    blocks: NDArray[np.int64]
+    """(n + 2,) blocks of the family in hand."""
+    left: NDArray[np.int64]
+    """(n + 2,) elements not yet in a block."""
+    sub: NDArray[np.int64]
+    """(n + 2,) next block to try at each depth."""
+    picks: NDArray[np.int64]
+    """(n,) what each user keeps."""
+    masks: NDArray[np.int64]
+    """(2**n,)"""
+    codes: NDArray[np.int64]
+    """(2**n,)"""
+    mech: NDArray[np.int64]
+    """(n,) units of the mechanism."""
+    purv: NDArray[np.int64]
+    """(n,) units of the purview."""
+    rows: NDArray[np.int64]
+    """(n,) columns of the purview's values."""
+    like: NDArray[np.float64]
+    """(S,) probabilities of the purview's states."""
+    weights: NDArray[np.float64]
+    """(S,) selectivity of the specified states."""
+    phis: NDArray[np.float64]
+    """(S,) phi of the specified states."""
+    effects: NDArray[np.float64]
+    """Room for the costs of every value given each part of the mechanism."""
+
+
+def make_scratch(tables: Tables) -> Scratch:
+    """Allocate working memory for systems of this size."""
+    n, size = len(tables.levels), len(tables.codes)
+    states = int(tables.offsets[-1] - tables.offsets[-2])
+    floats, ints = (lambda *shape: np.empty(shape)), (lambda *shape: np.zeros(shape, np.int64))
+    return Scratch(
+        pops=popcounts(n),
+        costs=floats(n * size),
+        bound=floats(n * size),
+        now=floats(n + 2, n),
+        blocks=ints(n + 2),
+        left=ints(n + 2),
+        sub=ints(n + 2),
+        picks=ints(n),
+        masks=ints(size),
+        codes=ints(size),
+        mech=ints(n),
+        purv=ints(n),
+        rows=ints(n),
+        like=floats(states),
+        weights=floats(states),
+        phis=floats(states),
+        effects=floats(tables.effect.shape[1] * size),
+    )
+
+
+@kernel
+def pair_costs(side, t, s, mechs, purvs, z):
+    """Fill ``s.costs`` of a pair at one state of the purview."""
+    if side == ON_CAUSE:
+        cause_costs(
+            t.log_cause,
+            t.offsets,
+            t.levels,
+            s.mech,
+            mechs,
+            s.purv,
+            purvs,
+            z,
+            s.masks,
+            s.codes,
+            s.costs,
+        )
+    else:
+        size = 1 << mechs
+        state_rows(s.purv, purvs, t.levels, t.columns, z, s.rows)
+        for u in range(purvs):
+            start = s.rows[u] * size
+            for b in range(size):
+                s.costs[u * size + b] = s.effects[start + b]
+
+
+@kernel
+def pair_phi(side, t, s, mechs, purvs, states, best, tally):
+    """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
+
+    mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
+    returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
+    The state is the first that no later one exceeds, spec.md 6.2.
+    """
+    users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
+    phi, answer, pairs, state = -1.0, 0.0, 1, 0
+    for z in range(states):
+        s.phis[z] = -1.0
+        weight = s.weights[z]
+        if weight > 0.0:
+            pair_costs(side, t, s, mechs, purvs, z)
+            reach = max(phi, best)
+            cost, severed = minimum_disintegration(
+                s.costs,
+                users,
+                elements,
+                s.pops,
+                side,
+                (reach - tolerance(reach)) / weight,
+                ZERO / weight,
+                s.bound,
+                s.now,
+                s.blocks,
+                s.left,
+                s.sub,
+                s.picks,
+                tally,
+            )
+            s.phis[z] = cost * weight
+            if phi < 0.0 or s.phis[z] > phi + tolerance(phi):
+                phi, answer, pairs, state = s.phis[z], cost, severed, z
+    return phi, answer, pairs, state
+
+
+@kernel
+def specify(side, t, s, mechanism, purview, mechs, purvs):
+    """Specified states of one pair, from the tables; fills ``s.weights``; returns ii."""
+    if side == ON_CAUSE:
+        return cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
+    states = t.offsets[purview + 1] - t.offsets[purview]
+    sums = np.zeros(states)
+    for row in range(t.offsets[mechanism], t.offsets[mechanism + 1]):
+        product_states(t.effect, row, t.levels, t.columns, s.purv, states - states, purvs, s.like)
+        for z in range(states):
+            sums[z] += s.like[z]
+    product_states(
+        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, states - states, purvs, s.like
+    )
+    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    return effect_states(s.like, sums, states - states, states, scale, s.weights)
+
+
+@kernel
+def pair_details(side, t, s, mechanism, purview, bits, kept, tally):
+    """States, ties and the named partition of one pair.
+
+    bits : (ceil(S / 8),) uint8, one bit per tied state of the purview; filled
+    kept : (n,) int64, partners each user still sees under the partition, -1 elsewhere; filled
+    returns (phi, ii, state, ties, severed pairs)
+    """
+    mechs, purvs = members(mechanism, s.mech), members(purview, s.purv)
+    states = t.offsets[purview + 1] - t.offsets[purview]
+    ii = specify(side, t, s, mechanism, purview, mechs, purvs)
+    phi, cost, severed, state = pair_phi(side, t, s, mechs, purvs, states, 0.0, tally)
+    ties = 0
+    for z in range(states):
+        if s.phis[z] >= phi - tolerance(phi):
+            ties += 1
+            bits[z >> 3] |= np.uint8(1 << (z & 7))
+    users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
+    pair_costs(side, t, s, mechs, purvs, state)
+    named_disintegration(
+        s.costs,
+        users,
+        elements,
+        s.pops,
+        side,
+        cost,
+        severed,
+        s.bound,
+        s.now,
+        s.blocks,
+        s.left,
+        s.sub,
+        s.picks,
+        s.rows,
+    )
+    for i in range(kept.shape[0]):
+        kept[i] = -1
+    for u in range(users):
+        mask = 0
+        for e in range(elements):
+            if s.rows[u] >> e & 1:
+                mask |= 1 << (s.purv[e] if side == ON_CAUSE else s.mech[e])
+        kept[s.mech[u] if side == ON_CAUSE else s.purv[u]] = mask
+    return phi, ii, state, ties, severed

@@ -1,0 +1,90 @@
+"""Joint distributions over next states: products of marginals and their mixtures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.codes import value_offsets
+from iitdask.kernels.jit import kernel
+
+__all__ = ["forward_probability", "mixture", "product_states"]
+
+
+@kernel
+def product_states(rows, r, levels, columns, units, begin, end, out):
+    """Joint distribution of some units given their marginals.
+
+    rows, r : (m, c) float64  a marginal table, and which of its rows
+    columns : (n + 1,) int64  see codes.value_offsets
+    units   : int64           the units, ascending: those at begin .. end - 1
+    out     : float64         filled up to prod(levels[units]), little-endian
+    """
+    out[0] = 1.0
+    size = 1
+    for k in range(begin, end):
+        i = units[k]
+        for v in range(levels[i] - 1, -1, -1):
+            p = rows[r, columns[i] + v]
+            for x in range(size):
+                out[v * size + x] = out[x] * p
+        size *= levels[i]
+
+
+@kernel
+def mixture(rows, begin, end, levels, out):
+    """Sum, over rows of a marginal table, of the joint distribution each row implies.
+
+    rows  : (m, c) float64   marginals of every unit's values
+    begin, end : int         the rows to sum
+    out   : (S,) float64     out[z] = sum_r prod_i rows[r, z_i], little-endian
+    The joint of a row is an outer product of two half joints, so the sum is a matrix
+    product done four rows at a time; time (end - begin) * S, two passes per value.
+    """
+    n = levels.shape[0]
+    columns = value_offsets(levels)
+    half = n // 2
+    units = np.empty(n, np.int64)
+    wide, tall = 1, 1
+    for i in range(n):
+        units[i] = i
+        if i < half:
+            wide *= levels[i]
+        else:
+            tall *= levels[i]
+    l0, l1, l2, l3 = np.empty(wide), np.empty(wide), np.empty(wide), np.empty(wide)
+    h0, h1, h2, h3 = np.empty(tall), np.empty(tall), np.empty(tall), np.empty(tall)
+    for z in range(out.shape[0]):
+        out[z] = 0.0
+    for first in range(begin, end, 4):
+        for q in range(4):
+            low = l0 if q == 0 else (l1 if q == 1 else (l2 if q == 2 else l3))
+            high = h0 if q == 0 else (h1 if q == 1 else (h2 if q == 2 else h3))
+            if first + q < end:
+                product_states(rows, first + q, levels, columns, units, 0, half, low)
+                product_states(rows, first + q, levels, columns, units, half, n, high)
+            else:
+                for b in range(tall):
+                    high[b] = 0.0
+                for x in range(wide):
+                    low[x] = 0.0
+        for b in range(tall):
+            a0, a1, a2, a3 = h0[b], h1[b], h2[b], h3[b]
+            line = b * wide
+            for x in range(wide):
+                out[line + x] += (a0 * l0[x] + a1 * l1[x]) + (a2 * l2[x] + a3 * l3[x])
+
+
+@kernel
+def forward_probability(tpm, levels, state):
+    """P(the system's current state | each earlier state); (S,) float64.
+
+    tpm   : (S, c) float64   cause side, P(unit takes value | earlier state)
+    state : (n,) int64       current state
+    spec.md section 3, p_c(m | z) with M = Z = S.
+    """
+    columns = value_offsets(levels)
+    out = np.ones(tpm.shape[0])
+    for i in range(levels.shape[0]):
+        for x in range(tpm.shape[0]):
+            out[x] *= tpm[x, columns[i] + state[i]]
+    return out

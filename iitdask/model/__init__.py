@@ -1,0 +1,1 @@
+"""Substrates, candidate systems, gates, example networks and file formats."""

@@ -1,0 +1,225 @@
+"""What the current state tells about the past of the units outside a system."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iitdask.errors import UnreachableStateError
+from iitdask.model.contraction import BUDGET, Tensor, contracted, scaled
+from iitdask.model.factor import Factor, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from iitdask.model.substrate import Substrate
+
+__all__ = ["Background", "held", "require_reachable"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Background:
+    """Posterior over the previous state of all units, given that all have their current values.
+
+    ``q(x)`` is proportional to the product over units j of ``F_j(x)[u_j]``, with a
+    uniform prior over past states: Albantakis et al. 2023, eq. 3 and 4. It is kept
+    as a product over independent groups of units, never as a table over all.
+    """
+
+    state: tuple[int, ...]
+    """Current state of all units."""
+    labels: tuple[str, ...]
+    """Names of all units."""
+    certain: Mapping[int, int]
+    """Units whose previous value follows from the current state, with that value."""
+    groups: tuple[tuple[Tensor, ...], ...]
+    """Likelihoods of each connected component of the factor graph."""
+    group_of: Mapping[int, int]
+    """Which group a unit belongs to; units in no group are uniform."""
+    budget: int = BUDGET
+    """Bytes that one table may take."""
+    _marginals: dict[tuple[int, ...], Table] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, substrate: Substrate, state: tuple[int, ...], budget: int = BUDGET) -> Background:
+        """Return the posterior given a state of all units.
+
+        Raises
+        ------
+        UnreachableStateError
+            No past state leads to ``state``.
+        MemoryRefusedError
+            Deciding that needs a table larger than ``budget`` bytes.
+        """
+        units = tuple(range(substrate.n_units))
+        what = f"state {_text(state)} is unreachable: no past state of the substrate leads to it"
+        certain, groups = _required(
+            substrate.factors, units, state, substrate.labels, what=what, budget=budget
+        )
+        group_of = {v: g for g, group in enumerate(groups) for t in group for v in t.variables}
+        return cls(state, substrate.labels, certain, groups, group_of, budget)
+
+    def marginal(self, units: tuple[int, ...]) -> Table:
+        """Return the joint posterior of ascending units of one group, ``(k_0, k_1, ...)``."""
+        if units not in self._marginals:
+            group = self.groups[self.group_of[units[0]]]
+            table = contracted(group, units, self.labels, self.budget)
+            self._marginals[units] = table / table.sum()
+        return self._marginals[units]
+
+    def averaged(self, factor: Factor, inside: Collection[int]) -> Factor:
+        """Return the factor over its parents ``inside``, the others averaged with the posterior."""
+        table, parents = factor.table, list(factor.parents)
+        grouped: dict[int, list[int]] = defaultdict(list)
+        for unit in factor.parents:
+            if unit in inside:
+                continue
+            if unit in self.group_of:
+                grouped[self.group_of[unit]].append(unit)
+                continue
+            axis = parents.index(unit)
+            parents.remove(unit)
+            value = self.certain.get(unit)
+            table = np.asarray(table.mean(axis) if value is None else table.take(value, axis))
+        for units in grouped.values():
+            axes = [parents.index(unit) for unit in units]
+            weights = self.marginal(tuple(units))
+            table = np.tensordot(weights, table, axes=(list(range(len(units))), axes))
+            parents = [unit for unit in parents if unit not in units]
+        return Factor(tuple(parents), table)
+
+
+def held(factor: Factor, inside: Collection[int], state: Sequence[int]) -> Factor:
+    """Return the factor over its parents ``inside``, the others held at ``state``."""
+    index = tuple(slice(None) if p in inside else state[p] for p in factor.parents)
+    return Factor(tuple(p for p in factor.parents if p in inside), factor.table[index])
+
+
+def require_reachable(
+    substrate: Substrate, state: tuple[int, ...], units: tuple[int, ...], budget: int = BUDGET
+) -> None:
+    """Refuse a candidate whose state has no past while the other units are held at ``state``."""
+    inside = frozenset(units)
+    factors = [held(substrate.factors[i], inside, state) for i in units]
+    names = ", ".join(substrate.labels[i] for i in units[:8]) + (", ..." if len(units) > 8 else "")
+    what = (
+        f"state {_text(state)} is unreachable for the system {names}: no past state of it leads "
+        "there while the units outside have their current values"
+    )
+    _required(factors, units, state, substrate.labels, what=what, budget=budget)
+
+
+def _text(state: Sequence[int]) -> str:
+    digits = "".join(str(value) for value in state) if max(state) < 10 else str(tuple(state))
+    return digits if len(digits) <= 64 else digits[:61] + "..."
+
+
+def _required(
+    factors: Sequence[Factor],
+    units: tuple[int, ...],
+    state: tuple[int, ...],
+    labels: Sequence[str],
+    *,
+    what: str,
+    budget: int,
+) -> tuple[dict[int, int], tuple[tuple[Tensor, ...], ...]]:
+    """Return certain units and groups of likelihoods; refuse a state without a past."""
+    likelihoods = [
+        Tensor(f.parents, f.table[..., state[i]]) for f, i in zip(factors, units, strict=True)
+    ]
+    tensors, certain = _propagated(likelihoods)
+    groups = _components(tensors)
+    for group in groups:
+        members = [tensors[j] for j in group]
+        if _surely_positive(members) or contracted(members, (), labels, budget) > 0:
+            continue
+        shown = [units[j] for j in group[:8]]
+        names = ", ".join(f"{labels[i]}={state[i]}" for i in shown)
+        more = ", ..." if len(group) > 8 else ""
+        raise UnreachableStateError(f"{what} (impossible: {names}{more})")
+    joined = tuple(tuple(tensors[j] for j in g) for g in groups if tensors[g[0]].variables)
+    return certain, joined
+
+
+def _surely_positive(tensors: Sequence[Tensor]) -> bool:
+    if len(tensors) == 1:
+        return bool(tensors[0].values.max() > 0)
+    return all(bool(t.values.min() > 0) for t in tensors)
+
+
+def _propagated(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]]:
+    """Simplify likelihoods until nothing changes.
+
+    A value that a likelihood leaves no choice about is put into all others (a COPY
+    or an AND that is on fixes its inputs), and axes that make no difference are
+    dropped; on deterministic networks most of the graph disappears this way.
+    """
+    work = list(tensors)
+    readers: dict[int, set[int]] = defaultdict(set)
+    for j, tensor in enumerate(work):
+        for v in tensor.variables:
+            readers[v].add(j)
+    certain: dict[int, int] = {}
+    queue = deque(range(len(work)))
+    waiting = set(queue)
+    while queue:
+        j = queue.popleft()
+        waiting.discard(j)
+        work[j] = _condensed(work[j], certain)
+        for v, value in _decided(work[j]).items():
+            certain[v] = value
+            new = sorted(readers[v] - waiting)
+            queue.extend(new)
+            waiting.update(new)
+    return work, certain
+
+
+def _condensed(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
+    index = tuple(certain.get(v, slice(None)) for v in tensor.variables)
+    variables = [v for v in tensor.variables if v not in certain]
+    values = scaled(np.asarray(tensor.values[index]))
+    for v in tuple(variables):
+        axis = variables.index(v)
+        first = np.take(values, 0, axis=axis)
+        if (values == np.expand_dims(first, axis)).all():
+            values = first
+            variables.remove(v)
+    return Tensor(tuple(variables), np.asarray(values))
+
+
+def _decided(tensor: Tensor) -> dict[int, int]:
+    """Return the units for which only one value has any likelihood."""
+    positive = tensor.values > 0
+    decided = {}
+    for axis, v in enumerate(tensor.variables):
+        others = tuple(a for a in range(positive.ndim) if a != axis)
+        possible = np.flatnonzero(positive.any(axis=others))
+        if len(possible) == 1:
+            decided[v] = int(possible[0])
+    return decided
+
+
+def _components(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Return tensor numbers grouped by shared units; a tensor without units is its own group."""
+    holders: dict[int, list[int]] = defaultdict(list)
+    for j, tensor in enumerate(tensors):
+        for v in tensor.variables:
+            holders[v].append(j)
+    seen: set[int] = set()
+    groups = []
+    for start in range(len(tensors)):
+        if start in seen:
+            continue
+        group, border = [], [start]
+        seen.add(start)
+        while border:
+            j = border.pop()
+            group.append(j)
+            new = {i for v in tensors[j].variables for i in holders[v]} - seen
+            seen |= new
+            border.extend(sorted(new))
+        groups.append(sorted(group))
+    return groups

@@ -1,0 +1,347 @@
+"""The units that have a name: logic gates, threshold, sigmoid and Ising units, tables.
+
+Each gate is a function in one table, :data:`GATES`; its keyword arguments are
+the parameters a unit may give. Every gate also takes ``noise``: the probability
+with which its output is replaced by another value (for two values: flipped).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.errors import SubstrateError
+from iitdask.model import notation
+from iitdask.model.factor import Table, as_array, shaped
+
+__all__ = ["GATES", "Gate", "factors"]
+
+Rows = NDArray[np.int64]
+"""``(2^m, m)`` values of m two-valued inputs, little-endian rows."""
+
+LARGEST_TABLE = 1 << 27
+"""Entries; a gate over more inputs than fit is refused before it is tabulated."""
+
+
+class Gate(NamedTuple):
+    """How a gate becomes a table."""
+
+    rule: Callable[..., Any]
+    """``rule(rows, **parameters)``: P(on) per row; or, if wide, the whole table
+    from ``rule(input levels, own levels, **parameters)``."""
+    least: int
+    """Fewest inputs."""
+    most: int | None
+    """Most inputs."""
+    wide: bool = False
+    """Whether inputs and output may have more than two values."""
+
+
+def _xor(rows: Rows) -> Any:
+    return rows.sum(axis=1) % 2
+
+
+def _threshold(rows: Rows, *, threshold: float) -> Any:
+    return rows.sum(axis=1) >= threshold
+
+
+def _fields(rows: Rows, weights: Sequence[float], constant: float, spins: bool) -> list[float]:
+    """Return constant + sum of weighted inputs per row, correctly rounded.
+
+    fsum does not depend on the order of the inputs, so symmetric inputs give
+    bitwise equal probabilities and ties between states stay ties.
+    """
+    if len(weights) != rows.shape[1]:
+        raise ValueError(f"expected {rows.shape[1]} weights, one per input, got {len(weights)}")
+    values = 2 * rows - 1 if spins else rows
+    terms = (values * np.array(weights, dtype=np.float64)).tolist()
+    return [math.fsum([constant, *row]) for row in terms]
+
+
+def _linear(rows: Rows, *, weights: Sequence[float], threshold: float) -> Any:
+    return [field >= threshold for field in _fields(rows, weights, 0.0, spins=False)]
+
+
+def _logistic(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(min(-value, 700.0)))
+
+
+def _sigmoid(
+    rows: Rows,
+    *,
+    weights: Sequence[float],
+    slope: float = 1.0,
+    bias: float = 0.0,
+    spins: bool = True,
+) -> Any:
+    return [_logistic(slope * field) for field in _fields(rows, weights, bias, spins)]
+
+
+def _ising(
+    rows: Rows, *, weights: Sequence[float], temperature: float = 1.0, field: float = 0.0
+) -> Any:
+    return [_logistic(2.0 * h / temperature) for h in _fields(rows, weights, field, spins=True)]
+
+
+def _rule(rows: Rows, *, number: int) -> Any:
+    return number >> (rows @ np.array([4, 2, 1])) & 1
+
+
+def _bias(rows: Rows, *, probability: float) -> Any:
+    return np.full(len(rows), probability)
+
+
+def _copy(inputs: Sequence[int], levels: int) -> Table:
+    if inputs[0] != levels:
+        raise ValueError(f"expected an input with {levels} values like its own, got {inputs[0]}")
+    return np.eye(levels)
+
+
+def _constant(inputs: Sequence[int], levels: int, *, value: int) -> Table:
+    if inputs or not value < levels:
+        raise ValueError(f"expected a value from 0 to {levels - 1}, got {value}")
+    one_hot: Table = np.eye(levels)[value]
+    return one_hot
+
+
+def _table(inputs: Sequence[int], levels: int, *, table: Any) -> Table:
+    array = as_array(table, "table")
+    if array.ndim != 1 or not inputs:
+        return shaped(array, inputs, levels, "table")
+    rows = math.prod(inputs)
+    if array.shape != (rows,):
+        raise ValueError(f"expected a flat table to have {rows} rows, got {len(array)}")
+    if levels == 2:
+        return shaped(np.stack([1.0 - array, array], axis=-1), inputs, levels, "table")
+    if not np.isin(array, np.arange(levels)).all():
+        raise ValueError(f"expected a flat table to hold values from 0 to {levels - 1}")
+    return shaped(np.eye(levels)[array.astype(np.int64)], inputs, levels, "table")
+
+
+GATES: Mapping[str, Gate] = MappingProxyType(
+    {
+        "COPY": Gate(_copy, 1, 1, wide=True),
+        "NOT": Gate(lambda rows: 1 - rows[:, 0], 1, 1),
+        "AND": Gate(lambda rows: rows.all(axis=1), 1, None),
+        "OR": Gate(lambda rows: rows.any(axis=1), 1, None),
+        "NAND": Gate(lambda rows: ~rows.all(axis=1), 1, None),
+        "NOR": Gate(lambda rows: ~rows.any(axis=1), 1, None),
+        "XOR": Gate(_xor, 1, None),
+        "XNOR": Gate(lambda rows: 1 - _xor(rows), 1, None),
+        "MAJORITY": Gate(lambda rows: 2 * rows.sum(axis=1) > rows.shape[1], 1, None),
+        "MINORITY": Gate(lambda rows: 2 * rows.sum(axis=1) < rows.shape[1], 1, None),
+        "THRESHOLD": Gate(_threshold, 1, None),
+        "LINEAR": Gate(_linear, 1, None),
+        "SIGMOID": Gate(_sigmoid, 1, None),
+        "LOGISTIC": Gate(_sigmoid, 1, None),
+        "ISING": Gate(_ising, 1, None),
+        "RULE": Gate(_rule, 3, 3),
+        "BIAS": Gate(_bias, 0, 0),
+        "CONSTANT": Gate(_constant, 0, 0, wide=True),
+        "TABLE": Gate(_table, 0, None, wide=True),
+    }
+)
+"""Every gate by name. Ties of MAJORITY and MINORITY give 0; RULE reads left, self, right."""
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (bool, str)) or not math.isfinite(float(value)):
+        raise ValueError("a finite number")
+    return float(value)
+
+
+def _positive(value: Any) -> float:
+    if not _number(value) > 0:
+        raise ValueError("a number above 0")
+    return float(value)
+
+
+def _probability(value: Any) -> float:
+    if not 0 <= _number(value) <= 1:
+        raise ValueError("a probability from 0 to 1")
+    return float(value)
+
+
+def _weights(value: Any) -> list[float]:
+    return [_number(each) for each in value]
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError("true or false")
+    return bool(value)
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if _number(value) != int(value) or not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(value)
+
+    return convert
+
+
+class _Parameter(NamedTuple):
+    convert: Callable[[Any], Any]
+    expected: str
+
+
+PARAMETERS: Mapping[str, _Parameter] = MappingProxyType(
+    {
+        "threshold": _Parameter(_number, "a finite number"),
+        "weights": _Parameter(_weights, "a list of finite numbers, one per input"),
+        "slope": _Parameter(_number, "a finite number"),
+        "bias": _Parameter(_number, "a finite number"),
+        "spins": _Parameter(_flag, "true or false"),
+        "temperature": _Parameter(_positive, "a number above 0"),
+        "field": _Parameter(_number, "a finite number"),
+        "number": _Parameter(_whole(0, 255), "a whole number from 0 to 255"),
+        "probability": _Parameter(_probability, "a probability from 0 to 1"),
+        "noise": _Parameter(_probability, "a probability from 0 to 1"),
+        "value": _Parameter(_whole(0, 254), "a whole number from 0 to 254"),
+        "levels": _Parameter(_whole(2, 255), "a whole number from 2 to 255"),
+        "table": _Parameter(lambda value: value, "a table of probabilities"),
+    }
+)
+"""What each parameter of any gate must be."""
+
+
+class _Unit(NamedTuple):
+    """One entry of a units list, checked except for its table."""
+
+    place: str
+    gate: Gate
+    inputs: tuple[int, ...]
+    levels: int
+    noise: float
+    parameters: dict[str, Any]
+
+
+def factors(
+    units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
+) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table]]]:
+    """Return labels, and each unit's inputs and table.
+
+    Parameters
+    ----------
+    units
+        One mapping per unit: ``gate`` or ``kind``, ``inputs``, ``label``, parameters.
+    labels
+        Names of the units, unless the units have their own.
+    where
+        What to call the list in error messages.
+    """
+    named = _labels(units, labels, where)
+    numbers = notation.numbered(named)
+    read = [
+        _unit(unit, numbers, f"{where}: unit {label!r}")
+        for unit, label in zip(units, named, strict=True)
+    ]
+    levels = [unit.levels for unit in read]
+    return named, [(unit.inputs, _tabulated(unit, levels)) for unit in read]
+
+
+def _labels(
+    units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
+) -> tuple[str, ...]:
+    for i, unit in enumerate(units):
+        if not isinstance(unit, Mapping):
+            raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {unit!r}")
+    own = [unit.get("label") for unit in units]
+    if all(label is None for label in own):
+        return notation.as_labels(labels, len(units), where)
+    if labels is not None:
+        raise SubstrateError(f"{where}: labels are given twice, in the units and beside them")
+    if None in own:
+        raise SubstrateError(f"{where}: unit {own.index(None)} has no label, others have one")
+    return notation.as_labels([label for label in own if label is not None], len(own), where)
+
+
+def _unit(unit: Mapping[str, Any], numbers: Mapping[str, int], place: str) -> _Unit:
+    if "gate" in unit and "kind" in unit:
+        raise SubstrateError(f"{place}: expected either gate or kind, got both")
+    name = unit.get("gate", unit.get("kind"))
+    if not isinstance(name, str) or name.upper() not in GATES:
+        raise SubstrateError(f"{place}: expected a gate, one of {', '.join(GATES)}; got {name!r}")
+    gate, place = GATES[name.upper()], f"{place} ({name.upper()})"
+    inputs = notation.resolved(unit.get("inputs", ()), numbers, f"{place}: inputs", SubstrateError)
+    if len(inputs) < gate.least or (gate.most is not None and len(inputs) > gate.most):
+        wanted = str(gate.least) if gate.most == gate.least else f"{gate.least} or more"
+        raise SubstrateError(f"{place}: expected {wanted} inputs, got {len(inputs)}")
+    given = {k: v for k, v in unit.items() if k not in {"label", "gate", "kind", "inputs"}}
+    parameters = _parameters(gate, given, place)
+    noise = parameters.pop("noise", 0.0)
+    levels = parameters.pop("levels", None) or _own_levels(parameters.get("table"), len(inputs))
+    return _Unit(place, gate, inputs, levels, noise, parameters)
+
+
+def _own_levels(table: Any, inputs: int) -> int:
+    """Return the length of a table's last axis, 2 where there is none."""
+    if table is None:
+        return 2
+    shape = as_array(table, "table").shape
+    return shape[-1] if len(shape) > 1 or not inputs else 2
+
+
+def _parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return converted parameters; the gate's own signature says which there are."""
+    signature = inspect.signature(gate.rule).parameters.values()
+    own = [p for p in signature if p.kind is p.KEYWORD_ONLY]
+    allowed = [p.name for p in own] + ["noise"] + (["levels"] if gate.wide else [])
+    for name in given:
+        if name not in allowed:
+            raise SubstrateError(
+                f"{place}: unknown parameter {name!r}; expected {', '.join(allowed)}"
+            )
+    for parameter in own:
+        if parameter.default is parameter.empty and parameter.name not in given:
+            expected = PARAMETERS[parameter.name].expected
+            raise SubstrateError(f"{place}: expected {parameter.name}: {expected}; got none")
+    return {name: _converted(name, value, place) for name, value in given.items()}
+
+
+def _converted(name: str, value: Any, place: str) -> Any:
+    try:
+        return PARAMETERS[name].convert(value)
+    except (TypeError, ValueError):
+        raise SubstrateError(
+            f"{place}: expected {name} to be {PARAMETERS[name].expected}, got {value!r}"
+        ) from None
+
+
+def _tabulated(unit: _Unit, levels: Sequence[int]) -> Table:
+    shape = tuple(levels[j] for j in unit.inputs)
+    if math.prod(shape) * unit.levels > LARGEST_TABLE:
+        raise SubstrateError(f"{unit.place}: a table over {len(shape)} inputs is too large")
+    try:
+        if unit.gate.wide:
+            return _noisy(unit.gate.rule(shape, unit.levels, **unit.parameters), unit.noise)
+        return _from_rows(unit, shape)
+    except SubstrateError as error:
+        raise SubstrateError(f"{unit.place}: {error}") from None
+    except ValueError as error:
+        raise SubstrateError(f"{unit.place}: {error}") from None
+
+
+def _from_rows(unit: _Unit, shape: tuple[int, ...]) -> Table:
+    if set(shape) - {2}:
+        raise ValueError(f"expected inputs with two values, got {max(shape)}; use TABLE")
+    count = len(shape)
+    rows = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
+    on = np.asarray(unit.gate.rule(rows, **unit.parameters), dtype=np.float64)
+    on = (1.0 - unit.noise) * on + unit.noise * (1.0 - on)
+    pairs: Table = np.stack([1.0 - on, on], axis=-1)
+    table: Table = np.reshape(pairs, (*shape, 2), order="F")
+    return table
+
+
+def _noisy(table: Table, noise: float) -> Table:
+    """Return the table with each value replaced, with probability ``noise``, by another."""
+    noisy: Table = (1.0 - noise) * table + noise * (1.0 - table) / (table.shape[-1] - 1)
+    return noisy

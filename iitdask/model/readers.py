@@ -1,0 +1,173 @@
+"""Substrates from files: study files, arrays, and tables of text."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from iitdask.errors import SubstrateError
+from iitdask.model import examples
+from iitdask.model.block import inline, require_keys
+from iitdask.model.substrate import Substrate
+
+__all__ = ["load", "substrate_from"]
+
+TPM_FORMATS = ".npy, .npz, .csv, .txt or .json"
+
+
+def substrate_from(block: Mapping[str, Any], folder: Path, where: str = "substrate") -> Substrate:
+    """Return the substrate that the ``substrate:`` block of a study describes.
+
+    Parameters
+    ----------
+    block
+        Exactly one of ``example`` (a name), ``tpm`` (nested lists or a file
+        name), ``factors`` (mappings with ``inputs`` and ``table``) and ``units``
+        (gates); optionally ``connectivity`` and ``labels``.
+    folder
+        Where relative file names start.
+    where
+        What to call the block in error messages.
+
+    Raises
+    ------
+    SubstrateError
+        A key is unknown, a file cannot be read, or the content is not acceptable.
+    """
+    kind = require_keys(block, where)
+    if kind == "example":
+        return _example(block, where)
+    if kind == "tpm" and isinstance(block["tpm"], str):
+        given = {key: value for key, value in block.items() if key != "tpm"}
+        return _from_tpm_file(folder / block["tpm"], given)
+    return inline(block, where)
+
+
+def load(path: str | Path) -> Substrate:
+    """Return the substrate of a file.
+
+    Parameters
+    ----------
+    path
+        ``.yaml``, ``.yml`` or ``.json``: a study, or only its substrate block;
+        ``.npz``: array ``tpm``, optionally ``connectivity`` and ``labels``.
+
+    Raises
+    ------
+    SubstrateError
+        The file cannot be read or does not describe a substrate.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        return _from_tpm_file(path, {})
+    if path.suffix not in {".yaml", ".yml", ".json"}:
+        raise SubstrateError(f"{path}: expected a file ending in .yaml, .yml, .json or .npz")
+    content = _decoded(path)
+    if not isinstance(content, Mapping):
+        raise SubstrateError(f"{path}: expected a study or its substrate block, got {content!r}")
+    block = content.get("substrate", content)
+    return substrate_from(block, path.parent, f"{path}: substrate")
+
+
+def _example(block: Mapping[str, Any], where: str) -> Substrate:
+    if len(block) > 1 or not isinstance(block["example"], str):
+        raise SubstrateError(f"{where}: expected example to be a name that stands alone")
+    return examples.load(block["example"])
+
+
+def _from_tpm_file(path: Path, given: Mapping[str, Any]) -> Substrate:
+    """Return the substrate of a file with a matrix; what is given beside it has priority."""
+    readers = {".npy": _npy, ".npz": _npz, ".csv": _text, ".txt": _text, ".json": _json}
+    if path.suffix not in readers:
+        raise SubstrateError(f"{path}: expected a file ending in {TPM_FORMATS}")
+    content = {**readers[path.suffix](path), **given}
+    return Substrate.from_tpm(
+        content["tpm"], content.get("connectivity"), content.get("labels"), where=str(path)
+    )
+
+
+def _npy(path: Path) -> dict[str, Any]:
+    _bytes(path)
+    try:
+        return {"tpm": np.load(path, allow_pickle=False)}  # a pickle could run anything
+    except (ValueError, EOFError, OSError) as error:
+        raise SubstrateError(f"{path}: expected a NumPy array of numbers: {error}") from error
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    _bytes(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            content = {key: archive[key] for key in archive.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
+        raise SubstrateError(f"{path}: expected a NumPy archive of arrays: {error}") from error
+    if "labels" in content:
+        content["labels"] = [str(label) for label in content["labels"].ravel()]
+    return _with_tpm(content, path)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = _decoded(path)
+    return _with_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
+
+
+def _with_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    allowed = ("tpm", "connectivity", "labels")
+    unknown = [key for key in content if key not in allowed]
+    if unknown or "tpm" not in content:
+        raise SubstrateError(
+            f"{path}: expected tpm and optionally connectivity and labels, "
+            f"got {', '.join(content) or 'nothing'}"
+        )
+    return content
+
+
+def _text(path: Path) -> dict[str, Any]:
+    """Return the rows of numbers of a text file; ``#`` starts a comment."""
+    try:
+        lines = _bytes(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SubstrateError(f"{path}: expected text: {error}") from error
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split("#")[0].replace(",", " ").split()
+        if words:
+            rows.append(_row(words, f"{path}, line {number}"))
+            if len(rows[-1]) != len(rows[0]):
+                raise SubstrateError(
+                    f"{path}, line {number}: expected {len(rows[0])} numbers like the first row, "
+                    f"got {len(words)}"
+                )
+    if not rows:
+        raise SubstrateError(f"{path}: expected rows of numbers, got an empty file")
+    return {"tpm": rows}
+
+
+def _row(words: list[str], where: str) -> list[float]:
+    try:
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise SubstrateError(f"{where}: expected numbers, got {' '.join(words)!r}") from error
+
+
+def _decoded(path: Path) -> Any:
+    decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
+    try:
+        return decode(_bytes(path))
+    except msgspec.DecodeError as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        reason = " ".join(str(error).split())
+        raise SubstrateError(f"{path}: expected {kind}: {reason}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise SubstrateError(f"{path}: expected a readable file: {reason}") from error

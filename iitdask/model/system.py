@@ -1,0 +1,196 @@
+"""A candidate system: some units of a substrate in a state, the others as background."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iitdask.errors import MemoryRefusedError, StateError
+from iitdask.model.background import Background, held, require_reachable
+from iitdask.model.contraction import BUDGET
+from iitdask.model.factor import Factor, Table, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from iitdask.model.substrate import Substrate
+
+__all__ = ["System"]
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """Candidate units in the current state of their whole substrate.
+
+    Build one with :meth:`of`. Units of the candidate are numbered 0 to n-1 in
+    substrate order from here on, its states little-endian over those.
+
+    Examples
+    --------
+    >>> from iitdask.model.substrate import Substrate
+    >>> pair = Substrate.from_units(
+    ...     [{"gate": "COPY", "inputs": ["B"]}, {"gate": "NOT", "inputs": ["A"]}]
+    ... )
+    >>> system = System.of(pair, "10", "B")
+    >>> system.labels, system.local_state, system.effect.tolist()
+    (('B',), (0,), [[1.0, 0.0], [1.0, 0.0]])
+    """
+
+    substrate: Substrate
+    """All units there are."""
+    state: tuple[int, ...]
+    """Current state of all units."""
+    units: tuple[int, ...]
+    """Unit numbers of the candidate, ascending."""
+    background: Background
+    """What the current state tells about the past of all units."""
+
+    @classmethod
+    def of(
+        cls,
+        substrate: Substrate,
+        state: object,
+        units: object = None,
+        *,
+        background: Background | None = None,
+        budget: int = BUDGET,
+    ) -> System:
+        """Build a candidate system.
+
+        Parameters
+        ----------
+        substrate
+            All units.
+        state
+            Current state of all units, see :meth:`Substrate.parse_state`.
+        units
+            The candidate, see :meth:`Substrate.parse_units`. Default: all units.
+        background
+            That of another candidate in the same state, to compute it only once.
+        budget
+            Bytes that one table may take.
+
+        Raises
+        ------
+        StateError
+            The state or the units do not fit the substrate, or no unit is given.
+        UnreachableStateError
+            No past state leads to the current state, or none does while the units
+            outside have their current values.
+        MemoryRefusedError
+            A table would need more than ``budget`` bytes.
+        """
+        now = substrate.parse_state(state)
+        chosen = substrate.parse_units(units)
+        if not chosen:
+            raise StateError("units: expected at least one unit, got none")
+        if background is None:
+            background = Background.of(substrate, now, budget)
+        elif background.state != now:
+            raise StateError(f"background: expected that of state {now}, got {background.state}")
+        if len(chosen) < substrate.n_units:
+            require_reachable(substrate, now, chosen, budget)
+        return cls(substrate, now, chosen, background)
+
+    def __reduce__(self) -> tuple[type[System], tuple[Any, ...]]:
+        # Unpickled arrays would be writable: compute them where they are used.
+        return System, (self.substrate, self.state, self.units, self.background)
+
+    @property
+    def n(self) -> int:
+        """Number of units of the candidate."""
+        return len(self.units)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many values each unit of the candidate has."""
+        return tuple(self.substrate.levels[i] for i in self.units)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the candidate's units."""
+        return tuple(self.substrate.labels[i] for i in self.units)
+
+    @property
+    def local_state(self) -> tuple[int, ...]:
+        """Current state of the candidate's units."""
+        return tuple(self.state[i] for i in self.units)
+
+    @property
+    def code(self) -> int:
+        """Number of the candidate's current state, little-endian."""
+        code = 0
+        for value, level in zip(reversed(self.local_state), reversed(self.levels), strict=True):
+            code = code * level + value
+        return code
+
+    @cached_property
+    def connectivity(self) -> NDArray[np.bool_]:
+        """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
+        return frozen(self.substrate.connectivity[np.ix_(self.units, self.units)], np.bool_)
+
+    @cached_property
+    def effect(self) -> Table:
+        """``(S, R)`` P(unit takes value at t+1 | candidate in state s), the others held.
+
+        S candidate states, little-endian; R columns: the values of unit 0, of unit 1, ...
+        """
+        inside = frozenset(self.units)
+        factors = self.substrate.factors
+        return self._tabulated([held(factors[i], inside, self.state) for i in self.units])
+
+    @cached_property
+    def cause(self) -> Table:
+        """``(S, R)`` P(unit takes value at t | candidate was in state s), the others averaged.
+
+        The average is over the posterior of the units outside given the current
+        state of all. The same array as :attr:`effect` when no unit is outside.
+        """
+        if self.n == self.substrate.n_units:
+            return self.effect
+        inside = frozenset(self.units)
+        factors = self.substrate.factors
+        return self._tabulated([self.background.averaged(factors[i], inside) for i in self.units])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides results, reference tie orders included."""
+        digest = hashlib.sha256(b"iitdask system 1")
+        for numbers in (self.levels, self.local_state, self.units):
+            digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
+        for edges in (self.connectivity, self.substrate.connectivity):
+            digest.update(np.array(edges.shape, dtype="<i8").tobytes())
+            digest.update(np.packbits(edges).tobytes())
+        for table in (self.effect, self.cause):
+            digest.update(table.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    def _tabulated(self, factors: Sequence[Factor]) -> Table:
+        states, columns = math.prod(self.levels), sum(self.levels)
+        need, budget = 8 * states * columns, self.background.budget
+        if need > budget:
+            raise MemoryRefusedError(
+                f"system of {self.n} units: its table of {states} states needs "
+                f"{need / 2**30:.3g} GiB, more than the budget of {budget / 2**30:.3g} GiB; "
+                "choose fewer units or a larger budget"
+            )
+        local = {unit: i for i, unit in enumerate(self.units)}
+        return frozen(np.hstack([_rows(factor, local, self.levels) for factor in factors]))
+
+
+def _rows(factor: Factor, local: dict[int, int], levels: tuple[int, ...]) -> Table:
+    """Return the factor as ``(S, k)``: one little-endian row per state of all local units."""
+    count = len(levels)
+    shape = [1] * count
+    for parent, size in zip(factor.parents, factor.table.shape, strict=False):
+        shape[local[parent]] = size
+    own = factor.table.shape[-1]
+    full = np.broadcast_to(factor.table.reshape((*shape, own)), (*levels, own))
+    return full.transpose(*reversed(range(count)), count).reshape(-1, own)

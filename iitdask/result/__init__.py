@@ -1,0 +1,1 @@
+"""Finished ledgers as labelled trees, tables and files."""

@@ -1,0 +1,95 @@
+"""A finished recipe, with the names users gave: coordinates, partitions in words, provenance."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+import numpy as np
+import xarray as xr
+
+from iitdask.model.system import System
+from iitdask.result.labels import members, partition_text, state_text, units_text
+from iitdask.theory.options import Theory
+from iitdask.theory.vocabulary import MEANING
+
+__all__ = ["labelled", "package_version"]
+
+
+def package_version() -> str:
+    """Version of this package."""
+    try:
+        return version("iitdask")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def labelled(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
+    """Name the units, mechanisms and partitions of a recipe's result.
+
+    Parameters
+    ----------
+    tree
+        What the recipe returned; its units are numbers.
+    system
+        What it was computed for.
+    options
+        The theory and the choices made about it.
+
+    Returns
+    -------
+    DataTree
+        The contract of a cause-effect structure or system analysis: see the README.
+    """
+    about = _about(system, options)
+    nodes: dict[str, xr.Dataset] = {}
+    for node in tree.subtree:
+        data = node.to_dataset(inherit=False)
+        named = {
+            dim: _strings(system.labels) for dim in ("unit", "source", "target") if dim in data.dims
+        }
+        data = data.assign_coords({dim: (dim, names) for dim, names in named.items()})
+        if "mechanism_units" in data:
+            data = _mechanisms(data, system)
+        extra = about if node.path in ("/", "/system") else {}
+        nodes[node.path] = data.assign_attrs(extra)
+    return xr.DataTree.from_dict(nodes)
+
+
+def _about(system: System, options: Theory) -> dict[str, Any]:
+    chosen = msgspec.to_builtins(options)
+    return {
+        "theory": chosen.pop("name"),
+        **chosen,
+        "state": state_text(system.state),
+        "units": units_text(system.labels),
+        "substrate_units": units_text(system.substrate.labels),
+        "substrate_fingerprint": system.substrate.fingerprint,
+        "iitdask_version": package_version(),
+    }
+
+
+def _strings(values: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """Text as objects: Zarr has no settled form for fixed-width unicode."""
+    return np.array(list(values), dtype=object)
+
+
+def _mechanisms(data: xr.Dataset, system: System) -> xr.Dataset:
+    weights = 1 << np.arange(system.n, dtype=np.int64)
+    masks = {
+        name: (data[name].values @ weights).astype(np.int64).tolist()
+        for name in ("mechanism_units", "purview_cause", "purview_effect")
+    }
+    names = [units_text([system.labels[i] for i in members(m)]) for m in masks["mechanism_units"]]
+    for side in ("cause", "effect"):
+        kept = data[f"kept_{side}"].values.tolist()
+        texts = [
+            partition_text(system.labels, m, p, k, side == "cause")
+            for m, p, k in zip(
+                masks["mechanism_units"], masks[f"purview_{side}"], kept, strict=True
+            )
+        ]
+        about = {"comment": MEANING[f"partition_{side}"][1]}
+        data[f"partition_{side}"] = ("mechanism", _strings(texts), about)
+    return data.assign_coords(mechanism=("mechanism", _strings(names)))

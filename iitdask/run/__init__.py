@@ -1,0 +1,1 @@
+"""The engine: plans stages, runs their blocks, and keeps what they fill."""

@@ -1,0 +1,57 @@
+"""Checksums: what a block holds, and what a stage's numbers depend on."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iitdask.theory.base import Stage, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["digest", "lineage", "text_digest"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def digest(array: Array) -> int:
+    """64 bits of an array's dtype, shape and bytes."""
+    state = blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=8)
+    # reshape before view: a zero-dimensional array has no axis to view as bytes.
+    state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return int.from_bytes(state.digest(), "little")
+
+
+def text_digest(parts: Iterable[object]) -> str:
+    """Digest of values that JSON can hold, as 16 hexadecimal digits."""
+    text = json.dumps(list(parts), sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def lineage(stage: Stage, earlier: Callable[[str], str]) -> str:
+    """Digest of all that the numbers of a stage depend on.
+
+    Two stages of one lineage hold the same numbers; when the version of a stage
+    is raised, its lineage changes and so does that of every stage fed by it.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage.
+    earlier : callable
+        Lineage of an earlier stage, by name.
+    """
+    grid = stage.grid
+    inputs = {
+        name: [earlier(given.stage), given.variable]
+        if isinstance(given, Stored)
+        else digest(np.asarray(given))
+        for name, given in sorted(stage.inputs.items())
+    }
+    fills = [[v.name, np.dtype(v.dtype).str, repr(v.fill), v.inner] for v in stage.fills]
+    axes = [grid.dims, grid.shape, sorted(grid.whole), sorted(grid.power_of_two)]
+    return text_digest([stage.version, axes, fills, inputs, stage.until is not None])

@@ -1,0 +1,171 @@
+"""Where bundles are run: here, or on a Dask cluster.
+
+This is the only room that submits anything to Dask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
+from typing import Any
+from uuid import uuid4
+
+from distributed import CancelledError, Client, Future, as_completed
+
+from iitdask.errors import InterruptedRunError, StoreError
+from iitdask.run.job import Failure, Job, Receipt, Setting
+from iitdask.run.worker import release, run_bundle
+
+__all__ = ["Engine", "Futures", "Inline"]
+
+Engine = Callable[[Iterator[Job]], Generator[Receipt, None, None]]
+"""Runs jobs and gives one receipt for each, in any order.
+
+Jobs are drawn one by one, since what comes next may depend on receipts.
+"""
+
+FEWEST = 4
+"""Bundles in flight on a cluster that has no workers yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Runs bundles one after the other in this process."""
+
+    def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
+        """Run jobs as their receipts are asked for."""
+        try:
+            for job in jobs:
+                yield run_bundle(job)
+        finally:
+            release()
+
+
+@dataclass(frozen=True, slots=True)
+class Futures:
+    """Runs bundles on a Dask cluster, a window of them at a time."""
+
+    client: Client
+    """Client of the cluster."""
+    per_thread: int = 3
+    """Bundles in flight for each thread of the cluster."""
+
+    def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
+        """Keep the window full until the jobs run out; cancel what is left when closed."""
+        flight = _Flight(self.client)
+        try:
+            self._top_up(flight, jobs)
+            for batch in flight.done.batches():
+                while batch:
+                    yield flight.receipt(*batch.pop())
+                # In batches: topping up one by one costs twice as much a task.
+                self._top_up(flight, jobs)
+        finally:
+            flight.cancel()
+
+    def _top_up(self, flight: _Flight, jobs: Iterator[Job]) -> None:
+        client: Any = self.client
+        with _reached(client):
+            # Asked anew each time: workers come and go.
+            window = max(FEWEST, self.per_thread * sum(client.nthreads().values()))
+        # Outside: drawing jobs may write to the store, and that fails for other reasons.
+        drawn = list(islice(jobs, max(0, window - len(flight.sent))))
+        with _reached(client):
+            flight.send(drawn)
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """The bundles that are out."""
+
+    client: Any
+    sent: dict[Future[Any], Job] = field(default_factory=dict)
+    lent: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
+    number: int = 0
+    # Part of every key, so that no result of an earlier run is taken for one of this.
+    token: str = field(default_factory=lambda: uuid4().hex[:8])
+    done: Any = None
+
+    def __post_init__(self) -> None:
+        follow: Any = as_completed
+        self.done = follow(loop=self.client.loop, with_results=True, raise_errors=False)
+
+    def send(self, jobs: list[Job]) -> None:
+        """Submit jobs, those of one stage in one call."""
+        for _, some in groupby(jobs, key=lambda job: id(job.setting)):
+            group = list(some)
+            setting = group[0].setting
+            slim = replace(setting, inputs={}) if setting.store is None else setting
+            keys = [self._key(setting) for _ in group]
+            futures = self.client.map(
+                run_bundle,
+                [replace(job, setting=slim) for job in group],
+                inputs=self._inputs(setting),
+                key=keys,
+                retries=2,
+                pure=False,
+            )
+            self.sent.update(zip(futures, group, strict=True))
+            self.done.update(futures)
+
+    def receipt(self, future: Future[Any], result: Any) -> Receipt:
+        """Return what became of a bundle, whatever happened to it."""
+        job = self.sent.pop(future)
+        if isinstance(result, Receipt):
+            return result
+        error = result if isinstance(result, BaseException) else result[1]
+        if isinstance(error, StoreError):
+            raise error
+        if isinstance(error, CancelledError):
+            _require_running(self.client)
+            # Inputs die with the workers that held them; they are sent again.
+            self.lent.pop(job.setting.key, None)
+        text = f"{type(error).__name__}: {error}"
+        failed = tuple(Failure(block, text, "") for block in job.blocks)
+        return Receipt(job.setting.layout.name, "", (), failed)
+
+    def cancel(self) -> None:
+        """Withdraw what is still out."""
+        if self.sent and self.client.status == "running":
+            with suppress(OSError):  # the scheduler may have gone this moment
+                self.client.cancel(list(self.sent))
+        self.sent.clear()
+        self.lent.clear()
+
+    def _key(self, setting: Setting) -> str:
+        self.number += 1
+        return f"{setting.layout.name.replace('/', '.')}-{self.number:06d}-{self.token}"
+
+    def _inputs(self, setting: Setting) -> Future[Any] | None:
+        if setting.store is not None or not setting.inputs:
+            return None
+        if setting.key not in self.lent:
+            self.client.wait_for_workers(1)
+            (self.lent[setting.key],) = self.client.scatter(
+                [dict(setting.inputs)], broadcast=True, hash=False
+            )
+        return self.lent[setting.key]
+
+
+@contextmanager
+def _reached(client: Client) -> Iterator[None]:
+    """Turn a scheduler that went away into an error that says so."""
+    _require_running(client)
+    try:
+        yield
+    except OSError as error:  # what distributed's closed comms and time-outs are
+        raise _lost(client) from error
+
+
+def _require_running(client: Client) -> None:
+    if client.status != "running":
+        raise _lost(client)
+
+
+def _lost(client: Client) -> InterruptedRunError:
+    return InterruptedRunError(
+        f"the Dask scheduler is out of reach (client {client.status}); blocks already filled "
+        "are safe in their store, start a cluster and run again"
+    )

@@ -1,0 +1,153 @@
+"""How one stage lies in a ledger: its variables, its blocks and its lineage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from iitdask.errors import InputError
+from iitdask.run.checksum import text_digest
+from iitdask.run.plan import Block, Tiling
+from iitdask.theory.base import Grid, Region, Stage, Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Layout"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a ledger knows of a stage without having the stage."""
+
+    name: str
+    """Name of the stage."""
+    version: int
+    """Version of the numbers."""
+    lineage: str
+    """Digest of all that the numbers depend on."""
+    tiling: Tiling
+    """Axes and blocks."""
+    fills: tuple[Variable, ...]
+    """The variables, in the order in which a tick lists their checksums."""
+    partial: bool
+    """Whether blocks may rightly stay unfilled (the stage has an `until`)."""
+
+    @classmethod
+    def of(cls, stage: Stage, tiling: Tiling, lineage: str) -> Layout:
+        """Lay a stage out over a tiling."""
+        partial = stage.until is not None
+        return cls(stage.name, stage.version, lineage, tiling, stage.fills, partial)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all variables together."""
+        return sum(map(self.size, self.fills))
+
+    def size(self, variable: Variable) -> int:
+        """Bytes of one variable."""
+        return math.prod(self.shape(variable)) * np.dtype(variable.dtype).itemsize
+
+    def variable(self, name: str) -> Variable:
+        """Find a variable by its name."""
+        for variable in self.fills:
+            if variable.name == name:
+                return variable
+        known = ", ".join(v.name for v in self.fills)
+        raise InputError(f"stage {self.name!r} has no variable {name!r}; it has {known}")
+
+    def dims(self, variable: Variable) -> tuple[str, ...]:
+        """Names of a variable's axes."""
+        return self.tiling.grid.dims + tuple(dim for dim, _ in variable.inner)
+
+    def shape(self, variable: Variable) -> tuple[int, ...]:
+        """Lengths of a variable's axes."""
+        return self.tiling.grid.shape + tuple(n for _, n in variable.inner)
+
+    def empty(self, variable: Variable) -> Array:
+        """Return a variable with no block filled."""
+        return np.full(self.shape(variable), variable.fill, variable.dtype)
+
+    def attrs(self, variable: Variable) -> dict[str, str]:
+        """Return what is written beside a variable."""
+        return {"units": variable.unit, "comment": variable.doc}
+
+    def accept(self, block: Block, arrays: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the arrays of a block after checking names, shapes and dtypes."""
+        names = [variable.name for variable in self.fills]
+        if set(arrays) != set(names):
+            raise InputError(
+                f"stage {self.name!r} fills {sorted(names)}, its compute gave {sorted(arrays)}"
+            )
+        inside = _lengths(self.tiling.region(block))
+        return {v.name: self._fitting(v, inside, np.asarray(arrays[v.name])) for v in self.fills}
+
+    def _fitting(self, variable: Variable, inside: tuple[int, ...], array: Array) -> Array:
+        shape = inside + tuple(n for _, n in variable.inner)
+        dtype = np.dtype(variable.dtype)
+        if array.shape != shape or array.dtype != dtype:
+            raise InputError(
+                f"stage {self.name!r}, variable {variable.name!r}: expected {dtype} {shape}, "
+                f"compute gave {array.dtype} {array.shape}"
+            )
+        return array
+
+    def dataset(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+        """Label the arrays of the whole stage."""
+        data = {v.name: (self.dims(v), arrays[v.name], self.attrs(v)) for v in self.fills}
+        return xr.Dataset(data, attrs={"stage": self.name, "version": self.version})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layout as JSON, with a checksum over itself."""
+        grid = self.tiling.grid
+        found: dict[str, Any] = {
+            "stage": self.name,
+            "version": self.version,
+            "lineage": self.lineage,
+            "grid": {key: list(value) for key, value in asdict(grid).items()},
+            "chunks": list(self.tiling.chunks),
+            "variables": [_variable_json(variable) for variable in self.fills],
+            "partial": self.partial,
+        }
+        return {**found, "check": text_digest([found])}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Layout:
+        """Read what `to_json` wrote; ValueError when it is not that."""
+        try:
+            body = {key: value for key, value in given.items() if key != "check"}
+            if text_digest([body]) != given["check"]:
+                raise ValueError("the layout of the stage does not match its checksum")
+            grid = Grid(**{key: tuple(value) for key, value in body["grid"].items()})
+            tiling = Tiling(grid, tuple(body["chunks"]))
+            fills = tuple(_variable(variable) for variable in body["variables"])
+            name, version, lineage = body["stage"], body["version"], body["lineage"]
+            return cls(name, version, lineage, tiling, fills, body["partial"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the layout of a stage: {error!r}") from error
+
+
+def _lengths(region: Region) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in region)
+
+
+def _variable_json(variable: Variable) -> dict[str, Any]:
+    # JSON has no NaN and no infinities: such fills travel as text.
+    odd = isinstance(variable.fill, float) and not math.isfinite(variable.fill)
+    inner = [list(axis) for axis in variable.inner]
+    fill = str(variable.fill) if odd else variable.fill
+    return {**asdict(variable), "inner": inner, "fill": fill}
+
+
+def _variable(given: Mapping[str, Any]) -> Variable:
+    fill = given["fill"]
+    inner = tuple((dim, n) for dim, n in given["inner"])
+    return Variable(
+        **{**given, "inner": inner, "fill": float(fill) if isinstance(fill, str) else fill}
+    )

@@ -1,0 +1,219 @@
+"""How a stage is cut into blocks, and which blocks are sent together.
+
+A tiling depends on the stage and the wished block length alone, never on how
+many workers there are: the same study gives the same blocks everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from iitdask.theory.base import Grid, Region, Stage
+
+__all__ = ["Block", "Bundle", "Tiling", "plan", "tile"]
+
+Block = tuple[int, ...]
+"""Coordinates of a block: its position along each axis of the grid."""
+
+MOST_BLOCKS = 20_000
+"""Blocks a stage may have: every block is a file per variable, and clusters count files."""
+SPREAD_FROM = 0.2
+"""Seconds from which a stage is worth spreading over workers."""
+SPREAD_OVER = 16
+"""Blocks a stage worth spreading should have at least."""
+SHORTEST = 0.02
+"""Seconds below which a block is not split merely for being spread."""
+LARGEST = 128 * 2**20
+"""Bytes a block may fill before it is split whatever its cost."""
+FEWEST_BUNDLES = 32
+"""Bundles to keep while work remains, so that workers end together."""
+SHORTEST_BUNDLE = 0.05
+"""Seconds below which bundles are not made smaller for balance."""
+BLOCK_OVERHEAD = 0.005
+"""Seconds a block costs however little it computes: a few small files are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """A grid cut into equal blocks; iterating gives the blocks in grid order."""
+
+    grid: Grid
+    """The axes."""
+    chunks: tuple[int, ...]
+    """Cells of a block along each axis; the last block of an axis may be shorter."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Blocks along each axis."""
+        return tuple(-(-n // c) for n, c in zip(self.grid.shape, self.chunks, strict=True))
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def __iter__(self) -> Iterator[Block]:
+        return product(*map(range, self.counts))
+
+    def __contains__(self, block: object) -> bool:
+        counts = self.counts
+        return (
+            isinstance(block, tuple)
+            and len(block) == len(counts)
+            and all(0 <= i < n for i, n in zip(block, counts, strict=True))
+        )
+
+    def region(self, block: Block) -> Region:
+        """Cells of the grid that a block covers."""
+        return tuple(
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(block, self.chunks, self.grid.shape, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Blocks that one task fills, one after the other."""
+
+    blocks: tuple[Block, ...]
+    """The blocks, in the order in which they are filled."""
+    cost: float
+    """Predicted seconds on the reference machine."""
+
+
+def tile(stage: Stage, block_seconds: float) -> Tiling:
+    """Cut a stage into blocks of about `block_seconds` predicted seconds.
+
+    The grid is halved, each time along the axis that relieves its dearest block
+    most, until that block is short and small enough. Chunks are thus powers of
+    two (or the whole axis), and blocks are aligned to them.
+
+    Parameters
+    ----------
+    stage : Stage
+        What is to be filled.
+    block_seconds : float
+        Wished predicted seconds of a block.
+
+    Returns
+    -------
+    Tiling
+        At most 20 000 blocks.
+    """
+    tiling = Tiling(stage.grid, tuple(max(n, 1) for n in stage.grid.shape))
+    if not len(tiling):
+        return tiling
+    total = float(stage.cost(tiling.region(next(iter(tiling)))))
+    target, shortest = _wish(total, block_seconds)
+    tried: list[tuple[float, Tiling]] = []
+    while True:
+        dearest, block = max((float(stage.cost(tiling.region(b))), b) for b in tiling)
+        tried.append((dearest, tiling))
+        heavy = _bytes(stage, tiling) > LARGEST
+        if dearest <= target and not heavy:
+            break
+        finer = _halved(stage, tiling, block)
+        if finer is None or len(finer) > MOST_BLOCKS:
+            break
+        if not heavy and total / len(finer) < shortest:
+            break
+        tiling = finer
+    return _coarsest(stage, tried, target)
+
+
+def _wish(total: float, block_seconds: float) -> tuple[float, float]:
+    # A stage worth spreading gets blocks shorter than wished, but not so short
+    # that handing them out costs more than filling them.
+    shortest = min(SHORTEST, block_seconds / 2)
+    if total < SPREAD_FROM:
+        return block_seconds, shortest
+    return min(block_seconds, max(total / SPREAD_OVER, SHORTEST)), shortest
+
+
+def _bytes(stage: Stage, tiling: Tiling) -> int:
+    cells = math.prod(tiling.chunks)
+    return sum(
+        cells * math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.fills
+    )
+
+
+def _halved(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | None:
+    """Tiling with the chunks of one axis halved, or None when no axis can be."""
+    region, grid = tiling.region(dearest), tiling.grid
+    best: tuple[float, Tiling] | None = None
+    for axis, (dim, chunk) in enumerate(zip(grid.dims, tiling.chunks, strict=True)):
+        if dim in grid.whole or chunk == 1:
+            continue
+        half = 1 << (chunk - 1).bit_length() - 1
+        part = region[axis]
+        middle = min(part.start + half, part.stop)
+        sides = (slice(part.start, middle), slice(middle, part.stop))
+        cost = max(
+            float(stage.cost((*region[:axis], side, *region[axis + 1 :])))
+            for side in sides
+            if side.start < side.stop
+        )
+        if best is None or cost < best[0]:
+            chunks = (*tiling.chunks[:axis], half, *tiling.chunks[axis + 1 :])
+            best = cost, Tiling(grid, chunks)
+    return None if best is None else best[1]
+
+
+def _coarsest(stage: Stage, tried: list[tuple[float, Tiling]], target: float) -> Tiling:
+    """First tiling about as good as the best: splitting may never relieve a lone dear cell."""
+    light = [pair for pair in tried if _bytes(stage, pair[1]) <= LARGEST] or tried[-1:]
+    enough = max(target, 1.1 * min(dearest for dearest, _ in light))
+    return next(tiling for dearest, tiling in light if dearest <= enough)
+
+
+def plan(
+    stage: Stage,
+    tiling: Tiling,
+    done: Container[Block],
+    seconds_per_cost: float,
+    block_seconds: float,
+) -> list[Bundle]:
+    """Bundle the blocks still to be filled, dearest first.
+
+    Parameters
+    ----------
+    stage : Stage
+        Its `cost` orders the blocks; with `until` they keep grid order.
+    tiling : Tiling
+        The blocks.
+    done : Container of Block
+        Blocks to leave out.
+    seconds_per_cost : float
+        Measured seconds per predicted second.
+    block_seconds : float
+        Seconds a bundle of cheap blocks may reach.
+
+    Returns
+    -------
+    list of Bundle
+        Every block of the tiling not in `done`, once. Blocks that cost nothing
+        are there too: their cells must be written.
+    """
+    todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
+    if stage.until is None:
+        todo.sort(key=lambda pair: -pair[0])
+    seconds = [cost * seconds_per_cost + BLOCK_OVERHEAD for cost, _ in todo]
+    budget = min(block_seconds, max(sum(seconds) / FEWEST_BUNDLES, SHORTEST_BUNDLE))
+    bundles: list[Bundle] = []
+    blocks: list[Block] = []
+    cost = spent = 0.0
+    for (price, block), length in zip(todo, seconds, strict=True):
+        if blocks and spent + length > budget:
+            bundles.append(Bundle(tuple(blocks), cost))
+            blocks, cost, spent = [], 0.0, 0.0
+        blocks.append(block)
+        cost, spent = cost + price, spent + length
+    if blocks:
+        bundles.append(Bundle(tuple(blocks), cost))
+    return bundles

@@ -1,0 +1,170 @@
+"""What one task does: fill the blocks of a bundle and give a receipt."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iitdask.errors import StoreError
+from iitdask.run.checksum import digest
+from iitdask.run.folder import Folder
+from iitdask.run.job import Deposit, Failure, Filled, Job, Receipt, Setting
+from iitdask.run.store import read_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from iitdask.run.plan import Block
+    from iitdask.theory.base import Stored
+
+__all__ = ["compute_block", "release", "run_bundle"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+KEPT = 4
+"""Stages whose inputs one process keeps ready."""
+
+
+@dataclass(slots=True, eq=False)
+class _Bench:
+    """A stage set up in this process: its inputs made ready, its folder open."""
+
+    prepared: Any
+    folder: Folder | None
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    lock: Lock = field(default_factory=Lock)
+    bench: _Bench | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Benches:
+    """The stages this process worked on last."""
+
+    slots: OrderedDict[tuple[object, ...], _Slot] = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
+
+    def get(self, key: tuple[object, ...], make: Callable[[], _Bench]) -> _Bench:
+        """Return the bench of a stage, made once however many threads ask."""
+        with self.lock:
+            slot = self.slots.setdefault(key, _Slot())
+            self.slots.move_to_end(key)
+            while len(self.slots) > KEPT:
+                self.slots.popitem(last=False)
+        with slot.lock:
+            if slot.bench is None:
+                slot.bench = make()
+            return slot.bench
+
+    def clear(self) -> None:
+        """Let all of them go."""
+        with self.lock:
+            self.slots.clear()
+
+
+# The one mutable thing at module level in this package: reading and preparing the
+# inputs of a stage may take longer than a block, so a process does it once.
+_BENCHES = _Benches()
+
+
+def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
+    """Fill the blocks of a bundle, one after the other.
+
+    Parameters
+    ----------
+    job : Job
+        The bundle. With a store, blocks are written there; without, their arrays
+        travel back in the receipt.
+    inputs : mapping of str to ndarray, optional
+        The stage's inputs when they travelled apart from the job.
+
+    Returns
+    -------
+    Receipt
+        What was filled and what failed. A block that raises does not keep the
+        others from being filled.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be written (full), or an input in it is damaged: no block
+        of the stage would fare better.
+    """
+    setting = job.setting
+    filled: list[Filled] = []
+    failed: list[Failure] = []
+    for block in job.blocks:
+        try:
+            bench = _BENCHES.get(setting.key, lambda: _set_up(setting, inputs))
+            done = _fill(setting, bench, block)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 the border: whatever a theory raises becomes data
+            failed.append(Failure(block, repr(error), traceback.format_exc()))
+            continue
+        filled.append(done)
+        if done.enough:
+            break
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    return Receipt(setting.layout.name, worker, tuple(filled), tuple(failed))
+
+
+def compute_block(setting: Setting, block: Block) -> dict[str, Array]:
+    """Compute one block and write nothing; what it raises passes."""
+    bench = _set_up(setting, None)
+    computed = setting.stage.compute(bench.prepared, setting.layout.tiling.region(block))
+    return setting.layout.accept(block, computed)
+
+
+def release() -> None:
+    """Let go of all inputs this process keeps ready."""
+    _BENCHES.clear()
+
+
+def _set_up(setting: Setting, inputs: Mapping[str, Array] | None) -> _Bench:
+    folder = None if setting.store is None else Folder.load(setting.store, setting.layout.name)
+    given = setting.inputs if inputs is None else inputs
+    # Writeable and contiguous wherever they come from: compiled kernels are specialised
+    # on both, and arrays that crossed a network would otherwise compile them again.
+    arrays = {
+        name: np.require(_fetched(each, setting, folder), requirements=["C", "A", "W"])
+        for name, each in given.items()
+    }
+    prepare = setting.stage.prepare
+    return _Bench(arrays if prepare is None else prepare(arrays), folder)
+
+
+def _fetched(given: Array | Stored | Deposit, setting: Setting, folder: Folder | None) -> Array:
+    if isinstance(given, np.ndarray):
+        return given
+    if folder is None or setting.store is None:
+        raise StoreError(f"input {given!r} of stage {setting.layout.name!r} needs a store")
+    if isinstance(given, Deposit):
+        return folder.withdraw(given.name, given.digest)
+    return read_stored(Folder.load(setting.store, given.stage), given)
+
+
+def _fill(setting: Setting, bench: _Bench, block: Block) -> Filled:
+    stage, layout = setting.stage, setting.layout
+    started = time.perf_counter()
+    computed = stage.compute(bench.prepared, layout.tiling.region(block))
+    seconds = time.perf_counter() - started
+    arrays = layout.accept(block, computed)
+    enough = stage.until is not None and bool(stage.until(arrays))
+    if bench.folder is not None:
+        digests = bench.folder.write(block, arrays, seconds)
+        return Filled(block, seconds, digests, None, enough)
+    digests = tuple(digest(arrays[v.name]) for v in layout.fills)
+    # A copy: compute may hand out the same buffer for the next block.
+    kept = {name: array.copy() for name, array in arrays.items()}
+    return Filled(block, seconds, digests, kept, enough)

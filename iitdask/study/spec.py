@@ -1,0 +1,153 @@
+"""One study: what is to be computed, as frozen values read from YAML, JSON or Python."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from iitdask.errors import SpecError
+from iitdask.model import examples
+from iitdask.model.readers import substrate_from
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+from iitdask.theory.catalog import COMPUTATIONS, theory_options
+from iitdask.theory.options import Theory
+
+__all__ = ["Point", "RunOptions", "Study", "read_study"]
+
+NOTES = ("name", "title", "citation", "figure", "note")
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to run; never changes a result."""
+
+    workers: int | None = None
+    """Worker processes; None: threads of this process, one per core."""
+    memory: str | int | None = None
+    """Memory of one worker, such as ``4GB``."""
+    block_seconds: float = 5.0
+    """Wished seconds of a block."""
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of a study file."""
+
+    substrate: dict[str, Any]
+    """Exactly one of example, tpm, factors, units; optionally connectivity and labels."""
+    state: str | list[int] | dict[str, int] | None = None
+    """Current state of all units."""
+    units: str | list[int | str] | None = None
+    """Candidate system; None: all units."""
+    theory: str | dict[str, Any] = "iit4"
+    """Theory by name, or a mapping of its name and options."""
+    compute: str = "ces"
+    """What to compute."""
+    run: RunOptions = RunOptions()
+    """How to run."""
+    name: str | None = None
+    """For the reader."""
+    title: str | None = None
+    """For the reader."""
+    citation: str | None = None
+    """For the reader."""
+    figure: str | None = None
+    """For the reader."""
+    note: str | None = None
+    """For the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One system, one theory, one computation: what a store holds."""
+
+    system: System
+    """Candidate system in its substrate and state."""
+    options: Theory
+    """Theory with its options."""
+    compute: str
+    """Computation."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the numbers; labels, cluster and block size do not."""
+        chosen = json.dumps(msgspec.to_builtins(self.options), sort_keys=True)
+        parts = [self.compute, chosen, self.system.fingerprint]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def described(self) -> dict[str, Any]:
+        """The study as a store records it: normalised, comparable field by field."""
+        system = self.system
+        return {
+            "compute": self.compute,
+            "theory": msgspec.to_builtins(self.options),
+            "state": list(system.state),
+            "units": list(system.units),
+            "labels": list(system.substrate.labels),
+            "substrate": system.substrate.fingerprint,
+        }
+
+
+def read_study(given: str | Path | dict[str, Any]) -> tuple[Study, Path]:
+    """Read a study file, an example by name, or a mapping; returns it with its folder.
+
+    Raises
+    ------
+    SpecError
+        The file is missing, not YAML or JSON, or a field is unknown or of the wrong kind.
+    """
+    if isinstance(given, dict):
+        return _decoded(given, "study"), Path()
+    path = Path(given)
+    if not path.exists() and str(given) in examples.names():
+        return _decoded(examples.spec(str(given)), str(given)), Path()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "expected a study file or the name of an example (`iitdask examples`)"
+        raise SpecError(f"{path}: cannot be read ({error}); {hint}") from error
+    return _decoded(_parsed(text, path), str(path)), path.parent
+
+
+def _parsed(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path}: line {error.lineno}: expected JSON, {error.msg}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise SpecError(f"{path}:{line} expected YAML, {problem}") from error
+
+
+def _decoded(content: Any, where: str) -> Study:
+    if not isinstance(content, dict):
+        raise SpecError(
+            f"{where}: expected a mapping with `substrate`, got {type(content).__name__}"
+        )
+    try:
+        return msgspec.convert(content, Study)
+    except msgspec.ValidationError as error:
+        fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTES)
+        raise SpecError(f"{where}: {error}; a study has {fields}") from error
+
+
+def point_of(study: Study, folder: Path, where: str) -> Point:
+    """Build the system and options a study asks for."""
+    if study.compute not in COMPUTATIONS:
+        known = ", ".join(COMPUTATIONS)
+        raise SpecError(f"{where}: compute: expected one of {known}, got {study.compute!r}")
+    if study.state is None:
+        raise SpecError(f"{where}: state: expected the current state of all units, got nothing")
+    substrate: Substrate = substrate_from(study.substrate, folder, f"{where}: substrate")
+    options = theory_options(study.theory, f"{where}: theory")
+    return Point(System.of(substrate, study.state, study.units), options, study.compute)
+
+
+Computation = Literal["sia", "ces"]

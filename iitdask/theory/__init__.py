@@ -1,0 +1,1 @@
+"""What the papers say, as stages of work and small decisions; knows nothing of where it runs."""

@@ -1,0 +1,144 @@
+"""What a theory is made of: grids to be filled, as data.
+
+A theory is a generator (``Stages``). Each ``yield`` hands over a tuple of
+frozen :class:`Stage` values and receives the filled stages as labelled
+datasets, in the same order. Nothing here knows where the blocks are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["Grid", "Region", "Stage", "Stages", "Stored", "Variable", "gather", "scoped"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Region = tuple[slice, ...]
+"""The part of a grid that one block covers: one slice per axis, step 1, bounds given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One array that a stage fills."""
+
+    name: str
+    """Name in the store and in the dataset."""
+    dtype: str
+    """NumPy dtype, such as ``"float64"``."""
+    fill: float | int | bool
+    """Value of cells no block has filled yet."""
+    unit: str
+    """Unit of the numbers: ``"bit"``, ``"mask"``, ``"count"``, ``"s"`` or ``""``."""
+    doc: str
+    """What the numbers mean, in one sentence."""
+    inner: tuple[tuple[str, int], ...] = ()
+    """Axes behind the grid's own, name and length; never split into blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The named axes of a stage."""
+
+    dims: tuple[str, ...]
+    """Axis names."""
+    shape: tuple[int, ...]
+    """Axis lengths."""
+    whole: tuple[str, ...] = ()
+    """Axes that are never split."""
+    power_of_two: tuple[str, ...] = ()
+    """Axes whose blocks must be aligned powers of two (bitmask axes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The array that an earlier stage left in the ledger."""
+
+    stage: str
+    """Name of the stage that filled it."""
+    variable: str
+    """Name of the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A grid, what fills it, and what that costs."""
+
+    name: str
+    """Path of the stage in the ledger, such as ``"system"`` or ``"points/3/mice"``."""
+    grid: Grid
+    """Axes and their lengths."""
+    fills: tuple[Variable, ...]
+    """The arrays that one block fills."""
+    compute: Callable[[Any, Region], Mapping[str, Array]]
+    """``compute(prepared, region)`` returns one array per variable, shaped as the region. Importable by name."""
+    inputs: Mapping[str, Array | Stored] = field(default_factory=dict)
+    """Arrays handed to ``prepare`` (or to ``compute`` when there is none)."""
+    cost: Callable[[Region], float] = lambda region: 1.0
+    """Predicted seconds of a region on one core of a reference machine."""
+    prepare: Callable[[Mapping[str, Array]], Any] | None = None
+    """Turns the inputs into what ``compute`` works on; called once per process and stage. Importable by name."""
+    scratch: int = 0
+    """Bytes a block needs beside its inputs and outputs."""
+    version: int = 1
+    """Raised when the numbers a stage produces change."""
+    until: Callable[[Mapping[str, Array]], bool] | None = None
+    """When given, blocks run in grid order and stop after the first block whose arrays satisfy it."""
+
+
+Stages = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.DataTree]
+"""A recipe: yields stages, receives their datasets, returns the result."""
+
+
+def scoped(prefix: str, recipe: Stages) -> Stages:
+    """Run a recipe with every stage's name put under a path."""
+    answer: tuple[xr.Dataset, ...] | None = None
+    while True:
+        try:
+            stages = recipe.send(answer)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        answer = yield tuple(_moved(stage, prefix) for stage in stages)
+
+
+def _moved(stage: Stage, prefix: str) -> Stage:
+    inputs = {
+        name: replace(given, stage=f"{prefix}/{given.stage}")
+        if isinstance(given, Stored)
+        else given
+        for name, given in stage.inputs.items()
+    }
+    return replace(stage, name=f"{prefix}/{stage.name}", inputs=inputs)
+
+
+def gather(
+    recipes: Mapping[str, Stages],
+) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], dict[str, xr.DataTree]]:
+    """Advance several recipes in step, under one plan; return their results by key."""
+    results: dict[str, xr.DataTree] = {}
+    waiting: dict[str, tuple[Stage, ...]] = {}
+    for key, recipe in recipes.items():
+        _advance(key, recipe, None, waiting, results)
+    while waiting:
+        batch = dict(waiting)
+        waiting.clear()
+        answers = iter((yield tuple(stage for stages in batch.values() for stage in stages)))
+        for key, stages in batch.items():
+            _advance(key, recipes[key], tuple(next(answers) for _ in stages), waiting, results)
+    return {key: results[key] for key in recipes}
+
+
+def _advance(
+    key: str,
+    recipe: Stages,
+    answer: tuple[xr.Dataset, ...] | None,
+    waiting: dict[str, tuple[Stage, ...]],
+    results: dict[str, xr.DataTree],
+) -> None:
+    try:
+        waiting[key] = recipe.send(answer)  # type: ignore[arg-type]
+    except StopIteration as stop:
+        results[key] = stop.value

@@ -1,0 +1,209 @@
+"""From tied causes and effects to the distinctions of a cause-effect structure (spec.md 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from iitdask.kernels.codes import segment_offsets
+from iitdask.kernels.orders import set_order, size_order
+from iitdask.model.system import System
+from iitdask.theory.mechanisms import CAUSE
+from iitdask.theory.symmetry import canonical_ranks
+from iitdask.theory.tables import child_masks
+
+__all__ = ["Choices", "Distinction", "PurviewOrder", "Side", "choose", "gather_choices"]
+
+Array = NDArray[Any]
+REFERENCE_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
+TieKey = Callable[[int, bool, Sequence[int]], list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A cause or effect of a mechanism: one purview among those that tie."""
+
+    purview: int
+    """Mask."""
+    phi: float
+    """Integrated information over this purview, bits."""
+    information: float
+    """Intrinsic information, bits."""
+    state: int
+    """Representative specified state, little-endian over the purview."""
+    states: tuple[int, ...]
+    """All specified states whose phi ties, in state order."""
+    kept: tuple[int, ...]
+    """(n,) partners each unit still sees under the named partition; -1 where none applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """An irreducible mechanism with its tied purviews, the representative first."""
+
+    mechanism: int
+    """Mask."""
+    cause: tuple[Side, ...]
+    """Tied cause purviews."""
+    effect: tuple[Side, ...]
+    """Tied effect purviews."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distinction:
+    """A mechanism with the cause and effect chosen for it."""
+
+    choices: Choices
+    """What could be chosen."""
+    cause: Side
+    """Chosen cause; its ``state`` agrees with the system's."""
+    effect: Side
+    """Chosen effect, likewise."""
+
+    @property
+    def phi(self) -> float:
+        """phi_d, bits."""
+        return min(self.choices.cause[0].phi, self.choices.effect[0].phi)
+
+
+class PurviewOrder:
+    """Orders the tied purviews of a mechanism: by the published set order, or canonically."""
+
+    def __init__(self, system: System, ties: str) -> None:
+        self._system = system
+        self._reference = ties == "reference" and system.substrate.n_units <= REFERENCE_UNITS
+        self._ranks: Array | None = None
+        self._sequence: Array | None = None
+        self._children = child_masks(system.substrate.connectivity) if self._reference else None
+
+    def sort(self, mechanism: int, forward: bool, purviews: Sequence[int]) -> list[int]:
+        """Purview masks in order; the first is the representative."""
+        if len(purviews) == 1:
+            return list(purviews)
+        if not self._reference:
+            return sorted(purviews, key=self.canonical_key)
+        if self._sequence is None:
+            self._sequence = size_order(self._system.substrate.n_units)
+        outer = {self._outer(p): p for p in purviews}
+        order = set_order(self._outer(mechanism), self._sequence, self._children, forward)
+        return [outer[p] for p in order.tolist() if p in outer]
+
+    def canonical_key(self, purview: int) -> tuple[int, tuple[int, ...]]:
+        """Larger first, then by the units' ranks in a label-independent numbering."""
+        if self._ranks is None:
+            self._ranks = canonical_ranks(self._system)[list(self._system.units)]
+        units = [i for i in range(self._system.n) if purview >> i & 1]
+        return -len(units), tuple(sorted(int(self._ranks[i]) for i in units))
+
+    def _outer(self, mask: int) -> int:
+        """Mask over the substrate's units."""
+        return sum(1 << unit for i, unit in enumerate(self._system.units) if mask >> i & 1)
+
+
+def gather_choices(pairs: Array, details: xr.Dataset, order: PurviewOrder) -> list[Choices]:
+    """Collect the details of tied pairs by mechanism, each side in tie order."""
+    sides: dict[tuple[int, int], dict[int, Side]] = {}
+    states = details["tied_states"].values
+    columns = {
+        name: details[name].values.tolist() for name in ("phi", "information", "state", "kept")
+    }
+    for k, (direction, mechanism, purview) in enumerate(pairs.tolist()):
+        tied = np.flatnonzero(np.unpackbits(states[k], bitorder="little")).tolist()
+        sides.setdefault((mechanism, direction), {})[purview] = Side(
+            purview,
+            columns["phi"][k],
+            columns["information"][k],
+            columns["state"][k],
+            tuple(tied),
+            tuple(columns["kept"][k]),
+        )
+    out = []
+    for mechanism in sorted({m for m, _ in sides}):
+        both = []
+        for direction in (0, 1):
+            found = sides[mechanism, direction]
+            ranked = order.sort(mechanism, direction != CAUSE, sorted(found))
+            both.append(tuple(found[p] for p in ranked))
+        out.append(Choices(mechanism, both[0], both[1]))
+    return out
+
+
+def choose(
+    system: System, every: Sequence[Choices], states: tuple[int, int], ties: str
+) -> list[Distinction]:
+    """Keep the mechanisms whose cause and effect can agree with the system's states."""
+    restrict = [_Restriction(system, state) for state in states]
+    out = []
+    for choices in every:
+        cause = _congruent(choices.cause, restrict[0], ties)
+        effect = _congruent(choices.effect, restrict[1], ties)
+        if cause is not None and effect is not None:
+            out.append(Distinction(choices, cause, effect))
+    return out
+
+
+def alternatives(
+    system: System, found: Distinction, states: tuple[int, int]
+) -> tuple[list[Side], list[Side]]:
+    """Every admissible cause and effect of a distinction, the chosen ones included."""
+    out = []
+    for side, state in ((found.choices.cause, states[0]), (found.choices.effect, states[1])):
+        restrict = _Restriction(system, state)
+        out.append([_at(s, restrict(s.purview)) for s in side if restrict(s.purview) in s.states])
+    return out[0], out[1]
+
+
+class _Restriction:
+    """The state a system state implies for each purview."""
+
+    def __init__(self, system: System, state: int) -> None:
+        self._levels = system.levels
+        self._values = []
+        for k in system.levels:
+            self._values.append(state % k)
+            state //= k
+
+    def __call__(self, purview: int) -> int:
+        code, weight = 0, 1
+        for i, k in enumerate(self._levels):
+            if purview >> i & 1:
+                code += self._values[i] * weight
+                weight *= k
+        return code
+
+
+def _at(side: Side, state: int) -> Side:
+    return Side(side.purview, side.phi, side.information, state, side.states, side.kept)
+
+
+def _congruent(sides: Sequence[Side], restrict: _Restriction, ties: str) -> Side | None:
+    """Spec.md 10: the representative's tied states first, then the largest tied purview."""
+    first = sides[0]
+    wanted = restrict(first.purview)
+    if ties == "canonical":  # congruent, then larger, then the label-independent order
+        fitting = [s for s in sides if restrict(s.purview) in s.states]
+        return _at(fitting[0], restrict(fitting[0].purview)) if fitting else None
+    if wanted in first.states:
+        return _at(first, wanted)
+    others = [s for s in sides[1:] if s.state == restrict(s.purview)]
+    return max(others, key=lambda s: s.purview.bit_count(), default=None)
+
+
+def state_digits(system: System, purview: int, state: int) -> Array:
+    """(n,) state of each purview unit, -1 outside it."""
+    out = np.full(system.n, -1)
+    for i, k in enumerate(system.levels):
+        if purview >> i & 1:
+            out[i] = state % k
+            state //= k
+    return out
+
+
+def purview_sizes(system: System) -> Array:
+    """Number of states of every subset of units; (2**n,) int64."""
+    return np.diff(segment_offsets(np.array(system.levels, np.int64)))

@@ -1,0 +1,44 @@
+"""What a user may choose about a theory, as frozen, typed values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["IIT4", "IIT42026", "Theory"]
+
+
+class IIT4(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="iit4",
+    tag_field="name",
+):
+    """IIT 4.0, Albantakis et al. 2023."""
+
+    ties: Literal["reference", "canonical"] = "reference"
+    """Which of several tied states or purviews is named: the published order, or one that does
+    not depend on how the units are numbered."""
+
+
+class IIT42026(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="iit4-2026",
+    tag_field="name",
+):
+    """IIT 4.0 with the intrinsic-information cap on phi_s, 2026."""
+
+    ties: Literal["reference", "canonical"] = "reference"
+    """As in :class:`IIT4`."""
+    differentiation: Literal["current", "specified"] = "current"
+    """Where differentiation is evaluated: at the current state (the reference) or at the
+    specified states (the paper's equations 5-6)."""
+
+
+Theory = IIT4 | IIT42026

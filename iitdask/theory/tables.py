@@ -1,0 +1,100 @@
+"""The marginal tables of a system as a stage, and as the kernels want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.codes import segment_offsets, state_codes, value_offsets
+from iitdask.kernels.marginals import marginal_table
+from iitdask.kernels.pairs import Tables
+from iitdask.model.system import System
+from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.vocabulary import variable
+
+__all__ = ["child_masks", "geometry", "marginals_stage", "prepare_tables", "table_inputs"]
+
+Array = NDArray[Any]
+
+
+def child_masks(connectivity: Array) -> Array:
+    """Mask of the units that each unit feeds; (n,) int64."""
+    n = len(connectivity)
+    return (connectivity.astype(np.int64) << np.arange(n)).sum(axis=1)
+
+
+def geometry(system: System) -> dict[str, Array]:
+    """Arrays every stage over a system's units needs."""
+    return {
+        "levels": np.array(system.levels, np.int64),
+        "state": np.array(system.local_state, np.int64),
+        "children": child_masks(system.connectivity),
+    }
+
+
+def marginals_stage(system: System) -> Stage:
+    """Tables of marginals over every subset of inputs, algorithms.md section 1.
+
+    One side when cause and effect are the same array (the system is the whole substrate).
+    """
+    sides = (system.effect,) if system.cause is system.effect else (system.effect, system.cause)
+    codes = int(np.prod([k + 1 for k in system.levels]))
+    columns = system.effect.shape[1]
+    return Stage(
+        name="marginals",
+        grid=Grid(("side", "column"), (len(sides), columns)),
+        fills=(variable("probability", "float64", np.nan, (("code", codes),)),),
+        compute=fill_marginals,
+        inputs={"tpm": np.stack(sides), "levels": np.array(system.levels, np.int64)},
+        cost=lambda region: 2e-9 * codes * _cells(region),
+        scratch=16 * codes,
+    )
+
+
+def _cells(region: Region) -> int:
+    return int(np.prod([axis.stop - axis.start for axis in region]))
+
+
+def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """Fill a range of columns of one or both tables."""
+    sides, columns = region
+    levels = inputs["levels"]
+    offsets = segment_offsets(levels)
+    out = []
+    for side in range(sides.start, sides.stop):
+        tpm = np.ascontiguousarray(inputs["tpm"][side][:, columns])
+        table = np.empty((offsets[-1], tpm.shape[1]))
+        marginal_table(tpm, levels, offsets, table)
+        out.append(table.T)
+    return {"probability": np.stack(out)}
+
+
+def table_inputs(system: System) -> dict[str, Array | Stored]:
+    """Inputs from which ``prepare_tables`` makes the tables."""
+    return {**geometry(system), "marginals": Stored("marginals", "probability")}
+
+
+def prepare_tables(inputs: Mapping[str, Array]) -> Tables:
+    """Lay the stored marginals out for the searches and take the logarithms once."""
+    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    offsets = segment_offsets(levels)
+    codes = state_codes(offsets, state, len(levels))
+    effect = np.ascontiguousarray(marginals[0].T)
+    columns = value_offsets(levels)
+    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state].T)
+    with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
+        log_cause, log_effect = np.log2(cause), np.log2(effect[codes])
+    return Tables(
+        levels=levels,
+        columns=columns,
+        offsets=offsets,
+        children=inputs["children"],
+        codes=codes,
+        cause=cause,
+        log_cause=log_cause,
+        effect=effect,
+        log_effect=log_effect,
+    )

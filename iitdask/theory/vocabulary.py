@@ -1,0 +1,90 @@
+"""Every variable of every stage and result: name, type, unit and meaning, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from iitdask.theory.base import Variable
+
+__all__ = ["MEANING", "described", "variable"]
+
+MEANING: dict[str, tuple[str, str]] = {
+    # name: (unit, meaning)
+    "phi": ("bit", "integrated information"),
+    "normalized_phi": ("bit", "integrated information per severed pair, at the minimum partition"),
+    "phi_cause": ("bit", "integrated information on the cause side"),
+    "phi_effect": ("bit", "integrated information on the effect side"),
+    "intrinsic_information_cause": ("bit", "intrinsic information of the specified cause state"),
+    "intrinsic_information_effect": ("bit", "intrinsic information of the specified effect state"),
+    "differentiation_cause": ("bit", "differentiation on the cause side (2026)"),
+    "differentiation_effect": ("bit", "differentiation on the effect side (2026)"),
+    "n_tied_partitions": (
+        "count",
+        "partitions tied for the minimum; 0 where none was chosen or the system is reducible",
+    ),
+    "n_tied_states": ("count", "pairs of cause and effect states tied for the largest phi_s"),
+    "cause_state": ("", "specified cause state of each unit, -1 where none was specified"),
+    "effect_state": ("", "specified effect state of each unit, -1 where none was specified"),
+    "cut": ("", "whether the minimum partition severs the connection source -> target"),
+    "part": ("", "part of the minimum partition that a unit belongs to"),
+    "mechanism_units": ("", "units of the mechanism"),
+    "purview_cause": ("", "units of the cause purview"),
+    "purview_effect": ("", "units of the effect purview"),
+    "state_cause": ("", "state of the cause purview, -1 outside it"),
+    "state_effect": ("", "state of the effect purview, -1 outside it"),
+    "partition_cause": ("", "minimum partition on the cause side, mechanism/purview parts"),
+    "partition_effect": ("", "minimum partition on the effect side, mechanism/purview parts"),
+    "kept_cause": ("mask", "purview units each mechanism unit still sees under the partition"),
+    "kept_effect": ("mask", "mechanism units each purview unit still sees under the partition"),
+    "n_tied_purviews_cause": ("count", "cause purviews tied for the largest phi"),
+    "n_tied_purviews_effect": ("count", "effect purviews tied for the largest phi"),
+    "n_tied_states_cause": ("count", "tied specified states of the cause purview"),
+    "n_tied_states_effect": ("count", "tied specified states of the effect purview"),
+    "count": ("count", "number of relations; -1 where int64 cannot hold it (see attrs)"),
+    "log2_count": ("", "log2 of the number of relations"),
+    "sum_phi": ("bit", "sum of phi over relations"),
+    "log2_sum_phi": ("", "log2 of the sum of phi over relations"),
+    "count_by_degree": ("count", "relations by number of distinctions; -1 beyond int64"),
+    "log2_count_by_degree": ("", "log2 of the relations by number of distinctions"),
+    # stages
+    "probability": ("", "P(unit takes value | some inputs fixed, the rest uniform)"),
+    "forward": ("", "cause: p(current state | state); effect: p(state | current state)"),
+    "information": ("bit", "intrinsic information of each state"),
+    "cost": ("bit", "log-ratio the minimum partition costs, before selectivity"),
+    "pairs": ("count", "ordered pairs the minimum partition severs"),
+    "ways": ("count", "partitions that attain the minimum"),
+    "key": ("mask", "the named partition: leading bits are the first (from, to) pairs"),
+    "rounds": ("count", "searches at a fixed ratio"),
+    "least": ("bit", "least cost - ratio * pairs over partitions with this source set"),
+    "ties": ("count", "tied candidates"),
+    "tied_purviews": ("mask", "one bit per purview mask tied for the largest phi"),
+    "tied_states": ("mask", "one bit per specified state tied for the largest phi"),
+    "searched": ("count", "purviews whose bound did not exclude them"),
+    "tables": ("count", "bound tables built by the searches"),
+    "nodes": ("count", "nodes visited by the searches"),
+    "state": ("", "specified state, little-endian over the purview"),
+    "kept": ("mask", "partners each unit still sees under the minimum partition, -1 elsewhere"),
+}
+
+
+def variable(
+    name: str, dtype: str, fill: float, inner: tuple[tuple[str, int], ...] = ()
+) -> Variable:
+    """Declare a stage variable whose meaning the vocabulary knows."""
+    unit, meaning = MEANING[name]
+    return Variable(name=name, dtype=dtype, fill=fill, unit=unit, doc=meaning, inner=inner)
+
+
+def described(
+    values: dict[str, tuple[tuple[str, ...], Any]], attrs: dict[str, Any] | None = None
+) -> xr.Dataset:
+    """Make a dataset whose variables carry their unit and meaning."""
+    data = {}
+    for name, (dims, value) in values.items():
+        unit, meaning = MEANING[name]
+        about = {"comment": meaning} | ({"units": unit} if unit else {})
+        data[name] = xr.Variable(dims, np.asarray(value), about)
+    return xr.Dataset(data, attrs=attrs or {})

@@ -1,0 +1,141 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_recipe import by_cells, first_stage
+
+from iitdask.run.cost import Fit, block_bytes, fit, seconds_left
+from iitdask.run.plan import MOST_BLOCKS, Tiling, plan, tile
+from iitdask.theory.base import Grid, Stage, Variable
+
+
+def stage(shape, cost, *, whole=(), power_of_two=(), dtype="float64", until=None):
+    dims = tuple(f"axis{i}" for i in range(len(shape)))
+    return Stage(
+        name="any",
+        grid=Grid(dims, shape, whole, power_of_two),
+        fills=(Variable("x", dtype, 0, "", ""),),
+        compute=dict,
+        cost=cost,
+        until=until,
+    )
+
+
+def even(total, shape):
+    cells = math.prod(shape)
+    return lambda region: total * math.prod(p.stop - p.start for p in region) / cells
+
+
+def skewed(region):
+    return math.prod(float(p.stop**3 - p.start**3) for p in region) / 1e5
+
+
+@st.composite
+def stages(draw):
+    shape = tuple(draw(st.lists(st.integers(0, 40), max_size=3)))
+    dims = [f"axis{i}" for i in range(len(shape))]
+    whole = tuple(draw(st.lists(st.sampled_from(dims), unique=True))) if dims else ()
+    two = tuple(draw(st.lists(st.sampled_from(dims), unique=True))) if dims else ()
+    total = draw(st.sampled_from([0.0, 0.1, 3.0, 1e4]))
+    cost = draw(st.sampled_from([skewed, even(total, shape) if math.prod(shape) else skewed]))
+    return stage(shape, cost, whole=whole, power_of_two=two)
+
+
+lengths = st.sampled_from([0.001, 0.5, 30.0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(stages(), lengths)
+def test_tile__partitions_the_grid(some, seconds):
+    tiling = tile(some, seconds)
+    seen = np.zeros(some.grid.shape, int)
+    for block in tiling:
+        seen[tiling.region(block)] += 1
+    assert (seen == 1).all()
+    assert len(list(tiling)) == len(tiling) <= MOST_BLOCKS
+    assert list(tiling) == sorted(tiling)
+
+
+@settings(max_examples=100, deadline=None)
+@given(stages(), lengths)
+def test_tile__respects_axes_and_repeats_itself(some, seconds):
+    tiling = tile(some, seconds)
+    for dim, n, chunk in zip(some.grid.dims, some.grid.shape, tiling.chunks, strict=True):
+        assert chunk == max(n, 1) or dim not in some.grid.whole
+        assert chunk == max(n, 1) or chunk & (chunk - 1) == 0
+    assert tile(some, seconds) == tiling
+
+
+@settings(max_examples=100, deadline=None)
+@given(stages(), lengths, st.integers(0, 5), st.sampled_from([0.01, 1.0, 7.0]))
+def test_plan__bundles_every_missing_block_once_dearest_first(some, seconds, skip, rate):
+    tiling = tile(some, seconds)
+    done = set(list(tiling)[:skip])
+    bundles = plan(some, tiling, done, rate, seconds)
+    planned = [block for bundle in bundles for block in bundle.blocks]
+    costs = [some.cost(tiling.region(block)) for block in planned]
+    assert sorted(planned) == sorted(set(tiling) - done)
+    assert costs == sorted(costs, reverse=True)
+    assert sum(bundle.cost for bundle in bundles) == pytest.approx(sum(costs))
+
+
+def test_plan__keeps_grid_order_when_the_stage_stops_early():
+    some = stage((64,), skewed, until=bool)
+    tiling = tile(some, 0.05)
+    planned = [b for bundle in plan(some, tiling, set(), 1.0, 0.1) for b in bundle.blocks]
+    assert planned == list(tiling)
+
+
+@pytest.mark.parametrize(
+    ("total", "seconds", "blocks"),
+    [(0.1, 5.0, 1), (0.3, 5.0, 8), (1.0, 5.0, 16), (64.0, 5.0, 16), (1000.0, 5.0, 256)],
+)
+def test_tile__makes_blocks_of_the_wished_length_but_enough_to_spread(total, seconds, blocks):
+    shape = (2, 1024)
+    assert len(tile(stage(shape, even(total, shape)), seconds)) == blocks
+
+
+def test_tile__never_makes_more_blocks_than_the_file_system_bears():
+    shape = (4096, 4096)
+    assert 10_000 < len(tile(stage(shape, even(1e9, shape)), 1.0)) <= MOST_BLOCKS
+
+
+def test_tile__does_not_split_in_vain_when_one_cell_is_the_whole_cost():
+    lone = stage((1024,), lambda region: 50.0 if region[0].start == 0 else 0.0)
+    assert len(tile(lone, 1.0)) == 1
+
+
+def test_tile__splits_a_stage_too_large_for_one_chunk_even_if_it_costs_nothing():
+    assert len(tile(stage((2**26,), lambda _: 0.0), 5.0)) == 4
+
+
+def test_plan__keeps_enough_bundles_for_workers_to_end_together():
+    shape = (1024,)
+    some = stage(shape, even(10.0, shape))
+    tiling = Tiling(some.grid, (1,))
+    assert 30 <= len(plan(some, tiling, set(), 1.0, 5.0)) <= 40
+    assert len(plan(some, tiling, set(), 100.0, 5.0)) >= 200
+
+
+def test_plan__bundles_blocks_that_cost_nothing():
+    some = stage((4096,), lambda _: 0.0)
+    bundles = plan(some, Tiling(some.grid, (1,)), set(), 1.0, 5.0)
+    assert sum(len(bundle.blocks) for bundle in bundles) == 4096
+    assert len(bundles) < 50
+
+
+def test_fit__is_the_ratio_of_sums_and_ignores_blocks_that_cost_nothing():
+    some = stage((4,), lambda region: float(region[0].start))
+    measured = fit(some, Tiling(some.grid, (1,)), {(0,): 9.0, (1,): 2.0, (3,): 6.0})
+    assert measured == Fit(8.0, 4.0)
+    assert measured.more(2.0, 1.0).per_cost == 2.0
+    assert Fit().per_cost == 1.0
+    assert seconds_left(10.0, measured, 4) == 5.0
+
+
+def test_block_bytes__counts_inputs_outputs_and_scratch():
+    tiling = Tiling(first_stage().grid, (1, 16))
+    assert block_bytes(first_stage(), tiling, 100) == 100 + 16 * (8 + 24 + 1)
+    assert by_cells(tiling.region((0, 0))) == pytest.approx(0.032)

@@ -1,0 +1,353 @@
+import errno
+import json
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import toy_recipe as toys
+import xarray as xr
+
+from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
+from iitdask.run import store as store_room
+from iitdask.run.engines import Inline
+from iitdask.run.events import BlocksFilled, StageOpened
+from iitdask.run.execute import execute
+from iitdask.run.folder import Folder
+from iitdask.run.layout import Layout
+from iitdask.run.memory import MemoryLedger
+from iitdask.run.place import explained, names, open_store
+from iitdask.run.store import ZarrLedger
+from iitdask.theory.base import Stored
+
+STUDY = {"theory": "toy", "state": "100", "options": {"ties": "all", "rounds": 3}}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return execute(toys.toy(), MemoryLedger(), Inline())
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A small full store; tests copy it before they do it harm."""
+    url = tmp_path_factory.mktemp("full") / "run.zarr"
+    execute(toys.toy(), ZarrLedger(str(url)), Inline(), block_seconds=0.5)
+    return url
+
+
+@pytest.fixture
+def copied(full, tmp_path):
+    return shutil.copytree(full, tmp_path / "run.zarr")
+
+
+def rerun(path):
+    events = []
+    tree = execute(toys.toy(), ZarrLedger(str(path)), Inline(), observers=[events.append])
+    return tree, sum(e.blocks for e in events if isinstance(e, BlocksFilled))
+
+
+def delete(path):
+    path.unlink()
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def halve(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flip(where):
+    def flipped(path):
+        content = bytearray(path.read_bytes())
+        content[int(where * (len(content) - 1))] ^= 4
+        path.write_bytes(content)
+
+    return flipped
+
+
+HARMS = {
+    "deleted": delete,
+    "emptied": empty,
+    "halved": halve,
+    "flipped-start": flip(0.0),
+    "flipped-middle": flip(0.5),
+    "flipped-end": flip(1.0),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_store__mends_every_file_under_work(harm, full, copied, expected):
+    files = sorted(path.relative_to(full) for path in (full / "work").rglob("*") if path.is_file())
+    # All chunks of a variable are alike: one of each, and every file of metadata.
+    chosen = {(file.parent, file.name == "zarr.json"): file for file in files}
+    assert len(chosen) > 15
+    for file in chosen.values():
+        harm(copied / file)
+        xr.testing.assert_identical(rerun(copied)[0], expected)
+    assert rerun(copied)[1] == 0
+
+
+def test_store__redoes_only_the_damaged_block(copied, expected):
+    flip(0.5)(copied / "work/squares/value/c.1.0")
+    delete(copied / "work/squares/moments/c.0.1.0")
+    empty(copied / "work/pairs/tick/c.0.0.0")
+    ledger = ZarrLedger(str(copied))
+    assert ledger.verify("squares") == [(0, 1), (1, 0)]
+    assert ledger.verify("pairs") == [(0, 0)]
+    tree, blocks = rerun(copied)
+    assert blocks == 3
+    xr.testing.assert_identical(tree, expected)
+
+
+def test_read__names_and_unticks_a_damaged_block(copied):
+    flip(0.5)(copied / "work/squares/value/c.1.0")
+    ledger = ZarrLedger(str(copied))
+    with pytest.raises(DamagedStoreError, match=r"'squares', 1 block\(s\).*: \(1, 0\)"):
+        ledger.read(Stored("squares", "value"))
+    assert (1, 0) not in ledger.done("squares")
+    with pytest.raises(StoreError, match=r"1 block\(s\) are missing"):
+        ledger.read(Stored("squares", "value"))
+
+
+def test_read__minds_only_the_variable_it_returns(copied):
+    flip(0.5)(copied / "work/squares/moments/c.1.0.0")
+    ledger = ZarrLedger(str(copied))
+    assert ledger.read(Stored("squares", "value")).shape == (2, toys.CODES)
+    with pytest.raises(DamagedStoreError, match="squares"):
+        ledger.arrays("squares", (1, 0))
+
+
+def test_read__names_the_variables_there_are(copied):
+    with pytest.raises(InputError, match="no variable 'valu'; it has value, moments, odd"):
+        ZarrLedger(str(copied)).read(Stored("squares", "valu"))
+    with pytest.raises(StoreError, match="no stage 'cubes'"):
+        ZarrLedger(str(copied)).read(Stored("cubes", "value"))
+
+
+def test_dataset__of_a_large_stage_is_checked_and_read_lazily(copied, expected, monkeypatch):
+    monkeypatch.setattr(store_room, "EAGER", 0)
+    lazy = ZarrLedger(str(copied)).dataset("squares")
+    assert not lazy["value"].variable._in_memory
+    xr.testing.assert_identical(lazy.load(), expected["one"].to_dataset())
+    flip(0.5)(copied / "work/squares/value/c.1.0")
+    tree, blocks = rerun(copied)
+    assert blocks == 1
+    xr.testing.assert_identical(tree, expected)
+
+
+def test_store__opens_in_xarray_as_it_is(full, expected):
+    found = xr.open_dataset(full, group="work/squares", engine="zarr", consolidated=False)
+    assert found["value"].dims == ("side", "code")
+    assert found["value"].attrs["comment"] == "Squared logarithm."
+    np.testing.assert_array_equal(found["moments"], expected["one/moments"])
+
+
+def test_store__refuses_another_study_and_names_what_differs(tmp_path):
+    url = str(tmp_path / "run.zarr")
+    assert ZarrLedger(url, STUDY).fingerprint == ZarrLedger(url, STUDY).fingerprint
+    other = {**STUDY, "state": "111", "options": {"ties": "first"}}
+    with pytest.raises(LedgerMismatchError) as caught:
+        ZarrLedger(url, other)
+    message = str(caught.value)
+    assert "state='100', this study says state" not in message
+    assert "state='100', this study says '111'" in message
+    assert "options.ties='all', this study says 'first'" in message
+    assert "options.rounds=3, this study says nothing" in message
+    with pytest.raises(LedgerMismatchError, match="another fingerprint of the same study"):
+        ZarrLedger(url, STUDY, "abc")
+    assert ZarrLedger(url).study == STUDY
+
+
+def test_store__records_what_it_is(tmp_path):
+    ZarrLedger(str(tmp_path / "run.zarr"), STUDY, "abc")
+    attrs = json.loads((tmp_path / "run.zarr/zarr.json").read_text())["attributes"]
+    assert attrs["study"] == STUDY
+    assert attrs["fingerprint"] == "abc"
+    assert {"format", "created", "iitdask"} <= set(attrs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"zarr_format": 3, "node_type": "group", "attributes": {}}', "not a store of iitdask"),
+        ("{", "zarr.json cannot be read"),
+        (None, "not empty and not a store"),
+    ],
+)
+def test_store__refuses_what_is_not_one(tmp_path, content, message):
+    if content is None:
+        (tmp_path / "thesis.tex").touch()
+    else:
+        (tmp_path / "zarr.json").write_text(content)
+    with pytest.raises(StoreError, match=message):
+        ZarrLedger(str(tmp_path))
+
+
+def test_store__refuses_a_later_format(tmp_path):
+    ZarrLedger(str(tmp_path / "run.zarr"))
+    meta = tmp_path / "run.zarr/zarr.json"
+    meta.write_text(meta.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(StoreError, match="has store format 2, this iitdask reads 1"):
+        ZarrLedger(str(tmp_path / "run.zarr"))
+
+
+def test_open__wipes_a_changed_stage_but_not_the_stages_below_its_path(tmp_path):
+    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    below = toys.renamed(toys.first_stage(), "squares/below")
+    for stage in (toys.first_stage(), below):
+        ledger.open(stage, 5.0)
+        ledger.fill(stage.name, (0, 0), _block(ledger, stage), 0.1)
+    ledger.open(toys.first_stage(version=2), 5.0)
+    assert ledger.done("squares") == set()
+    assert ledger.done("squares/below") == {(0, 0)}
+
+
+def _block(ledger, stage):
+    tiling = ledger.open(stage, 5.0)
+    return toys.squares(np.log1p(stage.inputs["table"]), tiling.region((0, 0)))
+
+
+def test_done__ignores_and_open_sweeps_what_killed_writers_left(tmp_path):
+    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    stage = toys.first_stage()
+    ledger.open(stage, 5.0)
+    old = tmp_path / "run.zarr/work/squares/tick/c.0.0.0123abc.partial"
+    new = tmp_path / "run.zarr/work/squares/value/c.0.0456def.partial"
+    for left in (old, new):
+        left.write_bytes(b"half")
+    os.utime(old, (time.time() - 3600,) * 2)
+    assert ledger.done("squares") == set()
+    ledger.open(stage, 5.0)
+    assert not old.exists()
+    assert new.exists()  # its writer may still be alive
+
+
+def test_ledger__keeps_what_it_is_given(ledger):
+    stage = toys.first_stage()
+    tiling = ledger.open(stage, 5.0)
+    arrays = _block(ledger, stage)
+    ledger.fill("squares", (0, 0), arrays, 1.5)
+    assert ledger.done("squares") == {(0, 0)}
+    assert ledger.ticks("squares") == {(0, 0): 1.5}
+    assert ledger.ticks("squares", [(0, 0), (0, 1)]) == {(0, 0): 1.5}
+    for name, array in ledger.arrays("squares", (0, 0)).items():
+        np.testing.assert_array_equal(array, arrays[name])
+    dataset = ledger.dataset("squares")
+    assert np.isnan(dataset["value"].values[1]).all()
+    assert ledger.size(Stored("squares", "moments")) == 2 * toys.CODES * 3 * 8
+    with pytest.raises(StoreError, match="missing"):
+        ledger.read(Stored("squares", "value"))
+    with pytest.raises(StoreError, match="not filled"):
+        ledger.arrays("squares", (0, 1))
+    with pytest.raises(StoreError, match="no stage 'cubes'"):
+        ledger.done("cubes")
+    ledger.forget("squares", tiling)
+    assert ledger.done("squares") == set()
+    assert np.isnan(ledger.dataset("squares")["value"].values).all()
+
+
+def test_ledger__keeps_every_bit(tmp_path):
+    odd = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, 5e-324])
+    stage = toys.search_stage()
+    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    tiling = ledger.open(stage, 5.0)
+    for block in tiling:
+        part = tiling.region(block)[0]
+        ledger.fill("search", block, {"x": np.full(part.stop - part.start, -np.nan)}, 0.0)
+    x = np.resize(odd, tiling.chunks)
+    ledger.fill("search", (1,), {"x": x}, 0.0)
+    assert ledger.verify("search") == []
+    assert ledger.read(Stored("search", "x"))[tiling.region((1,))].tobytes() == x.tobytes()
+
+
+def test_store__does_not_take_a_stragglers_block_for_its_own(tmp_path, expected):
+    ledger, url = ZarrLedger(str(tmp_path / "run.zarr")), str(tmp_path / "run.zarr")
+    old = toys.first_stage(scale=2.0)
+    ledger.open(old, 5.0)
+    straggler = Folder.load(url, "squares")
+    execute(toys.toy(), ledger, Inline())
+    straggler.write((0, 0), _block(MemoryLedger(), old), 0.1)
+    assert ledger.verify("squares") == [(0, 0)]
+    xr.testing.assert_identical(rerun(url)[0], expected)
+
+
+def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied, expected):
+    shutil.rmtree(copied / "work/pairs")
+
+    def harm_once(event):
+        if isinstance(event, StageOpened) and event.stage == "pairs":
+            flip(0.5)(copied / "work/squares/value/c.1.0")
+
+    with pytest.raises(DamagedStoreError, match=r"'squares'.*\(1, 0\); run again"):
+        execute(toys.toy(), ZarrLedger(str(copied)), Inline(), observers=[harm_once])
+    xr.testing.assert_identical(rerun(copied)[0], expected)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(3.5),
+        np.zeros((0, 3)),
+        np.asfortranarray(np.eye(3)),
+        np.arange(4) > 2,
+        np.arange(9)[::2],
+    ],
+    ids=["scalar", "empty", "fortran", "bool", "strided"],
+)
+def test_deposit__gives_back_what_it_was_given(array, tmp_path):
+    url = str(tmp_path / "run.zarr")
+    ZarrLedger(url).open(toys.first_stage(), 5.0)
+    folder = Folder.load(url, "squares")
+    found = folder.withdraw("a", folder.deposit("a", array))
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+    with pytest.raises(DamagedStoreError, match="_inputs/a is not what was written"):
+        folder.withdraw("a", 0)
+
+
+def test_lend__gives_workers_an_address_that_holds_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ledger = ZarrLedger("run.zarr")
+    ledger.open(toys.first_stage(), 5.0)
+    assert ledger.lend(toys.first_stage()).store == str(tmp_path / "run.zarr")
+
+
+def test_layout__survives_json():
+    stage = toys.first_stage()
+    ledger = MemoryLedger()
+    layout = Layout.of(stage, ledger.open(stage, 5.0), "abc")
+    text = json.dumps(layout.to_json(), allow_nan=False)
+    again = Layout.from_json(json.loads(text))
+    assert again.to_json() == layout.to_json()
+    with pytest.raises(ValueError, match="does not match its checksum"):
+        Layout.from_json(json.loads(text.replace('"abc"', '"abd"')))
+
+
+def test_store__works_at_any_address_fsspec_knows(tmp_path, expected):
+    url = f"memory://{tmp_path.name}/run.zarr"
+    xr.testing.assert_identical(rerun(url)[0], expected)
+    assert rerun(url)[1] == 0
+    execute(toys.toy(version=2), ZarrLedger(url), Inline())
+    assert rerun(url)[1] > 0
+    assert "zarr.json" in names(open_store(url), "")
+
+
+def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
+    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+
+    def fail(self, *args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ledger.open(toys.first_stage(), 5.0)
+    monkeypatch.setattr("zarr.Array.__setitem__", fail)
+    with pytest.raises(StoreError, match=r"block .0, 0.: no space left .* free some space"):
+        ledger.fill("squares", (0, 0), _block(ledger, toys.first_stage()), 0.0)
+    with pytest.raises(StoreError, match="no space left"):
+        execute(toys.toy(), ledger, Inline())
+    with pytest.raises(OSError, match="other trouble"), explained("x"):
+        raise OSError(errno.EIO, "other trouble")
