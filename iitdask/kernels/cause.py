@@ -15,7 +15,7 @@ import numpy as np
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.purviews import STATE_TIE
 
-__all__ = ["cause_costs", "cause_scan", "cause_states", "reversed_bits"]
+__all__ = ["cause_costs", "cause_scan", "cause_states", "cheap_cause_costs", "reversed_bits"]
 
 
 @kernel
@@ -28,59 +28,84 @@ def reversed_bits(x, width):
 
 
 @kernel
-def cause_scan(q, free, offsets, first, width, product, total, top, bounds):
-    """Upper bound on phi of every purview for the mechanisms first .. first + 2**width - 1.
+def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states):
+    """Bound on phi and specified state of every purview, for 2**width mechanisms from ``first`` on.
 
-    q      : (codes, n) float64     P(unit i in its current state | code)
-    free   : (n,) float64           log2 of the same given nothing
-    product, total, top : (2**width,) float64 scratch
-    bounds : (2**n, 2**width)       filled; lane l is mechanism first | reversed_bits(l, width)
-    Products run from the highest unit down whatever the width, so the bits of a bound do not
-    depend on how mechanisms are cut into blocks.
+    q, logq : (n, codes) float64      P(unit i in its current state | code), and log2 of it
+    vectors : (5, 2**width) float64   scratch
+    bounds  : (2**n, 2**width)        filled; lane l is mechanism first | reversed_bits(l, width)
+    weights : (2**n, 2**width)        filled, selectivity of the specified state
+    states  : (2**n, 2**width) int64  filled, specified state of the purview, -1 where states tie
+    The bound is the least of the complete partition and of one mechanism unit detached from the
+    whole purview. Products run from the highest unit down whatever the width, so their bits do
+    not depend on how mechanisms are cut into blocks.
     """
-    n = q.shape[1]
+    n = q.shape[0]
     lanes = 1 << width
+    product, total, top, second, where = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
     for purview in range(1, 1 << n):
         for x in range(lanes):
             total[x] = 0.0
             top[x] = 0.0
+            second[x] = 0.0
+            where[x] = 0.0
         for code in range(offsets[purview], offsets[purview + 1]):
             p = 1.0
             for i in range(n - 1, width - 1, -1):
                 if first >> i & 1:
-                    p *= q[code, i]
+                    p *= q[i, code]
             product[0] = p
             size = 1
             for i in range(width - 1, -1, -1):
-                p = q[code, i]
+                p = q[i, code]
                 for x in range(size):
                     product[size + x] = product[x] * p
                 size *= 2
+            place = float(code)
             for x in range(lanes):
-                total[x] += product[x]
-                top[x] = max(top[x], product[x])
-        for x in range(lanes):
-            bounds[purview, x] = 0.0
-            if top[x] > 0.0:
-                bounds[purview, x] = top[x] / total[x] * np.log2(top[x])
-                product[x] = top[x] / total[x]
-            else:
-                product[x] = 0.0
-        # less selectivity * log2 p(m), unit by unit
+                value = product[x]
+                total[x] += value
+                lesser = value if value < top[x] else top[x]
+                second[x] = lesser if lesser > second[x] else second[x]
+                where[x] = place if value > top[x] else where[x]
+                top[x] = value if value > top[x] else top[x]
         for lane in range(lanes):
             mechanism = first | reversed_bits(lane, width)
-            base = 0.0
-            for i in range(n):
-                if mechanism >> i & 1:
-                    base += free[i]
-            if product[lane] > 0.0:
-                bounds[purview, lane] -= product[lane] * base
+            bounds[purview, lane] = 0.0
+            if top[lane] <= 0.0 or mechanism == 0:
+                continue
+            weight = top[lane] / total[lane]
+            code = int(where[lane])
+            tied = second[lane] >= top[lane] * (1.0 - STATE_TIE)
+            weights[purview, lane] = weight
+            states[purview, lane] = -1 if tied else code - offsets[purview]
+            bounds[purview, lane] = weight * detached_bound(logq, mechanism, code, tied)
+
+
+@kernel
+def detached_bound(logq, mechanism, code, tied):
+    """Cost of the complete partition, or of the cheapest detached unit times all units.
+
+    With ``tied`` states only the first, which they share.
+    """
+    total, least, count = 0.0, 1e300, 0
+    i = 0
+    while mechanism >> i:
+        if mechanism >> i & 1:
+            cost = logq[i, code] - logq[i, 0]
+            total += cost
+            least = cost if cost < least else least
+            count += 1
+        i += 1
+    single = least * count
+    return single if single < total and count > 1 and not tied else total
 
 
 @kernel
 def cause_states(q, offsets, mechanism, purview, like, weights):
     """Specified cause states: ii grows with p(m | z), so the largest are; all ties are kept.
 
+    q       : (n, codes) float64, see ``cause_scan``
     like    : (>= states,) float64, filled with p(m | z)
     weights : (>= states,) float64, filled with the selectivity of specified states, 0 elsewhere
     returns the intrinsic information, bits; negative when the cause repertoire is zero
@@ -88,10 +113,10 @@ def cause_states(q, offsets, mechanism, purview, like, weights):
     states = offsets[purview + 1] - offsets[purview]
     for z in range(states):
         like[z] = 1.0
-    for i in range(q.shape[1] - 1, -1, -1):
+    for i in range(q.shape[0] - 1, -1, -1):
         if mechanism >> i & 1:
             for z in range(states):
-                like[z] *= q[offsets[purview] + z, i]
+                like[z] *= q[i, offsets[purview] + z]
     total, top = 0.0, 0.0
     for z in range(states):
         total += like[z]
@@ -104,10 +129,37 @@ def cause_states(q, offsets, mechanism, purview, like, weights):
 
 
 @kernel
+def cheap_cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, f):
+    """The costs ``disintegration.cheap_start`` reads, and only those, laid out as by the next.
+
+    Keeping nothing, one unit of the purview, all but one, and all.
+    """
+    size = 1 << purvs
+    full, code, weight = 0, 0, 1
+    for k in range(purvs):
+        full |= 1 << purv[k]
+    code = offsets[full] + z
+    for r in range(mechs):
+        row, whole = r * size, logq[mech[r], code]
+        f[row] = whole - logq[mech[r], 0]
+        f[row + size - 1] = 0.0
+    for k in range(purvs):
+        value = z // weight % levels[purv[k]]
+        one = offsets[1 << purv[k]] + value
+        rest = z % weight + z // (weight * levels[purv[k]]) * weight
+        others = offsets[full ^ (1 << purv[k])] + rest
+        weight *= levels[purv[k]]
+        for r in range(mechs):
+            row, whole = r * size, logq[mech[r], code]
+            f[row + (1 << k)] = whole - logq[mech[r], one]
+            f[row + size - 1 - (1 << k)] = whole - logq[mech[r], others]
+
+
+@kernel
 def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes, f):
     """``f[i * 2**purvs + B]``: bits lost when mechanism unit i sees only the part B of the purview.
 
-    logq : (codes, n) float64, log2 of ``q``; mech, purv : units, of which
+    logq : (n, codes) float64, log2 of ``q``; mech, purv : units, of which
     the first mechs, purvs count; z : state of the purview
     masks, codes : (>= 2**purvs,) int64 scratch
     """
@@ -124,6 +176,6 @@ def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes
     for b in range(size):
         codes[b] += offsets[masks[b]]
     for r in range(mechs):
-        whole = logq[codes[size - 1], mech[r]]
+        whole = logq[mech[r], codes[size - 1]]
         for b in range(size):
-            f[r * size + b] = whole - logq[codes[b], mech[r]]
+            f[r * size + b] = whole - logq[mech[r], codes[b]]

@@ -9,7 +9,7 @@ equal ratios the largest cost wins. Not allowed: on the effect side keeping all
 elements (the mechanism would be one part with a purview), on the cause side all
 users keeping the same nonempty block.
 
-``f`` is flat, ``f[u * 2**elements + B]``. Kernels here use no slices, reshapes or
+``f`` is flat, ``f[base[u] + B]``. Kernels here use no slices, reshapes or
 built-ins that numba compiles as functions of their own: it halves compilation.
 """
 
@@ -19,7 +19,14 @@ import numpy as np
 
 from iitdask.kernels.jit import kernel
 
-__all__ = ["ON_CAUSE", "ON_EFFECT", "minimum_disintegration", "named_disintegration"]
+__all__ = [
+    "NOTHING",
+    "ON_CAUSE",
+    "ON_EFFECT",
+    "cheap_start",
+    "minimum_disintegration",
+    "named_disintegration",
+]
 
 HUGE = 1e300
 EPS = 1e-12
@@ -40,7 +47,7 @@ def severs_first(a, b, pops):
 
 @kernel
 def precedes(a, b, users, elements, side):
-    """Whether picks a sever a lexicographically smaller set of (mechanism, purview) pairs than b."""
+    """Whether picks a sever a lexicographically smaller set of pairs than b, mechanism first."""
     for k in range(users * elements):
         if side == ON_CAUSE:
             u, e = k // elements, k % elements
@@ -52,7 +59,7 @@ def precedes(a, b, users, elements, side):
 
 
 @kernel
-def assign(f, users, elements, pops, lam, blocks, used, side, slack, picks):
+def assign(f, base, users, elements, pops, lam, blocks, used, side, slack, picks):
     """Let every user keep its cheapest block of a family of disjoint blocks.
 
     blocks : (>= used,) int64, ``blocks[0] == 0`` (nothing); picks : (users,) int64, filled.
@@ -64,7 +71,7 @@ def assign(f, users, elements, pops, lam, blocks, used, side, slack, picks):
     for u in range(users):
         first, second = HUGE, HUGE
         pick, other = blocks[0], blocks[0]
-        row = u << elements
+        row = base[u]
         for e in range(used):
             b = blocks[e]
             value = f[row + b] - lam * (elements - pops[b])
@@ -85,7 +92,7 @@ def assign(f, users, elements, pops, lam, blocks, used, side, slack, picks):
     if side == ON_CAUSE and same and picks[0] != 0:
         if used < 2 or who < 0 or users == 1:
             return HUGE, 0
-        row = who << elements
+        row = base[who]
         cost += f[row + instead] - f[row + picks[who]]
         severed += pops[picks[who]] - pops[instead]
         picks[who] = instead
@@ -93,38 +100,71 @@ def assign(f, users, elements, pops, lam, blocks, used, side, slack, picks):
 
 
 @kernel
-def cheap_start(f, users, elements, pops, side, blocks, picks):
-    """Best of the complete partition, one detached user, and the two-block partitions {B - k, k}."""
+def cheap_start(f, base, users, elements, pops, side, blocks, picks):
+    """Best of the complete partition, one detached user, and the partitions {B - k, k}.
+
+    Reads only the costs of keeping nothing, all, all but one, and one element.
+    returns (cost, severed pairs)
+    """
     full = (1 << elements) - 1
     cost, severed = 0.0, users * elements
     for u in range(users):
-        cost += f[u << elements]
+        cost += f[base[u]]
     if side == ON_CAUSE:
         if users == 1:
             return cost, severed
         for u in range(users):  # the other users keep everything
-            if f[u << elements] * severed < cost * elements:
-                cost, severed = f[u << elements], elements
+            if f[base[u]] * severed < cost * elements:
+                cost, severed = f[base[u]], elements
     if elements == 1:
         return cost, severed
     blocks[0] = 0
     for k in range(elements):
         blocks[1] = full ^ (1 << k)
         blocks[2] = 1 << k
-        c, s = assign(f, users, elements, pops, cost / severed, blocks, THREE, side, 0.0, picks)
+        lam = cost / severed
+        c, s = assign(f, base, users, elements, pops, lam, blocks, THREE, side, 0.0, picks)
         if s > 0 and c * severed < cost * s:
             cost, severed = c, s
     return cost, severed
 
 
 @kernel
-def fill_bounds(f, users, elements, pops, lam, side, bound):
+def two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks):
+    """Best partition of the elements into two blocks at a fixed ratio; returns (cost, severed).
+
+    bound : scratch, at least 2**(elements - 1)
+    """
+    full = (1 << elements) - 1
+    half = 1 << (elements - 1)
+    for b in range(half):
+        bound[b] = 0.0
+    for u in range(users):
+        row = base[u]
+        none = f[row] - lam * elements
+        for b in range(1, half):
+            one = f[row + b] - lam * (elements - pops[b])
+            two = f[row + full - b] - lam * pops[b]
+            least = one if one < two else two
+            bound[b] += least if least < none else none
+    best, least = 0, HUGE
+    for b in range(1, half):
+        if bound[b] < least:
+            best, least = b, bound[b]
+    if best == 0:
+        return HUGE, 0
+    blocks[0], blocks[1], blocks[2] = 0, best, full - best
+    return assign(f, base, users, elements, pops, lam, blocks, THREE, side, 0.0, picks)
+
+
+@kernel
+def fill_bounds(f, base, users, elements, pops, lam, side, bound):
     """``bound[u, R]``: least value over all blocks within R; the superset-closed minimum."""
     size = 1 << elements
     for u in range(users):
-        row = u * size
+        row, source = u * size, base[u]
         for b in range(size):
-            bound[row + b] = f[row + b] - lam * (elements - pops[b])
+            bound[row + b] = f[source + b] - lam * (elements - pops[b])
         if side != ON_CAUSE:
             bound[row + size - 1] = HUGE
         o = 1
@@ -132,45 +172,30 @@ def fill_bounds(f, users, elements, pops, lam, side, bound):
             for hi in range(row, row + size, 2 * o):
                 for b in range(hi, hi + o):
                     low = bound[b]
-                    bound[b + o] = min(bound[b + o], low)
+                    bound[b + o] = low if low < bound[b + o] else bound[b + o]
             o *= 2
 
 
 @kernel
 def descend(
-    f,
-    users,
-    elements,
-    pops,
-    lam,
-    side,
-    bound,
-    limit,
-    goal,
-    cost,
-    severed,
-    now,
-    blocks,
-    left,
-    sub,
-    picks,
-    named,
+    f, base, users, elements, pops, lam, side, bound, limit, goal, cost, severed, now, blocks,
+    left, sub, picks, named, tally,
 ):
     """Depth first over families of disjoint blocks, the next one holding the lowest element left.
 
-    goal BETTER: return at the first partition with a smaller ratio than lam; LARGEST: among those
-    at lam, the largest cost; NAME: among those at lam with ``severed`` pairs, leave in ``named``
-    the picks that sever the lexicographically smallest set. ``limit``: a node whose bound is not
-    below it is cut. returns (cost, severed, nodes).
+    Returns at once with a partition of a smaller ratio than lam, if there is one. Else, with goal
+    LARGEST, among the partitions at lam the one of largest cost; with goal NAME, leave in
+    ``named`` the picks that sever the lexicographically smallest set of ``severed`` pairs.
+    ``limit``: a node whose bound is not below it is cut. returns (better, cost, severed).
     """
     full = (1 << elements) - 1
-    nodes = 0
     blocks[0] = 0
     for u in range(users):
-        now[0, u] = f[u << elements] - lam * elements
-    depth = 0
+        now[0, u] = f[base[u]] - lam * elements
+    depth, nodes = 0, 0
     left[0] = full
     sub[0] = -2
+    slack = 0.0 if goal == BETTER else EPS
     while depth >= 0 and not (goal == NAME and nodes > NODE_CAP):
         remaining = left[depth]
         low = remaining & -remaining
@@ -179,7 +204,7 @@ def descend(
             least = 0.0
             for u in range(users):
                 a, b = now[depth, u], bound[(u << elements) + remaining]
-                least += min(b, a)
+                least += a if a < b else b
             if remaining == 0 or least >= limit:
                 depth -= 1
                 continue
@@ -193,89 +218,105 @@ def descend(
         blocks[depth + 1] = block
         allowed = side == ON_CAUSE or block != full
         total = 0.0
-        for u in range(users):
-            value = now[depth, u]
-            if allowed:
-                other = f[(u << elements) + block] - lam * (elements - pops[block])
-                value = min(value, other)
-            now[depth + 1, u] = value
-            total += value
+        if allowed:
+            keep = lam * (elements - pops[block])
+            for u in range(users):
+                value = f[base[u] + block] - keep
+                value = value if value < now[depth, u] else now[depth, u]
+                now[depth + 1, u] = value
+                total += value
         if total < limit and allowed:
-            slack = 0.0 if goal == BETTER else EPS
-            c, s = assign(f, users, elements, pops, lam, blocks, depth + 2, side, slack, picks)
-            if s > 0 and goal == BETTER and c - lam * s < -EPS:
-                return c, s, nodes
+            c, s = assign(
+                f, base, users, elements, pops, lam, blocks, depth + 2, side, slack, picks
+            )
+            if s > 0 and goal != NAME and c - lam * s < -EPS:
+                tally[1] += nodes
+                return True, c, s
             if s > 0 and goal == LARGEST and c - lam * s <= limit and c > cost:
                 cost, severed = c, s
             if s == severed and goal == NAME and c - lam * s <= limit:
                 if named[0] < 0 or precedes(picks, named, users, elements, side):
                     for u in range(users):
                         named[u] = picks[u]
+        if not allowed:
+            continue  # the whole mechanism kept by somebody is no partition
         depth += 1
         left[depth] = remaining & ~block
         sub[depth] = -2
-        if not allowed:
-            blocks[depth] = 0  # the whole mechanism kept by nobody
-    return cost, severed, nodes
+    tally[1] += nodes
+    return False, cost, severed
+
+
+@kernel
+def is_beaten(
+    f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, tally
+):
+    """Whether some partition's ratio proves the cost of the minimum to be below ``floor``.
+
+    cost <= ratio * users * elements for every partition; most pairs are given up here, at the
+    ratio that decides, without finding their minimum.
+    """
+    lam = floor / (users * elements)
+    if elements > 1:
+        c, s = two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks)
+        if s > 0 and c - lam * s < -EPS:
+            return True
+    tally[0] += 1
+    fill_bounds(f, base, users, elements, pops, lam, side, bound)
+    better, _, _ = descend(
+        f, base, users, elements, pops, lam, side, bound, -EPS, BETTER, HUGE, 0, now, blocks, left,
+        sub, picks, picks, tally,
+    )
+    return better
 
 
 @kernel
 def minimum_disintegration(
-    f, users, elements, pops, side, floor, zero, bound, now, blocks, left, sub, picks, tally
+    f, base, users, elements, pops, side, cost, severed, floor, zero, bound, now, blocks, left,
+    sub, picks, tally,
 ):
     """Cost and severed pairs of the minimum information partition.
 
-    f     : (users * 2**elements,) float64
+    f     : float64, ``f[base[u] + B]``; base : (users,) int64
     pops  : popcounts, at least 2**elements long
+    cost, severed : what ``cheap_start`` found
     floor : float   give up (return ``NOTHING``) once the cost is known to be below this
     zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
-    bound : as f; now : (>= elements + 2, >= users); blocks, left, sub, picks : scratch
-    tally : (2,) int64, counts bound tables built and nodes visited
+    bound : (users * 2**elements,); now : (>= elements + 2, >= users)
+    blocks, left, sub, picks : scratch; tally : (2,) int64, counts bound tables and nodes
     """
     pairs = users * elements
-    cost, severed = cheap_start(f, users, elements, pops, side, blocks, picks)
     if cost <= zero:
         return 0.0, severed
     if cost / severed * pairs < floor:
         return NOTHING, severed
     if (users == 1 and side == ON_CAUSE) or (elements == 1 and side != ON_CAUSE):
         return cost, severed
-    goal, limit = BETTER, -EPS
+    if floor > zero and is_beaten(
+        f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, tally
+    ):
+        return NOTHING, severed
+    whole = 0.0
+    for u in range(users):
+        whole += f[base[u]]
     while True:
         lam = cost / severed
-        if goal == BETTER:
+        c, s = HUGE, 0
+        if elements > 1:
+            c, s = two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks)
+        better = s > 0 and c - lam * s < -EPS
+        if not better:
             tally[0] += 1
-            fill_bounds(f, users, elements, pops, lam, side, bound)
-        c, s, nodes = descend(
-            f,
-            users,
-            elements,
-            pops,
-            lam,
-            side,
-            bound,
-            limit,
-            goal,
-            cost,
-            severed,
-            now,
-            blocks,
-            left,
-            sub,
-            picks,
-            picks,
-        )
-        tally[1] += nodes
-        if goal == LARGEST:
-            return c, s
-        if c == cost and s == severed:
-            whole = 0.0
-            for u in range(users):
-                whole += f[u << elements]
-            if whole - lam * pairs <= EPS * pairs:
-                return whole, pairs  # the complete partition attains the ratio and severs most
-            goal, limit = LARGEST, EPS * pairs
-            continue
+            fill_bounds(f, base, users, elements, pops, lam, side, bound)
+            # when the complete partition attains the ratio nothing severs more: ties do not matter
+            tied = whole - lam * pairs <= EPS * pairs
+            goal, limit = (BETTER, -EPS) if tied else (LARGEST, EPS * pairs)
+            better, c, s = descend(
+                f, base, users, elements, pops, lam, side, bound, limit, goal, cost, severed, now,
+                blocks, left, sub, picks, picks, tally,
+            )
+            if not better:
+                return (whole, pairs) if tied else (c, s)
         cost, severed = c, s
         if cost <= zero:
             return 0.0, severed
@@ -285,7 +326,8 @@ def minimum_disintegration(
 
 @kernel
 def named_disintegration(
-    f, users, elements, pops, side, cost, severed, bound, now, blocks, left, sub, picks, named
+    f, base, users, elements, pops, side, cost, severed, bound, now, blocks, left, sub, picks,
+    named, tally,
 ):
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 
@@ -298,23 +340,8 @@ def named_disintegration(
         return
     named[0] = -1
     lam = cost / severed
-    fill_bounds(f, users, elements, pops, lam, side, bound)
+    fill_bounds(f, base, users, elements, pops, lam, side, bound)
     descend(
-        f,
-        users,
-        elements,
-        pops,
-        lam,
-        side,
-        bound,
-        EPS * pairs,
-        NAME,
-        cost,
-        severed,
-        now,
-        blocks,
-        left,
-        sub,
-        picks,
-        named,
+        f, base, users, elements, pops, lam, side, bound, EPS * pairs, NAME, cost, severed, now,
+        blocks, left, sub, picks, named, tally,
     )

@@ -1,10 +1,10 @@
 """Effects: what a mechanism's state makes of each purview.
 
 Per mechanism, one matrix product gives the unconstrained joint distribution over
-all units (the mean over the mechanism's states of the joint each implies), and
-sums over one unit at a time give it for every purview (algorithms.md section 2).
-The current state is one term of that mean, hence ii(z) <= p(z|m) * log2(states of
-the mechanism), which spares nearly all logarithms.
+all units: the mean over the mechanism's states of the joint each implies. A
+purview's own is summed out of it only when its bound, which needs no joint,
+reaches the best phi found. The current state is one term of the mean, hence
+ii(z) <= p(z|m) * log2(states of the mechanism), which spares most logarithms.
 """
 
 from __future__ import annotations
@@ -12,63 +12,77 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE, ZERO, members
+from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE
 
 __all__ = [
-    "effect_bounds",
+    "coarse_bounds",
+    "cost_bound",
     "effect_costs",
     "effect_states",
-    "marginalise",
-    "purview_probabilities",
     "state_rows",
+    "sum_out",
 ]
 
 
 @kernel
-def marginalise(joint, levels, offsets, out):
-    """Sum a joint distribution down to every purview; out : (codes,) float64."""
+def sum_out(joint, levels, purview, work):
+    """Sum a joint distribution over the units outside a purview.
+
+    joint : (S,) float64, little-endian; work : (S,) float64, filled up to the purview's states
+    """
     n = levels.shape[0]
-    full = (1 << n) - 1
-    for z in range(joint.shape[0]):
-        out[offsets[full] + z] = joint[z]
-    for a in range(full - 1, -1, -1):
-        j = n - 1
-        while a >> j & 1:
-            j -= 1
-        low = 1
-        for i in range(j):
-            if a >> i & 1:
-                low *= levels[i]
-        start, parent = offsets[a], offsets[a | (1 << j)]
-        for h in range((offsets[a + 1] - start) // low):
-            line, begin = start + low * h, parent + low * levels[j] * h
-            for x in range(low):
-                out[line + x] = out[begin + x] + out[begin + low + x]
-            for v in range(2, levels[j]):
-                for x in range(low):
-                    out[line + x] += out[begin + v * low + x]
+    states = joint.shape[0]
+    for z in range(states):
+        work[z] = joint[z]
+    below = states
+    for j in range(n - 1, -1, -1):
+        below //= levels[j]  # states of the units below j
+        if purview >> j & 1:
+            continue
+        out = 0
+        for h in range(states // (below * levels[j])):
+            begin = h * below * levels[j]
+            for x in range(below):
+                total = work[begin + x]
+                for v in range(1, levels[j]):
+                    total += work[begin + v * below + x]
+                work[out + x] = total
+            out += below
+        states //= levels[j]
 
 
 @kernel
-def purview_probabilities(row, levels, columns, offsets, out):
-    """p(z | m) for every purview and state, from one row of marginals; out : (codes,)."""
-    n = levels.shape[0]
-    out[0] = 1.0
-    for j in range(n):
+def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best):
+    """Upper bound on phi of every purview, without looking at its states.
+
+    rows, r : marginals given the mechanism's state; costs : see ``effect_costs``
+    bounds  : (2**n,) float64 filled; best : (2**n,) float64 scratch
+    phi <= p(z|m) sum_j f_j for the complete partition, and p(z|m) = prod_j p_j; so phi is at most
+    prod_j max p_j times sum_j max(p_j f_j) / max p_j, one factor and one summand a unit.
+    """
+    size = 1 << elements
+    best[0], bounds[0] = 1.0, 0.0
+    for j in range(levels.shape[0]):
+        top, gain = 0.0, 0.0
+        for v in range(levels[j]):
+            p = rows[r, columns[j] + v]
+            top = p if p > top else top
+            if p > 0.0:
+                share = p * costs[(columns[j] + v) * size]
+                gain = share if share > gain else gain
         for a in range(1 << j):
-            size = offsets[a + 1] - offsets[a]
-            source, start = offsets[a], offsets[a | (1 << j)]
-            for v in range(levels[j]):
-                p = row[columns[j] + v]
-                for x in range(size):
-                    out[start + v * size + x] = out[source + x] * p
+            best[a | (1 << j)] = best[a] * top
+            bounds[a | (1 << j)] = bounds[a] + gain / top
+    for a in range(1 << levels.shape[0]):
+        # the same sum in another order may be larger by its rounding
+        bounds[a] *= best[a] * (1.0 + 1e-13)
 
 
 @kernel
 def effect_states(p, w, begin, end, scale, weights):
     """Specified effect states of a purview: largest ii = p log2(p / unconstrained), all ties kept.
 
-    p, w    : float64         p(z|m) at begin .. end - 1, and its sum over the mechanism's states
+    p, w    : float64         p(z|m) at begin .. end - 1, and its sum over mechanism states
     scale   : how many those are
     weights : (>= s,) float64 filled with the selectivity of specified states, 0 elsewhere
     returns the intrinsic information, bits
@@ -90,7 +104,7 @@ def effect_states(p, w, begin, end, scale, weights):
 
 @kernel
 def effect_costs(logs, mech, mechs, mechanism, out):
-    """``out[r * 2**mechs + B]``: bits lost by column r when its unit sees only the part B of the mechanism.
+    """``out[r * 2**mechs + B]``: bits column r loses when its unit sees only B of the mechanism.
 
     logs : (2**n, c) float64   log2 of the marginals given each subset of the current state
     """
@@ -105,43 +119,24 @@ def effect_costs(logs, mech, mechs, mechanism, out):
 
 
 @kernel
-def state_rows(purv, purvs, levels, columns, z, rows):
-    """Columns of the values that the units of a purview take in state z; fills ``rows``."""
+def state_rows(purv, purvs, levels, columns, z, size, base):
+    """Where in ``effect_costs`` the values begin that a purview's units take in state z."""
     for k in range(purvs):
-        rows[k] = columns[purv[k]] + z % levels[purv[k]]
+        base[k] = (columns[purv[k]] + z % levels[purv[k]]) * size
         z //= levels[purv[k]]
 
 
 @kernel
-def cost_bound(costs, rows, users, elements):
-    """Upper bound on the cost: complete partition, and one mechanism unit detached from everything."""
+def cost_bound(costs, base, users, elements):
+    """Upper bound on the cost: complete partition, or one mechanism unit detached from all."""
     size = 1 << elements
     best = 0.0
     for u in range(users):
-        best += costs[rows[u] * size]
+        best += costs[base[u]]
     if elements > 1:
         for k in range(elements):
             total = 0.0
             for u in range(users):
-                total += costs[rows[u] * size + size - 1 - (1 << k)]
+                total += costs[base[u] + size - 1 - (1 << k)]
             best = min(best, total * elements)
     return best
-
-
-@kernel
-def effect_bounds(
-    probs, sums, scale, costs, elements, offsets, levels, columns, units, rows, weights, bounds
-):
-    """Upper bound on phi of every purview of one mechanism, at its specified states."""
-    for purview in range(1, bounds.shape[0]):
-        a, b = offsets[purview], offsets[purview + 1]
-        bounds[purview] = 0.0
-        ii = effect_states(probs, sums, a, b, scale, weights)
-        if ii <= ZERO:
-            continue
-        users = members(purview, units)
-        for z in range(b - a):
-            if weights[z] > 0.0:
-                state_rows(units, users, levels, columns, z, rows)
-                limit = weights[z] * cost_bound(costs, rows, users, elements)
-                bounds[purview] = max(bounds[purview], limit)

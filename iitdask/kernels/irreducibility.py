@@ -43,7 +43,7 @@ def minimum_partition(g, zero):
     those with the largest cost; how many there are; the named one as a key (see witness);
     how many searches at a fixed ratio it took (Dinkelbach).
     """
-    n, size = g.shape
+    size = g.shape[1]
     lam, cost, count = two_block_start(g)
     minima = np.empty(size)
     rounds = 0

@@ -24,6 +24,7 @@ import numba
 
 __all__ = ["cache_directory", "is_warm", "kernel", "mark_warm"]
 
+
 def _source_digest() -> str:
     """Digest of every kernel source: numba does not notice when a callee's file changes."""
     digest = hashlib.sha256(f"{numba.__version__}-{sys.version_info[:2]}".encode())
@@ -70,16 +71,16 @@ def cache_directory() -> Path | None:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function on first call, release the GIL, keep the machine code on disk."""
+    numba_: Any = numba  # its stubs know neither CACHE_DIR nor no_cfunc_wrapper
+    policy = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     if _DIRECTORY is None:
-        return numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_DIRECTORY)  # read once, when the dispatcher is made
+        return numba_.njit(**policy)(function)  # type: ignore[no-any-return]
+    before = numba_.config.CACHE_DIR
+    numba_.config.CACHE_DIR = str(_DIRECTORY)  # read once, when the dispatcher is made
     try:
-        return numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, cache=True)(
-            function
-        )
+        return numba_.njit(**policy, cache=True)(function)  # type: ignore[no-any-return]
     finally:
-        numba.config.CACHE_DIR = before
+        numba_.config.CACHE_DIR = before
 
 
 def is_warm(family: str) -> bool:

@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 from iitdask.kernels.cause import cause_scan, cause_states, reversed_bits
 from iitdask.kernels.disintegration import ON_CAUSE
 from iitdask.kernels.effect import (
-    effect_bounds,
+    coarse_bounds,
+    cost_bound,
     effect_costs,
     effect_states,
-    marginalise,
-    purview_probabilities,
+    state_rows,
+    sum_out,
 )
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.pairs import Scratch, Tables, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
-from iitdask.kernels.repertoire import mixture
+from iitdask.kernels.repertoire import mixture, product_states
 
-__all__ = ["LANES", "best_mechanisms"]
+__all__ = ["best_mechanisms"]
 
 Array = NDArray[Any]
+LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
 TOP = np.int64(0)  # a NumPy integer: numba compiles one function and not two
-LANES = 8  # log2 of the mechanisms scanned together: three vectors of 2 kB stay in cache
 
 
 @kernel
@@ -45,39 +46,43 @@ def sift(heap, keys, start, count):
 
 
 @kernel
-def prepare_effects(t, s, mechanism, joint, sums, probs, bounds):
-    """Everything about a mechanism's effects that all purviews share, and their bounds.
-
-    joint : (S,) scratch; sums, probs : (codes,) float64 filled; bounds : (2**n,) filled
-    """
-    mechs = members(mechanism, s.mech)
-    mixture(t.effect, t.offsets[mechanism], t.offsets[mechanism + 1], t.levels, joint)
-    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
-    marginalise(joint, t.levels, t.offsets, sums)
-    row = t.effect[t.codes[mechanism]]
-    purview_probabilities(row, t.levels, t.columns, t.offsets, probs)
-    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    effect_bounds(
-        probs,
-        sums,
-        scale,
-        s.effects,
-        mechs,
-        t.offsets,
-        t.levels,
-        t.columns,
-        s.purv,
-        s.rows,
-        s.weights,
-        bounds,
-    )
+def specified_cause(t, s, mechanism, purview, weight, state):
+    """Fill ``s.weights`` from what the scan found; look at all states only when some tie."""
+    if state < 0:
+        cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
+        return
+    for z in range(t.offsets[purview + 1] - t.offsets[purview]):
+        s.weights[z] = 0.0
+    s.weights[state] = weight
 
 
 @kernel
-def best_purviews(side, t, s, mechanism, sums, probs, bounds, heap, bits, tally):
-    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited)."""
-    mechs = members(mechanism, s.mech)
+def specified_effect(t, s, mechanism, purview, mechs, purvs, joint, sums):
+    """Fill ``s.weights``; returns an upper bound on phi at the specified states."""
+    states = t.offsets[purview + 1] - t.offsets[purview]
+    sum_out(joint, t.levels, purview, sums)
+    product_states(
+        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, TOP, purvs, s.like
+    )
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    ii = effect_states(s.like, sums, TOP, states, scale, s.weights)
+    best = 0.0
+    if ii > ZERO:
+        for z in range(states):
+            if s.weights[z] > 0.0:
+                state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+                limit = s.weights[z] * cost_bound(s.effects, s.base, purvs, mechs)
+                best = limit if limit > best else best
+    return best
+
+
+@kernel
+def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits, tally):
+    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
+
+    weights, states : (2**n,) what the scan found (cause); joint, sums : (S,) (effect)
+    """
+    mechs = members(mechanism, s.mech)
     count = 0
     for purview in range(1, bounds.shape[0]):
         if bounds[purview] > ZERO:
@@ -95,15 +100,17 @@ def best_purviews(side, t, s, mechanism, sums, probs, bounds, heap, bits, tally)
         sift(heap, bounds, TOP, count)
         phi = -1.0
         if is_purview(mechanism, purview, t.children, side != ON_CAUSE):
-            a, b = t.offsets[purview], t.offsets[purview + 1]
-            if side == ON_CAUSE:
-                cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
-            else:
-                effect_states(probs, sums, a, b, scale, s.weights)
             purvs = members(purview, s.purv)
-            phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, b - a, best, tally)
-            visited += 1
-            best = max(best, phi)
+            limit = bounds[purview]
+            if side == ON_CAUSE:
+                specified_cause(t, s, mechanism, purview, weights[purview], states[purview])
+            else:
+                limit = specified_effect(t, s, mechanism, purview, mechs, purvs, joint, sums)
+            if limit > ZERO and limit >= best - tolerance(best):
+                count_states = t.offsets[purview + 1] - t.offsets[purview]
+                phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, count_states, best, tally)
+                visited += 1
+                best = phi if phi > best else best
         bounds[purview] = -phi  # from here on the value, kept where the bound was
     if best <= ZERO:
         return 0.0, 0, visited
@@ -115,17 +122,23 @@ def best_purviews(side, t, s, mechanism, sums, probs, bounds, heap, bits, tally)
     return best, ties, visited
 
 
+@kernel
+def prepare_effects(t, s, mechanism, joint, bounds, best):
+    """Everything about a mechanism's effects that its purviews share, and their bounds.
+
+    joint : (S,) float64 filled with the sum over the mechanism's states; bounds : (2**n,) filled
+    """
+    mechs = members(mechanism, s.mech)
+    mixture(t.effect, t.offsets[mechanism], t.offsets[mechanism + 1], t.levels, joint)
+    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
+    coarse_bounds(
+        t.effect, t.codes[mechanism], s.effects, mechs, t.levels, t.columns, bounds, best
+    )
+
+
 def best_mechanisms(
-    side: np.int64,
-    t: Tables,
-    s: Scratch,
-    begin: int,
-    end: int,
-    phis: Array,
-    ties: Array,
-    bits: Array,
-    searched: Array,
-    nodes: Array,
+    side: np.int64, t: Tables, s: Scratch, begin: int, end: int, phis: Array, ties: Array,
+    bits: Array, searched: Array, nodes: Array,
 ) -> None:
     """Largest phi of the mechanisms begin .. end - 1, and the purviews that attain it.
 
@@ -135,27 +148,37 @@ def best_mechanisms(
     searched : (m,) int64, purviews not bounded away; nodes : (m, 2) int64, tables and nodes
     A loop over mechanisms costs Python microseconds and would cost numba seconds to compile.
     """
-    size, codes = len(t.codes), int(t.offsets[-1])
-    width = min(LANES, (end - begin).bit_length() - 1) if side == ON_CAUSE else 0
-    heap, none = np.empty(size, np.int64), np.empty(0)
-    if side == ON_CAUSE:
-        table, sums, probs = np.zeros((size, 1 << width)), none, none
-        vectors = [np.empty(1 << width) for _ in range(3)]
-    else:
-        joint, bounds = np.empty(len(s.like)), np.zeros(size)
-        sums, probs = np.empty(codes), np.empty(codes)
-    for first in range(begin, end, 1 << width):
-        if side == ON_CAUSE:
-            cause_scan(t.cause, t.log_cause[0], t.offsets, first, width, *vectors, table)
-        for lane in range(1 << width):
+    size = len(t.codes)
+    heap = np.empty(size, np.int64)
+    if side != ON_CAUSE:
+        joint, sums = np.empty(len(s.like)), np.empty(len(s.like))
+        bounds, best = np.empty(size), np.empty(size)
+        weights, states = np.empty(0), np.empty(0, np.int64)
+        for mechanism in range(max(begin, 1), end):
+            row = mechanism - begin
+            prepare_effects(t, s, mechanism, joint, bounds, best)
+            phis[row], ties[row], searched[row] = best_purviews(
+                side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits[row],
+                nodes[row],
+            )
+        return
+    width = min(LANES, (end - begin).bit_length() - 1)
+    lanes, none = 1 << width, np.empty(0)
+    vectors, table = np.empty((5, lanes)), np.empty((size, lanes))
+    selectivity, places = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
+    for first in range(begin, end, lanes):
+        cause_scan(
+            t.cause, t.log_cause, t.offsets, first, width, vectors, table, selectivity, places
+        )
+        for lane in range(lanes):
             mechanism = first | int(reversed_bits(lane, width))
             if mechanism == 0:
                 continue
-            if side == ON_CAUSE:
-                bounds = np.ascontiguousarray(table[:, lane])
-            else:
-                prepare_effects(t, s, mechanism, joint, sums, probs, bounds)
             row = mechanism - begin
+            bounds = np.ascontiguousarray(table[:, lane])
+            weights = np.ascontiguousarray(selectivity[:, lane])
+            states = np.ascontiguousarray(places[:, lane])
             phis[row], ties[row], searched[row] = best_purviews(
-                side, t, s, mechanism, sums, probs, bounds, heap, bits[row], nodes[row]
+                side, t, s, mechanism, weights, states, none, none, bounds, heap, bits[row],
+                nodes[row],
             )

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.cause import cause_costs, cause_states
+from iitdask.kernels.cause import cause_costs, cause_states, cheap_cause_costs
 from iitdask.kernels.codes import popcounts
 from iitdask.kernels.disintegration import (
+    NOTHING,
     ON_CAUSE,
+    cheap_start,
     minimum_disintegration,
     named_disintegration,
 )
@@ -40,7 +42,7 @@ class Tables(NamedTuple):
     codes: NDArray[np.int64]
     """(2**n,) code of every subset in the current state."""
     cause: NDArray[np.float64]
-    """(codes, n) P(unit in its current state | part of an earlier state)."""
+    """(n, codes) P(unit in its current state | part of an earlier state)."""
     log_cause: NDArray[np.float64]
     """log2 of the same."""
     effect: NDArray[np.float64]
@@ -76,8 +78,10 @@ class Scratch(NamedTuple):
     """(n,) units of the mechanism."""
     purv: NDArray[np.int64]
     """(n,) units of the purview."""
+    base: NDArray[np.int64]
+    """(n,) where the costs of each user begin."""
     rows: NDArray[np.int64]
-    """(n,) columns of the purview's values."""
+    """(n,) what each user keeps under the named partition."""
     like: NDArray[np.float64]
     """(S,) probabilities of the purview's states."""
     weights: NDArray[np.float64]
@@ -92,84 +96,77 @@ def make_scratch(tables: Tables) -> Scratch:
     """Allocate working memory for systems of this size."""
     n, size = len(tables.levels), len(tables.codes)
     states = int(tables.offsets[-1] - tables.offsets[-2])
-    floats, ints = (lambda *shape: np.empty(shape)), (lambda *shape: np.zeros(shape, np.int64))
     return Scratch(
         pops=popcounts(n),
-        costs=floats(n * size),
-        bound=floats(n * size),
-        now=floats(n + 2, n),
-        blocks=ints(n + 2),
-        left=ints(n + 2),
-        sub=ints(n + 2),
-        picks=ints(n),
-        masks=ints(size),
-        codes=ints(size),
-        mech=ints(n),
-        purv=ints(n),
-        rows=ints(n),
-        like=floats(states),
-        weights=floats(states),
-        phis=floats(states),
-        effects=floats(tables.effect.shape[1] * size),
+        costs=np.empty(n * size),
+        bound=np.empty(n * size),
+        now=np.empty((n + 2, n)),
+        blocks=np.zeros(n + 2, np.int64),
+        left=np.zeros(n + 2, np.int64),
+        sub=np.zeros(n + 2, np.int64),
+        picks=np.zeros(n, np.int64),
+        masks=np.zeros(size, np.int64),
+        codes=np.zeros(size, np.int64),
+        mech=np.zeros(n, np.int64),
+        purv=np.zeros(n, np.int64),
+        base=np.zeros(n, np.int64),
+        rows=np.zeros(n, np.int64),
+        like=np.empty(states),
+        weights=np.empty(states),
+        phis=np.empty(states),
+        effects=np.empty(tables.effect.shape[1] * size),
     )
 
 
 @kernel
-def pair_costs(side, t, s, mechs, purvs, z):
-    """Fill ``s.costs`` of a pair at one state of the purview."""
+def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
+    """Cost and severed pairs at one specified state, or NOTHING when the cost is below floor.
+
+    Leaves the costs in place for ``named_disintegration``: ``s.base`` says where.
+    """
+    users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
+    if side == ON_CAUSE:
+        for u in range(users):
+            s.base[u] = u << elements
+        cheap_cause_costs(
+            t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.costs
+        )
+        f = s.costs
+    else:
+        state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+        f = s.effects
+    cost, severed = cheap_start(f, s.base, users, elements, s.pops, side, s.blocks, s.picks)
+    if cost <= zero:
+        return 0.0, severed
+    if cost / severed * (users * elements) < floor:
+        return NOTHING, severed
     if side == ON_CAUSE:
         cause_costs(
-            t.log_cause,
-            t.offsets,
-            t.levels,
-            s.mech,
-            mechs,
-            s.purv,
-            purvs,
-            z,
-            s.masks,
-            s.codes,
+            t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.masks, s.codes,
             s.costs,
         )
-    else:
-        size = 1 << mechs
-        state_rows(s.purv, purvs, t.levels, t.columns, z, s.rows)
-        for u in range(purvs):
-            start = s.rows[u] * size
-            for b in range(size):
-                s.costs[u * size + b] = s.effects[start + b]
+    return minimum_disintegration(
+        f, s.base, users, elements, s.pops, side, cost, severed, floor, zero, s.bound, s.now,
+        s.blocks, s.left, s.sub, s.picks, tally,
+    )
 
 
 @kernel
 def pair_phi(side, t, s, mechs, purvs, states, best, tally):
-    """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
+    """phi over the specified states (``s.weights`` above 0); negative when below ``best``.
 
     mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
     returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
     The state is the first that no later one exceeds, spec.md 6.2.
     """
-    users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
     phi, answer, pairs, state = -1.0, 0.0, 1, 0
     for z in range(states):
         s.phis[z] = -1.0
         weight = s.weights[z]
         if weight > 0.0:
-            pair_costs(side, t, s, mechs, purvs, z)
-            reach = max(phi, best)
-            cost, severed = minimum_disintegration(
-                s.costs,
-                users,
-                elements,
-                s.pops,
-                side,
-                (reach - tolerance(reach)) / weight,
-                ZERO / weight,
-                s.bound,
-                s.now,
-                s.blocks,
-                s.left,
-                s.sub,
-                s.picks,
+            reach = best if best > phi else phi
+            cost, severed = pair_cost(
+                side, t, s, mechs, purvs, z, (reach - tolerance(reach)) / weight, ZERO / weight,
                 tally,
             )
             s.phis[z] = cost * weight
@@ -215,22 +212,15 @@ def pair_details(side, t, s, mechanism, purview, bits, kept, tally):
             ties += 1
             bits[z >> 3] |= np.uint8(1 << (z & 7))
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
-    pair_costs(side, t, s, mechs, purvs, state)
+    pair_cost(side, t, s, mechs, purvs, state, 0.0, ZERO, tally)  # its costs, once more
+    if side == ON_CAUSE:
+        cause_costs(
+            t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, state, s.masks,
+            s.codes, s.costs,
+        )
     named_disintegration(
-        s.costs,
-        users,
-        elements,
-        s.pops,
-        side,
-        cost,
-        severed,
-        s.bound,
-        s.now,
-        s.blocks,
-        s.left,
-        s.sub,
-        s.picks,
-        s.rows,
+        s.costs if side == ON_CAUSE else s.effects, s.base, users, elements, s.pops, side, cost,
+        severed, s.bound, s.now, s.blocks, s.left, s.sub, s.picks, s.rows, tally,
     )
     for i in range(kept.shape[0]):
         kept[i] = -1

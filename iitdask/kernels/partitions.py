@@ -44,7 +44,7 @@ def cut_costs(marginals, columns, target):
 
 @kernel
 def part_costs(g, counts, lam):
-    """Cost less lam per severed pair of each part P that loses S \\ P; (2**n,) float64."""
+    """Cost less lam per severed pair of each part P that loses S - P; (2**n,) float64."""
     n, size = g.shape
     full = size - 1
     h = np.zeros(size)
@@ -84,7 +84,7 @@ def whole_minima(h):
 
 @kernel
 def out_costs(g, counts, lam, source, h):
-    """Fill ``h[P]`` for the parts P of O that lose O \\ P (same units as ``part_costs``)."""
+    """Fill ``h[P]`` for the parts P of O that lose O - P (same units as ``part_costs``)."""
     part = source
     while part:
         lost = source & ~part

@@ -43,7 +43,7 @@ def members(mask, out):
 
 @kernel
 def is_admissible(origin, target, children):
-    """Whether every unit of origin feeds target, every unit of target is fed, and all hang together.
+    """Whether all of origin feed target, all of target are fed, and all hang together.
 
     origin, target : masks; children : (n,) int64, units that each unit feeds.
     spec.md 6.3: no zero row or column, and connected when both sides have several units.

@@ -39,7 +39,7 @@ def system_rows(tree: xr.DataTree) -> list[tuple[str, str]]:
         values = system[f"{side}_state"].values
         if (values >= 0).all():
             ii = float(system[f"intrinsic_information_{side}"])
-            rows.append((f"{side} state", f"{state_text(values)}, {number(ii)} bits"))
+            rows.append((f"{side} state", f"{state_text(values.tolist())}, {number(ii)} bits"))
     if system["cut"].values.any():
         rows.append(("minimum partition", severed_text(system)))
     if "distinctions" in tree.children:
@@ -63,7 +63,7 @@ def _structure_rows(tree: xr.DataTree) -> list[tuple[str, str]]:
         rows.append(
             (
                 "ties",
-                f"another choice among ties changes the structure; Phi: {about['phi_tie_sensitive']}",
+                f"other choices change the structure; Phi: {about['phi_tie_sensitive']}",
             )
         )
     return rows

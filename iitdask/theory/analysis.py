@@ -153,7 +153,8 @@ def _verdict(
         max(0.0, chosen.cause.selectivity * total_cost(chosen.cause.costs, lost)),
         max(0.0, chosen.effect.selectivity * total_cost(chosen.effect.costs, lost)),
     )
-    phi, normalized, reasons = chosen.phi, chosen.normalized, ()
+    phi, normalized = chosen.phi, chosen.normalized
+    reasons: tuple[str, ...] = ()
     differentiation = None
     if phi == 0.0:
         reasons = ("REDUCIBLE",)
@@ -207,7 +208,7 @@ def _differentiation(
 
 
 def system_dataset(system: System, found: Analysis) -> xr.Dataset:
-    """The sia dataset of interface.md; dims ``unit``, ``source`` and ``target`` are unlabelled here."""
+    """Make the dataset of a system analysis; its dims are not labelled yet."""
     n = system.n
     lost = np.zeros(n, np.int64) if found.lost is None else found.lost
     cut = (lost[None, :] >> np.arange(n)[:, None] & 1).astype(bool)

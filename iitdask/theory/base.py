@@ -21,6 +21,11 @@ Region = tuple[slice, ...]
 """The part of a grid that one block covers: one slice per axis, step 1, bounds given."""
 
 
+def one(_region: Region) -> float:
+    """The cost of a region nobody predicted."""
+    return 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """One array that a stage fills."""
@@ -74,19 +79,19 @@ class Stage:
     fills: tuple[Variable, ...]
     """The arrays that one block fills."""
     compute: Callable[[Any, Region], Mapping[str, Array]]
-    """``compute(prepared, region)`` returns one array per variable, shaped as the region. Importable by name."""
+    """``compute(prepared, region)``: one array per variable, shaped as the region. Importable."""
     inputs: Mapping[str, Array | Stored] = field(default_factory=dict)
     """Arrays handed to ``prepare`` (or to ``compute`` when there is none)."""
-    cost: Callable[[Region], float] = lambda region: 1.0
+    cost: Callable[[Region], float] = one
     """Predicted seconds of a region on one core of a reference machine."""
     prepare: Callable[[Mapping[str, Array]], Any] | None = None
-    """Turns the inputs into what ``compute`` works on; called once per process and stage. Importable by name."""
+    """Turns the inputs into what ``compute`` works on; once per process and stage. Importable."""
     scratch: int = 0
     """Bytes a block needs beside its inputs and outputs."""
     version: int = 1
     """Raised when the numbers a stage produces change."""
     until: Callable[[Mapping[str, Array]], bool] | None = None
-    """When given, blocks run in grid order and stop after the first block whose arrays satisfy it."""
+    """When given, blocks run in grid order up to the first whose arrays satisfy it."""
 
 
 Stages = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.DataTree]

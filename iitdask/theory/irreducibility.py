@@ -295,8 +295,8 @@ class WaveCost:
     def __call__(self, region: Region) -> float:
         """Sum over the source sets of the region."""
         masks = np.arange(region[1].start, region[1].stop, dtype=np.uint64)
-        sources = float((3.0 ** np.bitwise_count(masks)).sum())
-        return (region[0].stop - region[0].start) * 1e-9 * (sources + 3.0**self.n)
+        sources = float(np.power(3.0, np.bitwise_count(masks)).sum())
+        return float((region[0].stop - region[0].start) * 1e-9 * (sources + 3.0**self.n))
 
 
 def fill_wave(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:

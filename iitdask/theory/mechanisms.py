@@ -18,7 +18,7 @@ from iitdask.theory.base import Grid, Region, Stage
 from iitdask.theory.tables import prepare_tables, table_inputs
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["CAUSE", "EFFECT", "details_stage", "mice_stage", "tied_pairs"]
+__all__ = ["CAUSE", "EFFECT", "details_stage", "mice_stage", "search_statistics", "tied_pairs"]
 
 Array = NDArray[Any]
 CAUSE, EFFECT = 0, 1
@@ -172,4 +172,17 @@ def fill_details(prepared: tuple[Tables, Array], region: Region) -> dict[str, Ar
         "pairs": numbers[2],
         "tied_states": bits,
         "kept": kept,
+    }
+
+
+def search_statistics(system: System, mice: xr.Dataset) -> dict[str, int]:
+    """How many mechanism-purview pairs there are, and what the search made of them."""
+    searched = int(mice["searched"].sum())
+    pairs = 2 * (2**system.n - 1) ** 2
+    return {
+        "pairs": pairs,
+        "pairs_bounded_away": pairs - searched,
+        "pairs_searched": searched,
+        "bound_tables": int(mice["tables"].sum()),
+        "search_nodes": int(mice["nodes"].sum()),
     }

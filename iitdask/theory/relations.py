@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bindings", "Relation", "Sums", "relation_sums", "relations_by_degree", "top_relations"]
+__all__ = [
+    "Bindings",
+    "Relation",
+    "Sums",
+    "relation_phi",
+    "relation_sums",
+    "relations_by_degree",
+    "top_relations",
+]
 
 Array = NDArray[Any]
 INT64_MAX = 2**63 - 1
@@ -77,19 +85,27 @@ class Relation:
 
 def relation_sums(bindings: Bindings) -> Sums:
     """Count and sum all relations without listing them."""
-    union, share = bindings.union, bindings.share
-    own = [c & e for c, e in zip(bindings.cause, bindings.effect, strict=True)]
-    total = sum((Fraction(r) * o.bit_count() for r, o in zip(share, own, strict=True)), Fraction(0))
-    for bit in range(max(union, default=0).bit_length()):
-        total += _sum_over(sorted(r for r, u in zip(share, union, strict=True) if u >> bit & 1))
-    loops = sum(1 for o in own if o)
+    loops = sum(1 for c, e in zip(bindings.cause, bindings.effect, strict=True) if c & e)
+    union = bindings.union
     weights = _signed_multiplicities(union)
     count = sum(w * (2**m - m - 1) for m, w in weights.items())
-    return Sums(count + loops, total, (loops, *_degrees(weights, len(union))))
+    degrees = (loops, *_degrees(weights, len(union)))
+    return Sums(count + loops, relation_phi(bindings), degrees)
+
+
+def relation_phi(bindings: Bindings) -> Fraction:
+    """Sum phi over all relations, exactly."""
+    union, share = bindings.union, bindings.share
+    total = Fraction(0)
+    for c, e, r in zip(bindings.cause, bindings.effect, share, strict=True):
+        total += Fraction(r) * (c & e).bit_count()
+    for bit in range(max(union, default=0).bit_length()):
+        total += _sum_over(sorted(r for r, u in zip(share, union, strict=True) if u >> bit & 1))
+    return total
 
 
 def _sum_over(ascending: Sequence[float]) -> Fraction:
-    """Sum over all subsets of two or more of their least member: r_(j) leads 2**(m - j) - 1 of them."""
+    """Sum, over subsets of two or more, of the least member: r_(j) leads 2**(m - j) - 1."""
     total, exponent = 0, 1200  # every double is a whole multiple of 2**-1074
     last = len(ascending) - 1
     for j, r in enumerate(ascending):
@@ -162,15 +178,18 @@ def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
     if degree == 1:
         yield from _self_relations(bindings)
         return
-    stack: list[tuple[tuple[int, ...], int]] = [((d,), u) for d, u in enumerate(union)][::-1]
+    stack: list[tuple[tuple[int, ...], int]] = []
+    stack += [((d,), u) for d, u in enumerate(union)][::-1]
     while stack:
         chosen, overlap = stack.pop()
         if len(chosen) == degree:
             yield Relation(chosen, overlap, overlap.bit_count() * min(share[d] for d in chosen))
             continue
-        for d in range(len(union) - 1, chosen[-1], -1):
-            if overlap & union[d]:
-                stack.append(((*chosen, d), overlap & union[d]))
+        stack += [
+            ((*chosen, d), overlap & union[d])
+            for d in range(len(union) - 1, chosen[-1], -1)
+            if overlap & union[d]
+        ]
 
 
 def _self_relations(bindings: Bindings) -> Iterator[Relation]:

@@ -68,7 +68,7 @@ def _smallest_relabellings(substrate: Substrate) -> list[tuple[int, ...]]:
     """Permutations that keep sizes and connectivity and make the joint table's bytes smallest."""
     n, levels, cm = substrate.n_units, substrate.levels, substrate.connectivity
     joint = _joint_table(substrate)
-    best, kept = b"", []
+    best, kept = b"", list[tuple[int, ...]]()
     for pi in permutations(range(n)):
         order = list(pi)
         if [levels[i] for i in order] != list(levels) or (cm[np.ix_(order, order)] != cm).any():

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 def child_masks(connectivity: Array) -> Array:
     """Mask of the units that each unit feeds; (n,) int64."""
     n = len(connectivity)
-    return (connectivity.astype(np.int64) << np.arange(n)).sum(axis=1)
+    return np.asarray((connectivity.astype(np.int64) << np.arange(n)).sum(axis=1))
 
 
 def geometry(system: System) -> dict[str, Array]:
@@ -84,7 +84,7 @@ def prepare_tables(inputs: Mapping[str, Array]) -> Tables:
     codes = state_codes(offsets, state, len(levels))
     effect = np.ascontiguousarray(marginals[0].T)
     columns = value_offsets(levels)
-    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state].T)
+    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state])
     with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
         log_cause, log_effect = np.log2(cause), np.log2(effect[codes])
     return Tables(
