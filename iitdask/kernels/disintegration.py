@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import leaf
 
 __all__ = [
     "NOTHING",
     "ON_CAUSE",
     "ON_EFFECT",
     "cheap_start",
+    "cheapest_by_size",
+    "is_out_of_reach",
     "minimum_disintegration",
     "named_disintegration",
 ]
@@ -38,14 +40,14 @@ THREE = np.int64(3)
 NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of them is right
 
 
-@kernel
+@leaf
 def severs_first(a, b, pops):
     """Whether keeping block a severs a lexicographically smaller set than b, of the same size."""
     differ = a ^ b
     return pops[a] == pops[b] and (differ & -differ) & b != 0
 
 
-@kernel
+@leaf
 def precedes(a, b, users, elements, side):
     """Whether picks a sever a lexicographically smaller set of pairs than b, mechanism first."""
     for k in range(users * elements):
@@ -58,14 +60,14 @@ def precedes(a, b, users, elements, side):
     return False
 
 
-@kernel
+@leaf
 def assign(f, base, users, elements, pops, lam, blocks, used, side, slack, picks):
     """Let every user keep its cheapest block of a family of disjoint blocks.
 
     blocks : (>= used,) int64, ``blocks[0] == 0`` (nothing); picks : (users,) int64, filled.
     Within ``slack`` a user prefers to sever more. returns (cost, severed pairs).
     """
-    cost, severed = 0.0, 0
+    cost, severed = 0.0, 0.0
     same = True
     regret, who, instead = HUGE, -1, blocks[0]
     for u in range(users):
@@ -91,7 +93,7 @@ def assign(f, base, users, elements, pops, lam, blocks, used, side, slack, picks
             regret, who, instead = second - first, u, other
     if side == ON_CAUSE and same and picks[0] != 0:
         if used < 2 or who < 0 or users == 1:
-            return HUGE, 0
+            return HUGE, 0.0
         row = base[who]
         cost += f[row + instead] - f[row + picks[who]]
         severed += pops[picks[who]] - pops[instead]
@@ -99,7 +101,7 @@ def assign(f, base, users, elements, pops, lam, blocks, used, side, slack, picks
     return cost, severed
 
 
-@kernel
+@leaf
 def cheap_start(f, base, users, elements, pops, side, blocks, picks):
     """Best of the complete partition, one detached user, and the partitions {B - k, k}.
 
@@ -107,7 +109,7 @@ def cheap_start(f, base, users, elements, pops, side, blocks, picks):
     returns (cost, severed pairs)
     """
     full = (1 << elements) - 1
-    cost, severed = 0.0, users * elements
+    cost, severed = 0.0, float(users * elements)
     for u in range(users):
         cost += f[base[u]]
     if side == ON_CAUSE:
@@ -115,7 +117,7 @@ def cheap_start(f, base, users, elements, pops, side, blocks, picks):
             return cost, severed
         for u in range(users):  # the other users keep everything
             if f[base[u]] * severed < cost * elements:
-                cost, severed = f[base[u]], elements
+                cost, severed = f[base[u]], float(elements)
     if elements == 1:
         return cost, severed
     blocks[0] = 0
@@ -129,7 +131,7 @@ def cheap_start(f, base, users, elements, pops, side, blocks, picks):
     return cost, severed
 
 
-@kernel
+@leaf
 def two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks):
     """Best partition of the elements into two blocks at a fixed ratio; returns (cost, severed).
 
@@ -152,12 +154,12 @@ def two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks):
         if bound[b] < least:
             best, least = b, bound[b]
     if best == 0:
-        return HUGE, 0
+        return HUGE, 0.0
     blocks[0], blocks[1], blocks[2] = 0, best, full - best
     return assign(f, base, users, elements, pops, lam, blocks, THREE, side, 0.0, picks)
 
 
-@kernel
+@leaf
 def fill_bounds(f, base, users, elements, pops, lam, side, bound):
     """``bound[u, R]``: least value over all blocks within R; the superset-closed minimum."""
     size = 1 << elements
@@ -176,12 +178,41 @@ def fill_bounds(f, base, users, elements, pops, lam, side, bound):
             o *= 2
 
 
-@kernel
+@leaf
+def highest(mask):
+    """Highest element of a nonempty mask, as a mask."""
+    high = 1
+    while high <= mask >> 1:
+        high <<= 1
+    return high
+
+
+@leaf
+def first_blocks(f, base, users, elements, pops, lam, bound, child):
+    """``child[h]``: bound on the value of every partition with the block half + h.
+
+    The block with the highest element is 2**(elements - 1) + h, the rest of the elements are left
+    to be parted: all first choices at once, in contiguous loops.
+    """
+    half = 1 << (elements - 1)
+    for h in range(half):
+        child[h] = 0.0
+    for u in range(users):
+        none = f[base[u]] - lam * elements
+        row, rest = base[u] + half, (u << elements) + half - 1
+        for h in range(half):
+            value = f[row + h] - lam * (elements - 1.0 - pops[h])
+            other = bound[rest - h]
+            value = other if other < value else value
+            child[h] += none if none < value else value
+
+
+@leaf
 def descend(
     f, base, users, elements, pops, lam, side, bound, limit, goal, cost, severed, now, blocks,
-    left, sub, picks, named, tally,
+    left, sub, picks, named, child, tally,
 ):
-    """Depth first over families of disjoint blocks, the next one holding the lowest element left.
+    """Depth first over families of disjoint blocks, the next one with the highest element left.
 
     Returns at once with a partition of a smaller ratio than lam, if there is one. Else, with goal
     LARGEST, among the partitions at lam the one of largest cost; with goal NAME, leave in
@@ -189,67 +220,112 @@ def descend(
     ``limit``: a node whose bound is not below it is cut. returns (better, cost, severed).
     """
     full = (1 << elements) - 1
+    half = 1 << (elements - 1)
+    first_blocks(f, base, users, elements, pops, lam, bound, child)
+    start = 0
+    for h in range(1, half):
+        start = h if child[h] < child[start] else start
     blocks[0] = 0
     for u in range(users):
         now[0, u] = f[base[u]] - lam * elements
-    depth, nodes = 0, 0
-    left[0] = full
-    sub[0] = -2
+    nodes = 0
     slack = 0.0 if goal == BETTER else EPS
-    while depth >= 0 and not (goal == NAME and nodes > NODE_CAP):
-        remaining = left[depth]
-        low = remaining & -remaining
-        if sub[depth] == -2:
+    for step in range(-1, half):
+        h = start if step < 0 else step
+        if step == start or child[h] >= limit:
+            continue
+        depth = 0
+        block = half + h
+        left[0] = full
+        while depth >= 0:
+            # a block of the elements left at this depth is in hand
             nodes += 1
-            least = 0.0
-            for u in range(users):
-                a, b = now[depth, u], bound[(u << elements) + remaining]
-                least += a if a < b else b
-            if remaining == 0 or least >= limit:
-                depth -= 1
+            if goal == NAME and nodes > NODE_CAP:
+                break
+            total, least = 0.0, 0.0
+            allowed = side == ON_CAUSE or block != full
+            remaining = left[depth] & ~block
+            if allowed:
+                blocks[depth + 1] = block
+                keep = lam * (elements - pops[block])
+                for u in range(users):
+                    value = f[base[u] + block] - keep
+                    value = value if value < now[depth, u] else now[depth, u]
+                    now[depth + 1, u] = value
+                    total += value
+                    other = bound[(u << elements) + remaining]
+                    least += value if value < other else other
+            if allowed and total < limit:
+                c, s = assign(
+                    f, base, users, elements, pops, lam, blocks, depth + 2, side, slack, picks
+                )
+                if s > 0 and goal != NAME and c - lam * s < -EPS:
+                    tally[1] += nodes
+                    return True, c, s
+                if s > 0 and goal == LARGEST and c - lam * s <= limit and c > cost:
+                    cost, severed = c, s
+                if s == severed and goal == NAME and c - lam * s <= limit:
+                    if named[0] < 0 or precedes(picks, named, users, elements, side):
+                        for u in range(users):
+                            named[u] = picks[u]
+            if allowed and remaining != 0 and least < limit:
+                depth += 1
+                left[depth] = remaining
+                sub[depth] = remaining ^ highest(remaining)
+                block = remaining
                 continue
-            sub[depth] = remaining ^ low
-        else:
-            if sub[depth] == 0:
+            while depth > 0 and sub[depth] == 0:
                 depth -= 1
-                continue
-            sub[depth] = (sub[depth] - 1) & (remaining ^ low)
-        block = sub[depth] | low
-        blocks[depth + 1] = block
-        allowed = side == ON_CAUSE or block != full
-        total = 0.0
-        if allowed:
-            keep = lam * (elements - pops[block])
-            for u in range(users):
-                value = f[base[u] + block] - keep
-                value = value if value < now[depth, u] else now[depth, u]
-                now[depth + 1, u] = value
-                total += value
-        if total < limit and allowed:
-            c, s = assign(
-                f, base, users, elements, pops, lam, blocks, depth + 2, side, slack, picks
-            )
-            if s > 0 and goal != NAME and c - lam * s < -EPS:
-                tally[1] += nodes
-                return True, c, s
-            if s > 0 and goal == LARGEST and c - lam * s <= limit and c > cost:
-                cost, severed = c, s
-            if s == severed and goal == NAME and c - lam * s <= limit:
-                if named[0] < 0 or precedes(picks, named, users, elements, side):
-                    for u in range(users):
-                        named[u] = picks[u]
-        if not allowed:
-            continue  # the whole mechanism kept by somebody is no partition
-        depth += 1
-        left[depth] = remaining & ~block
-        sub[depth] = -2
+            if depth == 0:
+                break
+            high = highest(left[depth])
+            sub[depth] = (sub[depth] - 1) & (left[depth] ^ high)
+            block = sub[depth] | high
     tally[1] += nodes
     return False, cost, severed
 
 
-@kernel
+@leaf
+def cheapest_by_size(f, row, elements, pops, side, out, begin):
+    """``out[begin + k]``: least cost of one user among the blocks that sever k elements."""
+    size = 1 << elements
+    for k in range(elements + 1):
+        out[begin + k] = HUGE
+    for b in range(size):
+        k = begin + elements - int(pops[b])
+        out[k] = f[row + b] if f[row + b] < out[k] else out[k]
+    if side != ON_CAUSE:
+        out[begin] = HUGE  # the whole mechanism kept is no partition
+
+
+@leaf
+def is_out_of_reach(least, starts, users, elements, ratio, floor):
+    """Whether no partition has a ratio up to ``ratio`` and a cost of at least ``floor``.
+
+    Such a partition would sever C >= floor / ratio pairs, so at any mu > ratio its cost less
+    mu * C would be at most -(mu - ratio) * C. The users' own least values, without regard to
+    whether their blocks are disjoint, bound that from below. The minimum partition has a ratio
+    up to the one in hand: when it is out of reach its cost is below ``floor``.
+    least, starts : per user u the array ``least[starts[u] + k]``, see ``cheapest_by_size``
+    """
+    need = floor / ratio
+    for step in range(1, 9):
+        mu = ratio * (1.0 + 0.03 * step * step)
+        total = (mu - ratio) * need
+        for u in range(users):
+            best = HUGE
+            for k in range(elements + 1):
+                value = least[starts[u] + k] - mu * k
+                best = value if value < best else best
+            total += best
+        if total > EPS:
+            return True
+    return False
+
+
+@leaf
 def is_beaten(
-    f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, tally
+    f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, child, tally
 ):
     """Whether some partition's ratio proves the cost of the minimum to be below ``floor``.
 
@@ -264,28 +340,28 @@ def is_beaten(
     tally[0] += 1
     fill_bounds(f, base, users, elements, pops, lam, side, bound)
     better, _, _ = descend(
-        f, base, users, elements, pops, lam, side, bound, -EPS, BETTER, HUGE, 0, now, blocks, left,
-        sub, picks, picks, tally,
+        f, base, users, elements, pops, lam, side, bound, -EPS, BETTER, HUGE, 0.0, now, blocks, left,
+        sub, picks, picks, child, tally,
     )
     return better
 
 
-@kernel
+@leaf
 def minimum_disintegration(
     f, base, users, elements, pops, side, cost, severed, floor, zero, bound, now, blocks, left,
-    sub, picks, tally,
+    sub, picks, child, tally,
 ):
     """Cost and severed pairs of the minimum information partition.
 
     f     : float64, ``f[base[u] + B]``; base : (users,) int64
-    pops  : popcounts, at least 2**elements long
+    pops  : popcounts as float64 (integers would cost the inner loops a conversion)
     cost, severed : what ``cheap_start`` found
     floor : float   give up (return ``NOTHING``) once the cost is known to be below this
     zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
     bound : (users * 2**elements,); now : (>= elements + 2, >= users)
     blocks, left, sub, picks : scratch; tally : (2,) int64, counts bound tables and nodes
     """
-    pairs = users * elements
+    pairs = float(users * elements)
     if cost <= zero:
         return 0.0, severed
     if cost / severed * pairs < floor:
@@ -293,7 +369,7 @@ def minimum_disintegration(
     if (users == 1 and side == ON_CAUSE) or (elements == 1 and side != ON_CAUSE):
         return cost, severed
     if floor > zero and is_beaten(
-        f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, tally
+        f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, child, tally
     ):
         return NOTHING, severed
     whole = 0.0
@@ -301,7 +377,7 @@ def minimum_disintegration(
         whole += f[base[u]]
     while True:
         lam = cost / severed
-        c, s = HUGE, 0
+        c, s = HUGE, 0.0
         if elements > 1:
             c, s = two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks)
         better = s > 0 and c - lam * s < -EPS
@@ -313,7 +389,7 @@ def minimum_disintegration(
             goal, limit = (BETTER, -EPS) if tied else (LARGEST, EPS * pairs)
             better, c, s = descend(
                 f, base, users, elements, pops, lam, side, bound, limit, goal, cost, severed, now,
-                blocks, left, sub, picks, picks, tally,
+                blocks, left, sub, picks, picks, child, tally,
             )
             if not better:
                 return (whole, pairs) if tied else (c, s)
@@ -324,16 +400,16 @@ def minimum_disintegration(
             return NOTHING, severed
 
 
-@kernel
+@leaf
 def named_disintegration(
     f, base, users, elements, pops, side, cost, severed, bound, now, blocks, left, sub, picks,
-    named, tally,
+    named, child, tally,
 ):
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 
     cost, severed : the optimum found by ``minimum_disintegration``; named : (users,) int64 filled.
     """
-    pairs = users * elements
+    pairs = float(users * elements)
     for u in range(users):
         named[u] = 0
     if severed == pairs:
@@ -343,5 +419,5 @@ def named_disintegration(
     fill_bounds(f, base, users, elements, pops, lam, side, bound)
     descend(
         f, base, users, elements, pops, lam, side, bound, EPS * pairs, NAME, cost, severed, now,
-        blocks, left, sub, picks, named, tally,
+        blocks, left, sub, picks, named, child, tally,
     )

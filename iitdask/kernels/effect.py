@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import leaf
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE
 
 __all__ = [
@@ -19,12 +19,13 @@ __all__ = [
     "cost_bound",
     "effect_costs",
     "effect_states",
+    "marginalise",
     "state_rows",
     "sum_out",
 ]
 
 
-@kernel
+@leaf
 def sum_out(joint, levels, purview, work):
     """Sum a joint distribution over the units outside a purview.
 
@@ -51,7 +52,7 @@ def sum_out(joint, levels, purview, work):
         states //= levels[j]
 
 
-@kernel
+@leaf
 def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best):
     """Upper bound on phi of every purview, without looking at its states.
 
@@ -78,31 +79,59 @@ def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best):
         bounds[a] *= best[a] * (1.0 + 1e-13)
 
 
-@kernel
-def effect_states(p, w, begin, end, scale, weights):
+@leaf
+def effect_states(p, states, w, begin, scale, weights):
     """Specified effect states of a purview: largest ii = p log2(p / unconstrained), all ties kept.
 
-    p, w    : float64         p(z|m) at begin .. end - 1, and its sum over mechanism states
+    p       : (>= states,) float64  p(z|m)
+    w       : float64, ``w[begin + z]``: the sum of p(z|m') over the mechanism's states m'
     scale   : how many those are
-    weights : (>= s,) float64 filled with the selectivity of specified states, 0 elsewhere
+    weights : (>= states,) float64  filled with the selectivity of specified states, 0 elsewhere
     returns the intrinsic information, bits
     """
-    best = -1.0
     span = np.log2(scale)
-    for z in range(end - begin):
+    top = 0
+    for z in range(1, states):
+        top = z if p[z] > p[top] else top
+    best = p[top] * np.log2(p[top] * scale / w[begin + top])
+    for z in range(states):
         weights[z] = -1.0
-        one = p[begin + z]
-        # one * span bounds ii(z): skip the logarithm when it cannot win or tie
-        if one > 0.0 and one * span >= best * (1.0 - STATE_TIE) - STATE_FLOOR:
-            weights[z] = one * np.log2(one * scale / w[begin + z])
-            best = max(best, weights[z])
+        # p * span bounds ii(z): skip the logarithm when it cannot win or tie
+        if p[z] > 0.0 and p[z] * span >= best * (1.0 - STATE_TIE) - STATE_FLOOR:
+            weights[z] = p[z] * np.log2(p[z] * scale / w[begin + z])
+            best = weights[z] if weights[z] > best else best
     least = best - STATE_TIE * best - STATE_FLOOR
-    for z in range(end - begin):
-        weights[z] = p[begin + z] if weights[z] >= least and p[begin + z] > 0.0 else 0.0
+    for z in range(states):
+        weights[z] = p[z] if weights[z] >= least and p[z] > 0.0 else 0.0
     return best
 
 
-@kernel
+@leaf
+def marginalise(joint, levels, offsets, out):
+    """Sum a joint distribution down to every purview; out : (codes,) float64."""
+    n = levels.shape[0]
+    full = (1 << n) - 1
+    for z in range(joint.shape[0]):
+        out[offsets[full] + z] = joint[z]
+    for a in range(full - 1, -1, -1):
+        j = n - 1
+        while a >> j & 1:
+            j -= 1
+        low = 1
+        for i in range(j):
+            if a >> i & 1:
+                low *= levels[i]
+        start, parent = offsets[a], offsets[a | (1 << j)]
+        for h in range((offsets[a + 1] - start) // low):
+            line, begin = start + low * h, parent + low * levels[j] * h
+            for x in range(low):
+                out[line + x] = out[begin + x] + out[begin + low + x]
+            for v in range(2, levels[j]):
+                for x in range(low):
+                    out[line + x] += out[begin + v * low + x]
+
+
+@leaf
 def effect_costs(logs, mech, mechs, mechanism, out):
     """``out[r * 2**mechs + B]``: bits column r loses when its unit sees only B of the mechanism.
 
@@ -118,7 +147,7 @@ def effect_costs(logs, mech, mechs, mechanism, out):
             out[r * size + b] = logs[mechanism, r] - logs[mask, r]
 
 
-@kernel
+@leaf
 def state_rows(purv, purvs, levels, columns, z, size, base):
     """Where in ``effect_costs`` the values begin that a purview's units take in state z."""
     for k in range(purvs):
@@ -126,7 +155,7 @@ def state_rows(purv, purvs, levels, columns, z, size, base):
         z //= levels[purv[k]]
 
 
-@kernel
+@leaf
 def cost_bound(costs, base, users, elements):
     """Upper bound on the cost: complete partition, or one mechanism unit detached from all."""
     size = 1 << elements

@@ -12,13 +12,13 @@ from iitdask.kernels.disintegration import ON_CAUSE
 from iitdask.kernels.effect import (
     coarse_bounds,
     cost_bound,
-    effect_costs,
     effect_states,
+    marginalise,
     state_rows,
     sum_out,
 )
-from iitdask.kernels.jit import kernel
-from iitdask.kernels.pairs import Scratch, Tables, pair_phi
+from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
 from iitdask.kernels.repertoire import mixture, product_states
 
@@ -26,10 +26,11 @@ __all__ = ["best_mechanisms"]
 
 Array = NDArray[Any]
 LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
+FEW = 12  # purviews summed out one by one before it pays to sum out all at once
 TOP = np.int64(0)  # a NumPy integer: numba compiles one function and not two
 
 
-@kernel
+@leaf
 def sift(heap, keys, start, count):
     """Restore the order of a max-heap below ``start``."""
     item = heap[start]
@@ -45,7 +46,7 @@ def sift(heap, keys, start, count):
     heap[root] = item
 
 
-@kernel
+@leaf
 def specified_cause(t, s, mechanism, purview, weight, state):
     """Fill ``s.weights`` from what the scan found; look at all states only when some tie."""
     if state < 0:
@@ -56,16 +57,18 @@ def specified_cause(t, s, mechanism, purview, weight, state):
     s.weights[state] = weight
 
 
-@kernel
-def specified_effect(t, s, mechanism, purview, mechs, purvs, joint, sums):
-    """Fill ``s.weights``; returns an upper bound on phi at the specified states."""
+@leaf
+def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
+    """Fill ``s.weights``; returns an upper bound on phi at the specified states.
+
+    sums : float64, the sums over mechanism states of p(z | m'), from ``begin`` on
+    """
     states = t.offsets[purview + 1] - t.offsets[purview]
-    sum_out(joint, t.levels, purview, sums)
     product_states(
         t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, TOP, purvs, s.like
     )
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    ii = effect_states(s.like, sums, TOP, states, scale, s.weights)
+    ii = effect_states(s.like, states, sums, begin, scale, s.weights)
     best = 0.0
     if ii > ZERO:
         for z in range(states):
@@ -76,11 +79,11 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, joint, sums):
     return best
 
 
-@kernel
+@leaf
 def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits, tally):
     """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
 
-    weights, states : (2**n,) what the scan found (cause); joint, sums : (S,) (effect)
+    weights, states : (2**n,) what the scan found (cause); joint : (S,), sums : (codes,) (effect)
     """
     mechs = members(mechanism, s.mech)
     count = 0
@@ -92,7 +95,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
             bounds[purview] = 0.0  # a bound below zero would pass for a value below
     for start in range(count // 2 - 1, -1, -1):
         sift(heap, bounds, start, count)
-    best, visited = 0.0, 0
+    best, visited, looks = 0.0, 0, 0
     while count > 0 and bounds[heap[0]] >= best - tolerance(best):
         purview = heap[0]
         count -= 1
@@ -105,7 +108,13 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
             if side == ON_CAUSE:
                 specified_cause(t, s, mechanism, purview, weights[purview], states[purview])
             else:
-                limit = specified_effect(t, s, mechanism, purview, mechs, purvs, joint, sums)
+                looks += 1
+                if looks <= FEW:
+                    sum_out(joint, t.levels, purview, sums)
+                elif looks == FEW + 1:
+                    marginalise(joint, t.levels, t.offsets, sums)
+                begin = TOP if looks <= FEW else t.offsets[purview]
+                limit = specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin)
             if limit > ZERO and limit >= best - tolerance(best):
                 count_states = t.offsets[purview + 1] - t.offsets[purview]
                 phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, count_states, best, tally)
@@ -130,7 +139,7 @@ def prepare_effects(t, s, mechanism, joint, bounds, best):
     """
     mechs = members(mechanism, s.mech)
     mixture(t.effect, t.offsets[mechanism], t.offsets[mechanism + 1], t.levels, joint)
-    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
+    mechanism_costs(t, s, mechanism, mechs)
     coarse_bounds(
         t.effect, t.codes[mechanism], s.effects, mechs, t.levels, t.columns, bounds, best
     )
@@ -151,7 +160,7 @@ def best_mechanisms(
     size = len(t.codes)
     heap = np.empty(size, np.int64)
     if side != ON_CAUSE:
-        joint, sums = np.empty(len(s.like)), np.empty(len(s.like))
+        joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
         bounds, best = np.empty(size), np.empty(size)
         weights, states = np.empty(0), np.empty(0, np.int64)
         for mechanism in range(max(begin, 1), end):

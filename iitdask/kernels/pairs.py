@@ -16,16 +16,19 @@ from iitdask.kernels.codes import popcounts
 from iitdask.kernels.disintegration import (
     NOTHING,
     ON_CAUSE,
+    ON_EFFECT,
     cheap_start,
+    cheapest_by_size,
+    is_out_of_reach,
     minimum_disintegration,
     named_disintegration,
 )
 from iitdask.kernels.effect import effect_costs, effect_states, state_rows
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import leaf
 from iitdask.kernels.purviews import ZERO, members, tolerance
 from iitdask.kernels.repertoire import product_states
 
-__all__ = ["Scratch", "Tables", "make_scratch", "pair_details", "pair_phi"]
+__all__ = ["Scratch", "Tables", "make_scratch", "mechanism_costs", "pair_details", "pair_phi"]
 
 
 class Tables(NamedTuple):
@@ -54,8 +57,10 @@ class Tables(NamedTuple):
 class Scratch(NamedTuple):
     """Working memory of one search, made once per block."""
 
-    pops: NDArray[np.int64]
+    pops: NDArray[np.float64]
     """(2**n,) popcounts."""
+    child: NDArray[np.float64]
+    """(2**n,) bounds of first choices."""
     costs: NDArray[np.float64]
     """Room for the costs ``f`` of one pair."""
     bound: NDArray[np.float64]
@@ -80,10 +85,16 @@ class Scratch(NamedTuple):
     """(n,) units of the purview."""
     base: NDArray[np.int64]
     """(n,) where the costs of each user begin."""
+    starts: NDArray[np.int64]
+    """(n,) where each user's ``least`` begins."""
+    least: NDArray[np.float64]
+    """Least cost of each user by number of severed elements."""
     rows: NDArray[np.int64]
     """(n,) what each user keeps under the named partition."""
     like: NDArray[np.float64]
     """(S,) probabilities of the purview's states."""
+    sums: NDArray[np.float64]
+    """(S,) sums of probabilities over the mechanism's states."""
     weights: NDArray[np.float64]
     """(S,) selectivity of the specified states."""
     phis: NDArray[np.float64]
@@ -97,7 +108,8 @@ def make_scratch(tables: Tables) -> Scratch:
     n, size = len(tables.levels), len(tables.codes)
     states = int(tables.offsets[-1] - tables.offsets[-2])
     return Scratch(
-        pops=popcounts(n),
+        pops=popcounts(n).astype(np.float64),
+        child=np.empty(size),
         costs=np.empty(n * size),
         bound=np.empty(n * size),
         now=np.empty((n + 2, n)),
@@ -110,15 +122,18 @@ def make_scratch(tables: Tables) -> Scratch:
         mech=np.zeros(n, np.int64),
         purv=np.zeros(n, np.int64),
         base=np.zeros(n, np.int64),
+        starts=np.zeros(n, np.int64),
+        least=np.empty((tables.effect.shape[1] + n) * (n + 1)),
         rows=np.zeros(n, np.int64),
         like=np.empty(states),
+        sums=np.empty(states),
         weights=np.empty(states),
         phis=np.empty(states),
         effects=np.empty(tables.effect.shape[1] * size),
     )
 
 
-@kernel
+@leaf
 def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     """Cost and severed pairs at one specified state, or NOTHING when the cost is below floor.
 
@@ -145,13 +160,23 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
             t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.masks, s.codes,
             s.costs,
         )
+        for u in range(users):
+            s.starts[u] = u * (elements + 1)
+            cheapest_by_size(f, s.base[u], elements, s.pops, side, s.least, s.starts[u])
+    else:
+        for u in range(users):
+            s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
+    if floor > zero and is_out_of_reach(
+        s.least, s.starts, users, elements, cost / severed, floor
+    ):
+        return NOTHING, severed
     return minimum_disintegration(
         f, s.base, users, elements, s.pops, side, cost, severed, floor, zero, s.bound, s.now,
-        s.blocks, s.left, s.sub, s.picks, tally,
+        s.blocks, s.left, s.sub, s.picks, s.child, tally,
     )
 
 
-@kernel
+@leaf
 def pair_phi(side, t, s, mechs, purvs, states, best, tally):
     """phi over the specified states (``s.weights`` above 0); negative when below ``best``.
 
@@ -159,7 +184,7 @@ def pair_phi(side, t, s, mechs, purvs, states, best, tally):
     returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
     The state is the first that no later one exceeds, spec.md 6.2.
     """
-    phi, answer, pairs, state = -1.0, 0.0, 1, 0
+    phi, answer, pairs, state = -1.0, 0.0, 1.0, 0
     for z in range(states):
         s.phis[z] = -1.0
         weight = s.weights[z]
@@ -175,26 +200,37 @@ def pair_phi(side, t, s, mechs, purvs, states, best, tally):
     return phi, answer, pairs, state
 
 
-@kernel
+@leaf
+def mechanism_costs(t, s, mechanism, mechs):
+    """Fill ``s.effects`` and ``s.least``: what all effect purviews of a mechanism share."""
+    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
+    for r in range(t.log_effect.shape[1]):
+        cheapest_by_size(
+            s.effects, r << mechs, mechs, s.pops, ON_EFFECT, s.least, r * (mechs + 1)
+        )
+
+
+@leaf
 def specify(side, t, s, mechanism, purview, mechs, purvs):
     """Specified states of one pair, from the tables; fills ``s.weights``; returns ii."""
     if side == ON_CAUSE:
         return cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
     states = t.offsets[purview + 1] - t.offsets[purview]
-    sums = np.zeros(states)
+    for z in range(states):
+        s.sums[z] = 0.0
     for row in range(t.offsets[mechanism], t.offsets[mechanism + 1]):
         product_states(t.effect, row, t.levels, t.columns, s.purv, states - states, purvs, s.like)
         for z in range(states):
-            sums[z] += s.like[z]
+            s.sums[z] += s.like[z]
     product_states(
         t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, states - states, purvs, s.like
     )
-    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
+    mechanism_costs(t, s, mechanism, mechs)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    return effect_states(s.like, sums, states - states, states, scale, s.weights)
+    return effect_states(s.like, states, s.sums, states - states, scale, s.weights)
 
 
-@kernel
+@leaf
 def pair_details(side, t, s, mechanism, purview, bits, kept, tally):
     """States, ties and the named partition of one pair.
 
@@ -220,7 +256,7 @@ def pair_details(side, t, s, mechanism, purview, bits, kept, tally):
         )
     named_disintegration(
         s.costs if side == ON_CAUSE else s.effects, s.base, users, elements, s.pops, side, cost,
-        severed, s.bound, s.now, s.blocks, s.left, s.sub, s.picks, s.rows, tally,
+        severed, s.bound, s.now, s.blocks, s.left, s.sub, s.picks, s.rows, s.child, tally,
     )
     for i in range(kept.shape[0]):
         kept[i] = -1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import leaf
 
 __all__ = [
     "STATE_FLOOR",
@@ -22,13 +22,13 @@ STATE_FLOOR = 1e-15
 """Absolute part of the same: intrinsic informations near zero carry rounding of this size."""
 
 
-@kernel
+@leaf
 def tolerance(phi):
     """Difference up to which two values of phi tie."""
     return 1e-12 * (max(1.0, phi))
 
 
-@kernel
+@leaf
 def members(mask, out):
     """Write the units of a mask in ascending order; returns how many."""
     count = 0
@@ -41,7 +41,7 @@ def members(mask, out):
     return count
 
 
-@kernel
+@leaf
 def is_admissible(origin, target, children):
     """Whether all of origin feed target, all of target are fed, and all hang together.
 
@@ -78,7 +78,7 @@ def is_admissible(origin, target, children):
         hit = grown
 
 
-@kernel
+@leaf
 def is_purview(mechanism, purview, children, forward):
     """Whether a purview is admissible for a mechanism; ``forward`` on the effect side."""
     if forward:

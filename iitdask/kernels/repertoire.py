@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.codes import value_offsets
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import kernel, leaf
 
 __all__ = ["forward_probability", "mixture", "product_states"]
 
 
-@kernel
+@leaf
 def product_states(rows, r, levels, columns, units, begin, end, out):
     """Joint distribution of some units given their marginals.
 
