@@ -324,32 +324,9 @@ def is_out_of_reach(least, starts, users, elements, ratio, floor):
 
 
 @leaf
-def is_beaten(
-    f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, child, tally
-):
-    """Whether some partition's ratio proves the cost of the minimum to be below ``floor``.
-
-    cost <= ratio * users * elements for every partition; most pairs are given up here, at the
-    ratio that decides, without finding their minimum.
-    """
-    lam = floor / (users * elements)
-    if elements > 1:
-        c, s = two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks)
-        if s > 0 and c - lam * s < -EPS:
-            return True
-    tally[0] += 1
-    fill_bounds(f, base, users, elements, pops, lam, side, bound)
-    better, _, _ = descend(
-        f, base, users, elements, pops, lam, side, bound, -EPS, BETTER, HUGE, 0.0, now, blocks, left,
-        sub, picks, picks, child, tally,
-    )
-    return better
-
-
-@leaf
 def minimum_disintegration(
-    f, base, users, elements, pops, side, cost, severed, floor, zero, bound, now, blocks, left,
-    sub, picks, child, tally,
+    f, base, users, elements, pops, side, cost, severed, floor, zero, least, starts, bound, now,
+    blocks, left, sub, picks, child, tally,
 ):
     """Cost and severed pairs of the minimum information partition.
 
@@ -358,25 +335,25 @@ def minimum_disintegration(
     cost, severed : what ``cheap_start`` found
     floor : float   give up (return ``NOTHING``) once the cost is known to be below this
     zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
+    least, starts : see ``is_out_of_reach``
     bound : (users * 2**elements,); now : (>= elements + 2, >= users)
-    blocks, left, sub, picks : scratch; tally : (2,) int64, counts bound tables and nodes
+    blocks, left, sub, picks, child : scratch; tally : (2,) int64, counts bound tables and nodes
     """
     pairs = float(users * elements)
-    if cost <= zero:
-        return 0.0, severed
-    if cost / severed * pairs < floor:
-        return NOTHING, severed
-    if (users == 1 and side == ON_CAUSE) or (elements == 1 and side != ON_CAUSE):
-        return cost, severed
-    if floor > zero and is_beaten(
-        f, base, users, elements, pops, side, floor, bound, now, blocks, left, sub, picks, child, tally
-    ):
-        return NOTHING, severed
     whole = 0.0
     for u in range(users):
         whole += f[base[u]]
+    trivial = (users == 1 and side == ON_CAUSE) or (elements == 1 and side != ON_CAUSE)
     while True:
+        if cost <= zero:
+            return 0.0, severed
+        if cost / severed * pairs < floor:
+            return NOTHING, severed
+        if trivial:
+            return cost, severed
         lam = cost / severed
+        if floor > zero and is_out_of_reach(least, starts, users, elements, lam, floor):
+            return NOTHING, severed
         c, s = HUGE, 0.0
         if elements > 1:
             c, s = two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks)
@@ -394,10 +371,6 @@ def minimum_disintegration(
             if not better:
                 return (whole, pairs) if tied else (c, s)
         cost, severed = c, s
-        if cost <= zero:
-            return 0.0, severed
-        if cost / severed * pairs < floor:
-            return NOTHING, severed
 
 
 @leaf

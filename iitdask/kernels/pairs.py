@@ -19,7 +19,6 @@ from iitdask.kernels.disintegration import (
     ON_EFFECT,
     cheap_start,
     cheapest_by_size,
-    is_out_of_reach,
     minimum_disintegration,
     named_disintegration,
 )
@@ -166,13 +165,9 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     else:
         for u in range(users):
             s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
-    if floor > zero and is_out_of_reach(
-        s.least, s.starts, users, elements, cost / severed, floor
-    ):
-        return NOTHING, severed
     return minimum_disintegration(
-        f, s.base, users, elements, s.pops, side, cost, severed, floor, zero, s.bound, s.now,
-        s.blocks, s.left, s.sub, s.picks, s.child, tally,
+        f, s.base, users, elements, s.pops, side, cost, severed, floor, zero, s.least,
+        s.starts, s.bound, s.now, s.blocks, s.left, s.sub, s.picks, s.child, tally,
     )
 
 
