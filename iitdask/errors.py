@@ -8,6 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "BlockFailedError",
+    "BudgetRefusedError",
+    "BusyStoreError",
     "DamagedStoreError",
     "IITError",
     "InputError",
@@ -54,12 +56,20 @@ class LedgerMismatchError(StoreError):
     """A store holds another study than the one asked for."""
 
 
+class BusyStoreError(StoreError):
+    """Another process is filling the store at this moment."""
+
+
 class DamagedStoreError(StoreError):
     """What a store holds is not what was written to it."""
 
 
 class MemoryRefusedError(IITError, MemoryError):
     """A block needs more memory than a worker has."""
+
+
+class BudgetRefusedError(IITError, RuntimeError):
+    """A run would take more than it was allowed."""
 
 
 class BlockFailedError(IITError, RuntimeError):

@@ -65,10 +65,10 @@ def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states)
             for x in range(lanes):
                 value = product[x]
                 total[x] += value
-                lesser = value if value < top[x] else top[x]
-                second[x] = lesser if lesser > second[x] else second[x]
+                lesser = min(top[x], value)
+                second[x] = max(second[x], lesser)
                 where[x] = place if value > top[x] else where[x]
-                top[x] = value if value > top[x] else top[x]
+                top[x] = max(top[x], value)
         for lane in range(lanes):
             mechanism = first | reversed_bits(lane, width)
             bounds[purview, lane] = 0.0
@@ -94,7 +94,7 @@ def detached_bound(logq, mechanism, code, tied):
         if mechanism >> i & 1:
             cost = logq[i, code] - logq[i, 0]
             total += cost
-            least = cost if cost < least else least
+            least = min(least, cost)
             count += 1
         i += 1
     single = least * count

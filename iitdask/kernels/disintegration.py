@@ -147,8 +147,8 @@ def two_blocks(f, base, users, elements, pops, lam, side, blocks, bound, picks):
         for b in range(1, half):
             one = f[row + b] - lam * (elements - pops[b])
             two = f[row + full - b] - lam * pops[b]
-            least = one if one < two else two
-            bound[b] += least if least < none else none
+            least = min(two, one)
+            bound[b] += min(none, least)
     best, least = 0, HUGE
     for b in range(1, half):
         if bound[b] < least:
@@ -174,7 +174,7 @@ def fill_bounds(f, base, users, elements, pops, lam, side, bound):
             for hi in range(row, row + size, 2 * o):
                 for b in range(hi, hi + o):
                     low = bound[b]
-                    bound[b + o] = low if low < bound[b + o] else bound[b + o]
+                    bound[b + o] = min(bound[b + o], low)
             o *= 2
 
 
@@ -203,14 +203,32 @@ def first_blocks(f, base, users, elements, pops, lam, bound, child):
         for h in range(half):
             value = f[row + h] - lam * (elements - 1.0 - pops[h])
             other = bound[rest - h]
-            value = other if other < value else value
-            child[h] += none if none < value else value
+            value = min(value, other)
+            child[h] += min(value, none)
 
 
 @leaf
 def descend(
-    f, base, users, elements, pops, lam, side, bound, limit, goal, cost, severed, now, blocks,
-    left, sub, picks, named, child, tally,
+    f,
+    base,
+    users,
+    elements,
+    pops,
+    lam,
+    side,
+    bound,
+    limit,
+    goal,
+    cost,
+    severed,
+    now,
+    blocks,
+    left,
+    sub,
+    picks,
+    named,
+    child,
+    tally,
 ):
     """Depth first over families of disjoint blocks, the next one with the highest element left.
 
@@ -250,11 +268,11 @@ def descend(
                 keep = lam * (elements - pops[block])
                 for u in range(users):
                     value = f[base[u] + block] - keep
-                    value = value if value < now[depth, u] else now[depth, u]
+                    value = min(now[depth, u], value)
                     now[depth + 1, u] = value
                     total += value
                     other = bound[(u << elements) + remaining]
-                    least += value if value < other else other
+                    least += min(other, value)
             if allowed and total < limit:
                 c, s = assign(
                     f, base, users, elements, pops, lam, blocks, depth + 2, side, slack, picks
@@ -293,7 +311,7 @@ def cheapest_by_size(f, row, elements, pops, side, out, begin):
         out[begin + k] = HUGE
     for b in range(size):
         k = begin + elements - int(pops[b])
-        out[k] = f[row + b] if f[row + b] < out[k] else out[k]
+        out[k] = min(out[k], f[row + b])
     if side != ON_CAUSE:
         out[begin] = HUGE  # the whole mechanism kept is no partition
 
@@ -316,7 +334,7 @@ def is_out_of_reach(least, starts, users, elements, ratio, floor):
             best = HUGE
             for k in range(elements + 1):
                 value = least[starts[u] + k] - mu * k
-                best = value if value < best else best
+                best = min(best, value)
             total += best
         if total > EPS:
             return True
@@ -325,8 +343,26 @@ def is_out_of_reach(least, starts, users, elements, ratio, floor):
 
 @leaf
 def minimum_disintegration(
-    f, base, users, elements, pops, side, cost, severed, floor, zero, least, starts, bound, now,
-    blocks, left, sub, picks, child, tally,
+    f,
+    base,
+    users,
+    elements,
+    pops,
+    side,
+    cost,
+    severed,
+    floor,
+    zero,
+    least,
+    starts,
+    bound,
+    now,
+    blocks,
+    left,
+    sub,
+    picks,
+    child,
+    tally,
 ):
     """Cost and severed pairs of the minimum information partition.
 
@@ -365,8 +401,26 @@ def minimum_disintegration(
             tied = whole - lam * pairs <= EPS * pairs
             goal, limit = (BETTER, -EPS) if tied else (LARGEST, EPS * pairs)
             better, c, s = descend(
-                f, base, users, elements, pops, lam, side, bound, limit, goal, cost, severed, now,
-                blocks, left, sub, picks, picks, child, tally,
+                f,
+                base,
+                users,
+                elements,
+                pops,
+                lam,
+                side,
+                bound,
+                limit,
+                goal,
+                cost,
+                severed,
+                now,
+                blocks,
+                left,
+                sub,
+                picks,
+                picks,
+                child,
+                tally,
             )
             if not better:
                 return (whole, pairs) if tied else (c, s)
@@ -375,8 +429,23 @@ def minimum_disintegration(
 
 @leaf
 def named_disintegration(
-    f, base, users, elements, pops, side, cost, severed, bound, now, blocks, left, sub, picks,
-    named, child, tally,
+    f,
+    base,
+    users,
+    elements,
+    pops,
+    side,
+    cost,
+    severed,
+    bound,
+    now,
+    blocks,
+    left,
+    sub,
+    picks,
+    named,
+    child,
+    tally,
 ):
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 
@@ -391,6 +460,24 @@ def named_disintegration(
     lam = cost / severed
     fill_bounds(f, base, users, elements, pops, lam, side, bound)
     descend(
-        f, base, users, elements, pops, lam, side, bound, EPS * pairs, NAME, cost, severed, now,
-        blocks, left, sub, picks, named, child, tally,
+        f,
+        base,
+        users,
+        elements,
+        pops,
+        lam,
+        side,
+        bound,
+        EPS * pairs,
+        NAME,
+        cost,
+        severed,
+        now,
+        blocks,
+        left,
+        sub,
+        picks,
+        named,
+        child,
+        tally,
     )

@@ -67,10 +67,10 @@ def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best):
         top, gain = 0.0, 0.0
         for v in range(levels[j]):
             p = rows[r, columns[j] + v]
-            top = p if p > top else top
+            top = max(top, p)
             if p > 0.0:
                 share = p * costs[(columns[j] + v) * size]
-                gain = share if share > gain else gain
+                gain = max(gain, share)
         for a in range(1 << j):
             best[a | (1 << j)] = best[a] * top
             bounds[a | (1 << j)] = bounds[a] + gain / top
@@ -99,7 +99,7 @@ def effect_states(p, states, w, begin, scale, weights):
         # p * span bounds ii(z): skip the logarithm when it cannot win or tie
         if p[z] > 0.0 and p[z] * span >= best * (1.0 - STATE_TIE) - STATE_FLOOR:
             weights[z] = p[z] * np.log2(p[z] * scale / w[begin + z])
-            best = weights[z] if weights[z] > best else best
+            best = max(best, weights[z])
     least = best - STATE_TIE * best - STATE_FLOOR
     for z in range(states):
         weights[z] = p[z] if weights[z] >= least and p[z] > 0.0 else 0.0

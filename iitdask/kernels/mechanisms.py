@@ -64,9 +64,7 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
     sums : float64, the sums over mechanism states of p(z | m'), from ``begin`` on
     """
     states = t.offsets[purview + 1] - t.offsets[purview]
-    product_states(
-        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, TOP, purvs, s.like
-    )
+    product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, TOP, purvs, s.like)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
     ii = effect_states(s.like, states, sums, begin, scale, s.weights)
     best = 0.0
@@ -75,7 +73,7 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
             if s.weights[z] > 0.0:
                 state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
                 limit = s.weights[z] * cost_bound(s.effects, s.base, purvs, mechs)
-                best = limit if limit > best else best
+                best = max(best, limit)
     return best
 
 
@@ -119,7 +117,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
                 count_states = t.offsets[purview + 1] - t.offsets[purview]
                 phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, count_states, best, tally)
                 visited += 1
-                best = phi if phi > best else best
+                best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was
     if best <= ZERO:
         return 0.0, 0, visited
@@ -140,14 +138,20 @@ def prepare_effects(t, s, mechanism, joint, bounds, best):
     mechs = members(mechanism, s.mech)
     mixture(t.effect, t.offsets[mechanism], t.offsets[mechanism + 1], t.levels, joint)
     mechanism_costs(t, s, mechanism, mechs)
-    coarse_bounds(
-        t.effect, t.codes[mechanism], s.effects, mechs, t.levels, t.columns, bounds, best
-    )
+    coarse_bounds(t.effect, t.codes[mechanism], s.effects, mechs, t.levels, t.columns, bounds, best)
 
 
 def best_mechanisms(
-    side: np.int64, t: Tables, s: Scratch, begin: int, end: int, phis: Array, ties: Array,
-    bits: Array, searched: Array, nodes: Array,
+    side: np.int64,
+    t: Tables,
+    s: Scratch,
+    begin: int,
+    end: int,
+    phis: Array,
+    ties: Array,
+    bits: Array,
+    searched: Array,
+    nodes: Array,
 ) -> None:
     """Largest phi of the mechanisms begin .. end - 1, and the purviews that attain it.
 
@@ -167,7 +171,17 @@ def best_mechanisms(
             row = mechanism - begin
             prepare_effects(t, s, mechanism, joint, bounds, best)
             phis[row], ties[row], searched[row] = best_purviews(
-                side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits[row],
+                side,
+                t,
+                s,
+                mechanism,
+                weights,
+                states,
+                joint,
+                sums,
+                bounds,
+                heap,
+                bits[row],
                 nodes[row],
             )
         return
@@ -188,6 +202,16 @@ def best_mechanisms(
             weights = np.ascontiguousarray(selectivity[:, lane])
             states = np.ascontiguousarray(places[:, lane])
             phis[row], ties[row], searched[row] = best_purviews(
-                side, t, s, mechanism, weights, states, none, none, bounds, heap, bits[row],
+                side,
+                t,
+                s,
+                mechanism,
+                weights,
+                states,
+                none,
+                none,
+                bounds,
+                heap,
+                bits[row],
                 nodes[row],
             )

@@ -156,7 +156,16 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
         return NOTHING, severed
     if side == ON_CAUSE:
         cause_costs(
-            t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.masks, s.codes,
+            t.log_cause,
+            t.offsets,
+            t.levels,
+            s.mech,
+            mechs,
+            s.purv,
+            purvs,
+            z,
+            s.masks,
+            s.codes,
             s.costs,
         )
         for u in range(users):
@@ -166,14 +175,32 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
         for u in range(users):
             s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
     return minimum_disintegration(
-        f, s.base, users, elements, s.pops, side, cost, severed, floor, zero, s.least,
-        s.starts, s.bound, s.now, s.blocks, s.left, s.sub, s.picks, s.child, tally,
+        f,
+        s.base,
+        users,
+        elements,
+        s.pops,
+        side,
+        cost,
+        severed,
+        floor,
+        zero,
+        s.least,
+        s.starts,
+        s.bound,
+        s.now,
+        s.blocks,
+        s.left,
+        s.sub,
+        s.picks,
+        s.child,
+        tally,
     )
 
 
 @leaf
 def pair_phi(side, t, s, mechs, purvs, states, best, tally):
-    """phi over the specified states (``s.weights`` above 0); negative when below ``best``.
+    """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
 
     mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
     returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
@@ -184,9 +211,16 @@ def pair_phi(side, t, s, mechs, purvs, states, best, tally):
         s.phis[z] = -1.0
         weight = s.weights[z]
         if weight > 0.0:
-            reach = best if best > phi else phi
+            reach = max(phi, best)
             cost, severed = pair_cost(
-                side, t, s, mechs, purvs, z, (reach - tolerance(reach)) / weight, ZERO / weight,
+                side,
+                t,
+                s,
+                mechs,
+                purvs,
+                z,
+                (reach - tolerance(reach)) / weight,
+                ZERO / weight,
                 tally,
             )
             s.phis[z] = cost * weight
@@ -200,9 +234,7 @@ def mechanism_costs(t, s, mechanism, mechs):
     """Fill ``s.effects`` and ``s.least``: what all effect purviews of a mechanism share."""
     effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
     for r in range(t.log_effect.shape[1]):
-        cheapest_by_size(
-            s.effects, r << mechs, mechs, s.pops, ON_EFFECT, s.least, r * (mechs + 1)
-        )
+        cheapest_by_size(s.effects, r << mechs, mechs, s.pops, ON_EFFECT, s.least, r * (mechs + 1))
 
 
 @leaf
@@ -226,9 +258,10 @@ def specify(side, t, s, mechanism, purview, mechs, purvs):
 
 
 @leaf
-def pair_details(side, t, s, mechanism, purview, bits, kept, tally):
+def pair_details(side, t, s, mechanism, purview, wanted, bits, kept, tally):
     """States, ties and the named partition of one pair.
 
+    wanted : state of the purview at which the partition is named, if it ties for the largest phi
     bits : (ceil(S / 8),) uint8, one bit per tied state of the purview; filled
     kept : (n,) int64, partners each user still sees under the partition, -1 elsewhere; filled
     returns (phi, ii, state, ties, severed pairs)
@@ -243,15 +276,40 @@ def pair_details(side, t, s, mechanism, purview, bits, kept, tally):
             ties += 1
             bits[z >> 3] |= np.uint8(1 << (z & 7))
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
-    pair_cost(side, t, s, mechs, purvs, state, 0.0, ZERO, tally)  # its costs, once more
+    place = wanted if s.phis[wanted] >= phi - tolerance(phi) else state
+    cost, severed = pair_cost(side, t, s, mechs, purvs, place, 0.0, ZERO, tally)
     if side == ON_CAUSE:
         cause_costs(
-            t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, state, s.masks,
-            s.codes, s.costs,
+            t.log_cause,
+            t.offsets,
+            t.levels,
+            s.mech,
+            mechs,
+            s.purv,
+            purvs,
+            place,
+            s.masks,
+            s.codes,
+            s.costs,
         )
     named_disintegration(
-        s.costs if side == ON_CAUSE else s.effects, s.base, users, elements, s.pops, side, cost,
-        severed, s.bound, s.now, s.blocks, s.left, s.sub, s.picks, s.rows, s.child, tally,
+        s.costs if side == ON_CAUSE else s.effects,
+        s.base,
+        users,
+        elements,
+        s.pops,
+        side,
+        cost,
+        severed,
+        s.bound,
+        s.now,
+        s.blocks,
+        s.left,
+        s.sub,
+        s.picks,
+        s.rows,
+        s.child,
+        tally,
     )
     for i in range(kept.shape[0]):
         kept[i] = -1

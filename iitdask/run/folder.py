@@ -22,7 +22,7 @@ from zarr.storage import MemoryStore
 from iitdask.errors import DamagedStoreError
 from iitdask.run.checksum import digest
 from iitdask.run.layout import Layout
-from iitdask.run.place import delete, erase, explained, names, open_store, sweep
+from iitdask.run.place import delete, erase, explained, has, names, open_store, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,6 +119,11 @@ class Folder:
         found = (_ticked(name) for name in names(self.store, f"{self.path}/{TICK}"))
         tiling = self.layout.tiling
         return {block for block in found if block is not None and block in tiling}
+
+    def is_done(self, block: Block) -> bool:
+        """Whether a block has a tick: nothing is read."""
+        key = self._arrays[TICK].metadata.encode_chunk_key((*block, 0))
+        return has(self.store, f"{self.path}/{TICK}/{key}")
 
     def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> tuple[int, ...]:
         """Write a block's chunks, then its tick; return the checksums."""

@@ -2,53 +2,95 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 import zarr
 
-from iitdask.errors import StoreError
-from iitdask.run.place import explained, open_store
+from iitdask.errors import DamagedStoreError, StoreError
+from iitdask.run.checksum import digest, text_digest
+from iitdask.run.folder import UNREADABLE, WORK
+from iitdask.run.place import erase, explained, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["is_finished", "load_result", "save_result", "study_of"]
+__all__ = ["is_finished", "load_result", "save_result", "study_of", "tidy", "tree_digest"]
 
 GROUP = "result"
 
 
-def save_result(url: str, tree: xr.DataTree, provenance: Mapping[str, Any]) -> None:
-    """Write a result beside the blocks it was made from; the mark that it is whole comes last."""
+def save_result(
+    url: str,
+    tree: xr.DataTree,
+    provenance: Mapping[str, Any],
+    costs: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a result beside the blocks it was made from; the mark that it is whole comes last.
+
+    Parameters
+    ----------
+    url : str
+        Address of the store.
+    tree : DataTree
+        The result.
+    provenance : mapping
+        Where and with what it was made.
+    costs : mapping, optional
+        Forecast and actual seconds of each stage.
+    """
     store = open_store(url)
+    check = tree_digest(tree)
+    if _holds(url, check):
+        return
     with explained(url):
+        erase(store, GROUP)
         # Node by node: xarray cannot yet write a tree below the root of a store.
         for node in tree.subtree:
             group = f"{GROUP}{node.path}".rstrip("/")
             data = node.to_dataset(inherit=False)
             data.to_zarr(store, group=group, mode="w", zarr_format=3, consolidated=False)
         root = zarr.open_group(store, mode="r+")
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        root.attrs.update({"finished": finished, "provenance": dict(provenance)})
+        marks = {"finished": _now(), "result_check": check, "provenance": dict(provenance)}
+        root.attrs.update(marks | ({} if costs is None else {"costs": dict(costs)}))
 
 
 def load_result(url: str) -> xr.DataTree:
-    """Read the result of a finished store into memory."""
-    if not is_finished(url):
+    """Read the result of a finished store into memory, checked.
+
+    Raises
+    ------
+    StoreError
+        The run has not finished.
+    DamagedStoreError
+        What is there is not what was written.
+    """
+    about = study_of(url)
+    if "finished" not in about:
         raise StoreError(f"{url}: the run has not finished; repeat `iitdask run` to go on")
-    with xr.open_datatree(
-        open_store(url), group=GROUP, engine="zarr", consolidated=False, chunks=None
-    ) as tree:
-        return tree.load()
+    again = "repeat `iitdask run` to write it anew"
+    try:
+        tree = _read(url)
+    except (*UNREADABLE, ArithmeticError, AssertionError) as error:
+        what = " ".join(str(error).split())
+        raise DamagedStoreError(f"{url}: result cannot be read ({what}); {again}") from error
+    if tree_digest(tree) != about.get("result_check"):
+        raise DamagedStoreError(f"{url}: result is not what was written; {again}")
+    return tree
 
 
 def study_of(url: str) -> dict[str, Any]:
     """Root attributes of a store: study, fingerprint, versions, dates."""
     try:
         attrs = zarr.open_group(open_store(url), mode="r").attrs.asdict()
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{url}: expected a store of iitdask, found none ({error})") from error
+    except UNREADABLE as error:
+        what = " ".join(str(error).split())
+        raise StoreError(f"{url}: expected a store of iitdask, found none ({what})") from error
     if "study" not in attrs:
         raise StoreError(f"{url}: a Zarr group, but not a store of iitdask")
     return attrs
@@ -57,3 +99,74 @@ def study_of(url: str) -> dict[str, Any]:
 def is_finished(url: str) -> bool:
     """Whether the run that owns a store has written its result."""
     return "finished" in study_of(url)
+
+
+def tidy(url: str) -> None:
+    """Drop the blocks of a finished store and keep its result.
+
+    Raises
+    ------
+    StoreError
+        The result is not there, or is damaged: the blocks are needed to write it again.
+    """
+    load_result(url)
+    store = open_store(url)
+    zarr.open_group(store, mode="r+").attrs.update({"tidied": _now()})
+    erase(store, WORK)
+
+
+def tree_digest(tree: xr.DataTree) -> str:
+    """Digest of every name, number, label and attribute of a tree."""
+    state = blake2b(digest_size=16)
+    for node in sorted(tree.subtree, key=lambda each: each.path):
+        for part in _parts(node.to_dataset(inherit=False)):
+            state.update(f"{node.path}|{part}\n".encode())
+    return state.hexdigest()
+
+
+def _parts(data: xr.Dataset) -> Iterator[str]:
+    yield _attrs(data.attrs)
+    yield json.dumps(sorted((str(k), n) for k, n in data.sizes.items()))
+    for name in sorted(map(str, data.variables)):
+        variable = data.variables[name]
+        yield f"{name} {variable.dims} {_attrs(variable.attrs)} {_values(variable.values)}"
+
+
+def _values(values: Any) -> str:
+    array = np.asarray(values)
+    # Text has as many forms as there are libraries; what it says is the same.
+    if array.dtype.kind in "OUST":
+        return text_digest([array.shape, *map(str, array.ravel().tolist())])
+    return str(digest(array))
+
+
+def _attrs(attrs: Mapping[Any, Any]) -> str:
+    kept = {str(k): v for k, v in attrs.items() if k not in ("_FillValue", "coordinates")}
+    return json.dumps(kept, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def _read(url: str) -> xr.DataTree:
+    with xr.open_datatree(
+        open_store(url),  # type: ignore[arg-type]
+        group=GROUP,
+        engine="zarr",
+        consolidated=False,
+        chunks=None,
+    ) as tree:
+        return tree.load()
+
+
+def _holds(url: str, check: str) -> bool:
+    """Whether the result is there already: two drivers write it once."""
+    try:
+        return study_of(url).get("result_check") == check and bool(load_result(url))
+    except StoreError:
+        return False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

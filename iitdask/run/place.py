@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
@@ -20,7 +22,19 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-__all__ = ["absolute", "delete", "erase", "explained", "local_path", "names", "open_store", "sweep"]
+__all__ = [
+    "absolute",
+    "delete",
+    "erase",
+    "explained",
+    "get",
+    "has",
+    "local_path",
+    "names",
+    "open_store",
+    "put",
+    "sweep",
+]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 STALE = 60.0
@@ -74,6 +88,24 @@ def names(store: Store, path: str) -> list[str]:
         return [name.rstrip("/").rsplit("/", 1)[-1] async for name in store.list_dir(path)]
 
     return sync(listed())
+
+
+def put(store: Store, key: str, content: bytes) -> None:
+    """Write one key, replacing what it held in one step."""
+    sync(store.set(key, Buffer.from_bytes(content)))
+
+
+def get(store: Store, key: str) -> bytes | None:
+    """Read one key; None when there is none."""
+    found = sync(store.get(key, default_buffer_prototype()))
+    return None if found is None else found.to_bytes()
+
+
+def has(store: Store, key: str) -> bool:
+    """Whether there is a key."""
+    if isinstance(store, LocalStore):
+        return (Path(store.root) / key).is_file()
+    return bool(sync(store.exists(key)))
 
 
 def delete(store: Store, key: str) -> None:

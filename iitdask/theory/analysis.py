@@ -24,6 +24,7 @@ from iitdask.theory.irreducibility import (
     states_stage,
 )
 from iitdask.theory.options import IIT42026, Theory
+from iitdask.theory.states import digits
 from iitdask.theory.symmetry import StateOrder
 from iitdask.theory.vocabulary import described
 
@@ -236,11 +237,7 @@ def system_dataset(system: System, found: Analysis) -> xr.Dataset:
 def _unit_states(system: System, found: Analysis, side: int) -> Array:
     if found.states is None:
         return np.full(system.n, -1)
-    code, out = found.states[side], []
-    for k in system.levels:
-        out.append(code % k)
-        code //= k
-    return np.array(out)
+    return np.array(digits(found.states[side], system.levels))
 
 
 def _parts(cut: Array) -> Array:

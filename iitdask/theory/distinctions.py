@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.kernels.codes import segment_offsets
 from iitdask.kernels.orders import set_order, size_order
 from iitdask.model.system import System
 from iitdask.theory.mechanisms import CAUSE
+from iitdask.theory.states import restricted
 from iitdask.theory.symmetry import canonical_ranks
 from iitdask.theory.tables import child_masks
 
@@ -137,11 +137,10 @@ def choose(
     system: System, every: Sequence[Choices], states: tuple[int, int], ties: str
 ) -> list[Distinction]:
     """Keep the mechanisms whose cause and effect can agree with the system's states."""
-    restrict = [_Restriction(system, state) for state in states]
     out = []
     for choices in every:
-        cause = _congruent(choices.cause, restrict[0], ties)
-        effect = _congruent(choices.effect, restrict[1], ties)
+        cause = _congruent(choices.cause, system, states[0], ties)
+        effect = _congruent(choices.effect, system, states[1], ties)
         if cause is not None and effect is not None:
             out.append(Distinction(choices, cause, effect))
     return out
@@ -153,57 +152,24 @@ def alternatives(
     """Every admissible cause and effect of a distinction, the chosen ones included."""
     out = []
     for side, state in ((found.choices.cause, states[0]), (found.choices.effect, states[1])):
-        restrict = _Restriction(system, state)
-        out.append([_at(s, restrict(s.purview)) for s in side if restrict(s.purview) in s.states])
+        fitting = [_agreeing(s, system, state) for s in side]
+        out.append([s for s in fitting if s is not None])
     return out[0], out[1]
 
 
-class _Restriction:
-    """The state a system state implies for each purview."""
-
-    def __init__(self, system: System, state: int) -> None:
-        self._levels = system.levels
-        self._values = []
-        for k in system.levels:
-            self._values.append(state % k)
-            state //= k
-
-    def __call__(self, purview: int) -> int:
-        code, weight = 0, 1
-        for i, k in enumerate(self._levels):
-            if purview >> i & 1:
-                code += self._values[i] * weight
-                weight *= k
-        return code
+def _agreeing(side: Side, system: System, state: int) -> Side | None:
+    """The side in the state a system state implies, if that is one of its tied states."""
+    wanted = restricted(state, system.levels, side.purview)
+    return replace(side, state=wanted) if wanted in side.states else None
 
 
-def _at(side: Side, state: int) -> Side:
-    return Side(side.purview, side.phi, side.information, state, side.states, side.kept)
-
-
-def _congruent(sides: Sequence[Side], restrict: _Restriction, ties: str) -> Side | None:
+def _congruent(sides: Sequence[Side], system: System, state: int, ties: str) -> Side | None:
     """Spec.md 10: the representative's tied states first, then the largest tied purview."""
-    first = sides[0]
-    wanted = restrict(first.purview)
     if ties == "canonical":  # congruent, then larger, then the label-independent order
-        fitting = [s for s in sides if restrict(s.purview) in s.states]
-        return _at(fitting[0], restrict(fitting[0].purview)) if fitting else None
-    if wanted in first.states:
-        return _at(first, wanted)
-    others = [s for s in sides[1:] if s.state == restrict(s.purview)]
+        fitting = (_agreeing(side, system, state) for side in sides)
+        return next((side for side in fitting if side is not None), None)
+    first = _agreeing(sides[0], system, state)
+    if first is not None:
+        return first
+    others = [s for s in sides[1:] if s.state == restricted(state, system.levels, s.purview)]
     return max(others, key=lambda s: s.purview.bit_count(), default=None)
-
-
-def state_digits(system: System, purview: int, state: int) -> Array:
-    """(n,) state of each purview unit, -1 outside it."""
-    out = np.full(system.n, -1)
-    for i, k in enumerate(system.levels):
-        if purview >> i & 1:
-            out[i] = state % k
-            state //= k
-    return out
-
-
-def purview_sizes(system: System) -> Array:
-    """Number of states of every subset of units; (2**n,) int64."""
-    return np.diff(segment_offsets(np.array(system.levels, np.int64)))

@@ -40,7 +40,7 @@ def ces(system: System, options: Theory) -> Stages:
     pairs = tied_pairs(mice)
     every: list[Choices] = []
     if len(pairs):
-        (details,) = yield (details_stage(system, pairs),)
+        (details,) = yield (details_stage(system, pairs, states),)
         every = gather_choices(pairs, details, PurviewOrder(system, options.ties))
     chosen = choose(system, every, states, options.ties)
     sums = relation_sums(bindings_of(system, chosen, states))

@@ -19,6 +19,7 @@ from iitdask.kernels.repertoire import forward_probability, mixture
 from iitdask.kernels.witness import optimal_partitions
 from iitdask.model.system import System
 from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.states import digits
 from iitdask.theory.vocabulary import variable
 
 __all__ = [
@@ -148,17 +149,12 @@ def specified_states(states: xr.Dataset) -> tuple[Specified, Specified]:
     )
 
 
-def _digits(code: int, levels: tuple[int, ...]) -> Array:
-    out = []
-    for k in levels:
-        out.append(code % k)
-        code //= k
-    return np.array(out, np.int64)
-
-
 def _costs(system: System, state: int, cause: bool) -> Array:
     levels = np.array(system.levels, np.int64)
-    current, other = np.array(system.local_state, np.int64), _digits(state, system.levels)
+    current, other = (
+        np.array(system.local_state, np.int64),
+        np.array(digits(state, system.levels), np.int64),
+    )
     source, target = (other, current) if cause else (current, other)
     tpm = system.cause if cause else system.effect
     return cut_costs(state_marginals(tpm, levels, source), value_offsets(levels), target)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from iitdask.kernels.mechanisms import best_mechanisms
 from iitdask.kernels.pairs import Tables, make_scratch, pair_details
 from iitdask.model.system import System
 from iitdask.theory.base import Grid, Region, Stage
+from iitdask.theory.states import restricted
 from iitdask.theory.tables import prepare_tables, table_inputs
 from iitdask.theory.vocabulary import variable
 
@@ -120,8 +121,12 @@ def tied_pairs(mice: xr.Dataset) -> Array:
     return np.stack([direction, irreducible[position], purview], axis=1).astype(np.int64)
 
 
-def details_stage(system: System, pairs: Array) -> Stage:
-    """States, ties and the named partition of chosen mechanism-purview pairs."""
+def details_stage(system: System, pairs: Array, system_states: tuple[int, int]) -> Stage:
+    """States, ties and the named partition of chosen mechanism-purview pairs.
+
+    Where the state that agrees with the system's ties with others, the partition is named there.
+    """
+    wanted = [restricted(system_states[d], system.levels, p) for d, _, p in pairs.tolist()]
     states = int(np.prod(system.levels))
     mean = 5e-6 + 2.5**system.n * 4e-9
     return Stage(
@@ -137,7 +142,7 @@ def details_stage(system: System, pairs: Array) -> Stage:
             variable("kept", "int64", -1, (("unit", system.n),)),
         ),
         compute=fill_details,
-        inputs={**table_inputs(system), "chosen": pairs},
+        inputs={**table_inputs(system), "chosen": np.column_stack([pairs, wanted])},
         prepare=prepare_details,
         cost=lambda region: mean * (region[0].stop - region[0].start),
     )
@@ -159,9 +164,9 @@ def fill_details(prepared: tuple[Tables, Array], region: Region) -> dict[str, Ar
     bits = np.zeros((count, (states + 7) // 8), np.uint8)
     kept, tally = np.zeros((count, n), np.int64), np.zeros(2, np.int64)
     scratch = make_scratch(tables)
-    for k, (direction, mechanism, purview) in enumerate(rows):
+    for k, (direction, mechanism, purview, wanted) in enumerate(rows):
         answer = pair_details(
-            SIDES[direction], tables, scratch, mechanism, purview, bits[k], kept[k], tally
+            SIDES[direction], tables, scratch, mechanism, purview, wanted, bits[k], kept[k], tally
         )
         phi[k], information[k], numbers[:, k] = answer[0], answer[1], answer[2:]
     return {

@@ -12,9 +12,10 @@ import xarray as xr
 
 from iitdask.model.system import System
 from iitdask.theory.analysis import Analysis, system_dataset
-from iitdask.theory.distinctions import Choices, Distinction, Side, state_digits
+from iitdask.theory.distinctions import Choices, Distinction, Side
 from iitdask.theory.options import Theory
 from iitdask.theory.relations import Bindings, Sums
+from iitdask.theory.states import digits, spread
 from iitdask.theory.vocabulary import described
 
 __all__ = ["Structure", "bindings_of", "reported", "structure_tree"]
@@ -44,8 +45,8 @@ class Structure:
 
 def bindings_of(system: System, chosen: Sequence[Distinction], states: tuple[int, int]) -> Bindings:
     """Unit-states that each distinction binds; a unit with one state on both sides counts once."""
-    n, everything = system.n, (1 << system.n) - 1
-    values = [state_digits(system, everything, s) for s in states]
+    n = system.n
+    values = [digits(s, system.levels) for s in states]
     differing = int(sum(1 << i for i in range(n) if values[0][i] != values[1][i]))
 
     def effect_bits(purview: int) -> int:
@@ -76,7 +77,7 @@ def structure_tree(made: Structure, ties: dict[str, Any]) -> xr.DataTree:
     node = system_dataset(system, made.found)
     if made.found.states is None:  # name the states that congruence was judged by
         for name, code in zip(("cause_state", "effect_state"), made.states, strict=True):
-            values = state_digits(system, (1 << system.n) - 1, code)
+            values = np.array(digits(code, system.levels))
             node[name] = node[name].copy(data=values)
     return xr.DataTree.from_dict(
         {
@@ -118,7 +119,7 @@ def _distinctions_dataset(system: System, chosen: Sequence[Distinction]) -> xr.D
     for name in ("cause", "effect"):
         sides: list[Side] = [getattr(d, name) for d in chosen]
         tied: list[tuple[Side, ...]] = [getattr(d.choices, name) for d in chosen]
-        states = [state_digits(system, s.purview, s.state) for s in sides]
+        states = [spread(s.state, system.levels, s.purview) for s in sides]
         values |= {
             f"phi_{name}": (line, np.array([s.phi for s in sides], float)),
             f"purview_{name}": (rows, units([s.purview for s in sides])),

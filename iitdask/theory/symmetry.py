@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
+from iitdask.theory.states import digits
 
 __all__ = ["StateOrder", "canonical_ranks"]
 
@@ -41,7 +42,7 @@ class StateOrder:
             return 0
         system = self._system
         levels = system.levels
-        pairs = [tuple(_digits(code, levels) for code in choice) for choice in choices]
+        pairs = [tuple(digits(code, levels) for code in choice) for choice in choices]
         if self._ties == "canonical":
             ranks = canonical_ranks(system)[list(system.units)]
             order = np.argsort(ranks)
@@ -54,14 +55,6 @@ class StateOrder:
         else:
             return 0
         return min(range(len(keys)), key=keys.__getitem__)
-
-
-def _digits(code: int, levels: Sequence[int]) -> tuple[int, ...]:
-    out = []
-    for k in levels:
-        out.append(code % k)
-        code //= k
-    return tuple(out)
 
 
 def _smallest_relabellings(substrate: Substrate) -> list[tuple[int, ...]]:

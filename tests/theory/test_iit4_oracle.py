@@ -1,0 +1,161 @@
+"""Every number of random small systems, against brute force straight from the definitions."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import iitdask as iit
+from iitdask.errors import UnreachableStateError
+from tests import reference
+from tests.strategies import ASYMMETRIC, SYMMETRIC, cases
+
+TOLERANCE = 1e-9
+THEORIES = ("iit4", "iit4-2026")
+
+
+def close(ours, theirs):
+    assert float(ours) == pytest.approx(theirs, rel=TOLERANCE, abs=TOLERANCE)
+
+
+def same_system(ours, theirs, case, theory):
+    """A system dataset says what the oracle says."""
+    close(ours["phi"], theirs["phi"])
+    close(ours["normalized_phi"], theirs["normalized_phi"])
+    if theirs["null"]:
+        assert ours.attrs["reasons"].split() == theirs["reasons"]
+        assert not ours["cut"].values.any()
+        return
+    for side in ("cause", "effect"):
+        state = tuple(ours[f"{side}_state"].values.tolist())
+        assert state in theirs[f"tied_{side}_states"]
+        assert state == theirs[f"{side}_state"]
+        close(ours[f"intrinsic_information_{side}"], theirs[f"{side}_ii"])
+        if theory == "iit4-2026":
+            index = 0 if side == "cause" else 1
+            d = tuple(theirs["differentiation"].values())[index]
+            close(ours[f"differentiation_{side}"], d)
+    severed = {(case.units[a], case.units[b]) for a, b in np.argwhere(ours["cut"].values)}
+    assert severed in theirs["tied_partitions"]
+    irreducible = min(theirs["cause_phi"], theirs["effect_phi"]) > 0
+    if irreducible:
+        assert int(ours["n_tied_partitions"]) == theirs["num_tied_partitions"]
+        assert sorted(severed) == min(map(sorted, theirs["tied_partitions"]))
+        lower = min(float(ours["phi_cause"]), float(ours["phi_effect"]))
+        close(lower, min(theirs["cause_phi"], theirs["effect_phi"]))
+    else:
+        assert float(ours["phi"]) == 0.0
+
+
+def same_distinctions(ours, theirs, units):
+    """The same mechanisms, each with the same causes, effects and ties."""
+    theirs = {d["mechanism"]: d for d in theirs}
+    rows = [tuple(units[i] for i in np.flatnonzero(m)) for m in ours["mechanism_units"].values]
+    assert sorted(rows) == sorted(theirs)
+    for k, mechanism in enumerate(rows):
+        row, one = ours.isel(mechanism=k), theirs[mechanism]
+        close(row["phi"], one["phi"])
+        for side in ("cause", "effect"):
+            other = one[side]
+            inside = np.flatnonzero(row[f"purview_{side}"].values)
+            assert tuple(units[i] for i in inside) == other["purview"]
+            assert tuple(row[f"state_{side}"].values[inside].tolist()) == other["state"]
+            assert set(row[f"state_{side}"].values.tolist()) - set(other["state"]) <= {-1}
+            close(row[f"phi_{side}"], other["phi"])
+            close(row[f"intrinsic_information_{side}"], other["ii"])
+            assert int(row[f"n_tied_purviews_{side}"]) == len(other["purview_ties"])
+            assert int(row[f"n_tied_states_{side}"]) == len(other["state_ties"])
+
+
+def same_relations(tree, theirs):
+    node, relations = tree["relations"], theirs["relations"]
+    assert node.attrs["count"] == str(relations["num"])
+    assert int(node["count"]) == relations["num"]
+    degrees = zip(node["degree"].values.tolist(), node["count_by_degree"].values.tolist(), strict=True)
+    assert {k: v for k, v in degrees if v} == {
+        k: count for k, (count, _) in relations["by_degree"].items()
+    }
+    close(node["sum_phi"], relations["sum_phi"])
+    close(tree.attrs["sum_phi_relations"], relations["sum_phi"])
+    close(tree.attrs["sum_phi_distinctions"], theirs["sum_phi_distinctions"])
+    close(tree.attrs["big_phi"], theirs["big_phi"])
+
+
+def check(case, theory):
+    """Package and oracle agree about a case, or both refuse it."""
+    try:
+        theirs = reference.ces(*case.given(), theory)
+    except reference.Unreachable:
+        with pytest.raises(UnreachableStateError, match="state"):
+            iit.ces(case.substrate(), case.state, case.units, theory)
+        return
+    tree = iit.ces(case.substrate(), case.state, case.units, theory)
+    same_system(tree["system"].to_dataset(), theirs["sia"], case, theory)
+    for side in ("cause", "effect"):
+        states = tuple(tree["system"][f"{side}_state"].values.tolist())
+        assert states == theirs["resolution_state"][side]
+    assert tree.attrs["n_irreducible_mechanisms"] == len(theirs["raw_distinctions"])
+    same_distinctions(tree["distinctions"].to_dataset(), theirs["distinctions"], case.units)
+    same_relations(tree, theirs)
+
+
+@pytest.mark.parametrize("theory", THEORIES)
+@settings(max_examples=100)
+@given(cases(kinds=ASYMMETRIC))
+def test_ces__random_tables(theory, case):
+    check(case, theory)
+
+
+@pytest.mark.parametrize("theory", THEORIES)
+@settings(max_examples=60)
+@given(cases(kinds=("gates",)))
+def test_ces__gates(theory, case):
+    check(case, theory)
+
+
+@pytest.mark.parametrize("theory", THEORIES)
+@settings(max_examples=60)
+@given(cases(kinds=SYMMETRIC))
+def test_ces__symmetric_systems_with_many_ties(theory, case):
+    check(case, theory)
+
+
+@pytest.mark.parametrize("theory", THEORIES)
+@settings(max_examples=80)
+@given(cases(background=True))
+def test_ces__candidates_within_a_background(theory, case):
+    check(case, theory)
+
+
+@settings(max_examples=60)
+@given(cases(background=True))
+def test_sia__specified_differentiation(case):
+    options = {"name": "iit4-2026", "differentiation": "specified"}
+    try:
+        theirs = reference.sia(*case.given(), "iit4-2026", "specified")
+    except reference.Unreachable:
+        return
+    ours = iit.sia(case.substrate(), case.state, case.units, options)
+    same_system(ours, theirs, case, "iit4-2026")
+
+
+def unreachable(case):
+    """States of all units that no state leads to."""
+    likelihood = Counter()
+    for x in np.ndindex(case.levels):
+        for y in np.ndindex(case.levels):
+            p = np.prod([f[(*x, v)] for f, v in zip(case.factors, y, strict=True)])
+            likelihood[y] += p
+    return [y for y, p in likelihood.items() if p == 0]
+
+
+@settings(max_examples=40)
+@given(cases(kinds=("gates", "coarse"), units=(2, 3)))
+def test_unreachable_states__both_refuse(case):
+    for state in unreachable(case)[:4]:
+        with pytest.raises(reference.Unreachable, match="current state"):
+            reference.ces(case.factors, case.cm, state, case.units)
+        for compute in (iit.sia, iit.ces):
+            with pytest.raises(UnreachableStateError, match="state"):
+                compute(case.substrate(), state)
