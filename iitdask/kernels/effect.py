@@ -53,30 +53,50 @@ def sum_out(joint, levels, purview, work):
 
 
 @leaf
-def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best):
+def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best, gains):
     """Upper bound on phi of every purview, without looking at its states.
 
     rows, r : marginals given the mechanism's state; costs : see ``effect_costs``
-    bounds  : (2**n,) float64 filled; best : (2**n,) float64 scratch
-    phi <= p(z|m) sum_j f_j for the complete partition, and p(z|m) = prod_j p_j; so phi is at most
-    prod_j max p_j times sum_j max(p_j f_j) / max p_j, one factor and one summand a unit.
+    bounds  : (2**n,) float64 filled; best, gains : (2**n,) float64 scratch
+    phi <= p(z|m) * ratio * pairs for any partition; taken are the complete one, and those that
+    detach one mechanism unit from everything. As p(z|m) = prod_j p_j and the cost is a sum over
+    the purview's units, phi is at most prod_j max p_j times sum_j max(p_j f_j) / max p_j: one
+    factor and one summand a unit.
     """
-    size = 1 << elements
-    best[0], bounds[0] = 1.0, 0.0
-    for j in range(levels.shape[0]):
-        top, gain = 0.0, 0.0
-        for v in range(levels[j]):
-            p = rows[r, columns[j] + v]
-            top = max(top, p)
-            if p > 0.0:
-                share = p * costs[(columns[j] + v) * size]
-                gain = max(gain, share)
+    size, n = 1 << elements, levels.shape[0]
+    best[0] = 1.0
+    for j in range(n):
+        top = largest(rows, r, columns, j)
         for a in range(1 << j):
             best[a | (1 << j)] = best[a] * top
-            bounds[a | (1 << j)] = bounds[a] + gain / top
-    for a in range(1 << levels.shape[0]):
+    for option in range(elements + 1):
+        # the last is the complete partition; none of the others when there is one unit
+        block = size - 1 - (1 << option) if option < elements else 0
+        times = float(elements) if option < elements else 1.0
+        gains[0] = 0.0
+        for j in range(n):
+            top = largest(rows, r, columns, j)
+            gain = 0.0
+            for v in range(levels[j]):
+                share = rows[r, columns[j] + v] * costs[(columns[j] + v) * size + block]
+                gain = share if share > gain else gain
+            gain *= times / top
+            for a in range(1 << j):
+                gains[a | (1 << j)] = gains[a] + gain
+        for a in range(1 << n):
+            bounds[a] = gains[a] if option == 0 or gains[a] < bounds[a] else bounds[a]
+    for a in range(1 << n):
         # the same sum in another order may be larger by its rounding
         bounds[a] *= best[a] * (1.0 + 1e-13)
+
+
+@leaf
+def largest(rows, r, columns, j):
+    """Largest marginal among the values of unit j."""
+    top = 0.0
+    for c in range(columns[j], columns[j + 1]):
+        top = rows[r, c] if rows[r, c] > top else top
+    return top
 
 
 @leaf

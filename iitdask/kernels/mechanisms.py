@@ -84,6 +84,9 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
     weights, states : (2**n,) what the scan found (cause); joint : (S,), sums : (codes,) (effect)
     """
     mechs = members(mechanism, s.mech)
+    dense = True  # all-to-all: every purview is admissible
+    for i in range(t.levels.shape[0]):
+        dense = dense and t.children[i] == bounds.shape[0] - 1
     count = 0
     for purview in range(1, bounds.shape[0]):
         if bounds[purview] > ZERO:
@@ -100,7 +103,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
         heap[0] = heap[count]
         sift(heap, bounds, TOP, count)
         phi = -1.0
-        if is_purview(mechanism, purview, t.children, side != ON_CAUSE):
+        if dense or is_purview(mechanism, purview, t.children, side != ON_CAUSE):
             purvs = members(purview, s.purv)
             limit = bounds[purview]
             if side == ON_CAUSE:
@@ -130,7 +133,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
 
 
 @kernel
-def prepare_effects(t, s, mechanism, joint, bounds, best):
+def prepare_effects(t, s, mechanism, joint, bounds, best, gains):
     """Everything about a mechanism's effects that its purviews share, and their bounds.
 
     joint : (S,) float64 filled with the sum over the mechanism's states; bounds : (2**n,) filled
@@ -138,7 +141,8 @@ def prepare_effects(t, s, mechanism, joint, bounds, best):
     mechs = members(mechanism, s.mech)
     mixture(t.effect, t.offsets[mechanism], t.offsets[mechanism + 1], t.levels, joint)
     mechanism_costs(t, s, mechanism, mechs)
-    coarse_bounds(t.effect, t.codes[mechanism], s.effects, mechs, t.levels, t.columns, bounds, best)
+    row = t.codes[mechanism]
+    coarse_bounds(t.effect, row, s.effects, mechs, t.levels, t.columns, bounds, best, gains)
 
 
 def best_mechanisms(
@@ -165,11 +169,11 @@ def best_mechanisms(
     heap = np.empty(size, np.int64)
     if side != ON_CAUSE:
         joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
-        bounds, best = np.empty(size), np.empty(size)
+        bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
         weights, states = np.empty(0), np.empty(0, np.int64)
         for mechanism in range(max(begin, 1), end):
             row = mechanism - begin
-            prepare_effects(t, s, mechanism, joint, bounds, best)
+            prepare_effects(t, s, mechanism, joint, bounds, best, gains)
             phis[row], ties[row], searched[row] = best_purviews(
                 side,
                 t,
