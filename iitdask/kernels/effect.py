@@ -79,7 +79,7 @@ def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best, gains
             gain = 0.0
             for v in range(levels[j]):
                 share = rows[r, columns[j] + v] * costs[(columns[j] + v) * size + block]
-                gain = share if share > gain else gain
+                gain = max(gain, share)
             gain *= times / top
             for a in range(1 << j):
                 gains[a | (1 << j)] = gains[a] + gain
@@ -95,7 +95,7 @@ def largest(rows, r, columns, j):
     """Largest marginal among the values of unit j."""
     top = 0.0
     for c in range(columns[j], columns[j + 1]):
-        top = rows[r, c] if rows[r, c] > top else top
+        top = max(top, rows[r, c])
     return top
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.cause import cause_scan, cause_states, reversed_bits
-from iitdask.kernels.disintegration import ON_CAUSE
 from iitdask.kernels.effect import (
     coarse_bounds,
     cost_bound,
@@ -17,6 +16,7 @@ from iitdask.kernels.effect import (
     state_rows,
     sum_out,
 )
+from iitdask.kernels.families import ON_CAUSE
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
@@ -78,15 +78,8 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
 
 
 @leaf
-def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits, tally):
-    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
-
-    weights, states : (2**n,) what the scan found (cause); joint : (S,), sums : (codes,) (effect)
-    """
-    mechs = members(mechanism, s.mech)
-    dense = True  # all-to-all: every purview is admissible
-    for i in range(t.levels.shape[0]):
-        dense = dense and t.children[i] == bounds.shape[0] - 1
+def fill_heap(bounds, heap):
+    """Make a max-heap of the purviews whose bound exceeds zero; returns how many."""
     count = 0
     for purview in range(1, bounds.shape[0]):
         if bounds[purview] > ZERO:
@@ -96,6 +89,54 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
             bounds[purview] = 0.0  # a bound below zero would pass for a value below
     for start in range(count // 2 - 1, -1, -1):
         sift(heap, bounds, start, count)
+    return count
+
+
+@leaf
+def mark_ties(best, bounds, bits):
+    """Set one bit per purview whose value, kept negated, ties with the best; returns how many."""
+    ties = 0
+    for purview in range(1, bounds.shape[0]):
+        if -bounds[purview] >= best - tolerance(best):
+            ties += 1
+            bits[purview >> 3] |= np.uint8(1 << (purview & 7))
+    return ties
+
+
+@leaf
+def effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks):
+    """Specify the effect states of a purview, from its sum over mechanism states.
+
+    The first purviews are summed out of the joint one by one, then all at once.
+    """
+    begin = TOP
+    if looks <= FEW:
+        sum_out(joint, t.levels, purview, sums)
+    else:
+        if looks == FEW + 1:
+            marginalise(joint, t.levels, t.offsets, sums)
+        begin = t.offsets[purview]
+    return specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin)
+
+
+@leaf
+def is_dense(children, full):
+    """Whether the system is all-to-all: then every purview is admissible."""
+    for i in range(children.shape[0]):
+        if children[i] != full:
+            return False
+    return True
+
+
+@leaf
+def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits, tally):
+    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
+
+    weights, states : (2**n,) what the scan found (cause); joint : (S,), sums : (codes,) (effect)
+    """
+    mechs = members(mechanism, s.mech)
+    dense = is_dense(t.children, bounds.shape[0] - 1)
+    count = fill_heap(bounds, heap)
     best, visited, looks = 0.0, 0, 0
     while count > 0 and bounds[heap[0]] >= best - tolerance(best):
         purview = heap[0]
@@ -106,16 +147,11 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
         if dense or is_purview(mechanism, purview, t.children, side != ON_CAUSE):
             purvs = members(purview, s.purv)
             limit = bounds[purview]
+            looks += 1
             if side == ON_CAUSE:
                 specified_cause(t, s, mechanism, purview, weights[purview], states[purview])
             else:
-                looks += 1
-                if looks <= FEW:
-                    sum_out(joint, t.levels, purview, sums)
-                elif looks == FEW + 1:
-                    marginalise(joint, t.levels, t.offsets, sums)
-                begin = TOP if looks <= FEW else t.offsets[purview]
-                limit = specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin)
+                limit = effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks)
             if limit > ZERO and limit >= best - tolerance(best):
                 count_states = t.offsets[purview + 1] - t.offsets[purview]
                 phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, count_states, best, tally)
@@ -124,12 +160,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
         bounds[purview] = -phi  # from here on the value, kept where the bound was
     if best <= ZERO:
         return 0.0, 0, visited
-    ties = 0
-    for purview in range(1, bounds.shape[0]):
-        if -bounds[purview] >= best - tolerance(best):
-            ties += 1
-            bits[purview >> 3] |= np.uint8(1 << (purview & 7))
-    return best, ties, visited
+    return best, mark_ties(best, bounds, bits), visited
 
 
 @kernel

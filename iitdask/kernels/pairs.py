@@ -15,16 +15,14 @@ from iitdask.kernels.cause import cause_costs, cause_states, cheap_cause_costs
 from iitdask.kernels.codes import popcounts
 from iitdask.kernels.disintegration import (
     NOTHING,
-    ON_CAUSE,
-    ON_EFFECT,
-    cheap_start,
-    cheapest_by_size,
     minimum_disintegration,
     named_disintegration,
 )
 from iitdask.kernels.effect import effect_costs, effect_states, state_rows
+from iitdask.kernels.families import ON_CAUSE, ON_EFFECT, cheap_start
 from iitdask.kernels.jit import leaf
 from iitdask.kernels.purviews import ZERO, members, tolerance
+from iitdask.kernels.reach import cheapest_by_size
 from iitdask.kernels.repertoire import product_states
 
 __all__ = ["Scratch", "Tables", "make_scratch", "mechanism_costs", "pair_details", "pair_phi"]
@@ -58,6 +56,8 @@ class Scratch(NamedTuple):
 
     pops: NDArray[np.float64]
     """(2**n,) popcounts."""
+    answer: NDArray[np.float64]
+    """(2,) cost and severed pairs of the best partition so far."""
     child: NDArray[np.float64]
     """(2**n,) bounds of first choices."""
     costs: NDArray[np.float64]
@@ -108,6 +108,7 @@ def make_scratch(tables: Tables) -> Scratch:
     states = int(tables.offsets[-1] - tables.offsets[-2])
     return Scratch(
         pops=popcounts(n).astype(np.float64),
+        answer=np.empty(2),
         child=np.empty(size),
         costs=np.empty(n * size),
         bound=np.empty(n * size),
@@ -133,69 +134,42 @@ def make_scratch(tables: Tables) -> Scratch:
 
 
 @leaf
+def fill_cause_costs(t, s, mechs, purvs, z):
+    """Fill ``s.costs`` with every block's cost, for a cause pair at one state of the purview."""
+    cause_costs(
+        t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.masks, s.codes, s.costs
+    )
+
+
+@leaf
 def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     """Cost and severed pairs at one specified state, or NOTHING when the cost is below floor.
 
-    Leaves the costs in place for ``named_disintegration``: ``s.base`` says where.
+    Leaves in ``s.base`` where each user's costs begin.
     """
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
     if side == ON_CAUSE:
+        f = s.costs
         for u in range(users):
             s.base[u] = u << elements
-        cheap_cause_costs(
-            t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.costs
-        )
-        f = s.costs
+        cheap_cause_costs(t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, f)
     else:
-        state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
         f = s.effects
-    cost, severed = cheap_start(f, s.base, users, elements, s.pops, side, s.blocks, s.picks)
+        state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+    cost, severed = cheap_start(f, s, users, elements, side)
     if cost <= zero:
         return 0.0, severed
     if cost / severed * (users * elements) < floor:
         return NOTHING, severed
     if side == ON_CAUSE:
-        cause_costs(
-            t.log_cause,
-            t.offsets,
-            t.levels,
-            s.mech,
-            mechs,
-            s.purv,
-            purvs,
-            z,
-            s.masks,
-            s.codes,
-            s.costs,
-        )
+        fill_cause_costs(t, s, mechs, purvs, z)
         for u in range(users):
             s.starts[u] = u * (elements + 1)
             cheapest_by_size(f, s.base[u], elements, s.pops, side, s.least, s.starts[u])
     else:
         for u in range(users):
             s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
-    return minimum_disintegration(
-        f,
-        s.base,
-        users,
-        elements,
-        s.pops,
-        side,
-        cost,
-        severed,
-        floor,
-        zero,
-        s.least,
-        s.starts,
-        s.bound,
-        s.now,
-        s.blocks,
-        s.left,
-        s.sub,
-        s.picks,
-        s.child,
-        tally,
-    )
+    return minimum_disintegration(f, s, users, elements, side, cost, severed, floor, zero, tally)
 
 
 @leaf
@@ -278,39 +252,10 @@ def pair_details(side, t, s, mechanism, purview, wanted, bits, kept, tally):
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
     place = wanted if s.phis[wanted] >= phi - tolerance(phi) else state
     cost, severed = pair_cost(side, t, s, mechs, purvs, place, 0.0, ZERO, tally)
+    f = s.costs if side == ON_CAUSE else s.effects
     if side == ON_CAUSE:
-        cause_costs(
-            t.log_cause,
-            t.offsets,
-            t.levels,
-            s.mech,
-            mechs,
-            s.purv,
-            purvs,
-            place,
-            s.masks,
-            s.codes,
-            s.costs,
-        )
-    named_disintegration(
-        s.costs if side == ON_CAUSE else s.effects,
-        s.base,
-        users,
-        elements,
-        s.pops,
-        side,
-        cost,
-        severed,
-        s.bound,
-        s.now,
-        s.blocks,
-        s.left,
-        s.sub,
-        s.picks,
-        s.rows,
-        s.child,
-        tally,
-    )
+        fill_cause_costs(t, s, mechs, purvs, place)  # an early end may have left it half filled
+    named_disintegration(f, s, users, elements, side, cost, severed, s.rows, tally)
     for i in range(kept.shape[0]):
         kept[i] = -1
     for u in range(users):

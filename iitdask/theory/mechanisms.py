@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.kernels.disintegration import ON_CAUSE, ON_EFFECT
+from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.mechanisms import best_mechanisms
 from iitdask.kernels.pairs import Tables, make_scratch, pair_details
 from iitdask.model.system import System

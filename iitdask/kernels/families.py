@@ -1,0 +1,158 @@
+"""Families of disjoint blocks, and what each user keeps of one.
+
+The vocabulary of disintegrating partitions, see ``disintegration``: ``f[s.base[u] + B]`` is what it
+costs user u to keep only the block B of the elements. ``s`` is the working memory of the search,
+see pairs.Scratch; its ``pops`` are popcounts as float64, since integers would cost the inner loops
+a conversion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.jit import leaf
+
+__all__ = [
+    "EPS",
+    "HUGE",
+    "ON_CAUSE",
+    "ON_EFFECT",
+    "assign",
+    "cheap_start",
+    "highest",
+    "precedes",
+    "two_blocks",
+]
+
+HUGE = 1e300
+EPS = 1e-12
+# NumPy integers, so that numba compiles one function and not one per literal value
+ON_EFFECT, ON_CAUSE = np.int64(0), np.int64(1)
+THREE = np.int64(3)
+
+
+@leaf
+def highest(mask):
+    """Highest element of a nonempty mask, as a mask."""
+    high = 1
+    while high <= mask >> 1:
+        high <<= 1
+    return high
+
+
+@leaf
+def severs_first(a, b, pops):
+    """Whether keeping block a severs a lexicographically smaller set than b, of the same size."""
+    differ = a ^ b
+    return pops[a] == pops[b] and (differ & -differ) & b != 0
+
+
+@leaf
+def precedes(a, b, users, elements, side):
+    """Whether picks a sever a lexicographically smaller set of pairs than b, mechanism first."""
+    for k in range(users * elements):
+        if side == ON_CAUSE:
+            u, e = k // elements, k % elements
+        else:
+            e, u = k // users, k % users
+        if (a[u] ^ b[u]) >> e & 1:
+            return (b[u] >> e & 1) != 0
+    return False
+
+
+@leaf
+def assign(f, s, users, elements, lam, used, side, slack):
+    """Let every user keep its cheapest block of a family of disjoint blocks.
+
+    The family is the first ``used`` of ``s.blocks``, ``s.blocks[0] == 0`` being nothing; the picks
+    are left in ``s.picks``. Within ``slack`` a user prefers to sever more.
+    returns (cost, severed pairs)
+    """
+    blocks, picks, pops = s.blocks, s.picks, s.pops
+    cost, severed = 0.0, 0.0
+    same = True
+    regret, who, instead = HUGE, -1, blocks[0]
+    for u in range(users):
+        first, second = HUGE, HUGE
+        pick, other = blocks[0], blocks[0]
+        row = s.base[u]
+        for e in range(used):
+            b = blocks[e]
+            value = f[row + b] - lam * (elements - pops[b])
+            tied = value <= first + slack and value >= first - slack
+            tied = tied and (pops[b] < pops[pick] or (slack > 0.0 and severs_first(b, pick, pops)))
+            if value < first - slack or tied:
+                second, other = first, pick
+                first, pick = value, b
+            elif value < second:
+                second, other = value, b
+        picks[u] = pick
+        cost += f[row + pick]
+        severed += elements - pops[pick]
+        if pick != picks[0]:
+            same = False
+        if second - first < regret:
+            regret, who, instead = second - first, u, other
+    if side == ON_CAUSE and same and picks[0] != 0:
+        if used < 2 or who < 0 or users == 1:
+            return HUGE, 0.0
+        row = s.base[who]
+        cost += f[row + instead] - f[row + picks[who]]
+        severed += pops[picks[who]] - pops[instead]
+        picks[who] = instead
+    return cost, severed
+
+
+@leaf
+def cheap_start(f, s, users, elements, side):
+    """Best of the complete partition, one detached user, and the partitions {B - k, k}.
+
+    Reads only the costs of keeping nothing, all, all but one, and one element.
+    returns (cost, severed pairs)
+    """
+    full = (1 << elements) - 1
+    cost, severed = 0.0, float(users * elements)
+    for u in range(users):
+        cost += f[s.base[u]]
+    if side == ON_CAUSE:
+        if users == 1:
+            return cost, severed
+        for u in range(users):  # the other users keep everything
+            if f[s.base[u]] * severed < cost * elements:
+                cost, severed = f[s.base[u]], float(elements)
+    if elements == 1:
+        return cost, severed
+    s.blocks[0] = 0
+    for k in range(elements):
+        s.blocks[1] = full ^ (1 << k)
+        s.blocks[2] = 1 << k
+        c, pairs = assign(f, s, users, elements, cost / severed, THREE, side, 0.0)
+        if pairs > 0 and c * severed < cost * pairs:
+            cost, severed = c, pairs
+    return cost, severed
+
+
+@leaf
+def two_blocks(f, s, users, elements, lam, side):
+    """Best partition of the elements into two blocks at a fixed ratio; returns (cost, severed)."""
+    full = (1 << elements) - 1
+    half = 1 << (elements - 1)
+    total, pops = s.child, s.pops
+    for b in range(half):
+        total[b] = 0.0
+    for u in range(users):
+        row = s.base[u]
+        none = f[row] - lam * elements
+        for b in range(1, half):
+            one = f[row + b] - lam * (elements - pops[b])
+            two = f[row + full - b] - lam * pops[b]
+            least = min(two, one)
+            total[b] += min(none, least)
+    best, least = 0, HUGE
+    for b in range(1, half):
+        if total[b] < least:
+            best, least = b, total[b]
+    if best == 0:
+        return HUGE, 0.0
+    s.blocks[0], s.blocks[1], s.blocks[2] = 0, best, full - best
+    return assign(f, s, users, elements, lam, THREE, side, 0.0)

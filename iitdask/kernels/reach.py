@@ -1,0 +1,46 @@
+"""When a pair cannot come up to the best phi found, shown without finding its minimum."""
+
+from __future__ import annotations
+
+from iitdask.kernels.families import EPS, HUGE, ON_CAUSE
+from iitdask.kernels.jit import leaf
+
+__all__ = ["cheapest_by_size", "is_out_of_reach"]
+
+
+@leaf
+def cheapest_by_size(f, row, elements, pops, side, out, begin):
+    """``out[begin + k]``: least cost of one user among the blocks that sever k elements."""
+    size = 1 << elements
+    for k in range(elements + 1):
+        out[begin + k] = HUGE
+    for b in range(size):
+        k = begin + elements - int(pops[b])
+        out[k] = min(out[k], f[row + b])
+    if side != ON_CAUSE:
+        out[begin] = HUGE  # the whole mechanism kept is no partition
+
+
+@leaf
+def is_out_of_reach(s, users, elements, ratio, floor):
+    """Whether no partition has a ratio up to ``ratio`` and a cost of at least ``floor``.
+
+    Such a partition would sever C >= floor / ratio pairs, so at any mu > ratio its cost less
+    mu * C would be at most -(mu - ratio) * C. The users' own least values, without regard to
+    whether their blocks are disjoint, bound that from below. The minimum partition has a ratio
+    up to the one in hand: when it is out of reach its cost is below ``floor``.
+    Reads per user u ``s.least[s.starts[u] + k]``, see ``cheapest_by_size``.
+    """
+    need = floor / ratio
+    for step in range(1, 9):
+        mu = ratio * (1.0 + 0.03 * step * step)
+        total = (mu - ratio) * need
+        for u in range(users):
+            best = HUGE
+            for k in range(elements + 1):
+                value = s.least[s.starts[u] + k] - mu * k
+                best = min(best, value)
+            total += best
+        if total > EPS:
+            return True
+    return False
