@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iitdask import errors as errors
     from iitdask.doors import ces as ces
+    from iitdask.doors import estimate as estimate
     from iitdask.doors import sia as sia
     from iitdask.model import examples as examples
     from iitdask.model.readers import load as load
@@ -29,6 +30,7 @@ __all__ = [
     "Substrate",
     "ces",
     "errors",
+    "estimate",
     "examples",
     "load",
     "relations",
@@ -41,6 +43,7 @@ _HOME = {
     "Substrate": "iitdask.model.substrate:Substrate",
     "ces": "iitdask.doors:ces",
     "errors": "iitdask.errors",
+    "estimate": "iitdask.doors:estimate",
     "examples": "iitdask.model.examples",
     "load": "iitdask.model.readers:load",
     "relations": "iitdask.result.relations",

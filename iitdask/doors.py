@@ -10,15 +10,17 @@ import xarray as xr
 from iitdask.cli.progress import watching
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
+from iitdask.run.forecast import Estimate
 from iitdask.study.driver import run_point
-from iitdask.study.spec import Point
+from iitdask.study.inquiry import estimate_point
+from iitdask.study.spec import Point, point_of, read_study
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import Theory
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ces", "sia"]
+__all__ = ["ces", "estimate", "sia"]
 
 
 def sia(
@@ -30,6 +32,7 @@ def sia(
     ties: str | None = None,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Analyse how irreducible a system is.
@@ -51,6 +54,8 @@ def sia(
         Where to compute; this process when not given.
     store : str or path, optional
         Zarr store: the run becomes resumable and its result is kept there.
+    cache : str or path, optional
+        Directory that keeps marginal tables for other studies of the same units.
     progress : bool, optional
         True shows a bar.
 
@@ -78,7 +83,18 @@ def sia(
     >>> round(float(found.phi), 4)
     0.415
     """
-    tree = _run("sia", substrate, state, units, theory, ties, client, store, progress)
+    tree = _run(
+        "sia",
+        substrate,
+        state,
+        units,
+        theory,
+        ties=ties,
+        client=client,
+        store=store,
+        cache=cache,
+        progress=progress,
+    )
     return tree["system"].to_dataset()
 
 
@@ -91,6 +107,7 @@ def ces(
     ties: str | None = None,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Unfold the cause-effect structure of a system.
@@ -113,7 +130,48 @@ def ces(
     >>> tree.attrs["big_phi"], int(tree["relations"]["count"])
     (9.5, 15)
     """
-    return _run("ces", substrate, state, units, theory, ties, client, store, progress)
+    return _run(
+        "ces",
+        substrate,
+        state,
+        units,
+        theory,
+        ties=ties,
+        client=client,
+        store=store,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
+    """Say what a study will take, before it is run.
+
+    Parameters
+    ----------
+    spec : str, path or dict
+        Study file, name of an example, or the content of a study.
+    seconds : float
+        Seconds to spend on each dear stage, computing a little of it here.
+
+    Returns
+    -------
+    Estimate
+        ``blocks``, ``core_seconds`` with ``low`` and ``high``, ``bytes_per_worker``,
+        ``store_bytes``, ``wall_seconds(workers)``, and the same stage by stage.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.estimate("iit4-2023-fig6a")
+    >>> found.complete, found.low < found.core_seconds < found.high
+    (True, True)
+    """
+    given = spec if isinstance(spec, dict) else os.fspath(spec)
+    study, folder = read_study(given)
+    where = "study" if isinstance(given, dict) else given
+    point = point_of(study, folder, where)
+    return estimate_point(point, block_seconds=study.run.block_seconds, seconds=seconds)
 
 
 def _run(
@@ -122,11 +180,13 @@ def _run(
     state: Any,
     units: Any,
     theory: Any,
+    *,
     ties: str | None,
     client: Client | None,
     store: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
     progress: bool | None,
 ) -> xr.DataTree:
     point = Point(System.of(substrate, state, units), theory_options(theory, ties=ties), compute)
     with watching(bool(progress)) as observers:
-        return run_point(point, client=client, store=store, observers=observers)
+        return run_point(point, client=client, store=store, observers=observers, cache=cache)

@@ -62,9 +62,7 @@ class Case:
         """The same system with unit ``order[k]`` called unit k."""
         n = len(order)
         place = {unit: k for k, unit in enumerate(order)}
-        factors = tuple(
-            np.ascontiguousarray(self.factors[u].transpose([*order, n])) for u in order
-        )
+        factors = tuple(np.ascontiguousarray(self.factors[u].transpose([*order, n])) for u in order)
         return Case(
             self.kind,
             self.seed,
@@ -111,14 +109,17 @@ def asymmetric(rng, kind, levels):
         cm = rng.random((n, n)) < 0.6
         inputs = [np.flatnonzero(cm[:, i]).tolist() for i in range(n)]
     rows = coarse_row if kind == "coarse" else (lambda rng, k: rng.dirichlet(np.full(k, 0.8)))
-    factors = [table(levels, inputs[i], levels[i], lambda _, i=i: rows(rng, levels[i])) for i in range(n)]
+    factors = [
+        table(levels, inputs[i], levels[i], lambda _, i=i: rows(rng, levels[i])) for i in range(n)
+    ]
     return factors, cm
 
 
 def gated(rng, n, noise):
     levels, cm, factors = (2,) * n, np.zeros((n, n), bool), []
     for i in range(n):
-        inputs = sorted(rng.choice(n, size=rng.integers(1, min(n, 3) + 1), replace=False).tolist())
+        drawn = rng.choice(n, size=rng.integers(1, min(n, 3) + 1), replace=False).tolist()
+        inputs = sorted({*drawn[1:], (i - 1) % n})  # a ring at least: strongly connected
         cm[inputs, i] = True
         factors.append(gate(levels, inputs, str(rng.choice(list(GATES))), noise))
     if rng.random() < 0.3:
@@ -147,13 +148,13 @@ def next_state(rng, factors):
 
 
 @st.composite
-def cases(draw, kinds=KINDS, units=(2, 4), background=False):
+def cases(draw, kinds=KINDS, units=(2, 4), background=False, noises=(0.0, 0.05, 0.1, 0.25)):
     """A random system; some candidates are unreachable when the background is deterministic."""
     kind, seed = draw(st.sampled_from(kinds)), draw(st.integers(0, 2**32 - 1))
     n = draw(st.integers(*units))
     rng = np.random.default_rng(seed)
     more = draw(st.integers(1, 2)) if background else 0
-    noise = draw(st.sampled_from((0.0, 0.05, 0.1, 0.25)))
+    noise = draw(st.sampled_from(noises))
     size = min(n + more, 5)
     if kind in ASYMMETRIC:
         levels = draw(st.lists(st.sampled_from((2, 2, 3)), min_size=size, max_size=size))

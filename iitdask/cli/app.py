@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
-from iitdask.errors import IITError, InputError
+from iitdask.cli.stop import INTERRUPTED, again, stoppable
+from iitdask.errors import IITError, InputError, InterruptedRunError
 
 __all__ = ["main"]
 
 COMMANDS = {
     "run": ("iitdask.cli.run:run", "Compute a study, or what is missing of it."),
+    "plan": ("iitdask.cli.forecast:plan", "Show the stages and blocks of a study."),
+    "estimate": ("iitdask.cli.forecast:estimate", "Say what a study will cost."),
+    "status": ("iitdask.cli.store:status", "Say how far a store is."),
     "show": ("iitdask.cli.inspect:show", "Show the results of a store."),
+    "verify": ("iitdask.cli.store:verify", "Check a store, recompute a sample of it."),
+    "tidy": ("iitdask.cli.store:tidy", "Drop the blocks of a finished store."),
     "examples": (
         "iitdask.cli.inspect:examples",
         "List published systems, or print one as a study.",
     ),
 }
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,8 +40,15 @@ def main(arguments: list[str] | None = None) -> None:
         names = ", ".join(COMMANDS)
         _complain(f"iitdask: expected one of the commands {names}, got {given[0]!r}")
         sys.exit(WRONG_INPUT)
+    stopped = _stopped(given)
     try:
-        code = _call(given[0], given[1:])
+        with stoppable(stopped):
+            code = _call(given[0], given[1:])
+    except InterruptedRunError as error:
+        if debug:
+            raise
+        _complain(f"iitdask: {error}")
+        _leave(stopped)
     except (InputError, IITError) as error:
         if debug:
             raise
@@ -43,9 +57,22 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         if debug:
             raise
-        _complain("iitdask: interrupted; what is done is kept, the same command goes on from there")
-        sys.exit(INTERRUPTED)
+        _leave(stopped)
     sys.exit(code or DONE)
+
+
+def _stopped(words: list[str]) -> str:
+    if words[0] != "run":
+        return "iitdask: interrupted"
+    return f"iitdask: interrupted; the store is consistent, go on with: {again(words)}"
+
+
+def _leave(message: str) -> None:
+    _complain(message)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit, which waits for clusters and for kernels in threads of this process.
+    os._exit(INTERRUPTED)
 
 
 def _call(name: str, words: list[str]) -> int | None:
@@ -53,13 +80,21 @@ def _call(name: str, words: list[str]) -> int | None:
 
     path, _ = COMMANDS[name]
     module, _, attribute = path.partition(":")
-    app = App(name=f"iitdask {name}", help_format="plaintext", version_flags=[])
+    app = App(
+        name=f"iitdask {name}",
+        help_format="plaintext",
+        version_flags=[],
+        suppress_keyboard_interrupt=False,
+    )
     app.default(getattr(import_module(module), attribute))
     try:
-        return app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        code: int | None = app(
+            words, exit_on_error=False, print_error=False, result_action="return_value"
+        )
     except CycloptsError as error:
         message = " ".join(str(error).split())
         raise InputError(f"{name}: {message} (see `iitdask {name} --help`)") from error
+    return code
 
 
 def _help() -> int:

@@ -12,15 +12,19 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from iitdask.cli.forecast import within_budget
 from iitdask.cli.progress import watching
 from iitdask.cli.tables import print_result
+from iitdask.cli.units import bytes_text, memory_bytes
 from iitdask.cluster.local import connected, local
-from iitdask.errors import InputError
+from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError
 from iitdask.kernels.jit import is_warm, mark_warm
 from iitdask.run.outcome import study_of
 from iitdask.run.place import local_path
+from iitdask.run.presence import drivers
 from iitdask.study.driver import run_point, warm_up
-from iitdask.study.spec import Study, point_of, read_study
+from iitdask.study.inquiry import estimate_point
+from iitdask.study.spec import Point, Study, point_of, read_study
 
 __all__ = ["run"]
 
@@ -35,6 +39,10 @@ def run(
     store: str | None = None,
     cluster: str = "local",
     workers: Annotated[int | None, Parameter(name=["--workers", "-n"])] = None,
+    memory: str | None = None,
+    budget: float | None = None,
+    cache: str | None = None,
+    join: Annotated[bool, Parameter(negative=())] = False,
     fresh: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -53,36 +61,66 @@ def run(
         local, or tcp://HOST:PORT of a running Dask scheduler.
     workers
         Worker processes on this machine; threads of one process when not given.
+    memory
+        Memory of one worker, such as 4GB; blocks that need more are refused.
+    budget
+        Core-seconds; a run that would take more is refused beforehand.
+    cache
+        Directory that keeps marginal tables for other studies of the same units.
+    join
+        Work beside a run that fills the same store already.
     fresh
         Delete what the store holds and begin again.
     quiet
         Show the result only.
     """
-    study, folder = read_study(spec or FIRST)
     where = spec or FIRST
+    study, folder = read_study(where)
+    limit = memory or study.run.memory
+    given = memory_bytes(limit, "memory")
     point = point_of(study, folder, where)
     url = store or _default_store(where)
     if fresh:
         _delete(url)
     if not quiet:
-        _announce(study, where, url)
+        _announce(study, where)
     _warm(quiet)
+    if budget is not None or memory is not None:
+        _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()
-    with _opened(cluster, workers or study.run.workers, study.run.memory) as client:
-        with watching(not quiet) as observers:
-            tree = run_point(
-                point,
-                client=client,
-                store=url,
-                observers=observers,
-                block_seconds=study.run.block_seconds,
-            )
+    with (
+        _opened(cluster, workers or study.run.workers, limit) as client,
+        watching(not quiet) as observers,
+    ):
+        tree = run_point(
+            point,
+            client=client,
+            store=url,
+            observers=observers,
+            block_seconds=study.run.block_seconds,
+            memory=given,
+            join=join,
+            cache=cache,
+        )
     print_result(tree)
     if not quiet:
         print(f"\n{time.perf_counter() - started:.2f} s; kept in {url}")
         if spec is None:
             _suggest(url)
     return 0
+
+
+def _refuse_beyond(point: Point, study: Study, budget: float | None, memory: int | None) -> None:
+    """Refuse what can be foreseen to be too much, before a store is made."""
+    seconds = 0.0 if budget is None else 3.0
+    found = estimate_point(point, block_seconds=study.run.block_seconds, seconds=seconds)
+    within_budget(found, budget)
+    for each in found.stages:
+        if memory is not None and each.block_bytes > memory:
+            raise MemoryRefusedError(
+                f"a block of stage {each.name!r} needs {bytes_text(each.block_bytes)}, a worker "
+                f"has {bytes_text(memory)}; give --memory more"
+            )
 
 
 def _default_store(where: str) -> str:
@@ -96,10 +134,13 @@ def _delete(url: str) -> None:
         raise InputError(f"--fresh: expected a directory, got {url!r}; delete the prefix yourself")
     if path.exists():
         study_of(url)  # never delete what is not a store
+        busy = drivers(url)
+        if busy:
+            raise BusyStoreError(f"--fresh: {url} is being filled by {busy[0].described()}")
         shutil.rmtree(path)
 
 
-def _announce(study: Study, where: str, url: str) -> None:
+def _announce(study: Study, where: str) -> None:
     title = ", ".join(part for part in (study.title, study.figure) if part)
     print(f"{where}{': ' + title if title else ''}", file=sys.stderr)
     if study.citation:

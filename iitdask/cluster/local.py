@@ -1,11 +1,12 @@
-"""This machine as a Dask cluster: threads of this process, or worker processes."""
+"""A Dask cluster on this machine: threads of this process, or worker processes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 from iitdask.cluster.environment import worker_environment
 
@@ -43,17 +44,51 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
         "distributed.scheduler.allowed-failures": 10,
     }
     with dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=workers or 1,
-            threads_per_worker=1 if workers else cores(),
-            processes=bool(workers),
-            memory_limit=memory or "auto" if workers else 0,
-            host="127.0.0.1" if workers else None,
-            dashboard_address=None,
-            silence_logs=40,
-        )
-        with cluster, Client(cluster) as client:
+        with _quiet_tracker():
+            cluster = LocalCluster(
+                n_workers=workers or 1,
+                threads_per_worker=1 if workers else cores(),
+                processes=bool(workers),
+                memory_limit=memory or "auto" if workers else 0,
+                host="127.0.0.1" if workers else None,
+                dashboard_address=":0",
+                silence_logs=50,  # what goes wrong reaches the driver as an event or an error
+                **({"preload": "iitdask.cluster.quiet"} if workers else {}),
+            )
+        client = Client(cluster)
+        patience = 30.0
+        try:
             yield client
+        except KeyboardInterrupt:
+            patience = 2.0
+            raise
+        finally:
+            # In a thread: a worker that does not answer must not hold up the end.
+            ending = Thread(target=_close, args=(client, cluster, patience), daemon=True)
+            ending.start()
+            ending.join(patience + 1.0)
+
+
+def _close(client: Any, cluster: Any, patience: float) -> None:
+    with suppress(TimeoutError, OSError, RuntimeError):
+        client.close(timeout=patience)
+        cluster.close(timeout=patience)
+
+
+@contextmanager
+def _quiet_tracker() -> Iterator[None]:
+    """Keep the helper that counts semaphores from complaining when a run is cut short."""
+    name = "PYTHONWARNINGS"
+    before = os.environ.get(name)
+    rule = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ[name] = ",".join(filter(None, (before, rule)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager

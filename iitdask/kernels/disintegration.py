@@ -27,6 +27,7 @@ __all__ = ["NOTHING", "minimum_disintegration", "named_disintegration"]
 NOTHING = -1.0
 # NumPy integers, so that numba compiles one function and not one per literal value
 BETTER, LARGEST, NAME = np.int64(0), np.int64(1), np.int64(2)
+NONE = np.int64(0)
 NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of them is right
 
 
@@ -116,7 +117,7 @@ def offer(f, s, users, elements, lam, side, limit, goal, used, named):
 def grow(f, s, users, elements, lam, side, limit, goal, start, named, nodes):
     """Depth first over the families with one given first block; returns (better, nodes)."""
     full = (1 << elements) - 1
-    depth, block = 0, start
+    depth, block = NONE, start
     s.left[0] = full
     while True:
         # a block of the elements left at this depth is in hand
@@ -164,7 +165,7 @@ def descend(f, s, users, elements, lam, side, limit, goal, named, tally):
     s.blocks[0] = 0
     for u in range(users):
         s.now[0, u] = f[s.base[u]] - lam * elements
-    nodes = 0
+    nodes = NONE
     for step in range(-1, half):  # the most promising first block first
         h = best if step < 0 else step
         if step == best or s.child[h] >= limit:

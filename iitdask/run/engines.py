@@ -5,6 +5,7 @@ This is the only room that submits anything to Dask.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from iitdask.errors import InterruptedRunError, StoreError
 from iitdask.run.job import Failure, Job, Receipt, Setting
 from iitdask.run.worker import release, run_bundle
 
-__all__ = ["Engine", "Futures", "Inline"]
+__all__ = ["Engine", "Futures", "Inline", "worker_memory"]
 
 Engine = Callable[[Iterator[Job]], Generator[Receipt, None, None]]
 """Runs jobs and gives one receipt for each, in any order.
@@ -147,6 +148,34 @@ class _Flight:
                 [dict(setting.inputs)], broadcast=True, hash=False
             )
         return self.lent[setting.key]
+
+
+def worker_memory(client: Client | None, given: int | None = None) -> int | None:
+    """Bytes one block may take on the least worker of a cluster; None when nobody knows.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        Client of the cluster; this process when not given.
+    given : int, optional
+        Bytes that each worker is said to have.
+    """
+    if client is None:
+        return given or _physical()
+    with _reached(client):
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    each = [
+        (given or worker["memory_limit"] or _physical() or 0) // max(worker["nthreads"], 1)
+        for worker in workers
+    ]
+    return min((some for some in each if some), default=given)
+
+
+def _physical() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 @contextmanager

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from iitdask.run.plan import Block
     from iitdask.theory.base import Variable
 
-__all__ = ["WORK", "Folder", "read_layout"]
+__all__ = ["UNREADABLE", "WORK", "Folder", "read_layout", "stage_names"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ZarrArray = zarr.Array[Any]
@@ -59,6 +59,19 @@ def read_layout(url: str, store: Store, name: str) -> Layout | None:
         if names(store, f"{WORK}/{name}/{TICK}"):
             log.warning("%s: stage %r has no readable layout (%s)", url, name, error)
         return None
+
+
+def stage_names(store: Store, path: str = "") -> list[str]:
+    """Names of all stages that have blocks, nested ones too."""
+    found = []
+    for name in sorted(names(store, f"{WORK}/{path}" if path else WORK)):
+        below = f"{path}/{name}" if path else name
+        inside = [] if "." in name else names(store, f"{WORK}/{below}")
+        if TICK in inside:
+            found.append(below)
+        if inside and not {"c", "zarr"} >= {each.split(".")[0] for each in inside}:
+            found += stage_names(store, below)
+    return found
 
 
 class Folder:
@@ -221,6 +234,9 @@ class Folder:
     def deposit(self, name: str, array: Array) -> int:
         """Put an input array where workers find it; return its checksum."""
         path = f"{self.path}/{INPUTS}/{name}"
+        with suppress(DamagedStoreError):  # another driver's workers may be reading it
+            self.withdraw(name, digest(array))
+            return digest(array)
         erase(self.store, path)
         with explained(f"{self.url}: input {name!r} of stage {self.layout.name!r}"):
             zarr.create_array(self.store, name=path, data=array, compressors=_codecs())

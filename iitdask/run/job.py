@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from iitdask.run.plan import Block
     from iitdask.theory.base import Region, Stage, Stored
 
-__all__ = ["Deposit", "Failure", "Filled", "Job", "Receipt", "Setting"]
+__all__ = ["Deposit", "Failure", "Filled", "Job", "Receipt", "Setting", "Shelved"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,6 +29,16 @@ class Deposit:
     """Checksum of the array."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """An array that an earlier stage left in another store."""
+
+    url: str
+    """Address of that store."""
+    stored: Stored
+    """Stage and variable."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
     """What all bundles of one stage share."""
@@ -41,7 +51,7 @@ class Setting:
     """What tells this ledger from others."""
     store: str | None
     """Address at which workers write; None when the driver fills the ledger."""
-    inputs: Mapping[str, Array | Stored | Deposit]
+    inputs: Mapping[str, Array | Stored | Shelved | Deposit]
     """The stage's inputs, or where in the store they are."""
 
     @classmethod
@@ -51,7 +61,7 @@ class Setting:
         layout: Layout,
         ledger: str,
         store: str | None,
-        inputs: Mapping[str, Array | Stored | Deposit],
+        inputs: Mapping[str, Array | Stored | Shelved | Deposit],
     ) -> Setting:
         """Strip a stage of what workers get by other ways or do not need."""
         return cls(replace(stage, inputs={}, cost=_free), layout, ledger, store, inputs)

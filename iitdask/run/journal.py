@@ -80,9 +80,7 @@ class Journal:
 
 def journals(url: str) -> list[str]:
     """Keys of the logs in a store, the oldest first."""
-    return sorted(
-        f"{LOG}/{name}" for name in names(open_store(url), LOG) if name.endswith(SUFFIX)
-    )
+    return sorted(f"{LOG}/{name}" for name in names(open_store(url), LOG) if name.endswith(SUFFIX))
 
 
 def entries(url: str, key: str) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from iitdask.theory.base import Region
+
 __all__ = ["MemoryLedger"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,6 +77,13 @@ class MemoryLedger:
         for name, array in shelf.layout.accept(block, arrays).items():
             shelf.arrays[name][region] = array
         shelf.ticks[block] = seconds
+
+    def patch(self, stage: str, parts: Iterable[tuple[Region, Mapping[str, Array]]]) -> None:
+        """Put arrays into any regions of a stage, ticking nothing."""
+        shelf = self._shelf(stage)
+        for region, arrays in parts:
+            for name, array in arrays.items():
+                shelf.arrays[name][region] = array
 
     def ticks(self, stage: str, blocks: Iterable[Block] | None = None) -> dict[Block, float]:
         """Seconds that filled blocks took; of all, or of some."""

@@ -20,7 +20,15 @@ from iitdask.run.place import erase, explained, open_store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["is_finished", "load_result", "save_result", "study_of", "tidy", "tree_digest"]
+__all__ = [
+    "is_finished",
+    "load_result",
+    "note",
+    "save_result",
+    "study_of",
+    "tidy",
+    "tree_digest",
+]
 
 GROUP = "result"
 
@@ -56,7 +64,12 @@ def save_result(
             data = node.to_dataset(inherit=False)
             data.to_zarr(store, group=group, mode="w", zarr_format=3, consolidated=False)
         root = zarr.open_group(store, mode="r+")
-        marks = {"finished": _now(), "result_check": check, "provenance": dict(provenance)}
+        marks: dict[str, Any] = {
+            "finished": _now(),
+            "result_check": check,
+            "result_order": {node.path: list(map(str, node.variables)) for node in tree.subtree},
+            "provenance": dict(provenance),
+        }
         root.attrs.update(marks | ({} if costs is None else {"costs": dict(costs)}))
 
 
@@ -81,7 +94,7 @@ def load_result(url: str) -> xr.DataTree:
         raise DamagedStoreError(f"{url}: result cannot be read ({what}); {again}") from error
     if tree_digest(tree) != about.get("result_check"):
         raise DamagedStoreError(f"{url}: result is not what was written; {again}")
-    return tree
+    return _ordered(tree, about.get("result_order"))
 
 
 def study_of(url: str) -> dict[str, Any]:
@@ -99,6 +112,14 @@ def study_of(url: str) -> dict[str, Any]:
 def is_finished(url: str) -> bool:
     """Whether the run that owns a store has written its result."""
     return "finished" in study_of(url)
+
+
+def note(url: str, values: Mapping[str, Any]) -> None:
+    """Write root attributes of a store, unless they are there already."""
+    about = study_of(url)
+    if any(about.get(key) != value for key, value in values.items()):
+        with explained(url):
+            zarr.open_group(open_store(url), mode="r+").attrs.update(dict(values))
 
 
 def tidy(url: str) -> None:
@@ -160,12 +181,33 @@ def _read(url: str) -> xr.DataTree:
         return tree.load()
 
 
+def _ordered(tree: xr.DataTree, order: Any) -> xr.DataTree:
+    """Put nodes and variables in the order in which they were made: Zarr keeps none."""
+    if not isinstance(order, dict):
+        return tree
+    found = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+    nodes: dict[str, xr.Dataset] = {}
+    for path in [*(p for p in order if p in found), *(p for p in found if p not in order)]:
+        data = found[path]
+        given = order.get(path, ())
+        names = [*(n for n in given if n in data.variables)]
+        names += [str(n) for n in data.variables if n not in names]
+        coords = {n: data.variables[n] for n in names if n in data.coords}
+        values = {n: data.variables[n] for n in names if n not in data.coords}
+        nodes[path] = xr.Dataset(values, coords, data.attrs)
+    return xr.DataTree.from_dict(nodes)
+
+
 def _holds(url: str, check: str) -> bool:
     """Whether the result is there already: two drivers write it once."""
     try:
-        return study_of(url).get("result_check") == check and bool(load_result(url))
+        about = study_of(url)
+        if "finished" not in about or about.get("result_check") != check:
+            return False
+        load_result(url)
     except StoreError:
         return False
+    return True
 
 
 def _now() -> str:

@@ -17,7 +17,7 @@ from zarr.errors import GroupNotFoundError
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, StoreError
 from iitdask.run.checksum import lineage, text_digest
 from iitdask.run.folder import UNREADABLE, Folder, read_layout
-from iitdask.run.job import Deposit, Setting
+from iitdask.run.job import Deposit, Setting, Shelved
 from iitdask.run.layout import Layout
 from iitdask.run.place import absolute, explained, local_path, open_store
 from iitdask.run.plan import Block, Tiling, tile
@@ -25,6 +25,9 @@ from iitdask.theory.base import Stage, Stored
 
 if TYPE_CHECKING:
     import xarray as xr
+    from zarr.abc.store import Store
+
+    from iitdask.run.pantry import Pantry
 
 __all__ = ["ZarrLedger"]
 
@@ -50,6 +53,8 @@ class ZarrLedger:
         one recorded in an old store; without it an old store is opened as it is.
     fingerprint : str, optional
         Fingerprint of the study; a digest of `study` when not given.
+    pantry : Pantry, optional
+        Keeps some stages outside this store, for other studies.
 
     Raises
     ------
@@ -60,9 +65,15 @@ class ZarrLedger:
     """
 
     def __init__(
-        self, url: str, study: Mapping[str, Any] | None = None, fingerprint: str | None = None
+        self,
+        url: str,
+        study: Mapping[str, Any] | None = None,
+        fingerprint: str | None = None,
+        *,
+        pantry: Pantry | None = None,
     ) -> None:
         self.url = url
+        self._pantry = pantry
         self._store = open_store(url)
         self._folders: dict[str, Folder] = {}
         wanted = None if study is None else json.loads(json.dumps(study))
@@ -84,28 +95,38 @@ class ZarrLedger:
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""
         wanted = lineage(stage, lambda name: self._folder(name).layout.lineage)
-        found = read_layout(self.url, self._store, stage.name)
+        url, store = self._home(stage.name, wanted)
+        found = read_layout(url, store, stage.name)
         if found is not None and found.lineage == wanted:
             # Units and prose may have been reworded; the numbers are the same.
             layout = replace(found, fills=stage.fills, version=stage.version)
         else:
             layout = Layout.of(stage, tile(stage, block_seconds), wanted)
             for old in (found or layout, layout):
-                Folder(self.url, self._store, old, {}).wipe()
+                Folder(url, store, old, {}).wipe()
             if found is not None:
-                log.warning("%s: stage %r changed and is planned afresh", self.url, stage.name)
-        self._folders[stage.name] = Folder.establish(self.url, self._store, layout)
+                log.warning("%s: stage %r changed and is planned afresh", url, stage.name)
+        self._folders[stage.name] = Folder.establish(url, store, layout)
         return layout.tiling
+
+    def _home(self, stage: str, wanted: str) -> tuple[str, Store]:
+        """Where a stage is kept."""
+        if self._pantry is None or not self._pantry.keeps(stage):
+            return self.url, self._store
+        url = self._pantry.place(stage, wanted)
+        return url, open_store(url)
 
     def lend(self, stage: Stage) -> Setting:
         """Put the stage's input arrays into the store, where the workers find them."""
-        folder, address = self._folder(stage.name), absolute(self.url)
-        inputs: dict[str, Array | Stored | Deposit] = {}
+        folder = self._folder(stage.name)
+        address = absolute(folder.url)
+        inputs: dict[str, Array | Stored | Shelved | Deposit] = {}
         for name, given in stage.inputs.items():
-            if isinstance(given, Stored):
-                inputs[name] = given
-            else:
+            if not isinstance(given, Stored):
                 inputs[name] = Deposit(name, folder.deposit(name, np.asarray(given)))
+                continue
+            home = absolute(self._folder(given.stage).url)
+            inputs[name] = given if home == address else Shelved(home, given)
         return Setting.of(stage, folder.layout, address, address, inputs)
 
     def done(self, stage: str) -> set[Block]:

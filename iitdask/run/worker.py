@@ -16,16 +16,16 @@ import numpy as np
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import digest
 from iitdask.run.folder import Folder
-from iitdask.run.job import Deposit, Failure, Filled, Job, Receipt, Setting
+from iitdask.run.job import Deposit, Failure, Filled, Job, Receipt, Setting, Shelved
 from iitdask.run.store import read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from iitdask.run.plan import Block
-    from iitdask.theory.base import Stored
+    from iitdask.theory.base import Stage, Stored
 
-__all__ = ["compute_block", "release", "run_bundle"]
+__all__ = ["compute_block", "prepared", "release", "run_bundle"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -126,6 +126,11 @@ def compute_block(setting: Setting, block: Block) -> dict[str, Array]:
     return setting.layout.accept(block, computed)
 
 
+def prepared(setting: Setting) -> Any:
+    """Make the inputs of a stage ready for its `compute`."""
+    return _set_up(setting, None).prepared
+
+
 def release() -> None:
     """Let go of all inputs this process keeps ready."""
     _BENCHES.clear()
@@ -144,11 +149,15 @@ def _set_up(setting: Setting, inputs: Mapping[str, Array] | None) -> _Bench:
     return _Bench(arrays if prepare is None else prepare(arrays), folder)
 
 
-def _fetched(given: Array | Stored | Deposit, setting: Setting, folder: Folder | None) -> Array:
+def _fetched(
+    given: Array | Stored | Shelved | Deposit, setting: Setting, folder: Folder | None
+) -> Array:
     if isinstance(given, np.ndarray):
         return given
     if folder is None or setting.store is None:
         raise StoreError(f"input {given!r} of stage {setting.layout.name!r} needs a store")
+    if isinstance(given, Shelved):
+        return read_stored(Folder.load(given.url, given.stored.stage), given.stored)
     if isinstance(given, Deposit):
         return folder.withdraw(given.name, given.digest)
     return read_stored(Folder.load(setting.store, given.stage), given)

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import os
-import platform
-import socket
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numba
-import numpy as np
 import xarray as xr
 
+from iitdask.errors import DamagedStoreError, IITError, InputError
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
-from iitdask.result.assemble import labelled, package_version
-from iitdask.run.engines import Engine, Futures, Inline
+from iitdask.result.assemble import labelled
+from iitdask.run.engines import Engine, Futures, Inline, worker_memory
 from iitdask.run.events import Observer
 from iitdask.run.execute import execute
+from iitdask.run.journal import Journal
 from iitdask.run.ledger import Ledger
 from iitdask.run.memory import MemoryLedger
-from iitdask.run.outcome import save_result
+from iitdask.run.outcome import load_result, note, save_result, study_of
+from iitdask.run.pantry import Pantry
+from iitdask.run.place import absolute
+from iitdask.run.presence import driving
 from iitdask.run.store import ZarrLedger
+from iitdask.run.survey import costs_of
+from iitdask.study.keep import keep_point
+from iitdask.study.provenance import provenance
 from iitdask.study.spec import Point
 from iitdask.theory.catalog import recipe, theory_options
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["provenance", "run_point"]
+__all__ = ["CACHED", "provenance", "run_point", "warm_up"]
+
+CACHED = ("marginals",)
+"""Stages that other studies of the same units can use."""
 
 
 def run_point(
@@ -39,6 +47,8 @@ def run_point(
     observers: Sequence[Observer] = (),
     block_seconds: float = 5.0,
     memory: int | None = None,
+    join: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> xr.DataTree:
     """Compute a point, or what is missing of it, and return the labelled tree.
 
@@ -55,45 +65,72 @@ def run_point(
     block_seconds : float
         Wished seconds of a block.
     memory : int, optional
-        Bytes one block may take.
+        Bytes a worker has; what its cluster says when not given.
+    join : bool
+        Work beside another driver of the same store instead of being refused.
+    cache : str or path, optional
+        Directory that keeps marginal tables for other studies.
+
+    Raises
+    ------
+    BusyStoreError
+        Another driver fills the store at this moment.
     """
-    ledger = _ledger(point, store)
-    work = recipe(point.compute, point.system, point.options)
+    options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
+    if store is None:
+        if cache is not None:
+            raise InputError("cache: expected a store beside it, got none; give store=...")
+        return _computed(point, MemoryLedger(), client, **options, observers=observers)
+    url = os.fspath(store)
+    with nullcontext() if cache is None else Pantry(os.fspath(cache), CACHED).opened() as pantry:
+        ledger = ZarrLedger(url, point.described(), point.fingerprint, pantry=pantry)
+        with driving(url, join) as driver:
+            if "tidied" in study_of(url):
+                try:
+                    return load_result(url)
+                except DamagedStoreError:
+                    pass  # the blocks are gone: all of it is computed again
+            keep_point(url, point)
+            if cache is not None:
+                note(url, {"cache": absolute(os.fspath(cache))})
+            journal = Journal(url, driver)
+            about = provenance()
+            journal.begin({"study": point.fingerprint, "provenance": about})
+            watched: list[Observer] = [*observers, journal]
+            try:
+                tree = _computed(point, ledger, client, **options, observers=watched)
+                save_result(url, tree, about, costs_of(url))
+            except KeyboardInterrupt:
+                journal.end({"reason": "interrupted"})
+                raise
+            except IITError as error:
+                journal.end({"reason": str(error).splitlines()[0]})
+                raise
+    return tree
+
+
+def _computed(
+    point: Point,
+    ledger: Ledger,
+    client: Client | None,
+    *,
+    observers: Sequence[Observer],
+    block_seconds: float,
+    memory: int | None,
+) -> xr.DataTree:
     tree = execute(
-        work,
+        recipe(point.compute, point.system, point.options),
         ledger,
         _engine(client),
         block_seconds=block_seconds,
         observers=observers,
-        memory=memory,
+        memory=worker_memory(client, memory),
     )
-    named = labelled(tree, point.system, point.options)
-    if store is not None:
-        save_result(os.fspath(store), named, provenance())
-    return named
+    return labelled(tree, point.system, point.options)
 
 
-def _ledger(point: Point, store: str | os.PathLike[str] | None) -> Ledger:
-    if store is None:
-        return MemoryLedger()
-    return ZarrLedger(os.fspath(store), point.described(), point.fingerprint)
-
-
-def _engine(client: Client | None) -> Engine:
+def _engine(client: Any) -> Engine:
     return Inline() if client is None else Futures(client)
-
-
-def provenance() -> dict[str, Any]:
-    """Where and with what a result was made."""
-    return {
-        "iitdask": package_version(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "host": socket.gethostname(),
-        "machine": platform.machine(),
-        "system": platform.platform(),
-    }
 
 
 def warm_up() -> None:

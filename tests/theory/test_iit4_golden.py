@@ -70,11 +70,11 @@ def compare_system(ours, data, theirs):
         found.number(name, ours[name], theirs[name])
     for side in ("cause", "effect"):
         if theirs.get(f"{side}_ii") is not None:
-            found.number(
-                f"{side} ii", ours[f"intrinsic_information_{side}"], theirs[f"{side}_ii"]
-            )
+            found.number(f"{side} ii", ours[f"intrinsic_information_{side}"], theirs[f"{side}_ii"])
         if theirs.get(f"{side}_state") is not None:
-            found.same(f"{side} state", ours[f"{side}_state"].values.tolist(), theirs[f"{side}_state"])
+            found.same(
+                f"{side} state", ours[f"{side}_state"].values.tolist(), theirs[f"{side}_state"]
+            )
         if side in theirs.get("differentiation", {}):
             expected = theirs["differentiation"][side]
             found.number(f"d {side}", ours[f"differentiation_{side}"], expected)
@@ -101,9 +101,7 @@ def severed_pairs(row, side, units):
     kept = row[f"kept_{side}"].values
     mechanism = np.flatnonzero(row["mechanism_units"].values)
     purview = np.flatnonzero(row[f"purview_{side}"].values)
-    keeps = (
-        (lambda m, z: kept[m] >> z & 1) if side == "cause" else (lambda m, z: kept[z] >> m & 1)
-    )
+    keeps = (lambda m, z: kept[m] >> z & 1) if side == "cause" else (lambda m, z: kept[z] >> m & 1)
     return sorted([units[m], units[z]] for m in mechanism for z in purview if not keeps(m, z))
 
 
@@ -112,7 +110,9 @@ def compare_side(found, where, row, side, theirs, units, fragile):
     inside = np.flatnonzero(row[f"purview_{side}"].values)
     ours = [units[i] for i in inside], row[f"state_{side}"].values[inside].tolist()
     only = [theirs["purview"], theirs["state"]]
-    found.member(f"{where} purview", list(ours), theirs.get("purview_ties", [only]) if fragile else [only])
+    found.member(
+        f"{where} purview", list(ours), theirs.get("purview_ties", [only]) if fragile else [only]
+    )
     found.number(f"{where} phi", row[f"phi_{side}"], theirs["phi"])
     if "ii" in theirs:
         found.number(f"{where} ii", row[f"intrinsic_information_{side}"], theirs["ii"])
@@ -143,7 +143,9 @@ def compare_structure(tree, data, theirs):
             at_risk = (side, tuple(mechanism)) in fragile
             compare_side(found, f"{mechanism} {side}", row, side, one[side], units, at_risk)
     if "raw_distinctions" in theirs:
-        found.same("mechanisms", tree.attrs["n_irreducible_mechanisms"], len(theirs["raw_distinctions"]))
+        found.same(
+            "mechanisms", tree.attrs["n_irreducible_mechanisms"], len(theirs["raw_distinctions"])
+        )
     compare_relations(found, tree, theirs)
     return found
 
@@ -155,7 +157,11 @@ def compare_relations(found, tree, theirs):
     node, relations = tree["relations"], theirs["relations"]
     found.number("sum phi_r", node["sum_phi"], relations["sum_phi"])
     found.same("relations", node.attrs["count"], str(relations["num"]))
-    counts = {int(k): int(v) for k, v in zip(node["degree"].values, node["count_by_degree"].values, strict=True) if v}
+    counts = {
+        int(k): int(v)
+        for k, v in zip(node["degree"].values, node["count_by_degree"].values, strict=True)
+        if v
+    }
     found.same("relations by degree", sum(counts.values()), relations["num"])
     if relations.get("by_degree"):
         expected = {int(k): row[0] for k, row in relations["by_degree"].items()}

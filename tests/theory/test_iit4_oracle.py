@@ -1,16 +1,20 @@
-"""Every number of random small systems, against brute force straight from the definitions."""
+"""Every number of random small systems, against brute force straight from the definitions.
+
+Six hundred systems of 2 to 4 units, each under both theories: see `max_examples`.
+"""
 
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from tests import reference
 from tests.strategies import ASYMMETRIC, SYMMETRIC, cases
 
+pytestmark = pytest.mark.oracle
 TOLERANCE = 1e-9
 THEORIES = ("iit4", "iit4-2026")
 
@@ -72,7 +76,9 @@ def same_relations(tree, theirs):
     node, relations = tree["relations"], theirs["relations"]
     assert node.attrs["count"] == str(relations["num"])
     assert int(node["count"]) == relations["num"]
-    degrees = zip(node["degree"].values.tolist(), node["count_by_degree"].values.tolist(), strict=True)
+    degrees = zip(
+        node["degree"].values.tolist(), node["count_by_degree"].values.tolist(), strict=True
+    )
     assert {k: v for k, v in degrees if v} == {
         k: count for k, (count, _) in relations["by_degree"].items()
     }
@@ -101,34 +107,34 @@ def check(case, theory):
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(cases(kinds=ASYMMETRIC))
 def test_ces__random_tables(theory, case):
     check(case, theory)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=60)
+@settings(max_examples=120)
 @given(cases(kinds=("gates",)))
 def test_ces__gates(theory, case):
     check(case, theory)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=60)
+@settings(max_examples=120)
 @given(cases(kinds=SYMMETRIC))
 def test_ces__symmetric_systems_with_many_ties(theory, case):
     check(case, theory)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=80)
+@settings(max_examples=160)
 @given(cases(background=True))
 def test_ces__candidates_within_a_background(theory, case):
     check(case, theory)
 
 
-@settings(max_examples=60)
+@settings(max_examples=120)
 @given(cases(background=True))
 def test_sia__specified_differentiation(case):
     options = {"name": "iit4-2026", "differentiation": "specified"}
@@ -151,9 +157,11 @@ def unreachable(case):
 
 
 @settings(max_examples=40)
-@given(cases(kinds=("gates", "coarse"), units=(2, 3)))
+@given(cases(kinds=("gates", *SYMMETRIC), units=(2, 3), noises=(0.0,)))
 def test_unreachable_states__both_refuse(case):
-    for state in unreachable(case)[:4]:
+    states = unreachable(case)
+    assume(states)
+    for state in states[:4]:
         with pytest.raises(reference.Unreachable, match="current state"):
             reference.ces(case.factors, case.cm, state, case.units)
         for compute in (iit.sia, iit.ces):

@@ -1,0 +1,274 @@
+"""What a recipe will take: exact work counts times costs measured here and now.
+
+The recipe is driven in memory. A stage that costs little is filled; of a dear one
+some parts are computed, chosen with probabilities as their predicted costs, and
+the rest is left empty. What a recipe asks for after that is smaller than it will
+be, and is scaled up by what was left out.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iitdask.errors import IITError
+from iitdask.run.cost import block_bytes
+from iitdask.run.memory import MemoryLedger
+from iitdask.run.plan import BLOCK_OVERHEAD, Tiling, tile
+from iitdask.run.worker import prepared
+from iitdask.theory.base import Stage, Stages, Stored
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from iitdask.theory.base import Region
+
+__all__ = ["Estimate", "StageEstimate", "estimate_recipe"]
+
+FULL = 1.0
+"""Predicted seconds up to which a stage is filled to know it."""
+PART = 0.05
+"""Predicted seconds of one part of a dear stage that is computed."""
+FEWEST, MOST = 4, 40
+"""Parts of a dear stage that are computed."""
+TICK_BYTES = 64
+NOISE = 1.3
+"""Factor by which one machine differs from itself."""
+SAMPLED, SCALED, UNSEEN = 1.3, 2.0, 4.0
+"""Factors by which a stage may differ that was sampled, follows a sample, was not seen."""
+OFF_TRACK = (IITError, ValueError, ArithmeticError, LookupError, TypeError, AssertionError)
+"""What a recipe may raise when it is given stages with holes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEstimate:
+    """What one stage will take."""
+
+    name: str
+    """Name of the stage."""
+    blocks: int
+    """Number of blocks."""
+    seconds: float
+    """Core-seconds."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    dearest: float
+    """Seconds of its dearest block."""
+    block_bytes: int
+    """Bytes a worker needs for one block."""
+    store_bytes: int
+    """Bytes its arrays take before compression."""
+    basis: str
+    """``computed``, ``sampled``, ``scaled`` or ``model``."""
+    tiling: Tiling = field(repr=False)
+    """Its blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take.
+
+    Core-seconds are of the machine that made the estimate; `low` and `high` are
+    the ends of an interval meant to hold the actual value nine times in ten.
+    """
+
+    stages: tuple[StageEstimate, ...]
+    """Stages, in the order in which they are run."""
+    complete: bool
+    """Whether the recipe could be followed to its end."""
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return sum(each.blocks for each in self.stages)
+
+    @property
+    def core_seconds(self) -> float:
+        """Seconds of one core."""
+        return sum(each.seconds for each in self.stages)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval of core-seconds."""
+        return sum(each.low for each in self.stages)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval of core-seconds."""
+        return sum(each.high for each in self.stages)
+
+    @property
+    def bytes_per_worker(self) -> int:
+        """Bytes that a worker of one thread needs."""
+        return max((each.block_bytes for each in self.stages), default=0)
+
+    @property
+    def store_bytes(self) -> int:
+        """Bytes of all arrays before compression."""
+        return sum(each.store_bytes for each in self.stages)
+
+    def wall_seconds(self, workers: int = 1) -> float:
+        """Wall seconds on some workers of one thread each; stages wait for one another."""
+        return sum(
+            max((each.seconds + BLOCK_OVERHEAD * each.blocks) / max(workers, 1), each.dearest)
+            for each in self.stages
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Walk:
+    """What is known on the way."""
+
+    block_seconds: float
+    seconds: float
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    found: list[StageEstimate] = field(default_factory=list)
+    per_cost: float = 1.0
+    scale: float = 1.0
+    holes: set[str] = field(default_factory=set)
+
+
+def estimate_recipe(
+    recipe: Stages, *, block_seconds: float = 5.0, seconds: float = 3.0
+) -> Estimate:
+    """Estimate what a recipe takes, by running a little of it here.
+
+    Parameters
+    ----------
+    recipe : Stages
+        What is to be computed.
+    block_seconds : float
+        Wished seconds of a block.
+    seconds : float
+        Seconds to spend on each dear stage; 0 takes the model at its word.
+    """
+    walk = _Walk(block_seconds, seconds)
+    with closing(recipe):
+        answer: tuple[xr.Dataset, ...] | None = None
+        while True:
+            try:
+                stages = recipe.send(answer)  # type: ignore[arg-type]
+            except StopIteration:
+                return Estimate(tuple(walk.found), complete=True)
+            except OFF_TRACK:
+                if walk.holes:
+                    return Estimate(tuple(walk.found), complete=False)
+                raise
+            answer = tuple(_visit(walk, stage) for stage in stages)
+
+
+def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
+    inputs = sum(
+        walk.ledger.size(given) if isinstance(given, Stored) else given.nbytes
+        for given in stage.inputs.values()
+    )
+    tiling = tile(stage, walk.block_seconds)
+    walk.ledger.open(stage, walk.block_seconds)
+    costs = [float(stage.cost(tiling.region(block))) for block in tiling]
+    total = sum(costs)
+    blind = any(isinstance(x, Stored) and x.stage in walk.holes for x in stage.inputs.values())
+    scale = walk.scale  # before this stage adds to it
+    rate, factor, basis = walk.per_cost, UNSEEN, "model"
+    if total * walk.per_cost <= FULL and not blind:
+        measured = _filled(walk, stage)
+        rate = measured / total if total > 0 else 0.0
+        factor, basis = NOISE, "computed"
+    elif not blind and walk.seconds > 0:
+        rate, factor = _sampled(walk, stage)
+        basis = "sampled"
+    else:
+        walk.holes.add(stage.name)
+    if scale > 1.0:
+        factor, basis = max(factor, SCALED), "scaled"
+    seconds = total * rate * scale
+    walk.found.append(
+        StageEstimate(
+            stage.name,
+            max(1, round(len(tiling) * scale)) if len(tiling) else 0,
+            seconds,
+            seconds / factor,
+            seconds * factor,
+            max(costs, default=0.0) * rate,
+            block_bytes(stage, tiling, inputs),
+            round(scale * _store_bytes(stage, tiling)),
+            basis,
+            tiling,
+        )
+    )
+    return walk.ledger.dataset(stage.name)
+
+
+def _store_bytes(stage: Stage, tiling: Tiling) -> int:
+    cells = math.prod(tiling.grid.shape)
+    each = sum(math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.fills)
+    return cells * each + TICK_BYTES * len(tiling)
+
+
+def _filled(walk: _Walk, stage: Stage) -> float:
+    """Fill a stage; return the seconds of its blocks."""
+    setting = walk.ledger.lend(stage)
+    tiling = setting.layout.tiling
+    ready = prepared(setting)
+    if len(tiling):  # loads compiled code, which is no part of the work
+        stage.compute(ready, tiling.region(next(iter(tiling))))
+    for block in tiling:
+        began = time.perf_counter()
+        arrays = stage.compute(ready, tiling.region(block))
+        walk.ledger.fill(stage.name, block, arrays, time.perf_counter() - began)
+        if stage.until is not None and stage.until(arrays):
+            break
+    return sum(walk.ledger.ticks(stage.name).values())
+
+
+def _sampled(walk: _Walk, stage: Stage) -> tuple[float, float]:
+    """Compute parts of a stage; return seconds per cost and the factor it may be off by."""
+    parts = list(_parts(stage, PART / max(walk.per_cost, 1e-3)))
+    costs = [float(stage.cost(region)) for region in parts]
+    ready = prepared(walk.ledger.lend(stage))
+    chance = random.Random(0)
+    chosen = chance.choices(range(len(parts)), weights=costs, k=MOST)
+    stage.compute(ready, parts[min(chosen, key=lambda k: costs[k])])  # compiles, if need be
+    ratios: list[float] = []
+    seen: dict[int, Any] = {}
+    until = time.perf_counter() + walk.seconds
+    for k in chosen:
+        began = time.perf_counter()
+        seen[k] = stage.compute(ready, parts[k])
+        ratios.append((time.perf_counter() - began) / costs[k])
+        if time.perf_counter() > until and len(ratios) >= FEWEST:
+            break
+    walk.ledger.patch(stage.name, [(parts[k], arrays) for k, arrays in seen.items()])
+    walk.holes.add(stage.name)
+    walk.scale *= len(parts) / len(seen)
+    rate = float(np.mean(ratios))
+    walk.per_cost = rate
+    spread = float(np.std(ratios)) / math.sqrt(len(ratios)) / rate
+    return rate, SAMPLED * (1 + 2 * spread)
+
+
+def _parts(stage: Stage, wished: float) -> Iterator[Region]:
+    """Cut a stage along its longest axis only, into parts of about a cost."""
+    shape = stage.grid.shape
+    axis = max(range(len(shape)), key=lambda k: shape[k])
+    length, whole = shape[axis], [slice(0, n) for n in shape]
+
+    def region(begin: int, step: int) -> Region:
+        part = slice(begin, min(begin + step, length))
+        return (*whole[:axis], part, *whole[axis + 1 :])
+
+    step = 1 << max(length - 1, 0).bit_length()
+    while step > 1:
+        regions = [region(begin, step) for begin in range(0, length, step)]
+        if len(regions) >= MOST and max(map(stage.cost, regions)) <= wished:
+            break
+        step //= 2
+    return (region(begin, step) for begin in range(0, length, step))

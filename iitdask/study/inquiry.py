@@ -1,0 +1,38 @@
+"""Questions about a point or a store that need its recipe: what it costs, whether it is right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iitdask.result.assemble import labelled
+from iitdask.run.audit import Audit, audit
+from iitdask.run.forecast import Estimate, estimate_recipe
+from iitdask.study.keep import kept_point
+from iitdask.theory.catalog import recipe
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from iitdask.study.spec import Point
+    from iitdask.theory.base import Stages
+
+__all__ = ["audit_store", "estimate_point"]
+
+
+def estimate_point(point: Point, *, block_seconds: float = 5.0, seconds: float = 3.0) -> Estimate:
+    """Estimate what a point takes, see :func:`iitdask.run.forecast.estimate_recipe`."""
+    work = recipe(point.compute, point.system, point.options)
+    return estimate_recipe(work, block_seconds=block_seconds, seconds=seconds)
+
+
+def audit_store(url: str, sample: int = 10, seed: int | None = None) -> Audit:
+    """Check a store and compute some of its blocks again, see :func:`iitdask.run.audit.audit`."""
+    point = kept_point(url)
+
+    def again() -> Stages:
+        return recipe(point.compute, point.system, point.options)
+
+    def finish(tree: xr.DataTree) -> xr.DataTree:
+        return labelled(tree, point.system, point.options)
+
+    return audit(url, again, finish, sample, seed)

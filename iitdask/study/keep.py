@@ -1,0 +1,92 @@
+"""The point a store was made for, kept in it: enough to compute any block again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from iitdask.errors import DamagedStoreError, InputError
+from iitdask.model.factor import Factor
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+from iitdask.run.folder import UNREADABLE
+from iitdask.run.outcome import study_of
+from iitdask.run.place import erase, explained, open_store
+from iitdask.study.spec import Point
+from iitdask.theory.catalog import theory_options
+
+__all__ = ["keep_point", "kept_point"]
+
+GROUP = "substrate"
+
+
+def keep_point(url: str, point: Point) -> None:
+    """Write the substrate of a point into its store, unless it is there and whole."""
+    substrate = point.system.substrate
+    try:
+        if _substrate(url).fingerprint == substrate.fingerprint:
+            return
+    except (*UNREADABLE, InputError):
+        pass
+    store = open_store(url)
+    erase(store, GROUP)
+    tables = [np.ravel(factor.table) for factor in substrate.factors]
+    attrs: dict[str, Any] = {
+        "levels": list(substrate.levels),
+        "labels": list(substrate.labels),
+        "parents": [list(factor.parents) for factor in substrate.factors],
+        "comment": "Probability tables of all units, one after the other; see `parents`.",
+    }
+    codecs: Any = [ZstdCodec(level=3), Crc32cCodec()]
+    with explained(f"{url}: {GROUP}"):
+        zarr.create_group(store, path=GROUP, attributes=attrs)
+        for name, data in (
+            ("tables", np.concatenate(tables)),
+            ("connectivity", np.array(substrate.connectivity)),
+        ):
+            zarr.create_array(store, name=f"{GROUP}/{name}", data=data, compressors=codecs)
+
+
+def kept_point(url: str) -> Point:
+    """Rebuild the point of a store.
+
+    Raises
+    ------
+    DamagedStoreError
+        What is there is not what the store's fingerprint says.
+    """
+    about = study_of(url)
+    try:
+        study = about["study"]
+        system = System.of(_substrate(url), study["state"], study["units"])
+        point = Point(system, theory_options(study["theory"]), study["compute"])
+        intact = point.fingerprint == about["fingerprint"]
+    except (*UNREADABLE, InputError, msgspec.ValidationError) as error:
+        what = " ".join(str(error).split())
+        raise DamagedStoreError(
+            f"{url}: the study of the store cannot be read ({what}); run it again to mend this"
+        ) from error
+    if not intact:
+        raise DamagedStoreError(
+            f"{url}: the study of the store is not what was written; run it again to mend this"
+        )
+    return point
+
+
+def _substrate(url: str) -> Substrate:
+    group = zarr.open_group(open_store(url), path=GROUP, mode="r")
+    attrs: dict[str, Any] = group.attrs.asdict()
+    levels, parents = attrs["levels"], attrs["parents"]
+    flat = np.asarray(zarr.open_array(open_store(url), path=f"{GROUP}/tables", mode="r")[...])
+    edges = zarr.open_array(open_store(url), path=f"{GROUP}/connectivity", mode="r")[...]
+    factors, begin = [], 0
+    for unit, inputs in enumerate(parents):
+        shape = (*(levels[j] for j in inputs), levels[unit])
+        end = begin + int(np.prod(shape))
+        factors.append(Factor(tuple(inputs), flat[begin:end].reshape(shape)))
+        begin = end
+    return Substrate(tuple(factors), np.asarray(edges), tuple(levels), tuple(attrs["labels"]))

@@ -1,0 +1,107 @@
+"""Print a table of times, and append it to the history: ``python -m tests.benchmarks``."""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).parent
+HISTORY = HERE / "history.json"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def measure(kind: str, n: int, what: str, repeats: int) -> dict:
+    """Seconds of one computation, stage by stage, warm, in this process."""
+    import iitdask as iit
+    from iitdask.model.system import System
+    from iitdask.study.driver import run_point, warm_up
+    from iitdask.study.spec import Point
+    from tests.benchmarks.systems import system
+
+    warm_up()
+    substrate, state = system(kind, n)
+    point = Point(System.of(substrate, state), iit.IIT4(), what)
+    runs, stages = [], {}
+
+    def watch(event):
+        if type(event).__name__ == "StageFilled":
+            stages.setdefault(event.stage, []).append(event.seconds)
+
+    tree = None
+    for _ in range(repeats):
+        began = time.perf_counter()
+        tree = run_point(point, observers=(watch,))
+        runs.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    base = 6 if what == "ces" else 4
+    return {
+        "kind": kind,
+        "n": n,
+        "what": what,
+        "seconds": median(runs),
+        "repeats": repeats,
+        "stages": {name: median(values) for name, values in stages.items()},
+        "ns_per_element": median(runs) * 1e9 / base**n,
+        "element": f"{base}^n",
+        "peak_mb": round(peak),
+        "search": dict(tree.attrs.get("search", {})),
+    }
+
+
+def in_own_process(kind: str, n: int, what: str, repeats: int) -> dict:
+    """The same in a fresh process of one thread, so that peak memory is its own."""
+    environment = os.environ | dict.fromkeys(THREADS, "1")
+    words = [sys.executable, "-m", "tests.benchmarks", "--one", kind, str(n), what, str(repeats)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ces", default="6,8,9,10", help="units of the ces runs")
+    parser.add_argument("--sia", default="6,8,10,12", help="units of the sia runs")
+    parser.add_argument("--kinds", default="dense,ising,deterministic")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        kind, n, what, repeats = given.one
+        print(json.dumps(measure(kind, int(n), what, int(repeats))))
+        return
+    reference = json.loads((HERE / "reference.json").read_text())
+    head = f"{'what':5}{'n':>3} {'kind':14}{'seconds':>10}{'ns/element':>12}{'MB':>7}"
+    print(f"{head}{'reference s':>13}  stages")
+    rows = []
+    for what, units in (("sia", given.sia), ("ces", given.ces)):
+        for n in (int(x) for x in units.split(",") if x):
+            for kind in given.kinds.split(","):
+                row = in_own_process(kind, n, what, 5 if n <= 10 else 1)
+                rows.append(row)
+                known = reference[what].get(str(n), "")
+                dear = ", ".join(f"{k} {v:.3f}" for k, v in row["stages"].items() if v > 0.001)
+                print(
+                    f"{what:5}{n:3} {kind:14}{row['seconds']:10.4f}{row['ns_per_element']:12.2f}"
+                    f"{row['peak_mb']:7}{known:>13}  {dear}",
+                    flush=True,
+                )
+    history = json.loads(HISTORY.read_text()) if HISTORY.exists() else []
+    history.append(
+        {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "rows": rows,
+        }
+    )
+    HISTORY.write_text(json.dumps(history, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""How fast: ``pytest tests/benchmarks --benchmark-enable``; otherwise each only runs once.
+
+The largest only runs where ``IITDASK_BENCH`` is set.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+import iitdask as iit
+
+BENCH = "IITDASK_BENCH" in os.environ
+
+
+def random_substrate(n, seed=0):
+    """Units that listen to themselves and three others: nothing ties."""
+    rng = np.random.default_rng(seed)
+    factors = []
+    for i in range(n):
+        inputs = sorted({(i + step) % n for step in (0, 1, 2, n - 1)})
+        on = rng.uniform(0.02, 0.98, size=(2,) * len(inputs))
+        factors.append((inputs, np.stack([1 - on, on], axis=-1)))
+    return iit.Substrate.from_factors(factors)
+
+
+def dense_substrate(n, seed=0):
+    """Units that listen to all units, with noise."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(n, n))
+    states = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    return iit.Substrate.from_tpm(1 / (1 + np.exp(-(2 * states - 1) @ weights)))
+
+
+@pytest.mark.parametrize("n", [10, 12])
+def test_sia(n, benchmark):
+    substrate = dense_substrate(n)
+    found = benchmark.pedantic(iit.sia, (substrate, (0,) * n), rounds=3, warmup_rounds=1)
+    assert found["cut"].values.any()
+
+
+@pytest.mark.parametrize("n", [8, 10] if BENCH else [8])
+def test_ces(n, benchmark):
+    substrate = random_substrate(n)
+    tree = benchmark.pedantic(iit.ces, (substrate, (0,) * n), rounds=3, warmup_rounds=1)
+    assert tree.attrs["n_distinctions"] > n
+    assert tree.attrs["search"]["pairs"] == 2 * (2**n - 1) ** 2

@@ -1,0 +1,148 @@
+"""Every file of a small store harmed in every way: mended or named, never a wrong number."""
+
+import json
+import shutil
+
+import processes as proc
+import pytest
+import xarray as xr
+
+from iitdask.cli.app import main
+from iitdask.errors import IITError
+from iitdask.run.outcome import load_result, tidy
+from iitdask.study.driver import run_point
+from iitdask.study.inquiry import audit_store
+from iitdask.study.spec import point_of, read_study
+
+
+def harms():
+    def deleted(path):
+        path.unlink()
+
+    def emptied(path):
+        path.write_bytes(b"")
+
+    def halved(path):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+
+    def flipped(where):
+        def flip(path):
+            content = bytearray(path.read_bytes())
+            if content:
+                content[int(where * (len(content) - 1))] ^= 4
+            path.write_bytes(content)
+
+        return flip
+
+    places = {f"flipped-{int(100 * x)}": flipped(x) for x in (0.0, 0.35, 0.7, 1.0)}
+    return {"deleted": deleted, "emptied": emptied, "halved": halved, **places}
+
+
+@pytest.fixture(scope="module")
+def point(tmp_path_factory):
+    path = proc.write_study(tmp_path_factory.mktemp("study"), 4, 3, 0.001, "small")
+    study, folder = read_study(path)
+    return point_of(study, folder, "small")
+
+
+@pytest.fixture(scope="module")
+def whole(point, tmp_path_factory):
+    store = tmp_path_factory.mktemp("whole") / "run.zarr"
+    return store, run_point(point, store=store, block_seconds=0.001)
+
+
+def look(store):
+    """What `show` gives, or None when it names damage."""
+    try:
+        return load_result(str(store))
+    except IITError as error:
+        assert str(store) in str(error)
+        return None
+
+
+def repeat(point, store):
+    try:
+        return run_point(point, store=store, block_seconds=0.001)
+    except IITError as error:
+        assert str(store) in str(error) or "stage" in str(error)
+        return None
+
+
+def check(store):
+    try:
+        return audit_store(str(store), sample=3, seed=1).problems
+    except IITError as error:
+        return (str(error),)
+
+
+@pytest.mark.parametrize("harm", harms().values(), ids=harms())
+def test_store__damaged_in_one_file_is_mended_or_named(harm, point, whole, tmp_path):
+    store, expected = whole
+    named = mended = 0
+    files = sorted(p.relative_to(store) for p in store.rglob("*") if p.is_file())
+    assert len(files) > 40
+    for name in files:
+        harmed = tmp_path / "run.zarr"
+        shutil.rmtree(harmed, ignore_errors=True)
+        shutil.copytree(store, harmed)
+        harm(harmed / name)
+        changed = (harmed / name).exists() and (harmed / name).read_bytes() != (
+            store / name
+        ).read_bytes()
+        shown = look(harmed)
+        if shown is not None:
+            xr.testing.assert_identical(shown, expected)
+        problems = check(harmed)
+        named += bool(problems)
+        block = name.parts[0] == "work" and name.name.startswith("c.") and "_inputs" not in name.parts
+        if block and changed:
+            assert problems, f"{name} was harmed and verify found nothing"
+        again = repeat(point, harmed)
+        if again is None:
+            assert name.parts == ("zarr.json",), f"{name} was not mended"
+        else:
+            mended += 1
+            xr.testing.assert_identical(again, expected)
+            xr.testing.assert_identical(load_result(str(harmed)), expected)
+    assert named
+    assert mended
+
+
+def test_verify__names_the_damage_and_ends_with_1(whole, tmp_path, capsys):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(store)])
+    assert ended.value.code == 0
+    assert "computed again with the same bits" in capsys.readouterr().out
+    next(store.glob("work/mice/phi/c.*")).write_bytes(b"nonsense")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(store)])
+    assert ended.value.code == 1
+    assert "stage 'mice', 1 block(s) are not what was written" in capsys.readouterr().out
+
+
+def test_tidy__drops_the_blocks_and_keeps_the_result(point, whole, tmp_path):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    tidy(str(store))
+    assert not (store / "work").exists()
+    xr.testing.assert_identical(load_result(str(store)), whole[1])
+    assert audit_store(str(store)).problems == ()
+    events = []
+    again = run_point(point, store=store, observers=[events.append])
+    assert events == []
+    xr.testing.assert_identical(again, whole[1])
+    next(path for path in store.glob("result/distinctions/phi/c/*")).write_bytes(b"x")
+    xr.testing.assert_identical(run_point(point, store=store), whole[1])
+    assert (store / "work").exists()
+
+
+def test_status__says_how_far_a_store_is(whole, capsys):
+    with pytest.raises(SystemExit):
+        main(["status", str(whole[0]), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["finished"]
+    assert found["drivers"] == found["failures"] == []
+    assert all(each["done"] == each["blocks"] for each in found["stages"].values())
+    assert set(found["costs"]) == set(found["stages"])
+    assert all(cost["actual"] > 0 for cost in found["costs"].values())

@@ -1,0 +1,288 @@
+"""Runs that are killed, interrupted and starved, as real processes."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+
+import processes as proc
+import pytest
+
+from iitdask.run.journal import entries, journals
+
+WORKERS, DRIVERS, SCHEDULERS = 18, 7, 6
+"""Kills of each kind; the fault test must reach 30 in all."""
+HURRY = 200.0
+"""Seconds after which the fault test kills no more."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    """Nine units in some six hundred blocks."""
+    return proc.write_study(folder, 9, 7, 0.0005)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, study):
+    store = folder / "undisturbed.zarr"
+    done = proc.call("run", study, "--store", store, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+@pytest.fixture(scope="module")
+def brief(folder):
+    """The same in about a hundred and fifty blocks."""
+    return proc.write_study(folder, 9, 7, 0.002, "brief")
+
+
+@pytest.fixture(scope="module")
+def brief_undisturbed(folder, brief):
+    store = folder / "brief-undisturbed.zarr"
+    done = proc.call("run", brief, "--store", store, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+class Campaign:
+    """One store after the other, each harmed until its run is done."""
+
+    def __init__(self, folder, study, seed):
+        self.folder, self.study = folder, study
+        self.chaos = proc.Chaos(seed)
+        self.until = time.monotonic() + HURRY
+        self.stores, self.watches = [], []
+        self.log = folder / "campaign.log"
+        self.renew()
+
+    def renew(self):
+        self.store = self.folder / f"harmed-{len(self.stores)}.zarr"
+        self.stores.append(self.store)
+        self.watches.append(proc.Watch(self.store).__enter__())
+
+    def driver(self, *words):
+        return proc.start(
+            "iitdask", "run", self.study, "--store", self.store, "--quiet", *words, log=self.log
+        )
+
+    def settle(self, process):
+        """Note how a run ended; a store that is done makes place for the next."""
+        code = process.poll()
+        proc.end(process)
+        if code == 0:
+            self.renew()
+        return code
+
+    def is_over(self):
+        return time.monotonic() > self.until
+
+    def kill_workers(self, count):
+        target = self.chaos.kills + count
+        while self.chaos.kills < target and not self.is_over():
+            driver = self.driver("--workers", "2")
+            proc.wait_until(lambda d=driver: d.poll() is not None or proc.ticks(self.store), 30)
+            while driver.poll() is None and self.chaos.kills < target and not self.is_over():
+                self.chaos.wait(0.5, 1.5)
+                alive = proc.workers_of(driver)
+                if alive:
+                    self.chaos.kill(self.chaos.chance.choice(alive))
+            self.settle(driver)
+
+    def kill_drivers(self, count):
+        target = self.chaos.kills + count
+        while self.chaos.kills < target and not self.is_over():
+            before = len(proc.ticks(self.store))
+            driver = self.driver("--workers", "2")
+            some = before + self.chaos.chance.randrange(2, 40)
+            proc.wait_until(
+                lambda d=driver, s=some: d.poll() is not None or len(proc.ticks(self.store)) >= s,
+                20,
+            )
+            if driver.poll() is None:
+                self.chaos.kill(driver)
+                driver.wait()
+                proc.wait_until(lambda d=driver: not proc.workers_of(d), 10)
+            self.settle(driver)
+
+    def kill_schedulers(self, count):
+        target = self.chaos.kills + count
+        codes = []
+        while self.chaos.kills < target and not self.is_over():
+            with cluster(self.log) as (scheduler, address):
+                before = len(proc.ticks(self.store))
+                driver = self.driver("--cluster", address)
+                some = before + self.chaos.chance.randrange(2, 40)
+                proc.wait_until(
+                    lambda d=driver, s=some: (
+                        d.poll() is not None or len(proc.ticks(self.store)) >= s
+                    ),
+                    20,
+                )
+                if driver.poll() is None:
+                    self.chaos.kill(scheduler)
+                    assert proc.wait_until(lambda d=driver: d.poll() is not None, 60)
+                    codes.append(driver.returncode)
+                self.settle(driver)
+        return codes
+
+    def finish(self):
+        done = proc.call("run", self.study, "--store", self.store, "--quiet", "--workers", "2")
+        assert done.returncode == 0, done.stderr
+        for watch in self.watches:
+            watch.__exit__()
+
+
+@contextmanager
+def cluster(log):
+    """A scheduler and two workers, each a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    where = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    scheduler = proc.start("distributed.cli.dask_scheduler", *where, log=log)
+    options = ("--nthreads", 1, "--death-timeout", 15, "--no-dashboard", "--no-nanny")
+    hands = [
+        proc.start("distributed.cli.dask_worker", address, *options, log=log) for _ in range(2)
+    ]
+    try:
+        yield scheduler, address
+    finally:
+        for process in (scheduler, *hands):
+            proc.end(process)
+
+
+@pytest.mark.timeout(420)
+def test_run__survives_kills_of_workers_drivers_and_schedulers(folder, study, undisturbed):
+    campaign = Campaign(folder, study, seed=11)
+    campaign.kill_workers(WORKERS)
+    campaign.kill_drivers(DRIVERS)
+    codes = campaign.kill_schedulers(SCHEDULERS)
+    campaign.finish()
+    expected, result = proc.content(undisturbed), proc.shown(undisturbed)
+    for store in campaign.stores:
+        assert proc.content(store) == expected
+        assert proc.shown(store) == result
+    assert [path for watch in campaign.watches for path in watch.again] == []
+    assert all(len(watch.seen) >= 500 for watch in campaign.watches)
+    assert set(codes) <= {0, 130}
+    assert campaign.chaos.kills >= 30
+    print(f"{campaign.chaos.kills} kills, {len(campaign.stores)} stores")  # noqa: T201
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["threads", "processes"])
+def test_run__interrupted_says_how_to_resume_and_ends_as_if_undisturbed(
+    folder, brief, brief_undisturbed, tmp_path, number, workers
+):
+    store, log = tmp_path / "run.zarr", tmp_path / "err.txt"
+    driver = proc.start("iitdask", "run", brief, "--store", store, *workers, log=log)
+    assert proc.wait_until(lambda: len(proc.ticks(store)) > 10)
+    driver.send_signal(number)
+    began = time.monotonic()
+    assert driver.wait(20) == 130
+    assert time.monotonic() - began < 12
+    proc.end(driver)
+    resume = log.read_text().strip().splitlines()[-1]
+    command = f"python -m iitdask run {brief} --store {store}"
+    assert resume.startswith("iitdask: interrupted; the store is consistent, go on with:")
+    assert command in resume
+    status = proc.call("status", store)
+    assert "no run is at work (the last one: interrupted)" in status.stdout
+    done = proc.call("run", brief, "--store", store, "--quiet", *workers)
+    assert done.returncode == 0, done.stderr
+    assert proc.shown(store) == proc.shown(brief_undisturbed)
+    assert proc.content(store) == proc.content(brief_undisturbed)
+
+
+def test_run__ends_at_once_on_a_second_signal(brief, tmp_path):
+    store = tmp_path / "run.zarr"
+    driver = proc.start("iitdask", "run", brief, "--store", store, "--workers", "2")
+    assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.02)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(5) == 130
+    proc.end(driver)
+
+
+def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_path):
+    store = tmp_path / "run.zarr"
+    first = proc.start("iitdask", "run", study, "--store", store, "--workers", "1")
+    try:
+        assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
+        second = proc.call("run", study, "--store", store, "--quiet")
+        assert second.returncode == 1
+        assert f"is being filled by process {first.pid} on {socket.gethostname()} since" in (
+            second.stderr
+        )
+        assert "driven by process" in proc.call("status", store).stdout
+        assert proc.call("tidy", store).returncode == 1
+        beside = proc.call("run", study, "--store", store, "--quiet", "--join")
+        assert beside.returncode == 0, beside.stderr
+        assert first.wait(60) == 0
+    finally:
+        proc.end(first)
+    assert proc.shown(store) == proc.shown(undisturbed)
+    assert proc.content(store) == proc.content(undisturbed)
+
+
+def test_run__takes_over_from_a_driver_that_was_killed(brief, brief_undisturbed, tmp_path):
+    store = tmp_path / "run.zarr"
+    first = proc.start("iitdask", "run", brief, "--store", store)
+    assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
+    proc.end(first)
+    assert proc.call("run", brief, "--store", store, "--quiet").returncode == 0
+    assert proc.shown(store) == proc.shown(brief_undisturbed)
+    logs = journals(str(store))
+    kinds = [[line["event"] for line in entries(str(store), key)] for key in logs]
+    assert len(logs) == 2
+    assert [each[0] for each in kinds] == ["RunStarted", "RunStarted"]
+    assert kinds[1][-1] == "RunFinished"
+
+
+@pytest.fixture
+def little_disk(tmp_path):
+    """A file system of one megabyte, and what makes it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if mount is None:
+        pytest.skip("there is no mount")
+    made = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"mounting is not permitted here: {made.stderr.strip()}")
+
+    def enlarge():
+        subprocess.run([mount, "-o", "remount,size=64m", place], check=True)
+
+    yield place, enlarge
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_run__stops_on_a_full_disk_and_goes_on_when_there_is_room(
+    brief, brief_undisturbed, little_disk
+):
+    place, enlarge = little_disk
+    store = place / "run.zarr"
+    full = proc.call("run", brief, "--store", store, "--quiet")
+    assert full.returncode == 1
+    assert "no space left to write" in full.stderr
+    assert "Traceback" not in full.stderr
+    enlarge()
+    done = proc.call("run", brief, "--store", store, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert proc.shown(store) == proc.shown(brief_undisturbed)
+    assert proc.content(store) == proc.content(brief_undisturbed)

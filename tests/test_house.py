@@ -1,0 +1,172 @@
+"""The house keeps its own rules."""
+
+import ast
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import iitdask as iit
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "iitdask"
+FILES = sorted(PACKAGE.rglob("*.py"))
+IDS = [str(path.relative_to(ROOT)) for path in FILES]
+PUBLIC = [
+    "IIT4",
+    "IIT42026",
+    "Substrate",
+    "ces",
+    "errors",
+    "estimate",
+    "examples",
+    "load",
+    "relations",
+    "sia",
+]
+AT_THE_TOP = {
+    ".ci",
+    ".git",
+    ".gitattributes",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "deploy",
+    "docs",
+    "iitdask",
+    "pyproject.toml",
+    "tests",
+    "workflows",
+}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def body_lines(function):
+    """Lines of a function without its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        lines -= function.body[0].end_lineno - function.body[0].lineno + 1
+    return lines
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_file__has_at_most_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_functions__have_at_most_60_lines(path):
+    functions = [node for node in ast.walk(parsed(path)) if isinstance(node, FUNCTIONS)]
+    long = {f.name: body_lines(f) for f in functions if body_lines(f) > 60}
+    assert not long
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_file__says_what_the_room_is_for(path):
+    assert ast.get_docstring(parsed(path)), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_all__names_what_exists(path):
+    if path.name == "__main__.py":
+        return
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    names = getattr(module, "__all__", [])
+    assert [name for name in names if not hasattr(module, name)] == []
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_print__is_for_the_command_line_only(path):
+    if path.is_relative_to(PACKAGE / "cli"):
+        return
+    calls = [node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    assert "print" not in [f.id for f in calls if isinstance(f, ast.Name)]
+
+
+def test_all__is_sorted_and_exact():
+    assert sorted(PUBLIC) == iit.__all__
+    assert len(iit.__all__) <= 20
+    for name in iit.__all__:
+        assert getattr(iit, name) is not None
+
+
+IMPORT = """
+import sys
+import iitdask
+heavy = {"bokeh", "distributed", "dask", "numba", "xarray", "zarr", "numpy", "rich", "cyclopts"}
+print(*sorted(heavy & set(sys.modules)))
+"""
+
+
+def fresh(code):
+    """What another interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return done.stdout.split()
+
+
+def test_import__loads_nothing_heavy():
+    assert fresh(IMPORT) == []
+
+
+def test_import__of_the_functions_does_not_load_bokeh():
+    loaded = fresh(IMPORT.replace("import iitdask", "import iitdask; iitdask.sia, iitdask.ces"))
+    assert "bokeh" not in loaded
+
+
+def test_help__loads_nothing_heavy():
+    code = IMPORT.replace("import iitdask", "import iitdask.cli.app as app").replace(
+        "heavy =", "try: app.main(['--help'])\nexcept SystemExit: pass\nheavy ="
+    )
+    loaded = fresh(code.replace("print(", "print('LOADED', "))
+    assert loaded[loaded.index("LOADED") + 1 :] == []
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("importlinter") is None, reason="import-linter is not installed"
+)
+def test_import_contracts__hold():
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " 0 broken" in done.stdout
+
+
+def test_top_level__holds_only_what_belongs_there():
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if listed.returncode == 0:
+        names = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    else:  # an archive without history
+        names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert names <= AT_THE_TOP
+
+
+@pytest.mark.parametrize("name", iit.examples.names())
+def test_examples__all_load_with_their_state(name):
+    substrate = iit.examples.load(name)
+    assert len(iit.examples.state(name)) == substrate.n_units

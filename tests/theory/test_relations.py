@@ -1,0 +1,209 @@
+"""Closed forms against listing every relation, and numbers that no machine word holds."""
+
+from fractions import Fraction
+from itertools import combinations
+from math import comb, log2
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import iitdask as iit
+from iitdask.errors import InputError
+from iitdask.theory.relations import (
+    Bindings,
+    relation_sums,
+    relations_by_degree,
+    top_relations,
+)
+from tests.strategies import cases, table
+
+CLOSE = {"rel": 1e-9, "abs": 1e-12}
+
+
+@st.composite
+def bindings(draw, most=9, units=6):
+    """Random distinctions over a few unit-states."""
+    count = draw(st.integers(0, most))
+    mask = st.integers(1, 2**units - 1)
+    sides = [draw(st.lists(mask, min_size=count, max_size=count)) for _ in range(2)]
+    share = st.sampled_from((0.25, 0.5, 1.0, 0.1, 0.3, 1e-9))
+    phi = draw(st.lists(share, min_size=count, max_size=count))
+    return Bindings(np.array(phi, float), tuple(sides[0]), tuple(sides[1]))
+
+
+def listed(found):
+    """[(distinctions, phi)] of every relation, by looking at every set."""
+    union, share, out = found.union, found.share, []
+    for d, (c, e) in enumerate(zip(found.cause, found.effect, strict=True)):
+        if c & e:
+            out.append(((d,), (c & e).bit_count() * share[d]))
+    for degree in range(2, len(union) + 1):
+        for chosen in combinations(range(len(union)), degree):
+            overlap = union[chosen[0]]
+            for d in chosen:
+                overlap &= union[d]
+            if overlap:
+                out.append((chosen, overlap.bit_count() * min(share[d] for d in chosen)))
+    return out
+
+
+@settings(max_examples=150)
+@given(bindings())
+def test_sums__equal_the_list(found):
+    every, sums = listed(found), relation_sums(found)
+    assert sums.count == len(every)
+    assert float(sums.phi) == pytest.approx(sum(phi for _, phi in every), **CLOSE)
+    counts = [sum(len(c) == k for c, _ in every) for k in range(1, len(sums.by_degree) + 1)]
+    assert list(sums.by_degree) == counts
+    assert sum(sums.by_degree) == sums.count
+
+
+@settings(max_examples=80)
+@given(bindings())
+def test_by_degree__lists_each_relation_once(found):
+    every = listed(found)
+    for degree in range(1, len(found.phi) + 1):
+        ours = [(r.distinctions, r.phi) for r in relations_by_degree(found, degree)]
+        theirs = [each for each in every if len(each[0]) == degree]
+        assert [d for d, _ in ours] == [d for d, _ in theirs]
+        assert [p for _, p in ours] == pytest.approx([p for _, p in theirs], **CLOSE)
+
+
+@settings(max_examples=80)
+@given(bindings(), st.one_of(st.none(), st.integers(1, 4)))
+def test_top__lists_each_relation_once_and_phi_never_rises(found, degree):
+    every = {c: p for c, p in listed(found) if degree in (None, len(c))}
+    ours = list(top_relations(found, degree))
+    assert {r.distinctions: r.phi for r in ours} == pytest.approx(every, **CLOSE)
+    assert len(ours) == len(every)
+    phis = [r.phi for r in ours]
+    assert phis == sorted(phis, reverse=True)
+
+
+@settings(max_examples=40)
+@given(cases())
+def test_iterate__lists_what_the_structure_counts(case):
+    tree = iit.ces(case.substrate(), case.state)
+    node = tree["relations"]
+    if int(node["count"]) > 3000:
+        return
+    every = list(iit.relations.iterate(tree))
+    assert len(every) == int(node["count"])
+    assert sum(r.phi for r in every) == pytest.approx(float(node["sum_phi"]), **CLOSE)
+    for k, count in zip(node["degree"].values, node["count_by_degree"].values, strict=True):
+        of_degree = list(iit.relations.iterate(tree, degree=int(k)))
+        assert len(of_degree) == count
+        assert {r.mechanisms for r in of_degree} == {r.mechanisms for r in every if r.degree == k}
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Seven all-to-all units whose 127 mechanisms are all distinctions."""
+    levels = (2,) * 7
+
+    def unit(i):
+        def row(x):
+            on = 0.05 + 0.9 / (1 + np.exp(-2 * (sum(x) + x[i] - 3.5)))
+            return (1 - on, on)
+
+        return table(levels, range(7), 2, row)
+
+    return iit.ces(iit.Substrate.from_tpm([unit(i) for i in range(7)]), "0000000")
+
+
+def test_count__beyond_int64_is_exact_as_text(many):
+    node = many["relations"]
+    exact = int(node.attrs["count"])
+    assert many.attrs["n_distinctions"] == 127
+    assert exact > 2**63
+    assert int(node["count"]) == -1
+    assert float(node["log2_count"]) == pytest.approx(log2(exact), rel=1e-14)
+    assert float(node["log2_sum_phi"]) == pytest.approx(log2(float(node["sum_phi"])), rel=1e-12)
+    assert (node["count_by_degree"].values == -1).any()
+    assert node["count_by_degree"].dtype == np.int64
+
+
+def test_count__beyond_int64_is_what_inclusion_and_exclusion_gives(many):
+    data = many["distinctions"].to_dataset()
+    atoms = [
+        {
+            (side_unit, v)
+            for s in ("cause", "effect")
+            for side_unit, v in enumerate(row[s])
+            if v >= 0
+        }
+        for row in (
+            {s: data[f"state_{s}"].values[k].tolist() for s in ("cause", "effect")}
+            for k in range(data.sizes["mechanism"])
+        )
+    ]
+    every, total = sorted(set().union(*atoms)), 0
+    for size in range(1, len(every) + 1):
+        for chosen in combinations(every, size):
+            m = sum(set(chosen) <= u for u in atoms)
+            total += (-1) ** (size - 1) * (2**m - m - 1)
+    states = [data[f"state_{s}"].values for s in ("cause", "effect")]
+    loops = int(((states[0] == states[1]) & (states[0] >= 0)).any(axis=1).sum())
+    assert int(many["relations"].attrs["count"]) == total + loops
+
+
+def test_top__is_lazy_among_more_relations_than_could_be_listed(many):
+    phis = [r.phi for r in iit.relations.iterate(many, top=50)]
+    assert len(phis) == 50
+    assert phis == sorted(phis, reverse=True)
+    assert phis[0] > 0
+    pairs = list(iit.relations.iterate(many, top=5, degree=2))
+    assert [r.degree for r in pairs] == [2] * 5
+
+
+@pytest.mark.parametrize("distinctions", [64, 1023, 1024, 1025, 1200])
+def test_sums__of_very_many_distinctions_are_exact(distinctions):
+    phi = np.full(distinctions, 0.5)
+    found = relation_sums(Bindings(phi, (1,) * distinctions, (2,) * distinctions))
+    # every set of two or more shares both unit-states; no cause meets an effect
+    assert found.count == 2**distinctions - distinctions - 1
+    assert found.phi == Fraction(found.count, 2)
+    assert found.by_degree[0] == 0
+    for degree in (2, 3, 17):
+        assert found.by_degree[degree - 1] == comb(distinctions, degree)
+
+
+def test_sums__of_tiny_and_large_values_lose_nothing():
+    phi = np.array([5e-324, 1e-300, 1.0, 1e300])
+    found = relation_sums(Bindings(phi, (1,) * 4, (1,) * 4))
+    exact = [Fraction(p) for p in phi.tolist()]
+    assert found.phi == sum(p * (2 ** (4 - j)) for j, p in enumerate(exact, 1))
+    assert found.count == 15
+
+
+def test_log2__of_a_sum_beyond_every_double():
+    from iitdask.theory.structure import reported
+
+    value = Fraction(3, 2) * 2**1500
+    assert reported(value) == (np.inf, pytest.approx(1500 + log2(1.5), rel=1e-15))
+    assert reported(Fraction(0)) == (0.0, -np.inf)
+    assert reported(Fraction(2**1022))[0] == 2.0**1022
+
+
+def test_many_unit_states__are_counted_by_their_overlap():
+    # 40 unit-states, more than the dense sum holds: a chain in which neighbours share one
+    cause = tuple(1 << d for d in range(39))
+    effect = tuple(2 << d for d in range(39))
+    found = relation_sums(Bindings(np.ones(39), cause, effect))
+    assert found.count == 38
+    assert found.phi == Fraction(38, 2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("top", 0), ("degree", -1)])
+def test_iterate__says_what_is_wrong(name, value, many):
+    with pytest.raises(InputError, match=f"{name}: expected a positive number, got {value}"):
+        next(iit.relations.iterate(many, **{name: value}))
+
+
+def test_iterate__needs_distinctions():
+    import xarray as xr
+
+    with pytest.raises(InputError, match="expected a cause-effect structure"):
+        next(iit.relations.iterate(xr.DataTree()))
