@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from iitdask.cli.stop import INTERRUPTED, again, stoppable
-from iitdask.errors import IITError, InputError, InterruptedRunError
+from iitdask.errors import IITError, InputError, InterruptedRunError, LedgerMismatchError
 
 __all__ = ["main"]
 
@@ -49,11 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _complain(f"iitdask: {error}")
         _leave(stopped)
-    except (InputError, IITError) as error:
+    except IITError as error:
         if debug:
             raise
         _complain(f"iitdask: {error}")
-        sys.exit(WRONG_INPUT if isinstance(error, InputError) else FAILED)
+        wrong = isinstance(error, InputError | LedgerMismatchError)
+        sys.exit(WRONG_INPUT if wrong else FAILED)
     except KeyboardInterrupt:
         if debug:
             raise

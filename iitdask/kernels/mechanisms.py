@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,13 @@ from iitdask.kernels.effect import (
     state_rows,
     sum_out,
 )
-from iitdask.kernels.families import ON_CAUSE
+from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
 from iitdask.kernels.repertoire import mixture, product_states
 
-__all__ = ["best_mechanisms"]
+__all__ = ["Found", "best_mechanisms"]
 
 Array = NDArray[Any]
 LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
@@ -176,77 +176,67 @@ def prepare_effects(t, s, mechanism, joint, bounds, best, gains):
     coarse_bounds(t.effect, row, s.effects, mechs, t.levels, t.columns, bounds, best, gains)
 
 
-def best_mechanisms(
-    side: np.int64,
-    t: Tables,
-    s: Scratch,
-    begin: int,
-    end: int,
-    phis: Array,
-    ties: Array,
-    bits: Array,
-    searched: Array,
-    nodes: Array,
-) -> None:
-    """Largest phi of the mechanisms begin .. end - 1, and the purviews that attain it.
+class Found(NamedTuple):
+    """What a range of m mechanisms leaves behind, filled in place."""
 
-    side     : ON_CAUSE or ON_EFFECT; end - begin is a power of two and divides begin
-    phis     : (m,) float64; ties : (m,) int64, how many purviews tie; filled
-    bits     : (m, ceil(2**n / 8)) uint8, one bit per tied purview; filled
-    searched : (m,) int64, purviews not bounded away; nodes : (m, 2) int64, tables and nodes
-    A loop over mechanisms costs Python microseconds and would cost numba seconds to compile.
+    phis: Array
+    """(m,) float64 largest phi, bits."""
+    ties: Array
+    """(m,) int64 how many purviews attain it."""
+    bits: Array
+    """(m, ceil(2**n / 8)) uint8, one bit per tied purview."""
+    searched: Array
+    """(m,) int64 purviews not bounded away."""
+    nodes: Array
+    """(m, 2) int64 bound tables built and nodes visited."""
+
+
+def best_mechanisms(
+    side: np.int64, t: Tables, s: Scratch, begin: int, end: int, found: Found
+) -> None:
+    """Search the purviews of the mechanisms begin .. end - 1.
+
+    side : ON_CAUSE or ON_EFFECT; end - begin is a power of two and divides begin
+    Loops over mechanisms cost Python microseconds and would cost numba seconds to compile.
     """
+    if side == ON_CAUSE:
+        best_causes(t, s, begin, end, found)
+    else:
+        best_effects(t, s, begin, end, found)
+
+
+def best_effects(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> None:
+    """Search the effects of a range of mechanisms, one after the other."""
     size = len(t.codes)
-    heap = np.empty(size, np.int64)
-    if side != ON_CAUSE:
-        joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
-        bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
-        weights, states = np.empty(0), np.empty(0, np.int64)
-        for mechanism in range(max(begin, 1), end):
-            row = mechanism - begin
-            prepare_effects(t, s, mechanism, joint, bounds, best, gains)
-            phis[row], ties[row], searched[row] = best_purviews(
-                side,
-                t,
-                s,
-                mechanism,
-                weights,
-                states,
-                joint,
-                sums,
-                bounds,
-                heap,
-                bits[row],
-                nodes[row],
-            )
-        return
-    width = min(LANES, (end - begin).bit_length() - 1)
-    lanes, none = 1 << width, np.empty(0)
-    vectors, table = np.empty((5, lanes)), np.empty((size, lanes))
-    selectivity, places = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
-    for first in range(begin, end, lanes):
-        cause_scan(
-            t.cause, t.log_cause, t.offsets, first, width, vectors, table, selectivity, places
+    joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
+    bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
+    heap, none, nowhere = np.empty(size, np.int64), np.empty(0), np.empty(0, np.int64)
+    for mechanism in range(max(begin, 1), end):
+        prepare_effects(t, s, mechanism, joint, bounds, best, gains)
+        row, given = mechanism - begin, (none, nowhere, joint, sums, bounds, heap)
+        found.phis[row], found.ties[row], found.searched[row] = best_purviews(
+            ON_EFFECT, t, s, mechanism, *given, found.bits[row], found.nodes[row]
         )
+
+
+def best_causes(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> None:
+    """Search the causes of a range of mechanisms, scanned together."""
+    size = len(t.codes)
+    width = min(LANES, (end - begin).bit_length() - 1)
+    lanes = 1 << width
+    vectors, table = np.empty((5, lanes)), np.empty((size, lanes))
+    weights, states = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
+    heap, none = np.empty(size, np.int64), np.empty(0)
+    for first in range(begin, end, lanes):
+        cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
         for lane in range(lanes):
             mechanism = first | int(reversed_bits(lane, width))
             if mechanism == 0:
                 continue
-            row = mechanism - begin
-            bounds = np.ascontiguousarray(table[:, lane])
-            weights = np.ascontiguousarray(selectivity[:, lane])
-            states = np.ascontiguousarray(places[:, lane])
-            phis[row], ties[row], searched[row] = best_purviews(
-                side,
-                t,
-                s,
-                mechanism,
-                weights,
-                states,
-                none,
-                none,
-                bounds,
-                heap,
-                bits[row],
-                nodes[row],
+            weight, state, bounds = (
+                np.ascontiguousarray(each[:, lane]) for each in (weights, states, table)
+            )
+            row, given = mechanism - begin, (weight, state, none, none, bounds, heap)
+            found.phis[row], found.ties[row], found.searched[row] = best_purviews(
+                ON_CAUSE, t, s, mechanism, *given, found.bits[row], found.nodes[row]
             )

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.mechanisms import best_mechanisms
+from iitdask.kernels.mechanisms import Found, best_mechanisms
 from iitdask.kernels.pairs import Tables, make_scratch, pair_details
 from iitdask.model.system import System
 from iitdask.theory.base import Grid, Region, Stage
@@ -86,18 +86,8 @@ def fill_mice(tables: Tables, region: Region) -> dict[str, Array]:
     searched, work = np.zeros(shape, np.int64), np.zeros((*shape, 2), np.int64)
     scratch = make_scratch(tables)
     for row, direction in enumerate(range(directions.start, directions.stop)):
-        best_mechanisms(
-            SIDES[direction],
-            tables,
-            scratch,
-            begin,
-            end,
-            phi[row],
-            ties[row],
-            bits[row],
-            searched[row],
-            work[row],
-        )
+        found = Found(phi[row], ties[row], bits[row], searched[row], work[row])
+        best_mechanisms(SIDES[direction], tables, scratch, begin, end, found)
     return {
         "phi": phi,
         "ties": ties,

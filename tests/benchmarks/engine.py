@@ -1,0 +1,288 @@
+"""What the engine costs: ``python -m tests.benchmarks.engine [NAME ...]`` prints a table.
+
+Nothing here asserts: times depend on the machine, and CI machines are shared.
+Names are `overhead`, `trivial`, `speedup`, `forecast` and `cluster`.
+"""
+
+import heapq
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from iitdask.cluster.local import local
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+from iitdask.run.engines import Futures, Inline
+from iitdask.run.events import BlocksFilled
+from iitdask.run.execute import execute
+from iitdask.run.plan import Tiling, plan, tile
+from iitdask.run.store import ZarrLedger
+from iitdask.study.driver import run_point, warm_up
+from iitdask.study.inquiry import estimate_point
+from iitdask.study.spec import Point
+from iitdask.theory.base import Grid, Stage, Variable
+from iitdask.theory.catalog import recipe, theory_options
+from iitdask.theory.mechanisms import mice_stage
+
+
+def dense(n, seed=1):
+    """Every unit depends on every other, with noise."""
+    chance = np.random.default_rng(seed)
+    return Substrate.from_tpm(chance.uniform(0.05, 0.95, (2**n, n)))
+
+
+def sparse(n, seed=1):
+    """Each unit follows two others, with noise."""
+    chance = np.random.default_rng(seed)
+    tables = chance.uniform(0.05, 0.95, (n, 2, 2))
+    return Substrate.from_factors(
+        [
+            ([(i - 1) % n, (i + 1) % n], np.stack([1 - tables[i], tables[i]], axis=-1))
+            for i in range(n)
+        ]
+    )
+
+
+def deterministic(n, seed=1):
+    """A random function of the state; the current state is an image."""
+    chance = np.random.default_rng(seed)
+    return Substrate.from_tpm(chance.integers(0, 2, (2**n, n)).astype(float))
+
+
+def point(substrate, state=None):
+    n = substrate.n_units
+    return Point(System.of(substrate, state or "1" * n), theory_options("iit4"), "ces")
+
+
+def image(substrate):
+    """A state that the substrate can be in."""
+    on = [int(f.table[(0,) * len(f.parents)][1] > 0.5) for f in substrate.factors]
+    return "".join(map(str, on))
+
+
+def busy(inputs, region):
+    """Work for a given time, as a kernel would."""
+    until = time.perf_counter() + float(inputs["seconds"][0])
+    count = region[0].stop - region[0].start
+    while time.perf_counter() < until:
+        pass
+    return {"x": np.arange(region[0].start, region[0].stop, dtype=float)[:count]}
+
+
+def line(length, seconds):
+    """A stage of equal cells."""
+    stage = Stage(
+        name="line",
+        grid=Grid(("cell",), (length,)),
+        fills=(Variable("x", "float64", float("nan"), "", "The number of the cell."),),
+        compute=busy,
+        inputs={"seconds": np.array([seconds])},
+        cost=lambda region: seconds * (region[0].stop - region[0].start),
+    )
+    (found,) = yield (stage,)
+    return xr.DataTree.from_dict({"/": found})
+
+
+def overhead(folder):
+    """Blocks of five seconds on one worker: wall against kernel time."""
+    with local(1) as client:
+        ledger = ZarrLedger(str(folder / "five.zarr"))
+        began = time.perf_counter()
+        events = []
+        execute(
+            line(8, 5.0), ledger, Futures(client), block_seconds=5.0, observers=[events.append]
+        )
+        wall = time.perf_counter() - began
+    inside = sum(each.seconds for each in events if isinstance(each, BlocksFilled))
+    yield "blocks of 5 s on 1 worker", f"{inside:.1f} s in blocks", f"{wall:.1f} s wall"
+    yield "engine overhead", "", f"{100 * (wall / inside - 1):.2f} %"
+
+
+def many(count):
+    """Stages of 20 000 blocks, the most a stage may have."""
+
+    def trivial():
+        stages = []
+        for k in range(-(-count // 20_000)):
+            stage = Stage(
+                name=f"trivial-{k}",
+                grid=Grid(("cell",), (min(20_000, count - 20_000 * k),)),
+                fills=(Variable("x", "float64", float("nan"), "", "The number of the cell."),),
+                compute=busy,
+                inputs={"seconds": np.array([0.0])},
+                cost=lambda region: 1.0 * (region[0].stop - region[0].start),
+            )
+            stages.append(stage)
+            yield (stage,)
+        return xr.DataTree()
+
+    return trivial()
+
+
+def trivial(folder):
+    """A hundred thousand blocks that compute nothing."""
+    count = 100_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    with local(2) as client:
+        ledger = ZarrLedger(str(folder / "trivial.zarr"))
+        began = time.perf_counter()
+        events = []
+        # One cell a block; bundles are made of what they measure, which is next to nothing.
+        execute(
+            many(count), ledger, Futures(client), block_seconds=1.0, observers=[events.append]
+        )
+        wall = time.perf_counter() - began
+    done = sum(each.blocks for each in events if isinstance(each, BlocksFilled))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    yield f"{done} trivial blocks, 2 workers", f"{wall:.0f} s", f"{1e3 * wall / done:.2f} ms each"
+    yield "client memory (scheduler in it)", f"{before:.0f} MB before", f"{peak:.0f} MB at most"
+
+
+def speedup(folder):
+    """The same structure on one worker and on two."""
+    units = 12
+    work = point(dense(units))
+    walls = {}
+    for workers in (1, 2):
+        with local(workers) as client:
+            client.submit(warm_up, pure=False).result()
+            client.run(warm_up)
+            began = time.perf_counter()
+            run_point(
+                work, client=client, store=folder / f"{workers}.zarr", block_seconds=0.5
+            )
+            walls[workers] = time.perf_counter() - began
+            yield f"ces of {units} dense units, {workers} worker(s)", "", f"{walls[workers]:.1f} s"
+    yield "speed-up of 2 workers", "", f"{walls[1] / walls[2]:.2f}"
+
+
+def forecast(folder):
+    """Forecast against actual core-seconds."""
+    kinds = {"deterministic": deterministic, "sparse": sparse, "dense": dense}
+    for name, make in kinds.items():
+        for n in (8, 9, 10, 11):
+            substrate = make(n)
+            state = image(substrate) if name == "deterministic" else None
+            work = point(substrate, state)
+            found = estimate_point(work)
+            events = []
+            store = folder / f"{name}-{n}.zarr"
+            run_point(work, store=store, observers=[events.append])
+            actual = sum(e.seconds for e in events if isinstance(e, BlocksFilled))
+            ratio = actual / found.core_seconds
+            inside = "inside" if found.low <= actual <= found.high else "outside"
+            yield (
+                f"{name} n={n}",
+                f"{found.core_seconds:.3f} s ({found.low:.3f}-{found.high:.3f})",
+                f"{actual:.3f} s, x{ratio:.2f}, {inside}",
+            )
+
+
+def played(bundles, workers, handing=0.003, window=3):
+    """Play bundles on workers: one scheduler hands them out one at a time, dearest first.
+
+    Returns wall seconds, and those at the end in which some worker was idle.
+    """
+    free = [0.0] * workers
+    heapq.heapify(free)
+    desk = 0.0
+    for seconds in bundles:
+        at = heapq.heappop(free)
+        # The window keeps work waiting at each worker: it starts when it is free,
+        # unless the desk has not come to it yet.
+        desk += handing
+        start = max(at, desk - handing * window * workers, 0.0)
+        heapq.heappush(free, start + seconds)
+    last = max(free)
+    return last, last - min(free)
+
+
+def cluster(_folder):
+    """Blocks as measured on this machine, played on many workers."""
+    units = 13
+    system = System.of(dense(units), "1" * units)
+    small = System.of(dense(10), "1" * 10)
+    ratios = np.array(measured_ratios(small))
+    stage = mice_stage(system)
+    chance = np.random.default_rng(0)
+    yield (
+        "measured / predicted of mice blocks",
+        f"{len(ratios)} blocks",
+        f"{ratios.mean():.2f} +- {ratios.std():.2f}",
+    )
+    # A system so large that it keeps a thousand workers for an hour: costs scaled to it.
+    for block_seconds, hours in ((5.0, 1000.0), (30.0, 1000.0)):
+        tiling = tile(stage, float(stage.cost(whole(stage))) / 8000)
+        factor = hours * 3600 / float(stage.cost(whole(stage)))
+        scaled = replace(stage, cost=Scaled(stage.cost, factor))
+        finer = split(scaled, tiling, block_seconds)
+        bundles = [b.cost for b in plan(scaled, finer, (), 1.0, block_seconds)]
+        costs = np.array(bundles) * chance.choice(ratios / ratios.mean(), len(bundles))
+        for workers in (10, 100, 1000):
+            wall, tail = played(costs.tolist(), workers)
+            efficiency = costs.sum() / (workers * wall)
+            yield (
+                f"{workers} workers, {len(bundles)} bundles of <= {max(bundles):.0f} s",
+                f"{wall / 3600:.2f} h",
+                f"{100 * efficiency:.1f} % busy, tail {tail:.0f} s",
+            )
+
+
+class Scaled:
+    """A cost model times a factor."""
+
+    def __init__(self, cost, factor):
+        self.cost, self.factor = cost, factor
+
+    def __call__(self, region):
+        return self.factor * self.cost(region)
+
+
+def whole(stage):
+    return tuple(slice(0, n) for n in stage.grid.shape)
+
+
+def split(stage, tiling, seconds):
+    """The finest of a stage's tilings that its limits on blocks allow."""
+    found = tile(stage, seconds)
+    return found if len(found) > len(tiling) else Tiling(tiling.grid, tiling.chunks)
+
+
+def measured_ratios(system):
+    """Measured over predicted seconds of every block of a small run."""
+    options = theory_options("iit4")
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = ZarrLedger(f"{folder}/measured.zarr")
+        execute(recipe("ces", system, options), ledger, Inline(), block_seconds=0.02)
+        stage = mice_stage(system)
+        tiling = ledger.open(stage, 0.02)
+        ticks = ledger.ticks("mice")
+    return [s / stage.cost(tiling.region(b)) for b, s in ticks.items()]
+
+
+BENCHMARKS = {
+    "overhead": overhead,
+    "trivial": trivial,
+    "speedup": speedup,
+    "forecast": forecast,
+    "cluster": cluster,
+}
+
+
+def main(names):
+    warm_up()
+    print(f"{'what':<46}{'':<30}result")  # noqa: T201
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory() as folder:
+            for what, detail, result in BENCHMARKS[name](Path(folder)):
+                print(f"{what:<46}{detail:<30}{result}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
