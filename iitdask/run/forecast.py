@@ -39,9 +39,10 @@ PART = 0.05
 FEWEST, MOST = 4, 40
 """Parts of a dear stage that are computed."""
 TICK_BYTES = 64
-NOISE = 1.3
-"""Factor by which one machine differs from itself."""
-SAMPLED, SCALED, UNSEEN = 1.3, 2.0, 4.0
+NOISE, SHORT = 1.5, 0.25
+"""Factor by which one machine differs from itself; twice that where it computes less than
+a quarter of a second, in which other processes weigh more."""
+SAMPLED, SCALED, UNSEEN = 1.5, 2.0, 4.0
 """Factors by which a stage may differ that was sampled, follows a sample, was not seen."""
 OFF_TRACK = (IITError, ValueError, ArithmeticError, LookupError, TypeError, AssertionError)
 """What a recipe may raise when it is given stages with holes."""
@@ -181,7 +182,7 @@ def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
     if total * walk.per_cost <= FULL and not blind:
         measured = _filled(walk, stage)
         rate = measured / total if total > 0 else 0.0
-        factor, basis = NOISE, "computed"
+        factor, basis = NOISE if measured > SHORT else 2 * NOISE, "computed"
     elif not blind and walk.seconds > 0:
         rate, factor = _sampled(walk, stage)
         basis = "sampled"

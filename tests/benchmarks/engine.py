@@ -21,7 +21,7 @@ from iitdask.model.system import System
 from iitdask.run.engines import Futures, Inline
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
-from iitdask.run.plan import Tiling, plan, tile
+from iitdask.run.plan import plan, tile
 from iitdask.run.store import ZarrLedger
 from iitdask.study.driver import run_point, warm_up
 from iitdask.study.inquiry import estimate_point
@@ -95,9 +95,7 @@ def overhead(folder):
         ledger = ZarrLedger(str(folder / "five.zarr"))
         began = time.perf_counter()
         events = []
-        execute(
-            line(8, 5.0), ledger, Futures(client), block_seconds=5.0, observers=[events.append]
-        )
+        execute(line(8, 5.0), ledger, Futures(client), block_seconds=5.0, observers=[events.append])
         wall = time.perf_counter() - began
     inside = sum(each.seconds for each in events if isinstance(each, BlocksFilled))
     yield "blocks of 5 s on 1 worker", f"{inside:.1f} s in blocks", f"{wall:.1f} s wall"
@@ -134,9 +132,7 @@ def trivial(folder):
         began = time.perf_counter()
         events = []
         # One cell a block; bundles are made of what they measure, which is next to nothing.
-        execute(
-            many(count), ledger, Futures(client), block_seconds=1.0, observers=[events.append]
-        )
+        execute(many(count), ledger, Futures(client), block_seconds=1.0, observers=[events.append])
         wall = time.perf_counter() - began
     done = sum(each.blocks for each in events if isinstance(each, BlocksFilled))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -154,9 +150,7 @@ def speedup(folder):
             client.submit(warm_up, pure=False).result()
             client.run(warm_up)
             began = time.perf_counter()
-            run_point(
-                work, client=client, store=folder / f"{workers}.zarr", block_seconds=0.5
-            )
+            run_point(work, client=client, store=folder / f"{workers}.zarr", block_seconds=0.5)
             walls[workers] = time.perf_counter() - began
             yield f"ces of {units} dense units, {workers} worker(s)", "", f"{walls[workers]:.1f} s"
     yield "speed-up of 2 workers", "", f"{walls[1] / walls[2]:.2f}"
@@ -184,23 +178,20 @@ def forecast(folder):
             )
 
 
-def played(bundles, workers, handing=0.003, window=3):
-    """Play bundles on workers: one scheduler hands them out one at a time, dearest first.
+def played(bundles, workers, handing=0.003):
+    """Play bundles on workers, dearest first, each to the worker that is free first.
+
+    The scheduler hands out one bundle after the other, `handing` seconds each; the
+    window keeps the next ones waiting at the workers, so that only the first round
+    and a scheduler that cannot keep up cost anything.
 
     Returns wall seconds, and those at the end in which some worker was idle.
     """
     free = [0.0] * workers
-    heapq.heapify(free)
-    desk = 0.0
-    for seconds in bundles:
-        at = heapq.heappop(free)
-        # The window keeps work waiting at each worker: it starts when it is free,
-        # unless the desk has not come to it yet.
-        desk += handing
-        start = max(at, desk - handing * window * workers, 0.0)
-        heapq.heappush(free, start + seconds)
-    last = max(free)
-    return last, last - min(free)
+    for number, seconds in enumerate(bundles):
+        ready = handing * max(number + 1 - 2 * workers, min(number + 1, workers))
+        heapq.heapreplace(free, max(free[0], ready) + seconds)
+    return max(free), max(free) - min(free)
 
 
 def cluster(_folder):
@@ -216,13 +207,12 @@ def cluster(_folder):
         f"{len(ratios)} blocks",
         f"{ratios.mean():.2f} +- {ratios.std():.2f}",
     )
-    # A system so large that it keeps a thousand workers for an hour: costs scaled to it.
-    for block_seconds, hours in ((5.0, 1000.0), (30.0, 1000.0)):
-        tiling = tile(stage, float(stage.cost(whole(stage))) / 8000)
-        factor = hours * 3600 / float(stage.cost(whole(stage)))
+    # The costs of 13 units, scaled to what keeps a thousand workers for an hour.
+    for block_seconds in (5.0, 30.0):
+        factor = 1000 * 3600 / float(stage.cost(whole(stage)))
         scaled = replace(stage, cost=Scaled(stage.cost, factor))
-        finer = split(scaled, tiling, block_seconds)
-        bundles = [b.cost for b in plan(scaled, finer, (), 1.0, block_seconds)]
+        tiling = tile(scaled, block_seconds)
+        bundles = [b.cost for b in plan(scaled, tiling, (), 1.0, block_seconds)]
         costs = np.array(bundles) * chance.choice(ratios / ratios.mean(), len(bundles))
         for workers in (10, 100, 1000):
             wall, tail = played(costs.tolist(), workers)
@@ -248,12 +238,6 @@ def whole(stage):
     return tuple(slice(0, n) for n in stage.grid.shape)
 
 
-def split(stage, tiling, seconds):
-    """The finest of a stage's tilings that its limits on blocks allow."""
-    found = tile(stage, seconds)
-    return found if len(found) > len(tiling) else Tiling(tiling.grid, tiling.chunks)
-
-
 def measured_ratios(system):
     """Measured over predicted seconds of every block of a small run."""
     options = theory_options("iit4")
@@ -277,11 +261,11 @@ BENCHMARKS = {
 
 def main(names):
     warm_up()
-    print(f"{'what':<46}{'':<30}result")  # noqa: T201
+    print(f"{'what':<46}{'':<30}result")
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory() as folder:
             for what, detail, result in BENCHMARKS[name](Path(folder)):
-                print(f"{what:<46}{detail:<30}{result}", flush=True)  # noqa: T201
+                print(f"{what:<46}{detail:<30}{result}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import pytest
 
 from iitdask.run.journal import entries, journals
 
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
 WORKERS, DRIVERS, SCHEDULERS = 18, 7, 6
 """Kills of each kind; the fault test must reach 30 in all."""
 HURRY = 200.0
@@ -174,7 +176,7 @@ def test_run__survives_kills_of_workers_drivers_and_schedulers(folder, study, un
     assert all(len(watch.seen) >= 500 for watch in campaign.watches)
     assert set(codes) <= {0, 130}
     assert campaign.chaos.kills >= 30
-    print(f"{campaign.chaos.kills} kills, {len(campaign.stores)} stores")  # noqa: T201
+    assert len(campaign.stores) <= 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

@@ -1,0 +1,51 @@
+import dataclasses
+
+import pytest
+import toy_recipe as toys
+
+from iitdask.run import forecast
+from iitdask.run.engines import Inline
+from iitdask.run.execute import execute
+from iitdask.run.forecast import estimate_recipe
+from iitdask.run.memory import MemoryLedger
+
+
+def test_estimate__counts_blocks_exactly_where_all_is_known(monkeypatch):
+    monkeypatch.setattr(forecast, "FULL", 100.0)
+    found = estimate_recipe(toys.toy(), block_seconds=0.5)
+    ledger = MemoryLedger()
+    execute(toys.toy(), ledger, Inline(), block_seconds=0.5)
+    blocks = {name: len(ledger.done(name)) for name in ("squares", "pairs")}
+    assert {each.name: each.blocks for each in found.stages} == blocks
+    assert found.complete
+    assert found.low < found.core_seconds < found.high
+    assert found.bytes_per_worker > 0
+    assert found.store_bytes > 2 * 64 * 8
+
+
+def test_estimate__samples_what_is_dear(monkeypatch):
+    monkeypatch.setattr(forecast, "FULL", 0.0)
+    found = estimate_recipe(toys.toy(toys.slow_squares), block_seconds=0.5, seconds=0.2)
+    assert found.stages[0].basis == "sampled"
+    assert found.stages[0].dearest > 0
+
+
+def test_estimate__takes_the_model_at_its_word_when_nothing_may_be_spent(monkeypatch):
+    monkeypatch.setattr(forecast, "FULL", 0.0)
+    found = estimate_recipe(toys.toy(), block_seconds=0.5, seconds=0.0)
+    first = found.stages[0]
+    assert first.basis == "model"
+    assert first.seconds == pytest.approx(2 * 0.01 * sum(c.bit_count() for c in range(64)))
+
+
+def test_estimate__wall_time_falls_with_workers_down_to_the_dearest_block():
+    found = estimate_recipe(toys.toy(), block_seconds=0.5)
+    walls = [found.wall_seconds(k) for k in (1, 2, 4, 10**6)]
+    assert walls == sorted(walls, reverse=True)
+    assert walls[-1] >= max(each.dearest for each in found.stages)
+
+
+def test_estimate__is_frozen():
+    found = estimate_recipe(toys.toy())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.stages = ()

@@ -1,0 +1,75 @@
+import json
+import os
+import socket
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from iitdask.errors import BusyStoreError
+from iitdask.run.presence import Driver, drivers, driving
+from iitdask.run.store import ZarrLedger
+
+
+@pytest.fixture
+def url(tmp_path):
+    ZarrLedger(str(tmp_path / "run.zarr"))
+    return str(tmp_path / "run.zarr")
+
+
+def other(url, **changes):
+    """Another driver, as its file says."""
+    now = datetime.now(UTC).isoformat()
+    driver = Driver(socket.gethostname(), os.getpid(), now, now, "0ther", "running")
+    driver = replace(driver, **changes)
+    with driving(url):
+        pass  # makes the folder
+    with open(f"{url}/{driver.key}", "w") as out:  # noqa: PTH123
+        json.dump(asdict(driver), out)
+    return driver
+
+
+def test_driving__is_seen_while_it_lasts(url):
+    with driving(url) as own:
+        assert [each.token for each in drivers(url)] == [own.token]
+        assert drivers(url)[0].pid == os.getpid()
+    assert drivers(url) == []
+
+
+def test_driving__refuses_a_second_and_says_who_the_first_is(url):
+    with driving(url), pytest.raises(BusyStoreError, match=f"process {os.getpid()} on"):
+        driving(url).__enter__()
+    with driving(url), driving(url, join=True):
+        assert len(drivers(url)) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beat": (datetime.now(UTC) - timedelta(seconds=40)).isoformat()},
+        {"pid": 2**22 + 1},
+        {"beat": "yesterday"},
+    ],
+    ids=["silent", "gone", "unreadable"],
+)
+def test_driving__passes_over_the_dead(url, changes):
+    other(url, **changes)
+    with driving(url):
+        assert len(drivers(url)) == 1
+
+
+def test_driving__believes_another_machine_by_its_signs_of_life(url):
+    other(url, host="elsewhere", pid=2**22 + 1)
+    with pytest.raises(BusyStoreError, match="on elsewhere since"):
+        driving(url).__enter__()
+
+
+def test_driving__lets_the_first_of_two_that_begin_together_go_on(url):
+    later = datetime.now(UTC) + timedelta(seconds=20)
+    other(url, state="claiming", since=later.isoformat())
+    with driving(url):
+        pass
+    earlier = datetime.now(UTC) - timedelta(seconds=20)
+    other(url, state="claiming", since=earlier.isoformat())
+    with pytest.raises(BusyStoreError):
+        driving(url).__enter__()
