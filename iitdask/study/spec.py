@@ -6,12 +6,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import yaml
 
-from iitdask.errors import SpecError
+from iitdask.errors import SpecError, StateError
 from iitdask.model import examples
 from iitdask.model.readers import substrate_from
 from iitdask.model.substrate import Substrate
@@ -147,7 +147,8 @@ def point_of(study: Study, folder: Path, where: str) -> Point:
         raise SpecError(f"{where}: state: expected the current state of all units, got nothing")
     substrate: Substrate = substrate_from(study.substrate, folder, f"{where}: substrate")
     options = theory_options(study.theory, f"{where}: theory")
-    return Point(System.of(substrate, study.state, study.units), options, study.compute)
-
-
-Computation = Literal["sia", "ces"]
+    try:
+        system = System.of(substrate, study.state, study.units)
+    except StateError as error:
+        raise type(error)(f"{where}: {error}") from error
+    return Point(system, options, study.compute)
