@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -171,14 +172,17 @@ def _plain(value: Any) -> Any:
 
 
 def _read(url: str) -> xr.DataTree:
-    with xr.open_datatree(
-        open_store(url),  # type: ignore[arg-type]
-        group=GROUP,
-        engine="zarr",
-        consolidated=False,
-        chunks=None,
-    ) as tree:
-        return tree.load()
+    with warnings.catch_warnings():
+        # What is missing or cannot be read is found by the checksum, and then named.
+        warnings.simplefilter("ignore")
+        with xr.open_datatree(
+            open_store(url),  # type: ignore[arg-type]
+            group=GROUP,
+            engine="zarr",
+            consolidated=False,
+            chunks=None,
+        ) as tree:
+            return tree.load()
 
 
 def _ordered(tree: xr.DataTree, order: Any) -> xr.DataTree:

@@ -46,14 +46,14 @@ def environment():
 
 def start(*words, log=None):
     """Start a Python module in a session of its own."""
-    out = subprocess.DEVNULL if log is None else log.open("a")
-    return subprocess.Popen(
-        [sys.executable, "-m", *map(str, words)],
-        env=environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=out,
-    )
+    with Path(os.devnull if log is None else log).open("a") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", *map(str, words)],
+            env=environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=out,
+        )
 
 
 def call(*words):
