@@ -29,7 +29,9 @@ def _source_digest() -> str:
     """Digest of every kernel source: numba does not notice when a callee's file changes."""
     digest = hashlib.sha256(f"{numba.__version__}-{sys.version_info[:2]}".encode())
     digest.update(f"{llvm.get_host_cpu_name()}-{platform.machine()}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    digest.update(str(folder).encode())  # numba keeps code by the path of its source, too
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
