@@ -73,7 +73,7 @@ def check(store):
 HARMS = (deleted, halved, flipped)
 
 
-DEEP = pytest.mark.skipif("IITDASK_DEEP" not in os.environ, reason="minutes more; IITDASK_DEEP=1 runs it")
+DEEP = pytest.mark.skipif("IITDASK_DEEP" not in os.environ, reason="minutes; set IITDASK_DEEP=1")
 
 
 @pytest.mark.slow
