@@ -187,6 +187,7 @@ def _run(
     cache: str | os.PathLike[str] | None,
     progress: bool | None,
 ) -> xr.DataTree:
-    point = Point(System.of(substrate, state, units), theory_options(theory, ties=ties), compute)
+    options = theory_options(theory, ties=ties)
+    point = Point(System.of(substrate, state, units), options, compute)
     with watching(bool(progress)) as observers:
         return run_point(point, client=client, store=store, observers=observers, cache=cache)

@@ -42,7 +42,7 @@ def plan(spec: str, /, *, blocks: int = SHOWN) -> int:
     study, point = _read(spec)
     found = estimate_point(point, block_seconds=study.run.block_seconds, seconds=0.0)
     print_estimate(found, study)
-    labels = point.system.labels
+    labels = point.subject.labels
     for each in found.stages:
         count = len(each.tiling)
         if not blocks or count < 2:

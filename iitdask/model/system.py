@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from iitdask.model.contraction import BUDGET
 from iitdask.model.factor import Factor, Table, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,11 @@ class System:
     >>> system.labels, system.local_state, system.effect.tolist()
     (('B',), (0,), [[1.0, 0.0], [1.0, 0.0]])
     """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("state", "units")
+    """Fields of a study that say what is asked."""
+    REQUIRED: ClassVar[int] = 1
+    """How many of ``FIELDS`` a study must give."""
 
     substrate: Substrate
     """All units there are."""
@@ -98,6 +103,15 @@ class System:
         if len(chosen) < substrate.n_units:
             require_reachable(substrate, now, chosen, budget)
         return cls(substrate, now, chosen, background)
+
+    @classmethod
+    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> System:
+        """Build a candidate system from the fields of a study, see :meth:`of`."""
+        return cls.of(substrate, fields["state"], fields.get("units"))
+
+    def described(self) -> dict[str, Any]:
+        """Return the fields of a study that build it again."""
+        return {"state": list(self.state), "units": list(self.units)}
 
     def __reduce__(self) -> tuple[type[System], tuple[Any, ...]]:
         # Unpickled arrays would be writable: compute them where they are used.

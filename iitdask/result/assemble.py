@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
+from iitdask.model.subject import Subject
 from iitdask.model.system import System
 from iitdask.result.labels import members, partition_text, state_text, units_text
 from iitdask.theory.options import Theory
@@ -25,14 +26,14 @@ def package_version() -> str:
         return "unknown"
 
 
-def labelled(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
+def labelled(tree: xr.DataTree, subject: Subject, options: Theory) -> xr.DataTree:
     """Name the units, mechanisms and partitions of a recipe's result.
 
     Parameters
     ----------
     tree
         What the recipe returned; its units are numbers.
-    system
+    subject
         What it was computed for.
     options
         The theory and the choices made about it.
@@ -40,8 +41,15 @@ def labelled(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
     Returns
     -------
     DataTree
-        The contract of a cause-effect structure or system analysis: see the README.
+        The contract of the computation: see the README.
     """
+    if isinstance(subject, System):
+        return _of_system(tree, subject, options)
+    raise TypeError(f"no labels are known for a {type(subject).__name__}")
+
+
+def _of_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
+    """Label a system analysis or cause-effect structure."""
     about = _about(system, options)
     nodes: dict[str, xr.Dataset] = {}
     for node in tree.subtree:

@@ -119,14 +119,14 @@ def _computed(
     memory: int | None,
 ) -> xr.DataTree:
     tree = execute(
-        recipe(point.compute, point.system, point.options),
+        recipe(point.compute, point.subject, point.options),
         ledger,
         _engine(client),
         block_seconds=block_seconds,
         observers=observers,
         memory=worker_memory(client, memory),
     )
-    return labelled(tree, point.system, point.options)
+    return labelled(tree, point.subject, point.options)
 
 
 def _engine(client: Any) -> Engine:

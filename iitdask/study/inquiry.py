@@ -21,7 +21,7 @@ __all__ = ["audit_store", "estimate_point"]
 
 def estimate_point(point: Point, *, block_seconds: float = 5.0, seconds: float = 3.0) -> Estimate:
     """Estimate what a point takes, see :func:`iitdask.run.forecast.estimate_recipe`."""
-    work = recipe(point.compute, point.system, point.options)
+    work = recipe(point.compute, point.subject, point.options)
     return estimate_recipe(work, block_seconds=block_seconds, seconds=seconds)
 
 
@@ -30,9 +30,9 @@ def audit_store(url: str, sample: int = 10, seed: int | None = None) -> Audit:
     point = kept_point(url)
 
     def again() -> Stages:
-        return recipe(point.compute, point.system, point.options)
+        return recipe(point.compute, point.subject, point.options)
 
     def finish(tree: xr.DataTree) -> xr.DataTree:
-        return labelled(tree, point.system, point.options)
+        return labelled(tree, point.subject, point.options)
 
     return audit(url, again, finish, sample, seed)

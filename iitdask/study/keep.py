@@ -12,12 +12,11 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from iitdask.errors import DamagedStoreError, InputError
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
-from iitdask.model.system import System
 from iitdask.run.folder import UNREADABLE
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, explained, open_store
-from iitdask.study.spec import Point
-from iitdask.theory.catalog import theory_options
+from iitdask.study.spec import Point, made_point
+from iitdask.theory.catalog import computation, theory_options
 
 __all__ = ["keep_point", "kept_point"]
 
@@ -26,7 +25,7 @@ GROUP = "substrate"
 
 def keep_point(url: str, point: Point) -> None:
     """Write the substrate of a point into its store, unless it is there and whole."""
-    substrate = point.system.substrate
+    substrate = point.subject.substrate
     try:
         if _substrate(url).fingerprint == substrate.fingerprint:
             return
@@ -62,8 +61,10 @@ def kept_point(url: str) -> Point:
     about = study_of(url)
     try:
         study = about["study"]
-        system = System.of(_substrate(url), study["state"], study["units"])
-        point = Point(system, theory_options(study["theory"]), study["compute"])
+        compute = study["compute"]
+        fields = {name: study[name] for name in computation(compute).subject.FIELDS}
+        options = theory_options(study["theory"])
+        point = made_point(compute, _substrate(url), options, fields, url)
         intact = point.fingerprint == about["fingerprint"]
     except (*UNREADABLE, InputError, msgspec.ValidationError) as error:
         what = " ".join(str(error).split())

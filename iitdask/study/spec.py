@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from iitdask.errors import SpecError, StateError
+from iitdask.errors import SpecError
 from iitdask.model import examples
 from iitdask.model.readers import substrate_from
+from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
-from iitdask.model.system import System
-from iitdask.theory.catalog import COMPUTATIONS, theory_options
+from iitdask.theory.catalog import COMPUTATIONS, computation, subject_of, theory_options
 from iitdask.theory.options import Theory
 
-__all__ = ["Point", "RunOptions", "Study", "read_study"]
+__all__ = ["Point", "RunOptions", "Study", "asked_in", "made_point", "point_of", "read_study"]
 
 NOTES = ("name", "title", "citation", "figure", "note")
 
@@ -66,8 +66,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Point:
     """One system, one theory, one computation: what a store holds."""
 
-    system: System
-    """Candidate system in its substrate and state."""
+    subject: Subject
+    """What it is about, such as a candidate system in its substrate and state."""
     options: Theory
     """Theory with its options."""
     compute: str
@@ -77,19 +77,18 @@ class Point:
     def fingerprint(self) -> str:
         """Digest of everything that decides the numbers; labels, cluster and block size do not."""
         chosen = json.dumps(msgspec.to_builtins(self.options), sort_keys=True)
-        parts = [self.compute, chosen, self.system.fingerprint]
+        parts = [self.compute, chosen, self.subject.fingerprint]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def described(self) -> dict[str, Any]:
         """The study as a store records it: normalised, comparable field by field."""
-        system = self.system
+        substrate = self.subject.substrate
         return {
             "compute": self.compute,
             "theory": msgspec.to_builtins(self.options),
-            "state": list(system.state),
-            "units": list(system.units),
-            "labels": list(system.substrate.labels),
-            "substrate": system.substrate.fingerprint,
+            **self.subject.described(),
+            "labels": list(substrate.labels),
+            "substrate": substrate.fingerprint,
         }
 
 
@@ -139,16 +138,21 @@ def _decoded(content: Any, where: str) -> Study:
 
 
 def point_of(study: Study, folder: Path, where: str) -> Point:
-    """Build the system and options a study asks for."""
-    if study.compute not in COMPUTATIONS:
-        known = ", ".join(COMPUTATIONS)
-        raise SpecError(f"{where}: compute: expected one of {known}, got {study.compute!r}")
-    if study.state is None:
-        raise SpecError(f"{where}: state: expected the current state of all units, got nothing")
+    """Build what a study asks for."""
+    computation(study.compute, f"{where}: compute")
     substrate: Substrate = substrate_from(study.substrate, folder, f"{where}: substrate")
     options = theory_options(study.theory, f"{where}: theory")
-    try:
-        system = System.of(substrate, study.state, study.units)
-    except StateError as error:
-        raise type(error)(f"{where}: {error}") from error
-    return Point(system, options, study.compute)
+    return made_point(study.compute, substrate, options, asked_in(study), where)
+
+
+def asked_in(study: Study) -> dict[str, Any]:
+    """Return the fields of a study that say what is asked of its substrate."""
+    names = dict.fromkeys(f for each in COMPUTATIONS.values() for f in each.subject.FIELDS)
+    return {name: getattr(study, name) for name in names}
+
+
+def made_point(
+    compute: str, substrate: Substrate, options: Theory, fields: dict[str, Any], where: str
+) -> Point:
+    """Build a point; None among the fields means not given."""
+    return Point(subject_of(compute, substrate, fields, where), options, compute)

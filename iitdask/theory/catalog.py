@@ -3,20 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from iitdask.errors import InputError
+from iitdask.errors import InputError, StateError
+from iitdask.model.subject import Subject
+from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.theory.base import Stages
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.options import IIT4, IIT42026, Theory
 
-__all__ = ["COMPUTATIONS", "THEORIES", "recipe", "theory_options"]
+__all__ = [
+    "COMPUTATIONS",
+    "THEORIES",
+    "Computation",
+    "computation",
+    "recipe",
+    "subject_of",
+    "theory_options",
+]
 
 THEORIES: Mapping[str, type[Theory]] = {"iit4": IIT4, "iit4-2026": IIT42026}
-COMPUTATIONS: Mapping[str, Callable[[System, Theory], Stages]] = {"sia": sia, "ces": ces}
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """Something that can be computed: of what, and how under each theory."""
+
+    subject: type[Subject]
+    """What it is about."""
+    recipes: Mapping[str, Callable[[Any, Any], Stages]]
+    """By name of the theory: makes the recipe from the subject and the theory's options."""
+
+
+COMPUTATIONS: Mapping[str, Computation] = {
+    "sia": Computation(System, {"iit4": sia, "iit4-2026": sia}),
+    "ces": Computation(System, {"iit4": ces, "iit4-2026": ces}),
+}
+
+
+def computation(compute: str, where: str = "compute") -> Computation:
+    """Return what is registered under a name.
+
+    Raises
+    ------
+    InputError
+        Nothing is.
+    """
+    if compute not in COMPUTATIONS:
+        raise InputError(f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
+    return COMPUTATIONS[compute]
+
+
+def subject_of(
+    compute: str, substrate: Substrate, fields: Mapping[str, Any], where: str = "study"
+) -> Subject:
+    """Build what a computation is about from the fields of a study; None means not given.
+
+    Raises
+    ------
+    InputError
+        A field is missing, or has no meaning for the computation.
+    StateError
+        A field does not fit the substrate.
+    """
+    kind = computation(compute, f"{where}: compute").subject
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in kind.FIELDS[: kind.REQUIRED]:
+        if name not in given:
+            raise InputError(f"{where}: {name}: expected one for compute {compute!r}, got nothing")
+    for name in given:
+        if name not in kind.FIELDS:
+            known = ", ".join(kind.FIELDS)
+            raise InputError(
+                f"{where}: {name}: has no meaning for compute {compute!r}, which takes {known}"
+            )
+    try:
+        return kind.asked(substrate, given)
+    except StateError as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory:
@@ -47,8 +115,17 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
         raise InputError(f"{where} {name}: {error}; its options are {fields}") from error
 
 
-def recipe(compute: str, system: System, options: Theory) -> Stages:
-    """Return the recipe of a computation under a theory."""
-    if compute not in COMPUTATIONS:
-        raise InputError(f"compute: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
-    return COMPUTATIONS[compute](system, options)
+def recipe(compute: str, subject: Subject, options: Theory) -> Stages:
+    """Return the recipe of a computation under a theory.
+
+    Raises
+    ------
+    InputError
+        The theory does not define the computation.
+    """
+    found = computation(compute)
+    name = msgspec.to_builtins(options)["name"]
+    if name not in found.recipes:
+        known = ", ".join(found.recipes)
+        raise InputError(f"compute {compute!r}: expected theory {known}, got {name!r}")
+    return found.recipes[name](subject, options)
