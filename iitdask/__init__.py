@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iitdask import errors as errors
     from iitdask.doors import ces as ces
+    from iitdask.doors import complexes as complexes
     from iitdask.doors import estimate as estimate
     from iitdask.doors import sia as sia
     from iitdask.model import examples as examples
@@ -29,6 +30,7 @@ __all__ = [
     "IIT42026",
     "Substrate",
     "ces",
+    "complexes",
     "errors",
     "estimate",
     "examples",
@@ -42,6 +44,7 @@ _HOME = {
     "IIT42026": "iitdask.theory.options:IIT42026",
     "Substrate": "iitdask.model.substrate:Substrate",
     "ces": "iitdask.doors:ces",
+    "complexes": "iitdask.doors:complexes",
     "errors": "iitdask.errors",
     "estimate": "iitdask.doors:estimate",
     "examples": "iitdask.model.examples",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from iitdask.cli.progress import watching
+from iitdask.model.pool import Pool
+from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.run.forecast import Estimate
@@ -20,7 +23,7 @@ from iitdask.theory.options import Theory
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["ces", "estimate", "sia"]
+__all__ = ["ces", "complexes", "estimate", "sia"]
 
 
 def sia(
@@ -144,6 +147,69 @@ def ces(
     )
 
 
+def complexes(
+    substrate: Substrate,
+    state: Any,
+    units: Any = None,
+    theory: str | Theory | dict[str, Any] = "iit4",
+    *,
+    max_size: int | None = None,
+    candidates: Iterable[Any] | None = None,
+    ties: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Find the complexes of a network: the systems that no overlapping system excludes.
+
+    Systems that fall apart once the units outside are fixed are not evaluated; see
+    :mod:`iitdask.theory.generation` for why their phi_s is 0.
+
+    Parameters
+    ----------
+    substrate, state, theory, ties, client, store, progress
+        As for :func:`sia`.
+    units : labels or numbers, optional
+        Units that candidates consist of; all units when not given.
+    max_size : int, optional
+        Most units of a candidate.
+    candidates : list, optional
+        The candidates themselves, each as labels or numbers; all subsets when not given.
+
+    Returns
+    -------
+    Dataset
+        ``phi(complex)`` in bits, most irreducible first; ``units(complex, unit)``;
+        ``big_phi(complex)`` where equal phi_s had to be decided by Phi;
+        ``candidates_evaluated``; ``candidates_excluded_by(reason)`` (-1 beyond int64, exact
+        in attribute ``excluded_by``); ``candidate_phi(candidate)``, ``candidate_units``
+        and ``fate(candidate)`` of every candidate with phi_s above 0. Attributes
+        ``exhaustive``, ``searched``, ``candidates_not_searched``.
+
+    Raises
+    ------
+    StateError
+        The state or units do not fit the substrate, or no past state leads to the state.
+    InputError
+        There are more candidates than a list can hold: give ``max_size`` or ``candidates``.
+    MemoryRefusedError
+        The exact background needs a table larger than the budget.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.complexes(iit.examples.load("iit4-2023-fig1"), "011")
+    >>> found["complex"].values.tolist(), found["phi"].values.round(3).tolist()
+    (['C', 'AB'], [0.212, 0.172])
+    """
+    options = theory_options(theory, ties=ties)
+    pool = Pool.of(substrate, state, units, max_size, candidates)
+    tree = _computed(
+        "complexes", pool, options, client=client, store=store, cache=None, progress=progress
+    )
+    return tree["complexes"].to_dataset()
+
+
 def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
     """Say what a study will take, before it is run.
 
@@ -188,6 +254,22 @@ def _run(
     progress: bool | None,
 ) -> xr.DataTree:
     options = theory_options(theory, ties=ties)
-    point = Point(System.of(substrate, state, units), options, compute)
+    system = System.of(substrate, state, units)
+    return _computed(
+        compute, system, options, client=client, store=store, cache=cache, progress=progress
+    )
+
+
+def _computed(
+    compute: str,
+    subject: Subject,
+    options: Theory,
+    *,
+    client: Client | None,
+    store: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+    progress: bool | None,
+) -> xr.DataTree:
+    point = Point(subject, options, compute)
     with watching(bool(progress)) as observers:
         return run_point(point, client=client, store=store, observers=observers, cache=cache)

@@ -20,6 +20,7 @@ PUBLIC = [
     "IIT42026",
     "Substrate",
     "ces",
+    "complexes",
     "errors",
     "estimate",
     "examples",

@@ -70,6 +70,30 @@ class Background:
             self._marginals[units] = table / table.sum()
         return self._marginals[units]
 
+    def joint(self, units: tuple[int, ...], levels: Sequence[int]) -> Table:
+        """Return the joint posterior of any ascending units, ``(k_0, k_1, ...)``.
+
+        Raises
+        ------
+        MemoryRefusedError
+            It needs a table larger than the budget.
+        """
+        grouped: dict[int, list[int]] = defaultdict(list)
+        out = np.ones((1,) * len(units))
+        for axis, unit in enumerate(units):
+            if unit in self.group_of:
+                grouped[self.group_of[unit]].append(unit)
+                continue
+            line = np.full(levels[unit], 1.0 / levels[unit])
+            if unit in self.certain:
+                line = np.eye(levels[unit])[self.certain[unit]]
+            out = out * line.reshape([-1 if a == axis else 1 for a in range(len(units))])
+        for members in grouped.values():
+            table = self.marginal(tuple(members))
+            shape = [levels[u] if u in members else 1 for u in units]
+            out = out * table.reshape(shape)
+        return np.asarray(np.broadcast_to(out, [levels[u] for u in units]))
+
     def averaged(self, factor: Factor, inside: Collection[int]) -> Factor:
         """Return the factor over its parents ``inside``, the others averaged with the posterior."""
         table, parents = factor.table, list(factor.parents)

@@ -9,9 +9,11 @@ import msgspec
 import numpy as np
 import xarray as xr
 
+from iitdask.model.pool import Pool
 from iitdask.model.subject import Subject
 from iitdask.model.system import System
-from iitdask.result.labels import members, partition_text, state_text, units_text
+from iitdask.result.complexes import labelled_complexes
+from iitdask.result.labels import members, partition_text, state_text, text, units_text
 from iitdask.theory.options import Theory
 from iitdask.theory.vocabulary import MEANING
 
@@ -45,6 +47,8 @@ def labelled(tree: xr.DataTree, subject: Subject, options: Theory) -> xr.DataTre
     """
     if isinstance(subject, System):
         return _of_system(tree, subject, options)
+    if isinstance(subject, Pool):
+        return labelled_complexes(tree, subject, options, {"iitdask_version": package_version()})
     raise TypeError(f"no labels are known for a {type(subject).__name__}")
 
 
@@ -55,7 +59,7 @@ def _of_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTre
     for node in tree.subtree:
         data = node.to_dataset(inherit=False)
         named = {
-            dim: _strings(system.labels) for dim in ("unit", "source", "target") if dim in data.dims
+            dim: text(system.labels) for dim in ("unit", "source", "target") if dim in data.dims
         }
         data = data.assign_coords({dim: (dim, names) for dim, names in named.items()})
         if "mechanism_units" in data:
@@ -78,11 +82,6 @@ def _about(system: System, options: Theory) -> dict[str, Any]:
     }
 
 
-def _strings(values: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Text as objects: Zarr has no settled form for fixed-width unicode."""
-    return np.array(list(values), dtype=object)
-
-
 def _mechanisms(data: xr.Dataset, system: System) -> xr.Dataset:
     weights = 1 << np.arange(system.n, dtype=np.int64)
     masks = {
@@ -99,5 +98,5 @@ def _mechanisms(data: xr.Dataset, system: System) -> xr.Dataset:
             )
         ]
         about = {"comment": MEANING[f"partition_{side}"][1]}
-        data[f"partition_{side}"] = ("mechanism", _strings(texts), about)
-    return data.assign_coords(mechanism=("mechanism", _strings(names)))
+        data[f"partition_{side}"] = ("mechanism", text(texts), about)
+    return data.assign_coords(mechanism=("mechanism", text(names)))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-__all__ = ["members", "partition_text", "state_text", "units_text"]
+import numpy as np
+
+__all__ = ["members", "partition_text", "state_text", "text", "units_text"]
 
 EMPTY = "\N{EMPTY SET}"
+
+
+def text(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Text as objects: Zarr has no settled form for fixed-width unicode."""
+    return np.array(list(values), dtype=object)
 
 
 def members(mask: int) -> list[int]:

@@ -43,7 +43,11 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     state: str | list[int] | dict[str, int] | None = None
     """Current state of all units."""
     units: str | list[int | str] | None = None
-    """Candidate system; None: all units."""
+    """Candidate system, or the units that candidates consist of; None: all units."""
+    max_size: int | None = None
+    """Most units of a candidate, when complexes are sought."""
+    candidates: list[str | list[int | str]] | None = None
+    """The candidates themselves, when not all are to be looked at."""
     theory: str | dict[str, Any] = "iit4"
     """Theory by name, or a mapping of its name and options."""
     compute: str = "ces"

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from iitdask.errors import InputError, StateError
+from iitdask.model.pool import Pool
 from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.theory.base import Stages
+from iitdask.theory.complexes import complexes
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.options import IIT4, IIT42026, Theory
 
@@ -42,6 +44,7 @@ class Computation:
 COMPUTATIONS: Mapping[str, Computation] = {
     "sia": Computation(System, {"iit4": sia, "iit4-2026": sia}),
     "ces": Computation(System, {"iit4": ces, "iit4-2026": ces}),
+    "complexes": Computation(Pool, {"iit4": complexes, "iit4-2026": complexes}),
 }
 
 

@@ -49,6 +49,17 @@ MEANING: dict[str, tuple[str, str]] = {
     "log2_sum_phi": ("", "log2 of the sum of phi over relations"),
     "count_by_degree": ("count", "relations by number of distinctions; -1 beyond int64"),
     "log2_count_by_degree": ("", "log2 of the relations by number of distinctions"),
+    # complexes
+    "units": ("", "units of the complex"),
+    "big_phi": ("bit", "Phi of the complex, where equal phi_s had to be decided by it"),
+    "candidates_evaluated": ("count", "candidate systems whose phi_s was determined"),
+    "candidates_excluded_by": ("count", "candidate systems that are no complex, by reason"),
+    "candidate_phi": ("bit", "phi_s of a candidate system; those above 0 are listed"),
+    "candidate_units": ("", "units of the candidate system"),
+    "fate": ("", "what became of the candidate system"),
+    "verdict": ("", "what was found about a candidate, see kernels.candidates"),
+    "tied_pairs": ("count", "pairs of specified states tied for the largest phi"),
+    "value": ("bit", "phi_s, informations and probabilities, see kernels.candidates"),
     # stages
     "probability": ("", "P(unit takes value | some inputs fixed, the rest uniform)"),
     "forward": ("", "cause: p(current state | state); effect: p(state | current state)"),

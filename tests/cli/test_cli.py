@@ -259,3 +259,18 @@ def test_debug__shows_the_traceback(terminal):
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "SpecError" in done.stderr
+
+
+def test_run__complexes_of_a_network(terminal):
+    study = terminal.write(
+        "fig1.yaml",
+        "substrate: {example: iit4-2023-fig1}\nstate: '011'\ncompute: complexes\nmax_size: 2\n",
+    )
+    done = terminal("run", study)
+    assert done.returncode == 0, done.stderr
+    assert "AB       0.171863" in done.stdout
+    assert "1 candidate systems; the search was not exhaustive" in done.stdout
+    shown = terminal("show", "fig1.zarr", "--json")
+    found = json.loads(shown.stdout)["complexes"]
+    assert found["variables"]["complex"]["values"] == ["C", "AB"]
+    assert found["attrs"]["excluded_by"]["OVERLAP"] == "2"

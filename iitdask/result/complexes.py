@@ -1,0 +1,101 @@
+"""Complexes with the names users gave, and what a terminal shows of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import xarray as xr
+
+from iitdask.model.pool import Pool
+from iitdask.result.labels import state_text, text, units_text
+from iitdask.theory.complexes import FATES, REASONS
+from iitdask.theory.options import Theory
+
+__all__ = ["complexes_rows", "complexes_table", "labelled_complexes"]
+
+
+def labelled_complexes(
+    tree: xr.DataTree, pool: Pool, options: Theory, about: dict[str, Any]
+) -> xr.DataTree:
+    """Name units, complexes, candidates and reasons.
+
+    Parameters
+    ----------
+    tree
+        What the recipe returned; its units are numbers.
+    pool
+        What it was computed for.
+    options
+        The theory and the choices made about it.
+    about
+        More attributes.
+    """
+    data = tree["complexes"].to_dataset()
+    chosen = msgspec.to_builtins(options)
+    fates = [FATES[int(code)] for code in data["fate"].values]
+    data = data.assign_coords(
+        unit=("unit", text(pool.labels)),
+        complex=("complex", _names(data["units"].values, pool)),
+        candidate=("candidate", _names(data["candidate_units"].values, pool)),
+        reason=("reason", text(REASONS)),
+        meaning=("reason", text(REASONS.values())),
+    )
+    data["fate"] = ("candidate", text(fates), data["fate"].attrs)
+    data = data.assign_attrs(
+        {
+            "theory": chosen.pop("name"),
+            **chosen,
+            "state": state_text(pool.state),
+            "substrate_units": units_text(pool.labels),
+            "substrate_fingerprint": pool.substrate.fingerprint,
+            **about,
+        }
+    )
+    return xr.DataTree.from_dict({"/complexes": data})
+
+
+def _names(inside: Any, pool: Pool) -> Any:
+    return text(units_text([pool.labels[i] for i in np.flatnonzero(row)]) for row in inside)
+
+
+def complexes_rows(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """What there is to say about a search, as names and values."""
+    data = tree["complexes"].to_dataset()
+    about = data.attrs
+    shown = about["state"] if len(about["state"]) <= 40 else about["state"][:37] + "..."
+    rows = [
+        ("theory", str(about["theory"])),
+        ("searched", f"{about['searched']}, state {shown}"),
+        ("evaluated", f"{int(data['candidates_evaluated'])} candidate systems"),
+    ]
+    meanings = dict(zip(data["reason"].values, data["meaning"].values, strict=True))
+    rows += [
+        ("excluded", f"{_count(number)}: {meanings[name]}")
+        for name, number in about["excluded_by"].items()
+    ]
+    if not about["exhaustive"]:
+        left = _count(about["candidates_not_searched"])
+        rows.append(("not searched", f"{left} candidate systems; the search was not exhaustive"))
+    rows.append(("complexes", str(data.sizes["complex"])))
+    return rows
+
+
+def _count(number: str) -> str:
+    return number if len(number) <= 12 else f"about 10^{len(number) - 1}"
+
+
+def complexes_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns, and one row per complex in order of acceptance."""
+    data = tree["complexes"].to_dataset()
+    decided = bool(np.isfinite(data["big_phi"].values).any())
+    columns = ("complex", "phi_s", "Phi") if decided else ("complex", "phi_s")
+    rows = []
+    for k, name in enumerate(data["complex"].values):
+        row = [str(name), f"{float(data['phi'][k]):.6g}"]
+        if decided:
+            value = float(data["big_phi"][k])
+            row.append(f"{value:.6g}" if np.isfinite(value) else "-")
+        rows.append(tuple(row))
+    return columns, rows
