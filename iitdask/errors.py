@@ -21,6 +21,7 @@ __all__ = [
     "StoreError",
     "SubstrateError",
     "UnreachableStateError",
+    "UnreachableStoreError",
 ]
 
 
@@ -62,6 +63,13 @@ class BusyStoreError(StoreError):
 
 class DamagedStoreError(StoreError):
     """What a store holds is not what was written to it."""
+
+
+class UnreachableStoreError(IITError):
+    """A store on a network cannot be reached, or refuses the credentials it is given.
+
+    Not an OSError: what cannot be read for the moment must not be taken for damage.
+    """
 
 
 class MemoryRefusedError(IITError, MemoryError):

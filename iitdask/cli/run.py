@@ -20,7 +20,7 @@ from iitdask.cluster.local import connected, local
 from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError
 from iitdask.kernels.jit import is_warm, mark_warm
 from iitdask.run.outcome import study_of
-from iitdask.run.place import local_path
+from iitdask.run.place import erase, local_path, names, open_store
 from iitdask.run.presence import drivers
 from iitdask.study.driver import run_point, warm_up
 from iitdask.study.inquiry import estimate_point
@@ -130,14 +130,16 @@ def _default_store(where: str) -> str:
 
 def _delete(url: str) -> None:
     path = local_path(url)
-    if path is None:
-        raise InputError(f"--fresh: expected a directory, got {url!r}; delete the prefix yourself")
-    if path.exists():
+    there = bool(names(open_store(url), "")) if path is None else path.exists()
+    if there:
         study_of(url)  # never delete what is not a store
         busy = drivers(url)
         if busy:
             raise BusyStoreError(f"--fresh: {url} is being filled by {busy[0].described()}")
-        shutil.rmtree(path)
+        if path is None:
+            erase(open_store(url), "")
+        else:
+            shutil.rmtree(path)
 
 
 def _announce(study: Study, where: str) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from distributed import CancelledError, Client, Future, as_completed
 
-from iitdask.errors import InterruptedRunError, StoreError
+from iitdask.errors import InterruptedRunError, StoreError, UnreachableStoreError
 from iitdask.run.job import Failure, Job, Receipt, Setting
 from iitdask.run.worker import release, run_bundle
 
@@ -117,7 +117,7 @@ class _Flight:
         if isinstance(result, Receipt):
             return result
         error = result if isinstance(result, BaseException) else result[1]
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError | UnreachableStoreError):
             raise error
         if isinstance(error, CancelledError):
             _require_running(self.client)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore
 
+from iitdask.errors import UnreachableStoreError
 from iitdask.run.events import BlocksFilled, Event
 from iitdask.run.place import explained, get, names, open_store, put
 from iitdask.run.presence import LOG, open_log
@@ -68,7 +69,7 @@ class Journal:
 
     def end(self, content: Mapping[str, Any]) -> None:
         """Write the last line of a run that did not finish; not at any price."""
-        with suppress(OSError):
+        with suppress(OSError, UnreachableStoreError):
             self.note("RunEnded", content)
 
     @property

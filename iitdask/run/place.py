@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.buffer.cpu import Buffer
@@ -16,6 +18,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
 from iitdask.errors import StoreError
+from iitdask.run.bucket import SCHEMES, Bucket, open_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "absolute",
+    "create",
     "delete",
     "erase",
     "explained",
@@ -56,10 +60,12 @@ def absolute(url: str) -> str:
 
 
 def open_store(url: str) -> Store:
-    """Open a directory, or anything fsspec has a name for, as a Zarr store."""
+    """Open a directory, a bucket, or anything fsspec has a name for, as a Zarr store."""
     path = local_path(url)
     if path is not None:
         return LocalStore(path)
+    if urlsplit(url).scheme in SCHEMES:
+        return open_bucket(url)
     return FsspecStore.from_url(url)
 
 
@@ -93,6 +99,22 @@ def names(store: Store, path: str) -> list[str]:
 def put(store: Store, key: str, content: bytes) -> None:
     """Write one key, replacing what it held in one step."""
     sync(store.set(key, Buffer.from_bytes(content)))
+
+
+def create(store: Store, key: str, content: bytes) -> bool:
+    """Write one key unless it is there already; whether it was written.
+
+    Of several processes one alone succeeds, on a file system (also a shared one)
+    and on object storage; where fsspec is all there is, several may.
+    """
+    if isinstance(store, LocalStore):
+        return _created(Path(store.root) / key, content)
+    if isinstance(store, Bucket):
+        return store.create(key, content)
+    if has(store, key):
+        return False
+    put(store, key, content)
+    return True
 
 
 def get(store: Store, key: str) -> bytes | None:
@@ -142,3 +164,23 @@ def sweep(store: Store, path: str) -> None:
                 left.unlink()
         except FileNotFoundError:
             continue
+
+
+def _created(path: Path, content: bytes) -> bool:
+    # Linked into place, so that it appears with its content; the oldest way that NFS honours.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    draft.write_bytes(content)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        try:
+            with path.open("xb") as out:
+                out.write(content)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import zarr
 
-from iitdask.errors import BusyStoreError
+from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.place import delete, get, names, open_store, put
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def driving(url: str, join: bool = False) -> Iterator[Driver]:
             ended.set()
             heart.join(timeout=BEAT)
     finally:
-        with suppress(OSError):
+        with suppress(OSError, UnreachableStoreError):
             delete(store, own.key)
 
 
@@ -171,8 +171,8 @@ def _read(store: Store, key: str) -> Driver | None:
 
 
 def _say(store: Store, driver: Driver) -> None:
-    # A full disk is the run's to report, and it will.
-    with suppress(OSError):
+    # A full disk or a network that failed is the run's to report, and it will.
+    with suppress(OSError, UnreachableStoreError):
         put(store, driver.key, json.dumps(asdict(replace(driver, beat=_now()))).encode())
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iitdask.errors import DamagedStoreError, StoreError
+from iitdask.errors import DamagedStoreError, StoreError, UnreachableStoreError
 from iitdask.run.checksum import digest
 from iitdask.run.folder import Folder
 from iitdask.run.job import Deposit, Failure, Filled, Job, Receipt, Setting, Shelved
@@ -99,6 +99,8 @@ def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
     StoreError
         The store cannot be written (full), or an input in it is damaged: no block
         of the stage would fare better.
+    UnreachableStoreError
+        The store cannot be reached.
     """
     setting = job.setting
     filled: list[Filled] = []
@@ -107,7 +109,7 @@ def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
         try:
             bench = _BENCHES.get(setting.key, lambda: _set_up(setting, inputs))
             done = _fill(setting, bench, block)
-        except StoreError:
+        except (StoreError, UnreachableStoreError):
             raise
         except Exception as error:  # noqa: BLE001 the border: whatever a theory raises becomes data
             failed.append(Failure(block, repr(error), traceback.format_exc()))
