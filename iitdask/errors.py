@@ -16,12 +16,14 @@ __all__ = [
     "InterruptedRunError",
     "LedgerMismatchError",
     "MemoryRefusedError",
+    "RetiredError",
     "SpecError",
     "StateError",
     "StoreError",
     "SubstrateError",
     "UnreachableStateError",
     "UnreachableStoreError",
+    "WorkerMismatchError",
 ]
 
 
@@ -86,3 +88,11 @@ class BlockFailedError(IITError, RuntimeError):
 
 class InterruptedRunError(IITError, RuntimeError):
     """A run was stopped from outside; its store is consistent and can be resumed."""
+
+
+class RetiredError(InterruptedRunError):
+    """A worker reached the end of the time it was given; work is left for others."""
+
+
+class WorkerMismatchError(InputError):
+    """Processes of one run are not of one edition of iitdask, or have no iitdask at all."""

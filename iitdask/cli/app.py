@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "run": ("iitdask.cli.run:run", "Compute a study, or what is missing of it."),
+    "work": ("iitdask.cli.work:work", "Fill a store beside others, without a scheduler."),
     "plan": ("iitdask.cli.forecast:plan", "Show the stages and blocks of a study."),
     "estimate": ("iitdask.cli.forecast:estimate", "Say what a study will cost."),
     "status": ("iitdask.cli.store:status", "Say how far a store is."),
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _stopped(words: list[str]) -> str:
-    if words[0] != "run":
+    if words[0] not in ("run", "work"):
         return "iitdask: interrupted"
     return f"iitdask: interrupted; the store is consistent, go on with: {again(words)}"
 

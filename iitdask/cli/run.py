@@ -26,7 +26,7 @@ from iitdask.study.driver import run_point, warm_up
 from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point, Study, point_of, read_study
 
-__all__ = ["run"]
+__all__ = ["run", "warm"]
 
 FIRST = "iit4-2023-fig4"
 STORES = "IITDASK_STORE"
@@ -84,7 +84,7 @@ def run(
         _delete(url)
     if not quiet:
         _announce(study, where)
-    _warm(quiet)
+    warm(quiet)
     if budget is not None or memory is not None:
         _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()
@@ -149,7 +149,7 @@ def _announce(study: Study, where: str) -> None:
         print(study.citation, file=sys.stderr)
 
 
-def _warm(quiet: bool) -> None:
+def warm(quiet: bool) -> None:
     """Compile before any worker starts, and say so the first time."""
     if is_warm("iit4"):
         return

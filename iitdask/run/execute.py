@@ -186,12 +186,17 @@ def _filled(
         for filling in fillings:
             filling.finish()
             try:
-                datasets.append(ledger.dataset(filling.stage.name))
+                dataset = ledger.dataset(filling.stage.name)
             except DamagedStoreError:
                 if attempt == REPAIRS:
                     raise
                 filling.reopen()
                 tell(filling.opened())
+                continue
+            # Another process may have found damage first, and unticked it.
+            filling.look()
+            if not filling.todo():
+                datasets.append(dataset)
         if len(datasets) == len(fillings):
             break
     for filling in fillings:

@@ -48,12 +48,16 @@ class Filling:
         self.reopen()
 
     def reopen(self) -> None:
-        """Read from the ledger what is filled."""
-        self.done = self.ledger.done(self.stage.name)
-        self.stop = self._first_enough()
+        """Read from the ledger what is filled, and how fast that went."""
+        self.look()
         if self.done and self.todo():
             some = sorted(self.done)[:: max(1, len(self.done) // SAMPLE)]
             self.fit = fit(self.stage, self.tiling, self.ledger.ticks(self.stage.name, some))
+
+    def look(self) -> None:
+        """Read from the ledger what is filled."""
+        self.done = self.ledger.done(self.stage.name)
+        self.stop = self._first_enough()
 
     def todo(self) -> list[Block]:
         """Blocks still to be filled, in grid order; those given up are not among them."""
@@ -119,8 +123,10 @@ class Filling:
                 return
 
     def take(self, receipt: Receipt) -> Iterator[Event]:
-        """Book a receipt."""
+        """Book a receipt; one without blocks says that others may have filled some."""
         name = self.stage.name
+        if not receipt.filled and not receipt.failed:
+            self.look()
         seconds = sum(filled.seconds for filled in receipt.filled)
         for filled in receipt.filled:
             if filled.arrays is not None:

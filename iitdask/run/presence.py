@@ -19,6 +19,7 @@ from uuid import uuid4
 import zarr
 
 from iitdask.errors import BusyStoreError, UnreachableStoreError
+from iitdask.run.edition import edition
 from iitdask.run.place import delete, get, names, open_store, put
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Driver:
     """Its last sign of life, UTC."""
     token: str
     """What tells it from others."""
+    edition: str = ""
+    """Its iitdask: version and digest of the source."""
     state: str = CLAIMING
     """``claiming`` until it has seen that it is alone, then ``running``."""
 
@@ -102,7 +105,8 @@ def driving(url: str, join: bool = False) -> Iterator[Driver]:
     """
     store = open_store(url)
     open_log(store)
-    own = Driver(socket.gethostname(), os.getpid(), _now(), _now(), uuid4().hex[:8])
+    token = uuid4().hex[:8]
+    own = Driver(socket.gethostname(), os.getpid(), _now(), _now(), token, edition())
     _say(store, own)
     try:
         if not join:

@@ -8,17 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.errors import GroupNotFoundError
+from zarr.errors import ContainsGroupError, GroupNotFoundError
 
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, StoreError
 from iitdask.run.checksum import lineage, text_digest
 from iitdask.run.folder import UNREADABLE, Folder, read_layout
 from iitdask.run.job import Deposit, Setting, Shelved
 from iitdask.run.layout import Layout
+from iitdask.run.lease import alone
 from iitdask.run.place import absolute, explained, local_path, open_store
 from iitdask.run.plan import Block, Tiling, tile
 from iitdask.theory.base import Stage, Stored
@@ -82,7 +84,8 @@ class ZarrLedger:
         found = self._root()
         if found is None:
             found = self._create(wanted or {}, fingerprint or text_digest([{}]))
-        elif fingerprint is not None and found["fingerprint"] != fingerprint:
+        # Also of a new one: another process may have been faster.
+        if fingerprint is not None and found["fingerprint"] != fingerprint:
             raise LedgerMismatchError(_mismatch(url, found["study"], wanted or {}))
         self.study: dict[str, Any] = found["study"]
         self._fingerprint = str(found["fingerprint"])
@@ -96,18 +99,24 @@ class ZarrLedger:
         """Create a stage, or reopen it with the tiling it was created with."""
         wanted = lineage(stage, lambda name: self._folder(name).layout.lineage)
         url, store = self._home(stage.name, wanted)
+        with alone(store, stage.name):
+            layout = self._laid_out(url, store, stage, wanted, block_seconds)
+            self._folders[stage.name] = Folder.establish(url, store, layout)
+        return layout.tiling
+
+    def _laid_out(
+        self, url: str, store: Store, stage: Stage, wanted: str, block_seconds: float
+    ) -> Layout:
         found = read_layout(url, store, stage.name)
         if found is not None and found.lineage == wanted:
             # Units and prose may have been reworded; the numbers are the same.
-            layout = replace(found, fills=stage.fills, version=stage.version)
-        else:
-            layout = Layout.of(stage, tile(stage, block_seconds), wanted)
-            for old in (found or layout, layout):
-                Folder(url, store, old, {}).wipe()
-            if found is not None:
-                log.warning("%s: stage %r changed and is planned afresh", url, stage.name)
-        self._folders[stage.name] = Folder.establish(url, store, layout)
-        return layout.tiling
+            return replace(found, fills=stage.fills, version=stage.version)
+        layout = Layout.of(stage, tile(stage, block_seconds), wanted)
+        for old in (found or layout, layout):
+            Folder(url, store, old, {}).wipe()
+        if found is not None:
+            log.warning("%s: stage %r changed and is planned afresh", url, stage.name)
+        return layout
 
     def _home(self, stage: str, wanted: str) -> tuple[str, Store]:
         """Where a stage is kept."""
@@ -123,7 +132,8 @@ class ZarrLedger:
         inputs: dict[str, Array | Stored | Shelved | Deposit] = {}
         for name, given in stage.inputs.items():
             if not isinstance(given, Stored):
-                inputs[name] = Deposit(name, folder.deposit(name, np.asarray(given)))
+                with alone(folder.store, f"{stage.name}-{name}"):
+                    inputs[name] = Deposit(name, folder.deposit(name, np.asarray(given)))
                 continue
             home = absolute(self._folder(given.stage).url)
             inputs[name] = given if home == address else Shelved(home, given)
@@ -194,8 +204,7 @@ class ZarrLedger:
         try:
             attrs = zarr.open_group(self._store, mode="r").attrs.asdict()
         except (GroupNotFoundError, FileNotFoundError):
-            path = local_path(self.url)
-            if path is not None and path.exists() and (path.is_file() or any(path.iterdir())):
+            if _holds_something(local_path(self.url)):
                 raise StoreError(f"{self.url} is not empty and not a store; use another") from None
             return None
         except UNREADABLE as error:
@@ -220,9 +229,20 @@ class ZarrLedger:
         try:
             with explained(self.url):
                 zarr.create_group(self._store, attributes=attrs)
+        except ContainsGroupError:
+            return self._root() or attrs  # another process was faster
         except OSError as error:
             raise StoreError(f"{self.url} cannot be created: {error}") from error
         return attrs
+
+
+def _holds_something(path: Path | None) -> bool:
+    if path is None or not path.exists():
+        return False
+    # Another process may be about to make a store here.
+    return path.is_file() or any(
+        not each.name.endswith(".partial") and each.name != "zarr.json" for each in path.iterdir()
+    )
 
 
 def read_stored(folder: Folder, stored: Stored) -> Array:

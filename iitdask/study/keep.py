@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -13,10 +13,14 @@ from iitdask.errors import DamagedStoreError, InputError
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
 from iitdask.run.folder import UNREADABLE
+from iitdask.run.lease import alone
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, explained, open_store
 from iitdask.study.spec import Point, made_point
 from iitdask.theory.catalog import computation, theory_options
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 __all__ = ["keep_point", "kept_point"]
 
@@ -26,12 +30,17 @@ GROUP = "substrate"
 def keep_point(url: str, point: Point) -> None:
     """Write the substrate of a point into its store, unless it is there and whole."""
     substrate = point.subject.substrate
-    try:
-        if _substrate(url).fingerprint == substrate.fingerprint:
-            return
-    except (*UNREADABLE, InputError):
-        pass
     store = open_store(url)
+    with alone(store, GROUP):
+        try:
+            if _substrate(url).fingerprint == substrate.fingerprint:
+                return
+        except (*UNREADABLE, InputError):
+            pass
+        _keep(url, store, substrate)
+
+
+def _keep(url: str, store: Store, substrate: Substrate) -> None:
     erase(store, GROUP)
     tables = [np.ravel(factor.table) for factor in substrate.factors]
     attrs: dict[str, Any] = {

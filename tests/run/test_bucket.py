@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import toy_recipe as toys
 import xarray as xr
-from processes import ROOT, call, start, wait_until
+from processes import ROOT, call, end, start, wait_until, write_study
 
 from iitdask.errors import InputError, StoreError, UnreachableStoreError
 from iitdask.run import bucket
 from iitdask.run.engines import Inline
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
-from iitdask.run.folder import Folder
+from iitdask.run.folder import WORK, Folder
 from iitdask.run.memory import MemoryLedger
 from iitdask.run.place import create, delete, erase, get, has, names, open_store, put
 from iitdask.run.presence import drivers, driving
@@ -164,6 +164,22 @@ def test_bucket__is_a_store_for_every_command(url):
     fresh = call("run", "basic", "--store", url, "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert "already there" not in fresh.stderr
+
+
+def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
+    study = write_study(tmp_path, 6, 3, 0.0005)
+    crew = [start("iitdask", "work", url, "--spec", study) for _ in range(2)]
+    try:
+        ticks = f"{WORK}/mice/tick"
+        assert wait_until(lambda: len(names(open_store(url), ticks)) > 3)
+        os.killpg(crew[0].pid, signal.SIGKILL)
+        assert crew[1].wait(timeout=90) == 0
+    finally:
+        for each in crew:
+            end(each)
+    here = str(tmp_path / "here.zarr")
+    assert call("run", study, "--store", here, "--quiet").returncode == 0
+    assert call("show", url, "--json").stdout == call("show", here, "--json").stdout
 
 
 def test_driving__works_on_a_bucket(url):
