@@ -1,25 +1,32 @@
 """Candidate systems that can be irreducible, found without looking at all subsets.
 
-*Certificate.* Let T be a candidate of two or more units, and let its graph on the effect
-side (edges a -> b where a is an effective input of b, see model/influence.py) not be
-strongly connected. Then T falls into non-empty A and B without an edge from A to B. The
-directed partition {A out, B in} severs exactly the connections from A to B. No unit of B
-has an effective input in A, so severing changes no effect probability: phi_e of this
-partition is 0, and phi_s of T, the least over partitions of min(phi_c, phi_e), is 0. The
-same holds on the cause side with C and phi_c. The only partition of a single unit severs
-its connection to itself, so a unit that is not its own effective input on both sides has
-phi_s 0. Hence *irreducible candidates are strongly connected on both sides*.
+*Certificate.* Choose for every unit b of a set S a determining set D_b (effect side,
+model/influence.py), and let T be part of S with two or more units, not strongly connected
+in the graph with edges a -> b for a in D_b. Then T falls into non-empty A and B without an
+edge from A to B. The directed partition {A out, B in} of T severs exactly the connections
+from A to B. Each unit b of B has its determining inputs in B; severing averages others, over
+which its next value has the same distribution as now, so p(z_b | current state) stays the
+same for every z, whatever the specified effect state: phi_e of this partition is 0, and so
+is phi_s of T, the least over partitions of min(phi_c, phi_e). On the cause side the same
+holds in the graph of effective inputs: at any specified cause state, the likelihood of b's
+current value does not vary with inputs in A. The only partition of a single unit severs its
+connection to itself, so a unit whose D_b is empty, or that is not its own effective input on
+the cause side, has phi_s 0. Hence *irreducible candidates are strongly connected on the
+cause side, and on the effect side for every choice of determining sets*.
 
-*Where one severed edge must show on both sides* (IIT 3.0 compares whole structures), a
-cut loses nothing for sure only if it severs effective inputs of neither side; there the
-union of the two graphs must be strongly connected (``jointly``).
+*Closed sets.* B is closed in S if every unit of B has a determining set within B. By choosing
+these, an irreducible T lies within B or outside it. Closed sets are grown from each unit.
 
-*Recursion.* The graph of a set S contains the graphs of its parts (model/influence.py).
-So every irreducible T within S lies in one strongly connected component of S, on either
-side; each component is a smaller set with a smaller graph, and so on until nothing falls
-apart any more. The parts of such a component are enumerated by fixing, one unit after
-another, whether it belongs to T, shrinking what is left in the same way at each step: a
-set that has fallen away from the fixed units takes all its subsets with it.
+*Where a severed edge must show on both sides* (IIT 3.0 compares whole structures), a cut
+loses nothing for sure only if neither E nor C vary with what it severs; there the graph of
+such inputs must be strongly connected (``jointly``).
+
+*Recursion.* The graphs of a set contain the graphs of its parts (model/influence.py). So
+every irreducible T within S lies in one strongly connected component of S; each component is
+a smaller set with a smaller graph, and so on until nothing falls apart any more. The parts of
+such a component are enumerated by fixing, one unit after another, whether it belongs to T,
+shrinking what is left in the same way at each step: a set that has fallen away from the
+fixed units takes all its subsets with it.
 
 *Size.* In a strongly connected T of k units any two units are at most k - 1 steps apart,
 either way, so units farther than that from a fixed one fall away too.
@@ -27,7 +34,7 @@ either way, so units farther than that from a fixed one fall away too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -94,12 +101,12 @@ def generated(pool: Pool, jointly: bool = False) -> Generated:
             apart=len(pool.given) - beyond - len(kept),
             unsearched=total - len(pool.given),
         )
-    components = sorted(graphs.components(pool.able))
+    components = sorted(_components(graphs, pool.able))
     largest = pool.largest
     found: list[tuple[int, ...]] = []
     unsearched = 0
     for component in components:
-        found += _Enumeration(graphs, component, min(largest, len(component))).candidates(pool)
+        found += _Part(graphs, component, min(largest, len(component))).candidates(pool)
         unsearched += sum(comb(len(component), k) for k in range(largest + 1, len(component) + 1))
     found.sort(key=lambda units: (-len(units), tuple(-i for i in reversed(units))))
     return Generated(
@@ -113,45 +120,68 @@ def generated(pool: Pool, jointly: bool = False) -> Generated:
 
 
 class _Graphs:
-    """Effective inputs of sets of units on both sides, as masks over those units."""
+    """Who needs whom among a set of units, on both sides, as masks over those units."""
 
     def __init__(self, influence: Influence, jointly: bool) -> None:
-        effects, causes = influence.effects, influence.causes
-        self._sides = ((effects, causes),) if jointly else ((effects,), (causes,))
-        self.sides = range(len(self._sides))
+        self._influence = influence
+        self.jointly = jointly
 
-    def inputs(self, units: Sequence[int], side: int) -> list[int]:
-        """Per unit, the mask of its effective inputs among the units."""
+    def choices(self, units: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per unit, masks of its minimal determining sets among the units."""
         place = {unit: k for k, unit in enumerate(units)}
+        if self.jointly:
+            return [(mask,) for mask in self.inputs(units)]
         return [
-            sum(
-                1 << place[a]
-                for a in set().union(*(of(unit, place.keys()) for of in self._sides[side]))
-            )
+            tuple(_mask(place, each) for each in self._influence.determining(unit, place.keys()))
             for unit in units
         ]
+
+    def inputs(self, units: Sequence[int]) -> list[int]:
+        """Per unit, the mask of its effective inputs on the cause side, or on either."""
+        place = {unit: k for k, unit in enumerate(units)}
+        of = self._influence.effective if self.jointly else self._influence.causes
+        return [_mask(place, of(unit, place.keys())) for unit in units]
 
     def holds(self, units: Sequence[int]) -> bool:
         """Whether the certificate leaves a candidate."""
         full = (1 << len(units)) - 1
-        return all(_cyclic(self.inputs(units, side), full) for side in self.sides)
+        return _Part(self, tuple(units), len(units)).shrunk(full, full) == full
 
-    def components(self, units: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Sets that hold every irreducible candidate, each strongly connected on both sides."""
-        waiting = [tuple(units)]
-        while waiting:
-            now = waiting.pop()
-            for side in self.sides:
-                parts = list(_strong(self.inputs(now, side)))
-                if parts != [(1 << len(now)) - 1]:
-                    waiting += [_members(now, mask) for mask in parts]
-                    break
-            else:
-                yield now
+
+def _mask(place: Mapping[int, int], units: Iterable[int]) -> int:
+    return sum(1 << place[unit] for unit in units)
 
 
 def _members(units: Sequence[int], mask: int) -> tuple[int, ...]:
     return tuple(unit for k, unit in enumerate(units) if mask >> k & 1)
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _turned(inputs: Sequence[int]) -> list[int]:
+    outputs = [0] * len(inputs)
+    for b, mask in enumerate(inputs):
+        for a in _bits(mask):
+            outputs[a] |= 1 << b
+    return outputs
+
+
+def _reached(steps: Sequence[int], start: int, inside: int, most: int = -1) -> int:
+    """Units reached from a set within ``inside``, in at most so many steps (-1: any number)."""
+    seen = front = start
+    while front and most:
+        new = 0
+        for k in _bits(front):
+            new |= steps[k]
+        front = new & inside & ~seen
+        seen |= front
+        most -= 1
+    return seen
 
 
 def _strong(inputs: Sequence[int]) -> Iterator[int]:
@@ -166,60 +196,72 @@ def _strong(inputs: Sequence[int]) -> Iterator[int]:
         left &= ~part
 
 
-def _turned(inputs: Sequence[int]) -> list[int]:
-    outputs = [0] * len(inputs)
-    for b, mask in enumerate(inputs):
-        while mask:
-            low = mask & -mask
-            outputs[low.bit_length() - 1] |= 1 << b
-            mask ^= low
-    return outputs
+def _closed(choices: Sequence[Sequence[int]], start: int, inside: int, avoided: int = 0) -> int:
+    """Grow a set until each of its units has a determining set in it, avoiding some units."""
+    closed = waiting = start
+    while waiting:
+        low = waiting & -waiting
+        waiting ^= low
+        wanted = min(
+            (choice & inside & ~closed for choice in choices[low.bit_length() - 1]),
+            key=lambda new: (bool(new & avoided), new.bit_count()),
+        )
+        closed |= wanted
+        waiting |= wanted
+    return closed
 
 
-def _reached(steps: Sequence[int], start: int, inside: int, most: int = -1) -> int:
-    """Units reached from a set within ``inside``, in at most so many steps (-1: any number)."""
-    seen = front = start
-    while front and most:
-        new = 0
-        while front:
-            low = front & -front
-            new |= steps[low.bit_length() - 1]
-            front ^= low
-        front = new & inside & ~seen
-        seen |= front
-        most -= 1
-    return seen
+def _components(graphs: _Graphs, units: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Sets that hold every irreducible candidate and do not fall apart as a whole."""
+    waiting = [tuple(units)]
+    while waiting:
+        now = waiting.pop()
+        parts = _parts(graphs, now)
+        if parts is None:
+            yield now
+        else:
+            waiting += [_members(now, mask) for mask in parts if mask]
 
 
-def _cyclic(inputs: Sequence[int], mask: int) -> bool:
-    """Whether a set is strongly connected; a single unit must feed itself."""
-    low = mask & -mask
-    if mask == low:
-        return bool(inputs[low.bit_length() - 1] & low)
-    if _reached(inputs, low, mask) != mask:
-        return False
-    return _reached(_turned(inputs), low, mask) == mask
+def _parts(graphs: _Graphs, units: Sequence[int]) -> list[int] | None:
+    """Masks of what a set falls into, None when it does not."""
+    full = (1 << len(units)) - 1
+    choices = graphs.choices(units)
+    for inputs in ([each[0] for each in choices], graphs.inputs(units)):
+        parts = list(_strong(inputs))
+        if parts != [full]:
+            return parts
+    if any(len(each) > 1 for each in choices):
+        for k in range(len(units)):
+            closed = _closed(choices, 1 << k, full)
+            if closed != full:
+                return [closed, full & ~closed]
+    return None
 
 
-class _Enumeration:
-    """The candidates within one component."""
+class _Part:
+    """A component, and the candidates within it."""
 
-    def __init__(self, graphs: _Graphs, component: tuple[int, ...], largest: int) -> None:
+    def __init__(self, graphs: _Graphs, units: tuple[int, ...], largest: int) -> None:
         self._graphs = graphs
-        self._units = component
+        self._units = units
         self._largest = largest
-        whole = [graphs.inputs(component, side) for side in graphs.sides]
-        self._fixed = [(inputs, _turned(inputs)) for inputs in whole]
-        self._sparse = all(mask.bit_count() <= SPARSE for mask in whole[0])
-        self._count = 0
+        self._choices = graphs.choices(units)
+        self._choosy = any(len(each) > 1 for each in self._choices)
+        inputs = [each[0] for each in self._choices]
+        self._effect = inputs, _turned(inputs)
+        inputs = graphs.inputs(units)
+        self._cause = inputs, _turned(inputs)
+        self._sparse = all(mask.bit_count() <= SPARSE for mask in inputs)
 
     def candidates(self, pool: Pool) -> Iterator[tuple[int, ...]]:
         """Every part of the component that the certificate leaves, in some order."""
         full = (1 << len(self._units)) - 1
+        count = 0
         for k in range(len(self._units)):
             for mask in self._within(full & ~((1 << k) - 1), 1 << k):
-                self._count += 1
-                if self._count > MOST:
+                count += 1
+                if count > MOST:
                     names = ", ".join(pool.labels[u] for u in self._units[:6])
                     raise InputError(
                         f"complexes: the {len(self._units)} strongly connected units {names}, ... "
@@ -234,7 +276,7 @@ class _Enumeration:
             most, least = pending.pop()
             if least.bit_count() == self._largest:
                 most = least
-            most = self._shrunk(most, least)
+            most = self.shrunk(most, least)
             if least & ~most:
                 continue
             if most == least:
@@ -245,29 +287,39 @@ class _Enumeration:
             pending.append((most & ~chosen, least))
             pending.append((most, least | chosen))
 
-    def _shrunk(self, most: int, least: int) -> int:
+    def shrunk(self, most: int, least: int) -> int:
         """What stays strongly connected with the fixed units, 0 if they fall apart."""
         root = least & -least
         far = self._largest - 1
         while True:
             before = most
-            for side in self._graphs.sides:
-                inputs, outputs = self._graph(most, side)
+            for inputs, outputs in (self._effect, self._causes_within(most)):
                 near = _reached(inputs, root, most, far)
                 most = near & _reached(outputs, root, near, far)
-                if least & ~most:
+                if least & ~most or (most == root and not inputs[root.bit_length() - 1] & root):
                     return 0
-                if most == root and not inputs[root.bit_length() - 1] & root:
-                    return 0
-            if most == before:
+            if self._choosy:
+                most = self._uncut(most, least, root)
+            if most == before or not most:
                 return most
 
-    def _graph(self, mask: int, side: int) -> tuple[Sequence[int], Sequence[int]]:
+    def _uncut(self, most: int, least: int, root: int) -> int:
+        """Apply closed sets: a candidate lies within each or outside it."""
+        for k in _bits(most):
+            if not most >> k & 1:
+                continue
+            closed = _closed(self._choices, 1 << k, most, root)
+            most = most & closed if closed & root else most & ~closed
+            if least & ~most:
+                return 0
+        return most
+
+    def _causes_within(self, mask: int) -> tuple[Sequence[int], Sequence[int]]:
         if not self._sparse or mask.bit_count() == len(self._units):
-            return self._fixed[side]
+            return self._cause
         units = _members(self._units, mask)
-        place = [k for k in range(len(self._units)) if mask >> k & 1]
+        place = list(_bits(mask))
         inputs = [0] * len(self._units)
-        for k, local in zip(place, self._graphs.inputs(units, side), strict=True):
-            inputs[k] = sum(1 << place[j] for j in range(len(place)) if local >> j & 1)
+        for k, local in zip(place, self._graphs.inputs(units), strict=True):
+            inputs[k] = sum(1 << place[j] for j in _bits(local))
         return inputs, _turned(inputs)

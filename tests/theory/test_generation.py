@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.errors import InputError, UnreachableStateError
+from iitdask.errors import InputError
 from iitdask.kernels.candidates import ZERO_CUT
+from iitdask.model.influence import Influence
 from iitdask.model.pool import Pool
 from iitdask.theory.candidates import candidates_stage, fill_candidates
 from iitdask.theory.generation import generated
@@ -77,36 +78,27 @@ def strongly_connected(cm):
     return bool((reach > 0).all()) and (len(cm) > 1 or bool(cm[0, 0]))
 
 
-def brute_graphs(pool, units):
-    """Effective inputs of a candidate, read off its own tables."""
-    system = pool.system(units)
-    return [
-        strongly_connected(effective(table, len(units))) for table in (system.effect, system.cause)
-    ]
-
-
-def effective(table, n):
-    edges = np.zeros((n, n), int)
-    for a in range(n):
-        rows = np.arange(2**n)
-        other = table[rows ^ (1 << a)]
-        for b in range(n):
-            edges[a, b] = bool((np.abs(table - other)[:, 2 * b] > 1e-12).any())
-    return edges
-
-
 @pytest.mark.parametrize("number", range(60))
-def test_generated__keeps_all_whose_tables_hang_together(number):
-    """What is kept is what the definition keeps, but for averages that happen to agree."""
+def test_determining__sets_are_all_that_are_minimal(number):
     factors, cm, state = drawn(number)
     pool = Pool.of(iit.Substrate.from_tpm(list(factors), cm), state)
-    kept = set(generated(pool).candidates)
-    for units in subsets(len(state)):
-        try:
-            both = all(brute_graphs(pool, units))
-        except UnreachableStateError:
-            continue
-        assert not both or units in kept
+    influence = Influence(pool.substrate, pool.state, pool.background)
+    for unit, factor in enumerate(factors):
+        for inside in subsets(len(state)):
+            holding = {
+                frozenset(axes)
+                for axes in [(), *subsets(len(state))]
+                if set(axes) <= set(inside) and settled(factor, state, set(inside) - set(axes))
+            }
+            least = {each for each in holding if not any(other < each for other in holding)}
+            assert set(influence.determining(unit, inside)) == least
+
+
+def settled(factor, state, free):
+    """Whether a distribution is the same for all values of the free units."""
+    index = tuple(slice(None) if i in free else x for i, x in enumerate(state))
+    rows = factor[index].reshape(-1, factor.shape[-1])
+    return bool((rows == rows[0]).all())
 
 
 def ring(n, reader="COPY"):
@@ -137,6 +129,30 @@ def test_generated__an_input_that_the_outside_masks_is_no_edge():
     masked = Pool.of(iit.Substrate.from_units(units), "000")
     assert (0, 1) not in generated(masked).candidates
     assert (2,) in generated(masked).candidates
+
+
+def test_generated__a_unit_that_is_settled_alone_is_cut_off():
+    # An OR that is on next because of its own input needs nobody else now.
+    units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
+    assert (0, 1) not in generated(Pool.of(iit.Substrate.from_units(units), "11")).candidates
+
+
+def test_generated__a_unit_that_tells_its_own_past_is_cut_off():
+    # A is on now, so it was off and B on: whatever C was, D = AND(A, C) is off.
+    units = [
+        {"gate": "LINEAR", "inputs": ["A", "B"], "weights": [-1, 1], "threshold": 1},
+        {"gate": "COPY", "inputs": ["D"]},
+        {"gate": "COPY", "inputs": ["D"]},
+        {"gate": "AND", "inputs": ["A", "C"]},
+    ]
+    pool = Pool.of(iit.Substrate.from_units(units), "1110")
+    assert not any({2, 3} <= set(each) for each in generated(pool).candidates)
+
+
+def test_generated__jointly_keeps_what_hangs_together_on_either_side():
+    units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
+    pool = Pool.of(iit.Substrate.from_units(units), "11")
+    assert (0, 1) in generated(pool, jointly=True).candidates
 
 
 def test_generated__dense_components_beyond_a_list_are_refused(monkeypatch):
