@@ -18,13 +18,13 @@ from iitdask.cli.tables import print_result
 from iitdask.cli.units import bytes_text, memory_bytes
 from iitdask.cluster.local import connected, local
 from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError
-from iitdask.kernels.jit import is_warm, mark_warm
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, local_path, names, open_store
 from iitdask.run.presence import drivers
-from iitdask.study.driver import run_point, warm_up
+from iitdask.study.driver import run_point
 from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point, Study, point_of, read_study
+from iitdask.study.warmth import is_warm, warm_up
 
 __all__ = ["run", "warm"]
 
@@ -158,8 +158,7 @@ def warm(quiet: bool) -> None:
             "compiling kernels, once on this machine (about 15 s) ...", file=sys.stderr, flush=True
         )
     started = time.perf_counter()
-    warm_up()
-    mark_warm("iit4")
+    warm_up("iit4")
     if not quiet:
         print(f"compiled in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
 

@@ -27,7 +27,6 @@ __all__ = ["Found", "best_mechanisms"]
 Array = NDArray[Any]
 LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
 FEW = 12  # purviews summed out one by one before it pays to sum out all at once
-TOP = np.int64(0)  # a NumPy integer: numba compiles one function and not two
 
 
 @leaf
@@ -64,7 +63,8 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
     sums : float64, the sums over mechanism states of p(z | m'), from ``begin`` on
     """
     states = t.offsets[purview + 1] - t.offsets[purview]
-    product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, TOP, purvs, s.like)
+    first = np.int64(0)  # a literal 0 would compile the callee once more
+    product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
     ii = effect_states(s.like, states, sums, begin, scale, s.weights)
     best = 0.0
@@ -80,7 +80,7 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
 @leaf
 def fill_heap(bounds, heap):
     """Make a max-heap of the purviews whose bound exceeds zero; returns how many."""
-    count = 0
+    count = np.int64(0)  # a literal 0 would compile the callee once more
     for purview in range(1, bounds.shape[0]):
         if bounds[purview] > ZERO:
             heap[count] = purview
@@ -109,7 +109,7 @@ def effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks):
 
     The first purviews are summed out of the joint one by one, then all at once.
     """
-    begin = TOP
+    begin = np.int64(0)
     if looks <= FEW:
         sum_out(joint, t.levels, purview, sums)
     else:
@@ -142,7 +142,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
         purview = heap[0]
         count -= 1
         heap[0] = heap[count]
-        sift(heap, bounds, TOP, count)
+        sift(heap, bounds, np.int64(0), count)
         phi = -1.0
         if dense or is_purview(mechanism, purview, t.children, side != ON_CAUSE):
             purvs = members(purview, s.purv)

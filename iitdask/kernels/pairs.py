@@ -217,18 +217,17 @@ def specify(side, t, s, mechanism, purview, mechs, purvs):
     if side == ON_CAUSE:
         return cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
     states = t.offsets[purview + 1] - t.offsets[purview]
+    first = np.int64(0)  # a literal 0 would compile the callees once more
     for z in range(states):
         s.sums[z] = 0.0
     for row in range(t.offsets[mechanism], t.offsets[mechanism + 1]):
-        product_states(t.effect, row, t.levels, t.columns, s.purv, states - states, purvs, s.like)
+        product_states(t.effect, row, t.levels, t.columns, s.purv, first, purvs, s.like)
         for z in range(states):
             s.sums[z] += s.like[z]
-    product_states(
-        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, states - states, purvs, s.like
-    )
+    product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like)
     mechanism_costs(t, s, mechanism, mechs)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    return effect_states(s.like, states, s.sums, states - states, scale, s.weights)
+    return effect_states(s.like, states, s.sums, first, scale, s.weights)
 
 
 @leaf

@@ -43,6 +43,7 @@ def mixture(rows, begin, end, levels, out):
     n = levels.shape[0]
     columns = value_offsets(levels)
     half = n // 2
+    start = np.int64(0)  # a literal 0 would compile the callee once more
     units = np.empty(n, np.int64)
     wide, tall = 1, 1
     for i in range(n):
@@ -60,7 +61,7 @@ def mixture(rows, begin, end, levels, out):
             low = l0 if q == 0 else (l1 if q == 1 else (l2 if q == 2 else l3))
             high = h0 if q == 0 else (h1 if q == 1 else (h2 if q == 2 else h3))
             if first + q < end:
-                product_states(rows, first + q, levels, columns, units, 0, half, low)
+                product_states(rows, first + q, levels, columns, units, start, half, low)
                 product_states(rows, first + q, levels, columns, units, half, n, high)
             else:
                 for b in range(tall):

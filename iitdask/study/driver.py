@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from iitdask.errors import DamagedStoreError, IITError, InputError
-from iitdask.model.substrate import Substrate
-from iitdask.model.system import System
 from iitdask.result.assemble import labelled
 from iitdask.run.engines import Engine, Futures, Inline, worker_memory
 from iitdask.run.events import Observer
@@ -28,12 +26,12 @@ from iitdask.run.survey import costs_of
 from iitdask.study.keep import keep_point
 from iitdask.study.provenance import provenance
 from iitdask.study.spec import Point
-from iitdask.theory.catalog import recipe, theory_options
+from iitdask.theory.catalog import recipe
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["CACHED", "provenance", "run_point", "warm_up"]
+__all__ = ["CACHED", "provenance", "run_point"]
 
 CACHED = ("marginals",)
 """Stages that other studies of the same units can use."""
@@ -131,10 +129,3 @@ def _computed(
 
 def _engine(client: Any) -> Engine:
     return Inline() if client is None else Futures(client)
-
-
-def warm_up() -> None:
-    """Compile every kernel of IIT 4.0, by running a system of two units."""
-    pair = Substrate.from_tpm([[0.1, 0.2], [0.7, 0.4], [0.6, 0.8], [0.9, 0.3]])
-    point = Point(System.of(pair, "10"), theory_options("iit4"), "ces")
-    run_point(point)

@@ -21,8 +21,9 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     """Seconds of one computation, stage by stage, warm, in this process."""
     import iitdask as iit
     from iitdask.model.system import System
-    from iitdask.study.driver import run_point, warm_up
+    from iitdask.study.driver import run_point
     from iitdask.study.spec import Point
+    from iitdask.study.warmth import warm_up
     from tests.benchmarks.systems import system
 
     warm_up()

@@ -23,9 +23,10 @@ from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.plan import plan, tile
 from iitdask.run.store import ZarrLedger
-from iitdask.study.driver import run_point, warm_up
+from iitdask.study.driver import run_point
 from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point
+from iitdask.study.warmth import warm_up
 from iitdask.theory.base import Grid, Stage, Variable
 from iitdask.theory.catalog import recipe, theory_options
 from iitdask.theory.mechanisms import mice_stage

@@ -1,0 +1,54 @@
+"""Recipes so small that they are nothing but compilation: one for each share of the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import xarray as xr
+
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+from iitdask.theory.base import Stages
+from iitdask.theory.distinctions import PurviewOrder
+from iitdask.theory.iit4 import ces, sia
+from iitdask.theory.mechanisms import details_stage, mice_stage
+from iitdask.theory.options import IIT4
+from iitdask.theory.tables import marginals_stage
+
+__all__ = ["REHEARSALS"]
+
+
+def _pair() -> System:
+    pair = Substrate.from_tpm([[0.1, 0.2], [0.7, 0.4], [0.6, 0.8], [0.9, 0.3]])
+    return System.of(pair, "10")
+
+
+def _whole() -> Stages:
+    """A cause-effect structure, and the order of purviews where some tie: all there is."""
+    system = _pair()
+    PurviewOrder(system, "reference").sort(3, True, [1, 2])
+    return ces(system, IIT4())
+
+
+def _partitions() -> Stages:
+    """The partitions of a system, then states and named partitions of one pair a side."""
+    system = _pair()
+    yield from sia(system, IIT4())
+    yield (marginals_stage(system),)
+    yield (details_stage(system, np.array([[0, 3, 3], [1, 3, 3]]), (1, 1)),)
+    return xr.DataTree()
+
+
+def _searches() -> Stages:
+    """The search over purviews."""
+    system = _pair()
+    yield (marginals_stage(system),)
+    yield (mice_stage(system),)
+    return xr.DataTree()
+
+
+REHEARSALS: Mapping[str, tuple[Callable[[], Stages], ...]] = {
+    "iit4": (_whole, _partitions, _searches),
+}
+"""By family: the recipe that needs every kernel, then shares of it that take equally long."""
