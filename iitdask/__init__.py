@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iitdask import errors as errors
+    from iitdask.accounts import account as account
     from iitdask.doors import ces as ces
     from iitdask.doors import complexes as complexes
     from iitdask.doors import estimate as estimate
@@ -29,6 +30,7 @@ __all__ = [
     "IIT4",
     "IIT42026",
     "Substrate",
+    "account",
     "ces",
     "complexes",
     "errors",
@@ -43,6 +45,7 @@ _HOME = {
     "IIT4": "iitdask.theory.options:IIT4",
     "IIT42026": "iitdask.theory.options:IIT42026",
     "Substrate": "iitdask.model.substrate:Substrate",
+    "account": "iitdask.accounts:account",
     "ces": "iitdask.doors:ces",
     "complexes": "iitdask.doors:complexes",
     "errors": "iitdask.errors",

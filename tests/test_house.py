@@ -19,6 +19,7 @@ PUBLIC = [
     "IIT4",
     "IIT42026",
     "Substrate",
+    "account",
     "ces",
     "complexes",
     "errors",

@@ -6,6 +6,7 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from iitdask.result.account import LINK_COLUMNS, account_rows, link_rows
 from iitdask.result.complexes import complexes_rows, complexes_table
 from iitdask.result.summary import COLUMNS, distinction_rows, system_rows
 
@@ -19,6 +20,9 @@ def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     if "complexes" in tree.children:
         _print_complexes(tree, console)
+        return
+    if "links" in tree.children:
+        _print_account(tree, console)
         return
     about = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in system_rows(tree):
@@ -40,6 +44,25 @@ def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
         console.print(
             f"and {len(rows) - MOST} distinctions more; `iitdask show STORE --json` has all"
         )
+
+
+def _print_account(tree: xr.DataTree, console: Console) -> None:
+    about = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in account_rows(tree):
+        about.add_row(name, value)
+    console.print(about)
+    rows = link_rows(tree)
+    if not rows:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in LINK_COLUMNS:
+        table.add_column(name, justify="right" if name == "alpha" else "left", no_wrap=True)
+    for row in rows[:MOST]:
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+    if len(rows) > MOST:
+        console.print(f"and {len(rows) - MOST} links more; `iitdask show STORE --json` has all")
 
 
 def _print_complexes(tree: xr.DataTree, console: Console) -> None:

@@ -12,6 +12,8 @@ import xarray as xr
 from iitdask.model.pool import Pool
 from iitdask.model.subject import Subject
 from iitdask.model.system import System
+from iitdask.model.transition import Transition
+from iitdask.result.account import labelled_account
 from iitdask.result.complexes import labelled_complexes
 from iitdask.result.labels import members, partition_text, state_text, text, units_text
 from iitdask.theory.options import Theory
@@ -47,6 +49,8 @@ def labelled(tree: xr.DataTree, subject: Subject, options: Theory) -> xr.DataTre
     """
     if isinstance(subject, System):
         return _of_system(tree, subject, options)
+    if isinstance(subject, Transition):
+        return labelled_account(tree, subject, options, {"iitdask_version": package_version()})
     if isinstance(subject, Pool):
         return labelled_complexes(tree, subject, options, {"iitdask_version": package_version()})
     raise TypeError(f"no labels are known for a {type(subject).__name__}")

@@ -16,7 +16,13 @@ from iitdask.model import examples
 from iitdask.model.readers import substrate_from
 from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
-from iitdask.theory.catalog import COMPUTATIONS, computation, subject_of, theory_options
+from iitdask.theory.catalog import (
+    COMPUTATIONS,
+    computation,
+    default_theory,
+    subject_of,
+    theory_options,
+)
 from iitdask.theory.options import Theory
 
 __all__ = ["Point", "RunOptions", "Study", "asked_in", "made_point", "point_of", "read_study"]
@@ -48,8 +54,18 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Most units of a candidate, when complexes are sought."""
     candidates: list[str | list[int | str]] | None = None
     """The candidates themselves, when not all are to be looked at."""
-    theory: str | dict[str, Any] = "iit4"
-    """Theory by name, or a mapping of its name and options."""
+    before: str | list[int] | dict[str, int] | None = None
+    """State of all units before a transition."""
+    after: str | list[int] | dict[str, int] | None = None
+    """State of all units after it."""
+    causes: str | list[int | str] | None = None
+    """Candidate causes of a transition; None: all units."""
+    effects: str | list[int | str] | None = None
+    """Candidate effects of a transition; None: all units."""
+    max_order: int | None = None
+    """Most units of an occurrence whose cause or effect is sought."""
+    theory: str | dict[str, Any] | None = None
+    """Theory by name, or a mapping of its name and options; None: the first that defines it."""
     compute: str = "ces"
     """What to compute."""
     run: RunOptions = RunOptions()
@@ -145,7 +161,7 @@ def point_of(study: Study, folder: Path, where: str) -> Point:
     """Build what a study asks for."""
     computation(study.compute, f"{where}: compute")
     substrate: Substrate = substrate_from(study.substrate, folder, f"{where}: substrate")
-    options = theory_options(study.theory, f"{where}: theory")
+    options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
     return made_point(study.compute, substrate, options, asked_in(study), where)
 
 

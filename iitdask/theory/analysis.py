@@ -23,7 +23,7 @@ from iitdask.theory.irreducibility import (
     specified_states,
     states_stage,
 )
-from iitdask.theory.options import IIT42026, Theory
+from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.states import digits
 from iitdask.theory.symmetry import StateOrder
 from iitdask.theory.vocabulary import described
@@ -97,7 +97,7 @@ def is_strongly_connected(connectivity: Array) -> bool:
 
 
 def analysis(
-    system: System, options: Theory
+    system: System, options: Unfolding
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Analysis]:
     """Analyse a system: gatekeeping, specified states, minimum partitions, choice among ties."""
     if not is_strongly_connected(system.connectivity):
@@ -143,7 +143,7 @@ def _pair(c: Candidate, e: Candidate) -> _Pair:
 
 
 def _verdict(
-    system: System, options: Theory, cause: Specified, effect: Specified, pairs: list[_Pair]
+    system: System, options: Unfolding, cause: Specified, effect: Specified, pairs: list[_Pair]
 ) -> Analysis:
     top = max(p.phi for p in pairs)
     tied = [p for p in pairs if p.phi >= top - tolerance(top)]

@@ -26,7 +26,7 @@ from iitdask.model.net import net_arrays
 from iitdask.model.pool import Pool
 from iitdask.theory.base import Grid, Region, Stage, Stages, gather, scoped
 from iitdask.theory.iit4 import sia
-from iitdask.theory.options import IIT42026, Theory
+from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.vocabulary import variable
 
 __all__ = ["VERDICTS", "Measured", "candidate_name", "measured"]
@@ -61,7 +61,7 @@ def candidate_name(units: Sequence[int]) -> str:
 
 
 def measured(
-    pool: Pool, candidates: Sequence[tuple[int, ...]], options: Theory
+    pool: Pool, candidates: Sequence[tuple[int, ...]], options: Unfolding
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured]:
     """Evaluate candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
     if not candidates:
@@ -85,7 +85,7 @@ def measured(
 
 
 def _analysed(
-    pool: Pool, candidates: Sequence[tuple[int, ...]], options: Theory
+    pool: Pool, candidates: Sequence[tuple[int, ...]], options: Unfolding
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], list[float]]:
     recipes: dict[str, Stages] = {
         name: scoped(f"candidates/{name}", sia(pool.system(units), options))

@@ -13,22 +13,29 @@ from iitdask.model.pool import Pool
 from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
+from iitdask.model.transition import Transition
+from iitdask.theory.account import account
 from iitdask.theory.base import Stages
 from iitdask.theory.complexes import complexes
 from iitdask.theory.iit4 import ces, sia
-from iitdask.theory.options import IIT4, IIT42026, Theory
+from iitdask.theory.options import IIT4, IIT42026, Causation2019, Theory
 
 __all__ = [
     "COMPUTATIONS",
     "THEORIES",
     "Computation",
     "computation",
+    "default_theory",
     "recipe",
     "subject_of",
     "theory_options",
 ]
 
-THEORIES: Mapping[str, type[Theory]] = {"iit4": IIT4, "iit4-2026": IIT42026}
+THEORIES: Mapping[str, type[Theory]] = {
+    "iit4": IIT4,
+    "iit4-2026": IIT42026,
+    "causation2019": Causation2019,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class Computation:
 COMPUTATIONS: Mapping[str, Computation] = {
     "sia": Computation(System, {"iit4": sia, "iit4-2026": sia}),
     "ces": Computation(System, {"iit4": ces, "iit4-2026": ces}),
+    "account": Computation(Transition, {"causation2019": account}),
     "complexes": Computation(Pool, {"iit4": complexes, "iit4-2026": complexes}),
 }
 
@@ -59,6 +67,11 @@ def computation(compute: str, where: str = "compute") -> Computation:
     if compute not in COMPUTATIONS:
         raise InputError(f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
     return COMPUTATIONS[compute]
+
+
+def default_theory(compute: str) -> str:
+    """Return the theory that is meant when none is named."""
+    return next(iter(computation(compute).recipes))
 
 
 def subject_of(

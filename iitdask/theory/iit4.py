@@ -13,7 +13,7 @@ from iitdask.theory.base import Stage, Stages
 from iitdask.theory.distinctions import Choices, PurviewOrder, choose, gather_choices
 from iitdask.theory.irreducibility import specified_states, states_stage
 from iitdask.theory.mechanisms import details_stage, mice_stage, search_statistics, tied_pairs
-from iitdask.theory.options import Theory
+from iitdask.theory.options import Unfolding
 from iitdask.theory.relations import relation_sums
 from iitdask.theory.sensitivity import tie_sensitivity
 from iitdask.theory.structure import Structure, bindings_of, structure_tree
@@ -23,13 +23,13 @@ from iitdask.theory.tables import marginals_stage
 __all__ = ["ces", "sia"]
 
 
-def sia(system: System, options: Theory) -> Stages:
+def sia(system: System, options: Unfolding) -> Stages:
     """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
     found = yield from analysis(system, options)
     return xr.DataTree.from_dict({"/system": system_dataset(system, found)})
 
 
-def ces(system: System, options: Theory) -> Stages:
+def ces(system: System, options: Unfolding) -> Stages:
     """Unfold a cause-effect structure: system, distinctions and relations."""
     found = yield from analysis(system, options)
     states = found.states
@@ -51,7 +51,7 @@ def ces(system: System, options: Theory) -> Stages:
 
 
 def _default_states(
-    system: System, options: Theory
+    system: System, options: Unfolding
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], tuple[int, int]]:
     """States of greatest intrinsic information where the analysis specified none."""
     (filled,) = yield (states_stage(system),)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["IIT4", "IIT42026", "Theory"]
+__all__ = ["IIT4", "IIT42026", "Causation2019", "Theory", "Unfolding"]
 
 
 class IIT4(
@@ -41,4 +41,22 @@ class IIT42026(
     specified states (the paper's equations 5-6)."""
 
 
-Theory = IIT4 | IIT42026
+class Causation2019(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="causation2019",
+    tag_field="name",
+):
+    """Actual causation, Albantakis et al. 2019."""
+
+    background: Literal["causal", "2019"] = "causal"
+    """Units that are neither causes nor effects, when causes are sought: averaged with their
+    posterior given the whole state after (the reference), or, with all units that are no causes,
+    held at their state before (as published)."""
+
+
+Unfolding = IIT4 | IIT42026
+"""Theories of what a system is, with choices about ties."""
+Theory = Unfolding | Causation2019

@@ -13,7 +13,7 @@ import xarray as xr
 from iitdask.model.system import System
 from iitdask.theory.analysis import Analysis, system_dataset
 from iitdask.theory.distinctions import Choices, Distinction, Side
-from iitdask.theory.options import Theory
+from iitdask.theory.options import Unfolding
 from iitdask.theory.relations import Bindings, Sums
 from iitdask.theory.states import digits, spread
 from iitdask.theory.vocabulary import described
@@ -27,8 +27,8 @@ class Structure:
 
     system: System
     """Candidate system."""
-    options: Theory
-    """Theory and the choices made about it."""
+    options: Unfolding
+    """Unfolding and the choices made about it."""
     found: Analysis
     """Verdict on the system."""
     states: tuple[int, int]

@@ -1,0 +1,106 @@
+"""The public functions about transitions: what caused what."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from iitdask.cli.progress import watching
+from iitdask.model.substrate import Substrate
+from iitdask.model.transition import Transition
+from iitdask.study.driver import run_point
+from iitdask.study.spec import Point
+from iitdask.theory.catalog import theory_options
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from iitdask.model.subject import Subject
+
+__all__ = ["account"]
+
+
+def account(
+    substrate: Substrate,
+    before: Any,
+    after: Any,
+    causes: Any = None,
+    effects: Any = None,
+    *,
+    background: str | None = None,
+    max_order: int | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find what caused what in a transition.
+
+    Every occurrence, a set of units in their actual state, is asked for its actual
+    cause among the causes before and its actual effect among the effects after:
+    Albantakis et al. 2019, definitions 1 and 2.
+
+    Parameters
+    ----------
+    substrate : Substrate
+        All units and what each computes.
+    before, after : tuple of int, str or dict
+        States of all units at t-1 and t: ``(1, 0)``, ``"10"`` or ``{"A": 1, "B": 0}``.
+    causes, effects : labels or numbers, optional
+        Units that may be causes, and effects; all units when not given.
+    background : {"causal", "2019"}, optional
+        Units that are neither: averaged with their posterior given the whole state after when
+        causes are sought (default), or held at their state before, as published.
+    max_order : int, optional
+        Most units of an occurrence whose cause or effect is sought. Purviews are not limited.
+    client : distributed.Client, optional
+        Where to compute; this process when not given.
+    store : str or path, optional
+        Zarr store: the run becomes resumable and its result is kept there.
+    progress : bool, optional
+        True shows a bar.
+
+    Returns
+    -------
+    DataTree
+        ``/links`` with dim ``link``: ``direction`` (``"cause"``: the purview caused the
+        mechanism), ``mechanism(link, unit)``, ``purview(link, unit)``, ``alpha`` (bits),
+        ``probability``, ``partitioned_probability``, ``ratio`` (bits), ``partition``, and
+        ``tied_purview(link, tie, unit)`` with the ``n_tied_purviews`` purviews of the same
+        alpha; ``/system``: ``alpha`` of the whole account (bits), ``alpha_causes``,
+        ``alpha_effects``, ``sum_alpha``, ``cut(source, target)``, its weakest cut.
+
+    Raises
+    ------
+    StateError
+        States or units do not fit the substrate.
+    UnreachableStateError
+        No state of the causes leads to an occurrence, or no past state to the state after.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.account(iit.examples.load("causation2019-fig6"), "10", "10")
+    >>> found["links"]["alpha"].values.round(3).tolist(), round(found.attrs["alpha"], 3)
+    ([0.415, 0.415, 0.17, 0.415, 0.415], 0.17)
+    """
+    transition = Transition.of(substrate, before, after, causes, effects, max_order=max_order)
+    return _computed(
+        "account", transition, background, client=client, store=store, progress=progress
+    )
+
+
+def _computed(
+    compute: str,
+    subject: Subject,
+    background: str | None,
+    *,
+    client: Client | None,
+    store: str | os.PathLike[str] | None,
+    progress: bool | None,
+) -> xr.DataTree:
+    options = theory_options("causation2019", background=background)
+    point = Point(subject, options, compute)
+    with watching(bool(progress)) as observers:
+        return run_point(point, client=client, store=store, observers=observers)

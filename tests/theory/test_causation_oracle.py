@@ -1,0 +1,94 @@
+"""Accounts of random transitions, against brute force straight from the definitions.
+
+A hundred transitions with up to three causes and three effects, background and all.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import iitdask as iit
+from iitdask.errors import UnreachableStateError
+from tests import reference
+from tests.reference.causation import Transition
+from tests.strategies import cases, next_state
+
+pytestmark = pytest.mark.oracle
+TOLERANCE = 1e-9
+SUMS = {"alpha_causes": ("cause",), "alpha_effects": ("effect",), "alpha": ("cause", "effect")}
+
+
+@st.composite
+def transitions(draw):
+    """Arguments of the oracle: factors, graph, states, causes, effects, background rule."""
+    case = draw(cases(units=(2, 4), background=draw(st.booleans())))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, before = len(case.levels), case.state
+    after = tuple(
+        int(rng.choice(k, p=f[before])) for k, f in zip(case.levels, case.factors, strict=True)
+    )
+    if draw(st.integers(0, 4)) == 0:  # what cannot follow has no links, or no past
+        after = next_state(rng, case.factors)
+    sides = [
+        tuple(sorted(rng.choice(n, size=rng.integers(1, min(n, 3) + 1), replace=False).tolist()))
+        for _ in range(2)
+    ]
+    rule = draw(st.sampled_from(("causal", "2019")))
+    return case.factors, case.cm.astype(int), before, after, *sides, rule
+
+
+def undefined(made):
+    """Whether some occurrence has no cause repertoire."""
+    joint = np.ones(())
+    for unit in made.effects:
+        joint = joint * made.tables["cause"][unit]
+    return not joint.max() > 0
+
+
+def units_of(row):
+    return tuple(np.flatnonzero(row).tolist())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(transitions())
+def test_account__is_that_of_brute_force(drawn):
+    factors, cm, before, after, causes, effects, rule = drawn
+    substrate = iit.Substrate.from_tpm(list(factors), cm)
+    try:
+        made = Transition(*drawn)
+    except reference.Unreachable:
+        made = None
+    if made is None or undefined(made):
+        if made is None and not posterior_needed(factors, causes, effects):
+            return
+        with pytest.raises(UnreachableStateError, match="after: "):
+            iit.account(substrate, before, after, causes, effects, background=rule)
+        return
+    tree = iit.account(substrate, before, after, causes, effects, background=rule)
+    places = np.array(made.units)
+    links = tree["links"].to_dataset()
+    ours = {}
+    for k in range(links.sizes["link"]):
+        one = links.isel(link=k)
+        ties = one["tied_purview"].values[: int(one["n_tied_purviews"])]
+        key = str(one["direction"].values), tuple(places[one["mechanism"].values].tolist())
+        ours[key] = float(one["alpha"]), sorted(tuple(places[row].tolist()) for row in ties)
+    theirs = made.account
+    assert list(ours) == list(theirs)
+    for key, (alpha, purviews) in theirs.items():
+        assert ours[key][0] == pytest.approx(alpha, abs=TOLERANCE)
+        assert ours[key][1] == sorted(purviews)
+    for name, directions in SUMS.items():
+        alpha, cuts = made.irreducibility(directions)
+        assert float(tree["system"][name]) == pytest.approx(alpha, abs=TOLERANCE), name
+    if cuts:
+        cut = np.argwhere(tree["system"]["cut"].values)
+        assert frozenset((places[a], places[b]) for a, b in cut) in cuts
+        assert int(tree["system"]["n_tied_partitions"]) == len(cuts)
+
+
+def posterior_needed(factors, causes, effects):
+    """Whether an effect depends on a unit that is neither cause nor effect."""
+    outside = set(range(len(factors))) - {*causes, *effects}
+    return any(np.ptp(factors[i], axis=a).max() > 0 for i in effects for a in outside)
