@@ -13,7 +13,7 @@ from iitdask.model.pool import Pool
 from iitdask.theory.base import Stage, Stages, gather, scoped
 from iitdask.theory.candidates import VERDICTS, Measured, candidate_name, measured
 from iitdask.theory.exclusion import COMPLEX, LESS_PHI, OVERLAP, TIED, Contest, excluded
-from iitdask.theory.generation import Generated, generated
+from iitdask.theory.generation import Generated, certificate, generated
 from iitdask.theory.iit4 import ces
 from iitdask.theory.vocabulary import described
 
@@ -70,7 +70,21 @@ def complexes(pool: Pool, options: Any, rule: Rule = Rule()) -> Stages:
             break
         answer = yield from judge.winners(contests)
     made = _Outcome(found, result, accepted, fates, judge.big_phi)
-    return xr.DataTree.from_dict({"/complexes": _dataset(pool, made)})
+    data = _dataset(pool, made)
+    if pool.given is not None:
+        data.attrs["certificates"] = _certificates(pool, found, rule)
+    return xr.DataTree.from_dict({"/complexes": data})
+
+
+def _certificates(pool: Pool, found: Generated, rule: Rule) -> dict[str, dict[str, Any]]:
+    """By listed candidate that falls apart: a cut that loses nothing."""
+    out: dict[str, dict[str, Any]] = {}
+    for units in sorted(set(pool.given or ()) - set(found.candidates)):
+        shown = certificate(pool, units, rule.jointly)
+        if shown is not None:
+            part = [pool.labels[unit] for unit in shown.part]
+            out[candidate_name(units)] = {"side": shown.side, "into": part}
+    return out
 
 
 @dataclass(frozen=True, slots=True)

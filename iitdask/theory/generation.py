@@ -42,12 +42,23 @@ from iitdask.errors import InputError
 from iitdask.model.influence import Influence
 from iitdask.model.pool import Pool
 
-__all__ = ["Generated", "generated"]
+__all__ = ["Certificate", "Generated", "certificate", "generated"]
 
 MOST = 1 << 22
 """Candidates of one component beyond which a smaller max_size is asked for."""
 SPARSE = 6
 """Inputs up to which a unit's graph is taken anew for every set, not once a component."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A cut that loses nothing."""
+
+    side: str
+    """Where it loses nothing: ``effect``, ``cause``, or ``both``."""
+    part: tuple[int, ...]
+    """Severing all connections from the rest of the candidate into these units loses nothing;
+    of a single unit, severing its connection to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,27 @@ class _Graphs:
         """Whether the certificate leaves a candidate."""
         full = (1 << len(units)) - 1
         return _Part(self, tuple(units), len(units)).shrunk(full, full) == full
+
+
+def certificate(pool: Pool, units: Sequence[int], jointly: bool = False) -> Certificate | None:
+    """Show a cut that loses nothing, or None where the certificate shows none at once.
+
+    The smallest set found that needs nothing from the rest of the candidate.
+    """
+    graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
+    choices, full = graphs.choices(units), (1 << len(units)) - 1
+    found: list[tuple[int, int, str]] = []
+    sides = (("both", choices),) if jointly else (("effect", choices), ("cause", None))
+    for side, own in sides:
+        needs = own or [(mask,) for mask in graphs.inputs(units)]
+        for k, each in enumerate(needs):
+            part = _closed(needs, 1 << k, full)
+            if part != full or (len(units) == 1 and 0 in each):
+                found.append((part.bit_count(), part, side))
+    if not found:
+        return None
+    _, part, side = min(found)
+    return Certificate(side, _members(units, part))
 
 
 def _mask(place: Mapping[int, int], units: Iterable[int]) -> int:
