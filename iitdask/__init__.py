@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from iitdask.model.readers import load as load
     from iitdask.model.substrate import Substrate as Substrate
     from iitdask.result import relations as relations
+    from iitdask.theory.options import IIT3 as IIT3
     from iitdask.theory.options import IIT4 as IIT4
     from iitdask.theory.options import IIT42026 as IIT42026
 
 __all__ = [
+    "IIT3",
     "IIT4",
     "IIT42026",
     "Substrate",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "IIT3": "iitdask.theory.options:IIT3",
     "IIT4": "iitdask.theory.options:IIT4",
     "IIT42026": "iitdask.theory.options:IIT42026",
     "Substrate": "iitdask.model.substrate:Substrate",

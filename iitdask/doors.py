@@ -49,7 +49,8 @@ def sia(
     units : labels or numbers, optional
         The candidate system; all units when not given.
     theory : str or options
-        ``"iit4"`` (Albantakis et al. 2023) or ``"iit4-2026"`` (with the cap on phi_s).
+        ``"iit4"`` (Albantakis et al. 2023), ``"iit4-2026"`` (with the cap on phi_s) or
+        ``"iit3"`` (Oizumi et al. 2014; ``IIT3(background="2014")`` as published).
     ties : {"reference", "canonical"}, optional
         How tied states are chosen among: in the published order (default), or independently
         of how the units are numbered.
@@ -69,6 +70,7 @@ def sia(
         ``intrinsic_information_cause``, ``intrinsic_information_effect`` (bits),
         ``n_tied_partitions``; ``cause_state(unit)``, ``effect_state(unit)``;
         ``cut(source, target)``, the connections the minimum partition severs; ``part(unit)``.
+        Under IIT 3.0 ``phi`` is big Phi, and of the others there are those it defines.
 
     Raises
     ------
@@ -124,7 +126,9 @@ def ces(
         ``phi`` (bits), and for cause and effect purview, state, phi, intrinsic information,
         partition and ties; ``/relations``: ``count`` (exact), ``sum_phi`` (bits),
         ``count_by_degree``; attrs ``big_phi``, ``sum_phi_distinctions``,
-        ``sum_phi_relations`` (bits), ``tie_sensitive``.
+        ``sum_phi_relations`` (bits), ``tie_sensitive``. Under IIT 3.0 ``/distinctions`` are the
+        concepts with their repertoires, ``/cut_distinctions`` those of the system under its
+        minimum partition; attrs ``big_phi``, ``conceptual_information``.
 
     Examples
     --------

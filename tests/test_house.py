@@ -16,6 +16,7 @@ PACKAGE = ROOT / "iitdask"
 FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in FILES]
 PUBLIC = [
+    "IIT3",
     "IIT4",
     "IIT42026",
     "Substrate",

@@ -25,6 +25,7 @@ from iitdask.study.driver import run_point
 from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point, Study, point_of, read_study
 from iitdask.study.warmth import is_warm, warm_up
+from iitdask.theory.catalog import theory_name
 
 __all__ = ["run", "warm"]
 
@@ -84,7 +85,7 @@ def run(
         _delete(url)
     if not quiet:
         _announce(study, where)
-    warm(quiet)
+    warm(quiet, theory_name(point.options))
     if budget is not None or memory is not None:
         _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()
@@ -149,16 +150,17 @@ def _announce(study: Study, where: str) -> None:
         print(study.citation, file=sys.stderr)
 
 
-def warm(quiet: bool) -> None:
+def warm(quiet: bool, theory: str = "iit4") -> None:
     """Compile before any worker starts, and say so the first time."""
-    if is_warm("iit4"):
+    family = "iit3" if theory == "iit3" else "iit4"
+    if is_warm(family):
         return
     if not quiet:
         print(
             "compiling kernels, once on this machine (about 15 s) ...", file=sys.stderr, flush=True
         )
     started = time.perf_counter()
-    warm_up("iit4")
+    warm_up(family)
     if not quiet:
         print(f"compiled in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
 

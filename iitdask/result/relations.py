@@ -59,6 +59,8 @@ def iterate(
     if "distinctions" not in tree.children:
         raise InputError("tree: expected a cause-effect structure with a node 'distinctions'")
     data = tree["distinctions"].to_dataset()
+    if "relations" not in tree.children:
+        raise InputError(f"tree: expected relations, {tree.attrs.get('theory')} defines none")
     bindings, atoms = _bindings(data)
     names = [str(name) for name in data["mechanism"].values]
     if degree is not None and top is None:

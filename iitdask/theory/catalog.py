@@ -14,11 +14,12 @@ from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.model.transition import Transition
+from iitdask.theory import iit3
 from iitdask.theory.account import account
 from iitdask.theory.base import Stages
 from iitdask.theory.complexes import complexes
 from iitdask.theory.iit4 import ces, sia
-from iitdask.theory.options import IIT4, IIT42026, Causation2019, Theory
+from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory
 
 __all__ = [
     "COMPUTATIONS",
@@ -28,12 +29,14 @@ __all__ = [
     "default_theory",
     "recipe",
     "subject_of",
+    "theory_name",
     "theory_options",
 ]
 
 THEORIES: Mapping[str, type[Theory]] = {
     "iit4": IIT4,
     "iit4-2026": IIT42026,
+    "iit3": IIT3,
     "causation2019": Causation2019,
 }
 
@@ -49,8 +52,8 @@ class Computation:
 
 
 COMPUTATIONS: Mapping[str, Computation] = {
-    "sia": Computation(System, {"iit4": sia, "iit4-2026": sia}),
-    "ces": Computation(System, {"iit4": ces, "iit4-2026": ces}),
+    "sia": Computation(System, {"iit4": sia, "iit4-2026": sia, "iit3": iit3.sia}),
+    "ces": Computation(System, {"iit4": ces, "iit4-2026": ces, "iit3": iit3.ces}),
     "account": Computation(Transition, {"causation2019": account}),
     "complexes": Computation(Pool, {"iit4": complexes, "iit4-2026": complexes}),
 }
@@ -131,6 +134,11 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
         raise InputError(f"{where} {name}: {error}; its options are {fields}") from error
 
 
+def theory_name(options: Theory) -> str:
+    """Return the name under which a theory is registered."""
+    return str(msgspec.to_builtins(options)["name"])
+
+
 def recipe(compute: str, subject: Subject, options: Theory) -> Stages:
     """Return the recipe of a computation under a theory.
 
@@ -140,7 +148,7 @@ def recipe(compute: str, subject: Subject, options: Theory) -> Stages:
         The theory does not define the computation.
     """
     found = computation(compute)
-    name = msgspec.to_builtins(options)["name"]
+    name = theory_name(options)
     if name not in found.recipes:
         known = ", ".join(found.recipes)
         raise InputError(f"compute {compute!r}: expected theory {known}, got {name!r}")

@@ -6,7 +6,24 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["IIT4", "IIT42026", "Causation2019", "Theory", "Unfolding"]
+__all__ = ["IIT3", "IIT4", "IIT42026", "Causation2019", "Theory", "Unfolding"]
+
+
+class IIT3(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag="iit3",
+    tag_field="name",
+):
+    """IIT 3.0, Oizumi, Albantakis and Tononi 2014; distances are rounded to six decimals."""
+
+    ties: Literal["reference", "canonical"] = "reference"
+    """As in :class:`IIT4`; larger purviews come first in both."""
+    background: Literal["causal", "2014"] = "causal"
+    """Past of the units outside the system: what the current state tells about it, or their
+    current state, as published in 2014."""
 
 
 class IIT4(
@@ -59,4 +76,4 @@ class Causation2019(
 
 Unfolding = IIT4 | IIT42026
 """Theories of what a system is, with choices about ties."""
-Theory = Unfolding | Causation2019
+Theory = Unfolding | IIT3 | Causation2019

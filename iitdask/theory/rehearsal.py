@@ -9,11 +9,12 @@ import xarray as xr
 
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
+from iitdask.theory import iit3
 from iitdask.theory.base import Stages
 from iitdask.theory.distinctions import PurviewOrder
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.mechanisms import details_stage, mice_stage
-from iitdask.theory.options import IIT4
+from iitdask.theory.options import IIT3, IIT4
 from iitdask.theory.tables import marginals_stage
 
 __all__ = ["REHEARSALS"]
@@ -48,7 +49,18 @@ def _searches() -> Stages:
     return xr.DataTree()
 
 
+def _concepts() -> Stages:
+    """Concepts of IIT 3.0, their details and those of the system cut: all there is."""
+    return iit3.ces(_pair(), IIT3())
+
+
+def _cuts() -> Stages:
+    """The cuts of IIT 3.0."""
+    return iit3.sia(_pair(), IIT3())
+
+
 REHEARSALS: Mapping[str, tuple[Callable[[], Stages], ...]] = {
     "iit4": (_whole, _partitions, _searches),
+    "iit3": (_concepts, _cuts),
 }
 """By family: the recipe that needs every kernel, then shares of it that take equally long."""

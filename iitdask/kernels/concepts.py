@@ -1,0 +1,218 @@
+"""Concepts of an intact or cut system: the best cause and effect of every mechanism (IIT 3.0)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.bipartitions import (
+    cause_phi,
+    effect_phis,
+    split_distance,
+    split_excess,
+    spread_mask,
+)
+from iitdask.kernels.codes import popcount
+from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.purviews import is_purview
+
+__all__ = [
+    "MARGIN",
+    "both_repertoires",
+    "choose_concepts",
+    "find_concepts",
+    "is_positive",
+    "is_tied",
+    "purview_phis",
+    "rounded",
+    "tied_splits",
+]
+
+PRECISION = 1e-6
+"""Distances are rounded to it, and two that differ by no more tie (spec.md 12)."""
+MARGIN = 3e-6
+"""Distances that differ by more, and by more than this part, do not tie however rounded."""
+
+
+@leaf
+def rounded(x):
+    """A distance to six decimals."""
+    return np.rint(x * 1e6) / 1e6
+
+
+@leaf
+def is_tied(x, y):
+    """Whether two rounded distances count as equal."""
+    return abs(x - y) <= max(PRECISION * max(abs(x), abs(y)), PRECISION)
+
+
+@leaf
+def is_positive(x):
+    """Whether a rounded distance counts as more than nothing."""
+    return x > 0.0 and not is_tied(x, 0.0)
+
+
+@kernel
+def purview_phis(begin, end, reps, room, children, cause, effect):
+    """Integrated information of a range of mechanisms over every purview.
+
+    cause, effect : (end - begin, 2**n) float64   filled, rounded; 0 where inadmissible
+    """
+    size = cause.shape[1]
+    for m in range(max(begin, 1), end):
+        row = m - begin
+        effect_phis(m, reps, room, effect[row])
+        for z in range(1, size):
+            effect[row, z] = rounded(effect[row, z]) if is_purview(m, z, children, True) else 0.0
+            if is_purview(m, z, children, False):
+                cause[row, z] = rounded(cause_phi(m, z, 0.0, reps, room))
+
+
+@leaf
+def _best(phis, rank, found):
+    """Largest phi, then largest purview, then least rank; writes purview and ties."""
+    top = 0.0
+    for z in range(1, phis.shape[0]):
+        top = max(top, phis[z])
+    found[0], found[1] = 0, 0
+    if not is_positive(top):
+        return 0.0
+    units = 0
+    for z in range(1, phis.shape[0]):
+        if is_tied(phis[z], top):
+            units = max(units, popcount(z))
+    for z in range(1, phis.shape[0]):
+        if is_tied(phis[z], top) and popcount(z) == units:
+            if found[1] == 0 or rank[z] < rank[found[0]]:
+                found[0] = z
+            found[1] += 1
+    return phis[found[0]]
+
+
+@kernel
+def choose_concepts(cause, effect, rank, phi, purview, ties):
+    """Best cause and effect of every mechanism, given all phis; see ``find_concepts``."""
+    found = np.zeros(2, np.int64)
+    for m in range(1, phi.shape[1]):
+        phi[0, m] = _best(cause[m], rank[0, m], found)
+        purview[0, m], ties[0, m] = found
+        phi[1, m] = _best(effect[m], rank[1, m], found)
+        purview[1, m], ties[1, m] = found
+        if phi[0, m] == 0.0 or phi[1, m] == 0.0:
+            phi[0, m], phi[1, m] = 0.0, 0.0
+
+
+@kernel
+def find_concepts(target, intact, rank, children, reps, room, phi, purview, ties):
+    """Best cause and effect of every mechanism of a system under a cut.
+
+    target   : mask                       units cut off from all others; 0 where nothing is cut
+    intact   : (2**n, 2**n) float64       cause phi of the intact system, see ``purview_phis``
+    rank     : (2, 2**n, 2**n) int64      preference among tied cause and effect purviews
+    children : (n,) int64                 units that each unit feeds, severed ones left out
+    reps     : Repertoires                under the cut
+    phi      : (2, 2**n) float64          filled; 0 in both rows where there is no concept
+    purview, ties : (2, 2**n) int64       filled
+    A cause purview changes only where units of the mechanism lose units of it; and where all
+    units of either are on one side, what changed is reducible.
+    """
+    size = intact.shape[0]
+    phis = np.empty(size)
+    found = np.zeros(2, np.int64)
+    for m in range(1, size):
+        phi[0, m], phi[1, m] = 0.0, 0.0
+        effect_phis(m, reps, room, phis)
+        for z in range(1, size):
+            phis[z] = rounded(phis[z]) if is_purview(m, z, children, True) else 0.0
+        top = _best(phis, rank[1, m], found)
+        if top == 0.0:
+            continue
+        purview[1, m], ties[1, m] = found
+        phi[1, m] = top
+        _cause_row(m, target, intact[m], children, reps, room, phis)
+        top = _best(phis, rank[0, m], found)
+        if top == 0.0:
+            phi[1, m] = 0.0
+            continue
+        purview[0, m], ties[0, m] = found
+        phi[0, m] = top
+
+
+@leaf
+def _cause_row(m, target, intact, children, reps, room, phis):
+    """Cause phi of a mechanism over every purview, exact for those that may be the largest."""
+    size = phis.shape[0]
+    changed = 0  # purview units that some unit of the mechanism no longer sees
+    if m & target:
+        changed = (size - 1) & ~target
+    best = 0.0
+    for z in range(size):
+        if z & changed == 0:
+            phis[z] = intact[z]
+            best = max(best, phis[z])
+        else:
+            phis[z] = 0.0
+    if m & target == 0 or m & ~target == 0:
+        return
+    for z in range(size - 1, 0, -1):
+        if z & changed and z & target and is_purview(m, z, children, False):
+            value = cause_phi(m, z, best * (1.0 - MARGIN) - MARGIN, reps, room)
+            phis[z] = rounded(value)
+            best = max(best, phis[z])
+
+
+@kernel
+def tied_splits(m, z, cause, phi, reps, room, parts):
+    """Bipartitions whose distance ties with the least.
+
+    m, z  : masks
+    phi   : float             the least, rounded
+    parts : (c, 3) int64      filled: mechanism part, purview part, distance in millionths
+    returns how many there are
+    """
+    count = 0
+    tall, wide = 1 << popcount(m), 1 << popcount(z)
+    for a in range(tall // 2):
+        for b in range(wide):
+            if a == 0 and b == 0:
+                continue
+            one, other = spread_mask(a, m), spread_mask(b, z)
+            d = rounded(split_distance(m, z, one, other, cause, reps, room))
+            if is_tied(d, phi):
+                parts[count, 0], parts[count, 1] = one, other
+                parts[count, 2] = np.int64(np.rint(d * 1e6))
+                count += 1
+    return count
+
+
+@kernel
+def both_repertoires(m, z, m1, z1, cause, reps, room, out):
+    """A repertoire and its product under one bipartition; returns how many states there are.
+
+    out : (2, S) float64   filled up to the number of states of the purview
+    """
+    size = 1
+    if cause:
+        begin, end = reps.offsets[z], reps.offsets[z + 1]
+        split_excess(m, z, m1, z1, reps, room)
+        for x in range(end - begin):
+            out[0, x] = reps.cause[m, begin + x]
+            out[1, x] = out[0, x] - room.flow.excess[x]
+        return end - begin
+    out[0, 0], out[1, 0] = 1.0, 1.0
+    j = 0
+    while z >> j:
+        if z >> j & 1:
+            first = reps.compared[j]
+            binary = reps.levels[j] == 2
+            part = m1 if z1 >> j & 1 else m ^ m1
+            for v in range(reps.levels[j] - 1, -1, -1):
+                c = first if binary else first + v
+                p, q = reps.effect[m, c], reps.effect[part, c]
+                if binary and v == 0:
+                    p, q = 1.0 - p, 1.0 - q
+                for x in range(size):
+                    out[0, v * size + x] = out[0, x] * p
+                    out[1, v * size + x] = out[1, x] * q
+            size *= reps.levels[j]
+        j += 1
+    return size

@@ -1,0 +1,153 @@
+"""Differences between two sets of concepts, for the extended earth mover's distance."""
+
+from __future__ import annotations
+
+from iitdask.kernels.concepts import is_tied, rounded
+from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.repertoires import unit_distance
+from iitdask.kernels.transport import lay_out, moving_cost
+
+__all__ = ["cause_costs", "effect_cost", "profiles", "same_concepts", "structure_bounds"]
+
+SAME = 1e-12
+"""Probabilities that differ by no more are the same."""
+
+
+@leaf
+def _same_repertoires(m, cause, effect, one, two):
+    for c in range(one.offsets[cause], one.offsets[cause + 1]):
+        if abs(one.cause[m, c] - two.cause[m, c]) > SAME:
+            return False
+    j = 0
+    while effect >> j:
+        if effect >> j & 1:
+            for c in range(one.compared[j], one.compared[j + 1]):
+                if abs(one.effect[m, c] - two.effect[m, c]) > SAME:
+                    return False
+        j += 1
+    return True
+
+
+@kernel
+def same_concepts(phi, purview, phi_cut, purview_cut, intact, cut, same):
+    """Mark the mechanisms whose concept a cut leaves as it is.
+
+    phi, phi_cut : (2**n,) float64   phi of the concept, 0 where there is none
+    purview, purview_cut : (2, 2**n) int64
+    intact, cut  : Repertoires
+    same         : (2**n,) bool      filled
+    """
+    for m in range(phi.shape[0]):
+        same[m] = (
+            phi[m] > 0.0
+            and phi_cut[m] > 0.0
+            and is_tied(phi[m], phi_cut[m])
+            and purview[0, m] == purview_cut[0, m]
+            and purview[1, m] == purview_cut[1, m]
+            and _same_repertoires(m, purview[0, m], purview[1, m], intact, cut)
+        )
+
+
+@kernel
+def profiles(mechanisms, purview, reps, plain, out):
+    """Marginals of every unit in the cause and effect of some concepts, expanded to all units.
+
+    mechanisms : (c,) int64     0 is the null concept
+    purview    : (2, 2**n) int64
+    plain      : (2, w) float64  marginals outside the purviews: uniform, and unconstrained
+    out        : (c, 2, w) float64
+    """
+    n = reps.levels.shape[0]
+    for i in range(mechanisms.shape[0]):
+        m = mechanisms[i]
+        for side in range(2):
+            z = purview[side, m] if m else 0
+            for j in range(n):
+                for c in range(reps.compared[j], reps.compared[j + 1]):
+                    if z >> j & 1 == 0:
+                        out[i, side, c] = plain[side, c]
+                    elif side == 0:
+                        out[i, side, c] = reps.cause_marginals[m, z, c]
+                    else:
+                        out[i, side, c] = reps.effect[m, c]
+
+
+@kernel
+def structure_bounds(one, two, compared, weights, effect, bound):
+    """Distance of the effects, and a lower bound of that of the causes, for all pairs.
+
+    one, two : (a, 2, w), (b, 2, w) float64   see ``profiles``
+    effect, bound : (a, b) float64            filled
+    """
+    for i in range(one.shape[0]):
+        for k in range(two.shape[0]):
+            causes, effects = 0.0, 0.0
+            for j in range(weights.shape[0]):
+                causes += unit_distance(one[i, 0], two[k, 0], j, compared, weights)
+                effects += unit_distance(one[i, 1], two[k, 1], j, compared, weights)
+            effect[i, k] = rounded(effects)
+            bound[i, k] = rounded(causes)
+
+
+@kernel
+def cause_costs(pairs, one, two, first, second, intact, cut, room, out):
+    """Earth mover's distance of the causes of chosen pairs of concepts, rounded.
+
+    pairs    : (p, 2) int64           positions in the lists of mechanisms
+    one, two : (a,), (b,) int64       mechanisms, of the intact and of the cut system; 0 is null
+    first, second : (2, 2**n) int64   their purviews
+    out      : (p,) float64
+    """
+    for k in range(pairs.shape[0]):
+        m1, m2 = one[pairs[k, 0]], two[pairs[k, 1]]
+        z1 = first[0, m1] if m1 else 0
+        z2 = second[0, m2] if m2 else 0
+        _spread(m1, z1, m2, z2, intact, cut, room)
+        size, degree = lay_out(z1 | z2, intact.levels, room.flow)
+        cost = 0.0
+        if size > 1:
+            cost = moving_cost(size, degree, 1e300, room.flow)
+        out[k] = rounded(cost)
+
+
+@kernel
+def effect_cost(m, z, reps, intact):
+    """Distance of an effect from the null concept, rounded."""
+    total = 0.0
+    j = 0
+    while z >> j:
+        if z >> j & 1:
+            total += unit_distance(reps.effect[m], intact.effect[0], j, reps.compared, reps.weights)
+        j += 1
+    return rounded(total)
+
+
+@leaf
+def _spread(m1, z1, m2, z2, one, two, room):
+    """Write the difference of two causes, both expanded to the union of their purviews."""
+    first, second = room.first, room.second
+    first[0] = 0
+    second[0] = 0
+    size, size1, size2 = 1, 1, 1
+    union = z1 | z2
+    j = 0
+    while union >> j:
+        if union >> j & 1:
+            k = one.levels[j]
+            step1 = size1 if z1 >> j & 1 else 0
+            step2 = size2 if z2 >> j & 1 else 0
+            for v in range(k - 1, -1, -1):
+                for x in range(size):
+                    first[v * size + x] = first[x] + v * step1
+                    second[v * size + x] = second[x] + v * step2
+            size *= k
+            if step1:
+                size1 *= k
+            if step2:
+                size2 *= k
+        j += 1
+    p, q = one.cause[m1], two.cause[m2]
+    c1, c2 = one.offsets[z1], one.offsets[z2]
+    thin1, thin2 = size1 / size, size2 / size
+    for x in range(size):
+        room.flow.excess[x] = p[c1 + first[x]] * thin1 - q[c2 + second[x]] * thin2

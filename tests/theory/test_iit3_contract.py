@@ -1,0 +1,125 @@
+"""IIT 3.0 as a user meets it: labels, options, stores, engines, the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+
+import iitdask as iit
+from iitdask.cli.app import main
+from iitdask.errors import InputError
+from iitdask.run.events import BlocksFilled
+from iitdask.study.driver import run_point
+from iitdask.study.spec import point_of, read_study
+
+FIG4 = "iit3-2014-fig4"
+
+
+def fig4(**more):
+    return iit.ces(iit.examples.load(FIG4), "100", theory="iit3", **more)
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return fig4()
+
+
+def test_ces__has_the_promised_nodes(tree):
+    assert sorted(tree.children) == ["cut_distinctions", "distinctions", "system"]
+    assert tree["system"].attrs["theory"] == "iit3"
+    assert tree["system"].attrs["background"] == "causal"
+    assert tree.attrs["n_distinctions"] == 6
+
+
+def test_ces__names_concepts_and_partitions(tree):
+    found = tree["distinctions"]
+    names = found["mechanism"].values.tolist()
+    assert sorted(names) == ["A", "AB", "ABC", "B", "BC", "C"]
+    row = found.to_dataset().isel(mechanism=names.index("BC"))
+    assert row["partition_cause"].item() == "B/∅ × C/AB"
+    assert row["partition_effect"].item() == "B/A × C/∅"
+    assert int(row["n_tied_partitions_cause"]) >= 1
+
+
+def test_ces__every_variable_says_what_it_means(tree):
+    for node in tree.subtree:
+        for name, data in node.data_vars.items():
+            assert data.attrs["comment"], name
+            assert data.attrs.get("units") != "bit", name
+
+
+def test_repertoires__are_distributions_over_the_purview(tree):
+    found = tree["distinctions"]
+    for side in ("cause", "effect"):
+        states = 2 ** found[f"purview_{side}"].values.sum(axis=1)
+        for name in (f"repertoire_{side}", f"partitioned_repertoire_{side}"):
+            values = found[name].values
+            assert (~np.isnan(values)).sum(axis=1).tolist() == states.tolist()
+            assert np.nansum(values, axis=1) == pytest.approx(np.ones(len(values)), abs=1e-12)
+
+
+def test_relations__are_not_defined(tree):
+    with pytest.raises(InputError, match="expected relations, iit3 defines none"):
+        next(iit.relations.iterate(tree))
+
+
+def test_theory__options_by_value_name_or_mapping(tree):
+    for theory in (iit.IIT3(), {"name": "iit3", "background": "causal"}):
+        assert iit.ces(iit.examples.load(FIG4), "100", theory=theory).identical(tree)
+    theory = {"name": "iit3", "background": "2013"}
+    with pytest.raises(InputError, match=r"theory iit3: Invalid enum value '2013'.*background"):
+        iit.sia(iit.examples.load(FIG4), "100", theory=theory)
+
+
+def test_store__keeps_every_bit_and_is_read_again(tree, tmp_path):
+    point = point_of(*read_study(FIG4), FIG4)
+    events = []
+    first = run_point(point, store=tmp_path / "fig4.zarr", observers=[events.append])
+    assert sum(isinstance(e, BlocksFilled) for e in events) == 5
+    xr.testing.assert_identical(first, tree)
+    events.clear()
+    again = run_point(point, store=tmp_path / "fig4.zarr", observers=[events.append])
+    assert not any(isinstance(e, BlocksFilled) for e in events)
+    xr.testing.assert_identical(again, tree)
+    how = {"group": "result", "engine": "zarr", "consolidated": False}
+    with xr.open_datatree(tmp_path / "fig4.zarr", **how) as opened:
+        assert float(opened["system"]["phi"]) == 1.916666
+
+
+def noisy(n=4, seed=5):
+    rng = np.random.default_rng(seed)
+    return iit.Substrate.from_tpm(rng.random((2**n, n)))
+
+
+def test_engine__dask_and_small_blocks_give_the_same_bits():
+    substrate = noisy()
+    point = point_of(
+        *read_study({"substrate": {"example": "basic"}, "state": "100", "theory": "iit3"}), ""
+    )
+    expected = iit.ces(substrate, "0110", theory="iit3")
+    local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
+    with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
+        assert iit.ces(substrate, "0110", theory="iit3", client=client).identical(expected)
+    whole = run_point(point)
+    assert run_point(point, block_seconds=1e-6).identical(whole)
+
+
+def called(*words):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(list(words))
+
+
+def test_command_line__runs_and_shows(tmp_path, capsys):
+    store = str(tmp_path / "fig4.zarr")
+    called("run", FIG4, "--store", store, "--quiet")
+    shown = capsys.readouterr().out
+    assert "Phi                     1.91667" in shown
+    assert "severs A→C B→C" in shown
+    assert "0.667 0 0 0.333" in shown
+    called("show", store, "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["attrs"]["big_phi"] == 1.916666
+    assert "repertoire_cause" in told["distinctions"]["variables"]
+    called("verify", store)
