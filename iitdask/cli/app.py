@@ -18,6 +18,7 @@ COMMANDS = {
     "estimate": ("iitdask.cli.forecast:estimate", "Say what a study will cost."),
     "status": ("iitdask.cli.store:status", "Say how far a store is."),
     "show": ("iitdask.cli.inspect:show", "Show the results of a store."),
+    "view": ("iitdask.cli.view:view", "Look at a result: figures that explain each other."),
     "verify": ("iitdask.cli.store:verify", "Check a store, recompute a sample of it."),
     "tidy": ("iitdask.cli.store:tidy", "Drop the blocks of a finished store."),
     "examples": (

@@ -1,0 +1,239 @@
+"""The explorer: one page per result, its panels chosen by the nodes of the tree."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import xarray as xr
+from bokeh.document import Document
+from bokeh.embed import file_html
+from bokeh.events import DocumentReady
+from bokeh.layouts import column, row
+from bokeh.models import ColumnDataSource, CustomJS, Div, Select, UIElement
+from bokeh.resources import INLINE
+
+from iitdask.view import relations as links
+from iitdask.view import repertoires as shapes
+from iitdask.view import structure
+from iitdask.view.facts import facts_html, rows_of, title_of
+from iitdask.view.landscape import add_places, landscape
+from iitdask.view.network import Net, network
+from iitdask.view.theme import CAUSE, EFFECT, RELATION
+
+__all__ = ["TEMPLATE", "document", "fill", "page"]
+
+WIDTH = 1240
+TEMPLATE = """
+{% block preamble %}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+  body { font: 14px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; margin: 0; }
+  main { padding: 12px 16px; }
+  h1 { font-size: 20px; margin: 0 0 8px; }
+</style>
+{% endblock %}
+{% block inner_body %}<main><h1>{{ title | e }}</h1>{{ super() }}</main>{% endblock %}
+"""
+STYLE = """
+:host { font: 13px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; }
+h2 { font-size: 16px; margin: 14px 0 4px; border-bottom: 1px solid #D9D9D9; }
+table.facts { border-collapse: collapse; }
+table.facts th { text-align: left; font-weight: 600; padding: 1px 14px 1px 0; vertical-align: top; }
+table.facts td { padding: 1px 0; overflow-wrap: anywhere; }
+p { margin: 2px 0; }
+p.key { color: #555; margin-top: 8px; }
+"""
+
+KEY = f"""
+<p class="key">In the graph: <b>black ring</b> mechanism;
+<b style="color: {CAUSE}">left half ring</b> cause purview and its state;
+<b style="color: {EFFECT}">right half ring</b> effect purview and its state;
+<b style="color: {RELATION}">outer ring</b> overlap of the selected relation.
+Dark units are on; dashed connections are severed by the minimum partition.</p>
+"""
+
+
+def page(tree: xr.DataTree) -> str:
+    """Write the explorer of a result as one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A result, or an exhibit, which has more to show.
+    """
+    doc = document(tree)
+    return str(file_html(doc, INLINE, doc.title, template=TEMPLATE))
+
+
+def document(tree: xr.DataTree) -> Document:
+    """Make the explorer of a result as a Bokeh document."""
+    doc = Document()
+    fill(doc, tree)
+    return doc
+
+
+def fill(doc: Document, tree: xr.DataTree) -> None:
+    """Put the explorer of a result into a document."""
+    doc.title = title_of(tree)
+    doc.template = TEMPLATE
+    doc.template_variables["title"] = doc.title
+    parts: list[UIElement] = []
+    if "distinctions" in tree.children and "partition_cause" in tree["distinctions"]:
+        parts += _structure_panels(doc, tree)
+    elif "system" in tree.children:
+        parts += _system_panels(tree)
+    else:
+        parts.append(text(facts_html(rows_of(tree))))
+    doc.add_root(column(*parts, name="explorer"))
+
+
+def text(html: str, width: int = WIDTH, **options: Any) -> Div:
+    """Put HTML, already escaped, on the page."""
+    return Div(text=html, width=width, stylesheets=[STYLE], **options)
+
+
+def heading(title: str, note: str = "") -> Div:
+    """Begin a section."""
+    return text(f"<h2>{title}</h2>" + (f"<p>{note}</p>" if note else ""))
+
+
+def _net(tree: xr.DataTree) -> Net:
+    extra = tree["network"].to_dataset() if "network" in tree.children else None
+    return Net.of_system(tree["system"].to_dataset(), extra)
+
+
+def _system_panels(tree: xr.DataTree) -> list[UIElement]:
+    fig, _ = network(_net(tree), "System: state and minimum partition", 420)
+    return [row(fig, text(facts_html(rows_of(tree)), 700))]
+
+
+def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
+    data = tree["distinctions"].to_dataset()
+    source = structure.distinctions_source(data)
+    fig, lights = network(_net(tree), "System: state, cut, selected distinction")
+    note = text("", 800, name="selection")
+    choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
+    picker = Select(title="Distinction", options=choices, width=260, name="picker")
+    args: dict[str, Any] = {
+        "distinctions": source,
+        "lights": lights,
+        "members": structure.memberships(data),
+        "note": note,
+        "picker": picker,
+        "rep": None, "bars": {}, "figures": {}, "relations": None, "shown": None, "points": None,
+        "drawn": links.DRAWN,
+    }  # fmt: skip
+    parts: list[UIElement] = [
+        row(fig, column(text(facts_html(rows_of(tree)), 800), picker, note, text(KEY, 800))),
+        heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
+        *_distinction_panels(source),
+    ]
+    if "repertoires" in tree.children:
+        parts += _repertoire_panels(tree, args)
+    if int(data.sizes["mechanism"]):
+        parts += _relation_panels(tree, data, args)
+    if "landscape" in tree.children:
+        parts += _landscape_panels(tree, data, source)
+    _link(doc, args)
+    return parts
+
+
+def _distinction_panels(source: ColumnDataSource) -> list[UIElement]:
+    table = structure.table(source)
+    if table.width > WIDTH - 2 * 295:
+        size = (WIDTH // 2 - 10, 330)
+        return [table, row(structure.by_order(source, size), structure.plane(source, size))]
+    return [row(table, structure.by_order(source), structure.plane(source))]
+
+
+def _repertoire_panels(tree: xr.DataTree, args: dict[str, Any]) -> list[UIElement]:
+    network = tree["network"].to_dataset()
+    levels = network["levels"].values[network["inside"].values].tolist()
+    args["rep"] = shapes.rows_of(tree["repertoires"].to_dataset(), levels)
+    figures = []
+    for side in ("cause", "effect"):
+        fig, source = shapes.bars(side)
+        args["bars"][side], args["figures"][side] = source, fig
+        figures.append(fig)
+    about = (
+        "Of the selected distinction. On the cause side the partitioned distribution is "
+        "renormalised; of large purviews the most probable states are shown."
+    )
+    return [heading("Repertoires", about), row(*figures)]
+
+
+def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) -> list[UIElement]:
+    found = links.largest(tree)
+    count = links.count_text(found.count)
+    about = f"{count} relations"
+    if not found.listed:
+        return [heading("Relations", "This structure has no relations.")]
+    fig, source, shown, points = links.drawing(found, data)
+    args |= {"relations": source, "shown": shown, "points": points}
+    args["figures"]["relations"] = fig
+    listed = len(found.listed)
+    about += (
+        f"; the {listed} with the largest φ_r are listed." if str(listed) != found.count else "."
+    )
+    about += (
+        f" At most {links.DRAWN} are drawn: the largest, those listed of the selected distinction,"
+        " or the selected one."
+    )
+    table = links.table(source)
+    plots = row(links.by_degree(tree["relations"].to_dataset()), links.by_phi(found))
+    return [heading("Relations", about), row(fig, column(plots, table))]
+
+
+def _landscape_panels(
+    tree: xr.DataTree, data: xr.Dataset, source: ColumnDataSource
+) -> list[UIElement]:
+    labels = [str(name) for name in data["unit"].values]
+    add_places(source, data)
+    maps = [
+        landscape(tree["landscape"].to_dataset(), labels, side, source)
+        for side in ("cause", "effect")
+    ]
+    about = (
+        "Colour is φ, white is 0, grey are purviews that are not connected with the mechanism. "
+        "Squares are the distinctions; dotted pairs are those a bound excluded from the search."
+    )
+    return [heading("Mechanism × purview", about), row(*maps)]
+
+
+def _link(doc: Document, args: dict[str, Any]) -> None:
+    code = files("iitdask.view").joinpath("select.js").read_text(encoding="utf-8")
+    follow = CustomJS(args=args, code=code)
+    source, picker, relations = args["distinctions"], args["picker"], args["relations"]
+    source.selected.js_on_change("indices", follow)
+    picker.js_on_change(
+        "value",
+        CustomJS(
+            args={"distinctions": source},
+            code="""
+            const d = Number(cb_obj.value), now = distinctions.selected.indices
+            if (now[now.length - 1] !== d) distinctions.selected.indices = [d]
+            """,
+        ),
+    )
+    if relations is not None:
+        relations.selected.js_on_change(
+            "indices",
+            CustomJS(
+                args={"distinctions": source, "relations": relations},
+                code="""
+                const picked = relations.selected.indices
+                if (picked.length) {
+                  const members = relations.data.members[picked[0]]
+                  distinctions.selected.indices = [...members]
+                } else distinctions.selected.indices = [...distinctions.selected.indices]
+                """,
+            ),
+        )
+    best = int(source.data["phi"].argmax()) if len(source.data["phi"]) else -1
+    first = CustomJS(
+        args={"distinctions": source, "best": best},
+        code="if (best >= 0 && !distinctions.selected.indices.length) "
+        "distinctions.selected.indices = [best]",
+    )
+    doc.js_on_event(DocumentReady, first)

@@ -1,0 +1,44 @@
+"""What is said about a result in words: title, facts, footnotes; always escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import xarray as xr
+
+from iitdask.result.complexes import complexes_rows
+from iitdask.result.summary import system_rows
+
+__all__ = ["facts_html", "rows_of", "title_of"]
+
+
+def rows_of(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Names and values of what there is to say about a result."""
+    if "system" in tree.children:
+        return system_rows(tree)
+    if "complexes" in tree.children:
+        return complexes_rows(tree)
+    return [(str(name), str(value)) for name, value in tree.attrs.items()]
+
+
+def facts_html(rows: list[tuple[str, str]]) -> str:
+    """Write names and values as a table."""
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    return f'<table class="facts">{lines}</table>'
+
+
+def title_of(tree: xr.DataTree) -> str:
+    """Name a result in one line."""
+    about: dict[Any, Any] = {}
+    for node in (*tree.children.values(), tree):
+        about |= node.to_dataset().attrs
+    state = str(about.get("state", ""))
+    state = state if len(state) <= 40 else state[:37] + "..."
+    kind = {"complexes": "Complexes", "distinctions": "Cause-effect structure"}
+    name = next((text for key, text in kind.items() if key in tree.children), "System")
+    units = about.get("units") or about.get("searched") or about.get("substrate_units") or ""
+    return f"{name} of {units} in state {state}" if state else f"{name} of {units}"

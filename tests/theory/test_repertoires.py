@@ -1,0 +1,116 @@
+"""Repertoires of distinctions and the landscape of small systems, against the oracle."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+
+import iitdask as iit
+from iitdask.errors import UnreachableStateError
+from iitdask.model.system import System
+from iitdask.theory.landscape import EVALUATED, EXCLUDED, UNCONNECTED, landscape
+from iitdask.theory.repertoires import repertoires
+from tests.reference.mechanisms import admissible, link
+from tests.reference.substrate import CAUSE, EFFECT
+from tests.reference.substrate import System as Oracle
+from tests.strategies import cases
+
+SIDES = (("cause", CAUSE), ("effect", EFFECT))
+
+
+def unfolded(case):
+    try:
+        tree = iit.ces(case.substrate(), case.state, case.units)
+    except UnreachableStateError:
+        assume(False)
+    return tree, System.of(case.substrate(), case.state, case.units)
+
+
+def rows_of(written, side, k):
+    begin, end = written[f"begin_{side}"].values[k : k + 2]
+    names = ("code", "constrained", "unconstrained", "partitioned")
+    return [written[f"{name}_{side}"].values[begin:end] for name in names]
+
+
+@pytest.mark.oracle
+@settings(max_examples=60)
+@given(cases(background=True))
+def test_repertoires__are_those_of_the_definitions(case):
+    tree, system = unfolded(case)
+    data = tree["distinctions"].to_dataset()
+    written = repertoires(system, data, most=10_000)
+    oracle = Oracle(case.factors, case.cm, case.state, case.units)
+    for k in range(data.sizes["mechanism"]):
+        mechanism = tuple(case.units[i] for i in np.flatnonzero(data["mechanism_units"].values[k]))
+        for side, direction in SIDES:
+            purview = tuple(
+                case.units[i] for i in np.flatnonzero(data[f"purview_{side}"].values[k])
+            )
+            code, constrained, unconstrained, partitioned = rows_of(written, side, k)
+            assert code.tolist() == list(range(len(code)))
+            theirs = oracle.selectivity(direction, mechanism, purview).ravel(order="F")
+            assert constrained == pytest.approx(theirs, abs=1e-12)
+            if direction == EFFECT:
+                theirs = oracle.unconstrained_effect(mechanism, purview).ravel(order="F")
+            else:
+                theirs = np.full(len(code), 1 / len(code))
+            assert unconstrained == pytest.approx(theirs, abs=1e-12)
+            assert partitioned.sum() == pytest.approx(1.0)
+
+
+@settings(max_examples=60)
+@given(cases(background=True))
+def test_repertoires__give_phi_at_the_specified_state(case):
+    tree, system = unfolded(case)
+    data = tree["distinctions"].to_dataset()
+    written = repertoires(system, data)
+    for side, _ in SIDES:
+        ratio = written[f"likelihood_{side}"] / written[f"likelihood_partitioned_{side}"]
+        phi = written[f"selectivity_{side}"].values * np.log2(ratio.values)
+        assert phi == pytest.approx(data[f"phi_{side}"].values, abs=1e-12)
+
+
+@pytest.mark.parametrize("most", [1, 3, 7])
+def test_repertoires__keep_the_most_probable_states_and_the_specified_one(most):
+    substrate = iit.examples.load("iit4-2023-fig6d")
+    system = System.of(substrate, iit.examples.state("iit4-2023-fig6d"))
+    data = iit.ces(substrate, system.state)["distinctions"].to_dataset()
+    whole, some = repertoires(system, data, most=1000), repertoires(system, data, most=most)
+    for side, _ in SIDES:
+        for k in range(data.sizes["mechanism"]):
+            every, kept = rows_of(whole, side, k), rows_of(some, side, k)
+            assert len(kept[0]) == min(most, len(every[0]))
+            assert some[f"selectivity_{side}"].values[k] in kept[1]
+            likely = np.sort(every[1])[::-1][:most]
+            assert (np.sort(kept[1])[::-1][:-1] >= likely[:-1]).all()
+            for all_of, some_of in zip(every, kept, strict=True):
+                assert some_of == pytest.approx(all_of[kept[0]], abs=1e-14)
+
+
+@pytest.mark.oracle
+@settings(max_examples=40)
+@given(cases(units=(2, 3), background=True))
+def test_landscape__is_phi_of_every_pair_and_what_is_excluded_cannot_win(case):
+    try:
+        system = System.of(case.substrate(), case.state, case.units)
+    except UnreachableStateError:
+        assume(False)
+    oracle = Oracle(case.factors, case.cm, case.state, case.units)
+    found = landscape(system)
+    phi, outcome = found["pair_phi"].values, found["outcome"].values
+    sets = [
+        tuple(unit for i, unit in enumerate(case.units) if mask >> i & 1)
+        for mask in range(1, 1 << system.n)
+    ]
+    for row, (_, direction) in enumerate(SIDES):
+        for m, mechanism in enumerate(sets):
+            for z, purview in enumerate(sets):
+                if not admissible(case.cm, direction, mechanism, purview):
+                    assert outcome[row, m, z] == UNCONNECTED
+                    assert np.isnan(phi[row, m, z])
+                    continue
+                theirs = link(oracle, direction, mechanism, purview).phi
+                assert phi[row, m, z] == pytest.approx(theirs, abs=1e-9)
+            evaluated = phi[row, m][outcome[row, m] == EVALUATED]
+            excluded = phi[row, m][outcome[row, m] == EXCLUDED]
+            best = max(evaluated, default=0.0)
+            assert max(excluded, default=0.0) <= best + 1e-9

@@ -1,0 +1,47 @@
+import pytest
+
+import iitdask as iit
+from iitdask.study.exhibit import exhibit
+from iitdask.view.explorer import page
+from tests.view.browser import FLAGS, chromium
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory):
+    """Finished stores of published systems, made when first asked for."""
+    folder, made = tmp_path_factory.mktemp("stores"), {}
+
+    def store(name):
+        if name not in made:
+            made[name] = str(folder / f"{name}.zarr")
+            substrate, state = iit.examples.load(name), iit.examples.state(name)
+            iit.ces(substrate, state, store=made[name])
+        return made[name]
+
+    return store
+
+
+@pytest.fixture(scope="session")
+def explorers(stores, tmp_path_factory):
+    """Written explorers of published systems."""
+    folder, made = tmp_path_factory.mktemp("pages"), {}
+
+    def explorer(name):
+        if name not in made:
+            made[name] = folder / f"{name}.html"
+            made[name].write_text(page(exhibit(stores(name))), encoding="utf-8")
+        return made[name]
+
+    return explorer
+
+
+@pytest.fixture(scope="session")
+def browser():
+    where = chromium()
+    if where is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=where, args=FLAGS)
+        yield browser
+        browser.close()
