@@ -50,7 +50,7 @@ def exhibit(url: str) -> xr.DataTree:
     nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     nodes["/network"] = _network(point)
     system = point.subject
-    if isinstance(system, System) and "partition_cause" in nodes.get("/distinctions", ()):
+    if isinstance(system, System) and "state_cause" in nodes.get("/distinctions", ()):
         nodes["/repertoires"] = repertoires(system, nodes["/distinctions"])
         if system.n <= MOST_UNITS:
             nodes["/landscape"] = landscape(system)

@@ -79,7 +79,7 @@ def fill(doc: Document, tree: xr.DataTree) -> None:
     doc.template = TEMPLATE
     doc.template_variables["title"] = doc.title
     parts: list[UIElement] = []
-    if "distinctions" in tree.children and "partition_cause" in tree["distinctions"]:
+    if "distinctions" in tree.children and "state_cause" in tree["distinctions"]:
         parts += _structure_panels(doc, tree)
     elif "system" in tree.children:
         parts += _system_panels(tree)
