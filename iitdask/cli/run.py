@@ -24,7 +24,7 @@ from iitdask.run.presence import drivers
 from iitdask.study.driver import run_point
 from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point, Study, point_of, read_study
-from iitdask.study.warmth import is_warm, warm_up
+from iitdask.study.warmth import family_of, is_warm, warm_up
 from iitdask.theory.catalog import theory_name
 
 __all__ = ["run", "warm"]
@@ -85,7 +85,7 @@ def run(
         _delete(url)
     if not quiet:
         _announce(study, where)
-    warm(quiet, theory_name(point.options))
+    warm(quiet, family_of(theory_name(point.options)))
     if budget is not None or memory is not None:
         _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()
@@ -150,9 +150,8 @@ def _announce(study: Study, where: str) -> None:
         print(study.citation, file=sys.stderr)
 
 
-def warm(quiet: bool, theory: str = "iit4") -> None:
+def warm(quiet: bool, family: str) -> None:
     """Compile before any worker starts, and say so the first time."""
-    family = "iit3" if theory == "iit3" else "iit4"
     if is_warm(family):
         return
     if not quiet:

@@ -12,8 +12,10 @@ from iitdask.cli.progress import watching
 from iitdask.cli.run import warm
 from iitdask.cli.units import duration, memory_bytes
 from iitdask.errors import InputError, RetiredError
+from iitdask.run.outcome import study_of
 from iitdask.study.sharing import prepare_store, work_on
 from iitdask.study.spec import point_of, read_study
+from iitdask.study.warmth import family_of
 
 __all__ = ["work"]
 
@@ -59,7 +61,7 @@ def work(
         study, folder = read_study(spec)
         prepare_store(store, point_of(study, folder, spec), study.run.block_seconds)
     began = time.monotonic()
-    warm(quiet)
+    warm(quiet, family_of(study_of(store)["study"]["theory"]["name"]))
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
     with watching(not quiet) as observers:
         try:

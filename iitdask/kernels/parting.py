@@ -26,6 +26,7 @@ __all__ = ["ALPHA_ZERO", "connected_pairs", "part_rows", "reached_units", "row_c
 ALPHA_ZERO = 1e-12
 """A causal strength up to this is zero; sums of many logarithms carry rounding of this size."""
 NEVER = -np.inf
+NOTHING = np.int64(0)  # a NumPy integer: numba compiles one function and not two
 
 
 @kernel
@@ -131,7 +132,7 @@ def part_rows(values, joined, masks, rank, reach, wanted, begin, end, best, alph
             if joined[row, purview] and values[row, purview] > NEVER:
                 strength = values[row, purview] - out[purview]
             alpha[row - begin, purview] = strength if strength > ALPHA_ZERO else 0.0
-        take_block(values, joined, row, full, best, 0, full, out)
+        take_block(values, joined, row, full, best, NOTHING, full, out)
         spread_free(values, full, out)
 
 

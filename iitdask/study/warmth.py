@@ -12,7 +12,7 @@ from iitdask.run.execute import execute
 from iitdask.run.memory import MemoryLedger
 from iitdask.theory.rehearsal import REHEARSALS
 
-__all__ = ["is_warm", "rehearse", "warm_up"]
+__all__ = ["family_of", "is_warm", "rehearse", "warm_up"]
 
 
 def warm_up(family: str = "iit4") -> None:
@@ -34,6 +34,11 @@ def warm_up(family: str = "iit4") -> None:
             other.wait()  # what one that failed left out is compiled below
     rehearse(family, 0)
     mark_warm(family)
+
+
+def family_of(theory: str) -> str:
+    """Return the family of kernels that a theory needs, by its name."""
+    return theory if theory in REHEARSALS else "iit4"
 
 
 def rehearse(family: str, share: int) -> None:

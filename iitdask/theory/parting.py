@@ -85,7 +85,7 @@ def wanted_rows(masks: Array, own: int, final: bool) -> Array:
 def prepare_parting(inputs: Mapping[str, Array]) -> Tables:
     """Lay out the rows filled so far and find the connected pairs; once per process and stage."""
     own, forward, _order, final = inputs["numbers"].tolist()
-    values, children = np.ascontiguousarray(inputs["values"]), inputs["children"]
+    values, children = (np.require(inputs[name], None, "CW") for name in ("values", "children"))
     every = masks_by_size(own)
     masks = every[: len(values)]
     rank = np.zeros(1 << own, np.int64)
@@ -153,7 +153,7 @@ def parted(
 
 def _batches(side: Parting) -> list[Stage]:
     masks = side.masks
-    reach = reached_units(side.children, side.own, side.forward)
+    reach = reached_units(np.array(side.children), side.own, side.forward)
     wanted = wanted_rows(masks, side.own, side.final)
     seconds = STEP * row_costs(masks, len(masks), reach, wanted) + 1e-8 * (wanted << side.other)
     sizes = np.bitwise_count(masks.astype(np.uint64))

@@ -9,12 +9,14 @@ import xarray as xr
 
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
+from iitdask.model.transition import Transition
 from iitdask.theory import iit3
+from iitdask.theory.account import account
 from iitdask.theory.base import Stages
 from iitdask.theory.distinctions import PurviewOrder
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.mechanisms import details_stage, mice_stage
-from iitdask.theory.options import IIT3, IIT4
+from iitdask.theory.options import IIT3, IIT4, Causation2019
 from iitdask.theory.tables import marginals_stage
 
 __all__ = ["REHEARSALS"]
@@ -59,8 +61,14 @@ def _cuts() -> Stages:
     return iit3.sia(_pair(), IIT3())
 
 
+def _account() -> Stages:
+    """A causal account."""
+    return account(Transition.of(_pair().substrate, "10", "11"), Causation2019())
+
+
 REHEARSALS: Mapping[str, tuple[Callable[[], Stages], ...]] = {
     "iit4": (_whole, _partitions, _searches),
     "iit3": (_concepts, _cuts),
+    "causation2019": (_account, _account),
 }
 """By family: the recipe that needs every kernel, then shares of it that take equally long."""

@@ -11,8 +11,8 @@ import pytest
 
 from iitdask.study.warmth import warm_up
 
-WARM = "from iitdask.study.warmth import warm_up; warm_up('iit4')"
-USE = """
+WARM = "from iitdask.study.warmth import warm_up; warm_up({!r})"
+HEARD = """
 from numba.core import event
 compiled = []
 
@@ -24,11 +24,22 @@ class Heard(event.Listener):
 
 event.register("numba:compile", Heard())
 import iitdask as iit
+"""
+USES = {
+    "iit4": """
 for name in ("basic", "iit4-2023-fig4", "iit4-2023-fig6d"):
     iit.ces(iit.examples.load(name), iit.examples.state(name))
     iit.sia(iit.examples.load(name), iit.examples.state(name), theory="iit4-2026")
 print(*compiled)
-"""
+""",
+    "causation2019": """
+for name in ("causation2019-fig6", "causation2019-fig8a", "causation2019-ternary"):
+    spec = iit.examples.spec(name)
+    about = [spec[key] for key in ("before", "after", "causes", "effects")]
+    iit.account(iit.examples.load(name), *about)
+print(*compiled)
+""",
+}
 
 
 def _python(code: str, cache: Path) -> str:
@@ -45,9 +56,10 @@ def _python(code: str, cache: Path) -> str:
     return done.stdout
 
 
-def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
-    _python(WARM, tmp_path)
-    assert _python(USE, tmp_path).split() == []
+@pytest.mark.parametrize("family", USES)
+def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
+    _python(WARM.format(family), tmp_path)
+    assert _python(HEARD + USES[family], tmp_path).split() == []
     twice = [path.name for path in tmp_path.rglob("*.2.nbc")]
     assert not twice, "two signatures of one kernel, which two processes may mix up"
 
