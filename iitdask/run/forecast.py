@@ -177,7 +177,7 @@ def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
     costs = [float(stage.cost(tiling.region(block))) for block in tiling]
     total = sum(costs)
     blind = any(isinstance(x, Stored) and x.stage in walk.holes for x in stage.inputs.values())
-    scale = walk.scale  # before this stage adds to it
+    scale = 1.0 if stage.fixed else walk.scale  # before this stage adds to it
     rate, factor, basis = walk.per_cost, UNSEEN, "model"
     if total * walk.per_cost <= FULL and not blind:
         measured = _filled(walk, stage)

@@ -90,6 +90,8 @@ class Stage:
     """Bytes a block needs beside its inputs and outputs."""
     version: int = 1
     """Raised when the numbers a stage produces change."""
+    fixed: bool = False
+    """Whether its size follows from the question alone, and not from what earlier stages found."""
     until: Callable[[Mapping[str, Array]], bool] | None = None
     """When given, blocks run in grid order up to the first whose arrays satisfy it."""
 

@@ -72,6 +72,7 @@ def value_stages(
             prepare=prepare_effects if side.forward else prepare_causes,
             cost=ValueCost(seconds),
             scratch=scratch,
+            fixed=True,
         )
         for side, table, seconds, scratch in zip((causes, effects), tables, each, room, strict=True)
     )

@@ -36,6 +36,7 @@ class Tables(NamedTuple):
     wanted: Array
     best: Array
     begin: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,9 +100,8 @@ def prepare_parting(inputs: Mapping[str, Array]) -> Tables:
     for name in sorted((n for n in inputs if n.startswith("best-")), key=lambda n: int(n[5:])):
         best[filled : filled + len(inputs[name])] = inputs[name]
         filled += len(inputs[name])
-    return Tables(
-        values, joined, masks, rank, reach, wanted_rows(masks, own, bool(final)), best, filled
-    )
+    wanted, width = wanted_rows(masks, own, bool(final)), 1 if final else size
+    return Tables(values, joined, masks, rank, reach, wanted, best, filled, width)
 
 
 def fill_rows(tables: Tables, region: Region) -> dict[str, Array]:
@@ -110,7 +110,8 @@ def fill_rows(tables: Tables, region: Region) -> dict[str, Array]:
     alpha = np.zeros((end - begin, tables.values.shape[1]))
     t = tables
     part_rows(t.values, t.joined, t.masks, t.rank, t.reach, t.wanted, begin, end, t.best, alpha)
-    return {"best": t.best[begin:end].copy(), "alpha": alpha}
+    first = -t.width  # of an account, the pair of all units is all that counts
+    return {"best": t.best[begin:end].copy(), "alpha": alpha[:, first:].copy()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +132,8 @@ class Parted(NamedTuple):
     parting: Parting
     stages: tuple[str, ...]
     alpha: Array
-    """(rows, 2**other) bits that each pair loses under its least partition."""
+    """(rows, 2**other) bits that each pair loses under its least partition; the last column
+    alone where only the pair of all units matters."""
 
 
 def parted(
@@ -180,13 +182,14 @@ def _batch(
         grid=Grid(("mechanism",), (end - begin,), whole=("mechanism",) if mixed else ()),
         fills=(
             variable("best", "float64", 0.0, (("purview", width),)),
-            variable("alpha", "float64", 0.0, (("purview", width),)),
+            variable("alpha", "float64", 0.0, (("kept_purview", 1 if side.final else width),)),
         ),
         compute=fill_rows,
         inputs={**side.inputs(), **_stored(before)},
         prepare=prepare_parting,
         cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds[begin:end])])),
         scratch=17 * len(sizes) * width,
+        fixed=True,
     )
 
 
@@ -200,7 +203,8 @@ def named_stage(done: Parted, pairs: Array, least: Array) -> Stage:
     pairs : (k, 2) mechanism and purview masks; least : (k,) value of the best partition.
     """
     side = done.parting
-    most = float(1 << side.own) * (1 << side.other)
+    sizes = np.bitwise_count(pairs.astype(np.uint64)).sum(axis=1)
+    seconds = 1e-6 + 2e-9 * np.exp2(sizes)
     return Stage(
         name=f"{side.name}/named",
         grid=Grid(("pair",), (len(pairs),)),
@@ -211,7 +215,7 @@ def named_stage(done: Parted, pairs: Array, least: Array) -> Stage:
         compute=fill_named,
         inputs={**side.inputs(), **_stored(done.stages), "pairs": pairs, "least": least},
         prepare=prepare_named,
-        cost=lambda region: (1e-6 + 2e-9 * most) * (region[0].stop - region[0].start),
+        cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds)])),
         scratch=17 * len(side.masks) * (1 << side.other),
     )
 
