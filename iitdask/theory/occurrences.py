@@ -81,7 +81,9 @@ def value_stages(
 
 def prepare_causes(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
     """Marginals of every state of every set of causes."""
-    tpm, levels, state = (np.require(inputs[x], None, "CW") for x in ("tpm", "levels", "state"))
+    tpm, levels, state = (
+        np.require(inputs[x], None, ["C", "W"]) for x in ("tpm", "levels", "state")
+    )
     offsets = segment_offsets(levels)
     table = np.empty((offsets[-1], tpm.shape[1]))
     marginal_table(tpm, levels, offsets, table)
@@ -101,7 +103,9 @@ def fill_cause_values(prepared: tuple[Array, ...], region: Region) -> dict[str, 
 
 def prepare_effects(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Logarithms of the marginals given every set of causes in its actual state."""
-    rows = state_marginals(*(np.require(inputs[x], None, "CW") for x in ("tpm", "levels", "state")))
+    rows = state_marginals(
+        *(np.require(inputs[x], None, ["C", "W"]) for x in ("tpm", "levels", "state"))
+    )
     with np.errstate(divide="ignore"):
         return np.log2(rows), inputs["masks"]
 

@@ -86,7 +86,9 @@ def wanted_rows(masks: Array, own: int, final: bool) -> Array:
 def prepare_parting(inputs: Mapping[str, Array]) -> Tables:
     """Lay out the rows filled so far and find the connected pairs; once per process and stage."""
     own, forward, _order, final = inputs["numbers"].tolist()
-    values, children = (np.require(inputs[name], None, "CW") for name in ("values", "children"))
+    values, children = (
+        np.require(inputs[name], None, ["C", "W"]) for name in ("values", "children")
+    )
     every = masks_by_size(own)
     masks = every[: len(values)]
     rank = np.zeros(1 << own, np.int64)
