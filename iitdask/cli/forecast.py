@@ -108,6 +108,10 @@ def print_estimate(found: Estimate, study: Study, workers: Sequence[int] = ()) -
         f"({interval}), {bytes_text(found.bytes_per_worker)} a worker, "
         f"store at most {bytes_text(found.store_bytes)}"
     )
+    print(
+        f"of that, {seconds_text(found.between)} between the stages, in one process; a process "
+        f"holds about {bytes_text(found.process_bytes)}, libraries included"
+    )
     chosen = workers or ((study.run.workers,) if study.run.workers else WORKERS)
     walls = ", ".join(f"{seconds_text(found.wall_seconds(k))} on {k}" for k in chosen)
     print(f"wall time by number of workers: {walls}")

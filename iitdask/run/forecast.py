@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
 from iitdask.errors import IITError
 from iitdask.run.cost import block_bytes
@@ -39,6 +40,8 @@ PART = 0.05
 FEWEST, MOST = 4, 40
 """Parts of a dear stage that are computed."""
 TICK_BYTES = 64
+START = 0.5
+"""Seconds a run takes to open its store and engine and to write its result."""
 NOISE, SHORT = 1.5, 0.25
 """Factor by which one machine differs from itself; twice that where it computes less than
 a quarter of a second, in which other processes weigh more."""
@@ -86,6 +89,10 @@ class Estimate:
     """Stages, in the order in which they are run."""
     complete: bool
     """Whether the recipe could be followed to its end."""
+    between: float = 0.0
+    """Core-seconds of the recipe itself, before, between and after its stages: one process."""
+    resident: int = 0
+    """Bytes of this process after the estimate; one that runs the study holds about as much."""
 
     @property
     def blocks(self) -> int:
@@ -95,22 +102,27 @@ class Estimate:
     @property
     def core_seconds(self) -> float:
         """Seconds of one core."""
-        return sum(each.seconds for each in self.stages)
+        return sum(each.seconds for each in self.stages) + self.between
 
     @property
     def low(self) -> float:
         """Lower end of the interval of core-seconds."""
-        return sum(each.low for each in self.stages)
+        return sum(each.low for each in self.stages) + self.between / NOISE
 
     @property
     def high(self) -> float:
         """Upper end of the interval of core-seconds."""
-        return sum(each.high for each in self.stages)
+        return sum(each.high for each in self.stages) + self.between * NOISE
 
     @property
     def bytes_per_worker(self) -> int:
-        """Bytes that a worker of one thread needs."""
+        """Bytes that a worker of one thread needs for its dearest block."""
         return max((each.block_bytes for each in self.stages), default=0)
+
+    @property
+    def process_bytes(self) -> int:
+        """Bytes that a process which runs the study holds at most, libraries and all."""
+        return self.resident + self.bytes_per_worker
 
     @property
     def store_bytes(self) -> int:
@@ -119,9 +131,13 @@ class Estimate:
 
     def wall_seconds(self, workers: int = 1) -> float:
         """Wall seconds on some workers of one thread each; stages wait for one another."""
-        return sum(
-            max((each.seconds + BLOCK_OVERHEAD * each.blocks) / max(workers, 1), each.dearest)
-            for each in self.stages
+        return (
+            START
+            + self.between
+            + sum(
+                max((each.seconds + BLOCK_OVERHEAD * each.blocks) / max(workers, 1), each.dearest)
+                for each in self.stages
+            )
         )
 
 
@@ -136,6 +152,11 @@ class _Walk:
     per_cost: float = 1.0
     scale: float = 1.0
     holes: set[str] = field(default_factory=set)
+    between: float = 0.0
+
+    def estimate(self, complete: bool) -> Estimate:
+        """Return what is known by now."""
+        return Estimate(tuple(self.found), complete, self.between, _resident())
 
 
 def estimate_recipe(
@@ -156,15 +177,22 @@ def estimate_recipe(
     with closing(recipe):
         answer: tuple[xr.Dataset, ...] | None = None
         while True:
+            began = time.perf_counter()
             try:
                 stages = recipe.send(answer)  # type: ignore[arg-type]
             except StopIteration:
-                return Estimate(tuple(walk.found), complete=True)
+                walk.between += time.perf_counter() - began
+                return walk.estimate(complete=True)
             except OFF_TRACK:
                 if walk.holes:
-                    return Estimate(tuple(walk.found), complete=False)
+                    return walk.estimate(complete=False)
                 raise
+            walk.between += time.perf_counter() - began
             answer = tuple(_visit(walk, stage) for stage in stages)
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:

@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import pytest
 import toy_recipe as toys
@@ -49,3 +50,16 @@ def test_estimate__is_frozen():
     found = estimate_recipe(toys.toy())
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.stages = ()
+
+
+def test_estimate__counts_what_the_recipe_does_between_its_stages():
+    def slow():
+        time.sleep(0.05)
+        tree = yield from toys.toy()
+        return tree
+
+    plain, found = estimate_recipe(toys.toy()), estimate_recipe(slow())
+    assert found.between >= 0.05 > plain.between
+    assert found.core_seconds >= 0.05
+    assert found.wall_seconds(1000) >= 0.05
+    assert found.process_bytes > 20_000_000
