@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.errors import MemoryRefusedError
+from iitdask.errors import MemoryRefusedError, UnreachableStateError
 from iitdask.kernels.candidates import (
     IRREDUCIBLE,
     NO_CAUSE,
@@ -29,7 +29,7 @@ from iitdask.theory.iit4 import sia
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["VERDICTS", "Measured", "candidate_name", "measured"]
+__all__ = ["VERDICTS", "Measure", "Measured", "analysed_by", "candidate_name", "measured"]
 
 Array = NDArray[Any]
 
@@ -55,6 +55,13 @@ class Measured:
     """(C,) why it is 0, see ``VERDICTS``; 0 where it is not."""
 
 
+Measure = Callable[
+    [Pool, Sequence[tuple[int, ...]], Any],
+    Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured],
+]
+"""Evaluates candidates of a pool under a theory's options."""
+
+
 def candidate_name(units: Sequence[int]) -> str:
     """Name of a candidate in stage names: its unit numbers."""
     return "-".join(map(str, units))
@@ -77,22 +84,44 @@ def measured(
         capped = np.minimum(phi, np.minimum(values[:, 1:3], bits).min(axis=1))
         if where:  # which of several tied pairs is named can matter: ask the full analysis
             tied = np.flatnonzero((filled["tied_pairs"].values > 1) & (phi > 0))
-            capped[tied] = yield from _analysed(pool, [candidates[int(k)] for k in tied], options)
+            again = yield from analysed_by(sia)(pool, [candidates[int(k)] for k in tied], options)
+            capped[tied] = again.phi
         capped = np.where(capped > ZERO, capped, 0.0)
         verdicts[(capped == 0) & (verdicts == IRREDUCIBLE)] = CAPPED
         phi = capped
     return Measured(phi, verdicts)
 
 
-def _analysed(
-    pool: Pool, candidates: Sequence[tuple[int, ...]], options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], list[float]]:
-    recipes: dict[str, Stages] = {
-        name: scoped(f"candidates/{name}", sia(pool.system(units), options))
-        for units, name in ((units, candidate_name(units)) for units in candidates)
-    }
-    trees = yield from gather(recipes)
-    return [float(tree["system"]["phi"]) for tree in trees.values()]
+def analysed_by(analysis: Callable[[Any, Any], Stages]) -> Measure:
+    """Evaluate candidates by a theory's own analysis of one system, all under one plan.
+
+    Parameters
+    ----------
+    analysis
+        Recipe of a system under the theory's options; scalar ``phi`` of its node ``/system``.
+    """
+
+    def measure(
+        pool: Pool, candidates: Sequence[tuple[int, ...]], options: Any
+    ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured]:
+        phi, verdicts = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
+        recipes: dict[str, Stages] = {}
+        for k, units in enumerate(candidates):
+            try:
+                system = pool.system(units)
+            except UnreachableStateError:
+                verdicts[k] = UNREACHABLE
+                continue
+            recipes[str(k)] = scoped(
+                f"candidates/{candidate_name(units)}", analysis(system, options)
+            )
+        trees = yield from gather(recipes)
+        for name, tree in trees.items():
+            phi[int(name)] = float(tree["system"]["phi"])
+            verdicts[int(name)] = IRREDUCIBLE if phi[int(name)] > 0 else REDUCIBLE
+        return Measured(phi, verdicts)
+
+    return measure
 
 
 def candidates_stage(pool: Pool, candidates: Sequence[tuple[int, ...]]) -> Stage:

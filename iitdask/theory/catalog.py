@@ -17,7 +17,7 @@ from iitdask.model.transition import Transition
 from iitdask.theory import iit3
 from iitdask.theory.account import account
 from iitdask.theory.base import Stages
-from iitdask.theory.complexes import complexes
+from iitdask.theory.complexes import complexes, iit3_complexes
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory
 
@@ -55,7 +55,9 @@ COMPUTATIONS: Mapping[str, Computation] = {
     "sia": Computation(System, {"iit4": sia, "iit4-2026": sia, "iit3": iit3.sia}),
     "ces": Computation(System, {"iit4": ces, "iit4-2026": ces, "iit3": iit3.ces}),
     "account": Computation(Transition, {"causation2019": account}),
-    "complexes": Computation(Pool, {"iit4": complexes, "iit4-2026": complexes}),
+    "complexes": Computation(
+        Pool, {"iit4": complexes, "iit4-2026": complexes, "iit3": iit3_complexes}
+    ),
 }
 
 

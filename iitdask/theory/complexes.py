@@ -10,14 +10,22 @@ import numpy as np
 import xarray as xr
 
 from iitdask.model.pool import Pool
+from iitdask.theory import iit3
 from iitdask.theory.base import Stage, Stages, gather, scoped
-from iitdask.theory.candidates import VERDICTS, Measured, candidate_name, measured
+from iitdask.theory.candidates import (
+    VERDICTS,
+    Measure,
+    Measured,
+    analysed_by,
+    candidate_name,
+    measured,
+)
 from iitdask.theory.exclusion import COMPLEX, LESS_PHI, OVERLAP, TIED, Contest, excluded
 from iitdask.theory.generation import Generated, certificate, generated
 from iitdask.theory.iit4 import ces
 from iitdask.theory.vocabulary import described
 
-__all__ = ["FATES", "REASONS", "Rule", "complexes"]
+__all__ = ["FATES", "REASONS", "Rule", "complexes", "iit3_complexes"]
 
 REASONS = {
     "NO_INPUT_OR_OUTPUT": "a unit has no declared input or no declared output",
@@ -37,11 +45,6 @@ FATES = {COMPLEX: "complex", OVERLAP: "OVERLAP", LESS_PHI: "LESS_PHI", TIED: "TI
 TIE = 1e-12
 """Relative difference up to which two values of Phi tie."""
 
-Measure = Callable[
-    [Pool, Sequence[tuple[int, ...]], Any],
-    Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured],
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -53,13 +56,24 @@ class Rule:
     """Unfolds a system of equal phi_s; attribute ``big_phi`` decides. None: nobody wins a tie."""
     jointly: bool = False
     """Whether a severed edge shows on both sides, see :mod:`iitdask.theory.generation`."""
+    tie: float = TIE
+    """Relative difference up to which two phi_s tie."""
+
+
+IIT3_RULE = Rule(measure=analysed_by(iit3.sia), structure=None, jointly=True, tie=1e-6)
+"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved (spec.md 12)."""
+
+
+def iit3_complexes(pool: Pool, options: Any) -> Stages:
+    """Find the complexes of a pool under IIT 3.0, see :func:`complexes`."""
+    return complexes(pool, options, IIT3_RULE)
 
 
 def complexes(pool: Pool, options: Any, rule: Rule = Rule()) -> Stages:
     """Find the complexes of a pool: a tree whose node ``/complexes`` is the dataset."""
     found = generated(pool, rule.jointly)
     result = yield from rule.measure(pool, found.candidates, options)
-    search = excluded(found.candidates, result.phi.tolist())
+    search = excluded(found.candidates, result.phi.tolist(), rule.tie)
     judge = _Judge(pool, options, rule, found.candidates, {})
     answer: list[int | None] | None = None
     while True:

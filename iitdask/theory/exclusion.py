@@ -18,7 +18,7 @@ _Row = TypeVar("_Row")
 
 
 def excluded(
-    candidates: Sequence[Units], phi: Sequence[float]
+    candidates: Sequence[Units], phi: Sequence[float], tie: float = 1e-12
 ) -> Generator[tuple[Contest, ...], Sequence[int | None], tuple[list[int], dict[int, int]]]:
     """Decide which candidates are complexes.
 
@@ -28,6 +28,8 @@ def excluded(
         Unit numbers, in the order of the specification.
     phi
         Their phi_s; those of 0 do not take part.
+    tie
+        Relative difference up to which two of them tie.
 
     Yields
     ------
@@ -44,7 +46,7 @@ def excluded(
     fates: dict[int, int] = {}
     accepted: list[int] = []
     taken: set[int] = set()
-    for tier in _tiers(phi):
+    for tier in _tiers(phi, tie):
         free = [k for k in tier if taken.isdisjoint(candidates[k])]
         fates.update((k, OVERLAP) for k in tier)
         groups = _overlapping(candidates, free)
@@ -60,13 +62,13 @@ def excluded(
     return accepted, fates
 
 
-def _tiers(phi: Sequence[float]) -> list[list[int]]:
+def _tiers(phi: Sequence[float], tie: float) -> list[list[int]]:
     """Group candidates of equal phi: each tier holds what ties with its first member."""
     order = sorted((k for k, value in enumerate(phi) if value > 0), key=lambda k: -phi[k])
     tiers: list[list[int]] = []
     for k in order:
         first = phi[tiers[-1][0]] if tiers else 0.0
-        if tiers and first - phi[k] <= 1e-12 * max(1.0, first):
+        if tiers and first - phi[k] <= tie * max(1.0, first):
             tiers[-1].append(k)
         else:
             tiers.append([k])

@@ -17,8 +17,8 @@ from tests import reference
 from tests.strategies import cases
 
 FOLDER = Path(__file__).parents[1] / "golden"
-FILES = sorted(path.stem for path in FOLDER.glob("complexes_iit4_*.json"))
-THEORIES = {"iit4_2023": "iit4", "iit4_2026": "iit4-2026"}
+FILES = sorted(path.stem for path in FOLDER.glob("complexes_*.json"))
+THEORIES = {"iit4_2023": "iit4", "iit4_2026": "iit4-2026", "iit3": "iit3"}
 STATES = ["".join(str(code >> i & 1) for i in range(4)) for code in range(16)]
 PUBLISHED = json.loads((FOLDER / "findlay_published.json").read_text())
 
@@ -37,13 +37,14 @@ def test_complexes__golden(name):
     substrate = iit.Substrate.from_tpm(np.array(data["tpm"], float), data["cm"])
     found = iit.complexes(substrate, data["state"], theory=THEORIES[data["theory"]])
     expected = data.get("tolerant_complexes", data["complexes"])
+    near = 3e-6 if data["theory"] == "iit3" else 1e-9
     assert sets(found) == [tuple(each["subset"]) for each in expected]
     np.testing.assert_allclose(
-        found["phi"].values, [each["phi"] for each in expected], rtol=1e-9, atol=1e-9
+        found["phi"].values, [each["phi"] for each in expected], rtol=near, atol=near
     )
     ours = positive(found)
     for each in data["candidates"]:
-        assert ours.get(tuple(each["subset"]), 0.0) == pytest.approx(each["phi"], abs=1e-9)
+        assert ours.get(tuple(each["subset"]), 0.0) == pytest.approx(each["phi"], abs=near)
 
 
 @cache

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.errors import InputError
+from iitdask.errors import InputError, UnreachableStateError
 from iitdask.kernels.candidates import ZERO_CUT
 from iitdask.model.influence import Influence
 from iitdask.model.pool import Pool
@@ -167,3 +167,16 @@ def test_generated__in_the_order_of_the_specification():
     found = generated(Pool.of(dense, "0000")).candidates
     expected = [tuple(sorted(c)) for k in (4, 3, 2, 1) for c in combinations((3, 2, 1, 0), k)]
     assert list(found) == expected
+
+
+@pytest.mark.parametrize("number", [n for n in range(60) if len(drawn(n)[2]) <= 3][:20])
+def test_complexes__iit3_excludes_nothing_that_its_own_analysis_keeps(number):
+    factors, cm, state = drawn(number)
+    substrate = iit.Substrate.from_tpm(list(factors), cm)
+    kept = set(generated(Pool.of(substrate, state), jointly=True).candidates)
+    for units in subsets(len(state)):
+        if units not in kept:
+            try:
+                assert float(iit.sia(substrate, state, units, "iit3")["phi"]) == 0.0
+            except UnreachableStateError:
+                continue
