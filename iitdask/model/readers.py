@@ -13,6 +13,7 @@ import numpy as np
 from iitdask.errors import SubstrateError
 from iitdask.model import examples
 from iitdask.model.block import inline, require_keys
+from iitdask.model.pyphi import is_network, network_of
 from iitdask.model.substrate import Substrate
 
 __all__ = ["load", "substrate_from"]
@@ -54,7 +55,8 @@ def load(path: str | Path) -> Substrate:
     Parameters
     ----------
     path
-        ``.yaml``, ``.yml`` or ``.json``: a study, or only its substrate block;
+        ``.yaml``, ``.yml`` or ``.json``: a study, or only its substrate block, or the JSON
+        of a PyPhi 1.x network;
         ``.npz``: array ``tpm``, optionally ``connectivity`` and ``labels``.
 
     Raises
@@ -70,6 +72,8 @@ def load(path: str | Path) -> Substrate:
     content = _decoded(path)
     if not isinstance(content, Mapping):
         raise SubstrateError(f"{path}: expected a study or its substrate block, got {content!r}")
+    if is_network(content):
+        return Substrate.from_pyphi(content, where=str(path))
     block = content.get("substrate", content)
     return substrate_from(block, path.parent, f"{path}: substrate")
 
@@ -113,6 +117,9 @@ def _npz(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     content = _decoded(path)
+    if is_network(content):
+        found = network_of(content, str(path))
+        return {"tpm": found.tpm, "connectivity": found.connectivity, "labels": found.labels}
     return _with_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
 
 

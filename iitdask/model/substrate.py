@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from iitdask.errors import SubstrateError
-from iitdask.model import gates, notation, tpm
+from iitdask.model import gates, notation, pyphi, tpm
 from iitdask.model.factor import (
     Factor,
     Table,
@@ -179,6 +179,48 @@ class Substrate:
         named, factors = gates.factors(list(units), labels, where)
         given = [_Given(inputs, table) for inputs, table in factors]
         return cls._assembled(given, connectivity, named, where)
+
+    @classmethod
+    def from_pyphi(cls, network: Any, *, where: str = "network") -> Substrate:
+        """Build a substrate from a network of PyPhi 1.x or a substrate of PyPhi 2.
+
+        Parameters
+        ----------
+        network
+            The object, or the parsed JSON that ``pyphi.jsonify`` writes; see
+            :mod:`iitdask.model.pyphi`. PyPhi itself is not needed.
+
+        Raises
+        ------
+        SubstrateError
+            It has no table of probabilities, or one that is not acceptable.
+
+        Examples
+        --------
+        >>> swap = {"tpm": [[0, 0], [0, 1], [1, 0], [1, 1]], "cm": [[0, 1], [1, 0]]}
+        >>> Substrate.from_pyphi(swap)
+        Substrate(2 units: A B; binary; 2 edges)
+        """
+        found = pyphi.network_of(network, where)
+        return cls.from_tpm(found.tpm, found.connectivity, found.labels, where=where)
+
+    def to_pyphi(self) -> dict[str, Any]:
+        """Return a network of PyPhi 1.x as plain JSON: write it with ``json.dump``.
+
+        Raises
+        ------
+        SubstrateError
+            A unit has more than two values, or there are more than 20 units.
+        """
+        n = self.n_units
+        if set(self.levels) != {2} or n > 20:
+            shown = f"{n} units of up to {max(self.levels)} values"
+            raise SubstrateError(f"to_pyphi: expected at most 20 binary units, got {shown}")
+        tpm = np.empty((*self.levels, n))
+        for i, factor in enumerate(self.factors):
+            shape = [2 if j in factor.parents else 1 for j in range(n)]
+            tpm[..., i] = factor.table[..., 1].reshape(shape)
+        return pyphi.network_json(tpm, self.connectivity, self.labels)
 
     @classmethod
     def _assembled(

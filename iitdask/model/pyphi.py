@@ -1,0 +1,101 @@
+"""Networks of PyPhi 1.x, as objects and in the JSON its ``jsonify`` module writes.
+
+A network is a state-by-node table ``tpm[x_0][x_1]...[unit]`` of P(unit on), a connectivity
+matrix ``cm[from][to]`` and ``node_labels``: https://pyphi.readthedocs.io, "network" and "jsonify".
+Substrates of version 2 have the same attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from iitdask.errors import SubstrateError
+
+__all__ = ["Network", "is_network", "network_json", "network_of"]
+
+VERSION = "1.2.0"
+
+
+class Network(NamedTuple):
+    """What a network says about its units."""
+
+    tpm: Any
+    """P(unit on), ``(2, ..., 2, N)`` or a form ``Substrate.from_tpm`` takes."""
+    connectivity: Any
+    """``(N, N)``; None for all ones."""
+    labels: list[str] | None
+    """Names of the units."""
+
+
+def is_network(content: Any) -> bool:
+    """Whether parsed JSON is that of a network."""
+    return isinstance(content, Mapping) and content.get("__class__") == "Network"
+
+
+def network_of(given: Any, where: str) -> Network:
+    """Take a network apart.
+
+    Parameters
+    ----------
+    given
+        An object with ``tpm`` and ``cm``, or the parsed JSON of one.
+    where
+        What to call it in messages.
+
+    Raises
+    ------
+    SubstrateError
+        It has no table, or it is another kind of object.
+    """
+    if isinstance(given, Mapping):
+        if given.get("__class__", "Network") != "Network":
+            kind = given["__class__"]
+            raise SubstrateError(f"{where}: expected the JSON of a PyPhi Network, got a {kind}")
+        found = dict(given)
+    else:
+        names = ("tpm", "cm", "node_labels")
+        found = {name: getattr(given, name) for name in names if hasattr(given, name)}
+    if "tpm" not in found:
+        raise SubstrateError(
+            f"{where}: expected a PyPhi network with tpm and cm, got {type(given).__name__}"
+        )
+    cm = found.get("cm", found.get("connectivity_matrix"))
+    tpm = found["tpm"]
+    if not isinstance(tpm, list | tuple):
+        tpm = np.asarray(tpm)
+    return Network(tpm, cm, _labels(found.get("node_labels")))
+
+
+def _labels(given: Any) -> list[str] | None:
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        given = given.get("labels", ())
+    return [str(label) for label in getattr(given, "labels", given)]
+
+
+def network_json(tpm: Any, connectivity: Any, labels: Any) -> dict[str, Any]:
+    """Write a network of binary units as PyPhi 1.x reads it.
+
+    tpm : (2, ..., 2, N) P(unit on); plain lists, numbers and text come out.
+    """
+    named = [str(label) for label in labels]
+    numbers = list(range(len(named)))
+    return {
+        "tpm": np.asarray(tpm, float).tolist(),
+        "cm": np.asarray(connectivity, int).tolist(),
+        "size": len(named),
+        "node_labels": {
+            "labels": named,
+            "node_indices": numbers,
+            "__class__": "NodeLabels",
+            "__version__": VERSION,
+            "__id__": 1,
+        },
+        "__class__": "Network",
+        "__version__": VERSION,
+        "__id__": 0,
+    }
