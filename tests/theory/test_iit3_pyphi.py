@@ -61,8 +61,8 @@ def test_phi_and_concepts__are_those_of_the_release(tmp_path):
         asked.append((substrate, state, units))
     given = json.dumps([(s.to_pyphi(), state, units) for s, state, units in asked])
     env = {**os.environ, "PYPHI_WELCOME_OFF": "yes"}
-    how = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path}  # it writes a log
-    done = subprocess.run([PYTHON, "-c", ASK], input=given, env=env, **how)
+    how = {"capture_output": True, "text": True, "cwd": tmp_path}  # it writes a log
+    done = subprocess.run([PYTHON, "-c", ASK], check=True, input=given, env=env, **how)
     answers = json.loads(done.stdout.split("ANSWERS")[1])
     assert len(answers) > 40
     for (substrate, state, units), (phi, concepts) in zip(asked, answers, strict=True):
