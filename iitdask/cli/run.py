@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +46,8 @@ def run(
     join: Annotated[bool, Parameter(negative=())] = False,
     fresh: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
+    dashboard: Annotated[bool, Parameter(negative=())] = False,
+    dashboard_port: int = 0,
 ) -> int:
     """Compute a study, or what is missing of it, and show the result.
 
@@ -74,6 +76,10 @@ def run(
         Delete what the store holds and begin again.
     quiet
         Show the result only.
+    dashboard
+        Serve a live page on this machine while it runs.
+    dashboard_port
+        Port of the live page; any free one when not given.
     """
     where = spec or FIRST
     study, folder = read_study(where)
@@ -92,6 +98,7 @@ def run(
     with (
         _opened(cluster, workers or study.run.workers, limit) as client,
         watching(not quiet) as observers,
+        _live_page(url, dashboard, dashboard_port),
     ):
         tree = run_point(
             point,
@@ -122,6 +129,14 @@ def _refuse_beyond(point: Point, study: Study, budget: float | None, memory: int
                 f"a block of stage {each.name!r} needs {bytes_text(each.block_bytes)}, a worker "
                 f"has {bytes_text(memory)}; give --memory more"
             )
+
+
+def _live_page(url: str, wanted: bool, port: int) -> AbstractContextManager[None]:
+    if not wanted:
+        return nullcontext()
+    from iitdask.cli.live import dashboard
+
+    return dashboard(url, "127.0.0.1", port)
 
 
 def _default_store(where: str) -> str:

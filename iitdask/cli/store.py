@@ -25,7 +25,13 @@ __all__ = ["status", "tidy", "verify"]
 
 
 def status(
-    store: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False
+    store: str,
+    /,
+    *,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    serve: Annotated[bool, Parameter(negative=())] = False,
+    port: int = 0,
+    address: str = "127.0.0.1",
 ) -> int:
     """Say how far a store is, whether or not a run is at work on it.
 
@@ -35,8 +41,19 @@ def status(
         Directory or URL of the store.
     json_
         Everything, as JSON.
+    serve
+        A page that follows the store, read-only, until interrupted.
+    port
+        Port to serve at; any free one when not given.
+    address
+        Address to serve at. Whoever reaches it can read how far the store is.
     """
     found = survey(store)
+    if serve:
+        from iitdask.cli.live import watch
+
+        watch(store, address, port)
+        return 0
     if json_:
         print(json.dumps(_as_json(found), indent=1))
         return 0

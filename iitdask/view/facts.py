@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -10,7 +11,7 @@ import xarray as xr
 from iitdask.result.complexes import complexes_rows
 from iitdask.result.summary import system_rows
 
-__all__ = ["facts_html", "rows_of", "title_of"]
+__all__ = ["facts_html", "rows_of", "table_html", "title_of"]
 
 
 def rows_of(tree: xr.DataTree) -> list[tuple[str, str]]:
@@ -29,6 +30,21 @@ def facts_html(rows: list[tuple[str, str]]) -> str:
         for name, value in rows
     )
     return f'<table class="facts">{lines}</table>'
+
+
+def table_html(titles: Sequence[str], rows: Sequence[Sequence[str]], most: int = 60) -> str:
+    """Write rows under titles; the first column names them."""
+    if not rows:
+        return "<p>None yet.</p>"
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{escape(value)}</td>" for value in rest)
+        + "</tr>"
+        for name, *rest in rows[:most]
+    )
+    more = f"<p>and {len(rows) - most} more</p>" if len(rows) > most else ""
+    return f'<table class="rows"><tr>{head}</tr>{body}</table>{more}'
 
 
 def title_of(tree: xr.DataTree) -> str:
