@@ -45,5 +45,5 @@ def opened(browser, url, name):
     finally:
         page.close()
     assert errors == []
-    own = ("data:", "blob:", url)
+    own = ("data:", "blob:", url, url.replace("http", "ws", 1))
     assert [each for each in requests if not each.startswith(own)] == []

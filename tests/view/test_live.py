@@ -1,0 +1,103 @@
+"""The live page in a browser, while real runs come and go."""
+
+import socket
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from iitdask.run.pulse import PulseReader
+from iitdask.view.monitor import live
+from iitdask.view.serve import serve_beside
+from tests.view.browser import opened
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
+
+import processes as proc
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+DONE = """() => {
+  const bars = Bokeh.documents[0].get_model_by_name("progress").data
+  return Array.from(bars.done).reduce((a, b) => a + b, 0)
+}"""
+
+
+@contextmanager
+def scheduler(log, port):
+    """A scheduler and a worker, each a process of its own."""
+    where = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    first = proc.start("distributed.cli.dask_scheduler", *where, log=log)
+    options = ("--nthreads", 1, "--death-timeout", 15, "--no-dashboard", "--no-nanny")
+    address = f"tcp://127.0.0.1:{port}"
+    hand = proc.start("distributed.cli.dask_worker", address, *options, log=log)
+    try:
+        yield first, address
+    finally:
+        for process in (first, hand):
+            proc.end(process)
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def said(page):
+    return page.evaluate("() => Bokeh.documents[0].get_model_by_name('status').text")
+
+
+def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser, tmp_path, port):
+    study = proc.write_study(tmp_path, 9, 5, 0.003)
+    store = tmp_path / "live.zarr"
+    words = ("iitdask", "run", study, "--store", store, "--quiet", "--cluster")
+    log = tmp_path / "log"
+
+    def app(doc):
+        live(doc, PulseReader(str(store)), period=200)
+
+    with serve_beside(app) as served, opened(browser, served.url, "live") as page:
+        assert "waiting" in said(page)
+        with scheduler(log, port) as (first, address):
+            driver = proc.start(*words, address, log=log)
+            page.wait_for_function(f"() => ({DONE})() > 3.05", timeout=60_000)
+            assert "running" in said(page)
+            before = page.evaluate(DONE)
+            page.wait_for_function(f"() => ({DONE})() > {before}", timeout=30_000)
+            first.kill()
+            assert driver.wait(timeout=60) != 0
+            page.wait_for_function(
+                "() => Bokeh.documents[0].get_model_by_name('status').text.includes('stopped')",
+                timeout=30_000,
+            )
+            kept = page.evaluate(DONE)
+            assert 3 < kept < 5
+        with scheduler(log, port) as (_, address):
+            driver = proc.start(*words, address, log=log)
+            page.wait_for_function(f"() => ({DONE})() > {kept}", timeout=60_000)
+            assert driver.wait(timeout=60) == 0, log.read_text()
+        page.wait_for_function(
+            "() => Bokeh.documents[0].get_model_by_name('status').text.includes('finished')",
+            timeout=30_000,
+        )
+        assert page.evaluate(DONE) == pytest.approx(5.0)
+        assert page.get_by_text("purviews searched").is_visible()
+
+
+def test_status__serves_the_page_of_a_store_until_interrupted(browser, stores, port):
+    process = proc.start("iitdask", "status", stores("rule110"), "--serve", "--port", port)
+    try:
+
+        def answers():
+            with socket.socket() as knock:
+                return knock.connect_ex(("127.0.0.1", port)) == 0
+
+        assert proc.wait_until(answers, 60, 0.2)
+        with opened(browser, f"http://127.0.0.1:{port}/", "status") as page:
+            assert "finished" in said(page)
+            assert page.evaluate(DONE) >= 1
+    finally:
+        proc.end(process)
