@@ -11,6 +11,7 @@ import numpy as np
 from iitdask.errors import UnreachableStateError
 from iitdask.model.contraction import BUDGET, Tensor, contracted, scaled
 from iitdask.model.factor import Factor, Table
+from iitdask.model.wide import Wide
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -94,7 +95,7 @@ class Background:
             out = out * table.reshape(shape)
         return np.asarray(np.broadcast_to(out, [levels[u] for u in units]))
 
-    def averaged(self, factor: Factor, inside: Collection[int]) -> Factor:
+    def averaged(self, factor: Factor | Wide, inside: Collection[int]) -> Factor:
         """Return the factor over its parents ``inside``, the others averaged with the posterior."""
         table, parents = factor.table, list(factor.parents)
         grouped: dict[int, list[int]] = defaultdict(list)
@@ -116,8 +117,10 @@ class Background:
         return Factor(tuple(parents), table)
 
 
-def held(factor: Factor, inside: Collection[int], state: Sequence[int]) -> Factor:
+def held(factor: Factor | Wide, inside: Collection[int], state: Sequence[int]) -> Factor | Wide:
     """Return the factor over its parents ``inside``, the others held at ``state``."""
+    if isinstance(factor, Wide):
+        return factor.held(inside, state)
     index = tuple(slice(None) if p in inside else state[p] for p in factor.parents)
     return Factor(tuple(p for p in factor.parents if p in inside), factor.table[index])
 
@@ -142,7 +145,7 @@ def _text(state: Sequence[int]) -> str:
 
 
 def _required(
-    factors: Sequence[Factor],
+    factors: Sequence[Factor | Wide],
     units: tuple[int, ...],
     state: tuple[int, ...],
     labels: Sequence[str],
@@ -151,18 +154,26 @@ def _required(
     budget: int,
 ) -> tuple[dict[int, int], tuple[tuple[Tensor, ...], ...]]:
     """Return certain units and groups of likelihoods; refuse a state without a past."""
-    likelihoods = [
-        Tensor(f.parents, f.table[..., state[i]]) for f, i in zip(factors, units, strict=True)
-    ]
+    likelihoods: list[Tensor] = []
+    owner: list[int] = []
+    auxiliary = len(labels)
+    for f, i in zip(factors, units, strict=True):
+        own = [Tensor(f.parents, f.table[..., state[i]])] if isinstance(f, Factor) else []
+        if isinstance(f, Wide):
+            own = f.likelihoods(state[i], auxiliary)
+            auxiliary += len(own) - 1
+        likelihoods += own
+        owner += [i] * len(own)
     tensors, certain = _propagated(likelihoods)
     groups = _components(tensors)
     for group in groups:
         members = [tensors[j] for j in group]
         if _surely_positive(members) or contracted(members, (), labels, budget) > 0:
             continue
-        shown = [units[j] for j in group[:8]]
+        units_of = list(dict.fromkeys(owner[j] for j in group))
+        shown = units_of[:8]
         names = ", ".join(f"{labels[i]}={state[i]}" for i in shown)
-        more = ", ..." if len(group) > 8 else ""
+        more = ", ..." if len(units_of) > 8 else ""
         raise UnreachableStateError(f"{what} (impossible: {names}{more})")
     joined = tuple(tuple(tensors[j] for j in g) for g in groups if tensors[g[0]].variables)
     return certain, joined

@@ -237,7 +237,8 @@ def _require_fit(
     need = 8 * _size(largest, sizes)
     if need > budget or len(widest) > MOST_AXES:
         some = sorted(largest)
-        names = ", ".join(labels[v] for v in some[:6]) + (", ..." if len(some) > 6 else "")
+        known = [labels[v] for v in some if v < len(labels)]  # beyond are counts of wide gates
+        names = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
         raise MemoryRefusedError(
             f"background: the exact posterior needs a table over {len(some)} units ({names}) of "
             f"{need / 2**30:.3g} GiB, more than the budget of {budget / 2**30:.3g} GiB; "

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from iitdask.errors import SubstrateError
 from iitdask.model import notation
 from iitdask.model.factor import Table, as_array, shaped
+from iitdask.model.wide import Wide
 
 __all__ = ["GATES", "Gate", "factors"]
 
 Rows = NDArray[np.int64]
 """``(2^m, m)`` values of m two-valued inputs, little-endian rows."""
 
+TABULATED = 20
+"""Inputs up to which a gate that only counts them becomes a table like any other."""
 LARGEST_TABLE = 1 << 27
 """Entries; a gate over more inputs than fit is refused before it is tabulated."""
 
@@ -41,6 +44,8 @@ class Gate(NamedTuple):
     """Most inputs."""
     wide: bool = False
     """Whether inputs and output may have more than two values."""
+    counts: bool = False
+    """Whether only the number of inputs that are on matters."""
 
 
 def _xor(rows: Rows) -> Any:
@@ -128,15 +133,15 @@ GATES: Mapping[str, Gate] = MappingProxyType(
     {
         "COPY": Gate(_copy, 1, 1, wide=True),
         "NOT": Gate(lambda rows: 1 - rows[:, 0], 1, 1),
-        "AND": Gate(lambda rows: rows.all(axis=1), 1, None),
-        "OR": Gate(lambda rows: rows.any(axis=1), 1, None),
-        "NAND": Gate(lambda rows: ~rows.all(axis=1), 1, None),
-        "NOR": Gate(lambda rows: ~rows.any(axis=1), 1, None),
-        "XOR": Gate(_xor, 1, None),
-        "XNOR": Gate(lambda rows: 1 - _xor(rows), 1, None),
-        "MAJORITY": Gate(lambda rows: 2 * rows.sum(axis=1) > rows.shape[1], 1, None),
-        "MINORITY": Gate(lambda rows: 2 * rows.sum(axis=1) < rows.shape[1], 1, None),
-        "THRESHOLD": Gate(_threshold, 1, None),
+        "AND": Gate(lambda rows: rows.all(axis=1), 1, None, counts=True),
+        "OR": Gate(lambda rows: rows.any(axis=1), 1, None, counts=True),
+        "NAND": Gate(lambda rows: ~rows.all(axis=1), 1, None, counts=True),
+        "NOR": Gate(lambda rows: ~rows.any(axis=1), 1, None, counts=True),
+        "XOR": Gate(_xor, 1, None, counts=True),
+        "XNOR": Gate(lambda rows: 1 - _xor(rows), 1, None, counts=True),
+        "MAJORITY": Gate(lambda rows: 2 * rows.sum(axis=1) > rows.shape[1], 1, None, counts=True),
+        "MINORITY": Gate(lambda rows: 2 * rows.sum(axis=1) < rows.shape[1], 1, None, counts=True),
+        "THRESHOLD": Gate(_threshold, 1, None, counts=True),
         "LINEAR": Gate(_linear, 1, None),
         "SIGMOID": Gate(_sigmoid, 1, None),
         "LOGISTIC": Gate(_sigmoid, 1, None),
@@ -225,8 +230,8 @@ class _Unit(NamedTuple):
 
 def factors(
     units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
-) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table]]]:
-    """Return labels, and each unit's inputs and table.
+) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table | Wide]]]:
+    """Return labels, and each unit's inputs and table; of a wide gate, what it counts.
 
     Parameters
     ----------
@@ -315,8 +320,10 @@ def _converted(name: str, value: Any, place: str) -> Any:
         ) from None
 
 
-def _tabulated(unit: _Unit, levels: Sequence[int]) -> Table:
+def _tabulated(unit: _Unit, levels: Sequence[int]) -> Table | Wide:
     shape = tuple(levels[j] for j in unit.inputs)
+    if len(shape) > TABULATED and unit.gate.counts and set(shape) == {2}:
+        return Wide(unit.inputs, _counted(unit, len(shape)))
     if math.prod(shape) * unit.levels > LARGEST_TABLE:
         raise SubstrateError(f"{unit.place}: a table over {len(shape)} inputs is too large")
     try:
@@ -339,6 +346,15 @@ def _from_rows(unit: _Unit, shape: tuple[int, ...]) -> Table:
     pairs: Table = np.stack([1.0 - on, on], axis=-1)
     table: Table = np.reshape(pairs, (*shape, 2), order="F")
     return table
+
+
+def _counted(unit: _Unit, inputs: int) -> Table:
+    """P(value | number of inputs on), read off one row for each number."""
+    rows = np.tri(inputs + 1, inputs, -1, dtype=np.int64)
+    on = np.asarray(unit.gate.rule(rows, **unit.parameters), dtype=np.float64)
+    on = (1.0 - unit.noise) * on + unit.noise * (1.0 - on)
+    pairs: Table = np.stack([1.0 - on, on], axis=-1)
+    return pairs
 
 
 def _noisy(table: Table, noise: float) -> Table:

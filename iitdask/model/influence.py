@@ -31,6 +31,7 @@ import numpy as np
 
 from iitdask.errors import MemoryRefusedError
 from iitdask.model.background import held
+from iitdask.model.wide import Wide
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -63,7 +64,10 @@ class Influence:
     def determining(self, unit: int, inside: Collection[int]) -> tuple[frozenset[int], ...]:
         """Minimal determining sets among ``inside``, smaller ones first; at least one."""
         own = held(self._substrate.factors[unit], inside, self._state)
-        return _minimal(own.table, own.parents, [self._state[p] for p in own.parents])
+        now = [self._state[p] for p in own.parents]
+        if isinstance(own, Wide):
+            return own.minimal(now)
+        return _minimal(own.table, own.parents, now)
 
     def causes(self, unit: int, inside: Collection[int]) -> frozenset[int]:
         """Inputs among ``inside`` that are effective on the cause side.
@@ -72,6 +76,8 @@ class Influence:
         """
         factor = self._substrate.factors[unit]
         key = (unit, frozenset(factor.parents).intersection(inside))
+        if isinstance(factor, Wide):
+            return key[1]
         if key not in self._causes:
             here = _axes(factor.parents, key[1])
             likelihood = factor.table[..., self._state[unit]]
@@ -90,6 +96,8 @@ class Influence:
     def effective(self, unit: int, inside: Collection[int]) -> frozenset[int]:
         """Inputs among ``inside`` that E_b or C_b vary with at all, whatever the states."""
         factor = self._substrate.factors[unit]
+        if isinstance(factor, Wide):
+            return frozenset(factor.parents).intersection(inside)
         here = _axes(factor.parents, inside)
         table = factor.table
         now = [slice(None) if a in here else slice(v, v + 1) for a, v in self._now(unit)]
@@ -112,7 +120,7 @@ class Influence:
         if unit not in self._told:
             self._told[unit] = None
             factor = self._substrate.factors[unit]
-            if unit in factor.parents:
+            if unit in factor.parents and not isinstance(factor, Wide):
                 axis = factor.parents.index(unit)
                 possible = factor.table[..., self._state[unit]] > 0
                 others = tuple(a for a in range(possible.ndim) if a != axis)
@@ -123,12 +131,11 @@ class Influence:
 
     def _joint(self, unit: int) -> Table | None:
         if unit not in self._joints:
-            parents = self._substrate.factors[unit].parents
-            levels = self._substrate.levels
+            factor, levels = self._substrate.factors[unit], self._substrate.levels
             self._joints[unit] = None
-            if self._substrate.factors[unit].table.size <= WIDEST * levels[unit]:
-                with suppress(MemoryRefusedError):
-                    self._joints[unit] = self._background.joint(parents, levels)
+            with suppress(MemoryRefusedError):
+                if factor.table.size <= WIDEST * levels[unit]:
+                    self._joints[unit] = self._background.joint(factor.parents, levels)
         return self._joints[unit]
 
 

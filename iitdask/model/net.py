@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iitdask.errors import MemoryRefusedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,13 +35,17 @@ def net_arrays(pool: Pool, units: Iterable[int]) -> dict[str, NDArray[Any]]:
         if unit not in needed:
             counts.append((0, 0, 0))
             continue
-        joint = pool.background.joint(factor.parents, substrate.levels)
+        try:
+            table = factor.table
+            joint = pool.background.joint(factor.parents, substrate.levels)
+        except MemoryRefusedError as error:
+            raise MemoryRefusedError(f"unit {substrate.labels[unit]!r}: {error}") from None
         # Rows little-endian: the first input fastest.
-        rows = np.moveaxis(factor.table, -1, 0).reshape(factor.table.shape[-1], -1, order="F")
+        rows = np.moveaxis(table, -1, 0).reshape(table.shape[-1], -1, order="F")
         parents.append(np.array(factor.parents, np.int64))
         tables.append(rows.T.ravel())
         posteriors.append(joint.ravel(order="F"))
-        counts.append((len(factor.parents), factor.table.size, joint.size))
+        counts.append((len(factor.parents), table.size, joint.size))
     starts = np.cumsum(np.array(counts, np.int64), axis=0)
     return {
         "levels": np.array(substrate.levels, np.int64),

@@ -21,6 +21,7 @@ from iitdask.model.factor import (
     pruned,
     shaped,
 )
+from iitdask.model.wide import Wide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ class _Given(NamedTuple):
     """What the caller says about one unit, before it is checked."""
 
     inputs: tuple[int, ...]
-    table: Table
+    table: Table | Wide
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +57,7 @@ class Substrate:
     ((1, 0), (1,))
     """
 
-    factors: tuple[Factor, ...]
+    factors: tuple[Factor | Wide, ...]
     """One per unit, over the inputs its table varies with."""
     connectivity: NDArray[np.bool_]
     """``(N, N)`` declared edges, ``[from, to]``; may declare more than the factors use."""
@@ -66,7 +67,12 @@ class Substrate:
     """One distinct name per unit."""
 
     def __post_init__(self) -> None:
-        factors = tuple(Factor(tuple(f.parents), frozen(f.table)) for f in self.factors)
+        factors = tuple(
+            f._replace(counted=frozen(f.counted))
+            if isinstance(f, Wide)
+            else Factor(tuple(f.parents), frozen(f.table))
+            for f in self.factors
+        )
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "connectivity", frozen(self.connectivity, np.bool_))
 
@@ -229,9 +235,12 @@ class Substrate:
         levels = _levels(given, labels, where)
         edges = _edges(given) if connectivity is None else connectivity
         edges = _checked_edges(edges, labels, where)
-        factors = []
+        factors: list[Factor | Wide] = []
         for i, (inputs, table) in enumerate(given):
             place = f"{where}: unit {labels[i]!r}"
+            if isinstance(table, Wide):
+                factors.append(_wide(table, inputs, levels, edges[:, i], place))
+                continue
             full = shaped(table, [levels[j] for j in inputs], levels[i], place)
             full = checked(full, labels[i], [labels[j] for j in inputs], where)
             factor = pruned(inputs, full)
@@ -255,7 +264,8 @@ class Substrate:
         digest.update(np.packbits(self.connectivity).tobytes())
         for factor in self.factors:
             digest.update(np.array([len(factor.parents), *factor.parents], dtype="<i8").tobytes())
-            digest.update(factor.table.astype("<f8").tobytes())
+            table = factor.counted if isinstance(factor, Wide) else factor.table
+            digest.update(table.astype("<f8").tobytes())
         return digest.hexdigest()
 
     def parse_state(self, state: object) -> tuple[int, ...]:
@@ -324,12 +334,30 @@ def _levels(given: Sequence[_Given], labels: Sequence[str], where: str) -> tuple
     if not given:
         raise SubstrateError(f"{where}: expected at least one unit, got none")
     for label, (_, table) in zip(labels, given, strict=True):
+        if isinstance(table, Wide):
+            continue
         if table.ndim == 0 or table.shape[-1] < 2:
             raise SubstrateError(
                 f"{where}: unit {label!r}: expected two or more values on the last axis, "
                 f"got a table of shape {table.shape}"
             )
-    return tuple(table.shape[-1] for _, table in given)
+    return tuple(2 if isinstance(table, Wide) else table.shape[-1] for _, table in given)
+
+
+def _wide(
+    gate: Wide,
+    inputs: Sequence[int],
+    levels: Sequence[int],
+    allowed: NDArray[np.bool_],
+    where: str,
+) -> Wide:
+    """Return a gate without a table over its numbered inputs."""
+    if any(levels[j] != 2 for j in inputs):
+        raise SubstrateError(f"{where}: expected inputs with two values for so many of them")
+    made = Wide(tuple(sorted(inputs)), gate.counted)
+    if not made.declared(allowed):
+        raise SubstrateError(f"{where}: connectivity omits an input of a gate that reads it")
+    return made
 
 
 def _edges(given: Sequence[_Given]) -> NDArray[np.bool_]:

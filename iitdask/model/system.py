@@ -14,6 +14,7 @@ from iitdask.errors import MemoryRefusedError, StateError
 from iitdask.model.background import Background, held, require_reachable
 from iitdask.model.contraction import BUDGET
 from iitdask.model.factor import Factor, Table, frozen
+from iitdask.model.wide import Wide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,7 +187,7 @@ class System:
             digest.update(table.astype("<f8").tobytes())
         return digest.hexdigest()
 
-    def _tabulated(self, factors: Sequence[Factor]) -> Table:
+    def _tabulated(self, factors: Sequence[Factor | Wide]) -> Table:
         states, columns = math.prod(self.levels), sum(self.levels)
         need, budget = 8 * states * columns, self.background.budget
         if need > budget:
@@ -199,7 +200,7 @@ class System:
         return frozen(np.hstack([_rows(factor, local, self.levels) for factor in factors]))
 
 
-def _rows(factor: Factor, local: dict[int, int], levels: tuple[int, ...]) -> Table:
+def _rows(factor: Factor | Wide, local: dict[int, int], levels: tuple[int, ...]) -> Table:
     """Return the factor as ``(S, k)``: one little-endian row per state of all local units."""
     count = len(levels)
     shape = [1] * count

@@ -14,7 +14,9 @@ EMPTY = "\N{EMPTY SET}"
 
 def text(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:
     """Text as objects: Zarr has no settled form for fixed-width unicode."""
-    return np.array(list(values), dtype=object)
+    given = list(values)
+    # Of no text at all, an array of objects would be kept as numbers.
+    return np.array(given, dtype=object if given else np.dtypes.StringDType())
 
 
 def members(mask: int) -> list[int]:

@@ -12,6 +12,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from iitdask.errors import DamagedStoreError, InputError
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
+from iitdask.model.wide import Wide
 from iitdask.run.folder import UNREADABLE
 from iitdask.run.lease import alone
 from iitdask.run.outcome import study_of
@@ -42,12 +43,15 @@ def keep_point(url: str, point: Point) -> None:
 
 def _keep(url: str, store: Store, substrate: Substrate) -> None:
     erase(store, GROUP)
-    tables = [np.ravel(factor.table) for factor in substrate.factors]
+    wide = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, Wide)]
+    tables = [np.ravel(f.counted if isinstance(f, Wide) else f.table) for f in substrate.factors]
     attrs: dict[str, Any] = {
         "levels": list(substrate.levels),
         "labels": list(substrate.labels),
         "parents": [list(factor.parents) for factor in substrate.factors],
-        "comment": "Probability tables of all units, one after the other; see `parents`.",
+        "counted": wide,
+        "comment": "Probability tables of all units, one after the other; see `parents`. "
+        "A `counted` unit has one row for each number of its inputs that are on.",
     }
     codecs: Any = [ZstdCodec(level=3), Crc32cCodec()]
     with explained(f"{url}: {GROUP}"):
@@ -93,10 +97,15 @@ def _substrate(url: str) -> Substrate:
     levels, parents = attrs["levels"], attrs["parents"]
     flat = np.asarray(zarr.open_array(open_store(url), path=f"{GROUP}/tables", mode="r")[...])
     edges = zarr.open_array(open_store(url), path=f"{GROUP}/connectivity", mode="r")[...]
-    factors, begin = [], 0
+    counted = set(attrs.get("counted", ()))
+    factors: list[Factor | Wide] = []
+    begin = 0
     for unit, inputs in enumerate(parents):
         shape = (*(levels[j] for j in inputs), levels[unit])
+        if unit in counted:
+            shape = (len(inputs) + 1, levels[unit])
         end = begin + int(np.prod(shape))
-        factors.append(Factor(tuple(inputs), flat[begin:end].reshape(shape)))
+        kind = Wide if unit in counted else Factor
+        factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
         begin = end
     return Substrate(tuple(factors), np.asarray(edges), tuple(levels), tuple(attrs["labels"]))

@@ -156,7 +156,7 @@ class _Labelling:
         digest = hashlib.sha256(np.array([self._fixed[i] for i in order], np.int64).tobytes())
         digest.update(substrate.connectivity[np.ix_(order, order)].tobytes())
         for unit in order:
-            parents, table = substrate.factors[unit]
+            parents, table = substrate.factors[unit].parents, substrate.factors[unit].table
             axes = sorted(range(len(parents)), key=lambda k: place[parents[k]])
             digest.update(repr([place[parents[k]] for k in axes]).encode())
             moved = np.round(table.transpose([*axes, len(parents)]), 12) + 0.0
@@ -177,7 +177,8 @@ class _Labelling:
         substrate = self._substrate
         feeds: list[list[int]] = [[] for _ in colours]
         own = []
-        for unit, (parents, table) in enumerate(substrate.factors):
+        for unit, factor in enumerate(substrate.factors):
+            parents, table = factor.parents, factor.table
             rows, codes = _coloured_rows(table, [colours[p] for p in parents])
             own.append(_digest(colours[unit], _multiset(codes, rows)))
             for axis, parent in enumerate(parents):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 import iitdask as iit
 from workflows.stored_program_computer import page
-from workflows.stored_program_computer.machine import PQRS, WXYZ, Machine
+from workflows.stored_program_computer.machine import PQRS, WXYZ, Machine, random_program
 
 STARTS = [tuple(code >> i & 1 for i in range(4)) for code in range(16)]
 STEPS = 20
@@ -113,6 +114,25 @@ def equivalence() -> dict[str, int]:
     }
 
 
+def large(feedback: bool) -> str:
+    """The machine of eight bits with a random program: built, checked, searched."""
+    machine = Machine(random_program(8, seed=1), feedback)
+    start = (1, 0, 1, 1, 0, 0, 1, 0)
+    right = machine.agreements(start, 5)
+    began = time.perf_counter()
+    substrate = iit.Substrate.from_units(machine.units)
+    found = iit.complexes(substrate, machine.update(machine.loaded(start), 2))
+    seconds = time.perf_counter() - began
+    sizes = Counter(found["units"].values.sum(axis=1).tolist())
+    alike = ", ".join(f"{count} of {size} units" for size, count in sorted(sizes.items()))
+    scope = "exhaustive" if found.attrs["exhaustive"] else "not exhaustive"
+    return (
+        f"{substrate.n_units} units{' with feedback' if feedback else ''}: {right} of 5 steps "
+        f"right; at update 2, {found.sizes['complex']} complexes ({alike}), the largest phi_s "
+        f"{float(found['phi'].max()):.4g}; the search is {scope} and took {seconds:.0f} s."
+    )
+
+
 def main(words: Sequence[str]) -> None:
     """Compute everything and write the page."""
     began = time.perf_counter()
@@ -125,6 +145,7 @@ def main(words: Sequence[str]) -> None:
         machines={name: machine_readings(name, False, (0, 2)) for name in CASES},
         feedback={name: machine_readings(name, True, (1, 2)) for name in CASES},
         fragments={name: isolated(name) for name in CASES},
+        large=[large(False), large(True)] if "--large" in words else [],
     )
     out = Path(next((word for word in words if not word.startswith("-")), "page.html"))
     out.write_text(page.written(found, Machine(tuple(PQRS))), encoding="utf-8")

@@ -72,10 +72,10 @@ def kinds(reading: Reading) -> str:
     for units, phi, big in reading.complexes:
         name = units[0]
         if len(units) > 1:
-            name = f"rings of {len(units)}" if "/" in name else "".join(units)
+            name = f"ring of {len(units)}" if "/" in name else "".join(units)
         groups[name, f"{phi:.4g}", f"{big:.4g}"] += 1
     return "; ".join(
-        f"{count if count > 1 else ''} {name} ({phi}/{big})".strip()
+        f"{f'{count} x ' if count > 1 else ''}{name} ({phi}/{big})"
         for (name, phi, big), count in groups.items()
     )
 
@@ -99,6 +99,18 @@ def certificates(readings: Sequence[Reading]) -> str:
         f"<li>{escape(r.what)}: {escape(r.certificate)}.</li>" for r in readings if r.certificate
     )
     return f"<ul>{items}</ul>"
+
+
+def large(lines: Sequence[str]) -> str:
+    """The machine of eight bits, when it was asked for."""
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return (
+        "<h2>Eight bits</h2><p>The same blocks for k = 3, with a random program of 256 "
+        "instructions; its O is an OR of 256 inputs, a gate without a table. The publication's "
+        f"count would be 2^n + n + k + 1 = 268.</p><ul>{items}</ul>"
+    )
 
 
 def written(found: Findings, machine: Machine) -> str:
@@ -152,7 +164,7 @@ conditioning the largest Phi is {max(big for r in feedback for _, _, big in r.co
 against 391 of the target.</p>
 {table(feedback)}
 <p>All units together have phi_s 0:</p>{certificates(feedback)}
-{"".join(f"<p>{escape(line)}</p>" for line in found.large)}
+{large(found.large)}
 </html>
 """
 
