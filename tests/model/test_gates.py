@@ -174,7 +174,18 @@ def test_refuses(unit, message):
 def test_refuses__a_table_over_too_many_inputs():
     names = [f"n{i}" for i in range(40)]
     with pytest.raises(SubstrateError, match="a table over 40 inputs is too large"):
-        Substrate.from_units([*coins(names), {"label": "Z", "gate": "OR", "inputs": names}])
+        Substrate.from_units(
+            [
+                *coins(names),
+                {
+                    "label": "Z",
+                    "gate": "LINEAR",
+                    "inputs": names,
+                    "weights": [1] * 40,
+                    "threshold": 1,
+                },
+            ]
+        )
 
 
 def test_labels__in_the_units_or_beside_them():
