@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iitdask import errors as errors
     from iitdask.accounts import account as account
+    from iitdask.accounts import causal_nexus as causal_nexus
+    from iitdask.accounts import true_events as true_events
     from iitdask.doors import ces as ces
     from iitdask.doors import complexes as complexes
     from iitdask.doors import estimate as estimate
@@ -33,6 +35,7 @@ __all__ = [
     "IIT42026",
     "Substrate",
     "account",
+    "causal_nexus",
     "ces",
     "complexes",
     "errors",
@@ -41,6 +44,7 @@ __all__ = [
     "load",
     "relations",
     "sia",
+    "true_events",
 ]
 
 _HOME = {
@@ -49,6 +53,7 @@ _HOME = {
     "IIT42026": "iitdask.theory.options:IIT42026",
     "Substrate": "iitdask.model.substrate:Substrate",
     "account": "iitdask.accounts:account",
+    "causal_nexus": "iitdask.accounts:causal_nexus",
     "ces": "iitdask.doors:ces",
     "complexes": "iitdask.doors:complexes",
     "errors": "iitdask.errors",
@@ -57,6 +62,7 @@ _HOME = {
     "load": "iitdask.model.readers:load",
     "relations": "iitdask.result.relations",
     "sia": "iitdask.doors:sia",
+    "true_events": "iitdask.accounts:true_events",
 }
 
 

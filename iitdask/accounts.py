@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from iitdask.cli.progress import watching
+from iitdask.model.passage import Course, Passage
 from iitdask.model.substrate import Substrate
 from iitdask.model.transition import Transition
 from iitdask.study.driver import run_point
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from iitdask.model.subject import Subject
 
-__all__ = ["account"]
+__all__ = ["account", "causal_nexus", "true_events"]
 
 
 def account(
@@ -89,6 +90,77 @@ def account(
     return _computed(
         "account", transition, background, client=client, store=store, progress=progress
     )
+
+
+def causal_nexus(
+    substrate: Substrate,
+    before: Any,
+    after: Any,
+    *,
+    background: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find the causes and effects within a network whose account is most irreducible.
+
+    Every set of units with outputs is tried with every set of units with inputs; of equal
+    alpha the larger transition is taken. Parameters are those of :func:`account`.
+
+    Returns
+    -------
+    DataTree
+        The account of the nexus, as :func:`account` returns it, with its ``causes`` and
+        ``effects`` among the attributes; ``/candidates``: all irreducible ones, ``causes``,
+        ``effects(candidate, unit)`` and ``alpha(candidate)`` (bits), the strongest first.
+        Where none is irreducible ``/candidates`` is empty and there is no account.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.causal_nexus(iit.examples.load("causation2019-fig6"), "10", "10")
+    >>> found.attrs["causes"], found.attrs["effects"], round(found.attrs["alpha"], 3)
+    ('OR', 'OR', 1.415)
+    """
+    passage = Passage.asked(substrate, {"before": before, "after": after})
+    return _computed("nexus", passage, background, client=client, store=store, progress=progress)
+
+
+def true_events(
+    substrate: Substrate,
+    before: Any,
+    state: Any,
+    after: Any,
+    units: Any = None,
+    *,
+    background: str | None = None,
+    max_order: int | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find the occurrences that something caused and that caused something.
+
+    Parameters are those of :func:`account`, with three successive states of all units;
+    the same ``units`` are causes and effects of both transitions.
+
+    Returns
+    -------
+    DataTree
+        ``/events`` with dim ``event``: ``mechanism``, ``purview_cause``, ``purview_effect``
+        ``(event, unit)``, ``alpha_cause``, ``alpha_effect`` (bits); ``/into`` and ``/out_of``,
+        the accounts of both transitions.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.true_events(iit.examples.load("causation2019-fig6"), "10", "10", "10")
+    >>> found["events"]["mechanism"].values.tolist()
+    [[True, False], [False, True]]
+    """
+    given = {"before": before, "state": state, "after": after, "units": units}
+    course = Course.asked(substrate, given | {"max_order": max_order})
+    return _computed("events", course, background, client=client, store=store, progress=progress)
 
 
 def _computed(

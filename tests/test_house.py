@@ -21,6 +21,7 @@ PUBLIC = [
     "IIT42026",
     "Substrate",
     "account",
+    "causal_nexus",
     "ces",
     "complexes",
     "errors",
@@ -29,6 +30,7 @@ PUBLIC = [
     "load",
     "relations",
     "sia",
+    "true_events",
 ]
 AT_THE_TOP = {
     ".ci",

@@ -11,6 +11,7 @@ from rich.table import Table
 from iitdask.result import concepts, summary
 from iitdask.result.account import LINK_COLUMNS, account_rows, link_rows
 from iitdask.result.complexes import complexes_rows, complexes_table
+from iitdask.result.passage import passage_rows, passage_table
 
 __all__ = ["print_result"]
 
@@ -24,6 +25,13 @@ def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
     if "complexes" in tree.children:
         _print_about(console, complexes_rows(tree))
         _print_rows(console, *complexes_table(tree), "complexes")
+        return
+    if "candidates" in tree.children or "events" in tree.children:
+        _print_about(console, passage_rows(tree))
+        _print_rows(console, *passage_table(tree), "more")
+        if "links" in tree.children:
+            console.print()
+    if "events" in tree.children:
         return
     if "links" in tree.children:
         _print_about(console, account_rows(tree))

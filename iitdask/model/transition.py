@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from iitdask.model.substrate import Substrate
 
-__all__ = ["Transition"]
+__all__ = ["Transition", "named"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +91,11 @@ class Transition:
             States, units or the order do not fit the substrate.
         """
         states = [
-            _named(name, substrate.parse_state, given)
+            named(name, substrate.parse_state, given)
             for name, given in (("before", before), ("after", after))
         ]
         units = [
-            _named(name, substrate.parse_units, given)
+            named(name, substrate.parse_units, given)
             for name, given in (("causes", causes), ("effects", effects))
         ]
         for name, found in zip(("causes", "effects"), units, strict=True):
@@ -224,7 +224,8 @@ class Transition:
         return frozen(np.hstack([_column(factor, local, self.levels) for factor in factors]))
 
 
-def _named(name: str, parse: Any, given: object) -> tuple[int, ...]:
+def named(name: str, parse: Any, given: object) -> tuple[int, ...]:
+    """Read a state or units; complain under the name of the field."""
     try:
         return parse(given)  # type: ignore[no-any-return]
     except StateError as error:

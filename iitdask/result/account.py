@@ -14,7 +14,7 @@ from iitdask.result.summary import number
 from iitdask.theory.options import Theory
 from iitdask.theory.vocabulary import MEANING
 
-__all__ = ["LINK_COLUMNS", "account_rows", "labelled_account", "link_rows"]
+__all__ = ["LINK_COLUMNS", "account_rows", "labelled_account", "link_rows", "occurrence"]
 
 LINK_COLUMNS = ("link", "alpha", "ties", "least partition")
 
@@ -122,11 +122,11 @@ def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
     for k in range(data.sizes["link"]):
         one = data.isel(link=k)
         cause = str(one["direction"].values) == "cause"
-        own = _occurrence(labels, one["mechanism"].values, one["after" if cause else "before"])
+        own = occurrence(labels, one["mechanism"].values, one["after" if cause else "before"])
         count = int(one["n_tied_purviews"])
         tied = one["tied_purview"].values[:count]
         values = one["before" if cause else "after"]
-        others = " or ".join(_occurrence(labels, inside, values) for inside in tied)
+        others = " or ".join(occurrence(labels, inside, values) for inside in tied)
         rows.append(
             (
                 f"{others} ← {own}" if cause else f"{own} → {others}",
@@ -138,6 +138,7 @@ def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
     return rows
 
 
-def _occurrence(labels: Any, inside: Any, values: xr.DataArray) -> str:
+def occurrence(labels: Any, inside: Any, values: xr.DataArray) -> str:
+    """Write units with their state: ``AB=10``."""
     chosen = [str(x) for x in np.asarray(labels)[inside]]
     return f"{units_text(chosen)}={state_text(values.values[inside].tolist())}"

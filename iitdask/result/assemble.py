@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
+from iitdask.model.passage import Course, Passage
 from iitdask.model.pool import Pool
 from iitdask.model.subject import Subject
 from iitdask.model.system import System
@@ -16,6 +17,7 @@ from iitdask.model.transition import Transition
 from iitdask.result.account import labelled_account
 from iitdask.result.complexes import labelled_complexes
 from iitdask.result.labels import members, partition_text, state_text, text, units_text
+from iitdask.result.passage import labelled_passage
 from iitdask.theory.options import Theory
 from iitdask.theory.vocabulary import MEANING
 
@@ -49,6 +51,9 @@ def labelled(tree: xr.DataTree, subject: Subject, options: Theory) -> xr.DataTre
     """
     if isinstance(subject, System):
         return _of_system(tree, subject, options)
+    if isinstance(subject, (Passage, Course)):
+        more = {"iitdask_version": package_version()}
+        return labelled_passage(tree, subject, options, more)
     if isinstance(subject, Transition):
         return labelled_account(tree, subject, options, {"iitdask_version": package_version()})
     if isinstance(subject, Pool):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,7 @@ import xarray as xr
 __all__ = ["Grid", "Region", "Stage", "Stages", "Stored", "Variable", "gather", "scoped"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Result = TypeVar("Result")
 Region = tuple[slice, ...]
 """The part of a grid that one block covers: one slice per axis, step 1, bounds given."""
 
@@ -100,7 +101,9 @@ Stages = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.DataTree]
 """A recipe: yields stages, receives their datasets, returns the result."""
 
 
-def scoped(prefix: str, recipe: Stages) -> Stages:
+def scoped(
+    prefix: str, recipe: Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Result]
+) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Result]:
     """Run a recipe with every stage's name put under a path."""
     answer: tuple[xr.Dataset, ...] | None = None
     while True:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from iitdask.errors import InputError, StateError
+from iitdask.model.passage import Course, Passage
 from iitdask.model.pool import Pool
 from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
@@ -18,7 +19,9 @@ from iitdask.theory import iit3
 from iitdask.theory.account import account
 from iitdask.theory.base import Stages
 from iitdask.theory.complexes import complexes, iit3_complexes
+from iitdask.theory.events import events
 from iitdask.theory.iit4 import ces, sia
+from iitdask.theory.nexus import nexus
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory
 
 __all__ = [
@@ -55,6 +58,8 @@ COMPUTATIONS: Mapping[str, Computation] = {
     "sia": Computation(System, {"iit4": sia, "iit4-2026": sia, "iit3": iit3.sia}),
     "ces": Computation(System, {"iit4": ces, "iit4-2026": ces, "iit3": iit3.ces}),
     "account": Computation(Transition, {"causation2019": account}),
+    "nexus": Computation(Passage, {"causation2019": nexus}),
+    "events": Computation(Course, {"causation2019": events}),
     "complexes": Computation(
         Pool, {"iit4": complexes, "iit4-2026": complexes, "iit3": iit3_complexes}
     ),

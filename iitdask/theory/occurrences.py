@@ -19,7 +19,7 @@ from iitdask.theory.base import Grid, Region, Stage, Stored
 from iitdask.theory.parting import Parting
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["require_possible", "sides", "value_stages"]
+__all__ = ["pair_values", "require_possible", "sides", "value_stages"]
 
 Array = NDArray[Any]
 
@@ -77,6 +77,15 @@ def value_stages(
         for side, table, seconds, scratch in zip((causes, effects), tables, each, room, strict=True)
     )
     return first, second
+
+
+def pair_values(side: Parting, tpm: Array, levels: Array, state: Array) -> Array:
+    """Values of all pairs in one direction, here and now."""
+    inputs = {"tpm": tpm, "levels": levels, "state": state, "masks": side.masks}
+    region = (slice(0, len(inputs["masks"])),)
+    if side.forward:
+        return fill_effect_values(prepare_effects(inputs), region)["bits"]
+    return fill_cause_values(prepare_causes(inputs), region)["bits"]
 
 
 def prepare_causes(inputs: Mapping[str, Array]) -> tuple[Array, ...]:

@@ -16,7 +16,7 @@ from iitdask.kernels.parting import connected_pairs, part_rows, reached_units, r
 from iitdask.theory.base import Grid, Region, Stage, Stored
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["Parting", "Tables", "named_stage", "parted", "prepare_parting"]
+__all__ = ["Parting", "Tables", "named_stage", "part_at_once", "parted", "prepare_parting"]
 
 Array = NDArray[Any]
 BATCH = 0.3
@@ -114,6 +114,12 @@ def fill_rows(tables: Tables, region: Region) -> dict[str, Array]:
     part_rows(t.values, t.joined, t.masks, t.rank, t.reach, t.wanted, begin, end, t.best, alpha)
     first = -t.width  # of an account, the pair of all units is all that counts
     return {"best": t.best[begin:end].copy(), "alpha": alpha[:, first:].copy()}
+
+
+def part_at_once(side: Parting, values: Array) -> Array:
+    """Part all mechanisms of a side here and now; returns alpha as :class:`Parted` has it."""
+    tables = prepare_parting({**side.inputs(), "values": values})  # type: ignore[dict-item]
+    return fill_rows(tables, (slice(0, len(values)),))["alpha"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,16 @@ from iitdask.model.transition import Transition
 from iitdask.theory.base import Stage
 from iitdask.theory.parting import Parted, Parting, named_stage, parted
 
-__all__ = ["EMPTY", "SCATTERED", "Wholeness", "block_strengths", "hangs_together", "wholeness"]
+__all__ = [
+    "EMPTY",
+    "SCATTERED",
+    "Wholeness",
+    "account_parting",
+    "block_strengths",
+    "hangs_together",
+    "weakest",
+    "wholeness",
+]
 
 Array = NDArray[Any]
 EMPTY = "no occurrence has an actual cause or effect"
@@ -49,35 +58,43 @@ def wholeness(
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Wholeness]:
     """Find the weakest cuts of the account, and of its causes and effects alone."""
     causes, effects = (block_strengths(each) for each in done)
-    n = len(transition.units)
+    n, shape = len(transition.units), (len(transition.causes), len(transition.effects))
     alpha = dict.fromkeys(("account", "causes", "effects"), 0.0)
     whole = {"account": causes + effects.T, "causes": causes, "effects": effects}
-    scattered = not hangs_together(transition)
+    scattered = not hangs_together(transition.substrate.connectivity, transition.units)
     busy = [name for name, table in whole.items() if table[-1, -1] > ALPHA_ZERO]
     if scattered or not busy:
         reason = SCATTERED if scattered else EMPTY
         return Wholeness(alpha, np.zeros((n, n), np.bool_), 0, reason)
-    found = yield from parted([_side(transition, name, whole[name]) for name in busy])
+    found = yield from parted(
+        [account_parting(transition.children, shape, name, whole[name]) for name in busy]
+    )
     for name, each in zip(busy, found, strict=True):
         alpha[name] = float(each.alpha[-1, -1])
-    # cutting off some causes from all effects is a partition of the effects' occurrences
-    strengths = causes[-1, :-1] + effects[:-1, -1]
-    top = float(whole["account"][-1, -1])
-    loss = top - float(strengths.max())
-    least = min(alpha["account"], loss)
-    alpha["account"] = least if least > ALPHA_ZERO else 0.0
+    strengths, top = whole["account"][-1, :-1], float(whole["account"][-1, -1])
+    alpha["account"], least = weakest(alpha["account"], whole["account"])
     kept, ways = yield from _named(found[busy.index("account")], strengths, top, least)
     return Wholeness(alpha, _cut(transition, kept), ways, "")
 
 
-def _side(transition: Transition, name: str, table: Array) -> Parting:
-    a, b = len(transition.causes), len(transition.effects)
+def weakest(parted: float, table: Array) -> tuple[float, float]:
+    """Return alpha of an account, and what its weakest cut costs before it is called zero.
+
+    parted : cost of the weakest cut into blocks of effects (or nothing)
+    table  : (2**b, 2**a) sum of alpha over the links within each pair of sets
+    To keep all effects with some of the causes is a cut too: of the effects' occurrences.
+    """
+    least = min(parted, float(table[-1, -1] - table[-1, :-1].max()))
+    return (least if least > ALPHA_ZERO else 0.0), least
+
+
+def account_parting(children: Array, shape: tuple[int, int], name: str, table: Array) -> Parting:
+    """Blocks of an account: those of ``shape`` causes and effects, worth what ``table`` says."""
+    a, b = shape
     forward = name == "effects"
     own, other = (a, b) if forward else (b, a)
     values = np.ascontiguousarray(table[masks_by_size(own)])
-    return Parting(
-        f"system/{name}", forward, transition.children, own, other, own, values, final=True
-    )
+    return Parting(f"system/{name}", forward, children, own, other, own, values, final=True)
 
 
 def block_strengths(done: Parted) -> Array:
@@ -123,10 +140,9 @@ def _cut(transition: Transition, kept: Array) -> Array:
     return cut
 
 
-def hangs_together(transition: Transition) -> bool:
-    """Whether the transition's units are weakly connected."""
-    units = list(transition.units)
-    edges = transition.substrate.connectivity[np.ix_(units, units)]
+def hangs_together(connectivity: Array, units: Sequence[int]) -> bool:
+    """Whether some units are weakly connected."""
+    edges = connectivity[np.ix_(units, units)]
     edges = edges | edges.T
     reached = np.zeros(len(units), np.bool_)
     reached[0] = True

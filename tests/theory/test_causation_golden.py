@@ -119,3 +119,16 @@ def test_partitions__are_among_the_least(name):
         cut = np.argwhere(tree["system"]["cut"].values)
         assert frozenset((made.units[a], made.units[b]) for a, b in cut) in cuts
         assert int(tree["system"]["n_tied_partitions"]) == len(cuts)
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if "causal_nexus" in golden(n)])
+def test_nexus__is_that_of_the_reference(name):
+    data = golden(name)
+    substrate = iit.Substrate.from_tpm(factors_of(data), data["cm"])
+    found = iit.causal_nexus(substrate, data["before_state"], data["after_state"])
+    theirs = data["causal_nexus"]
+    assert found.attrs["alpha"] == pytest.approx(theirs["alpha"], abs=TOLERANCE)
+    for mine, their in (("causes", "cause_indices"), ("effects", "effect_indices")):
+        assert found.attrs[mine] == "".join(substrate.labels[i] for i in theirs[their])
+    assert found["system"].attrs["iitdask_version"]
+    assert float(found["candidates"]["alpha"][0]) == pytest.approx(theirs["alpha"], abs=TOLERANCE)

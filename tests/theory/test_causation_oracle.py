@@ -3,6 +3,8 @@
 A hundred transitions with up to three causes and three effects, background and all.
 """
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from tests import reference
-from tests.reference.causation import Transition
+from tests.reference.causation import Transition, events, nexus
 from tests.strategies import cases, next_state
 
 pytestmark = pytest.mark.oracle
@@ -92,3 +94,48 @@ def posterior_needed(factors, causes, effects):
     """Whether an effect depends on a unit that is neither cause nor effect."""
     outside = set(range(len(factors))) - {*causes, *effects}
     return any(np.ptp(factors[i], axis=a).max() > 0 for i in effects for a in outside)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(units=(2, 3)), st.sampled_from(("causal", "2019")))
+def test_nexus__is_that_of_brute_force(case, rule):
+    after = next_state(np.random.default_rng(case.seed), case.factors)
+    factors, cm = case.factors, case.cm.astype(int)
+    with suppress_unreachable():
+        alpha, _, causes, effects = nexus(factors, cm, case.state, after, rule)
+        found = iit.causal_nexus(case.substrate(), case.state, after, background=rule)
+        assert found.attrs["alpha"] == pytest.approx(alpha, abs=TOLERANCE)
+        if alpha > 0:
+            labels = case.substrate().labels
+            assert found.attrs["causes"] == "".join(labels[i] for i in causes)
+            assert found.attrs["effects"] == "".join(labels[i] for i in effects)
+        else:
+            assert "links" not in found.children
+
+
+def suppress_unreachable():
+    """Where some candidate is not defined the oracle has no answer."""
+    return suppress(reference.Unreachable)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(units=(2, 3)), st.sampled_from(("causal", "2019")), st.integers(0, 99))
+def test_events__are_those_of_brute_force(case, rule, seed):
+    rng = np.random.default_rng(seed)
+    factors, cm = case.factors, case.cm.astype(int)
+    course = [case.state]
+    for _ in range(2):
+        course.append(tuple(int(rng.choice(f.shape[-1], p=f[course[-1]])) for f in factors))
+    theirs = events(factors, cm, course, case.units, rule)
+    found = iit.true_events(case.substrate(), *course, case.units, background=rule)["events"]
+    ours = {}
+    for k in range(found.sizes["event"]):
+        one = found.isel(event=k)
+        ours[units_of(one["mechanism"].values)] = one
+    assert list(ours) == list(theirs)
+    for mechanism, both in theirs.items():
+        for side, (alpha, purviews) in zip(("cause", "effect"), both, strict=True):
+            one = ours[mechanism]
+            assert float(one[f"alpha_{side}"]) == pytest.approx(alpha, abs=TOLERANCE)
+            assert units_of(one[f"purview_{side}"].values) == min(purviews)
+            assert int(one[f"n_tied_purviews_{side}"]) == len(purviews)
