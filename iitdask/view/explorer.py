@@ -10,44 +10,21 @@ from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.events import DocumentReady
 from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource, CustomJS, Div, Select, UIElement
+from bokeh.models import ColumnDataSource, CustomJS, Select, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.view import relations as links
 from iitdask.view import repertoires as shapes
 from iitdask.view import structure
+from iitdask.view.account import account_panels
+from iitdask.view.complexes import complexes_panels
 from iitdask.view.facts import facts_html, rows_of, title_of
 from iitdask.view.landscape import add_places, landscape
 from iitdask.view.network import Net, network
+from iitdask.view.sheet import TEMPLATE, WIDTH, heading, text
 from iitdask.view.theme import CAUSE, EFFECT, RELATION
 
-__all__ = ["TEMPLATE", "document", "fill", "page"]
-
-WIDTH = 1240
-TEMPLATE = """
-{% block preamble %}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-  body { font: 14px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; margin: 0; }
-  main { padding: 12px 16px; }
-  h1 { font-size: 20px; margin: 0 0 8px; }
-</style>
-{% endblock %}
-{% block inner_body %}<main><h1>{{ title | e }}</h1>{{ super() }}</main>{% endblock %}
-"""
-STYLE = """
-:host { font: 13px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; }
-h2 { font-size: 16px; margin: 14px 0 4px; border-bottom: 1px solid #D9D9D9; }
-table.facts { border-collapse: collapse; }
-table.facts th { text-align: left; font-weight: 600; padding: 1px 14px 1px 0; vertical-align: top; }
-table.facts td { padding: 1px 0; overflow-wrap: anywhere; }
-table.rows { border-collapse: collapse; }
-table.rows th, table.rows td { padding: 2px 14px 2px 0; border-bottom: 1px solid #EEEEEE; }
-table.rows th { text-align: left; font-weight: 600; }
-table.rows td { font-variant-numeric: tabular-nums; }
-p { margin: 2px 0; }
-p.key { color: #555; margin-top: 8px; }
-"""
+__all__ = ["document", "fill", "page"]
 
 KEY = f"""
 <p class="key">In the graph: <b>black ring</b> mechanism;
@@ -83,23 +60,17 @@ def fill(doc: Document, tree: xr.DataTree) -> None:
     doc.template = TEMPLATE
     doc.template_variables["title"] = doc.title
     parts: list[UIElement] = []
-    if "distinctions" in tree.children and "state_cause" in tree["distinctions"]:
+    if "distinctions" in tree.children:
         parts += _structure_panels(doc, tree)
+    elif "complexes" in tree.children:
+        parts += complexes_panels(tree)
+    elif "links" in tree.children:
+        parts += account_panels(tree)
     elif "system" in tree.children:
         parts += _system_panels(tree)
     else:
         parts.append(text(facts_html(rows_of(tree))))
     doc.add_root(column(*parts, name="explorer"))
-
-
-def text(html: str, width: int = WIDTH, **options: Any) -> Div:
-    """Put HTML, already escaped, on the page."""
-    return Div(text=html, width=width, stylesheets=[STYLE], **options)
-
-
-def heading(title: str, note: str = "") -> Div:
-    """Begin a section."""
-    return text(f"<h2>{title}</h2>" + (f"<p>{note}</p>" if note else ""))
 
 
 def _net(tree: xr.DataTree) -> Net:
@@ -114,6 +85,7 @@ def _system_panels(tree: xr.DataTree) -> list[UIElement]:
 
 def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     data = tree["distinctions"].to_dataset()
+    is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
     source = structure.distinctions_source(data)
     fig, lights = network(_net(tree), "System: state, cut, selected distinction")
     note = text("", 800, name="selection")
@@ -131,11 +103,11 @@ def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     parts: list[UIElement] = [
         row(fig, column(text(facts_html(rows_of(tree)), 800), picker, note, text(KEY, 800))),
         heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
-        *_distinction_panels(source),
+        *_distinction_panels(source, " (bits)" if is_specified else ""),
     ]
-    if "repertoires" in tree.children:
+    if "network" in tree.children and ("repertoires" in tree.children or not is_specified):
         parts += _repertoire_panels(tree, args)
-    if int(data.sizes["mechanism"]):
+    if "relations" in tree.children and int(data.sizes["mechanism"]):
         parts += _relation_panels(tree, data, args)
     if "landscape" in tree.children:
         parts += _landscape_panels(tree, data, source)
@@ -143,18 +115,24 @@ def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     return parts
 
 
-def _distinction_panels(source: ColumnDataSource) -> list[UIElement]:
-    table = structure.table(source)
+def _distinction_panels(source: ColumnDataSource, unit: str) -> list[UIElement]:
+    table = structure.table(source, unit)
     if table.width > WIDTH - 2 * 295:
         size = (WIDTH // 2 - 10, 330)
-        return [table, row(structure.by_order(source, size), structure.plane(source, size))]
-    return [row(table, structure.by_order(source), structure.plane(source))]
+        return [
+            table,
+            row(structure.by_order(source, size, unit), structure.plane(source, size, unit)),
+        ]
+    return [row(table, structure.by_order(source, unit=unit), structure.plane(source, unit=unit))]
 
 
 def _repertoire_panels(tree: xr.DataTree, args: dict[str, Any]) -> list[UIElement]:
     network = tree["network"].to_dataset()
     levels = network["levels"].values[network["inside"].values].tolist()
-    args["rep"] = shapes.rows_of(tree["repertoires"].to_dataset(), levels)
+    if "repertoires" in tree.children:
+        args["rep"] = shapes.rows_of(tree["repertoires"].to_dataset(), levels)
+    else:
+        args["rep"] = shapes.concept_rows(tree["distinctions"].to_dataset(), levels)
     figures = []
     for side in ("cause", "effect"):
         fig, source = shapes.bars(side)

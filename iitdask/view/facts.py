@@ -8,18 +8,24 @@ from typing import Any
 
 import xarray as xr
 
+from iitdask.result import concepts, summary
+from iitdask.result.account import account_rows
 from iitdask.result.complexes import complexes_rows
-from iitdask.result.summary import system_rows
+from iitdask.result.concepts import is_conceptual
 
 __all__ = ["facts_html", "rows_of", "table_html", "title_of"]
 
 
 def rows_of(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Names and values of what there is to say about a result."""
-    if "system" in tree.children:
-        return system_rows(tree)
     if "complexes" in tree.children:
         return complexes_rows(tree)
+    if "links" in tree.children:
+        return account_rows(tree)
+    if is_conceptual(tree):
+        return concepts.system_rows(tree)
+    if "system" in tree.children:
+        return summary.system_rows(tree)
     return [(str(name), str(value)) for name, value in tree.attrs.items()]
 
 
@@ -52,9 +58,11 @@ def title_of(tree: xr.DataTree) -> str:
     about: dict[Any, Any] = {}
     for node in (*tree.children.values(), tree):
         about |= node.to_dataset().attrs
+    if "links" in tree.children:
+        return f"Account of {about['substrate_units']} from {about['before']} to {about['after']}"
     state = str(about.get("state", ""))
     state = state if len(state) <= 40 else state[:37] + "..."
     kind = {"complexes": "Complexes", "distinctions": "Cause-effect structure"}
     name = next((text for key, text in kind.items() if key in tree.children), "System")
-    units = about.get("units") or about.get("searched") or about.get("substrate_units") or ""
+    units = str(about.get("units") or about.get("searched") or about.get("substrate_units") or "")
     return f"{name} of {units} in state {state}" if state else f"{name} of {units}"

@@ -21,8 +21,8 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from iitdask.run.pulse import Pulse, StagePulse, WorkerPulse
-from iitdask.view.explorer import TEMPLATE, heading, text
 from iitdask.view.facts import facts_html, table_html
+from iitdask.view.sheet import TEMPLATE, heading, text
 from iitdask.view.theme import EFFECT, FAINT, INK, RELATION, plot
 
 __all__ = ["live"]

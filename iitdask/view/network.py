@@ -34,6 +34,17 @@ class Net:
     """(n, n) bool, from row to column."""
     severed: Array
     """(n, n) bool, among the edges."""
+    colours: list[str] | None = None
+    """What to fill each unit with, instead of its state."""
+
+    @classmethod
+    def of_network(cls, network: xr.Dataset, order: Array, colours: list[str]) -> Net:
+        """Take all units of a substrate, in some order around the circle."""
+        labels = [str(name) for name in network["unit"].values[order]]
+        edges = np.asarray(network["connectivity"].values, bool)[np.ix_(order, order)]
+        state, levels = (network[name].values[order] for name in ("current_state", "levels"))
+        none = np.zeros_like(edges)
+        return cls(labels, state.tolist(), levels.tolist(), edges, none, colours)
 
     @classmethod
     def of_system(cls, system: xr.Dataset, network: xr.Dataset | None = None) -> Net:
@@ -57,7 +68,7 @@ def circle(n: int, radius: float = 1.0) -> tuple[Array, Array]:
 
 def node_radius(n: int) -> float:
     """Radius of a node such that neighbours on the circle do not touch."""
-    return float(min(0.17, 1.3 / max(n, 1)))
+    return min(0.17, (1.3 if n <= 14 else 2.2) / max(n, 1))
 
 
 def network(net: Net, title: str, size: int = 380) -> tuple[figure, ColumnDataSource]:
@@ -144,6 +155,7 @@ def _nodes(fig: figure, net: Net, x: Array, y: Array, radius: float) -> None:
         s / max(k - 1, 1) if s >= 0 else 0.15 for s, k in zip(net.state, net.levels, strict=True)
     ]
     grey = [255 - int(205 * value) for value in share]
+    fill = net.colours or [f"#{v:02x}{v:02x}{v:02x}" for v in grey]
     within = n <= 12 and max(map(len, net.labels), default=0) <= 3
     state = ["?" if s < 0 else str(s) for s in net.state]
     source = ColumnDataSource(
@@ -152,8 +164,8 @@ def _nodes(fig: figure, net: Net, x: Array, y: Array, radius: float) -> None:
             "y": y,
             "label": net.labels,
             "state": state,
-            "fill": [f"#{v:02x}{v:02x}{v:02x}" for v in grey],
-            "ink": ["white" if v < 130 else INK for v in grey],
+            "fill": fill,
+            "ink": ["white" if v < 130 and not net.colours else INK for v in grey],
             "text": [
                 label if s < 0 else f"{label}\n{s}"
                 for label, s in zip(net.labels, net.state, strict=True)
@@ -174,7 +186,7 @@ def _nodes(fig: figure, net: Net, x: Array, y: Array, radius: float) -> None:
             text_baseline="middle",
             text_font_size="13px" if n <= 8 else "10px",
         )
-    elif n <= 60:
+    elif n <= 130:
         _outer_labels(fig, net.labels, n, radius)
     fig.add_tools(HoverTool(renderers=[nodes], tooltips=[("unit", "@label"), ("state", "@state")]))
 
@@ -191,7 +203,7 @@ def _outer_labels(fig: figure, labels: list[str], n: int, radius: float) -> None
             angle=turn[side] if right else turn[side] + np.pi,
             text_align="left" if right else "right",
             text_baseline="middle",
-            text_font_size="10px",
+            text_font_size="10px" if n <= 60 else "8px",
             text_color=INK,
         )
 

@@ -12,7 +12,7 @@ from bokeh.transform import dodge
 
 from iitdask.view.theme import FAINT, INK, MUTED, SIDES, legend_below, plot
 
-__all__ = ["KINDS", "bars", "rows_of"]
+__all__ = ["KINDS", "bars", "concept_rows", "rows_of"]
 
 KINDS = ("constrained", "partitioned", "unconstrained")
 MEANING = {
@@ -32,6 +32,27 @@ def rows_of(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
             out[f"{kind}_{side}"] = data[f"{kind}_{side}"].values.astype(np.float32)
         for name in ("likelihood", "likelihood_partitioned", "selectivity"):
             out[f"{name}_{side}"] = data[f"{name}_{side}"].values.astype(np.float64)
+    return out
+
+
+def concept_rows(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
+    """Flat arrays of the concepts of IIT 3.0, which carry their repertoires."""
+    out: dict[str, Any] = {"levels": levels}
+    for side in SIDES:
+        whole, parted = (
+            data[name].values for name in (f"repertoire_{side}", f"partitioned_repertoire_{side}")
+        )
+        known = ~np.isnan(whole)
+        counts = known.sum(axis=1)
+        out[f"begin_{side}"] = np.cumsum([0, *counts]).astype(np.int32)
+        codes = [np.arange(count) for count in counts]
+        out[f"code_{side}"] = np.concatenate([[], *codes]).astype(np.int32)
+        out[f"constrained_{side}"] = whole[known].astype(np.float32)
+        out[f"partitioned_{side}"] = parted[known].astype(np.float32)
+        # What phi compares in IIT 3.0 is the two distributions, nothing at a state.
+        out[f"unconstrained_{side}"] = np.full(int(known.sum()), np.nan, np.float32)
+        for name in ("likelihood", "likelihood_partitioned", "selectivity"):
+            out[f"{name}_{side}"] = np.full(len(counts), np.nan)
     return out
 
 

@@ -10,6 +10,8 @@ const picked = relations ? relations.selected.indices : []
 const d = chosen.length ? chosen[chosen.length - 1] : -1
 const number = (x) => (x === null || Number.isNaN(x)) ? "-" : Number(x).toPrecision(6)
 
+const highest = (values) => Math.max(0, ...values.filter((x) => !Number.isNaN(x)))
+
 const light = () => {
   const at = lights.data
   for (let i = 0; i < n; i++) {
@@ -19,8 +21,8 @@ const light = () => {
     at.mechanism[i] = mechanism ? 1 : 0
     at.cause[i] = cause >= 0 ? 1 : 0
     at.effect[i] = effect >= 0 ? 1 : 0
-    at.cause_state[i] = cause >= 0 ? String(cause) : ""
-    at.effect_state[i] = effect >= 0 ? String(effect) : ""
+    at.cause_state[i] = cause >= 0 && members.specified ? String(cause) : ""
+    at.effect_state[i] = effect >= 0 && members.specified ? String(effect) : ""
     at.overlap[i] = 0
   }
   for (const r of picked) for (const i of relations.data.units[r]) at.overlap[i] = 1
@@ -50,7 +52,7 @@ const repertoire = (side) => {
       out.state.push(name)
       for (const kind of kinds) out[kind].push(rep[kind + "_" + side][r])
       kept += rep["constrained_" + side][r]
-      const top = Math.max(...kinds.map((kind) => rep[kind + "_" + side][r]))
+      const top = highest(kinds.map((kind) => rep[kind + "_" + side][r]))
       out.mark.push(name === specified ? top + 0.05 : NaN)
     }
     let all = 1
@@ -62,8 +64,7 @@ const repertoire = (side) => {
     figure.x_range.factors = out.state
     const many = out.state.length * Math.max(...out.state.map((s) => s.length)) > 60
     figure.below[0].major_label_orientation = many ? Math.PI / 2 : 0
-    const tops = kinds.flatMap((kind) => out[kind])
-    figure.y_range.end = Math.max(...tops) * 1.12 + 0.02
+    figure.y_range.end = highest(kinds.flatMap((kind) => out[kind])) * 1.12 + 0.02
   }
   source.data = out
 }
@@ -71,15 +72,18 @@ const repertoire = (side) => {
 const sideText = (side) => {
   const part = escaped(data["partition_" + side][d])
   const tied = data["tied_" + side][d]
+  const unit = members.specified ? " bits" : ""
   let formula = ""
-  if (rep) {
+  if (rep && members.specified) {
     const p = rep["likelihood_" + side][d], q = rep["likelihood_partitioned_" + side][d]
     const s = rep["selectivity_" + side][d]
     formula = ` = ${number(s)} × log₂(${number(p)} / ${number(q)})`
   }
-  return `<b>${side}</b> ${escaped(data[side][d])} in state ${escaped(data[side + "_state"][d])}: `
-    + `φ ${number(data["phi_" + side][d])} bits${formula}; intrinsic information `
-    + `${number(data["ii_" + side][d])} bits; partition ${part}`
+  const state = members.specified ? ` in state ${escaped(data[side + "_state"][d])}` : ""
+  const information = members.specified
+    ? `; intrinsic information ${number(data["ii_" + side][d])} bits` : ""
+  return `<b>${side}</b> ${escaped(data[side][d])}${state}: φ ${number(data["phi_" + side][d])}`
+    + `${unit}${formula}${information}; partition ${part}`
     + (tied > 1 ? `; ${tied} purviews tie` : "")
 }
 
@@ -88,7 +92,7 @@ const describe = () => {
     note.text = "No distinction is selected: choose one in the table, a plot or the list."
     return
   }
-  let text = `<b>${escaped(data.mechanism[d])}</b>: φ_d ${number(data.phi[d])} bits. `
+  let text = `<b>${escaped(data.mechanism[d])}</b>: φ_d ${number(data.phi[d])}${members.specified ? " bits" : ""}. `
     + `${sideText("cause")}. ${sideText("effect")}.`
   for (const r of picked.slice(0, 1)) {
     text = `Relation ${relations.data.rank[r]} of ${relations.data.degree[r]} distinctions `

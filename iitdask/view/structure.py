@@ -38,7 +38,7 @@ DOT = {
 }
 TIPS = [
     ("mechanism", "@mechanism"),
-    ("phi_d (bits)", "@phi{0.000000}"),
+    ("φ_d", "@phi{0.000000}"),
     ("cause", "@cause in @cause_state"),
     ("effect", "@effect in @effect_state"),
 ]
@@ -56,18 +56,30 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
         "phi": _finite(data["phi"].values),
     }
     for side in ("cause", "effect"):
-        inside, state = data[f"purview_{side}"].values, data[f"state_{side}"].values
+        inside = data[f"purview_{side}"].values
         columns |= {
             side: [_joined(labels[row].tolist()) for row in inside],
-            f"{side}_state": [
-                _digits(values[row].tolist()) for row, values in zip(inside, state, strict=True)
-            ],
+            f"{side}_state": _states(data, side),
             f"phi_{side}": _finite(data[f"phi_{side}"].values),
-            f"ii_{side}": _finite(data[f"intrinsic_information_{side}"].values),
+            f"ii_{side}": _information(data, side),
             f"partition_{side}": [str(text) for text in data[f"partition_{side}"].values],
             f"tied_{side}": data[f"n_tied_purviews_{side}"].values.astype(int),
         }
     return ColumnDataSource(columns, name="distinctions")
+
+
+def _states(data: xr.Dataset, side: str) -> list[str]:
+    """Specified states as text; a concept of IIT 3.0 specifies none."""
+    inside = data[f"purview_{side}"].values
+    if f"state_{side}" not in data:
+        return [""] * len(inside)
+    state = data[f"state_{side}"].values
+    return [_digits(values[row].tolist()) for row, values in zip(inside, state, strict=True)]
+
+
+def _information(data: xr.Dataset, side: str) -> Array:
+    name = f"intrinsic_information_{side}"
+    return _finite(data[name].values) if name in data else np.full(data.sizes["mechanism"], np.nan)
 
 
 def _finite(values: Array) -> Array:
@@ -97,12 +109,19 @@ def memberships(data: xr.Dataset) -> dict[str, Any]:
         "units": [str(name) for name in data["unit"].values],
         "count": int(data.sizes["mechanism"]),
         "mechanism": data["mechanism_units"].values.astype(np.int8).ravel(),
-        "cause": data["state_cause"].values.astype(np.int16).ravel(),
-        "effect": data["state_effect"].values.astype(np.int16).ravel(),
+        "specified": "state_cause" in data,
+        **{side: _places(data, side).astype(np.int16).ravel() for side in ("cause", "effect")},
     }
 
 
-def table(source: ColumnDataSource, height: int = 330) -> DataTable:
+def _places(data: xr.Dataset, side: str) -> Array:
+    """State of each unit of the purview, -1 outside; 0 inside where none is specified."""
+    if f"state_{side}" in data:
+        return np.asarray(data[f"state_{side}"].values)
+    return np.where(data[f"purview_{side}"].values, 0, -1)
+
+
+def table(source: ColumnDataSource, unit: str = " (bits)", height: int = 330) -> DataTable:
     """Show distinctions as a table that sorts by any column, as wide as their names need."""
     number = NumberFormatter(format="0.000000", text_align="right")
     code = StringFormatter(font_style="normal")
@@ -110,13 +129,13 @@ def table(source: ColumnDataSource, height: int = 330) -> DataTable:
     name_width = int(min(240, max(82, 8 * wide)))
     columns = [
         TableColumn(field="mechanism", title="mechanism", formatter=code, width=name_width),
-        TableColumn(field="phi", title="φ_d (bits)", formatter=number, width=78),
+        TableColumn(field="phi", title=f"φ_d{unit}", formatter=number, width=78),
         TableColumn(field="cause", title="cause", formatter=code, width=name_width),
         TableColumn(field="cause_state", title="state", formatter=code, width=58),
-        TableColumn(field="phi_cause", title="φ_c (bits)", formatter=number, width=78),
+        TableColumn(field="phi_cause", title=f"φ_c{unit}", formatter=number, width=78),
         TableColumn(field="effect", title="effect", formatter=code, width=name_width),
         TableColumn(field="effect_state", title="state", formatter=code, width=58),
-        TableColumn(field="phi_effect", title="φ_e (bits)", formatter=number, width=78),
+        TableColumn(field="phi_effect", title=f"φ_e{unit}", formatter=number, width=78),
     ]
     return DataTable(
         source=source,
@@ -132,13 +151,15 @@ def table(source: ColumnDataSource, height: int = 330) -> DataTable:
     )
 
 
-def by_order(source: ColumnDataSource, size: tuple[int, int] = (295, 330)) -> figure:
+def by_order(
+    source: ColumnDataSource, size: tuple[int, int] = (295, 330), unit: str = " (bits)"
+) -> figure:
     """Draw phi_d against the number of units in the mechanism."""
     most = int(max(source.data["order"], default=1))
     fig = plot(
         "Distinctions by order",
         "units in the mechanism",
-        "φ_d (bits)",
+        f"φ_d{unit}",
         width=size[0],
         height=size[1],
         x_range=Range1d(0.4, most + 0.6),
@@ -149,14 +170,16 @@ def by_order(source: ColumnDataSource, size: tuple[int, int] = (295, 330)) -> fi
     return fig
 
 
-def plane(source: ColumnDataSource, size: tuple[int, int] = (295, 330)) -> figure:
+def plane(
+    source: ColumnDataSource, size: tuple[int, int] = (295, 330), unit: str = " (bits)"
+) -> figure:
     """Draw phi of the cause against phi of the effect."""
     values = [*source.data["phi_cause"], *source.data["phi_effect"]]
     top = float(max(values, default=1.0)) * 1.08 or 1.0
     fig = plot(
         "Cause-effect plane",
-        "φ_c (bits)",
-        "φ_e (bits)",
+        f"φ_c{unit}",
+        f"φ_e{unit}",
         width=size[0],
         height=size[1],
         x_range=Range1d(-0.04 * top, top),

@@ -1,7 +1,8 @@
 import pytest
 
-import iitdask as iit
+from iitdask.study.driver import run_point
 from iitdask.study.exhibit import exhibit
+from iitdask.study.spec import point_of, read_study
 from iitdask.view.explorer import page
 from tests.view.browser import FLAGS, chromium
 
@@ -14,8 +15,8 @@ def stores(tmp_path_factory):
     def store(name):
         if name not in made:
             made[name] = str(folder / f"{name}.zarr")
-            substrate, state = iit.examples.load(name), iit.examples.state(name)
-            iit.ces(substrate, state, store=made[name])
+            study, where = read_study(name)
+            run_point(point_of(study, where, name), store=made[name])
         return made[name]
 
     return store

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+import iitdask as iit
+from iitdask.view.explorer import page
 from tests.view.browser import opened
 
 READ = """() => {
@@ -86,6 +88,53 @@ def test_explorer__of_8184_relations_is_small_and_opens_soon(browser, explorers)
         assert page.get_by_text("8,184 relations").is_visible()
 
 
-def test_explorer__without_distinctions_or_repertoires_still_opens(browser, explorers):
-    with opened(browser, explorers("rule110").as_uri(), "explorer-rule110") as page:
+def test_explorer__of_concepts_shows_their_repertoires(browser, explorers):
+    with opened(browser, explorers("iit3-2014-fig1").as_uri(), "explorer-iit3") as page:
+        first = page.evaluate(READ)
+        click_row(page, "l0", "BC")
+        now = page.evaluate(READ)
+        assert [now["names"][k] for k in now["chosen"]] == ["BC"] != first["chosen"]
+        assert now["mechanism"] == [0, 1, 1]
+        assert sum(now["constrained"]) == pytest.approx(1.0)
+        assert "bits" not in now["note"]
+
+
+def test_explorer__of_complexes_rings_the_units_of_one(browser, explorers):
+    with opened(browser, explorers("iit3-2014-fig14").as_uri(), "explorer-complexes") as page:
+        names = "() => Array.from(Bokeh.documents[0].get_model_by_name('complexes').data.name)"
+        first = page.evaluate(names)[0]
+        click_row(page, "l2", first)
+        lit = "() => Array.from(Bokeh.documents[0].get_model_by_name('lights').data.mechanism)"
+        assert sum(page.evaluate(lit)) == len(first)
+        # The units of the first complex come first around the circle.
+        assert page.evaluate(lit)[: len(first)] == [1] * len(first)
+
+
+def test_explorer__of_an_account_selects_links(browser, explorers):
+    with opened(browser, explorers("causation2019-majority3").as_uri(), "explorer-account") as page:
+        click_row(page, "l1", "A=1 → M=1")
+        chosen = page.evaluate(
+            """() => {
+              const links = Bokeh.documents[0].get_model_by_name("links")
+              return links.selected.indices.map((k) => [links.data.link[k], links.data.alpha[k]])
+            }"""
+        )
+        assert chosen == [["A=1 → M=1", pytest.approx(0.5849625007)]]
+
+
+def test_explorer__of_a_system_alone_still_opens(browser, explorers):
+    with opened(browser, explorers("rule154").as_uri(), "explorer-system") as page:
         assert page.get_by_text("phi_s").is_visible()
+
+
+def test_page__writes_the_names_of_units_as_text_only():
+    name = '<img src="https://nowhere.example/x">'
+    substrate = iit.Substrate.from_units(
+        [
+            {"label": name, "gate": "COPY", "inputs": ["B"]},
+            {"label": "B", "gate": "COPY", "inputs": [name]},
+        ]
+    )
+    html = page(iit.ces(substrate, "10"))
+    assert name not in html
+    assert "<img" not in html.split('<script type="application/json"')[0].split("<main>")[1]

@@ -1,0 +1,133 @@
+"""Complexes of a network: its units coloured by the complex they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from bokeh.layouts import column, row
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJS,
+    DataTable,
+    HoverTool,
+    HTMLTemplateFormatter,
+    NumberFormatter,
+    StringFormatter,
+    TableColumn,
+    UIElement,
+)
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from iitdask.view.facts import facts_html, rows_of
+from iitdask.view.network import Net, network
+from iitdask.view.sheet import heading, text
+from iitdask.view.theme import EFFECT, GROUPS, INK, plot
+
+__all__ = ["complexes_panels", "complexes_source"]
+
+Array = NDArray[Any]
+NONE = "#F4F4F4"
+
+
+def complexes_panels(tree: xr.DataTree) -> list[UIElement]:
+    """Show which complexes a network has."""
+    data = tree["complexes"].to_dataset()
+    source = complexes_source(data)
+    parts: list[UIElement] = []
+    about = text(facts_html(rows_of(tree)), 560)
+    if "network" in tree.children:
+        fig, lights, order = coloured(tree["network"].to_dataset(), data)
+        parts.append(row(fig, column(about, text(_KEY, 560))))
+        _link(source, lights, data, order)
+    else:
+        parts.append(about)
+    note = "Select a complex to ring its units in the network."
+    parts += [heading("Complexes", note), row(_table(source), by_size(source))]
+    return parts
+
+
+_KEY = """<p class="key">Units of one complex share a colour; what belongs to none is pale.
+Colours repeat after eight: a selected complex is ringed in black.</p>"""
+
+
+def complexes_source(data: xr.Dataset) -> ColumnDataSource:
+    """One row per complex, in order of acceptance."""
+    count = data.sizes["complex"]
+    return ColumnDataSource(
+        {
+            "rank": list(range(1, count + 1)),
+            "name": [str(name) for name in data["complex"].values],
+            "phi": np.asarray(data["phi"].values, float),
+            "big_phi": np.asarray(data["big_phi"].values, float),
+            "size": data["units"].values.sum(axis=1).astype(int),
+            "colour": [GROUPS[k % len(GROUPS)] for k in range(count)],
+        },
+        name="complexes",
+    )
+
+
+def coloured(
+    net: xr.Dataset, data: xr.Dataset, size: int = 520
+) -> tuple[figure, ColumnDataSource, Array]:
+    """Draw a network with its complexes side by side; returns the order of its units, too."""
+    inside = data["units"].values.astype(bool)
+    count = inside.shape[1]
+    first = np.where(inside.any(axis=0), inside.argmax(axis=0), len(inside))
+    order = np.lexsort((np.arange(count), first))
+    colours = [GROUPS[k % len(GROUPS)] if k < len(inside) else NONE for k in first[order].tolist()]
+    title = "Network, coloured by complex"
+    fig, lights = network(Net.of_network(net, order, colours), title, size)
+    return fig, lights, order
+
+
+def _link(
+    source: ColumnDataSource, lights: ColumnDataSource, data: xr.Dataset, order: Array
+) -> None:
+    inside = data["units"].values.astype(np.int8)[:, order]
+    source.selected.js_on_change(
+        "indices",
+        CustomJS(
+            args={"lights": lights, "inside": inside.ravel(), "n": inside.shape[1]},
+            code="""
+            const own = lights.data.mechanism
+            for (let i = 0; i < n; i++)
+              own[i] = cb_obj.indices.some((k) => inside[k * n + i]) ? 1 : 0
+            lights.change.emit()
+            """,
+        ),
+    )
+
+
+def _table(source: ColumnDataSource) -> DataTable:
+    number = NumberFormatter(format="0.000000", text_align="right", nan_format="-")
+    swatch = HTMLTemplateFormatter(
+        template='<div style="background: <%= value %>; width: 24px; height: 14px"></div>'
+    )
+    columns = [
+        TableColumn(field="rank", title="#", width=36),
+        TableColumn(field="colour", title="", formatter=swatch, width=36, sortable=False),
+        TableColumn(field="name", title="complex", formatter=StringFormatter(), width=380),
+        TableColumn(field="size", title="units", width=48),
+        TableColumn(field="phi", title="φ_s (bits)", formatter=number, width=90),
+        TableColumn(field="big_phi", title="Φ (bits)", formatter=number, width=110),
+    ]
+    return DataTable(
+        source=source, columns=columns, width=720, height=330, index_position=None,
+        autosize_mode="none", reorderable=False, name="complexes-table",
+    )  # fmt: skip
+
+
+def by_size(source: ColumnDataSource, size: tuple[int, int] = (480, 330)) -> figure:
+    """Draw phi_s against the number of units."""
+    fig = plot("Complexes by size", "units", "φ_s (bits)", width=size[0], height=size[1])
+    fig.y_range.start = 0
+    dots = fig.scatter(
+        "size", "phi", source=source, size=11, fill_color="colour", line_color=INK,
+        nonselection_fill_alpha=0.4, selection_line_width=3, selection_line_color=EFFECT,
+    )  # fmt: skip
+    tips = [("complex", "@name"), ("φ_s (bits)", "@phi{0.000000}")]
+    fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+    return fig
