@@ -91,7 +91,7 @@ def run(
         _delete(url)
     if not quiet:
         _announce(study, where)
-    warm(quiet, family_of(theory_name(point.options)))
+    warm(quiet, family_of(theory_name(point.options), point.compute))
     if budget is not None or memory is not None:
         _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()

@@ -61,7 +61,8 @@ def work(
         study, folder = read_study(spec)
         prepare_store(store, point_of(study, folder, spec), study.run.block_seconds)
     began = time.monotonic()
-    warm(quiet, family_of(study_of(store)["study"]["theory"]["name"]))
+    study = study_of(store)["study"]
+    warm(quiet, family_of(study["theory"]["name"], study["compute"]))
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
     with watching(not quiet) as observers:
         try:

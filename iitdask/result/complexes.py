@@ -90,10 +90,11 @@ def complexes_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str,
     """Columns, and one row per complex in order of acceptance."""
     data = tree["complexes"].to_dataset()
     decided = bool(np.isfinite(data["big_phi"].values).any())
-    columns = ("complex", "phi_s", "Phi") if decided else ("complex", "phi_s")
+    name = "Phi" if data.attrs["theory"] == "iit3" else "phi_s"
+    columns = ("complex", name, "Phi") if decided else ("complex", name)
     rows = []
-    for k, name in enumerate(data["complex"].values):
-        row = [str(name), f"{float(data['phi'][k]):.6g}"]
+    for k, label in enumerate(data["complex"].values):
+        row = [str(label), f"{float(data['phi'][k]):.6g}"]
         if decided:
             value = float(data["big_phi"][k])
             row.append(f"{value:.6g}" if np.isfinite(value) else "-")

@@ -16,7 +16,7 @@ __all__ = ["family_of", "is_warm", "rehearse", "warm_up"]
 
 
 def warm_up(family: str = "iit4") -> None:
-    """Compile every kernel of a family of theories into the cache.
+    """Compile every kernel of a family of theories or computations into the cache.
 
     The shares of the work are compiled side by side. Each kernel has one signature, so
     that two processes at worst write the same code twice.
@@ -36,9 +36,10 @@ def warm_up(family: str = "iit4") -> None:
     mark_warm(family)
 
 
-def family_of(theory: str) -> str:
-    """Return the family of kernels that a theory needs, by its name."""
-    return theory if theory in REHEARSALS else "iit4"
+def family_of(theory: str, compute: str) -> str:
+    """Return the family of kernels that a computation under a theory needs."""
+    own = theory if theory in REHEARSALS else "iit4"
+    return "complexes" if compute == "complexes" and own == "iit4" else own
 
 
 def rehearse(family: str, share: int) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
+from iitdask.model.pool import Pool
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.model.transition import Transition
 from iitdask.theory import iit3
 from iitdask.theory.account import account
 from iitdask.theory.base import Stages
+from iitdask.theory.complexes import complexes
 from iitdask.theory.distinctions import PurviewOrder
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.mechanisms import details_stage, mice_stage
@@ -66,9 +68,21 @@ def _account() -> Stages:
     return account(Transition.of(_pair().substrate, "10", "11"), Causation2019())
 
 
+def _candidates() -> Stages:
+    """All candidates of a pair of units."""
+    return complexes(Pool.of(_pair().substrate, "10"), IIT4())
+
+
+def _complexes() -> Stages:
+    """The candidates, and a structure as equal ones need it."""
+    yield from _candidates()
+    return (yield from _whole())
+
+
 REHEARSALS: Mapping[str, tuple[Callable[[], Stages], ...]] = {
     "iit4": (_whole, _partitions, _searches),
     "iit3": (_concepts, _cuts),
+    "complexes": (_complexes, _candidates, _partitions, _searches),
     "causation2019": (_account, _account),
 }
 """By family: the recipe that needs every kernel, then shares of it that take equally long."""

@@ -45,3 +45,10 @@ def test_ces(n, benchmark):
     tree = benchmark.pedantic(iit.ces, (substrate, (0,) * n), rounds=3, warmup_rounds=1)
     assert tree.attrs["n_distinctions"] > n
     assert tree.attrs["search"]["pairs"] == 2 * (2**n - 1) ** 2
+
+
+@pytest.mark.parametrize("n", [10, 12, 14] if BENCH else [10])
+def test_complexes(n, benchmark):
+    substrate = dense_substrate(n)
+    found = benchmark.pedantic(iit.complexes, (substrate, (0,) * n), rounds=3, warmup_rounds=1)
+    assert int(found["candidates_evaluated"]) == 2**n - 1

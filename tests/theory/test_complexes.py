@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
 from hypothesis import given, settings
 
 import iitdask as iit
 from iitdask.errors import InputError, StateError, UnreachableStateError
+from iitdask.model.pool import Pool
+from iitdask.run import plan
+from iitdask.run.events import StageOpened
+from iitdask.study.driver import run_point
+from iitdask.study.spec import Point
+from iitdask.theory.catalog import theory_options
 from iitdask.theory.exclusion import COMPLEX, LESS_PHI, OVERLAP, TIED, excluded
 from tests import reference
 from tests.strategies import cases
@@ -267,3 +274,30 @@ def test_complexes__in_a_store_are_the_same_and_computed_once(fig1, tmp_path):
     before = tick.stat().st_mtime_ns
     xr.testing.assert_identical(iit.complexes(fig1, "011", store=url), here)
     assert tick.stat().st_mtime_ns == before
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return iit.Substrate.from_tpm(np.random.default_rng(7).random((2**7, 7)))
+
+
+def test_complexes__do_not_depend_on_the_blocks(dense, monkeypatch):
+    whole = iit.complexes(dense, "0" * 7)
+    monkeypatch.setattr(plan, "SHORTEST", 0.0)
+    point = Point(Pool.of(dense, "0" * 7), theory_options("iit4"), "complexes")
+    events = []
+    tree = run_point(point, block_seconds=1e-4, observers=[events.append])
+    assert max(e.blocks for e in events if isinstance(e, StageOpened)) > 8
+    xr.testing.assert_identical(tree["complexes"].to_dataset(), whole)
+
+
+@pytest.mark.cluster
+def test_complexes__on_a_cluster_have_the_same_bits(dense):
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        found = iit.complexes(dense, "0" * 7, client=client)
+    xr.testing.assert_identical(found, iit.complexes(dense, "0" * 7))
