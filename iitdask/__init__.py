@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from iitdask.theory.options import IIT3 as IIT3
     from iitdask.theory.options import IIT4 as IIT4
     from iitdask.theory.options import IIT42026 as IIT42026
+    from iitdask.view import plot as plot
 
 __all__ = [
     "IIT3",
@@ -42,6 +43,7 @@ __all__ = [
     "estimate",
     "examples",
     "load",
+    "plot",
     "relations",
     "sia",
     "true_events",
@@ -60,6 +62,7 @@ _HOME = {
     "estimate": "iitdask.doors:estimate",
     "examples": "iitdask.model.examples",
     "load": "iitdask.model.readers:load",
+    "plot": "iitdask.view.plot",
     "relations": "iitdask.result.relations",
     "sia": "iitdask.doors:sia",
     "true_events": "iitdask.accounts:true_events",

@@ -14,6 +14,7 @@ from iitdask.model.transition import Transition
 from iitdask.study.driver import run_point
 from iitdask.study.spec import Point
 from iitdask.theory.catalog import theory_options
+from iitdask.view.accessor import register
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from iitdask.model.subject import Subject
 
 __all__ = ["account", "causal_nexus", "true_events"]
+
+register()  # results show themselves in notebooks
 
 
 def account(

@@ -19,11 +19,14 @@ from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point, point_of, read_study
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import Theory
+from iitdask.view.accessor import register
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["ces", "complexes", "estimate", "sia"]
+
+register()  # results show themselves in notebooks
 
 
 def sia(

@@ -28,6 +28,7 @@ PUBLIC = [
     "estimate",
     "examples",
     "load",
+    "plot",
     "relations",
     "sia",
     "true_events",

@@ -19,7 +19,7 @@ from iitdask.result.complexes import labelled_complexes
 from iitdask.result.labels import members, partition_text, state_text, text, units_text
 from iitdask.result.passage import labelled_passage
 from iitdask.theory.options import Theory
-from iitdask.theory.vocabulary import MEANING
+from iitdask.theory.vocabulary import MEANING, described
 
 __all__ = ["labelled", "package_version"]
 
@@ -73,9 +73,20 @@ def _of_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTre
         data = data.assign_coords({dim: (dim, names) for dim, names in named.items()})
         if "mechanism_units" in data:
             data = _mechanisms(data, system)
+        if "cut" in data:
+            data = _network(data, system)
         extra = about if node.path in ("/", "/system") else {}
         nodes[node.path] = data.assign_attrs(extra)
     return xr.DataTree.from_dict(nodes)
+
+
+def _network(data: xr.Dataset, system: System) -> xr.Dataset:
+    """Add what a picture of the system needs beside its cut."""
+    values = {
+        "connectivity": (("source", "target"), np.array(system.connectivity)),
+        "current_state": (("unit",), np.array(system.local_state)),
+    }
+    return data.assign(described(values).data_vars)
 
 
 def _about(system: System, options: Theory) -> dict[str, Any]:

@@ -52,7 +52,11 @@ class Net:
         labels = [str(name) for name in system["unit"].values]
         cut = np.asarray(system["cut"].values, bool)
         if network is None:
-            return cls(labels, [-1] * len(labels), [2] * len(labels), cut, cut)
+            known = "connectivity" in system
+            edges = np.asarray(system["connectivity" if known else "cut"].values, bool)
+            state = system["current_state"].values.tolist() if known else [-1] * len(labels)
+            most = max(2, 1 + max(state, default=1))
+            return cls(labels, state, [most] * len(labels), edges, cut & edges)
         inside = np.flatnonzero(network["inside"].values)
         edges = network["connectivity"].values[np.ix_(inside, inside)]
         state = network["current_state"].values[inside].tolist()

@@ -1,0 +1,136 @@
+"""Figures of results, one by one: ``iit.plot``. Each returns a Bokeh figure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from bokeh.plotting import figure
+
+from iitdask.errors import InputError
+from iitdask.view import account as accounts
+from iitdask.view import complexes as searches
+from iitdask.view import landscape as maps
+from iitdask.view import network as nets
+from iitdask.view import relations as links
+from iitdask.view import structure
+from iitdask.view.explorer import page
+from iitdask.view.trees import Page, as_tree
+
+__all__ = [
+    "account",
+    "by_order",
+    "complexes",
+    "explorer",
+    "landscape",
+    "network",
+    "plane",
+    "relations",
+    "relations_by_degree",
+    "relations_by_phi",
+]
+
+Result = xr.Dataset | xr.DataTree
+
+
+def network(result: Result, size: int = 420) -> figure:
+    """Draw a candidate system with its state and the connections its minimum partition severs.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        What ``iitdask.sia`` or ``iitdask.ces`` returned.
+    size : int
+        Pixels.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> iit.plot.network(iit.sia(iit.examples.load("xor"), "000")).title.text
+    'ABC in state 000'
+    """
+    tree = _with(result, "system")
+    about = tree["system"].attrs
+    net = nets.Net.of_system(tree["system"].to_dataset(), _maybe(tree, "network"))
+    return nets.network(net, f"{about.get('units')} in state {about.get('state')}", size)[0]
+
+
+def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
+    """Draw phi of every distinction against the number of units in its mechanism."""
+    data = _with(result, "distinctions")["distinctions"].to_dataset()
+    return structure.by_order(structure.distinctions_source(data), size, _unit(data))
+
+
+def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
+    """Draw phi of every distinction's cause against phi of its effect."""
+    data = _with(result, "distinctions")["distinctions"].to_dataset()
+    return structure.plane(structure.distinctions_source(data), size, _unit(data))
+
+
+def relations(result: Result, size: int = 420) -> figure:
+    """Draw the largest relations as linked purviews; the title says how many."""
+    tree = _with(result, "relations")
+    return links.drawing(links.largest(tree), tree["distinctions"].to_dataset(), size)[0]
+
+
+def relations_by_degree(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
+    """Draw log2 of the number of relations by degree."""
+    return links.by_degree(_with(result, "relations")["relations"].to_dataset(), size)
+
+
+def relations_by_phi(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
+    """Draw the distribution of phi over relations, the largest ones where there are too many."""
+    return links.by_phi(links.largest(_with(result, "relations")), size)
+
+
+def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
+    """Draw phi over mechanism and purview from an exhibit.
+
+    Parameters
+    ----------
+    result : DataTree
+        A result with a node ``/landscape``, as the explorer of a store has it.
+    side : {"cause", "effect"}
+        Which of the two.
+    size : int
+        Pixels.
+    """
+    tree = _with(result, "landscape")
+    data = tree["distinctions"].to_dataset()
+    source = structure.distinctions_source(data)
+    maps.add_places(source, data)
+    labels = [str(name) for name in data["unit"].values]
+    return maps.landscape(tree["landscape"].to_dataset(), labels, side, source, size)
+
+
+def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
+    """Draw phi_s of complexes against their size; the explorer has the network coloured by them."""
+    data = _with(result, "complexes")["complexes"].to_dataset()
+    return searches.by_size(searches.complexes_source(data), size)
+
+
+def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
+    """Draw an account: the units before and after, and the links between them."""
+    tree = _with(result, "links")
+    return accounts.links(tree, accounts.links_source(tree), size)
+
+
+def explorer(result: Result) -> Page:
+    """Make the page of linked figures; it shows itself in a notebook and can be saved."""
+    return Page(page(as_tree(result)))
+
+
+def _with(result: Result, node: str) -> xr.DataTree:
+    tree = as_tree(result)
+    if node not in tree.children:
+        there = ", ".join(tree.children) or "none"
+        raise InputError(f"plot: expected a result with a node {node!r}, got nodes {there}")
+    return tree
+
+
+def _maybe(tree: xr.DataTree, node: str) -> xr.Dataset | None:
+    return tree[node].to_dataset() if node in tree.children else None
+
+
+def _unit(data: Any) -> str:
+    return " (bits)" if "state_cause" in data else ""
