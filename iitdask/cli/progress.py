@@ -38,6 +38,8 @@ class Bar:
                 self._rows[stage] = self._progress.add_task(stage, total=total)
         elif kind == "BlocksFilled" and stage in self._rows:
             self._progress.advance(self._rows[stage], event.cost or event.blocks)  # type: ignore[union-attr]
+        elif kind == "Remarked":
+            self._progress.console.print(event.text)  # type: ignore[union-attr]
         elif kind == "StageFilled" and stage in self._rows:
             row = self._rows[stage]
             self._progress.update(row, completed=self._progress.tasks[row].total)
@@ -66,6 +68,8 @@ class Lines:
             done, todo = self._todo[event.stage]  # type: ignore[union-attr]
             what = f"{todo} blocks" if todo else "already there"
             self._say(f"{event.stage}: {what}, {event.seconds:.2f} s")  # type: ignore[union-attr]
+        elif kind == "Remarked":
+            self._say(event.text)  # type: ignore[union-attr]
         elif kind == "BlockFailed":
             self._say(f"{event.stage}: block {event.block} failed: {event.error}")  # type: ignore[union-attr]
 

@@ -8,16 +8,18 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from iitdask.cli.cluster import Place
 from iitdask.cli.forecast import within_budget
 from iitdask.cli.progress import watching
 from iitdask.cli.tables import print_result
 from iitdask.cli.units import bytes_text, memory_bytes
-from iitdask.cluster.local import connected, local
-from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError
+from iitdask.cluster.jobs import Wishes
+from iitdask.errors import BusyStoreError, MemoryRefusedError
+from iitdask.run.demand import Demand
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, local_path, names, open_store
 from iitdask.run.presence import drivers
@@ -43,6 +45,9 @@ def run(
     memory: str | None = None,
     budget: float | None = None,
     cache: str | None = None,
+    adapt: Annotated[bool, Parameter(negative=())] = False,
+    jobs: Annotated[Wishes | None, Parameter(name="*")] = None,
+    print_job: Annotated[bool, Parameter(negative=())] = False,
     join: Annotated[bool, Parameter(negative=())] = False,
     fresh: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
@@ -61,15 +66,20 @@ def run(
     store
         Directory of the Zarr store; NAME.zarr in the current directory when not given.
     cluster
-        local, or tcp://HOST:PORT of a running Dask scheduler.
+        local; tcp://HOST:PORT of a running Dask scheduler; slurm (scheduler here, a job a
+        worker), slurm-allocation (all in one job) or slurm-array (no scheduler).
     workers
-        Worker processes on this machine; threads of one process when not given.
+        Worker processes on this machine, or jobs; threads of one process when not given.
     memory
-        Memory of one worker, such as 4GB; blocks that need more are refused.
+        Memory of one worker or job, such as 4GB; blocks that need more are refused.
     budget
         Core-seconds; a run that would take more is refused beforehand.
     cache
         Directory that keeps marginal tables for other studies of the same units.
+    adapt
+        With slurm: only as many jobs, up to --workers, as the remaining work is worth.
+    print_job
+        Show the job script and submit nothing.
     join
         Work beside a run that fills the same store already.
     fresh
@@ -84,19 +94,33 @@ def run(
     where = spec or FIRST
     study, folder = read_study(where)
     limit = memory or study.run.memory
+    place = Place(
+        cluster=cluster,
+        workers=workers or study.run.workers,
+        memory=limit,
+        wishes=jobs or Wishes(),
+        adapt=adapt,
+    )
+    place.become_part()
     given = memory_bytes(limit, "memory")
     point = point_of(study, folder, where)
     url = store or _default_store(where)
+    if print_job:
+        print(place.script(where, url), end="")
+        return 0
     if fresh:
         _delete(url)
+    if place.is_left_to_slurm:
+        return place.submit(point, where, url, study.run.block_seconds)
     if not quiet:
         _announce(study, where)
     warm(quiet, family_of(theory_name(point.options), point.compute))
     if budget is not None or memory is not None:
         _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()
+    demand = Demand(jobs.cores or 1 if jobs else 1)
     with (
-        _opened(cluster, workers or study.run.workers, limit) as client,
+        place.opened(demand) as client,
         watching(not quiet) as observers,
         _live_page(url, dashboard, dashboard_port),
     ):
@@ -104,7 +128,7 @@ def run(
             point,
             client=client,
             store=url,
-            observers=observers,
+            observers=[*observers, demand],
             block_seconds=study.run.block_seconds,
             memory=given,
             join=join,
@@ -177,14 +201,6 @@ def warm(quiet: bool, family: str) -> None:
     warm_up(family)
     if not quiet:
         print(f"compiled in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
-
-
-def _opened(cluster: str, workers: int | None, memory: Any) -> AbstractContextManager[Any]:
-    if cluster == "local":
-        return local(workers, memory)
-    if "://" in cluster:
-        return connected(cluster)
-    raise InputError(f"--cluster: expected local or tcp://HOST:PORT, got {cluster!r}")
 
 
 def _suggest(url: str) -> None:

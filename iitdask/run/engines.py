@@ -13,11 +13,18 @@ from itertools import groupby, islice
 from typing import Any
 from uuid import uuid4
 
+import cloudpickle
 from distributed import CancelledError, Client, Future, as_completed
 
-from iitdask.errors import InterruptedRunError, StoreError, UnreachableStoreError
+from iitdask.errors import (
+    InterruptedRunError,
+    StoreError,
+    UnreachableStoreError,
+    WorkerMismatchError,
+)
+from iitdask.run.edition import edition
 from iitdask.run.job import Failure, Job, Receipt, Setting
-from iitdask.run.worker import release, run_bundle
+from iitdask.run.worker import release, run_bundle, run_parcel
 
 __all__ = ["Engine", "Futures", "Inline", "worker_memory"]
 
@@ -101,8 +108,9 @@ class _Flight:
             slim = replace(setting, inputs={}) if setting.store is None else setting
             keys = [self._key(setting) for _ in group]
             futures = self.client.map(
-                run_bundle,
-                [replace(job, setting=slim) for job in group],
+                run_parcel,
+                [cloudpickle.dumps(replace(job, setting=slim)) for job in group],
+                wanted=edition(),
                 inputs=self._inputs(setting),
                 key=keys,
                 retries=2,
@@ -117,7 +125,7 @@ class _Flight:
         if isinstance(result, Receipt):
             return result
         error = result if isinstance(result, BaseException) else result[1]
-        if isinstance(error, StoreError | UnreachableStoreError):
+        if isinstance(error, StoreError | UnreachableStoreError | WorkerMismatchError):
             raise error
         if isinstance(error, CancelledError):
             _require_running(self.client)

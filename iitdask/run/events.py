@@ -15,6 +15,7 @@ __all__ = [
     "BlocksFilled",
     "Event",
     "Observer",
+    "Remarked",
     "RunFinished",
     "StageFilled",
     "StageOpened",
@@ -85,7 +86,15 @@ class RunFinished:
     """Wall seconds of the whole run."""
 
 
-Event = StageOpened | BlocksFilled | BlockFailed | StageFilled | RunFinished
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """Something is not wrong, but not as one would want it."""
+
+    text: str
+    """What, and what to do about it."""
+
+
+Event = StageOpened | BlocksFilled | BlockFailed | StageFilled | RunFinished | Remarked
 """Anything a run reports."""
 
 Observer = Callable[[Event], None]

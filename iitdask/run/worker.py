@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import time
 import traceback
@@ -13,8 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iitdask.errors import DamagedStoreError, StoreError, UnreachableStoreError
+from iitdask.errors import (
+    DamagedStoreError,
+    StoreError,
+    UnreachableStoreError,
+    WorkerMismatchError,
+)
 from iitdask.run.checksum import digest
+from iitdask.run.edition import edition
 from iitdask.run.folder import Folder
 from iitdask.run.job import Deposit, Failure, Filled, Job, Receipt, Setting, Shelved
 from iitdask.run.store import read_stored
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
     from iitdask.run.plan import Block
     from iitdask.theory.base import Stage, Stored
 
-__all__ = ["compute_block", "prepared", "release", "run_bundle"]
+__all__ = ["compute_block", "prepared", "release", "run_bundle", "run_parcel"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,6 +126,32 @@ def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
             break
     worker = f"{socket.gethostname()}:{os.getpid()}"
     return Receipt(setting.layout.name, worker, tuple(filled), tuple(failed))
+
+
+def run_parcel(parcel: bytes, wanted: str, inputs: Mapping[str, Array] | None = None) -> Receipt:
+    """Open what a driver sent, unless it is of another edition, and fill its blocks.
+
+    Parameters
+    ----------
+    parcel : bytes
+        A pickled Job; what is in it means something to the driver's edition alone.
+    wanted : str
+        Edition of the driver's iitdask.
+    inputs : mapping of str to ndarray, optional
+        As for :func:`run_bundle`.
+
+    Raises
+    ------
+    WorkerMismatchError
+        This process has another edition.
+    """
+    if edition() != wanted:
+        where = f"{socket.gethostname()}:{os.getpid()}"
+        raise WorkerMismatchError(
+            f"worker {where}: expected iitdask {wanted} as the driver has, got {edition()}; "
+            "install the same on every machine"
+        )
+    return run_bundle(pickle.loads(parcel), inputs)
 
 
 def compute_block(setting: Setting, block: Block) -> dict[str, Array]:

@@ -11,8 +11,9 @@ import xarray as xr
 
 from iitdask.errors import DamagedStoreError, IITError, InputError
 from iitdask.result.assemble import labelled
+from iitdask.run.census import census, remarks, require_one_edition
 from iitdask.run.engines import Engine, Futures, Inline, worker_memory
-from iitdask.run.events import Observer
+from iitdask.run.events import Observer, Remarked
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
 from iitdask.run.ledger import Ledger
@@ -73,7 +74,11 @@ def run_point(
     ------
     BusyStoreError
         Another driver fills the store at this moment.
+    WorkerMismatchError
+        A worker of the cluster has another iitdask, or none.
     """
+    if client is not None:
+        _look_at(client, observers)
     options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
     if store is None:
         if cache is not None:
@@ -125,6 +130,15 @@ def _computed(
         memory=worker_memory(client, memory),
     )
     return labelled(tree, point.subject, point.options)
+
+
+def _look_at(client: Client, observers: Sequence[Observer]) -> None:
+    """Refuse workers that would compute something else; workers that come later are refused too."""
+    workers = census(client)
+    require_one_edition(workers)
+    for text in remarks(workers):
+        for observer in observers:
+            observer(Remarked(text))
 
 
 def _engine(client: Any) -> Engine:

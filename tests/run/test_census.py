@@ -1,0 +1,153 @@
+"""Workers of another edition are refused, those with too few cores remarked upon."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import processes as proc
+import pytest
+from distributed import Client, LocalCluster
+from toy_recipe import toy
+
+from iitdask.errors import WorkerMismatchError
+from iitdask.run import census as room
+from iitdask.run import worker
+from iitdask.run.census import Facts, census, remarks, require_one_edition
+from iitdask.run.demand import Demand
+from iitdask.run.edition import edition
+from iitdask.run.engines import Futures
+from iitdask.run.events import BlocksFilled, Remarked, StageFilled, StageOpened
+from iitdask.run.execute import execute
+from iitdask.run.memory import MemoryLedger
+from iitdask.study.driver import run_point
+from iitdask.study.spec import point_of, read_study
+
+OLD = "0.0.1+abc"
+
+
+def basic():
+    study, folder = read_study("basic")
+    return point_of(study, folder, "basic")
+
+
+def test_edition__changes_with_the_source():
+    version, _, digest = edition().partition("+")
+    assert version.count(".") == 2
+    assert len(digest) == 12
+
+
+def test_census__knows_every_worker(client):
+    (found,) = census(client)
+    assert found.edition == edition()
+    assert found.threads == 2
+    assert found.cores >= 1
+    require_one_edition([found])
+
+
+def test_run__is_refused_by_a_cluster_of_another_edition(client, monkeypatch):
+    monkeypatch.setattr(room, "facts", lambda: {"edition": OLD, "cores": 2})
+    with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
+        run_point(basic(), client=client)
+
+
+def test_run__is_refused_by_a_worker_that_comes_later(client, monkeypatch):
+    monkeypatch.setattr(worker, "edition", lambda: OLD)
+    with pytest.raises(WorkerMismatchError, match=r"as the driver has, got 0\.0\.1"):
+        execute(toy(), MemoryLedger(), Futures(client))
+
+
+def test_parcel__is_not_opened_by_another_edition():
+    with pytest.raises(WorkerMismatchError, match="install the same on every machine"):
+        worker.run_parcel(b"what no pickle is", OLD)
+    with pytest.raises(pickle.UnpicklingError):
+        worker.run_parcel(b"what no pickle is", edition())
+
+
+@pytest.mark.cluster
+def test_run__is_refused_by_workers_without_iitdask(tmp_path, monkeypatch):
+    (tmp_path / "bare.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] == 'iitdask':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "def dask_setup(worker):\n"
+        "    sys.meta_path.insert(0, Finder())\n"
+    )
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            host="127.0.0.1",
+            preload=str(tmp_path / "bare.py"),
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(1)
+        with pytest.raises(WorkerMismatchError, match="got none that answers"):
+            run_point(basic(), client=client)
+
+
+def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch):
+    crowded = Facts(edition(), cores=2, threads=4, name="n1")
+    fair = Facts(edition(), cores=4, threads=4, name="n2")
+    (text,) = remarks([crowded, fair])
+    assert text.startswith("worker n1 has 4 threads on 2 core(s)")
+    monkeypatch.setattr(room, "facts", lambda: {"edition": edition(), "cores": 1})
+    events = []
+    run_point(basic(), client=client, observers=[events.append])
+    (remark,) = [event for event in events if isinstance(event, Remarked)]
+    assert "2 threads on 1 core(s)" in remark.text
+
+
+def test_run__of_another_edition_ends_in_one_line(tmp_path):
+    """A worker process whose package differs by one comment."""
+    copy = tmp_path / "other"
+    shutil.copytree(proc.ROOT / "iitdask", copy / "iitdask", ignore=shutil.ignore_patterns("*.pyc"))
+    with (copy / "iitdask/errors.py").open("a") as source:
+        source.write("# another edition\n")
+    log = tmp_path / "log"
+    where = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard")
+    file = tmp_path / "scheduler.json"
+    scheduler = proc.start("distributed.cli.dask_scheduler", *where, "--scheduler-file", file)
+    options = ("--nthreads", 1, "--no-dashboard", "--no-nanny", "--scheduler-file", file)
+    with log.open("w") as out:
+        hand = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_worker", *map(str, options)],
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            start_new_session=True,
+            stderr=out,
+            cwd=tmp_path,
+        )
+    try:
+        assert proc.wait_until(lambda: "Registered to" in log.read_text())
+        address = json.loads(file.read_text())["address"]
+        done = proc.call("run", "basic", "--cluster", address, "--store", tmp_path / "x.zarr")
+    finally:
+        proc.end(hand)
+        proc.end(scheduler)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("install the same on every machine")
+    assert "Traceback" not in done.stderr
+
+
+def test_demand__follows_the_work_that_is_left():
+    demand = Demand(threads=2, horizon=100.0)
+    assert demand.workers() == 1
+    demand(StageOpened("a", 100, 100, 1000.0))
+    assert demand.workers() == 5
+    # Twice as slow as predicted.
+    demand(BlocksFilled("a", 20, 400.0, 200.0, "w"))
+    assert demand.seconds == pytest.approx(1600.0)
+    assert demand.workers() == 8
+    # The tail: few blocks, though dear ones.
+    demand(BlocksFilled("a", 77, 800.0, 400.0, "w"))
+    assert demand.seconds == pytest.approx(800.0)
+    assert demand.workers() == 2
+    demand(StageFilled("a", 1.0))
+    assert demand.workers() == 1

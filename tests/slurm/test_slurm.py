@@ -1,0 +1,157 @@
+"""Runs on a real SLURM: three shapes, and what clusters do to them."""
+
+import os
+import signal
+
+import processes as proc
+import pytest
+from site_slurm import say
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(120)]
+
+JOBS = ("--memory", "600MB", "--walltime", "10", "--interface", "lo", "--store", "run.zarr")
+
+
+@pytest.fixture(scope="module")
+def folder(site, tmp_path_factory):
+    return tmp_path_factory.mktemp("studies")
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    """Nine units in some hundred blocks."""
+    return proc.write_study(folder, 9, 7, 0.005)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, study):
+    store = folder / "undisturbed.zarr"
+    done = proc.call("run", study, "--store", store, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    jobs = say("squeue", "--noheader", "--format=%A").split()
+    if jobs:
+        say("scancel", *set(jobs))
+
+
+def is_same(store, undisturbed):
+    assert proc.content(store) == proc.content(undisturbed)
+    assert proc.shown(store) == proc.shown(undisturbed)
+    return True
+
+
+def said(here):
+    return "\n".join(path.read_text() for path in here.glob("iitdask-jobs/*"))
+
+
+def is_finished(store):
+    return '"finished"' in (store / "zarr.json").read_text()
+
+
+def driver(study, log, *words):
+    return proc.start("iitdask", "run", study, "--cluster", "slurm", *JOBS, *words, log=log)
+
+
+def after_ticks(store, count):
+    assert proc.wait_until(lambda: len(proc.ticks(store)) > count, 60)
+
+
+def test_slurm__driver_with_a_job_a_worker(study, undisturbed, site, here):
+    done = proc.call("run", study, "--cluster", "slurm", "--workers", "3", *JOBS)
+    assert done.returncode == 0, done.stderr
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__one_allocation(study, undisturbed, site, here):
+    done = proc.call("run", study, "--cluster", "slurm-allocation", "-n", "3", *JOBS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in site.jobs()
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__job_array_of_which_an_element_is_cancelled(study, undisturbed, site, here):
+    done = proc.call("run", study, "--cluster", "slurm-array", "--workers", "3", *JOBS)
+    assert done.returncode == 0, done.stderr
+    after_ticks(here / "run.zarr", 20)
+    say("scancel", f"{done.stdout.strip()}_1")
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__connections_may_be_encrypted(study, undisturbed, site, here):
+    done = proc.call("run", study, "--cluster", "slurm", "--workers", "2", "--tls", *JOBS)
+    assert done.returncode == 0, done.stderr
+    assert "tls://127.0.0.1" in said(here)
+    assert "tcp://127.0.0.1" not in said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+    # No key is left behind.
+    assert list(here.rglob("*dask-jobqueue*")) == []
+
+
+def test_slurm__a_cancelled_worker_is_replaced(study, undisturbed, site, here):
+    process = driver(study, here / "log", "--workers", "1")
+    try:
+        after_ticks(here / "run.zarr", 10)
+        (job,) = site.jobs("RUNNING")
+        say("scancel", job)
+        # It was the only one: without another the run would never end.
+        assert process.wait(timeout=90) == 0, (here / "log").read_text()
+    finally:
+        proc.end(process)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__a_preempted_worker_comes_back(study, undisturbed, site, here):
+    process = driver(study, here / "log", "--workers", "1", "--partition", "low")
+    try:
+        after_ticks(here / "run.zarr", 10)
+        (job,) = site.jobs("RUNNING")
+        say("sbatch", "--partition=debug", "--nodes=3", "--exclusive", "--wrap=sleep 2")
+        assert proc.wait_until(lambda: job in site.jobs("PENDING", "COMPLETING"), 30)
+        assert process.wait(timeout=90) == 0, (here / "log").read_text()
+    finally:
+        proc.end(process)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__a_killed_driver_is_resumed(study, undisturbed, site, here):
+    with proc.Watch(here / "run.zarr") as watch:
+        process = driver(study, here / "log", "--workers", "2")
+        try:
+            after_ticks(here / "run.zarr", 20)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        # Workers without a scheduler leave by themselves.
+        assert proc.wait_until(lambda: not site.jobs(), 60)
+        done = proc.call("run", study, "--cluster", "slurm", "--workers", "2", *JOBS)
+        assert done.returncode == 0, done.stderr
+    assert watch.again == []
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__a_lost_node_does_no_harm_though_its_process_lives_on(
+    study, undisturbed, site, here
+):
+    done = proc.call("run", study, "--cluster", "slurm-array", "--workers", "2", *JOBS)
+    assert done.returncode == 0, done.stderr
+    after_ticks(here / "run.zarr", 5)
+    node = site.node_of(f"{done.stdout.strip()}_0")
+    site.kill_node(node)
+    try:
+        assert proc.wait_until(lambda: is_finished(here / "run.zarr"), 90), said(here)
+        # SLURM starts the element again elsewhere, on a store that is full by now or is not.
+        assert proc.wait_until(lambda: not site.jobs(), 60), said(here)
+    finally:
+        site.start_node(node)
+    assert is_same(here / "run.zarr", undisturbed)
+    assert proc.wait_until(site.is_idle, 30)
