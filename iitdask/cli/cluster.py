@@ -25,7 +25,7 @@ WORKERS = 4
 """Jobs that are asked for when nobody says how many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where to compute, and with how much."""
 
@@ -96,6 +96,11 @@ class Place:
         if self.cluster == "slurm-array":
             return array_script(self.jobs, self.count, url)
         raise InputError(f"--print-job: expected --cluster slurm…, got {self.cluster!r}")
+
+    def show(self, spec: str, url: str) -> int:
+        """Print the job script."""
+        print(self.script(spec, url), end="")
+        return 0
 
     def submit(self, point: Point, spec: str, url: str, block_seconds: float) -> int:
         """Hand the run over to SLURM."""

@@ -94,20 +94,13 @@ def run(
     where = spec or FIRST
     study, folder = read_study(where)
     limit = memory or study.run.memory
-    place = Place(
-        cluster=cluster,
-        workers=workers or study.run.workers,
-        memory=limit,
-        wishes=jobs or Wishes(),
-        adapt=adapt,
-    )
+    place = Place(cluster, workers or study.run.workers, limit, jobs or Wishes(), adapt)
     place.become_part()
     given = memory_bytes(limit, "memory")
     point = point_of(study, folder, where)
     url = store or _default_store(where)
     if print_job:
-        print(place.script(where, url), end="")
-        return 0
+        return place.show(where, url)
     if fresh:
         _delete(url)
     if place.is_left_to_slurm:
@@ -118,7 +111,7 @@ def run(
     if budget is not None or memory is not None:
         _refuse_beyond(point, study, budget, given)
     started = time.perf_counter()
-    demand = Demand(jobs.cores or 1 if jobs else 1)
+    demand = Demand(place.wishes.cores or 1)
     with (
         place.opened(demand) as client,
         watching(not quiet) as observers,
@@ -136,10 +129,14 @@ def run(
         )
     print_result(tree)
     if not quiet:
-        print(f"\n{time.perf_counter() - started:.2f} s; kept in {url}")
-        if spec is None:
-            _suggest(url)
+        _conclude(time.perf_counter() - started, url, spec is None)
     return 0
+
+
+def _conclude(seconds: float, url: str, first: bool) -> None:
+    print(f"\n{seconds:.2f} s; kept in {url}")
+    if first:
+        _suggest(url)
 
 
 def _refuse_beyond(point: Point, study: Study, budget: float | None, memory: int | None) -> None:
