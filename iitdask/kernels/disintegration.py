@@ -33,16 +33,32 @@ NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of 
 
 @leaf
 def fill_bounds(f, s, users, elements, lam, side):
-    """``s.bound[u, R]``: least value over all blocks within R; the superset-closed minimum."""
+    """``s.bound[u, R]``: least value over all blocks within R; the superset-closed minimum.
+
+    The first two elements are dealt with while the values are made: loops of one or two steps
+    would cost more than all the rest.
+    """
     size = 1 << elements
-    bound = s.bound
+    bound, pops = s.bound, s.pops
     for u in range(users):
         row, source = u * size, s.base[u]
-        for b in range(size):
-            bound[row + b] = f[source + b] - lam * (elements - s.pops[b])
-        if side != ON_CAUSE:
-            bound[row + size - 1] = HUGE
-        o = 1
+        if elements < 2:
+            for b in range(size):
+                bound[row + b] = f[source + b] - lam * (elements - pops[b])
+            bound[row + 1] = min(bound[row], bound[row + 1] if side == ON_CAUSE else HUGE)
+            continue
+        for b in range(0, size, 4):
+            none = f[source + b] - lam * (elements - pops[b])
+            one = f[source + b + 1] - lam * (elements - pops[b + 1])
+            two = f[source + b + 2] - lam * (elements - pops[b + 2])
+            both = f[source + b + 3] - lam * (elements - pops[b + 3])
+            one, two = min(one, none), min(two, none)
+            bound[row + b], bound[row + b + 1], bound[row + b + 2] = none, one, two
+            lesser = min(one, two)
+            bound[row + b + 3] = min(both, lesser)
+        if side != ON_CAUSE:  # all elements kept is no partition, but those within are
+            bound[row + size - 1] = min(bound[row + size - 2], bound[row + size - 3])
+        o = 4
         while o < size:
             for hi in range(row, row + size, 2 * o):
                 for b in range(hi, hi + o):

@@ -107,7 +107,7 @@ def effect_states(p, states, w, begin, scale, weights):
     w       : float64, ``w[begin + z]``: the sum of p(z|m') over the mechanism's states m'
     scale   : how many those are
     weights : (>= states,) float64  filled with the selectivity of specified states, 0 elsewhere
-    returns the intrinsic information, bits
+    returns (intrinsic information in bits, first specified state, last specified state + 1)
     """
     span = np.log2(scale)
     top = 0
@@ -121,9 +121,14 @@ def effect_states(p, states, w, begin, scale, weights):
             weights[z] = p[z] * np.log2(p[z] * scale / w[begin + z])
             best = max(best, weights[z])
     least = best - STATE_TIE * best - STATE_FLOOR
+    begin, end = states, 0
     for z in range(states):
-        weights[z] = p[z] if weights[z] >= least and p[z] > 0.0 else 0.0
-    return best
+        if weights[z] >= least and p[z] > 0.0:
+            weights[z] = p[z]
+            begin, end = min(begin, z), z + 1
+        else:
+            weights[z] = 0.0
+    return best, begin, end
 
 
 @leaf

@@ -47,18 +47,20 @@ def sift(heap, keys, start, count):
 
 @leaf
 def specified_cause(t, s, mechanism, purview, weight, state):
-    """Fill ``s.weights`` from what the scan found; look at all states only when some tie."""
+    """Fill ``s.weights`` from what the scan found; look at all states only when some tie.
+
+    returns the range of states that was filled
+    """
     if state < 0:
         cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
-        return
-    for z in range(t.offsets[purview + 1] - t.offsets[purview]):
-        s.weights[z] = 0.0
+        return np.int64(0), t.offsets[purview + 1] - t.offsets[purview]
     s.weights[state] = weight
+    return state, state + 1
 
 
 @leaf
 def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
-    """Fill ``s.weights``; returns an upper bound on phi at the specified states.
+    """Fill ``s.weights``; returns an upper bound on phi at the specified states and their range.
 
     sums : float64, the sums over mechanism states of p(z | m'), from ``begin`` on
     """
@@ -66,15 +68,15 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
     first = np.int64(0)  # a literal 0 would compile the callee once more
     product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    ii = effect_states(s.like, states, sums, begin, scale, s.weights)
+    ii, first, last = effect_states(s.like, states, sums, begin, scale, s.weights)
     best = 0.0
     if ii > ZERO:
-        for z in range(states):
+        for z in range(first, last):
             if s.weights[z] > 0.0:
                 state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
                 limit = s.weights[z] * cost_bound(s.effects, s.base, purvs, mechs)
                 best = max(best, limit)
-    return best
+    return best, first, last
 
 
 @leaf
@@ -149,12 +151,14 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
             limit = bounds[purview]
             looks += 1
             if side == ON_CAUSE:
-                specified_cause(t, s, mechanism, purview, weights[purview], states[purview])
+                weight, state = weights[purview], states[purview]
+                first, last = specified_cause(t, s, mechanism, purview, weight, state)
             else:
-                limit = effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks)
+                limit, first, last = effect_limit(
+                    t, s, mechanism, purview, mechs, purvs, joint, sums, looks
+                )
             if limit > ZERO and limit >= best - tolerance(best):
-                count_states = t.offsets[purview + 1] - t.offsets[purview]
-                phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, count_states, best, tally)
+                phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, first, last, best, tally)
                 visited += 1
                 best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was

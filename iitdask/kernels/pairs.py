@@ -18,11 +18,11 @@ from iitdask.kernels.disintegration import (
     minimum_disintegration,
     named_disintegration,
 )
-from iitdask.kernels.effect import effect_costs, effect_states, state_rows
+from iitdask.kernels.effect import cost_bound, effect_costs, effect_states, state_rows
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT, cheap_start
 from iitdask.kernels.jit import leaf
 from iitdask.kernels.purviews import ZERO, members, tolerance
-from iitdask.kernels.reach import cheapest_by_size
+from iitdask.kernels.reach import TRIALS, cheapest_by_size, is_out_of_reach
 from iitdask.kernels.repertoire import product_states
 
 __all__ = ["Scratch", "Tables", "make_scratch", "mechanism_costs", "pair_details", "pair_phi"]
@@ -98,6 +98,12 @@ class Scratch(NamedTuple):
     """(S,) selectivity of the specified states."""
     phis: NDArray[np.float64]
     """(S,) phi of the specified states."""
+    mus: NDArray[np.float64]
+    """(TRIALS,) prices of a severed pair, see reach.is_out_of_reach."""
+    leasts: NDArray[np.float64]
+    """(TRIALS,) least value of one user at each."""
+    totals: NDArray[np.float64]
+    """(TRIALS,) the sums over users."""
     effects: NDArray[np.float64]
     """Room for the costs of every value given each part of the mechanism."""
 
@@ -129,6 +135,9 @@ def make_scratch(tables: Tables) -> Scratch:
         sums=np.empty(states),
         weights=np.empty(states),
         phis=np.empty(states),
+        mus=np.empty(TRIALS),
+        leasts=np.empty(TRIALS),
+        totals=np.empty(TRIALS),
         effects=np.empty(tables.effect.shape[1] * size),
     )
 
@@ -156,6 +165,12 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     else:
         f = s.effects
         state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+        for u in range(users):
+            s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
+        if floor > zero:
+            ratio = cost_bound(f, s.base, users, elements) / (users * elements)
+            if ratio > 0.0 and is_out_of_reach(s, users, elements, ratio, floor):
+                return NOTHING, float(users * elements)
     cost, severed = cheap_start(f, s, users, elements, side)
     if cost <= zero:
         return 0.0, severed
@@ -166,22 +181,20 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
         for u in range(users):
             s.starts[u] = u * (elements + 1)
             cheapest_by_size(f, s.base[u], elements, s.pops, side, s.least, s.starts[u])
-    else:
-        for u in range(users):
-            s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
     return minimum_disintegration(f, s, users, elements, side, cost, severed, floor, zero, tally)
 
 
 @leaf
-def pair_phi(side, t, s, mechs, purvs, states, best, tally):
+def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
     """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
 
+    begin, end : the states among which they all are
     mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
     returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
     The state is the first that no later one exceeds, spec.md 6.2.
     """
     phi, answer, pairs, state = -1.0, 0.0, 1.0, 0
-    for z in range(states):
+    for z in range(begin, end):
         s.phis[z] = -1.0
         weight = s.weights[z]
         if weight > 0.0:
@@ -227,7 +240,8 @@ def specify(side, t, s, mechanism, purview, mechs, purvs):
     product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like)
     mechanism_costs(t, s, mechanism, mechs)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    return effect_states(s.like, states, s.sums, first, scale, s.weights)
+    ii, _, _ = effect_states(s.like, states, s.sums, first, scale, s.weights)
+    return ii
 
 
 @leaf
@@ -242,7 +256,8 @@ def pair_details(side, t, s, mechanism, purview, wanted, bits, kept, tally):
     mechs, purvs = members(mechanism, s.mech), members(purview, s.purv)
     states = t.offsets[purview + 1] - t.offsets[purview]
     ii = specify(side, t, s, mechanism, purview, mechs, purvs)
-    phi, cost, severed, state = pair_phi(side, t, s, mechs, purvs, states, 0.0, tally)
+    first = np.int64(0)
+    phi, cost, severed, state = pair_phi(side, t, s, mechs, purvs, first, states, 0.0, tally)
     ties = 0
     for z in range(states):
         if s.phis[z] >= phi - tolerance(phi):

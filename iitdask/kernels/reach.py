@@ -5,7 +5,9 @@ from __future__ import annotations
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE
 from iitdask.kernels.jit import leaf
 
-__all__ = ["cheapest_by_size", "is_out_of_reach"]
+__all__ = ["TRIALS", "cheapest_by_size", "is_out_of_reach"]
+
+TRIALS = 8  # values of mu, tried side by side
 
 
 @leaf
@@ -32,15 +34,21 @@ def is_out_of_reach(s, users, elements, ratio, floor):
     Reads per user u ``s.least[s.starts[u] + k]``, see ``cheapest_by_size``.
     """
     need = floor / ratio
-    for step in range(1, 9):
-        mu = ratio * (1.0 + 0.03 * step * step)
-        total = (mu - ratio) * need
-        for u in range(users):
-            best = HUGE
-            for k in range(elements + 1):
-                value = s.least[s.starts[u] + k] - mu * k
-                best = min(best, value)
-            total += best
-        if total > EPS:
-            return True
-    return False
+    mus, least, totals = s.mus, s.leasts, s.totals
+    for q in range(TRIALS):
+        mus[q] = ratio * (1.0 + 0.03 * (q + 1) * (q + 1))
+        totals[q] = (mus[q] - ratio) * need
+    for u in range(users):
+        for q in range(TRIALS):
+            least[q] = HUGE
+        for k in range(elements + 1):
+            cost = s.least[s.starts[u] + k]
+            for q in range(TRIALS):
+                value = cost - mus[q] * k
+                least[q] = min(least[q], value)
+        for q in range(TRIALS):
+            totals[q] += least[q]
+    most = totals[0]
+    for q in range(1, TRIALS):
+        most = max(most, totals[q])
+    return most > EPS
