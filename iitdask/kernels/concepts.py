@@ -102,7 +102,7 @@ def choose_concepts(cause, effect, rank, phi, purview, ties):
 
 
 @kernel
-def find_concepts(target, intact, rank, children, reps, room, phi, purview, ties):
+def find_concepts(target, intact, rank, children, reps, room, known, phi, purview, ties):
     """Best cause and effect of every mechanism of a system under a cut.
 
     target   : mask                       units cut off from all others; 0 where nothing is cut
@@ -110,6 +110,7 @@ def find_concepts(target, intact, rank, children, reps, room, phi, purview, ties
     rank     : (2, 2**n, 2**n) int64      preference among tied cause and effect purviews
     children : (n,) int64                 units that each unit feeds, severed ones left out
     reps     : Repertoires                under the cut
+    known    : (7**n,) float64 or empty   what earlier cuts found, see ``_key``; added to
     phi      : (2, 2**n) float64          filled; 0 in both rows where there is no concept
     purview, ties : (2, 2**n) int64       filled
     A cause purview changes only where units of the mechanism lose units of it; and where all
@@ -128,7 +129,7 @@ def find_concepts(target, intact, rank, children, reps, room, phi, purview, ties
             continue
         purview[1, m], ties[1, m] = found
         phi[1, m] = top
-        _cause_row(m, target, intact[m], children, reps, room, phis)
+        _cause_row(m, target, intact[m], children, reps, room, known, phis)
         top = _best(phis, rank[0, m], found)
         if top == 0.0:
             phi[1, m] = 0.0
@@ -138,7 +139,7 @@ def find_concepts(target, intact, rank, children, reps, room, phi, purview, ties
 
 
 @leaf
-def _cause_row(m, target, intact, children, reps, room, phis):
+def _cause_row(m, target, intact, children, reps, room, known, phis):
     """Cause phi of a mechanism over every purview, exact for those that may be the largest."""
     size = phis.shape[0]
     changed = 0  # purview units that some unit of the mechanism no longer sees
@@ -155,9 +156,44 @@ def _cause_row(m, target, intact, children, reps, room, phis):
         return
     for z in range(size - 1, 0, -1):
         if z & changed and z & target and is_purview(m, z, children, False):
-            value = cause_phi(m, z, best * (1.0 - MARGIN) - MARGIN, reps, room)
-            phis[z] = rounded(value)
+            floor = best * (1.0 - MARGIN) - MARGIN
+            phis[z] = rounded(_known_phi(m, z, target, floor, reps, room, known))
             best = max(best, phis[z])
+
+
+@leaf
+def _known_phi(m, z, target, floor, reps, room, known):
+    """Cause phi over a purview, or a value below the floor, from an earlier cut if it is there."""
+    if known.shape[0] == 0:
+        return cause_phi(m, z, floor, reps, room)
+    key = _key(m, z, target)
+    held = known[key]
+    if held >= 0.0:
+        return held
+    if -1.0 - held < floor:  # only known to be below this; comparing what is not a number fails
+        return -1.0 - held
+    value = cause_phi(m, z, floor, reps, room)
+    known[key] = value if value >= floor else -1.0 - value
+    return value
+
+
+@leaf
+def _key(m, z, target):
+    """Number that cuts share when they leave the same inputs to a mechanism over a purview.
+
+    Per unit: whether it is in the mechanism and in the purview, and if in either, on which
+    side of the cut.
+    """
+    key = 0
+    weight = 1
+    i = 0
+    while (m | z) >> i:
+        digit = 2 * (m >> i & 1) + 4 * (z >> i & 1)
+        if digit:
+            key += weight * (digit - (target >> i & 1))
+        weight *= 7
+        i += 1
+    return key
 
 
 @kernel

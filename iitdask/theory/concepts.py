@@ -42,6 +42,7 @@ __all__ = [
     "details_stage",
     "prepare_sources",
     "purview_ranks",
+    "repertoire_bytes",
     "source_inputs",
 ]
 
@@ -148,6 +149,12 @@ def prepare_sources(inputs: Mapping[str, Array]) -> Sources:
     return made
 
 
+def repertoire_bytes(levels: Sequence[int]) -> int:
+    """Memory that the repertoires of a system take."""
+    n, codes = len(levels), int(np.prod([k + 1.0 for k in levels]))
+    return 8 * 2**n * (codes + 2**n * sum(1 if k == 2 else k for k in levels))
+
+
 def concepts_stage(system: System, options: IIT3) -> Stage:
     """Integrated information of every mechanism over every purview, in both directions."""
     n = system.n
@@ -162,8 +169,8 @@ def concepts_stage(system: System, options: IIT3) -> Stage:
         compute=fill_concepts,
         inputs=source_inputs(system, options),
         prepare=prepare_sources,
-        cost=lambda region: (region[0].stop - region[0].start) * 2e-6 * 8.5**n / size,
-        scratch=8 * (6**n + 4**n * (n + 2)),
+        cost=lambda region: (region[0].stop - region[0].start) * 1.1e-7 * 10.0**n / size,
+        scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
     )
 
 
@@ -233,7 +240,7 @@ def details_stage(system: System, options: IIT3, rows: Sequence[tuple[Any, ...]]
         },
         prepare=prepare_sources,
         cost=lambda region: (region[0].stop - region[0].start) * 1e-6 * 4.0**n,
-        scratch=8 * (6**n + 4**n * (n + 2)),
+        scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
     )
 
 

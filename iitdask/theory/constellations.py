@@ -13,7 +13,13 @@ from iitdask.kernels.concepts import find_concepts
 from iitdask.kernels.repertoires import Repertoires, fill_repertoires, repertoire_room
 from iitdask.model.system import System
 from iitdask.theory.base import Grid, Region, Stage, Stored
-from iitdask.theory.concepts import Concepts, Sources, prepare_sources, source_inputs
+from iitdask.theory.concepts import (
+    Concepts,
+    Sources,
+    prepare_sources,
+    repertoire_bytes,
+    source_inputs,
+)
 from iitdask.theory.distances import Constellation, Distance, Distances, limit
 from iitdask.theory.options import IIT3
 from iitdask.theory.vocabulary import variable
@@ -21,6 +27,7 @@ from iitdask.theory.vocabulary import variable
 __all__ = ["Cutting", "cut_concepts_stage", "cuts_stage"]
 
 Array = NDArray[Any]
+SHARED_UNITS = 8  # up to which a block keeps what cuts have in common: 7**n numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +58,14 @@ class Cutting:
     @property
     def seconds(self) -> float:
         """Predicted seconds of one cut."""
-        return 1e-7 * 9.0**self.system.n
+        return 6e-8 * 9.0**self.system.n
 
     @property
     def scratch(self) -> int:
         """Bytes that the repertoires of the system and of one cut need."""
         n = self.system.n
-        return int(8 * (2 * 6**n + 2 * 4**n * (n + 2)))
+        shared = 7**n if n <= SHARED_UNITS else 0
+        return 2 * repertoire_bytes(self.system.levels) + 8 * (2 * 4**n + shared)
 
 
 def cuts_stage(cutting: Cutting, name: str, targets: Array, incumbent: float) -> Stage:
@@ -92,11 +100,13 @@ def fill_cuts(sources: Sources, region: Region) -> dict[str, Array]:
     under = repertoire_room(sources.levels, sources.offsets)
     room = split_room(sources.levels)
     search = Distances(whole, room)
+    n = len(sources.levels)
+    known = np.full(7**n if n <= SHARED_UNITS else 0, np.nan)
     distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
     found, away = list[Concepts](), list[Distance]()
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
-        found.append(cut_concepts(sources, target, under, room))
+        found.append(cut_concepts(sources, target, under, room, known))
         away.append(search.to(Constellation(found[k], under)))
         distance[k] = away[k].bound
     for k in np.argsort(distance, kind="stable").tolist():
@@ -134,7 +144,8 @@ def cut_concepts_stage(cutting: Cutting, target: int) -> Stage:
 def fill_cut_concepts(sources: Sources, region: Region) -> dict[str, Array]:
     """Find the concepts under the first cut of the list."""
     target = int(sources.more["targets"][0])
-    found = cut_concepts(sources, target, sources.under(target), split_room(sources.levels))
+    room = split_room(sources.levels)
+    found = cut_concepts(sources, target, sources.under(target), room, np.zeros(0))
     return {
         "sides": found.sides.T[region],
         "purviews": found.purviews.T[region],
@@ -142,8 +153,10 @@ def fill_cut_concepts(sources: Sources, region: Region) -> dict[str, Array]:
     }
 
 
-def cut_concepts(sources: Sources, target: int, under: Repertoires, room: Any) -> Concepts:
-    """Concepts of the system under a cut, given its repertoires."""
+def cut_concepts(
+    sources: Sources, target: int, under: Repertoires, room: Any, known: Array
+) -> Concepts:
+    """Concepts of the system under a cut, given its repertoires and what other cuts found."""
     made = Concepts.empty(len(under.effect))
     find_concepts(
         target,
@@ -152,6 +165,7 @@ def cut_concepts(sources: Sources, target: int, under: Repertoires, room: Any) -
         sources.children_under(target),
         under,
         room,
+        known,
         made.sides,
         made.purviews,
         made.ties,

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from iitdask.errors import MemoryRefusedError
 from iitdask.kernels.concepts import is_positive, is_tied
 from iitdask.model.system import System
 from iitdask.theory.analysis import is_strongly_connected
@@ -20,6 +21,7 @@ from iitdask.theory.concepts import (
     concepts_stage,
     details_stage,
     purview_ranks,
+    repertoire_bytes,
 )
 from iitdask.theory.constellations import Cutting, cut_concepts_stage, cuts_stage
 from iitdask.theory.options import IIT3
@@ -98,6 +100,7 @@ def ces(system: System, options: IIT3) -> Stages:
 
 def _verdict(system: System, options: IIT3) -> Found:
     """Concepts, gatekeeping (spec.md 8.1), the cuts one by one and the least of them."""
+    _require_room(system)
     yield (marginals_stage(system),)
     (filled,) = yield (concepts_stage(system, options),)
     rank = purview_ranks(system, options.ties)
@@ -123,6 +126,15 @@ def _verdict(system: System, options: IIT3) -> Found:
         return Verdict(concepts, rank, 0.0, target, 0, ("REDUCIBLE",))
     phi = distances[targets.index(target)]
     return Verdict(concepts, rank, phi, target, len(tied))
+
+
+def _require_room(system: System) -> None:
+    need, budget = repertoire_bytes(system.levels), system.background.budget
+    if need > budget:
+        raise MemoryRefusedError(
+            f"iit3: the repertoires of {system.n} units need {need / 2**30:.3g} GiB, more than "
+            f"the budget of {budget / 2**30:.3g} GiB; choose fewer units"
+        )
 
 
 def _gate(system: System, concepts: Concepts) -> str | None:

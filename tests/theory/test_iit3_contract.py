@@ -9,7 +9,7 @@ from distributed import Client, LocalCluster
 
 import iitdask as iit
 from iitdask.cli.app import main
-from iitdask.errors import InputError
+from iitdask.errors import InputError, MemoryRefusedError
 from iitdask.run.events import BlocksFilled
 from iitdask.study.driver import run_point
 from iitdask.study.spec import point_of, read_study
@@ -71,6 +71,14 @@ def test_theory__options_by_value_name_or_mapping(tree):
     theory = {"name": "iit3", "background": "2013"}
     with pytest.raises(InputError, match=r"theory iit3: Invalid enum value '2013'.*background"):
         iit.sia(iit.examples.load(FIG4), "100", theory=theory)
+
+
+def test_too_many_units__are_refused_in_one_line():
+    ring = [{"gate": "COPY", "inputs": [k]} for k in (11, *range(11))]
+    with pytest.raises(
+        MemoryRefusedError, match=r"iit3: the repertoires of 12 units need [\d.]+ Gi"
+    ):
+        iit.sia(iit.Substrate.from_units(ring), "0" * 12, theory="iit3")
 
 
 def test_store__keeps_every_bit_and_is_read_again(tree, tmp_path):
