@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -151,8 +152,8 @@ def prepare_sources(inputs: Mapping[str, Array]) -> Sources:
 
 def repertoire_bytes(levels: Sequence[int]) -> int:
     """Memory that the repertoires of a system take."""
-    n, codes = len(levels), int(np.prod([k + 1.0 for k in levels]))
-    return 8 * 2**n * (codes + 2**n * sum(1 if k == 2 else k for k in levels))
+    size, codes = 1 << len(levels), prod(k + 1 for k in levels)
+    return 8 * size * (codes + size * sum(1 if k == 2 else k for k in levels))
 
 
 def concepts_stage(system: System, options: IIT3) -> Stage:

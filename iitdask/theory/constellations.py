@@ -64,8 +64,8 @@ class Cutting:
     def scratch(self) -> int:
         """Bytes that the repertoires of the system and of one cut need."""
         n = self.system.n
-        shared = 7**n if n <= SHARED_UNITS else 0
-        return 2 * repertoire_bytes(self.system.levels) + 8 * (2 * 4**n + shared)
+        shared: int = 7**n if n <= SHARED_UNITS else 0
+        return 2 * repertoire_bytes(self.system.levels) + 8 * (2 * (1 << 2 * n) + shared)
 
 
 def cuts_stage(cutting: Cutting, name: str, targets: Array, incumbent: float) -> Stage:
