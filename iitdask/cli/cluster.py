@@ -10,6 +10,7 @@ from typing import Any
 
 from iitdask.cluster.allocation import allocation, is_driver, serve
 from iitdask.cluster.jobs import Jobs, Wishes, jobs_for
+from iitdask.cluster.kubernetes import Manifest, kubernetes
 from iitdask.cluster.local import connected, local
 from iitdask.cluster.scripts import allocation_script, array_script, submitted
 from iitdask.cluster.slurm import slurm, worker_script
@@ -20,7 +21,7 @@ from iitdask.study.spec import Point
 
 __all__ = ["CLUSTERS", "Place"]
 
-CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation")
+CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
 WORKERS = 4
 """Jobs that are asked for when nobody says how many."""
 
@@ -78,6 +79,8 @@ class Place:
             return allocation()
         if self.cluster == "slurm":
             return slurm(self.jobs, self.count, demand.workers if self.adapt else None)
+        if self.cluster == "kubernetes":
+            return kubernetes(Manifest.read(self.wishes.manifest), self.workers)
         return connected(self.cluster)
 
     def script(self, spec: str, url: str) -> str:

@@ -67,7 +67,7 @@ def run(
         Directory of the Zarr store; NAME.zarr in the current directory when not given.
     cluster
         local; tcp://HOST:PORT of a running Dask scheduler; slurm (scheduler here, a job a
-        worker), slurm-allocation (all in one job) or slurm-array (no scheduler).
+        worker), slurm-allocation (all in one job) or slurm-array (no scheduler); kubernetes.
     workers
         Worker processes on this machine, or jobs; threads of one process when not given.
     memory

@@ -91,7 +91,7 @@ def _runner(interface: str | None, port: int | None, scratch: str | None) -> Any
             "nthreads": threads,
             "memory_limit": memory,
             "interface": interface,
-            "local_directory": scratch,
+            "local_directory": scratch and os.path.expandvars(scratch),
         },
     )
 

@@ -47,6 +47,8 @@ class Wishes:
     """Node-local directory for what workers spill."""
     directive: tuple[str, ...] = ()
     """Further lines for sbatch, such as --constraint=icelake."""
+    manifest: str | None = None
+    """With kubernetes: file with the DaskCluster, such as deploy/kubernetes/cluster-pvc.yaml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
