@@ -48,10 +48,11 @@ def reached_units(children, own, forward):
 
 
 @kernel
-def connected_pairs(masks, rows, children, reach, size, forward):
+def connected_pairs(masks, children, reach, size, forward):
     """Whether each pair of a mechanism (row) and a purview is connected; (rows, size) bool."""
+    rows = masks.shape[0]
     out = np.zeros((rows, size), np.bool_)
-    for row in range(1, rows):
+    for row in range(rows):
         full = reach[masks[row]]
         purview = full
         while purview:

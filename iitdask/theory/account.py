@@ -15,7 +15,7 @@ from iitdask.model.transition import Transition
 from iitdask.theory.base import Stage, Stages
 from iitdask.theory.occurrences import require_possible, sides, value_stages
 from iitdask.theory.options import Causation2019
-from iitdask.theory.parting import Parted, named_stage, parted
+from iitdask.theory.parting import Parted, connected_stage, named_stage, parted
 from iitdask.theory.vocabulary import described
 from iitdask.theory.wholeness import Wholeness, wholeness
 
@@ -69,7 +69,8 @@ def account_of(
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Account]:
     """Compute an account."""
     both = sides(transition)
-    values = yield value_stages(transition, options.background, both)
+    connected = [connected_stage(each) for each in both]
+    values = (yield (*value_stages(transition, options.background, both), *connected))[:2]
     require_possible(transition, values[0])
     done = yield from parted(both)
     chosen = [strongest(each) for each in done]

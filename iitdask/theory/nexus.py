@@ -149,9 +149,10 @@ def candidate_alpha(
     chosen = connectivity[np.ix_(causes, effects)]
     children = chosen @ (1 << np.arange(len(effects), dtype=np.int64))
     a, b = len(causes), len(effects)
+    nothing = np.empty(0)
     sides = (
-        Parting("causes", False, children, b, a, b, np.empty(0)),
-        Parting("effects", True, children, a, b, a, np.empty(0)),
+        Parting("causes", False, children, b, a, b, nothing, nothing),
+        Parting("effects", True, children, a, b, a, nothing, nothing),
     )
     tables = _tables(inputs, causes, effects)
     levels = inputs["levels"][list(causes)]

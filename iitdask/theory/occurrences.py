@@ -29,10 +29,11 @@ def sides(transition: Transition) -> tuple[Parting, Parting]:
     a, b = len(transition.causes), len(transition.effects)
     children = transition.children
     order = transition.max_order
-    return (
-        Parting("causes", False, children, b, a, min(order, b), Stored("causes/values", "bits")),
-        Parting("effects", True, children, a, b, min(order, a), Stored("effects/values", "bits")),
-    )
+    made = []
+    for name, forward, own, other in (("causes", False, b, a), ("effects", True, a, b)):
+        bits, joined = Stored(f"{name}/values", "bits"), Stored(f"{name}/connected", "connected")
+        made.append(Parting(name, forward, children, own, other, min(order, own), bits, joined))
+    return made[0], made[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,15 @@ from iitdask.kernels.parting import connected_pairs, part_rows, reached_units, r
 from iitdask.theory.base import Grid, Region, Stage, Stored
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["Parting", "Tables", "named_stage", "part_at_once", "parted", "prepare_parting"]
+__all__ = [
+    "Parting",
+    "Tables",
+    "connected_stage",
+    "named_stage",
+    "part_at_once",
+    "parted",
+    "prepare_parting",
+]
 
 Array = NDArray[Any]
 BATCH = 0.3
@@ -57,6 +65,8 @@ class Parting:
     """Most units of a mechanism."""
     values: Array | Stored
     """(rows, 2**other) value of each pair, bits; row 0: a purview on its own."""
+    joined: Array | Stored
+    """(2**own, 2**other) whether each pair is connected, see ``connected_stage``."""
     final: bool = False
     """Whether only the pair of all units on both sides matters."""
 
@@ -73,7 +83,31 @@ class Parting:
             "numbers": np.array(numbers, np.int64),
             "children": self.children,
             "values": self.values,
+            "joined": self.joined,
         }
+
+
+def connected_stage(side: Parting) -> Stage:
+    """Which pairs of a mechanism and a purview are connected, all mechanisms by size."""
+    size, numbers = 1 << side.other, [side.own, side.other, int(side.forward)]
+    return Stage(
+        name=f"{side.name}/connected",
+        grid=Grid(("mechanism",), (1 << side.own,)),
+        fills=(variable("connected", "bool", False, (("purview", size),)),),
+        compute=fill_connected,
+        inputs={"children": side.children, "numbers": np.array(numbers, np.int64)},
+        cost=lambda region: 6e-8 * size * (region[0].stop - region[0].start),
+        fixed=True,
+    )
+
+
+def fill_connected(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """Look at a range of mechanisms."""
+    own, other, forward = inputs["numbers"].tolist()
+    children = np.require(inputs["children"], None, ["C", "W"])
+    reach = reached_units(children, own, bool(forward))
+    masks = masks_by_size(own)[region[0]].copy()
+    return {"connected": connected_pairs(masks, children, reach, 1 << other, bool(forward))}
 
 
 def wanted_rows(masks: Array, own: int, final: bool) -> Array:
@@ -94,15 +128,14 @@ def prepare_parting(inputs: Mapping[str, Array]) -> Tables:
     rank = np.zeros(1 << own, np.int64)
     rank[masks] = np.arange(len(masks))
     reach = reached_units(children, own, bool(forward))
-    size = values.shape[1]
-    joined = connected_pairs(masks, len(masks), children, reach, size, bool(forward))
+    joined = np.array(inputs["joined"][: len(masks)])
     joined[-1, -1] |= bool(final)  # an account need not hang together by itself
     best = np.zeros_like(values)
     filled = 0
     for name in sorted((n for n in inputs if n.startswith("best-")), key=lambda n: int(n[5:])):
         best[filled : filled + len(inputs[name])] = inputs[name]
         filled += len(inputs[name])
-    wanted, width = wanted_rows(masks, own, bool(final)), 1 if final else size
+    wanted, width = wanted_rows(masks, own, bool(final)), 1 if final else values.shape[1]
     return Tables(values, joined, masks, rank, reach, wanted, best, filled, width)
 
 
@@ -118,7 +151,10 @@ def fill_rows(tables: Tables, region: Region) -> dict[str, Array]:
 
 def part_at_once(side: Parting, values: Array) -> Array:
     """Part all mechanisms of a side here and now; returns alpha as :class:`Parted` has it."""
-    tables = prepare_parting({**side.inputs(), "values": values})  # type: ignore[dict-item]
+    (stage, whole) = connected_stage(side), (slice(0, 1 << side.own),)
+    joined = fill_connected(stage.inputs, whole)["connected"]  # type: ignore[arg-type]
+    inputs = {**side.inputs(), "values": values, "joined": joined}
+    tables = prepare_parting(inputs)  # type: ignore[arg-type]
     return fill_rows(tables, (slice(0, len(values)),))["alpha"]
 
 
@@ -224,6 +260,7 @@ def named_stage(done: Parted, pairs: Array, least: Array) -> Stage:
         inputs={**side.inputs(), **_stored(done.stages), "pairs": pairs, "least": least},
         prepare=prepare_named,
         cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds)])),
+        fixed=side.final,
         scratch=17 * len(side.masks) * (1 << side.other),
     )
 

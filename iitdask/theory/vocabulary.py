@@ -116,6 +116,7 @@ MEANING: dict[str, tuple[str, str]] = {
     "levels": ("count", "how many states each unit has"),
     "inside": ("", "whether the unit belongs to the candidate system"),
     # stages
+    "connected": ("", "whether mechanism and purview hang together"),
     "bits": ("bit", "log2 of the probability of the purview's actual state"),
     "best": ("bit", "the same under the best partition, the whole pair included"),
     "probability": ("", "P(unit takes value | some inputs fixed, the rest uniform)"),

@@ -9,7 +9,7 @@ cut is found as the best partition of a pair is, with sums of alpha for values.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from iitdask.kernels.occurrences import masks_by_size
 from iitdask.kernels.parting import ALPHA_ZERO
 from iitdask.kernels.purviews import tolerance
 from iitdask.model.transition import Transition
-from iitdask.theory.base import Stage
+from iitdask.theory.base import Stage, Stored
 from iitdask.theory.parting import Parted, Parting, named_stage, parted
 
 __all__ = [
@@ -94,7 +94,9 @@ def account_parting(children: Array, shape: tuple[int, int], name: str, table: A
     forward = name == "effects"
     own, other = (a, b) if forward else (b, a)
     values = np.ascontiguousarray(table[masks_by_size(own)])
-    return Parting(f"system/{name}", forward, children, own, other, own, values, final=True)
+    joined = Stored("effects/connected" if forward else "causes/connected", "connected")
+    made = Parting(f"system/{name}", forward, children, own, other, own, values, joined)
+    return replace(made, final=True)
 
 
 def block_strengths(done: Parted) -> Array:
