@@ -138,22 +138,46 @@ def digits_of(code, levels, out):
 
 
 @kernel
-def side_minimum(table, levels, columns, source, target, weight):
+def least_phi(costs, weight):
     """(phi, severed pairs, whether a two-block cut alone shows that phi is 0) of one direction.
 
     A minimum partition loses at most what any one partition loses. So when a single cut between
     two blocks, or the complete partition, loses nothing (``ZERO`` weighed by the selectivity),
     phi is 0 and the search over all partitions is left out: 2**n cuts instead of 4**n steps.
     """
-    n = levels.shape[0]
-    costs = cut_costs(state_marginals(table, levels, source), columns, target)
     zero = ZERO / weight
-    if n == 1:
+    if costs.shape[0] == 1:
         return (costs[0, 1] * weight if costs[0, 1] > zero else 0.0), 1, costs[0, 1] <= zero
     if two_block_start(costs)[1] <= zero:
         return 0.0, 0, True
     cost, pairs, _, _, _ = minimum_partition(costs, zero)
     return (cost * weight if cost > zero else 0.0), pairs, False
+
+
+@kernel
+def side_minima(table, levels, columns, current, states, weights, is_cause, phi, pairs):
+    """Minimum partition for each of the specified states of one direction.
+
+    weights : selectivity of every state of the system
+    phi, pairs : (ties,) filled
+    returns whether two-block cuts alone show that phi is 0 for all of them. Symmetric systems
+    specify many states with the same costs: a run of equal ones is searched once.
+    """
+    other = np.empty(levels.shape[0], np.int64)
+    before = np.empty((0, 0))
+    certain = True
+    for k in range(states.shape[0]):
+        digits_of(states[k], levels, other)
+        source, target = (other, current) if is_cause else (current, other)
+        costs = cut_costs(state_marginals(table, levels, source), columns, target)
+        weight = weights[states[k]]
+        if k > 0 and weight == weights[states[k - 1]] and np.array_equal(costs, before):
+            phi[k], pairs[k] = phi[k - 1], pairs[k - 1]
+        else:
+            phi[k], pairs[k], shown = least_phi(costs, weight)
+            certain = certain and shown
+        before = costs
+    return certain
 
 
 @kernel
@@ -217,27 +241,18 @@ def irreducibility(effect, cause, levels, current, out):
 @kernel
 def best_pair(effect, cause, levels, columns, current, causes, effects, backward, forward, out):
     """Search every specified state, and combine them; fills phi and selectivities of ``out``."""
-    other = np.empty(levels.shape[0], np.int64)
-    total = backward.sum()
     cause_phi, effect_phi = np.zeros(causes.shape[0]), np.zeros(effects.shape[0])
     cause_pairs = np.ones(causes.shape[0], np.int64)
     effect_pairs = np.ones(effects.shape[0], np.int64)
-    certain = True
-    for k in range(causes.shape[0]):
-        digits_of(causes[k], levels, other)
-        cause_phi[k], cause_pairs[k], shown = side_minimum(
-            cause, levels, columns, other, current, backward[causes[k]] / total
-        )
-        certain = certain and shown
+    posterior = backward / backward.sum()
+    certain = side_minima(
+        cause, levels, columns, current, causes, posterior, True, cause_phi, cause_pairs
+    )
     if cause_phi.max() <= ZERO:
         return (ZERO_CUT if certain else REDUCIBLE), 0
-    certain = True
-    for k in range(effects.shape[0]):
-        digits_of(effects[k], levels, other)
-        effect_phi[k], effect_pairs[k], shown = side_minimum(
-            effect, levels, columns, current, other, forward[effects[k]]
-        )
-        certain = certain and shown
+    certain = side_minima(
+        effect, levels, columns, current, effects, forward, False, effect_phi, effect_pairs
+    )
     if effect_phi.max() <= ZERO:
         return (ZERO_CUT if certain else REDUCIBLE), 0
     best = 0.0
@@ -251,7 +266,7 @@ def best_pair(effect, cause, levels, columns, current, causes, effects, backward
             if phi >= best - tolerance(best):
                 if ties == 0:
                     out[0] = phi
-                    out[5], out[6] = backward[causes[k]] / total, forward[effects[j]]
+                    out[5], out[6] = posterior[causes[k]], forward[effects[j]]
                 ties += 1
     return (IRREDUCIBLE if out[0] > ZERO else REDUCIBLE), ties
 

@@ -73,6 +73,20 @@ def test_certificates__never_exclude_an_irreducible_system(part):
     assert by_cut > 100
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("number", range(150))
+def test_candidates__of_some_units_have_all_others_as_background(number):
+    factors, cm, state = drawn(number)
+    pool = Pool.of(iit.Substrate.from_tpm(list(factors), cm), state, range(1, len(state)))
+    found = iit.complexes(pool.substrate, state, pool.units)
+    rows = [tuple(np.flatnonzero(row).tolist()) for row in found["candidate_units"].values]
+    ours = dict(zip(rows, found["candidate_phi"].values.tolist(), strict=True))
+    for units in subsets(len(state)):
+        if 0 not in units and len(units) < 4:
+            phi = truth(factors, cm.astype(int), state, units)
+            assert ours.get(units, 0.0) == pytest.approx(phi, rel=1e-9, abs=1e-9)
+
+
 def strongly_connected(cm):
     reach = np.linalg.matrix_power(np.eye(len(cm), dtype=int) + cm, len(cm))
     return bool((reach > 0).all()) and (len(cm) > 1 or bool(cm[0, 0]))
