@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from iitdask.model.substrate import Substrate
 
-__all__ = ["System"]
+__all__ = ["System", "factor_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,10 +197,12 @@ class System:
                 "choose fewer units or a larger budget"
             )
         local = {unit: i for i, unit in enumerate(self.units)}
-        return frozen(np.hstack([_rows(factor, local, self.levels) for factor in factors]))
+        return frozen(np.hstack([factor_rows(factor, local, self.levels) for factor in factors]))
 
 
-def _rows(factor: Factor | Wide, local: dict[int, int], levels: tuple[int, ...]) -> Table:
+def factor_rows(
+    factor: Factor | Wide, local: dict[int, int], levels: tuple[int, ...]
+) -> Table:
     """Return the factor as ``(S, k)``: one little-endian row per state of all local units."""
     count = len(levels)
     shape = [1] * count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import fsum
 from typing import Any
 
 from iitdask.theory.distinctions import Distinction, Side, alternatives, choose
@@ -56,4 +57,4 @@ def _tried(
 
 def _big_phi(made: Structure, chosen: Sequence[Distinction], states: tuple[int, int]) -> float:
     relations = relation_phi(bindings_of(made.system, chosen, states))
-    return float(sum(d.phi for d in chosen)) + reported(relations)[0]
+    return fsum(d.phi for d in chosen) + reported(relations)[0]

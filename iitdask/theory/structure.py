@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def bindings_of(system: System, chosen: Sequence[Distinction], states: tuple[int
 def structure_tree(made: Structure, ties: dict[str, Any]) -> xr.DataTree:
     """Lay a structure out as ``/system``, ``/distinctions`` and ``/relations``."""
     system, chosen = made.system, made.chosen
-    phi_d = float(sum(d.phi for d in chosen))
+    phi_d = fsum(d.phi for d in chosen)  # one result, whatever the order or the Python
     phi_r, log_r = reported(made.sums.phi)
     attrs: dict[str, Any] = {
         "sum_phi_distinctions": phi_d,

@@ -115,6 +115,8 @@ MEANING: dict[str, tuple[str, str]] = {
     "current_state": ("", "current state of each unit"),
     "levels": ("count", "how many states each unit has"),
     "inside": ("", "whether the unit belongs to the candidate system"),
+    # sweeps
+    "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
     # stages
     "connected": ("", "whether mechanism and purview hang together"),
     "bits": ("bit", "log2 of the probability of the purview's actual state"),
