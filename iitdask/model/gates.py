@@ -21,7 +21,7 @@ from iitdask.model import notation
 from iitdask.model.factor import Table, as_array, shaped
 from iitdask.model.wide import Wide
 
-__all__ = ["GATES", "Gate", "factors"]
+__all__ = ["GATES", "Gate", "factors", "takes"]
 
 Rows = NDArray[np.int64]
 """``(2^m, m)`` values of m two-valued inputs, little-endian rows."""
@@ -292,6 +292,14 @@ def _own_levels(table: Any, inputs: int) -> int:
         return 2
     shape = as_array(table, "table").shape
     return shape[-1] if len(shape) > 1 or not inputs else 2
+
+
+def takes(name: str, parameter: str) -> bool:
+    """Whether a gate has a parameter."""
+    gate = GATES[name.upper()]
+    own = inspect.signature(gate.rule).parameters.values()
+    named = {p.name for p in own if p.kind is p.KEYWORD_ONLY} | {"noise"}
+    return parameter in named or (gate.wide and parameter == "levels")
 
 
 def _parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[str, Any]:

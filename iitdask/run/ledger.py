@@ -43,6 +43,10 @@ class Ledger(Protocol):
         """Make a stage's inputs reachable for workers, and say how to fill it."""
         ...
 
+    def tiling(self, stage: str) -> Tiling:
+        """Return how an opened stage is cut into blocks."""
+        ...
+
     def done(self, stage: str) -> set[Block]:
         """Blocks that are filled."""
         ...

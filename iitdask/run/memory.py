@@ -66,6 +66,10 @@ class MemoryLedger:
         }
         return Setting.of(stage, self._shelf(stage.name).layout, self._name, None, inputs)
 
+    def tiling(self, stage: str) -> Tiling:
+        """Return how an opened stage is cut into blocks."""
+        return self._shelf(stage).layout.tiling
+
     def done(self, stage: str) -> set[Block]:
         """Blocks that are filled."""
         return set(self._shelf(stage).ticks)

@@ -139,6 +139,10 @@ class ZarrLedger:
             inputs[name] = given if home == address else Shelved(home, given)
         return Setting.of(stage, folder.layout, address, address, inputs)
 
+    def tiling(self, stage: str) -> Tiling:
+        """Return how an opened stage is cut into blocks."""
+        return self._folder(stage).layout.tiling
+
     def done(self, stage: str) -> set[Block]:
         """Blocks that are filled."""
         return self._folder(stage).done()

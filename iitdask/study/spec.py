@@ -68,6 +68,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Theory by name, or a mapping of its name and options; None: the first that defines it."""
     compute: str = "ces"
     """What to compute."""
+    sweep: dict[str, Any] | None = None
+    """Axes of a sweep; one of them may be the substrate, the state or the theory."""
     run: RunOptions = RunOptions()
     """How to run."""
     name: str | None = None

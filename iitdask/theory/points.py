@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from iitdask.kernels.unfolding import lay_marginals, unfold
 from iitdask.kernels.verdicts import verdicts
 from iitdask.model.batch import Batch
 from iitdask.theory.base import Grid, Region, Stage
+from iitdask.theory.options import IIT4, IIT42026, Theory
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["CAPPED", "COUNTS", "QUANTITIES", "Points", "points_stage"]
+__all__ = ["CAPPED", "COUNTS", "QUANTITIES", "Points", "points_stage", "takes_small"]
 
 Array = NDArray[Any]
 
@@ -42,6 +44,8 @@ QUANTITIES = (
 COUNTS = ("reason", "n_tied_partitions", "n_tied_states", "n_distinctions", "n_relations")
 """What the axis ``number`` of a stage holds; the last two of structures only."""
 SIA_QUANTITIES, SIA_COUNTS = 6, 3
+SIA_UNITS, CES_UNITS = 7, 6
+"""Units of a system that is worth a cell; larger ones are split themselves."""
 TOGETHER = 1 << 19
 """Bytes of tables that are worked on at a time: they stay in cache."""
 
@@ -64,12 +68,47 @@ class Points:
     def __len__(self) -> int:
         return len(self.substrate)
 
+    def at(self, numbers: Array) -> Points:
+        """Some of the points, in the order given, over the same substrates."""
+        return replace(
+            self,
+            substrate=self.substrate[numbers],
+            code=self.code[numbers],
+            units=self.units[numbers],
+            cap=self.cap[numbers],
+        )
+
+    def alone(self) -> Points:
+        """The same points over the substrates they use, numbered as they come."""
+        if not len(self):
+            return replace(self, batch=Batch.empty())
+        used, first, back = np.unique(self.substrate, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty(len(used), np.int64)
+        rank[order] = np.arange(len(used))
+        return replace(
+            self, batch=self.batch.chosen(used[order]), substrate=rank[back.ravel()]
+        )
+
+    @staticmethod
+    def is_light(levels: Array, compute: str) -> bool:
+        """Whether a system of such units is small enough for one call of a kernel."""
+        codes, states = math.prod((levels + 1).tolist()), math.prod(levels.tolist())
+        most = CES_UNITS if compute == "ces" else SIA_UNITS
+        return 0 < len(levels) <= most and states <= 128 and codes <= 2048
+
     def own_levels(self) -> Array:
         """(P, N) values of the candidates' units in substrate order, padded with 0."""
         levels = self.batch.levels[self.substrate]
         inside = (self.units[:, None] >> np.arange(levels.shape[1]) & 1).astype(bool)
         order = np.argsort(~inside, axis=1, kind="stable")
         return np.take_along_axis(np.where(inside, levels, 0), order, axis=1)
+
+
+def takes_small(compute: str, options: Theory) -> bool:
+    """Whether the kernels for small systems know a computation under a theory."""
+    known = compute in ("sia", "ces") and isinstance(options, IIT4 | IIT42026)
+    return known and getattr(options, "ties", "") == "reference"
 
 
 def points_stage(name: str, points: Points, structures: bool) -> Stage:
