@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from iitdask.model.readers import load as load
     from iitdask.model.substrate import Substrate as Substrate
     from iitdask.result import relations as relations
+    from iitdask.sweeps import sweep as sweep
     from iitdask.theory.options import IIT3 as IIT3
     from iitdask.theory.options import IIT4 as IIT4
     from iitdask.theory.options import IIT42026 as IIT42026
@@ -46,6 +47,7 @@ __all__ = [
     "plot",
     "relations",
     "sia",
+    "sweep",
     "true_events",
 ]
 
@@ -65,6 +67,7 @@ _HOME = {
     "plot": "iitdask.view.plot",
     "relations": "iitdask.result.relations",
     "sia": "iitdask.doors:sia",
+    "sweep": "iitdask.sweeps:sweep",
     "true_events": "iitdask.accounts:true_events",
 }
 

@@ -31,6 +31,7 @@ PUBLIC = [
     "plot",
     "relations",
     "sia",
+    "sweep",
     "true_events",
 ]
 AT_THE_TOP = {

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,7 +18,7 @@ from iitdask.cli.progress import watching
 from iitdask.cli.tables import print_result
 from iitdask.cli.units import bytes_text, memory_bytes
 from iitdask.cluster.jobs import Wishes
-from iitdask.errors import BusyStoreError, MemoryRefusedError
+from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError
 from iitdask.run.demand import Demand
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, local_path, names, open_store
@@ -26,6 +26,7 @@ from iitdask.run.presence import drivers
 from iitdask.study.driver import run_point
 from iitdask.study.inquiry import estimate_point
 from iitdask.study.spec import Point, Study, point_of, read_study
+from iitdask.study.sweep import Sweep, run_sweep, sweep_of
 from iitdask.study.warmth import family_of, is_warm, warm_up
 from iitdask.theory.catalog import theory_name
 
@@ -97,19 +98,22 @@ def run(
     place = Place(cluster, workers or study.run.workers, limit, jobs or Wishes(), adapt)
     place.become_part()
     given = memory_bytes(limit, "memory")
-    point = point_of(study, folder, where)
+    asked: Point | Sweep = (
+        point_of(study, folder, where) if study.sweep is None else sweep_of(study, folder, where)
+    )
     url = store or _default_store(where)
     if print_job:
         return place.show(where, url)
     if fresh:
         _delete(url)
     if place.is_left_to_slurm:
-        return place.submit(point, where, url, study.run.block_seconds)
+        return place.submit(_alone(asked), where, url, study.run.block_seconds)
     if not quiet:
         _announce(study, where)
-    warm(quiet, family_of(theory_name(point.options), point.compute))
-    if budget is not None or memory is not None:
-        _refuse_beyond(point, study, budget, given)
+    for family in _families(asked):
+        warm(quiet, family)
+    if budget is not None or (memory is not None and isinstance(asked, Point)):
+        _refuse_beyond(_alone(asked), study, budget, given)
     started = time.perf_counter()
     demand = Demand(place.wishes.cores or 1)
     with (
@@ -117,15 +121,18 @@ def run(
         watching(not quiet) as observers,
         _live_page(url, dashboard, dashboard_port),
     ):
-        tree = run_point(
-            point,
-            client=client,
-            store=url,
-            observers=[*observers, demand],
-            block_seconds=study.run.block_seconds,
-            memory=given,
-            join=join,
-            cache=cache,
+        options: dict[str, Any] = {
+            "client": client,
+            "store": url,
+            "observers": [*observers, demand],
+            "block_seconds": study.run.block_seconds,
+            "memory": given,
+            "join": join,
+        }
+        tree = (
+            run_sweep(asked, **options)
+            if isinstance(asked, Sweep)
+            else run_point(asked, cache=cache, **options)
         )
     print_result(tree)
     if not quiet:
@@ -137,6 +144,26 @@ def _conclude(seconds: float, url: str, first: bool) -> None:
     print(f"\n{seconds:.2f} s; kept in {url}")
     if first:
         _suggest(url)
+
+
+def _alone(asked: Point | Sweep) -> Point:
+    """Return the point of a study that is no sweep."""
+    if isinstance(asked, Sweep):
+        raise InputError(
+            "sweep: --budget and jobs without a driver take a study of one point; run the sweep "
+            "on a cluster with a scheduler (--cluster tcp://HOST:PORT)"
+        )
+    return asked
+
+
+def _families(asked: Point | Sweep) -> list[str]:
+    """Families of kernels that a run needs."""
+    if isinstance(asked, Point):
+        return [family_of(theory_name(asked.options), asked.compute)]
+    small = [f"sweep-{asked.cells.compute}"] if len(asked.cells.points) else []
+    return small + sorted(
+        {family_of(theory_name(each.options), each.compute) for each in asked.cells.heavy}
+    )
 
 
 def _refuse_beyond(point: Point, study: Study, budget: float | None, memory: int | None) -> None:

@@ -8,10 +8,12 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from iitdask.cli.sweep import print_cube
 from iitdask.result import concepts, summary
 from iitdask.result.account import LINK_COLUMNS, account_rows, link_rows
 from iitdask.result.complexes import complexes_rows, complexes_table
 from iitdask.result.passage import passage_rows, passage_table
+from iitdask.result.cube import is_cube
 
 __all__ = ["print_result"]
 
@@ -22,6 +24,9 @@ NUMBERS = ("phi", "alpha")
 def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
     """Print what a result says about the system, and its distinctions."""
     console = console or Console(highlight=False)
+    if is_cube(tree):
+        print_cube(tree.to_dataset(), console)
+        return
     if "complexes" in tree.children:
         _print_about(console, complexes_rows(tree))
         _print_rows(console, *complexes_table(tree), "complexes")

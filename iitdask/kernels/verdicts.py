@@ -6,7 +6,7 @@ import numpy as np
 
 from iitdask.kernels.batches import DISCONNECTED, LONELY, STATE_UNREACHABLE, SYSTEM_UNREACHABLE
 from iitdask.kernels.candidates import digits_of
-from iitdask.kernels.codes import value_offsets
+from iitdask.kernels.codes import popcount, value_offsets
 from iitdask.kernels.irreducibility import (
     EPS,
     lost_inputs,
@@ -152,10 +152,7 @@ def decide(cause, effect, levels, current, causes, c_weights, effects, e_weights
     out[5], out[6] = c_weights[k], e_weights[j]
     severed = 0
     for i in range(lost.shape[0]):
-        left = lost[i]
-        while left:
-            severed += left & 1
-            left >>= 1
+        severed += popcount(lost[i])
     note[1], note[2], note[3], note[4] = ties, causes[k], effects[j], severed
     return REDUCIBLE if phi == 0.0 else 0
 

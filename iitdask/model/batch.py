@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
@@ -15,14 +16,12 @@ from iitdask.model.system import factor_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
 __all__ = ["LARGEST", "Batch", "is_small", "whole_table"]
 
 LARGEST = 4096
 """States of a substrate up to which its whole table is laid out."""
 
-Array = NDArray[Any] if TYPE_CHECKING else Any
+Array = NDArray[Any]
 
 
 def is_small(substrate: Substrate) -> bool:
@@ -124,18 +123,21 @@ class Batch:
         within = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
         picks = within + np.repeat(self.starts[:-1][numbers], lengths)
         return Batch(
-            self.sizes[numbers], self.levels[numbers], starts, self.tables[picks],
+            self.sizes[numbers],
+            self.levels[numbers],
+            starts,
+            self.tables[picks],
             self.children[numbers],
         )
 
     def digests(self) -> Array:
         """(K, 2) uint64: what tells the content of one substrate from that of others."""
         out = np.empty((len(self), 2), np.uint64)
-        view = memoryview(np.ascontiguousarray(self.tables + 0.0)).cast("B")
+        view = (self.tables + 0.0).view(np.uint8)
         starts = (self.starts * 8).tolist()
         heads = np.column_stack([self.sizes, self.levels, self.children])
         for k, n in enumerate(self.sizes.tolist()):
-            state = hashlib.blake2b(view[starts[k] : starts[k + 1]], digest_size=16)
+            state = hashlib.blake2b(view[starts[k] : starts[k + 1]].data, digest_size=16)
             width = self.levels.shape[1]
             state.update(heads[k, : 1 + n].tobytes())
             state.update(heads[k, 1 + width : 1 + width + n].tobytes())

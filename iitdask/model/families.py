@@ -99,9 +99,7 @@ class Family:
         if not isinstance(loops, bool):
             raise SubstrateError(f"{where}: self_loops: expected true or false, got {loops!r}")
         given = _gates(block.get("gates", ["AND", "OR", "XOR"]), f"{where}: gates")
-        return tuple(
-            cls(str(kind), n, count, seed, given, float(p), k, loops) for n in sizes
-        )
+        return tuple(cls(str(kind), n, count, seed, given, float(p), k, loops) for n in sizes)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -233,7 +231,7 @@ class Family:
             for m in counts:
                 unit = {**gate, "inputs": list(range(1, m + 1))}
                 _, made = gates.factors([unit, *others], None, self.kind)
-                out[g, m, : 1 << m] = made[0][1][..., 1].reshape(-1, order="F")
+                out[g, m, : 1 << m] = np.asarray(made[0][1])[..., 1].reshape(-1, order="F")
         return out
 
 

@@ -33,6 +33,7 @@ NOTES = {
 
 def cube(
     compute: str,
+    *,
     dims: Mapping[str, int],
     coords: Mapping[str, tuple[str, list[Any]]],
     cells: tuple[Array, Array, Mapping[int, str]],

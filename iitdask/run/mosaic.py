@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from iitdask.run.outcome import GROUP
+from iitdask.run.outcome import GROUP, consolidate
 from iitdask.run.place import erase, explained, open_store
 
 if TYPE_CHECKING:
@@ -44,13 +44,14 @@ class Mosaic:
                 if values.ndim
             }
             data.to_zarr(
-                store,  # type: ignore[arg-type]
+                store,
                 group=GROUP,
                 mode="w",
                 zarr_format=3,
                 consolidated=False,
                 encoding=encoding,
             )
+        consolidate(url)
         group = zarr.open_group(store, path=GROUP, mode="r+")
         self._arrays: dict[str, Any] = {str(name): group[str(name)] for name in data.data_vars}
 

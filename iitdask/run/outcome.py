@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "consolidate",
     "is_finished",
     "load_result",
     "note",
@@ -72,6 +73,14 @@ def save_result(
             "provenance": dict(provenance),
         }
         root.attrs.update(marks | ({} if costs is None else {"costs": dict(costs)}))
+
+
+def consolidate(url: str) -> None:
+    """Gather the metadata of a result, so that a plain `xarray.open_zarr` opens it at once."""
+    with warnings.catch_warnings(), explained(url):
+        # zarr says that other readers may not know it; they read the arrays' own instead.
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(open_store(url), path=GROUP)
 
 
 def load_result(url: str) -> xr.DataTree:

@@ -50,7 +50,9 @@ def enrol(url: str, number: int, digests: NDArray[Any]) -> None:
     with explained(f"{url}: {path}"):
         erase(store, path)
         codecs: Any = [ZstdCodec(level=3), Crc32cCodec()]
-        about = {"comment": "Digests of points; their order is that of the stage of this number."}
+        about: dict[str, Any] = {
+            "comment": "Digests of points; their order is that of the stage of this number."
+        }
         array = zarr.create_array(
             store, name=path, data=digests, compressors=codecs, attributes=about
         )

@@ -12,7 +12,6 @@ import numpy as np
 from iitdask.errors import SpecError
 from iitdask.model.automata import rule_classes
 from iitdask.model.families import Family
-from iitdask.model.substrate import Substrate
 
 __all__ = ["FIXED", "Axis", "Rule", "read_axes"]
 
@@ -131,15 +130,18 @@ def _values(name: str, given: Any, where: str, *, distinct: bool = True) -> Any:
     if not 0 < len(values) <= MOST:
         raise SpecError(f"{where}: expected 1 to {MOST} values, got {len(values)}")
     if distinct and name != "substrate":
-        seen: set[str] = set()
-        for value in values:
-            if repr(value) in seen:
-                raise SpecError(f"{where}: value {value!r} is given twice")
-            seen.add(repr(value))
-    if name not in FIXED:
-        for value in values:
-            _require_numbers(value, where)
+        _require_distinct(values, where)
+    for value in values if name not in FIXED else ():
+        _require_numbers(value, where)
     return values
+
+
+def _require_distinct(values: Sequence[Any], where: str) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if repr(value) in seen:
+            raise SpecError(f"{where}: value {value!r} is given twice")
+        seen.add(repr(value))
 
 
 def _require_numbers(value: Any, where: str) -> None:
@@ -162,8 +164,7 @@ def _spaced(given: Mapping[str, Any], where: str) -> tuple[float, ...]:
     three = given[kind]
     fine = isinstance(three, list | tuple) and len(three) == 3
     if not fine or any(
-        isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)
-        for v in three
+        isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in three
     ):
         raise SpecError(f"{where}: {kind}: expected {forms[kind]}, got {three!r}")
     if kind == "range":
@@ -212,16 +213,6 @@ def _trajectory(given: Mapping[str, Any], where: str) -> Rule:
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < (key == "steps"):
             raise SpecError(f"{where}: {key}: expected a whole number, got {value!r}")
-    return Rule("trajectory", start=given.get("start"), **{k: int(v or 0) for k, v in numbers.items()})
-
-
-def is_family(value: Any) -> bool:
-    """Whether a value of a substrate axis stands for many substrates."""
-    return isinstance(value, Family)
-
-
-def described_value(value: Any) -> Any:
-    """Write a value of an axis so that it can be kept and compared."""
-    if isinstance(value, Substrate):
-        return {"fingerprint": value.fingerprint}
-    return value
+    return Rule(
+        "trajectory", start=given.get("start"), **{k: int(v or 0) for k, v in numbers.items()}
+    )

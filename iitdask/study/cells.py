@@ -89,6 +89,7 @@ class _Plan:
 
 def cells_of(
     compute: str,
+    *,
     axes: Sequence[Axis],
     grounds: Grounds,
     fields: Mapping[str, Any],
@@ -112,8 +113,10 @@ def cells_of(
     where
         What to call the study in messages.
     """
-    plan = _plan(compute, axes, grounds, fields, theory, where)
-    number, texts, problem = plan.ground(), {}, np.full(len(plan.ground()), -1)
+    plan = _plan(compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where)
+    texts: dict[int, str] = {}
+    number = plan.ground()
+    problem = np.full(len(number), -1)
     _mark(problem, texts, [(number == g, text) for g, text in sorted(grounds.problems.items())])
     kind = grounds.kind[number]
     for name, column in plan.columns.items():
@@ -146,6 +149,7 @@ def cells_of(
 
 def _plan(
     compute: str,
+    *,
     axes: Sequence[Axis],
     grounds: Grounds,
     fields: Mapping[str, Any],
@@ -171,7 +175,8 @@ def _plan(
         if name in ("state", "units", "before", "after") and name not in kind.FIELDS:
             raise SpecError(f"{where}: {name}: has no meaning for compute {compute!r}")
     theories = tuple(
-        theory_options(each, f"{where}: theory") for each in values.get("theory", (theory,))
+        theory_options(each, f"{where}: theory")
+        for each in values.get("theory", (theory,))  # type: ignore[union-attr]
     )
     for options in theories:
         if theory_name(options) not in computation(compute).recipes:
@@ -218,7 +223,7 @@ def _small(
             inside = levels[(own >> np.arange(len(levels)) & 1).astype(bool)]
             if Points.is_light(inside, plan.compute):
                 light |= here & (mask == own)
-    return light & fitting[plan.along("theory")]
+    return np.asarray(light & fitting[plan.along("theory")])
 
 
 def _unique(
@@ -340,6 +345,4 @@ def _theory_label(options: Theory) -> str:
     given = msgspec.to_builtins(options)
     plain = msgspec.to_builtins(type(options)())
     more = [f"{key}={value}" for key, value in given.items() if plain.get(key) != value]
-    return given["name"] + (f" ({', '.join(more)})" if more else "")
-
-
+    return str(given["name"]) + (f" ({', '.join(more)})" if more else "")

@@ -135,14 +135,16 @@ def _ruled(rule: Rule, grounds: Grounds, where: str) -> Column:
     labels: dict[str, int] = {}
     codes: list[dict[str, int]] = []
     for k, kind in enumerate(grounds.kinds):
-        every = range(math.prod(kind.levels))
+        every: Sequence[int] = range(math.prod(kind.levels))
         if rule.kind == "reachable":
             every = _reachable(k, grounds)
         elif visits is not None:
             here = visits[grounds.kind == k][:, : len(every)]
             every = np.flatnonzero(here.any(axis=0)).tolist()
         own = {state_text(_digits(code, kind.levels)): code for code in every}
-        codes.append({state_text(_digits(c, kind.levels)): c for c in range(math.prod(kind.levels))})
+        codes.append(
+            {state_text(_digits(c, kind.levels)): c for c in range(math.prod(kind.levels))}
+        )
         for label in own:
             labels.setdefault(label, len(labels))
     if not labels:

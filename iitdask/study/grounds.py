@@ -217,12 +217,16 @@ def _built(choice: Any, parameters: Mapping[str, Any], folder: Path, where: str)
         choice = {"example": str(choice)} if str(choice) in examples.names() else choice
     if isinstance(choice, str | Path):
         if parameters:
-            raise SpecError(f"{where}: sweep: {next(iter(parameters))}: {choice} is a file; name "
-                            "the units in the study to sweep their parameters")
+            raise SpecError(
+                f"{where}: sweep: {next(iter(parameters))}: {choice} is a file; name "
+                "the units in the study to sweep their parameters"
+            )
         return load(folder / choice)
     if not parameters:
-        return choice if isinstance(choice, Substrate) else substrate_from(
-            choice, folder, f"{where}: substrate"
+        return (
+            choice
+            if isinstance(choice, Substrate)
+            else substrate_from(choice, folder, f"{where}: substrate")
         )
     return substrate_from(_with(choice, parameters, where), folder, f"{where}: substrate")
 

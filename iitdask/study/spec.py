@@ -44,8 +44,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of a study file."""
 
-    substrate: dict[str, Any]
-    """Exactly one of example, tpm, factors, units; optionally connectivity and labels."""
+    substrate: dict[str, Any] | None = None
+    """Exactly one of example, tpm, factors, units; optionally connectivity and labels. Only a
+    sweep over substrates has none."""
     state: str | list[int] | dict[str, int] | None = None
     """Current state of all units."""
     units: str | list[int | str] | None = None
@@ -153,16 +154,21 @@ def _decoded(content: Any, where: str) -> Study:
             f"{where}: expected a mapping with `substrate`, got {type(content).__name__}"
         )
     try:
-        return msgspec.convert(content, Study)
+        study = msgspec.convert(content, Study)
     except msgspec.ValidationError as error:
         fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTES)
         raise SpecError(f"{where}: {error}; a study has {fields}") from error
+    if study.substrate is None and "substrate" not in (study.sweep or {}):
+        raise SpecError(f"{where}: expected `substrate`, got {', '.join(content) or 'nothing'}")
+    return study
 
 
 def point_of(study: Study, folder: Path, where: str) -> Point:
     """Build what a study asks for."""
     computation(study.compute, f"{where}: compute")
-    substrate: Substrate = substrate_from(study.substrate, folder, f"{where}: substrate")
+    if study.sweep is not None:
+        raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
+    substrate: Substrate = substrate_from(study.substrate or {}, folder, f"{where}: substrate")
     options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
     return made_point(study.compute, substrate, options, asked_in(study), where)
 

@@ -6,11 +6,11 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import xarray as xr
 import zarr
@@ -25,8 +25,8 @@ from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
 from iitdask.run.memory import MemoryLedger
 from iitdask.run.mosaic import Mosaic
-from iitdask.run.outcome import load_result, save_result, study_of
-from iitdask.run.place import erase, open_store
+from iitdask.run.outcome import consolidate, load_result, save_result, study_of
+from iitdask.run.place import open_store
 from iitdask.run.presence import driving
 from iitdask.run.roll import enrol, enrolled
 from iitdask.run.store import ZarrLedger
@@ -36,7 +36,7 @@ from iitdask.study.cells import Cells, cells_of
 from iitdask.study.grounds import grounds_of
 from iitdask.study.provenance import provenance
 from iitdask.study.spec import Study, asked_in
-from iitdask.theory.catalog import theory_options
+from iitdask.theory.catalog import default_theory, theory_options
 from iitdask.theory.swept import Portion, blank, book, swept
 
 if TYPE_CHECKING:
@@ -78,18 +78,28 @@ class Sweep:
 
     def described(self) -> dict[str, Any]:
         """The study as a store records it."""
-        return {**self.fixed, "sweep": {name: dim for name, dim in self._dims()}}
+        return {**self.fixed, "sweep": dict(self._dims())}
 
 
 def sweep_of(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study asks for."""
     axes = read_axes(study.sweep, f"{where}: sweep")
     fields = asked_in(study)
-    return made_sweep(study.compute, study.substrate, axes, fields, study.theory, folder, where)
+    theory = study.theory or default_theory(study.compute)
+    return made_sweep(
+        study.compute,
+        substrate=study.substrate,
+        axes=axes,
+        fields=fields,
+        theory=theory,
+        folder=folder,
+        where=where,
+    )
 
 
 def made_sweep(
     compute: str,
+    *,
     substrate: Substrate | Mapping[str, Any] | None,
     axes: Sequence[Axis],
     fields: Mapping[str, Any],
@@ -99,25 +109,19 @@ def made_sweep(
 ) -> Sweep:
     """Build a sweep from its parts, see :func:`iitdask.study.cells.cells_of`."""
     grounds = grounds_of(substrate, axes, folder, where)
-    cells = cells_of(compute, axes, grounds, fields, theory, where)
+    cells = cells_of(compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where)
     names = {axis.name for axis in axes}
     fixed: dict[str, Any] = {"compute": compute}
     if "theory" not in names:
-        fixed["theory"] = json.loads(json.dumps(_plain(theory_options(theory))))
+        fixed["theory"] = json.loads(json.dumps(msgspec.to_builtins(theory_options(theory))))
     for name, value in fields.items():
         if value is not None and name not in names:
             fixed[name] = json.loads(json.dumps(value, default=str))
     if not grounds.dims:
         fixed["substrate"] = grounds.fingerprint(0)
     elif "substrate" not in names:
-        fixed["substrate"] = text_digest([json.loads(json.dumps(dict(substrate or {}), default=_listed))])  # type: ignore[arg-type]
+        fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_listed))])
     return Sweep(cells, fixed)
-
-
-def _plain(options: Any) -> Any:
-    import msgspec
-
-    return msgspec.to_builtins(options)
 
 
 def _listed(value: Any) -> Any:
@@ -137,7 +141,9 @@ class _Order:
 
 def _ordered(cells: Cells, lists: Sequence[NDArray[Any]]) -> _Order:
     place = {bytes(each): p for p, each in enumerate(cells.digests)}
-    small, portions, heavy, begin = len(cells.points), [], {}, 0
+    small, begin = len(cells.points), 0
+    portions: list[Portion] = []
+    heavy: dict[int, Any] = {}
     number = np.full(len(cells.digests), -1)
     for k, digests in enumerate(lists):
         known = np.array([place[bytes(each)] for each in digests], np.int64)
@@ -192,6 +198,7 @@ def run_sweep(
         try:
             tree = _computed(order, ledger, client, url, [*observers, journal], **options)
             save_result(url, tree, about, costs_of(url))
+            consolidate(url)
         except KeyboardInterrupt:
             journal.end({"reason": "interrupted"})
             raise
@@ -293,17 +300,17 @@ class _Keeper:
         cells = self._order.cells
         return cube(
             cells.compute,
-            cells.dims,
-            cells.coords,
-            (cells.point, cells.problem, cells.problems),
-            self._out,
-            {
+            dims=cells.dims,
+            coords=cells.coords,
+            cells=(cells.point, cells.problem, cells.problems),
+            outcomes=self._out,
+            extra={
                 "n_units": cells.n_units,
                 "frequency": cells.frequency,
                 "seconds": _spread(self._seconds(), cells.point),
                 "point": cells.point,
             },
-            {},
+            attrs={},
         )
 
     def _write(self, url: str) -> None:

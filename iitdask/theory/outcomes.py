@@ -52,20 +52,18 @@ def _distinctions(tree: xr.DataTree) -> int:
 
 
 def _largest(tree: xr.DataTree) -> float:
-    values = tree["complexes"]["phi"].values
+    values = np.asarray(tree["complexes"].to_dataset()["phi"].values)
     return float(values[0]) if len(values) else 0.0
 
 
 def _largest_units(tree: xr.DataTree) -> int:
-    inside = tree["complexes"]["units"].values
+    inside = np.asarray(tree["complexes"].to_dataset()["units"].values)
     return int(inside[0].sum()) if len(inside) else 0
 
 
 SIA = (
     Outcome("phi", "bit", "integrated information of the system, phi_s", _system("phi")),
-    Outcome(
-        "normalized_phi", "bit", "the same per severed pair", _system("normalized_phi")
-    ),
+    Outcome("normalized_phi", "bit", "the same per severed pair", _system("normalized_phi")),
     Outcome("phi_cause", "bit", "cause side at the minimum partition", _system("phi_cause")),
     Outcome("phi_effect", "bit", "effect side at the minimum partition", _system("phi_effect")),
     Outcome(
@@ -98,9 +96,7 @@ SIA = (
 CES = (
     *SIA,
     Outcome("big_phi", "bit", "Phi of the cause-effect structure", _attr("big_phi")),
-    Outcome(
-        "sum_phi_distinctions", "bit", "sum over distinctions", _attr("sum_phi_distinctions")
-    ),
+    Outcome("sum_phi_distinctions", "bit", "sum over distinctions", _attr("sum_phi_distinctions")),
     Outcome("sum_phi_relations", "bit", "sum over relations", _attr("sum_phi_relations")),
     Outcome("n_distinctions", "count", "distinctions", _distinctions, "int64"),
     Outcome(

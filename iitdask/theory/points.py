@@ -86,9 +86,7 @@ class Points:
         order = np.argsort(first)
         rank = np.empty(len(used), np.int64)
         rank[order] = np.arange(len(used))
-        return replace(
-            self, batch=self.batch.chosen(used[order]), substrate=rank[back.ravel()]
-        )
+        return replace(self, batch=self.batch.chosen(used[order]), substrate=rank[back.ravel()])
 
     @staticmethod
     def is_light(levels: Array, compute: str) -> bool:
@@ -102,7 +100,7 @@ class Points:
         levels = self.batch.levels[self.substrate]
         inside = (self.units[:, None] >> np.arange(levels.shape[1]) & 1).astype(bool)
         order = np.argsort(~inside, axis=1, kind="stable")
-        return np.take_along_axis(np.where(inside, levels, 0), order, axis=1)
+        return np.asarray(np.take_along_axis(np.where(inside, levels, 0), order, axis=1))
 
 
 def takes_small(compute: str, options: Theory) -> bool:
@@ -150,7 +148,7 @@ def _seconds(own: Array, structures: bool) -> Array:
     units = (own > 0).sum(axis=1)
     states = np.where(own > 0, own, 1).prod(axis=1)
     sia = 5e-6 + 4e-7 * states + 1.2e-7 * 4.0**units
-    return sia + structures * (1e-5 + 1.2e-6 * 4.0**units)
+    return np.asarray(sia + structures * (1e-5 + 1.2e-6 * 4.0**units))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -348,7 +346,14 @@ def _unfold(run: _Run, laid: _Laid, sequences: Array, made: dict[str, Array]) ->
         log_cause = np.log2(cause)
         log_effect = np.log2(np.take_along_axis(whole, codes[:, :, None], axis=1))
     first = Tables(
-        levels, columns, offsets, laid.children[0], codes[0], cause[0], log_cause[0], whole[0],
+        levels,
+        columns,
+        offsets,
+        laid.children[0],
+        codes[0],
+        cause[0],
+        log_cause[0],
+        whole[0],
         log_effect[0],
     )
     values, counts = np.empty((count, 3)), np.empty((count, 2), np.int64)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
+from iitdask.model.batch import Batch
 from iitdask.model.pool import Pool
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
@@ -19,6 +21,7 @@ from iitdask.theory.distinctions import PurviewOrder
 from iitdask.theory.iit4 import ces, sia
 from iitdask.theory.mechanisms import details_stage, mice_stage
 from iitdask.theory.options import IIT3, IIT4, Causation2019
+from iitdask.theory.points import Points, points_stage
 from iitdask.theory.tables import marginals_stage
 
 __all__ = ["REHEARSALS"]
@@ -79,10 +82,20 @@ def _complexes() -> Stages:
     return (yield from _whole())
 
 
+def _points(structures: bool) -> Stages:
+    """One small system of a sweep."""
+    one = np.zeros(1, np.int64)
+    points = Points(Batch.of([_pair().substrate]), one, one + 1, one + 3, one)
+    yield (points_stage("points", points, structures),)
+    return xr.DataTree()
+
+
 REHEARSALS: Mapping[str, tuple[Callable[[], Stages], ...]] = {
     "iit4": (_whole, _partitions, _searches),
     "iit3": (_concepts, _cuts),
     "complexes": (_complexes, _candidates, _partitions, _searches),
     "causation2019": (_account, _account),
+    "sweep-sia": (partial(_points, False), partial(_points, False)),
+    "sweep-ces": (partial(_points, True), partial(_points, False), _searches),
 }
 """By family: the recipe that needs every kernel, then shares of it that take equally long."""

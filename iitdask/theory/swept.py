@@ -144,9 +144,7 @@ def _guarded(point: Heavy) -> Stages:
     try:
         subject = subject_of(point.compute, point.substrate, point.fields, "point")
         return (
-            yield from scoped(
-                f"points/{point.key}", recipe(point.compute, subject, point.options)
-            )
+            yield from scoped(f"points/{point.key}", recipe(point.compute, subject, point.options))
         )
     except UnreachableStateError as error:
         return _excused(UNREACHABLE, error)
@@ -171,4 +169,3 @@ def _book_tree(out: dict[str, Array], number: int, compute: str, tree: xr.DataTr
 
 def _dataset(out: Mapping[str, Array]) -> xr.Dataset:
     return xr.Dataset({name: ("point", values) for name, values in out.items()})
-

@@ -1,0 +1,102 @@
+"""Families: all members at once are the members one by one."""
+
+import numpy as np
+import pytest
+
+from iitdask.errors import SubstrateError
+from iitdask.model.automata import equivalent_rules, rule_classes
+from iitdask.model.batch import Batch
+from iitdask.model.families import Family
+from iitdask.model.substrate import Substrate
+
+BLOCKS = {
+    "erdos-renyi": {
+        "family": "erdos-renyi",
+        "n": 4,
+        "count": 30,
+        "seed": 3,
+        "gates": ["AND", "XOR", {"gate": "OR", "noise": 0.1}],
+    },
+    "loops": {"family": "erdos-renyi", "n": 3, "count": 20, "p": 0.3, "self_loops": True},
+    "watts-strogatz": {
+        "family": "watts-strogatz",
+        "n": 5,
+        "k": 3,
+        "p": 0.4,
+        "count": 20,
+        "gates": ["MAJORITY", "NAND"],
+    },
+    "ring": {"family": "ring", "n": [4, 5], "gates": {"gate": "RULE", "number": 110}},
+    "weights": {
+        "family": "erdos-renyi",
+        "n": 3,
+        "count": 5,
+        "gates": [{"gate": "ISING", "weights": {"normal": [0, 1]}}],
+    },
+}
+
+
+def one_by_one(family):
+    return [Substrate.from_units(family.block(i)["units"]) for i in range(family.count)]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_members__are_what_their_blocks_say(name):
+    for family in Family.of(BLOCKS[name]):
+        members, batch = one_by_one(family), family.batch()
+        apart = Batch.of(members)
+        np.testing.assert_array_equal(batch.tables, apart.tables)
+        np.testing.assert_array_equal(batch.children, apart.children)
+        np.testing.assert_array_equal(batch.digests(), apart.digests())
+        again = batch.substrate(family.count - 1, family.labels)
+        assert again.fingerprint == members[-1].fingerprint
+
+
+@pytest.mark.parametrize("name", ["erdos-renyi", "watts-strogatz", "weights"])
+def test_larger_family__begins_with_the_smaller_one(name):
+    block = BLOCKS[name]
+    (small,), (large,) = Family.of(block), Family.of({**block, "count": block["count"] + 7})
+    tables = small.batch().tables
+    np.testing.assert_array_equal(large.batch().tables[: len(tables)], tables)
+
+
+def test_watts_strogatz__every_unit_has_k_inputs_none_itself():
+    (family,) = Family.of(BLOCKS["watts-strogatz"])
+    for member in one_by_one(family):
+        edges = member.connectivity
+        assert (edges.sum(axis=0) == 3).all()
+        assert not edges.diagonal().any()
+
+
+def test_rule_110_on_a_ring__reads_left_self_right():
+    family = Family.of(BLOCKS["ring"])[0]
+    ring = one_by_one(family)[0]
+    before = (0, 1, 1, 0)
+    after = [
+        110 >> (before[i - 1] << 2 | before[i] << 1 | before[(i + 1) % 4]) & 1 for i in range(4)
+    ]
+    code = sum(v << i for i, v in enumerate(before))
+    rows = Batch.of([ring]).tables.reshape(16, 8)[code]
+    assert rows[1::2].tolist() == after
+
+
+def test_rules__fall_into_88_classes():
+    classes = rule_classes()
+    assert len(classes) == 88
+    assert {110, 30, 90, 54} <= set(classes)
+    assert sum(len(equivalent_rules(number)) for number in classes) == 256
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"family": "small-world"}, "family: expected one of erdos-renyi, watts-strogatz, ring"),
+        ({"n": 40}, "n: expected a whole number from 1 to 12, got 40"),
+        ({"p": 2}, "p: expected a probability from 0 to 1, got 2"),
+        ({"k": 2}, "unknown key 'k'"),
+        ({"gates": ["FOO"]}, "gates: expected gates by name, got 'FOO'"),
+    ],
+)
+def test_wrong_family__is_named(change, message):
+    with pytest.raises(SubstrateError, match=message):
+        Family.of({**BLOCKS["erdos-renyi"], **change})

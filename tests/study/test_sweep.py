@@ -1,0 +1,234 @@
+"""Sweeps: a cube has the numbers of its points, grows, and says what is wrong where."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import iitdask as iit
+from iitdask.errors import LedgerMismatchError, SpecError
+from iitdask.run.events import BlocksFilled, StageOpened
+from iitdask.run.outcome import load_result
+from iitdask.study.spec import read_study
+from iitdask.study.sweep import run_sweep, sweep_of
+
+RANDOM = {"family": "erdos-renyi", "n": 4, "count": 12, "seed": 1, "gates": ["AND", "OR", "XOR"]}
+
+
+def made(spec):
+    study, folder = read_study(spec)
+    return sweep_of(study, folder, "study")
+
+
+def without_seconds(data):
+    return data.drop_vars("seconds")
+
+
+def test_cube__has_the_numbers_of_sia_point_by_point():
+    basic = iit.examples.load("basic")
+    axes = {"state": "all", "units": ["ABC", "AB"], "theory": ["iit4", "iit4-2026"]}
+    cube = iit.sweep(axes, basic)
+    assert dict(cube.sizes) == {"state": 8, "units": 2, "theory": 2}
+    done = 0
+    for state in cube.state.values:
+        for units in cube.units.values:
+            for theory in cube.theory.values:
+                one = cube.sel(state=state, units=units, theory=theory)
+                if one.status != "done":
+                    assert one.status == "unreachable"
+                    continue
+                done += 1
+                wanted = iit.sia(basic, state, units, theory)
+                for name in ("phi", "normalized_phi", "intrinsic_information_cause"):
+                    np.testing.assert_allclose(one[name], wanted[name], rtol=1e-12, atol=1e-13)
+                assert one.reason == wanted.attrs["reasons"]
+    assert done == 18
+
+
+def test_cube__of_structures__has_the_numbers_of_ces():
+    basic = iit.examples.load("basic")
+    cube = iit.sweep({"state": "reachable"}, basic, compute="ces")
+    assert (cube.status == "done").all()
+    for state in cube.state.values:
+        tree = iit.ces(basic, state)
+        one = cube.sel(state=state)
+        assert one.big_phi == tree.attrs["big_phi"]
+        assert one.n_distinctions == tree.attrs["n_distinctions"]
+        assert one.n_relations == tree["relations"]["count"]
+
+
+def test_parameters__of_all_units_or_one__change_the_substrate():
+    spec = {"units": [{"gate": "COPY", "inputs": ["B"]}, {"gate": "NOT", "inputs": ["A"]}]}
+    cube = iit.sweep({"noise": [0.0, 0.1], "B.noise": [0.2, 0.3]}, spec, "10")
+    units = [
+        {"gate": "COPY", "inputs": ["B"], "noise": 0.1},
+        {"gate": "NOT", "inputs": ["A"], "noise": 0.3},
+    ]
+    wanted = iit.sia(iit.Substrate.from_units(units), "10")
+    assert cube.phi.sel(noise=0.1, **{"B.noise": 0.3}) == wanted.phi
+
+
+def test_zip__goes_through_axes_together():
+    cube = iit.sweep(
+        {"zip": {"substrate": ["basic", "xor"], "state": ["100", "000"]}}, compute="ces"
+    )
+    assert dict(cube.sizes) == {"substrate": 2}
+    assert cube.state.values.tolist() == ["100", "000"]
+    assert cube.big_phi.sel(substrate="xor") == 9.5
+
+
+def test_failing_points__are_labelled_and_the_others_done():
+    spec = {
+        "units": [
+            {"gate": "ISING", "inputs": ["B"], "weights": [1.0]},
+            {"gate": "ISING", "inputs": ["A"], "weights": [-1.0]},
+        ]
+    }
+    cube = iit.sweep({"temperature": [0.5, 0.0, 1.0], "state": ["10", "1", "11"]}, spec)
+    status = cube.status.values
+    assert (status[1] == "failed").all()
+    assert "temperature to be a number above 0" in str(cube.message.values[1, 0])
+    assert status[0].tolist() == ["done", "failed", "done"]
+    assert "expected" in str(cube.message.values[0, 1])
+    assert np.isfinite(cube.phi.values[status == "done"]).all()
+
+
+def test_equal_systems__are_computed_once():
+    basic = iit.examples.load("basic")
+    cube = iit.sweep({"substrate": [basic, "basic"], "state": "all"})
+    assert len(np.unique(cube.point)) == 8
+    np.testing.assert_array_equal(cube.phi[0], cube.phi[1])
+
+
+def test_trajectory__gives_states_with_frequencies():
+    cube = iit.sweep(
+        {"state": {"trajectory": {"start": "100", "steps": 50, "seed": 1}}},
+        iit.examples.load("basic"),
+    )
+    assert cube.frequency.sum() == pytest.approx(1.0)
+    assert (cube.frequency > 0).all()
+
+
+def test_states_of_rings_of_several_sizes__share_an_axis():
+    cube = iit.sweep(
+        {
+            "substrate": {"family": "ring", "n": [3, 4], "gates": "RULE"},
+            "number": [90, 110],
+            "state": "all",
+        }
+    )
+    assert dict(cube.sizes) == {"substrate": 2, "number": 2, "state": 24}
+    assert cube.substrate.values.tolist() == ["ring-3", "ring-4"]
+    assert (cube.status.sel(substrate="ring-3").isel(state=slice(8, 24)) == "failed").all()
+    assert (cube.status.sel(substrate="ring-3").isel(state=slice(8)) != "failed").all()
+
+
+def test_heavy_points__run_through_their_own_recipes():
+    plain = iit.sweep({"state": "all"}, iit.examples.load("basic"))
+    theories = [{"name": "iit4", "ties": "canonical"}, "iit3"]
+    cube = iit.sweep({"state": "all", "theory": theories}, iit.examples.load("basic"))
+    own = cube.isel(theory=0)
+    np.testing.assert_array_equal(own.phi, plain.phi)
+    assert own.status.values.tolist() == plain.status.values.tolist()
+    assert cube.phi.isel(theory=1).sel(state="100") > 0
+
+
+def test_complexes__as_a_sweep():
+    cube = iit.sweep({"state": ["100", "001"]}, iit.examples.load("basic"), compute="complexes")
+    found = iit.complexes(iit.examples.load("basic"), "100")
+    assert cube.phi.sel(state="100") == found.phi.max()
+    assert cube.n_complexes.sel(state="100") == found.sizes["complex"]
+
+
+def test_store__grows_along_an_axis_and_computes_only_what_is_new(tmp_path):
+    spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": ["0000", "0001"]}}
+    store = tmp_path / "grown.zarr"
+    first = run_sweep(made(spec), store=store).to_dataset()
+    larger = json.loads(json.dumps(spec))
+    larger["sweep"]["substrate"]["count"] = 20
+    larger["sweep"]["state"].append("1111")
+    events = []
+    grown = run_sweep(made(larger), store=store, observers=[events.append]).to_dataset()
+    todo = {e.stage: e.todo for e in events if isinstance(e, StageOpened)}
+    assert todo["sweep/0"] == 0
+    assert todo["sweep/1"] > 0
+    apart = run_sweep(made(larger)).to_dataset()
+    for name in apart.data_vars:
+        if name not in ("seconds", "point"):
+            np.testing.assert_array_equal(grown[name].values, apart[name].values)
+    xr.testing.assert_equal(
+        grown.phi.isel(substrate=slice(12), state=slice(2)).drop_vars("substrate"),
+        first.phi.drop_vars("substrate"),
+    )
+    with pytest.raises(LedgerMismatchError, match="which this study lacks"):
+        run_sweep(made(spec), store=store)
+
+
+def test_store__of_another_family_under_the_same_labels__is_refused(tmp_path):
+    spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": ["0000"]}}
+    run_sweep(made(spec), store=tmp_path / "a.zarr")
+    other = {**spec, "sweep": {**spec["sweep"], "substrate": {**RANDOM, "seed": 2}}}
+    with pytest.raises(LedgerMismatchError, match="stand for other substrates"):
+        run_sweep(made(other), store=tmp_path / "a.zarr")
+
+
+def test_full_store__runs_no_block(tmp_path):
+    spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": "all"}}
+    first = run_sweep(made(spec), store=tmp_path / "a.zarr").to_dataset()
+    events = []
+    again = run_sweep(made(spec), store=tmp_path / "a.zarr", observers=[events.append])
+    assert not [e for e in events if isinstance(e, BlocksFilled)]
+    xr.testing.assert_identical(again.to_dataset(), first)
+    xr.testing.assert_identical(load_result(str(tmp_path / "a.zarr")).to_dataset(), first)
+
+
+def test_cube__opens_without_iitdask(tmp_path):
+    spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": "all"}}
+    store = tmp_path / "a.zarr"
+    found = run_sweep(made(spec), store=store).to_dataset()
+    code = (
+        "import sys, warnings; warnings.simplefilter('error'); import xarray as xr\n"
+        f"data = xr.open_zarr({str(store / 'result')!r})\n"
+        "warnings.simplefilter('ignore')  # by group, xarray says that metadata are apart\n"
+        f"assert data.equals(xr.open_zarr({str(store)!r}, group='result'))\n"
+        "assert not [name for name in sys.modules if name.startswith('iitdask')]\n"
+        "print(float(data.phi.sum()), int((data.status == 'done').sum()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    total, done = run.stdout.split()
+    assert float(total) == pytest.approx(float(found.phi.sum()))
+    assert int(done) == int((found.status == "done").sum())
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({}, "sweep: expected a mapping from axes to values"),
+        ({"state": "some"}, "state: expected all, reachable or a list of states, got 'some'"),
+        ({"temperature": [1]}, "temperature: no unit of the substrate has this parameter"),
+        ({"noise": {"linspace": [0, 1]}}, "linspace: expected .first, last, how many."),
+        ({"noise": ["a"]}, "noise: expected numbers"),
+        ({"state": ["100", "100"]}, "state: value '100' is given twice"),
+        ({"zip": {"noise": [0, 0.1], "state": ["100"]}}, "expected axes of one length"),
+        ({"theory": ["iit5"], "state": "all"}, "theory: expected one of"),
+        ({"state": ["1"]}, "state: .*expected"),
+    ],
+)
+def test_wrong_axes__are_named(sweep, message):
+    with pytest.raises(iit.errors.InputError, match=message):
+        made(
+            {"substrate": {"example": "basic"}, "state": "100", "compute": "sia", "sweep": sweep}
+            if "state" not in sweep and "zip" not in sweep
+            else {"substrate": {"example": "basic"}, "compute": "sia", "sweep": sweep}
+        )
+
+
+def test_study_without_substrate_or_axis_of_them__is_refused():
+    with pytest.raises(SpecError, match="expected `substrate`"):
+        read_study({"state": "100"})
