@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from xarray import DataTree
 
 from iitdask.cli.cluster import Place
 from iitdask.cli.forecast import within_budget
@@ -98,9 +99,7 @@ def run(
     place = Place(cluster, workers or study.run.workers, limit, jobs or Wishes(), adapt)
     place.become_part()
     given = memory_bytes(limit, "memory")
-    asked: Point | Sweep = (
-        point_of(study, folder, where) if study.sweep is None else sweep_of(study, folder, where)
-    )
+    asked = _asked(study, folder, where)
     url = store or _default_store(where)
     if print_job:
         return place.show(where, url)
@@ -129,11 +128,7 @@ def run(
             "memory": given,
             "join": join,
         }
-        tree = (
-            run_sweep(asked, **options)
-            if isinstance(asked, Sweep)
-            else run_point(asked, cache=cache, **options)
-        )
+        tree = _computed(asked, cache, options)
     print_result(tree)
     if not quiet:
         _conclude(time.perf_counter() - started, url, spec is None)
@@ -144,6 +139,18 @@ def _conclude(seconds: float, url: str, first: bool) -> None:
     print(f"\n{seconds:.2f} s; kept in {url}")
     if first:
         _suggest(url)
+
+
+def _asked(study: Study, folder: Path, where: str) -> Point | Sweep:
+    if study.sweep is None:
+        return point_of(study, folder, where)
+    return sweep_of(study, folder, where)
+
+
+def _computed(asked: Point | Sweep, cache: str | None, options: dict[str, Any]) -> DataTree:
+    if isinstance(asked, Sweep):
+        return run_sweep(asked, **options)
+    return run_point(asked, cache=cache, **options)
 
 
 def _alone(asked: Point | Sweep) -> Point:

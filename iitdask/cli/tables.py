@@ -12,8 +12,8 @@ from iitdask.cli.sweep import print_cube
 from iitdask.result import concepts, summary
 from iitdask.result.account import LINK_COLUMNS, account_rows, link_rows
 from iitdask.result.complexes import complexes_rows, complexes_table
-from iitdask.result.passage import passage_rows, passage_table
 from iitdask.result.cube import is_cube
+from iitdask.result.passage import passage_rows, passage_table
 
 __all__ = ["print_result"]
 

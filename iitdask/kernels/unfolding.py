@@ -134,12 +134,13 @@ def agreeing(side, t, s, mechanism, bits, system, outside, order, tally):
     """
     count = in_order(mechanism, bits, t.codes.shape[0], outside, side != ON_CAUSE, order)
     value, chosen, units = 0.0, 0, 0
+    first = np.int64(0)  # a literal 0 would compile the callee once more
     for k in range(count):
         purview = order[k]
         mechs, purvs = members(mechanism, s.mech), members(purview, s.purv)
         states = t.offsets[purview + 1] - t.offsets[purview]
         specify(side, t, s, mechanism, purview, mechs, purvs)
-        phi, _, _, state = pair_phi(side, t, s, mechs, purvs, states, 0.0, tally)
+        phi, _, _, state = pair_phi(side, t, s, mechs, purvs, first, states, 0.0, tally)
         wanted = implied(system, t.levels, purview)
         if k == 0:
             value = phi

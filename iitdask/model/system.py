@@ -200,9 +200,7 @@ class System:
         return frozen(np.hstack([factor_rows(factor, local, self.levels) for factor in factors]))
 
 
-def factor_rows(
-    factor: Factor | Wide, local: dict[int, int], levels: tuple[int, ...]
-) -> Table:
+def factor_rows(factor: Factor | Wide, local: dict[int, int], levels: tuple[int, ...]) -> Table:
     """Return the factor as ``(S, k)``: one little-endian row per state of all local units."""
     count = len(levels)
     shape = [1] * count
