@@ -3,6 +3,8 @@
 Each gate is a function in one table, :data:`GATES`; its keyword arguments are
 the parameters a unit may give. Every gate also takes ``noise``: the probability
 with which its output is replaced by another value (for two values: flipped).
+Gates that only count how many inputs are on may have any number of inputs, see
+:mod:`iitdask.model.wide`.
 """
 
 from __future__ import annotations
