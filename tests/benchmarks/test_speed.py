@@ -47,6 +47,24 @@ def test_ces(n, benchmark):
     assert tree.attrs["search"]["pairs"] == 2 * (2**n - 1) ** 2
 
 
+def majority_substrate(n, noise=0.1):
+    """Noisy majorities of all units, the unit itself counted twice."""
+    states = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    on = 2 * (states.sum(axis=1, keepdims=True) + states) > n + 1
+    return iit.Substrate.from_tpm(np.where(on, 1 - noise, noise))
+
+
+@pytest.mark.parametrize("kind", ["dense", "majority"])
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7] if BENCH else [3, 4, 5])
+def test_iit3(n, kind, benchmark):
+    substrate = dense_substrate(n) if kind == "dense" else majority_substrate(n)
+    state = tuple(i % 2 for i in range(n))
+    found = benchmark.pedantic(
+        iit.sia, (substrate, state), {"theory": "iit3"}, rounds=3 if n < 6 else 1
+    )
+    assert float(found["phi"]) > 0
+
+
 @pytest.mark.parametrize("n", [10, 12, 14] if BENCH else [10])
 def test_complexes(n, benchmark):
     substrate = dense_substrate(n)
