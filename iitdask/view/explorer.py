@@ -23,6 +23,7 @@ from iitdask.view.landscape import add_places, landscape
 from iitdask.view.network import Net, network
 from iitdask.view.sheet import TEMPLATE, WIDTH, heading, text
 from iitdask.view.theme import CAUSE, EFFECT, RELATION
+from iitdask.view.trees import harmless
 
 __all__ = ["document", "fill", "page"]
 
@@ -56,6 +57,7 @@ def document(tree: xr.DataTree) -> Document:
 
 def fill(doc: Document, tree: xr.DataTree) -> None:
     """Put the explorer of a result into a document."""
+    tree = harmless(tree)
     doc.title = title_of(tree)
     doc.template = TEMPLATE
     doc.template_variables["title"] = doc.title

@@ -17,6 +17,14 @@ TEMPLATE = """
   main { padding: 12px 16px; }
   h1 { font-size: 20px; margin: 0 0 8px; }
 </style>
+<script>
+  // Tables keep the Tab key for their cells and would never let go of it; arrows move there.
+  const isTable = (part) => part.classList?.contains("bk-data-table")
+    || part.host?.classList?.contains("bk-DataTable")
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && event.composedPath().some(isTable)) event.stopPropagation()
+  }, true)
+</script>
 {% endblock %}
 {% block inner_body %}<main><h1>{{ title | e }}</h1>{{ super() }}</main>{% endblock %}
 """
@@ -37,7 +45,7 @@ p.key { color: #555; margin-top: 8px; }
 
 def text(html: str, width: int = WIDTH, **options: Any) -> Div:
     """Put HTML, already escaped, on the page."""
-    return Div(text=html, width=width, stylesheets=[STYLE], **options)
+    return Div(text=html, width=width, stylesheets=[STYLE], disable_math=True, **options)
 
 
 def heading(title: str, note: str = "") -> Div:

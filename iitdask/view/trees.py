@@ -6,10 +6,13 @@ import os
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-__all__ = ["Page", "as_tree"]
+__all__ = ["Page", "as_tree", "harmless"]
 
 NODES = {"candidates_evaluated": "complexes", "cut": "system", "mechanism_units": "distinctions"}
 """Which node has a variable."""
@@ -47,3 +50,36 @@ def as_tree(result: xr.Dataset | xr.DataTree) -> xr.DataTree:
     }
     node = next((node for variable, node in names.items() if variable in result), "")
     return xr.DataTree.from_dict({f"/{node}": result})
+
+
+MATHS = {"$$": "$", r"\(": "(", r"\)": ")", r"\[": "[", r"\]": "]"}
+"""What Bokeh takes for TeX, for which it would fetch a library from the network."""
+
+
+def harmless(tree: xr.DataTree) -> xr.DataTree:
+    """Take marks of TeX out of the names that users gave."""
+    nodes: dict[str, xr.Dataset] = {}
+    for node in tree.subtree:
+        data = node.to_dataset(inherit=False)
+        texts = {
+            name: (value.dims, _plain(value.values), value.attrs)
+            for name, value in data.variables.items()
+            if value.dtype.kind in "OUT"
+        }
+        attrs = {k: _untexed(v) if isinstance(v, str) else v for k, v in data.attrs.items()}
+        nodes[node.path] = data.assign_coords(
+            {name: given for name, given in texts.items() if name in data.coords}
+        ).assign({name: given for name, given in texts.items() if name in data.data_vars})
+        nodes[node.path].attrs = attrs
+    return xr.DataTree.from_dict(nodes)
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    flat = [_untexed(each) if isinstance(each, str) else each for each in values.ravel().tolist()]
+    return np.array(flat, object).reshape(values.shape)
+
+
+def _untexed(text: str) -> str:
+    for mark, plain in MATHS.items():
+        text = text.replace(mark, plain)
+    return text

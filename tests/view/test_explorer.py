@@ -5,6 +5,7 @@ import time
 import pytest
 
 import iitdask as iit
+from iitdask.study.exhibit import exhibit
 from iitdask.view.explorer import page
 from tests.view.browser import opened
 
@@ -58,6 +59,19 @@ def test_explorer__selects_by_keyboard(browser, explorers):
         after = page.evaluate(READ)
         assert after["chosen"] != before["chosen"]
         assert after["note"] != before["note"]
+        click_row(page, "l0", "PQ")
+        page.keyboard.press("ArrowDown")
+        now = page.evaluate(READ)
+        assert [now["names"][k] for k in now["chosen"]] == ["QR"]
+        for _ in range(8):
+            page.keyboard.press("Tab")
+        inside = """() => {
+          let at = document.activeElement
+          while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement
+          return at.closest(".bk-data-table") !== null
+        }"""
+        assert not page.evaluate(inside)
+        assert page.evaluate(READ)["chosen"] == now["chosen"]
 
 
 def test_explorer__a_relation_lights_its_overlap_and_its_distinctions(browser, explorers):
@@ -125,6 +139,42 @@ def test_explorer__of_an_account_selects_links(browser, explorers):
 def test_explorer__of_a_system_alone_still_opens(browser, explorers):
     with opened(browser, explorers("rule154").as_uri(), "explorer-system") as page:
         assert page.get_by_text("phi_s").is_visible()
+
+
+@pytest.mark.slow
+def test_explorer__of_a_thousand_distinctions_opens(browser, tmp_path):
+    units = [
+        {
+            "label": f"U{i}",
+            "gate": "LOGISTIC",
+            "inputs": [f"U{j}" for j in range(10)],
+            "weights": [0.25 + 0.01 * ((7 * i + 3 * j) % 5) + 0.3 * (i == j) for j in range(10)],
+            "slope": 2,
+        }
+        for i in range(10)
+    ]
+    store, path = str(tmp_path / "ten.zarr"), tmp_path / "ten.html"
+    tree = iit.ces(iit.Substrate.from_units(units), "1" * 10, store=store)
+    assert tree.attrs["n_distinctions"] == 1023
+    path.write_text(page(exhibit(store)), encoding="utf-8")
+    assert path.stat().st_size < 10e6
+    with opened(browser, path.as_uri(), "explorer-ten") as ten:
+        assert ten.get_by_text("2^674.6 relations; the 200 with the largest").is_visible()
+        ten.get_by_label("Distinction").select_option(index=1022)
+        assert ten.evaluate(READ)["chosen"] == [1022]
+        assert sum(ten.evaluate(READ)["constrained"]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_explorer__takes_no_name_for_mathematics(browser, tmp_path):
+    names = [r"$$\alpha$$", r"\(B\)"]
+    units = [
+        {"label": name, "gate": "COPY", "inputs": [other]}
+        for name, other in zip(names, reversed(names), strict=True)
+    ]
+    path = tmp_path / "maths.html"
+    path.write_text(page(iit.ces(iit.Substrate.from_units(units), "10")), encoding="utf-8")
+    with opened(browser, path.as_uri(), "explorer-maths") as one:
+        assert one.get_by_text(r"$\alpha$").first.is_visible()
 
 
 def test_page__writes_the_names_of_units_as_text_only():

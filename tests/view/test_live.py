@@ -1,5 +1,6 @@
 """The live page in a browser, while real runs come and go."""
 
+import signal
 import socket
 import sys
 from contextlib import contextmanager
@@ -87,17 +88,36 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
         assert page.get_by_text("purviews searched").is_visible()
 
 
-def test_status__serves_the_page_of_a_store_until_interrupted(browser, stores, port):
-    process = proc.start("iitdask", "status", stores("rule110"), "--serve", "--port", port)
+@contextmanager
+def served(port, *words):
+    process = proc.start("iitdask", *words, "--port", port)
+
+    def answers():
+        with socket.socket() as knock:
+            return knock.connect_ex(("127.0.0.1", port)) == 0
+
     try:
-
-        def answers():
-            with socket.socket() as knock:
-                return knock.connect_ex(("127.0.0.1", port)) == 0
-
         assert proc.wait_until(answers, 60, 0.2)
-        with opened(browser, f"http://127.0.0.1:{port}/", "status") as page:
-            assert "finished" in said(page)
-            assert page.evaluate(DONE) >= 1
+        yield f"http://127.0.0.1:{port}/"
     finally:
-        proc.end(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+
+
+def test_status__serves_the_page_of_a_store_until_interrupted(browser, stores, port):
+    with (
+        served(port, "status", stores("rule110"), "--serve") as url,
+        opened(browser, url, "status") as page,
+    ):
+        assert "finished" in said(page)
+        assert page.evaluate(DONE) >= 1
+
+
+def test_view__serves_the_explorer_until_interrupted(browser, stores, port):
+    with (
+        served(port, "view", stores("rule110")) as url,
+        opened(browser, url, "explorer-served") as page,
+    ):
+        chosen = """() => Array.from(
+          Bokeh.documents[0].get_model_by_name("distinctions").selected.indices)"""
+        page.wait_for_function(f"() => ({chosen})().length === 1")
