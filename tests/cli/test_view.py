@@ -1,6 +1,8 @@
 """``iitdask view`` and the pages that follow a run, from the command line."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -50,7 +52,16 @@ def test_serving__at_a_port_in_use_is_wrong_input(words, store, capsys):
     assert f"cannot listen at 127.0.0.1:{port}" in capsys.readouterr().err
 
 
-def test_run__serves_a_live_page_while_it_works(store, tmp_path, capsys):
-    where = tmp_path / "live.zarr"
-    assert left(["run", "xor", "--store", where, "--quiet", "--dashboard"]) == 0
-    assert "live page: http://127.0.0.1:" in capsys.readouterr().err
+def test_run__serves_a_live_page_while_it_works(tmp_path):
+    where = str(tmp_path / "live.zarr")
+    words = ["run", "xor", "--store", where, "--quiet", "--dashboard"]
+    done = subprocess.run(
+        [sys.executable, "-m", "iitdask", *words],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "live page: http://127.0.0.1:" in done.stderr
+    assert "Phi" in done.stdout

@@ -15,6 +15,8 @@ FLAGS = [
     "--disable-sync",
     "--disable-quic",
 ]
+PATIENCE = 90_000
+"""Milliseconds: a busy machine takes its time."""
 SIZE = {"width": 1280, "height": 900}
 
 
@@ -27,6 +29,7 @@ def chromium():
 def opened(browser, url, name):
     """A page that must stay without errors and without requests beyond its own address."""
     page = browser.new_page(viewport=SIZE)
+    page.set_default_timeout(PATIENCE)
     errors, requests = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on(
@@ -35,7 +38,7 @@ def opened(browser, url, name):
     )
     page.on("request", lambda request: requests.append(request.url))
     page.goto(url)
-    page.wait_for_function("() => window.Bokeh?.documents[0]?.is_idle", timeout=30_000)
+    page.wait_for_function("() => window.Bokeh?.documents[0]?.is_idle")
     try:
         yield page
         kept = os.environ.get("IITDASK_SCREENSHOTS")
