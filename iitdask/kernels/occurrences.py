@@ -53,15 +53,19 @@ def cause_values(marginals, offsets, codes, mechanism, out):
     The row of the empty mechanism holds what nothing is known about. Not a number where no state
     of Z leads to the mechanism's state: the repertoire is undefined.
     """
-    units = marginals.shape[1]
+    units = np.empty(marginals.shape[1], np.int64)
+    count = 0
+    for i in range(marginals.shape[1]):
+        if mechanism >> i & 1:
+            units[count] = i
+            count += 1
     out[0] = 0.0
     for purview in range(1, codes.shape[0]):
         total, actual = 0.0, 0.0
         for row in range(offsets[purview], offsets[purview + 1]):
             p = 1.0
-            for i in range(units):
-                if mechanism >> i & 1:
-                    p *= marginals[row, i]
+            for k in range(count):
+                p *= marginals[row, units[k]]
             total += p
             if row == codes[purview]:
                 actual = p

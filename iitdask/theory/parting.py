@@ -130,7 +130,7 @@ def prepare_parting(inputs: Mapping[str, Array]) -> Tables:
     reach = reached_units(children, own, bool(forward))
     joined = np.array(inputs["joined"][: len(masks)])
     joined[-1, -1] |= bool(final)  # an account need not hang together by itself
-    best = np.zeros_like(values)
+    best = np.zeros(values.shape)  # zeros_like would write to all of it
     filled = 0
     for name in sorted((n for n in inputs if n.startswith("best-")), key=lambda n: int(n[5:])):
         best[filled : filled + len(inputs[name])] = inputs[name]
@@ -146,7 +146,7 @@ def fill_rows(tables: Tables, region: Region) -> dict[str, Array]:
     t = tables
     part_rows(t.values, t.joined, t.masks, t.rank, t.reach, t.wanted, begin, end, t.best, alpha)
     first = -t.width  # of an account, the pair of all units is all that counts
-    return {"best": t.best[begin:end].copy(), "alpha": alpha[:, first:].copy()}
+    return {"best": t.best[begin:end].copy(), "alpha": np.ascontiguousarray(alpha[:, first:])}
 
 
 def part_at_once(side: Parting, values: Array) -> Array:

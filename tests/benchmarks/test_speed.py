@@ -70,3 +70,23 @@ def test_complexes(n, benchmark):
     substrate = dense_substrate(n)
     found = benchmark.pedantic(iit.complexes, (substrate, (0,) * n), rounds=3, warmup_rounds=1)
     assert int(found["candidates_evaluated"]) == 2**n - 1
+
+
+def test_account__of_a_majority_of_ten(benchmark):
+    names = [f"X{i}" for i in range(10)]
+    coins = [{"label": name, "gate": "BIAS", "probability": 0.5} for name in names]
+    gate = {"label": "M", "gate": "MAJORITY", "inputs": names}
+    substrate = iit.Substrate.from_units([*coins, gate])
+    given = (substrate, [1] * 6 + [0] * 5, [0] * 10 + [1], names, ["M"])
+    tree = benchmark.pedantic(iit.account, given, rounds=3, warmup_rounds=1)
+    assert tree.attrs["n_links"] == 2**6  # each set of the six, and the cause
+
+
+def test_account__of_two_sparse_layers(benchmark):
+    n = 10 if BENCH else 8
+    layers = random_substrate(n)
+    factors = [([], [0.5, 0.5])] * n + [(f.parents, f.table) for f in layers.factors]
+    substrate = iit.Substrate.from_factors(factors)
+    given = (substrate, [1, 0] * n, [0, 1] * n, range(n), range(n, 2 * n))
+    tree = benchmark.pedantic(iit.account, given, rounds=3, warmup_rounds=1)
+    assert tree.attrs["n_links"] > n

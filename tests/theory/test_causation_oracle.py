@@ -90,6 +90,43 @@ def test_account__is_that_of_brute_force(drawn):
         assert int(tree["system"]["n_tied_partitions"]) == len(cuts)
 
 
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(units=(4, 4)), st.sampled_from(("causal", "2019")))
+def test_links__among_four_units_are_those_of_brute_force(case, rule):
+    rng = np.random.default_rng(case.seed)
+    after = tuple(int(rng.choice(f.shape[-1], p=f[case.state])) for f in case.factors)
+    made = Transition(*case.given()[:2], case.state, after, case.units, case.units, rule)
+    tree = iit.account(case.substrate(), case.state, after, background=rule)
+    links = tree["links"].to_dataset()
+    assert links.sizes["link"] == len(made.account)
+    for k, ((direction, mechanism), (alpha, purviews)) in enumerate(made.account.items()):
+        one = links.isel(link=k)
+        assert str(one["direction"].values) == direction
+        assert units_of(one["mechanism"].values) == mechanism
+        assert float(one["alpha"]) == pytest.approx(alpha, abs=TOLERANCE)
+        assert units_of(one["purview"].values) == min(purviews)
+        assert int(one["n_tied_partitions"]) == len(
+            made.alpha(direction, mechanism, min(purviews))[1]
+        )
+
+
+@settings(max_examples=15, deadline=None)
+@given(cases(units=(3, 4)), st.randoms(use_true_random=False))
+def test_labels__do_not_matter(case, chance):
+    order = list(range(len(case.levels)))
+    chance.shuffle(order)
+    other = case.permuted(order)
+    rng = np.random.default_rng(case.seed)
+    after = tuple(int(rng.choice(f.shape[-1], p=f[case.state])) for f in case.factors)
+    first = iit.account(case.substrate(), case.state, after)
+    second = iit.account(other.substrate(), other.state, [after[u] for u in order])
+    for name in ("alpha", "alpha_causes", "alpha_effects", "sum_alpha", "n_tied_partitions"):
+        expected = float(first["system"][name])
+        assert float(second["system"][name]) == pytest.approx(expected, abs=TOLERANCE)
+    found = [sorted(tree["links"]["alpha"].values.tolist()) for tree in (first, second)]
+    assert found[0] == pytest.approx(found[1], abs=TOLERANCE)
+
+
 def posterior_needed(factors, causes, effects):
     """Whether an effect depends on a unit that is neither cause nor effect."""
     outside = set(range(len(factors))) - {*causes, *effects}
