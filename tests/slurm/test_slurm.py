@@ -155,3 +155,12 @@ def test_slurm__a_lost_node_does_no_harm_though_its_process_lives_on(
         site.start_node(node)
     assert is_same(here / "run.zarr", undisturbed)
     assert proc.wait_until(site.is_idle, 30)
+
+
+def test_slurm__adaptive_asks_for_no_more_jobs_than_the_work_is_worth(
+    study, undisturbed, site, here
+):
+    done = proc.call("run", study, "--cluster", "slurm", "--workers", "3", "--adapt", *JOBS)
+    assert done.returncode == 0, done.stderr
+    assert len(list(here.glob("iitdask-jobs/*.err"))) == 1
+    assert is_same(here / "run.zarr", undisturbed)

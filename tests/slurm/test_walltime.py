@@ -19,11 +19,13 @@ pytestmark = [
 
 @pytest.fixture
 def late(site, tmp_path, monkeypatch):
-    """A site whose jobs have twelve seconds left when they begin to work."""
+    """A site whose first job has next to no time left when it begins to work."""
     monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "again"
+    first = f"[ -e {mark} ] || {{ touch {mark}; sleep SECONDS; }}"
     presets = {
-        "array": {"job-script-prologue": ["sleep 18"]},
-        "driver": {"job-script-prologue": ["sleep 40"]},
+        "array": {"job-script-prologue": [first.replace("SECONDS", "50")]},
+        "driver": {"job-script-prologue": [first.replace("SECONDS", "40")]},
     }
     common = {"walltime": "00:01:00", "memory": "600MB", "interface": "lo"}
     sites = {name: common | preset for name, preset in presets.items()}
@@ -38,8 +40,8 @@ def late(site, tmp_path, monkeypatch):
 
 @pytest.fixture
 def study(late):
-    """Nine units in so many blocks that one time slice does not do."""
-    return proc.write_study(late, 9, 7, 0.00005)
+    """Nine units in some hundred blocks."""
+    return proc.write_study(late, 9, 7, 0.002)
 
 
 @pytest.fixture
@@ -57,6 +59,7 @@ def test_walltime__of_an_array_is_followed_by_another_slice(late, study, undistu
     assert done.returncode == 0, done.stderr
     assert proc.wait_until(lambda: not site.jobs(), 300)
     logs = "".join(path.read_text() for path in late.glob("iitdask-jobs/*"))
+    assert "REQUEUE" in logs
     assert '"finished"' in (store / "zarr.json").read_text(), logs
     assert proc.content(store) == proc.content(undisturbed)
 
