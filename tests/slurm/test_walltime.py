@@ -19,13 +19,13 @@ pytestmark = [
 
 @pytest.fixture
 def late(site, tmp_path, monkeypatch):
-    """A site whose first job has next to no time left when it begins to work."""
+    """A site whose first job has no time left when it begins to work."""
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "again"
     first = f"[ -e {mark} ] || {{ touch {mark}; sleep SECONDS; }}"
     presets = {
         "array": {"job-script-prologue": [first.replace("SECONDS", "50")]},
-        "driver": {"job-script-prologue": [first.replace("SECONDS", "40")]},
+        "driver": {"job-script-prologue": [first.replace("SECONDS", "100")]},
     }
     common = {"walltime": "00:01:00", "memory": "600MB", "interface": "lo"}
     sites = {name: common | preset for name, preset in presets.items()}
