@@ -13,11 +13,13 @@ from bokeh.layouts import column, row
 from bokeh.models import ColumnDataSource, CustomJS, Select, UIElement
 from bokeh.resources import INLINE
 
+from iitdask.result.cube import is_cube
 from iitdask.view import relations as links
 from iitdask.view import repertoires as shapes
 from iitdask.view import structure
 from iitdask.view.account import account_panels
 from iitdask.view.complexes import complexes_panels
+from iitdask.view.cube import cube_panels
 from iitdask.view.facts import facts_html, rows_of, title_of
 from iitdask.view.landscape import add_places, landscape
 from iitdask.view.network import Net, network
@@ -62,7 +64,9 @@ def fill(doc: Document, tree: xr.DataTree) -> None:
     doc.template = TEMPLATE
     doc.template_variables["title"] = doc.title
     parts: list[UIElement] = []
-    if "distinctions" in tree.children:
+    if is_cube(tree):
+        parts += cube_panels(doc, tree.to_dataset())
+    elif "distinctions" in tree.children:
         parts += _structure_panels(doc, tree)
     elif "complexes" in tree.children:
         parts += complexes_panels(tree)

@@ -12,12 +12,16 @@ from iitdask.result import concepts, summary
 from iitdask.result.account import account_rows
 from iitdask.result.complexes import complexes_rows
 from iitdask.result.concepts import is_conceptual
+from iitdask.result.cube import is_cube
+from iitdask.result.profile import cube_rows
 
 __all__ = ["facts_html", "rows_of", "table_html", "title_of"]
 
 
 def rows_of(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Names and values of what there is to say about a result."""
+    if is_cube(tree):
+        return cube_rows(tree.to_dataset())
     if "complexes" in tree.children:
         return complexes_rows(tree)
     if "links" in tree.children:
@@ -58,6 +62,8 @@ def title_of(tree: xr.DataTree) -> str:
     about: dict[Any, Any] = {}
     for node in (*tree.children.values(), tree):
         about |= node.to_dataset().attrs
+    if is_cube(tree):
+        return f"Sweep over {', '.join(map(str, tree.dataset['status'].dims))}"
     if "links" in tree.children:
         return f"Account of {about['substrate_units']} from {about['before']} to {about['after']}"
     state = str(about.get("state", ""))

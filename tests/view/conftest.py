@@ -1,5 +1,6 @@
 import pytest
 
+import iitdask as iit
 from iitdask.study.driver import run_point
 from iitdask.study.exhibit import exhibit
 from iitdask.study.spec import point_of, read_study
@@ -20,6 +21,19 @@ def stores(tmp_path_factory):
         return made[name]
 
     return store
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory):
+    """The written explorer of a sweep over states, noise and candidate systems."""
+    folder = tmp_path_factory.mktemp("sweep")
+    gates = [("A", "OR", "BC"), ("B", "COPY", "C"), ("C", "XOR", "AB")]
+    units = [{"label": a, "gate": gate, "inputs": list(b)} for a, gate, b in gates]
+    axes = {"state": "all", "noise": [0.0, 0.1, 0.2], "units": ["ABC", "AB"]}
+    cube = iit.sweep(axes, {"units": units}, store=str(folder / "cube.zarr"))
+    path = folder / "cube.html"
+    path.write_text(page(exhibit(str(folder / "cube.zarr"))), encoding="utf-8")
+    return path, cube
 
 
 @pytest.fixture(scope="session")

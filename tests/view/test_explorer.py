@@ -1,7 +1,9 @@
 """The explorer in a browser: on real results, every selection shows everywhere."""
 
 import time
+import warnings
 
+import numpy as np
 import pytest
 
 import iitdask as iit
@@ -139,6 +141,59 @@ def test_explorer__of_an_account_selects_links(browser, explorers):
 def test_explorer__of_a_system_alone_still_opens(browser, explorers):
     with opened(browser, explorers("rule154").as_uri(), "explorer-system") as page:
         assert page.get_by_text("phi_s").is_visible()
+
+
+CELL = """() => {
+  const doc = Bokeh.documents[0], heat = doc.get_model_by_name("heat")
+  return {
+    chosen: Array.from(heat.selected.indices),
+    values: Array.from(heat.data.value, (v) => Number.isFinite(v) ? v : null),
+    rows: Array.from(doc.get_model_by_name("rows").data.value),
+    columns: Array.from(doc.get_model_by_name("columns").data.value),
+    said: doc.get_model_by_name("cell").text,
+  }
+}"""
+
+
+def known(values):
+    return [None if np.isnan(v) else pytest.approx(v, abs=1e-6) for v in values.ravel()]
+
+
+def test_explorer__of_a_sweep_draws_over_any_axes(browser, swept):
+    path, cube = swept
+    phi = cube["phi"].transpose("noise", "state", "units").values
+    with opened(browser, path.as_uri(), "explorer-sweep") as page:
+        first = page.evaluate(CELL)
+        assert first["values"] == known(phi[:, :, 0])
+        assert first["chosen"] == [int(np.nanargmax(phi[:, :, 0]))]
+        assert "status: done" in first["said"]
+        page.get_by_label("units (where not drawn)").select_option(label="AB")
+        assert page.evaluate(CELL)["values"] == known(phi[:, :, 1])
+        page.get_by_label("Down").select_option(label="units")
+        page.get_by_label("noise (where not drawn)").select_option(label="all")
+        now = page.evaluate(CELL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a mean of nothing is no number, as it should be
+            mean = np.nanmean(phi, axis=0)
+        assert now["values"] == known(mean.T)
+        assert "mean of 3 points" in now["said"]
+
+
+def test_explorer__of_a_sweep_follows_a_selection_along_both_axes(browser, swept):
+    path, cube = swept
+    phi = cube["phi"].transpose("noise", "state", "units").values[:, :, 0]
+    with opened(browser, path.as_uri(), "explorer-sweep-cell") as page:
+        select = """([name, k]) => {
+          Bokeh.documents[0].get_model_by_name(name).selected.indices = [k]
+        }"""
+        page.evaluate(select, ["heat", 8 + 3])
+        now = page.evaluate(CELL)
+        assert now["rows"] == known(phi[1])
+        assert now["columns"] == known(phi[:, 3])
+        page.evaluate(select, ["rows", 5])
+        assert page.evaluate(CELL)["chosen"] == [8 + 5]
+        page.evaluate(select, ["columns", 2])
+        assert page.evaluate(CELL)["chosen"] == [16 + 5]
 
 
 @pytest.mark.slow
