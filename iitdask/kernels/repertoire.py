@@ -6,8 +6,9 @@ import numpy as np
 
 from iitdask.kernels.codes import value_offsets
 from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.purviews import members
 
-__all__ = ["forward_probability", "mixture", "product_states"]
+__all__ = ["forward_probability", "mixture", "product_states", "write_repertoires"]
 
 
 @leaf
@@ -89,3 +90,41 @@ def forward_probability(tpm, levels, state):
         for x in range(tpm.shape[0]):
             out[x] *= tpm[x, columns[i] + state[i]]
     return out
+
+
+@kernel
+def write_repertoires(cause, effect, levels, columns, offsets, pairs, begins, first, out):
+    """Cause and effect repertoires of chosen pairs, one after the other.
+
+    cause   : (n, codes) float64   P(unit in its current state | part of an earlier state)
+    effect  : (2**n, c) float64    P(unit takes value | part of the current state)
+    columns, offsets : see codes.value_offsets, codes.segment_offsets
+    pairs   : (p, 3) int64         1 on the effect side else 0, mechanism, purview
+    begins  : (p + 1,) int64       where each pair's states begin, little-endian
+    out     : float64              filled with the rows first .. first + len(out) - 1
+    """
+    n = levels.shape[0]
+    units = np.empty(n, np.int64)
+    joint = np.empty(offsets[-1] - offsets[-2])
+    start = np.int64(0)  # a literal 0 would compile the callee once more
+    for k in range(pairs.shape[0]):
+        begin, end = begins[k], begins[k + 1]
+        if end <= first or begin >= first + out.shape[0]:
+            continue
+        mechanism, purview = pairs[k, 1], pairs[k, 2]
+        if pairs[k, 0] == 1:
+            count = members(purview, units)
+            product_states(effect, mechanism, levels, columns, units, start, count, joint)
+        else:
+            total = 0.0
+            for z in range(end - begin):
+                value = 1.0
+                for i in range(n):
+                    if mechanism >> i & 1:
+                        value *= cause[i, offsets[purview] + z]
+                joint[z] = value
+                total += value
+            for z in range(end - begin):
+                joint[z] /= total
+        for row in range(max(begin, first), min(end, first + out.shape[0])):
+            out[row - first] = joint[row - begin]

@@ -12,6 +12,7 @@ from iitdask.theory.analysis import analysis, system_dataset
 from iitdask.theory.base import Stage, Stages
 from iitdask.theory.distinctions import Choices, PurviewOrder, choose, gather_choices
 from iitdask.theory.irreducibility import specified_states, states_stage
+from iitdask.theory.kept_repertoires import kept_repertoires, repertoires_stage
 from iitdask.theory.mechanisms import details_stage, mice_stage, search_statistics, tied_pairs
 from iitdask.theory.options import Unfolding
 from iitdask.theory.relations import relation_sums
@@ -47,7 +48,12 @@ def ces(system: System, options: Unfolding) -> Stages:
     made = Structure(
         system, options, found, states, every, chosen, sums, search_statistics(system, mice)
     )
-    return structure_tree(made, tie_sensitivity(made))
+    tree = structure_tree(made, tie_sensitivity(made))
+    stage = repertoires_stage(system, chosen)
+    if stage is not None:
+        (filled,) = yield (stage,)
+        tree["repertoires"] = xr.DataTree(kept_repertoires(stage, filled))
+    return tree
 
 
 def _default_states(

@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import assume, given, settings
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from iitdask.model.system import System
+from iitdask.run.engines import Inline
+from iitdask.run.execute import execute
+from iitdask.run.memory import MemoryLedger
+from iitdask.theory.iit4 import ces
 from iitdask.theory.landscape import EVALUATED, EXCLUDED, UNCONNECTED, landscape
+from iitdask.theory.options import IIT4
 from iitdask.theory.repertoires import repertoires
 from tests.reference.mechanisms import admissible, link
 from tests.reference.substrate import CAUSE, EFFECT
@@ -31,6 +37,32 @@ def rows_of(written, side, k):
     return [written[f"{name}_{side}"].values[begin:end] for name in names]
 
 
+def kept_row(tree, side, k):
+    node = tree["repertoires"]
+    begin, end = node[f"begin_{side}"].values[k : k + 2]
+    return node[f"constrained_{side}"].values[begin:end]
+
+
+def test_kept_repertoires__are_the_same_from_many_blocks():
+    system = System.of(iit.examples.load("iit4-2023-fig6d"), iit.examples.state("iit4-2023-fig6d"))
+    recipes = [ces(system, IIT4()) for _ in range(2)]
+    whole, split = (
+        execute(recipe, MemoryLedger(), Inline(), block_seconds=seconds)
+        for recipe, seconds in zip(recipes, (5.0, 1e-9), strict=True)
+    )
+    xr.testing.assert_identical(
+        whole["repertoires"].to_dataset(), split["repertoires"].to_dataset()
+    )
+    assert whole["repertoires"].sizes["row_effect"] > 100
+
+
+def test_kept_repertoires__are_left_out_where_they_would_be_too_many(monkeypatch):
+    monkeypatch.setattr("iitdask.theory.kept_repertoires.MOST_ROWS", 9)
+    tree = iit.ces(iit.examples.load("basic"), "100")
+    assert "repertoires" not in tree.children
+    assert len(tree["distinctions"].phi) == 2
+
+
 @pytest.mark.oracle
 @settings(max_examples=60)
 @given(cases(background=True))
@@ -49,6 +81,7 @@ def test_repertoires__are_those_of_the_definitions(case):
             assert code.tolist() == list(range(len(code)))
             theirs = oracle.selectivity(direction, mechanism, purview).ravel(order="F")
             assert constrained == pytest.approx(theirs, abs=1e-12)
+            assert kept_row(tree, side, k) == pytest.approx(theirs, abs=1e-12)
             if direction == EFFECT:
                 theirs = oracle.unconstrained_effect(mechanism, purview).ravel(order="F")
             else:
