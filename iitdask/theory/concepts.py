@@ -207,12 +207,11 @@ def purview_ranks(system: System, ties: str) -> Array:
     return out
 
 
-def chosen_concepts(filled: xr.Dataset, rank: Array) -> Concepts:
+def chosen_concepts(cause: Array, effect: Array, rank: Array) -> Concepts:
     """Choose the best purviews where all are known."""
-    cause = np.ascontiguousarray(filled["phi_cause"].values)
-    effect = np.ascontiguousarray(filled["phi_effect"].values)
     made = Concepts.empty(len(cause))
-    choose_concepts(cause, effect, rank, made.sides, made.purviews, made.ties)
+    both = np.ascontiguousarray(cause), np.ascontiguousarray(effect)
+    choose_concepts(*both, rank, made.sides, made.purviews, made.ties)
     return made
 
 

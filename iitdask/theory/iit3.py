@@ -15,6 +15,7 @@ from iitdask.kernels.concepts import is_positive, is_tied
 from iitdask.model.system import System
 from iitdask.theory.analysis import is_strongly_connected
 from iitdask.theory.base import Stage, Stages
+from iitdask.theory.compact import compact_stage
 from iitdask.theory.concepts import (
     Concepts,
     chosen_concepts,
@@ -31,6 +32,7 @@ from iitdask.theory.vocabulary import described
 __all__ = ["ces", "sia"]
 
 Array = NDArray[Any]
+COMPACT = 5  # units up to which a system is analysed in one block
 SIDES = ("cause", "effect")
 REASONS = {
     "NO_STRONG_CONNECTIVITY": "the units are not strongly connected",
@@ -44,10 +46,6 @@ REASONS = {
 class Verdict:
     """Outcome of the analysis of one candidate system."""
 
-    concepts: Concepts
-    """Of the intact system."""
-    rank: Array
-    """Preference among tied purviews."""
     phi: float = 0.0
     """Distance at the minimum cut, Phi of the system."""
     target: int = 0
@@ -58,22 +56,34 @@ class Verdict:
     """Why Phi is 0, when a rule decided it."""
 
 
-Found = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Verdict]
+Found = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], tuple[Verdict, Concepts, Array]]
 
 
 def sia(system: System, options: IIT3) -> Stages:
     """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
-    found = yield from _verdict(system, options)
+    reasons = _gate(system)
+    if reasons:
+        found = Verdict(reasons=reasons)
+    elif system.n <= COMPACT:
+        single, more = _targets(system.n)
+        targets = single + more
+        (filled,) = yield (compact_stage(system, options, np.array(targets)),)
+        if int(filled["concepts"][0]):
+            found = _least(system.n, targets, filled["distance"][0], filled["exact"][0])
+        else:
+            found = Verdict(reasons=("NO_CONCEPTS",))
+    else:
+        found, _, _ = yield from _verdict(system, options)
     return xr.DataTree.from_dict({"/system": _system_dataset(system, found)})
 
 
 def ces(system: System, options: IIT3) -> Stages:
     """Unfold the conceptual structure of a system, and that of the system under its cut."""
-    found = yield from _verdict(system, options)
+    found, whole, rank = yield from _verdict(system, options)
     nodes = {"/system": _system_dataset(system, found)}
-    structures = [("distinctions", 0, found.concepts)]
+    structures = [("distinctions", 0, whole)]
     if found.target:
-        cutting = Cutting(system, options, found.rank, found.concepts)
+        cutting = Cutting(system, options, rank, whole)
         (cut,) = yield (cut_concepts_stage(cutting, found.target),)
         structures.append(("cut_distinctions", found.target, Concepts.of(cut)))
     rows = [row for _, target, concepts in structures for row in _rows(target, concepts)]
@@ -88,12 +98,11 @@ def ces(system: System, options: IIT3) -> Stages:
         if name == "distinctions":
             information = _conceptual_information(concepts, part)
         begin = end
-    phi = found.concepts.phi
     attrs = {
         "big_phi": found.phi,
-        "sum_phi_distinctions": float(phi.sum()),
+        "sum_phi_distinctions": float(whole.phi.sum()),
         "conceptual_information": information,
-        "n_distinctions": len(found.concepts.mechanisms),
+        "n_distinctions": len(whole.mechanisms),
     }
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
 
@@ -104,10 +113,10 @@ def _verdict(system: System, options: IIT3) -> Found:
     yield (marginals_stage(system),)
     (filled,) = yield (concepts_stage(system, options),)
     rank = purview_ranks(system, options.ties)
-    concepts = chosen_concepts(filled, rank)
-    reason = _gate(system, concepts)
-    if reason:
-        return Verdict(concepts, rank, reasons=(reason,))
+    concepts = chosen_concepts(filled["phi_cause"].values, filled["phi_effect"].values, rank)
+    reasons = _gate(system) or (() if concepts.mechanisms else ("NO_CONCEPTS",))
+    if reasons:
+        return Verdict(reasons=reasons), concepts, rank
     targets, distances, exact = list[int](), list[float](), list[bool]()
     cutting = Cutting(system, options, rank, concepts)
     incumbent = np.inf
@@ -120,12 +129,18 @@ def _verdict(system: System, options: IIT3) -> Found:
         distances += cuts["distance"].values.tolist()
         exact += cuts["exact"].values.tolist()
         incumbent = min(d for d, sure in zip(distances, exact, strict=True) if sure)
-    tied = [t for t, d in zip(targets, distances, strict=True) if is_tied(d, incumbent)]
-    target = min(tied, key=lambda t: _cut(system.n, t).ravel().tolist())
-    if not is_positive(incumbent):
-        return Verdict(concepts, rank, 0.0, target, 0, ("REDUCIBLE",))
-    phi = distances[targets.index(target)]
-    return Verdict(concepts, rank, phi, target, len(tied))
+    return _least(system.n, targets, distances, exact), concepts, rank
+
+
+def _least(n: int, targets: Sequence[int], distances: Any, exact: Any) -> Verdict:
+    """The cut of the least distance; among ties the one that keeps the first connections."""
+    away = np.asarray(distances, float).tolist()
+    least = min(d for d, sure in zip(away, np.asarray(exact).tolist(), strict=True) if sure)
+    tied = [t for t, d in zip(targets, away, strict=True) if is_tied(d, least)]
+    target = min(tied, key=lambda t: _cut(n, t).ravel().tolist())
+    if not is_positive(least):
+        return Verdict(0.0, target, 0, ("REDUCIBLE",))
+    return Verdict(away[list(targets).index(target)], target, len(tied))
 
 
 def _require_room(system: System) -> None:
@@ -137,12 +152,10 @@ def _require_room(system: System) -> None:
         )
 
 
-def _gate(system: System, concepts: Concepts) -> str | None:
+def _gate(system: System) -> tuple[str, ...]:
     if not is_strongly_connected(system.connectivity):
-        return "NO_STRONG_CONNECTIVITY"
-    if system.n == 1:
-        return "MONAD"
-    return None if concepts.mechanisms else "NO_CONCEPTS"
+        return ("NO_STRONG_CONNECTIVITY",)
+    return ("MONAD",) if system.n == 1 else ()
 
 
 def _targets(n: int) -> tuple[list[int], list[int]]:

@@ -91,6 +91,7 @@ MEANING: dict[str, tuple[str, str]] = {
     "exact": ("", "whether the distance is exact; otherwise it exceeds that of another cut"),
     "sides": ("", "phi of cause and effect, 0 in both where there is no concept"),
     "purviews": ("mask", "cause and effect purview"),
+    "concepts": ("count", "concepts of the system"),
     "cut_concepts": ("count", "concepts of the system under the cut"),
     # repertoires, landscape, network: what can be looked at beside a result
     "begin_cause": ("", "first row of each distinction in the cause repertoires, and the end"),

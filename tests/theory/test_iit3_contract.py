@@ -101,6 +101,18 @@ def noisy(n=4, seed=5):
     return iit.Substrate.from_tpm(rng.random((2**n, n)))
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_sia__in_one_block_says_what_the_stages_of_a_structure_say(n):
+    rng = np.random.default_rng(n)
+    for noise in (0.0, 0.1):
+        coarse = noise + (1 - 2 * noise) * (rng.random((2**n, n)) < 0.5)
+        substrate = iit.Substrate.from_tpm(coarse)
+        state = (rng.random(n) < coarse[0]).astype(int).tolist() if noise else coarse[0].astype(int)
+        alone = iit.sia(substrate, list(state), theory="iit3")
+        whole = iit.ces(substrate, list(state), theory="iit3")["system"].to_dataset()
+        assert alone.identical(whole)
+
+
 def test_engine__dask_and_small_blocks_give_the_same_bits():
     substrate = noisy()
     point = point_of(
