@@ -81,8 +81,8 @@ def agree(ours, published):
 
 @pytest.mark.parametrize("state", STATES)
 def test_complexes__pqrs_in_every_state(state):
-    # In three states the publication breaks ties of specified states by another rule;
-    # there the reference implementation's values are expected.
+    # In three states the publication, made with an earlier release, has another complex;
+    # there the values of the reference implementation's present release are expected.
     table = PUBLISHED["PQRS"]
     published = table["pyphi2_differs"].get(state, table["major"][state])
     agree(structures("pqrs", state), [published])

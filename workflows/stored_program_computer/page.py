@@ -40,6 +40,15 @@ class Findings:
     large: Sequence[str] = ()
 
 
+OTHER_STATES = """<p><b>Other states of PQRS.</b> In 13 of its 16 states complexes, phi_s and Phi are
+those published. In the other three a system of two units has phi_s 1 here and takes the place of
+the published complex: in 1010 QR (Phi 2.38) ties with Q (phi_s 1, Phi 2, published) and is decided
+for by its larger Phi; in 1011 PR (Phi 0) and in 1111 PR (Phi 0.83) exceed PQRS (phi_s 0.83, Phi
+13.6 and 175.8, published). The publication computed with an earlier release of the reference
+implementation, with other partitions of a system and another choice among tied states; its present
+release gives the values found here.</p>"""
+
+
 def titled(complexes: Sequence[tuple[Sequence[str], float, float]]) -> list[Any]:
     """Complexes with the text that appears over them."""
     return [
@@ -134,6 +143,7 @@ it, after Findlay et al. 2024 (arXiv:2412.04571). IIT 4.0 (2023), every number e
 step after one to start: {escape(right)}.</p>
 <h2>Target</h2>
 {table(list(found.targets.values()))}
+{OTHER_STATES}
 <h2>Machine</h2>
 <p>Each candidate is conditioned on all other units: on the effect side they are held at their
 current values, on the cause side averaged with their exact posterior.</p>
