@@ -40,7 +40,8 @@ class Findings:
     large: Sequence[str] = ()
 
 
-OTHER_STATES = """<p><b>Other states of PQRS.</b> In 13 of its 16 states complexes, phi_s and Phi are
+OTHER_STATES = """<p><b>Other states of PQRS.</b>
+In 13 of its 16 states complexes, phi_s and Phi are
 those published. In the other three a system of two units has phi_s 1 here and takes the place of
 the published complex: in 1010 QR (Phi 2.38) ties with Q (phi_s 1, Phi 2, published) and is decided
 for by its larger Phi; in 1011 PR (Phi 0) and in 1111 PR (Phi 0.83) exceed PQRS (phi_s 0.83, Phi
