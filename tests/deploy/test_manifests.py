@@ -188,8 +188,8 @@ def test_commands__are_ones_that_exist():
             for spec in pods(document):
                 for box in spec["containers"]:
                     program, *words = box["args"]
-                    assert program in ("dask-scheduler", "dask-worker", "iitdask")
-                    assert program != "iitdask" or words[0] in COMMANDS
+                    known = {"dask": ("scheduler", "worker"), "iitdask": COMMANDS}
+                    assert words[0] in known[program]
     for flag in ("--spec", "--threads", "--memory"):
         assert flag.lstrip("-") in work.__annotations__
 
