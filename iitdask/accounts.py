@@ -73,7 +73,8 @@ def account(
         ``probability``, ``partitioned_probability``, ``ratio`` (bits), ``partition``, and
         ``tied_purview(link, tie, unit)`` with the ``n_tied_purviews`` purviews of the same
         alpha; ``/system``: ``alpha`` of the whole account (bits), ``alpha_causes``,
-        ``alpha_effects``, ``sum_alpha``, ``cut(source, target)``, its weakest cut.
+        ``alpha_effects``, ``sum_alpha``, ``cut(source, target)``, its weakest cut; not a
+        number where cuts of so many units are too many, see attribute ``reason``.
 
     Raises
     ------
@@ -81,6 +82,8 @@ def account(
         States or units do not fit the substrate.
     UnreachableStateError
         No state of the causes leads to an occurrence, or no past state to the state after.
+    MemoryRefusedError
+        There are too many causes and effects for occurrences of this order.
 
     Examples
     --------

@@ -100,7 +100,7 @@ def account_rows(tree: xr.DataTree) -> list[tuple[str, str]]:
         ("alpha of the account", f"{number(float(system['alpha']))} bits"),
     ]
     if about_reason := system.attrs["reason"]:
-        rows.append(("why 0", str(about_reason)))
+        rows.append(("reason", str(about_reason)))
     if system["cut"].values.any():
         rows.append(("weakest cut", _severed(system)))
     return rows

@@ -11,13 +11,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.purviews import tolerance
+from iitdask.model.contraction import BUDGET
 from iitdask.model.transition import Transition
 from iitdask.theory.base import Stage, Stages
-from iitdask.theory.occurrences import require_possible, sides, value_stages
+from iitdask.theory.occurrences import (
+    pair_bytes,
+    require_possible,
+    require_room,
+    sides,
+    value_stages,
+)
 from iitdask.theory.options import Causation2019
 from iitdask.theory.parting import Parted, connected_stage, named_stage, parted
 from iitdask.theory.vocabulary import described
-from iitdask.theory.wholeness import Wholeness, wholeness
+from iitdask.theory.wholeness import Wholeness, unknown, wholeness
 
 __all__ = ["Account", "Link", "account", "account_of", "account_tree"]
 
@@ -67,9 +74,20 @@ def account(transition: Transition, options: Causation2019) -> Stages:
 def account_of(
     transition: Transition, options: Causation2019
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Account]:
-    """Compute an account."""
+    """Compute an account.
+
+    Raises
+    ------
+    MemoryRefusedError
+        A table of pairs would be larger than the budget.
+    UnreachableStateError
+        An occurrence has no cause repertoire.
+    """
     both = sides(transition)
-    connected = [connected_stage(each) for each in both]
+    require_room(transition, both)
+    every = pair_bytes(1 << len(transition.effects), len(transition.causes))
+    is_whole = 2 * every <= BUDGET  # of the account, its causes and its effects
+    connected = [connected_stage(each, is_whole) for each in both]
     values = (yield (*value_stages(transition, options.background, both), *connected))[:2]
     require_possible(transition, values[0])
     done = yield from parted(both)
@@ -89,7 +107,9 @@ def account_of(
         for k in busy
         for link in _links(done[k], chosen[k], values[k]["bits"].values, named[k])
     ]
-    whole = yield from wholeness(transition, done)
+    whole = unknown(transition)
+    if is_whole:
+        whole = yield from wholeness(transition, done)
     return Account(transition, tuple(links), whole)
 
 
@@ -149,11 +169,11 @@ def account_tree(found: Account) -> xr.DataTree:
 
 
 def _summary(found: Account) -> xr.Dataset:
-    strength = sum(link.alpha for link in found.links)
+    alpha = found.whole.alpha["account"]
     return xr.Dataset(
-        attrs={
-            "alpha": found.whole.alpha["account"],
-            "sum_alpha": strength,
+        attrs=({} if np.isnan(alpha) else {"alpha": alpha})
+        | {
+            "sum_alpha": sum(link.alpha for link in found.links),
             "n_links": len(found.links),
             "n_causes": sum(not link.forward for link in found.links),
             "n_effects": sum(link.forward for link in found.links),

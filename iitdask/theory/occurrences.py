@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.errors import UnreachableStateError
+from iitdask.errors import MemoryRefusedError, UnreachableStateError
 from iitdask.kernels.codes import segment_offsets, state_codes
 from iitdask.kernels.marginals import marginal_table, state_marginals
 from iitdask.kernels.occurrences import cause_values, effect_values, masks_by_size
+from iitdask.model.contraction import BUDGET
 from iitdask.model.transition import Transition
 from iitdask.theory.base import Grid, Region, Stage, Stored
 from iitdask.theory.parting import Parting
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["pair_values", "require_possible", "sides", "value_stages"]
+__all__ = ["pair_bytes", "pair_values", "require_possible", "require_room", "sides", "value_stages"]
 
 Array = NDArray[Any]
+HELD = 4
+"""Tables of pairs, one number each, that are held at once."""
 
 
 def sides(transition: Transition) -> tuple[Parting, Parting]:
@@ -34,6 +38,32 @@ def sides(transition: Transition) -> tuple[Parting, Parting]:
         bits, joined = Stored(f"{name}/values", "bits"), Stored(f"{name}/connected", "connected")
         made.append(Parting(name, forward, children, own, other, min(order, own), bits, joined))
     return made[0], made[1]
+
+
+def pair_bytes(rows: int, other: int) -> int:
+    """Bytes of the tables over mechanisms and purviews that a process holds at once."""
+    return HELD * 8 * rows << other
+
+
+def require_room(transition: Transition, wanted: tuple[Parting, Parting]) -> None:
+    """Refuse what could only fail.
+
+    Raises
+    ------
+    MemoryRefusedError
+        A table would be larger than the budget.
+    """
+    codes = prod(k + 1 for k in transition.levels)
+    need = max(
+        8 * codes * len(transition.effects),
+        *(pair_bytes(len(side.masks), side.other) for side in wanted),
+    )
+    if need > BUDGET:
+        raise MemoryRefusedError(
+            f"account of {len(transition.causes)} causes and {len(transition.effects)} effects: "
+            f"its tables need {need / 2**30:.3g} GiB, more than the budget of "
+            f"{BUDGET / 2**30:.3g} GiB; choose fewer units or a smaller max_order"
+        )
 
 
 @dataclass(frozen=True, slots=True)

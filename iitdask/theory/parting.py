@@ -87,12 +87,12 @@ class Parting:
         }
 
 
-def connected_stage(side: Parting) -> Stage:
-    """Which pairs of a mechanism and a purview are connected, all mechanisms by size."""
+def connected_stage(side: Parting, every: bool = True) -> Stage:
+    """Which pairs are connected, mechanisms by size: every one, or up to the side's order."""
     size, numbers = 1 << side.other, [side.own, side.other, int(side.forward)]
     return Stage(
         name=f"{side.name}/connected",
-        grid=Grid(("mechanism",), (1 << side.own,)),
+        grid=Grid(("mechanism",), (1 << side.own if every else len(side.masks),)),
         fills=(variable("connected", "bool", False, (("purview", size),)),),
         compute=fill_connected,
         inputs={"children": side.children, "numbers": np.array(numbers, np.int64)},

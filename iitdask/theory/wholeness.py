@@ -30,6 +30,7 @@ __all__ = [
     "account_parting",
     "block_strengths",
     "hangs_together",
+    "unknown",
     "weakest",
     "wholeness",
 ]
@@ -37,6 +38,7 @@ __all__ = [
 Array = NDArray[Any]
 EMPTY = "no occurrence has an actual cause or effect"
 SCATTERED = "the units do not hang together"
+TOO_MANY = "not computed: too many pairs of causes and effects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Wholeness:
     ways: int
     """Tied cuts; -1 when they are too many to count; 0 when reducible by a rule."""
     reason: str
-    """Why alpha is 0 where a rule says so."""
+    """Why alpha is 0 where a rule says so, or not known."""
 
 
 def wholeness(
@@ -75,6 +77,13 @@ def wholeness(
     alpha["account"], least = weakest(alpha["account"], whole["account"])
     kept, ways = yield from _named(found[busy.index("account")], strengths, top, least)
     return Wholeness(alpha, _cut(transition, kept), ways, "")
+
+
+def unknown(transition: Transition) -> Wholeness:
+    """Say that cuts were not looked at."""
+    alpha = dict.fromkeys(("account", "causes", "effects"), float("nan"))
+    n = len(transition.units)
+    return Wholeness(alpha, np.zeros((n, n), np.bool_), 0, TOO_MANY)
 
 
 def weakest(parted: float, table: Array) -> tuple[float, float]:

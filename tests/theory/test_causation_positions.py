@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.errors import InputError, StateError, UnreachableStateError
+from iitdask.errors import InputError, MemoryRefusedError, StateError, UnreachableStateError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OR_AND = [
@@ -143,6 +143,20 @@ def test_max_order__limits_occurrences_and_not_purviews():
     assert strengths(limited) == expected
     assert limited["links"]["purview"].values[0].sum() == 3
     assert limited.attrs["max_order"] == 1
+
+
+def test_size__that_cannot_be_held_is_refused_before_anything_is_computed(monkeypatch):
+    layers = [([], [0.5, 0.5])] * 17 + [([0, 16], [[1, 0], [0, 1], [0, 1], [0, 1]])]
+    substrate = iit.Substrate.from_factors(layers)
+    with pytest.raises(MemoryRefusedError, match=r"^account of 17 causes and 17 effects: "):
+        iit.account(substrate, [1] * 18, [0] * 17 + [1], range(17), range(1, 18))
+    monkeypatch.setattr("iitdask.theory.account.BUDGET", 2000)
+    tree = example("causation2019-fig8a")
+    assert tree.attrs["n_links"] == 8
+    assert np.isnan(tree["system"]["alpha"])
+    assert tree["system"].attrs["reason"].startswith("not computed")
+    assert "alpha" not in tree.attrs
+    assert not tree["system"]["cut"].values.any()
 
 
 @pytest.mark.parametrize(
