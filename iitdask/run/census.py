@@ -49,13 +49,13 @@ def census(client: Client) -> list[Facts]:
     WorkerMismatchError
         A worker has no iitdask, or one that does not know the question.
     """
-    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
-    if not workers:
-        return []
     try:
+        workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            return []
         # First what any Python knows: a worker that cannot open a question of ours breaks off.
         said: dict[str, Any] = client.run(find_spec, "iitdask", on_error="return")
-        if not any(answer is None or isinstance(answer, Exception) for answer in said.values()):
+        if not any(_is_bare(answer) for answer in said.values()):
             said = client.run(facts, on_error="return")
     except (OSError, TimeoutError) as error:
         raise InterruptedRunError(f"the workers cannot be asked what they are: {error}") from error
@@ -64,7 +64,7 @@ def census(client: Client) -> list[Facts]:
         about = workers.get(address, {})
         name = str(about.get("name", address))
         if not isinstance(answer, dict):
-            if answer is not None and not isinstance(answer, Exception):
+            if not _is_bare(answer):
                 continue
             raise WorkerMismatchError(
                 f"worker {name}: expected iitdask {edition()}, got none that answers "
@@ -72,6 +72,11 @@ def census(client: Client) -> list[Facts]:
             )
         found.append(Facts(**answer, threads=int(about.get("nthreads", 0)), name=name))
     return found
+
+
+def _is_bare(answer: Any) -> bool:
+    """Whether a worker has no iitdask; one that left meanwhile says nothing of the kind."""
+    return answer is None or (isinstance(answer, Exception) and not isinstance(answer, OSError))
 
 
 def require_one_edition(workers: Iterable[Facts]) -> None:

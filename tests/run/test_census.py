@@ -47,6 +47,14 @@ def test_census__knows_every_worker(client):
     require_one_edition([found])
 
 
+def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch):
+    def gone(*_, **__):
+        return {"tcp://127.0.0.1:1": OSError("closed")}
+
+    monkeypatch.setattr(client, "run", gone)
+    assert census(client) == []
+
+
 def test_run__is_refused_by_a_cluster_of_another_edition(client, monkeypatch):
     monkeypatch.setattr(room, "facts", lambda: {"edition": OLD, "cores": 2})
     with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
