@@ -20,7 +20,7 @@ from iitdask.view import structure
 from iitdask.view.account import account_panels
 from iitdask.view.complexes import complexes_panels
 from iitdask.view.cube import cube_panels
-from iitdask.view.facts import facts_html, rows_of, title_of
+from iitdask.view.facts import facts_html, more_html, rows_of, title_of
 from iitdask.view.landscape import add_places, landscape
 from iitdask.view.network import Net, network
 from iitdask.view.sheet import TEMPLATE, WIDTH, heading, text
@@ -76,6 +76,8 @@ def fill(doc: Document, tree: xr.DataTree) -> None:
         parts += _system_panels(tree)
     else:
         parts.append(text(facts_html(rows_of(tree))))
+    if more := more_html(tree):
+        parts.append(text(more))
     doc.add_root(column(*parts, name="explorer"))
 
 

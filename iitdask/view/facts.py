@@ -13,23 +13,35 @@ from iitdask.result.account import account_rows
 from iitdask.result.complexes import complexes_rows
 from iitdask.result.concepts import is_conceptual
 from iitdask.result.cube import is_cube
+from iitdask.result.passage import passage_rows, passage_table
 from iitdask.result.profile import cube_rows
 
-__all__ = ["facts_html", "rows_of", "table_html", "title_of"]
+__all__ = ["facts_html", "more_html", "rows_of", "table_html", "title_of"]
+
+KINDS = {
+    "complexes": complexes_rows,
+    "candidates": passage_rows,
+    "events": passage_rows,
+    "links": account_rows,
+    "system": summary.system_rows,
+}
+"""What there is to say by the node that a result has; the first that fits."""
+TITLES = {
+    "events": "True events",
+    "complexes": "Complexes",
+    "distinctions": "Cause-effect structure",
+}
 
 
 def rows_of(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Names and values of what there is to say about a result."""
     if is_cube(tree):
         return cube_rows(tree.to_dataset())
-    if "complexes" in tree.children:
-        return complexes_rows(tree)
-    if "links" in tree.children:
-        return account_rows(tree)
     if is_conceptual(tree):
         return concepts.system_rows(tree)
-    if "system" in tree.children:
-        return summary.system_rows(tree)
+    for node, rows in KINDS.items():
+        if node in tree.children:
+            return rows(tree)
     return [(str(name), str(value)) for name, value in tree.attrs.items()]
 
 
@@ -57,6 +69,13 @@ def table_html(titles: Sequence[str], rows: Sequence[Sequence[str]], most: int =
     return f'<table class="rows"><tr>{head}</tr>{body}</table>{more}'
 
 
+def more_html(tree: xr.DataTree) -> str:
+    """Write the rows of a nexus or of true events, which have no figures of their own."""
+    if "candidates" not in tree.children and "events" not in tree.children:
+        return ""
+    return table_html(*passage_table(tree))
+
+
 def title_of(tree: xr.DataTree) -> str:
     """Name a result in one line."""
     about: dict[Any, Any] = {}
@@ -68,7 +87,6 @@ def title_of(tree: xr.DataTree) -> str:
         return f"Account of {about['substrate_units']} from {about['before']} to {about['after']}"
     state = str(about.get("state", ""))
     state = state if len(state) <= 40 else state[:37] + "..."
-    kind = {"complexes": "Complexes", "distinctions": "Cause-effect structure"}
-    name = next((text for key, text in kind.items() if key in tree.children), "System")
+    name = next((text for key, text in TITLES.items() if key in tree.children), "System")
     units = str(about.get("units") or about.get("searched") or about.get("substrate_units") or "")
     return f"{name} of {units} in state {state}" if state else f"{name} of {units}"

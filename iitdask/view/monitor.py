@@ -194,8 +194,12 @@ def _facts(pulse: Pulse) -> list[tuple[str, str]]:
     study = pulse.study
     rows = [("store", pulse.url), ("state", f"{pulse.state} ({pulse.note})")]
     if study:
-        theory = study.get("theory", {})
-        rows.insert(0, ("study", f"{study.get('compute')}, {theory.get('name', theory)}"))
+        theory = study.get("theory")
+        name = theory.get("name") if isinstance(theory, dict) else None
+        axes = study.get("sweep")
+        swept = f"swept over {', '.join(map(str, axes))}" if axes else None
+        said = (study.get("compute"), name, swept)
+        rows.insert(0, ("study", ", ".join(str(each) for each in said if each)))
     if pulse.state == "waiting":
         return rows
     left = duration(pulse.seconds_left) if pulse.state == "running" else "-"

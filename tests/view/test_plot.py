@@ -86,6 +86,15 @@ def test_accessor__leaves_other_datasets_as_they_are():
     assert "iitdask" not in html
 
 
+def test_accessor__shows_accounts_nexus_and_events():
+    nexus = iit.causal_nexus(XOR, "000", "000")
+    assert "Account of ABC from 000 to 000" in nexus.iit._repr_html_()
+    events = iit.true_events(XOR, "000", "000", "000")
+    html = events.iit._repr_html_()
+    assert "True events" in html
+    assert "3" in html
+
+
 def test_explorer__in_a_notebook_is_a_frame_of_its_own(browser, tree, tmp_path):
     page = tree.iit.explorer()
     page.save(tmp_path / "alone.html")
