@@ -9,7 +9,7 @@ from distributed import Client, LocalCluster
 
 import iitdask as iit
 from iitdask.cli.app import main
-from iitdask.errors import InputError, MemoryRefusedError
+from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
 from iitdask.run.events import BlocksFilled
 from iitdask.study.driver import run_point
 from iitdask.study.spec import point_of, read_study
@@ -143,3 +143,18 @@ def test_command_line__runs_and_shows(tmp_path, capsys):
     assert told["attrs"]["big_phi"] == 1.916666
     assert "repertoire_cause" in told["distinctions"]["variables"]
     called("verify", store)
+
+
+def test_sweep__holds_what_the_analyses_say(tmp_path):
+    basic, axes = iit.examples.load("basic"), {"state": ["100", "000", "111"]}
+    cube = iit.sweep(axes, basic, theory="iit3", store=tmp_path / "sweep.zarr")
+    for state, status in zip(axes["state"], cube["status"].values, strict=True):
+        phi = cube["phi"].sel(state=state).item()
+        if status == "done":
+            assert phi == float(iit.sia(basic, state, theory="iit3")["phi"])
+        else:
+            with pytest.raises(UnreachableStateError, match="unreachable"):
+                iit.sia(basic, state, theory="iit3")
+    assert cube["phi"].sel(state="100").item() == pytest.approx(2.312499, abs=3e-6)
+    again = iit.sweep(axes, basic, theory="iit3", store=tmp_path / "sweep.zarr")
+    assert again["phi"].equals(cube["phi"])
