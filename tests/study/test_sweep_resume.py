@@ -1,0 +1,108 @@
+"""A sweep that is killed and run again ends with the same cube."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from iitdask.run.events import BlocksFilled
+from iitdask.run.place import open_store
+from iitdask.study.spec import read_study
+from iitdask.study.sweep import run_sweep, sweep_of
+
+ROOT = Path(__file__).parents[2]
+SPEC = {
+    "compute": "sia",
+    "sweep": {
+        "substrate": {
+            "family": "erdos-renyi",
+            "n": 4,
+            "count": 150,
+            "seed": 8,
+            "gates": ["AND", "OR", {"gate": "XOR", "noise": 0.1}],
+        },
+        "state": "all",
+    },
+}
+CHILD = f"""
+import os, signal, sys
+from iitdask.run.events import BlocksFilled
+from iitdask.study.spec import read_study
+from iitdask.study import sweep
+
+sweep.SECONDS = sweep.SHARE = 0.0  # writes the cube at every event
+left = int(sys.argv[2])
+
+def dies(event):
+    global left
+    if isinstance(event, BlocksFilled):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+made = sweep.sweep_of(*read_study({SPEC!r}), "study")
+sweep.run_sweep(made, store=sys.argv[1], observers=[dies], block_seconds=0.005)
+"""
+
+
+def child(store, after):
+    """Fill the store in a process of its own, that dies after so many bundles."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", CHILD, str(store), str(after)]
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+
+
+def made():
+    return sweep_of(*read_study(SPEC), "study")
+
+
+def test_killed_sweep__ends_with_the_identical_cube(tmp_path):
+    store = tmp_path / "killed.zarr"
+    rng = np.random.default_rng(4)
+    seen = []
+    for _ in range(3):
+        run = child(store, int(rng.integers(1, 4)))
+        assert run.returncode == -signal.SIGKILL, run.stderr
+        part = xr.open_zarr(store, group="result", consolidated=False)
+        seen.append(int((part.status != "pending").sum()))
+    assert seen == sorted(seen)
+    assert 0 < seen[-1] < 2400
+    filled = []
+    cube = run_sweep(made(), store=store, observers=[filled.append], block_seconds=0.005)
+    assert any(isinstance(event, BlocksFilled) for event in filled)
+    whole = run_sweep(made(), block_seconds=0.005).to_dataset()
+    xr.testing.assert_identical(
+        cube.to_dataset().drop_vars("seconds"), whole.drop_vars("seconds")
+    )
+    kept = xr.open_zarr(store, group="result", consolidated=False).load()
+    np.testing.assert_array_equal(kept.phi.values, whole.phi.values)
+    assert (kept.status.values == whole.status.values).all()
+
+
+def test_cube__of_half_a_sweep_says_what_is_there(tmp_path):
+    store = tmp_path / "half.zarr"
+    assert child(store, 3).returncode == -signal.SIGKILL
+    part = xr.open_zarr(store, group="result", consolidated=False).load()
+    whole = run_sweep(made()).to_dataset()
+    there = part.status.values != "pending"
+    assert there.any()
+    np.testing.assert_array_equal(part.phi.values[there], whole.phi.values[there])
+    assert np.isnan(part.phi.values[~there]).all()
+    assert "finished" not in zarr.open_group(open_store(str(store)), mode="r").attrs
+
+
+@pytest.mark.parametrize("array", ["phi", "status"])
+def test_damaged_block__is_computed_again(tmp_path, array):
+    store = tmp_path / "damaged.zarr"
+    first = run_sweep(made(), store=store).to_dataset()
+    for chunk in (store / "work/sweep/0/value").glob("0.*"):
+        chunk.write_bytes(b"\0" * 40)
+    again = run_sweep(made(), store=store).to_dataset()
+    assert (again[array].values == first[array].values).all() or array == "phi"
+    np.testing.assert_array_equal(again.phi.values, first.phi.values)
