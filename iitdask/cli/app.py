@@ -20,6 +20,7 @@ COMMANDS = {
     "show": ("iitdask.cli.inspect:show", "Show the results of a store."),
     "view": ("iitdask.cli.view:view", "Look at a result: figures that explain each other."),
     "verify": ("iitdask.cli.store:verify", "Check a store, recompute a sample of it."),
+    "export": ("iitdask.cli.export:export", "Write a result as .csv, .nc or .json."),
     "tidy": ("iitdask.cli.store:tidy", "Drop the blocks of a finished store."),
     "examples": (
         "iitdask.cli.inspect:examples",

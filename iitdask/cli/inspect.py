@@ -16,7 +16,7 @@ from iitdask.cli.units import bytes_text
 from iitdask.errors import InputError
 from iitdask.model import examples as published
 from iitdask.result.summary import as_json
-from iitdask.run.outcome import load_result
+from iitdask.run.outcome import what_is_there
 from iitdask.run.pantry import jars
 
 __all__ = ["examples", "show"]
@@ -44,7 +44,7 @@ def show(
         return _show_cache(cache)
     if store is None:
         raise InputError("show: expected a store or --cache DIR, got neither")
-    tree = load_result(store)
+    tree = what_is_there(store)
     if json_:
         print(json.dumps(as_json(tree), indent=1))
     else:

@@ -15,7 +15,7 @@ NAMES = {"phi": "phi_s", "big_phi": "Phi"}
 
 def cube_rows(data: xr.Dataset) -> list[tuple[str, str]]:
     """What there is to say about the whole, as names and values."""
-    status = data["status"].values.astype(str)
+    status = _words(data, "status")
     counts = [f"{int((status == name).sum())} {name}" for name in STATUS.values()]
     rows = [
         ("sweep", " x ".join(f"{dim} ({n})" for dim, n in data.sizes.items())),
@@ -34,11 +34,16 @@ def cube_rows(data: xr.Dataset) -> list[tuple[str, str]]:
             there = values[np.isfinite(values)]
             if len(there):
                 rows.append((NAMES.get(name, name), _spread(there)))
-    messages, numbers = np.unique(data["message"].values.astype(str), return_counts=True)
+    messages, numbers = np.unique(_words(data, "message"), return_counts=True)
     for message, number in zip(messages.tolist(), numbers.tolist(), strict=True):
         if message:
             rows.append((f"{number} points", message))
     return rows[:20]
+
+
+def _words(data: xr.Dataset, name: str) -> np.ndarray:
+    """Text as objects, whichever of its forms it was read in."""
+    return np.asarray(data[name].values).astype(object)
 
 
 def _each(data: xr.Dataset, name: str) -> np.ndarray:
@@ -58,9 +63,7 @@ def axis_rows(data: xr.Dataset, dim: str) -> tuple[tuple[str, ...], list[tuple[s
     for name in shown:
         columns += [f"mean {NAMES.get(name, name)}", f"largest {NAMES.get(name, name)}"]
     labels = data[dim].values if dim in data.coords else np.arange(data.sizes[dim])
-    done = np.moveaxis(
-        data["status"].values.astype(str) == "done", data["status"].dims.index(dim), 0
-    )
+    done = np.moveaxis(_words(data, "status") == "done", data["status"].dims.index(dim), 0)
     done = done.reshape(len(labels), -1)
     rows = []
     for k, label in enumerate(labels.tolist()):

@@ -112,16 +112,22 @@ def distinction_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
 def as_json(tree: xr.DataTree) -> dict[str, Any]:
     """Return a result as plain lists, numbers and text; what is not a number becomes None."""
     out: dict[str, Any] = {"attrs": _plain(dict(tree.attrs))}
+    if tree.dataset.variables:
+        out["variables"] = _variables(tree.to_dataset())
     for name, node in tree.children.items():
         data = node.to_dataset()
         out[name] = {
             "attrs": _plain(dict(data.attrs)),
-            "variables": {
-                str(key): {"dims": list(map(str, value.dims)), "values": _plain(value.values)}
-                for key, value in data.variables.items()
-            },
+            "variables": _variables(data),
         }
     return out
+
+
+def _variables(data: xr.Dataset) -> dict[str, Any]:
+    return {
+        str(key): {"dims": list(map(str, value.dims)), "values": _plain(value.values)}
+        for key, value in data.variables.items()
+    }
 
 
 def _plain(value: Any) -> Any:

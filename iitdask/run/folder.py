@@ -244,14 +244,19 @@ class Folder:
 
     def withdraw(self, name: str, expected: int) -> Array:
         """Read an input array that was deposited."""
-        path = f"{self.path}/{INPUTS}/{name}"
-        try:
-            array = np.asarray(zarr.open_array(self.store, path=path, mode="r")[...])
-        except UNREADABLE as error:
-            raise DamagedStoreError(f"{self.url}: {path} cannot be read; run again") from error
+        array = self.input(name)
         if digest(array) != expected:
+            path = f"{self.path}/{INPUTS}/{name}"
             raise DamagedStoreError(f"{self.url}: {path} is not what was written; run again")
         return array
+
+    def input(self, name: str) -> Array:
+        """Read an input array that was deposited, unchecked."""
+        path = f"{self.path}/{INPUTS}/{name}"
+        try:
+            return np.asarray(zarr.open_array(self.store, path=path, mode="r")[...])
+        except UNREADABLE as error:
+            raise DamagedStoreError(f"{self.url}: {path} cannot be read; run again") from error
 
     def wipe(self) -> None:
         """Remove the stage, but not stages whose path lies under its own."""

@@ -30,6 +30,7 @@ __all__ = [
     "study_of",
     "tidy",
     "tree_digest",
+    "what_is_there",
 ]
 
 GROUP = "result"
@@ -105,6 +106,19 @@ def load_result(url: str) -> xr.DataTree:
     if tree_digest(tree) != about.get("result_check"):
         raise DamagedStoreError(f"{url}: result is not what was written; {again}")
     return _ordered(tree, about.get("result_order"))
+
+
+def what_is_there(url: str) -> xr.DataTree:
+    """Read the result of a finished store, or what there is of the cube of a sweep."""
+    about = study_of(url)
+    if "finished" in about or "axes" not in about:
+        return load_result(url)
+    try:
+        return _read(url)
+    except UNREADABLE as error:
+        raise StoreError(
+            f"{url}: nothing of the sweep is there yet; repeat `iitdask run` to go on"
+        ) from error
 
 
 def study_of(url: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from iitdask.run.pantry import Pantry
 
-__all__ = ["ZarrLedger"]
+__all__ = ["ZarrLedger", "deposited", "read_stored"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -247,6 +247,14 @@ def _holds_something(path: Path | None) -> bool:
     return path.is_file() or any(
         not each.name.endswith(".partial") and each.name != "zarr.json" for each in path.iterdir()
     )
+
+
+def deposited(url: str, stage: str, name: str) -> Array:
+    """Return an input array that was put into the store for the workers of a stage.
+
+    It is not checked: the lineage of the stage, which is made from it, tells whether it is whole.
+    """
+    return Folder.load(url, stage).input(name)
 
 
 def read_stored(folder: Folder, stored: Stored) -> Array:

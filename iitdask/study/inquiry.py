@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from iitdask.result.assemble import labelled
 from iitdask.run.audit import Audit, audit
 from iitdask.run.forecast import Estimate, estimate_recipe
+from iitdask.run.outcome import study_of
 from iitdask.study.keep import kept_point
+from iitdask.study.kept_sweep import KeptSweep
 from iitdask.theory.catalog import recipe
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ def estimate_point(point: Point, *, block_seconds: float = 5.0, seconds: float =
 
 def audit_store(url: str, sample: int = 10, seed: int | None = None) -> Audit:
     """Check a store and compute some of its blocks again, see :func:`iitdask.run.audit.audit`."""
+    if "axes" in study_of(url):
+        kept = KeptSweep(url)
+        return audit(url, kept.recipe, kept.finish, sample, seed)
     point = kept_point(url)
 
     def again() -> Stages:

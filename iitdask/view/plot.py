@@ -15,6 +15,7 @@ from iitdask.view import network as nets
 from iitdask.view import relations as links
 from iitdask.view import structure
 from iitdask.view.explorer import page
+from iitdask.view.sweep import sweep
 from iitdask.view.trees import Page, as_tree
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "relations",
     "relations_by_degree",
     "relations_by_phi",
+    "sweep",
 ]
 
 Result = xr.Dataset | xr.DataTree

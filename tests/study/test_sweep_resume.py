@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import xarray as xr
 import zarr
 
@@ -77,9 +76,7 @@ def test_killed_sweep__ends_with_the_identical_cube(tmp_path):
     cube = run_sweep(made(), store=store, observers=[filled.append], block_seconds=0.005)
     assert any(isinstance(event, BlocksFilled) for event in filled)
     whole = run_sweep(made(), block_seconds=0.005).to_dataset()
-    xr.testing.assert_identical(
-        cube.to_dataset().drop_vars("seconds"), whole.drop_vars("seconds")
-    )
+    xr.testing.assert_identical(cube.to_dataset().drop_vars("seconds"), whole.drop_vars("seconds"))
     kept = xr.open_zarr(store, group="result", consolidated=False).load()
     np.testing.assert_array_equal(kept.phi.values, whole.phi.values)
     assert (kept.status.values == whole.status.values).all()
@@ -97,12 +94,12 @@ def test_cube__of_half_a_sweep_says_what_is_there(tmp_path):
     assert "finished" not in zarr.open_group(open_store(str(store)), mode="r").attrs
 
 
-@pytest.mark.parametrize("array", ["phi", "status"])
-def test_damaged_block__is_computed_again(tmp_path, array):
+def test_damaged_block__is_computed_again(tmp_path):
     store = tmp_path / "damaged.zarr"
     first = run_sweep(made(), store=store).to_dataset()
-    for chunk in (store / "work/sweep/0/value").glob("0.*"):
-        chunk.write_bytes(b"\0" * 40)
-    again = run_sweep(made(), store=store).to_dataset()
-    assert (again[array].values == first[array].values).all() or array == "phi"
+    chunks = sorted((store / "work/sweep/0/value").glob("c.*"))
+    chunks[0].write_bytes(b"\0" * 40)
+    filled = []
+    again = run_sweep(made(), store=store, observers=[filled.append]).to_dataset()
+    assert sum(event.blocks for event in filled if isinstance(event, BlocksFilled)) == 1
     np.testing.assert_array_equal(again.phi.values, first.phi.values)
