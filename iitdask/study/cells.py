@@ -199,11 +199,12 @@ def _mark(
     problem: NDArray[Any], texts: dict[int, str], found: Sequence[tuple[NDArray[Any], str]]
 ) -> None:
     """Note a problem in the cells it is about, unless they have one."""
+    known = {text: number for number, text in texts.items()}
     for where, text in found:
         fresh = where & (problem < 0)
         if fresh.any():
-            problem[fresh] = len(texts)
-            texts[len(texts)] = text
+            problem[fresh] = known.setdefault(text, len(known))
+    texts.update({number: text for text, number in known.items()})
 
 
 def _small(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "state_column", "units_column"]
 
+NO_SUCH_STATE = "a substrate with units like these has no such state"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
@@ -150,11 +152,7 @@ def _ruled(rule: Rule, grounds: Grounds, where: str) -> Column:
     if not labels:
         raise SpecError(f"{where}: {rule.kind}: there is no such state")
     numbers = np.array([[own.get(label, -1) for label in labels] for own in codes])
-    problems = {
-        (int(k), int(v)): f"state {list(labels)[v]} is none of a substrate of "
-        f"{len(grounds.kinds[k].levels)} units like this"
-        for k, v in np.argwhere(numbers < 0)
-    }
+    problems = {(int(k), int(v)): NO_SUCH_STATE for k, v in np.argwhere(numbers < 0)}
     frequency = None
     if visits is not None:
         frequency = np.zeros((len(grounds.kind), len(labels)))
