@@ -91,7 +91,7 @@ def test_sia__says_why_phi_is_zero():
 
 def test_ces__has_the_promised_nodes(tree):
     assert isinstance(tree, xr.DataTree)
-    assert set(tree.children) == {"system", "distinctions", "relations"}
+    assert set(tree.children) == {"system", "distinctions", "relations", "repertoires"}
     assert {"big_phi", "sum_phi_distinctions", "sum_phi_relations"} <= set(tree.attrs)
     total = tree.attrs["sum_phi_distinctions"] + tree.attrs["sum_phi_relations"]
     assert tree.attrs["big_phi"] == pytest.approx(total, rel=1e-12)

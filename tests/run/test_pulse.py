@@ -49,7 +49,7 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     store, tree = finished
     pulse = PulseReader(store)()
     assert pulse.state == "finished"
-    assert [each.fraction for each in pulse.stages] == [1.0] * 5
+    assert [each.fraction for each in pulse.stages] == [1.0] * 6
     assert [each.left for each in pulse.stages] == [0.0] * 5
     assert [each.name for each in pulse.stages][:2] == ["states", "system"]
     assert len(pulse.workers) == 1

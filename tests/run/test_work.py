@@ -80,7 +80,7 @@ def test_work__on_a_full_store_computes_nothing(undisturbed):
     with proc.Watch(undisturbed) as watch:
         done = proc.call("work", undisturbed)
     assert done.returncode == 0
-    assert done.stderr.count("already there") == 5
+    assert done.stderr.count("already there") == 6
     assert watch.again == []
 
 
