@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,19 @@ def _stop(server: Any) -> None:
     server.io_loop.stop()
 
 
+def _require_free(address: str, port: int) -> None:
+    """Try the port first: the server would leave a socket open when it cannot have it."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise InputError(f"--port: cannot listen at {address}:{port} ({error})") from error
+
+
 def _started(page: Page, address: str, port: int) -> Served:
+    _require_free(address, port)
     try:
         server = Server(
             {"/": Application(FunctionHandler(page))},

@@ -49,12 +49,12 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     store, tree = finished
     pulse = PulseReader(store)()
     assert pulse.state == "finished"
-    assert [each.fraction for each in pulse.stages] == [1.0] * 6
-    assert [each.left for each in pulse.stages] == [0.0] * 6
+    assert {each.fraction for each in pulse.stages} == {1.0}
+    assert {each.left for each in pulse.stages} == {0.0}
     assert [each.name for each in pulse.stages][:2] == ["states", "system"]
     assert len(pulse.workers) == 1
     assert sum(each.blocks for each in pulse.workers) == sum(each.done for each in pulse.stages)
-    assert len(pulse.history) == 6
+    assert len(pulse.history) == len(pulse.stages)
     mice = next(each for each in pulse.findings if each.stage == "mice")
     assert mice.best == pytest.approx(float(tree["distinctions"]["phi"].max()))
     assert mice.searched == tree.attrs["search"]["pairs_searched"]
