@@ -53,7 +53,7 @@ def sweep(
         of an example.
     state, units, theory, **fields
         With axes: what is the same everywhere, as for :func:`sia`.
-    compute : {"sia", "ces", "complexes"}
+    compute : {"sia", "ces", "complexes", "account"}
         With axes: what is computed at every point.
     client : distributed.Client, optional
         Where to compute; this process when not given.

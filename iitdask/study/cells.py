@@ -15,6 +15,7 @@ import numpy as np
 from iitdask.errors import SpecError
 from iitdask.study.columns import Column, state_column, units_column
 from iitdask.theory.catalog import computation, theory_name, theory_options
+from iitdask.theory.outcomes import OUTCOMES
 from iitdask.theory.points import Points, takes_small
 from iitdask.theory.swept import Heavy
 
@@ -157,6 +158,9 @@ def _plan(
     where: str,
 ) -> _Plan:
     kind = computation(compute, f"{where}: compute").subject
+    if compute not in OUTCOMES:
+        known = ", ".join(OUTCOMES)
+        raise SpecError(f"{where}: compute: expected one of {known} in a sweep, got {compute!r}")
     values = {axis.name: axis.values for axis in axes}
     columns: dict[str, Column] = {}
     constant: dict[str, Any] = {}
@@ -174,16 +178,7 @@ def _plan(
     for name in [*values, *(n for n, v in fields.items() if v is not None)]:
         if name in ("state", "units", "before", "after") and name not in kind.FIELDS:
             raise SpecError(f"{where}: {name}: has no meaning for compute {compute!r}")
-    theories = tuple(
-        theory_options(each, f"{where}: theory")
-        for each in values.get("theory", (theory,))  # type: ignore[union-attr]
-    )
-    for options in theories:
-        if theory_name(options) not in computation(compute).recipes:
-            known = ", ".join(computation(compute).recipes)
-            raise SpecError(
-                f"{where}: theory: {theory_name(options)} does not define {compute!r}; {known} do"
-            )
+    theories = _theories(compute, values.get("theory", (theory,)), where)
     dims: dict[str, int] = {}
     for axis in axes:
         length = grounds.dims.get(axis.dim)
@@ -193,6 +188,18 @@ def _plan(
     places = np.indices(tuple(dims.values()), dtype=np.int64).reshape(len(dims), -1)
     at = dict(zip(dims, places, strict=True))
     return _Plan(compute, axes, grounds, columns, theories, constant, dims, at)
+
+
+def _theories(compute: str, given: Any, where: str) -> tuple[Theory, ...]:
+    """Read the theories of a sweep; each has to define what is computed."""
+    theories = tuple(theory_options(each, f"{where}: theory") for each in given)
+    for options in theories:
+        if theory_name(options) not in computation(compute).recipes:
+            known = ", ".join(computation(compute).recipes)
+            raise SpecError(
+                f"{where}: theory: {theory_name(options)} does not define {compute!r}; {known} do"
+            )
+    return theories
 
 
 def _mark(

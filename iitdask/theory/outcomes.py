@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,14 @@ def _largest(tree: xr.DataTree) -> float:
 def _largest_units(tree: xr.DataTree) -> int:
     inside = np.asarray(tree["complexes"].to_dataset()["units"].values)
     return int(inside[0].sum()) if len(inside) else 0
+
+
+def _sum_alpha(tree: xr.DataTree) -> float:
+    return math.fsum(np.asarray(tree["links"].to_dataset()["alpha"].values).tolist())
+
+
+def _n_links(tree: xr.DataTree) -> int:
+    return int(tree["links"].sizes["link"])
 
 
 SIA = (
@@ -126,7 +135,18 @@ COMPLEXES = (
     ),
 )
 
-OUTCOMES: Mapping[str, tuple[Outcome, ...]] = {"sia": SIA, "ces": CES, "complexes": COMPLEXES}
+ACCOUNT = (
+    Outcome("alpha", "bit", "causal strength of the whole account", _system("alpha")),
+    Outcome("sum_alpha", "bit", "sum over actual causes and effects", _sum_alpha),
+    Outcome("n_links", "count", "actual causes and effects", _n_links, "int64"),
+)
+
+OUTCOMES: Mapping[str, tuple[Outcome, ...]] = {
+    "sia": SIA,
+    "ces": CES,
+    "complexes": COMPLEXES,
+    "account": ACCOUNT,
+}
 """By computation."""
 
 
