@@ -31,6 +31,7 @@ def sweep(
     theory: Any = None,
     *,
     compute: str = "sia",
+    keep: str | None = None,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
@@ -55,6 +56,9 @@ def sweep(
         With axes: what is the same everywhere, as for :func:`sia`.
     compute : {"sia", "ces", "complexes", "account"}
         With axes: what is computed at every point.
+    keep : {"structures"}, optional
+        With axes: keep the whole result of every point in the store, in the group that the
+        variable ``structure`` names.
     client : distributed.Client, optional
         Where to compute; this process when not given.
     store : str or path, optional
@@ -85,7 +89,7 @@ def sweep(
     (0.41503749927884376, 7)
     """
     made, block_seconds = _made(
-        spec_or_axes, substrate, {"state": state, "units": units, **fields}, theory, compute
+        spec_or_axes, substrate, {"state": state, "units": units, **fields}, theory, (compute, keep)
     )
     with watching(bool(progress)) as observers:
         tree = run_sweep(
@@ -95,7 +99,7 @@ def sweep(
 
 
 def _made(
-    given: Any, substrate: Any, fields: Mapping[str, Any], theory: Any, compute: str
+    given: Any, substrate: Any, fields: Mapping[str, Any], theory: Any, what: tuple[str, str | None]
 ) -> tuple[Sweep, float]:
     if not isinstance(given, Mapping) or "sweep" in given:
         beside = {"substrate": substrate, "theory": theory, **fields}
@@ -107,6 +111,9 @@ def _made(
         if study.sweep is None:
             raise SpecError(f"{where}: sweep: expected axes, got none")
         return sweep_of(study, folder, where), study.run.block_seconds
+    compute, keep = what
+    if keep not in (None, "structures"):
+        raise SpecError(f"keep: expected structures, got {keep!r}")
     base = {"example": substrate} if isinstance(substrate, str) else substrate
     axes = read_axes(given)
     chosen = theory if theory is not None else default_theory(compute)
@@ -118,5 +125,6 @@ def _made(
         theory=chosen,
         folder=Path(),
         where="sweep",
+        keep=keep is not None,
     )
     return made, 5.0

@@ -26,6 +26,7 @@ NOTES = {
     "reason": "why phi is 0, when a rule decided it",
     "seconds": "seconds the point took on one core; those of a block are shared by its points",
     "n_units": "units of the candidate system",
+    "structure": "group of the store that holds the whole result of the point",
     "point": "number of what was computed for the cell; equal systems are computed once",
     "frequency": "share of the steps of the trajectory that are in the state",
 }

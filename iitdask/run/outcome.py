@@ -26,6 +26,7 @@ __all__ = [
     "is_finished",
     "load_result",
     "note",
+    "save_apart",
     "save_result",
     "study_of",
     "tidy",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 GROUP = "result"
+WHOLE = "whole"
 
 
 def save_result(
@@ -74,6 +76,23 @@ def save_result(
             "provenance": dict(provenance),
         }
         root.attrs.update(marks | ({} if costs is None else {"costs": dict(costs)}))
+
+
+def save_apart(url: str, group: str, tree: xr.DataTree) -> None:
+    """Write one more tree into a store, unless it is there whole."""
+    store = open_store(url)
+    try:
+        if WHOLE in zarr.open_group(store, path=group, mode="r").attrs:
+            return
+    except UNREADABLE:
+        pass
+    with explained(url):
+        erase(store, group)
+        for node in tree.subtree:
+            data = node.to_dataset(inherit=False)
+            place = f"{group}{node.path}".rstrip("/")
+            data.to_zarr(store, group=place, mode="w", zarr_format=3, consolidated=False)
+        zarr.open_group(store, path=group, mode="r+").attrs.update({WHOLE: True})
 
 
 def consolidate(url: str) -> None:

@@ -96,6 +96,7 @@ def cells_of(
     fields: Mapping[str, Any],
     theory: Any,
     where: str,
+    apart: bool = False,
 ) -> Cells:
     """Lay out the cells of a sweep and find what has to be computed.
 
@@ -113,6 +114,8 @@ def cells_of(
         Theory where no axis says so.
     where
         What to call the study in messages.
+    apart
+        Whether every point gets a recipe of its own, small or not.
     """
     plan = _plan(compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where)
     texts: dict[int, str] = {}
@@ -124,7 +127,7 @@ def cells_of(
         at = plan.along(name)
         found = [((kind == k) & (at == v), text) for (k, v), text in column.problems.items()]
         _mark(problem, texts, found)
-    small = _small(plan, number, kind, problem)
+    small = _small(plan, number, kind, problem) & (not apart)
     points, point, digests = _unique(plan, number, kind, small)
     heavy, heavy_digests = _heavy(plan, number, (problem < 0) & ~small, point, len(points))
     frequency = next((c.frequency for c in plan.columns.values() if c.frequency is not None), None)

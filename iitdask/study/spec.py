@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import yaml
@@ -71,6 +71,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What to compute."""
     sweep: dict[str, Any] | None = None
     """Axes of a sweep; one of them may be the substrate, the state or the theory."""
+    keep: Literal["structures"] | None = None
+    """What a sweep keeps beside its cube: the whole result of every point."""
     run: RunOptions = RunOptions()
     """How to run."""
     name: str | None = None

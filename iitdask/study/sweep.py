@@ -15,8 +15,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from iitdask.errors import IITError, LedgerMismatchError
+from iitdask.errors import IITError, LedgerMismatchError, SpecError
 from iitdask.model.substrate import Substrate
+from iitdask.result.assemble import labelled
 from iitdask.result.cube import cube
 from iitdask.run.checksum import text_digest
 from iitdask.run.engines import Futures, Inline, worker_memory
@@ -25,7 +26,7 @@ from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
 from iitdask.run.memory import MemoryLedger
 from iitdask.run.mosaic import Mosaic
-from iitdask.run.outcome import consolidate, load_result, save_result, study_of
+from iitdask.run.outcome import consolidate, load_result, save_apart, save_result, study_of
 from iitdask.run.place import open_store
 from iitdask.run.presence import driving
 from iitdask.run.roll import enrol, enrolled
@@ -37,14 +38,14 @@ from iitdask.study.grounds import grounds_of
 from iitdask.study.provenance import provenance
 from iitdask.study.spec import Study, asked_in
 from iitdask.theory.catalog import default_theory, theory_options
-from iitdask.theory.swept import Portion, blank, book, swept
+from iitdask.theory.swept import DONE, Heavy, Keep, Portion, blank, book, swept
 
 if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
+    from iitdask.model.subject import Subject
     from iitdask.run.ledger import Ledger
-    from iitdask.theory.base import Stages
 
 __all__ = ["Sweep", "made_sweep", "run_sweep", "sweep_of"]
 
@@ -62,6 +63,8 @@ class Sweep:
     """What is computed, and where it goes."""
     fixed: Mapping[str, Any]
     """What all cells have in common."""
+    keep: bool = False
+    """Whether the whole result of every point is kept."""
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -94,6 +97,7 @@ def sweep_of(study: Study, folder: Path, where: str) -> Sweep:
         theory=theory,
         folder=folder,
         where=where,
+        keep=study.keep is not None,
     )
 
 
@@ -106,10 +110,19 @@ def made_sweep(
     theory: Any,
     folder: Path,
     where: str,
+    keep: bool = False,
 ) -> Sweep:
     """Build a sweep from its parts, see :func:`iitdask.study.cells.cells_of`."""
     grounds = grounds_of(substrate, axes, folder, where)
-    cells = cells_of(compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where)
+    cells = cells_of(
+        compute,
+        axes=axes,
+        grounds=grounds,
+        fields=fields,
+        theory=theory,
+        where=where,
+        apart=keep,
+    )
     names = {axis.name for axis in axes}
     fixed: dict[str, Any] = {"compute": compute}
     if "theory" not in names:
@@ -121,7 +134,9 @@ def made_sweep(
         fixed["substrate"] = grounds.fingerprint(0)
     elif "substrate" not in names:
         fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_listed))])
-    return Sweep(cells, fixed)
+    if keep:
+        fixed["keep"] = "structures"
+    return Sweep(cells, fixed, keep)
 
 
 def _listed(value: Any) -> Any:
@@ -185,6 +200,8 @@ def run_sweep(
     """
     options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
     if store is None:
+        if sweep.keep:
+            raise SpecError("keep: structures: expected a store to keep them in; give one")
         order = _ordered(sweep.cells, [sweep.cells.digests])
         return _computed(order, MemoryLedger(), client, None, observers, **options)
     url = os.fspath(store)
@@ -196,6 +213,7 @@ def run_sweep(
         journal, about = Journal(url, driver), provenance()
         journal.begin({"study": sweep.fingerprint, "provenance": about})
         try:
+            options["keep"] = _keeping(url) if sweep.keep else None
             tree = _computed(order, ledger, client, url, [*observers, journal], **options)
             save_result(url, tree, about, costs_of(url))
             consolidate(url)
@@ -248,11 +266,12 @@ def _computed(
     *,
     block_seconds: float,
     memory: int | None,
+    keep: Keep | None = None,
 ) -> xr.DataTree:
     out = blank(order.cells.compute, order.count)
-    keeper = _Keeper(order, ledger, url, out)
+    keeper = _Keeper(order, ledger, url, out, keep is not None)
     execute(
-        _recipe(order, out),
+        swept(order.portions, order.heavy, order.cells.compute, out, keep=keep),
         ledger,
         Inline() if client is None else Futures(client),
         block_seconds=block_seconds,
@@ -262,8 +281,13 @@ def _computed(
     return xr.DataTree(keeper.cube())
 
 
-def _recipe(order: _Order, out: dict[str, NDArray[Any]]) -> Stages:
-    return swept(order.portions, order.heavy, order.cells.compute, out)
+def _keeping(url: str) -> Keep:
+    """Return what writes the whole result of a point into the store."""
+
+    def keep(point: Heavy, subject: Subject, tree: xr.DataTree) -> None:
+        save_apart(url, f"structures/{point.key}", labelled(tree, subject, point.options))
+
+    return keep
 
 
 class _Keeper:
@@ -273,8 +297,14 @@ class _Keeper:
     """
 
     def __init__(
-        self, order: _Order, ledger: Ledger, url: str | None, out: dict[str, NDArray[Any]]
+        self,
+        order: _Order,
+        ledger: Ledger,
+        url: str | None,
+        out: dict[str, NDArray[Any]],
+        whole: bool,
     ) -> None:
+        self._whole = whole
         self._order, self._ledger, self._url, self._out = order, ledger, url, out
         self._stages = {portion.name: portion for portion in order.portions}
         self._seen: dict[str, set[Any]] = {name: set() for name in self._stages}
@@ -308,10 +338,20 @@ class _Keeper:
                 "n_units": cells.n_units,
                 "frequency": cells.frequency,
                 "seconds": _spread(self._seconds(), cells.point),
+                "structure": self._structures() if self._whole else None,
                 "point": cells.point,
             },
             attrs={},
         )
+
+    def _structures(self) -> NDArray[Any]:
+        """Where in the store the whole result of each cell is."""
+        groups = np.full(self._order.count + 1, "", object)
+        for number, point in self._order.heavy.items():
+            if self._out["status"][number] == DONE:
+                groups[number] = f"structures/{point.key}"
+        # The last one is that of no point.
+        return np.asarray(groups[self._order.cells.point])
 
     def _write(self, url: str) -> None:
         for name, portion in self._stages.items():
@@ -329,7 +369,7 @@ class _Keeper:
     def _look(self, name: str, portion: Portion) -> None:
         """Take over the blocks of a stage that have arrived since."""
         try:
-            tiling, done = self._tiling(name), self._ledger.done(name)
+            tiling, done = self._ledger.tiling(name), self._ledger.done(name)
         except (IITError, KeyError):
             return  # not opened yet
         for block in sorted(done - self._seen[name]):
@@ -338,9 +378,6 @@ class _Keeper:
             book(self._out, portion.small[region], arrays["value"], arrays["number"])
             self._seen[name].add(block)
 
-    def _tiling(self, name: str) -> Any:
-        return self._ledger.tiling(name)
-
     def _seconds(self) -> NDArray[Any]:
         """(points,) seconds each took, of those that are there."""
         out = np.full(self._order.count, np.nan)
@@ -348,7 +385,7 @@ class _Keeper:
             if not len(portion.points):
                 continue
             try:
-                tiling, ticks = self._tiling(name), self._ledger.ticks(name)
+                tiling, ticks = self._ledger.tiling(name), self._ledger.ticks(name)
             except (IITError, KeyError):
                 continue
             for block, seconds in ticks.items():

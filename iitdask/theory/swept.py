@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from iitdask.errors import IITError, StateError, UnreachableStateError
 from iitdask.kernels.batches import DISCONNECTED, LONELY, STATE_UNREACHABLE, SYSTEM_UNREACHABLE
 from iitdask.kernels.verdicts import NO_CAUSE, NO_EFFECT, REDUCIBLE
+from iitdask.model.subject import Subject
 from iitdask.model.substrate import Substrate
 from iitdask.theory.base import Stages, gather, scoped
 from iitdask.theory.catalog import recipe, subject_of
@@ -70,6 +71,10 @@ class Heavy:
     """The computation."""
 
 
+Keep = Callable[[Heavy, Subject, xr.DataTree], None]
+"""Takes over the whole result of a point."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Portion:
     """Points that became part of a sweep at the same time."""
@@ -83,7 +88,12 @@ class Portion:
 
 
 def swept(
-    portions: Sequence[Portion], heavy: Mapping[int, Heavy], compute: str, out: dict[str, Array]
+    portions: Sequence[Portion],
+    heavy: Mapping[int, Heavy],
+    compute: str,
+    out: dict[str, Array],
+    *,
+    keep: Keep | None = None,
 ) -> Stages:
     """Compute all points of a sweep: a tree whose root has dim ``point``.
 
@@ -97,6 +107,8 @@ def swept(
         What is computed.
     out
         Outcomes of all points by name, see :func:`blank`; filled.
+    keep
+        Given the whole result of each of the others.
     """
     some = [portion for portion in portions if len(portion.points)]
     if some:
@@ -106,7 +118,7 @@ def swept(
     numbers = list(heavy)
     for begin in range(0, len(numbers), TOGETHER):
         chosen = numbers[begin : begin + TOGETHER]
-        recipes = {str(k): _guarded(heavy[k]) for k in chosen}
+        recipes = {str(k): _guarded(heavy[k], keep) for k in chosen}
         trees = yield from gather(recipes)
         for k in chosen:
             _book_tree(out, k, compute, trees[str(k)])
@@ -139,17 +151,19 @@ def book(out: dict[str, Array], numbers: Array, values: Array, counts: Array) ->
         out["message"][here] = BEYOND.get(code, "")
 
 
-def _guarded(point: Heavy) -> Stages:
+def _guarded(point: Heavy, keep: Keep | None) -> Stages:
     """Run the recipe of one point; what is wrong with it becomes its result."""
     try:
         subject = subject_of(point.compute, point.substrate, point.fields, "point")
-        return (
-            yield from scoped(f"points/{point.key}", recipe(point.compute, subject, point.options))
-        )
+        asked = recipe(point.compute, subject, point.options)
+        tree = yield from scoped(f"points/{point.key}", asked)
     except UnreachableStateError as error:
         return _excused(UNREACHABLE, error)
     except (StateError, IITError) as error:
         return _excused(FAILED, error)
+    if keep is not None:
+        keep(point, subject, tree)
+    return tree
 
 
 def _excused(status: int, error: Exception) -> xr.DataTree:

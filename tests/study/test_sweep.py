@@ -232,3 +232,21 @@ def test_wrong_axes__are_named(sweep, message):
 def test_study_without_substrate_or_axis_of_them__is_refused():
     with pytest.raises(SpecError, match="expected `substrate`"):
         read_study({"state": "100"})
+
+
+def test_structures__are_kept_on_request(tmp_path):
+    store, basic = tmp_path / "kept.zarr", iit.examples.load("basic")
+    cube = iit.sweep({"state": "all"}, basic, compute="ces", keep="structures", store=store)
+    plain = iit.sweep({"state": "all"}, basic, compute="ces")
+    np.testing.assert_array_equal(cube.big_phi, plain.big_phi)
+    group = cube.structure.sel(state="100").item()
+    kept = xr.open_datatree(store / group, engine="zarr", consolidated=False).load()
+    alone = iit.ces(basic, "100")
+    np.testing.assert_array_equal(kept["distinctions"]["phi"], alone["distinctions"]["phi"])
+    assert kept.attrs["state"] == "100"
+    assert cube.structure.sel(state="010").item() == ""
+
+
+def test_structures__need_a_store():
+    with pytest.raises(SpecError, match="expected a store to keep them in"):
+        iit.sweep({"state": "all"}, "basic", keep="structures")
