@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,12 @@ import zarr
 from iitdask.errors import IITError, LedgerMismatchError, SpecError
 from iitdask.model.substrate import Substrate
 from iitdask.result.assemble import labelled
-from iitdask.result.cube import cube
 from iitdask.run.checksum import text_digest
 from iitdask.run.engines import Futures, Inline, worker_memory
-from iitdask.run.events import BlocksFilled, Event, Observer, StageOpened
+from iitdask.run.events import Observer
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
 from iitdask.run.memory import MemoryLedger
-from iitdask.run.mosaic import Mosaic
 from iitdask.run.outcome import consolidate, load_result, save_apart, save_result, study_of
 from iitdask.run.place import open_store
 from iitdask.run.presence import driving
@@ -35,10 +32,11 @@ from iitdask.run.survey import costs_of
 from iitdask.study.axes import Axis, read_axes
 from iitdask.study.cells import Cells, cells_of
 from iitdask.study.grounds import grounds_of
+from iitdask.study.keeper import Keeper, Order, ordered
 from iitdask.study.provenance import provenance
 from iitdask.study.spec import Study, asked_in
 from iitdask.theory.catalog import default_theory, theory_options
-from iitdask.theory.swept import DONE, Heavy, Keep, Portion, blank, book, swept
+from iitdask.theory.swept import Heavy, Keep, blank, swept
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -48,11 +46,6 @@ if TYPE_CHECKING:
     from iitdask.run.ledger import Ledger
 
 __all__ = ["Sweep", "made_sweep", "run_sweep", "sweep_of"]
-
-SECONDS = 1.0
-"""Least seconds between two looks at what has arrived."""
-SHARE = 20.0
-"""How much longer than writing the cube the time between two writings is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,37 +136,6 @@ def _listed(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Order:
-    """Points in the order in which they became part of the store."""
-
-    cells: Cells
-    """The cells; their points are numbered in this order."""
-    portions: tuple[Portion, ...]
-    heavy: dict[int, Any]
-    count: int
-
-
-def _ordered(cells: Cells, lists: Sequence[NDArray[Any]]) -> _Order:
-    place = {bytes(each): p for p, each in enumerate(cells.digests)}
-    small, begin = len(cells.points), 0
-    portions: list[Portion] = []
-    heavy: dict[int, Any] = {}
-    number = np.full(len(cells.digests), -1)
-    for k, digests in enumerate(lists):
-        known = np.array([place[bytes(each)] for each in digests], np.int64)
-        number[known] = begin + np.arange(len(known))
-        light = known < small
-        points = cells.points.at(known[light]).alone()
-        portions.append(Portion(f"sweep/{k}", begin + np.flatnonzero(light), points))
-        heavy |= {
-            begin + int(i): cells.heavy[int(known[i]) - small] for i in np.flatnonzero(~light)
-        }
-        begin += len(known)
-    point = np.where(cells.point >= 0, number[cells.point], -1)
-    return _Order(replace(cells, point=point), tuple(portions), heavy, begin)
-
-
 def run_sweep(
     sweep: Sweep,
     *,
@@ -202,12 +164,12 @@ def run_sweep(
     if store is None:
         if sweep.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
-        order = _ordered(sweep.cells, [sweep.cells.digests])
+        order = ordered(sweep.cells, [sweep.cells.digests])
         return _computed(order, MemoryLedger(), client, None, observers, **options)
     url = os.fspath(store)
     ledger = ZarrLedger(url, sweep.described(), sweep.fingerprint)
     with driving(url, join) as driver:
-        order = _ordered(sweep.cells, _grown(url, sweep))
+        order = ordered(sweep.cells, _grown(url, sweep))
         if "tidied" in study_of(url):
             return load_result(url)
         journal, about = Journal(url, driver), provenance()
@@ -258,7 +220,7 @@ def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
 
 
 def _computed(
-    order: _Order,
+    order: Order,
     ledger: Ledger,
     client: Client | None,
     url: str | None,
@@ -269,7 +231,7 @@ def _computed(
     keep: Keep | None = None,
 ) -> xr.DataTree:
     out = blank(order.cells.compute, order.count)
-    keeper = _Keeper(order, ledger, url, out, keep is not None)
+    keeper = Keeper(order, ledger, url, out, keep is not None)
     execute(
         swept(order.portions, order.heavy, order.cells.compute, out, keep=keep),
         ledger,
@@ -288,114 +250,3 @@ def _keeping(url: str) -> Keep:
         save_apart(url, f"structures/{point.key}", labelled(tree, subject, point.options))
 
     return keep
-
-
-class _Keeper:
-    """Sees blocks arrive, and keeps the cube in the store up to date.
-
-    What it knows beyond the ledger may be lost at any time.
-    """
-
-    def __init__(
-        self,
-        order: _Order,
-        ledger: Ledger,
-        url: str | None,
-        out: dict[str, NDArray[Any]],
-        whole: bool,
-    ) -> None:
-        self._whole = whole
-        self._order, self._ledger, self._url, self._out = order, ledger, url, out
-        self._stages = {portion.name: portion for portion in order.portions}
-        self._seen: dict[str, set[Any]] = {name: set() for name in self._stages}
-        self._heavy: dict[str, set[str]] = {}
-        self._keys = {point.key: number for number, point in order.heavy.items()}
-        self._mosaic: Mosaic | None = None
-        self._shown = np.zeros(order.count, np.int8)
-        self._next = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Take note of an event."""
-        if isinstance(event, StageOpened) and event.stage.startswith("points/"):
-            self._heavy.setdefault(event.stage.split("/")[1], set()).add(event.stage)
-        now = time.monotonic()
-        if self._url is None or not isinstance(event, StageOpened | BlocksFilled):
-            return
-        if now >= self._next and "finished" not in study_of(self._url):
-            self._write(self._url)
-            self._next = time.monotonic() + max(SECONDS, SHARE * (time.monotonic() - now))
-
-    def cube(self) -> xr.Dataset:
-        """Return the cube as far as it is known."""
-        cells = self._order.cells
-        return cube(
-            cells.compute,
-            dims=cells.dims,
-            coords=cells.coords,
-            cells=(cells.point, cells.problem, cells.problems),
-            outcomes=self._out,
-            extra={
-                "n_units": cells.n_units,
-                "frequency": cells.frequency,
-                "seconds": _spread(self._seconds(), cells.point),
-                "structure": self._structures() if self._whole else None,
-                "point": cells.point,
-            },
-            attrs={},
-        )
-
-    def _structures(self) -> NDArray[Any]:
-        """Where in the store the whole result of each cell is."""
-        groups = np.full(self._order.count + 1, "", object)
-        for number, point in self._order.heavy.items():
-            if self._out["status"][number] == DONE:
-                groups[number] = f"structures/{point.key}"
-        # The last one is that of no point.
-        return np.asarray(groups[self._order.cells.point])
-
-    def _write(self, url: str) -> None:
-        for name, portion in self._stages.items():
-            self._look(name, portion)
-        data = self.cube()
-        fresh = self._out["status"] != self._shown
-        self._shown = self._out["status"].copy()
-        if self._mosaic is None:
-            self._mosaic = Mosaic(url, data)
-            return
-        point = self._order.cells.point
-        changed = np.where(point >= 0, fresh[point], False)
-        self._mosaic.update(data, changed.reshape(tuple(self._order.cells.dims.values())))
-
-    def _look(self, name: str, portion: Portion) -> None:
-        """Take over the blocks of a stage that have arrived since."""
-        try:
-            tiling, done = self._ledger.tiling(name), self._ledger.done(name)
-        except (IITError, KeyError):
-            return  # not opened yet
-        for block in sorted(done - self._seen[name]):
-            region = tiling.region(block)[0]
-            arrays = self._ledger.arrays(name, block)
-            book(self._out, portion.small[region], arrays["value"], arrays["number"])
-            self._seen[name].add(block)
-
-    def _seconds(self) -> NDArray[Any]:
-        """(points,) seconds each took, of those that are there."""
-        out = np.full(self._order.count, np.nan)
-        for name, portion in self._stages.items():
-            if not len(portion.points):
-                continue
-            try:
-                tiling, ticks = self._ledger.tiling(name), self._ledger.ticks(name)
-            except (IITError, KeyError):
-                continue
-            for block, seconds in ticks.items():
-                region = tiling.region(block)[0]
-                out[portion.small[region]] = seconds / (region.stop - region.start)
-        for key, names in self._heavy.items():
-            ticks_of = [sum(self._ledger.ticks(name).values()) for name in sorted(names)]
-            out[self._keys[key]] = sum(ticks_of)
-        return out
-
-
-def _spread(values: NDArray[Any], point: NDArray[Any]) -> NDArray[Any]:
-    return np.where(point >= 0, values[point], np.nan)

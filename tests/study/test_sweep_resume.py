@@ -33,9 +33,9 @@ CHILD = f"""
 import os, signal, sys
 from iitdask.run.events import BlocksFilled
 from iitdask.study.spec import read_study
-from iitdask.study import sweep
+from iitdask.study import keeper, sweep
 
-sweep.SECONDS = sweep.SHARE = 0.0  # writes the cube at every event
+keeper.SECONDS = keeper.SHARE = 0.0  # writes the cube at every event
 left = int(sys.argv[2])
 
 def dies(event):
