@@ -15,8 +15,9 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.run.forecast import Estimate
 from iitdask.study.driver import run_point
-from iitdask.study.inquiry import estimate_point
+from iitdask.study.inquiry import estimate_point, estimate_sweep
 from iitdask.study.spec import Point, point_of, read_study
+from iitdask.study.sweep import sweep_of
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import Theory
 from iitdask.view.accessor import register
@@ -243,8 +244,10 @@ def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 
     given = spec if isinstance(spec, dict) else os.fspath(spec)
     study, folder = read_study(given)
     where = "study" if isinstance(given, dict) else given
-    point = point_of(study, folder, where)
-    return estimate_point(point, block_seconds=study.run.block_seconds, seconds=seconds)
+    options = {"block_seconds": study.run.block_seconds, "seconds": seconds}
+    if study.sweep is not None:
+        return estimate_sweep(sweep_of(study, folder, where), **options)
+    return estimate_point(point_of(study, folder, where), **options)
 
 
 def _run(

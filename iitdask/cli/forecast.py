@@ -11,8 +11,9 @@ from rich.table import Table
 from iitdask.cli.units import bytes_text, seconds_text
 from iitdask.errors import BudgetRefusedError
 from iitdask.result.labels import members, units_text
-from iitdask.study.inquiry import estimate_point
-from iitdask.study.spec import Point, Study, point_of, read_study
+from iitdask.study.inquiry import estimate_point, estimate_sweep
+from iitdask.study.spec import Study, point_of, read_study
+from iitdask.study.sweep import sweep_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +40,8 @@ def plan(spec: str, /, *, blocks: int = SHOWN) -> int:
     blocks
         Blocks to describe of each stage, the dearest first; 0 describes none.
     """
-    study, point = _read(spec)
-    found = estimate_point(point, block_seconds=study.run.block_seconds, seconds=0.0)
+    study, found, labels = _estimated(spec, 0.0)
     print_estimate(found, study)
-    labels = point.subject.labels
     for each in found.stages:
         count = len(each.tiling)
         if not blocks or count < 2:
@@ -77,8 +76,7 @@ def estimate(
     seconds
         Seconds to spend on each dear stage.
     """
-    study, point = _read(spec)
-    found = estimate_point(point, block_seconds=study.run.block_seconds, seconds=seconds)
+    study, found, _ = _estimated(spec, seconds)
     print_estimate(found, study, () if workers is None else (workers,))
     within_budget(found, budget)
     return 0
@@ -125,9 +123,16 @@ def _row(each: StageEstimate) -> tuple[str, ...]:
     return each.name, str(each.blocks), seconds_text(each.seconds), interval, needs, each.basis
 
 
-def _read(spec: str) -> tuple[Study, Point]:
+def _estimated(spec: str, seconds: float) -> tuple[Study, Estimate, Sequence[str]]:
+    """Read a study and estimate it; also the names of the units its stages are about."""
     study, folder = read_study(spec)
-    return study, point_of(study, folder, spec)
+    wished = study.run.block_seconds
+    if study.sweep is not None:
+        made = sweep_of(study, folder, spec)
+        return study, estimate_sweep(made, block_seconds=wished, seconds=seconds), ()
+    point = point_of(study, folder, spec)
+    found = estimate_point(point, block_seconds=wished, seconds=seconds)
+    return study, found, point.subject.labels
 
 
 def _axes(grid: Grid) -> str:

@@ -103,3 +103,10 @@ def test_run__wrong_axis_is_refused_in_one_line(study, tmp_path, capsys):
     assert code == 2
     assert said.err.count("\n") == 1
     assert "state: expected all, reachable or a list of states" in said.err
+
+
+@pytest.mark.parametrize("command", ["estimate", "plan"])
+def test_what_a_sweep_costs__is_known_before(study, capsys, command):
+    code, said = call(capsys, command, study)
+    assert code == 0, said.err
+    assert "sweep/0" in said.out
