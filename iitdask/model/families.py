@@ -44,7 +44,7 @@ class Family:
     --------
     >>> family = Family.of({"family": "erdos-renyi", "n": 4, "count": 3, "gates": ["AND", "XOR"]})
     >>> [each["gate"] for each in family[0].block(0)["units"]]
-    ['AND', 'XOR', 'XOR', 'AND']
+    ['XOR', 'AND', 'XOR', 'XOR']
     """
 
     kind: str
