@@ -117,6 +117,42 @@ print(*sorted(heavy & set(sys.modules)))
 """
 
 
+def decorations(node):
+    names = getattr(node, "decorator_list", ())
+    return {each.id for each in names if isinstance(each, ast.Name)}
+
+
+def inner_kernels():
+    """Kernels without an entry from Python, by module."""
+    return {
+        f"iitdask.kernels.{path.stem}": {
+            node.name for node in parsed(path).body if "inner" in decorations(node)
+        }
+        for path in (PACKAGE / "kernels").glob("*.py")
+    }
+
+
+def called_from_python(path, inner):
+    """Inner kernels that code of a file mentions outside of kernels."""
+    tree = parsed(path)
+    known = set(inner.get(f"iitdask.kernels.{path.stem}", ()) if "kernels" in path.parts else ())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in inner:
+            known |= {each.name for each in node.names} & inner[node.module]
+    python = [node for node in tree.body if not decorations(node) & {"inner", "kernel", "leaf"}]
+    mentioned = {
+        each.id for node in python for each in ast.walk(node) if isinstance(each, ast.Name)
+    }
+    return known & mentioned
+
+
+def test_inner_kernels__are_called_by_kernels_only():
+    inner = inner_kernels()
+    assert sum(map(len, inner.values())) > 20
+    code = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "workflows").rglob("*.py")]
+    assert {str(path): found for path in code if (found := called_from_python(path, inner))} == {}
+
+
 def fresh(code):
     """What another interpreter prints."""
     done = subprocess.run(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import leaf
+from iitdask.kernels.jit import inner, leaf
 from iitdask.kernels.purviews import STATE_TIE
 
 __all__ = ["cause_costs", "cause_scan", "cause_states", "cheap_cause_costs", "reversed_bits"]
@@ -82,7 +82,7 @@ def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states)
             bounds[purview, lane] = weight * detached_bound(logq, mechanism, code, tied)
 
 
-@leaf
+@inner
 def detached_bound(logq, mechanism, code, tied):
     """Cost of the complete partition, or of the cheapest detached unit times all units.
 
@@ -101,7 +101,7 @@ def detached_bound(logq, mechanism, code, tied):
     return single if single < total and count > 1 and not tied else total
 
 
-@leaf
+@inner
 def cause_states(q, offsets, mechanism, purview, like, weights):
     """Specified cause states: ii grows with p(m | z), so the largest are; all ties are kept.
 
@@ -128,7 +128,7 @@ def cause_states(q, offsets, mechanism, purview, like, weights):
     return top / total * np.log2(top * states / total)
 
 
-@leaf
+@inner
 def cheap_cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, f):
     """The costs ``disintegration.cheap_start`` reads, and only those, laid out as by the next.
 
@@ -155,7 +155,7 @@ def cheap_cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, f):
             f[row + size - 1 - (1 << k)] = whole - logq[mech[r], others]
 
 
-@leaf
+@inner
 def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes, f):
     """``f[i * 2**purvs + B]``: bits lost when mechanism unit i sees only the part B of the purview.
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE, assign, highest, precedes, two_blocks
-from iitdask.kernels.jit import leaf
+from iitdask.kernels.jit import inner
 from iitdask.kernels.reach import is_out_of_reach
 
 __all__ = ["NOTHING", "minimum_disintegration", "named_disintegration"]
@@ -31,7 +31,7 @@ NONE = np.int64(0)
 NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of them is right
 
 
-@leaf
+@inner
 def fill_bounds(f, s, users, elements, lam, side):
     """``s.bound[u, R]``: least value over all blocks within R; the superset-closed minimum.
 
@@ -67,7 +67,7 @@ def fill_bounds(f, s, users, elements, lam, side):
             o *= 2
 
 
-@leaf
+@inner
 def first_blocks(f, s, users, elements, lam):
     """``s.child[h]``: bound on the value of every partition with the block half + h.
 
@@ -87,7 +87,7 @@ def first_blocks(f, s, users, elements, lam):
             s.child[h] += min(value, none)
 
 
-@leaf
+@inner
 def take_block(f, s, users, elements, lam, depth, block, remaining):
     """Let a block join the family at a depth; returns (its value, bound of all it can grow to).
 
@@ -105,7 +105,7 @@ def take_block(f, s, users, elements, lam, depth, block, remaining):
     return total, least
 
 
-@leaf
+@inner
 def offer(f, s, users, elements, lam, side, limit, goal, used, named):
     """Weigh the partition a family gives; returns whether its ratio is smaller than lam.
 
@@ -129,7 +129,7 @@ def offer(f, s, users, elements, lam, side, limit, goal, used, named):
     return False
 
 
-@leaf
+@inner
 def grow(f, s, users, elements, lam, side, limit, goal, start, named, nodes):
     """Depth first over the families with one given first block; returns (better, nodes)."""
     full = (1 << elements) - 1
@@ -164,7 +164,7 @@ def grow(f, s, users, elements, lam, side, limit, goal, start, named, nodes):
         block = s.sub[depth] | high
 
 
-@leaf
+@inner
 def descend(f, s, users, elements, lam, side, limit, goal, named, tally):
     """Search all families, the next block always holding the highest element left.
 
@@ -195,7 +195,7 @@ def descend(f, s, users, elements, lam, side, limit, goal, named, tally):
     return False
 
 
-@leaf
+@inner
 def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, zero, tally):
     """Cost and severed pairs of the minimum information partition.
 
@@ -238,7 +238,7 @@ def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, ze
         cost, severed = s.answer[0], s.answer[1]
 
 
-@leaf
+@inner
 def named_disintegration(f, s, users, elements, side, cost, severed, named, tally):
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 

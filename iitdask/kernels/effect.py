@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import leaf
+from iitdask.kernels.jit import inner, leaf
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-@leaf
+@inner
 def sum_out(joint, levels, purview, work):
     """Sum a joint distribution over the units outside a purview.
 
@@ -52,7 +52,7 @@ def sum_out(joint, levels, purview, work):
         states //= levels[j]
 
 
-@leaf
+@inner
 def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best, gains):
     """Upper bound on phi of every purview, without looking at its states.
 
@@ -99,7 +99,7 @@ def largest(rows, r, columns, j):
     return top
 
 
-@leaf
+@inner
 def effect_states(p, states, w, begin, scale, weights):
     """Specified effect states of a purview: largest ii = p log2(p / unconstrained), all ties kept.
 
@@ -131,7 +131,7 @@ def effect_states(p, states, w, begin, scale, weights):
     return best, begin, end
 
 
-@leaf
+@inner
 def marginalise(joint, levels, offsets, out):
     """Sum a joint distribution down to every purview; out : (codes,) float64."""
     n = levels.shape[0]
@@ -156,7 +156,7 @@ def marginalise(joint, levels, offsets, out):
                     out[line + x] += out[begin + v * low + x]
 
 
-@leaf
+@inner
 def effect_costs(logs, mech, mechs, mechanism, out):
     """``out[r * 2**mechs + B]``: bits column r loses when its unit sees only B of the mechanism.
 
@@ -172,7 +172,7 @@ def effect_costs(logs, mech, mechs, mechanism, out):
             out[r * size + b] = logs[mechanism, r] - logs[mask, r]
 
 
-@leaf
+@inner
 def state_rows(purv, purvs, levels, columns, z, size, base):
     """Where in ``effect_costs`` the values begin that a purview's units take in state z."""
     for k in range(purvs):
@@ -180,7 +180,7 @@ def state_rows(purv, purvs, levels, columns, z, size, base):
         z //= levels[purv[k]]
 
 
-@leaf
+@inner
 def cost_bound(costs, base, users, elements):
     """Upper bound on the cost: complete partition, or one mechanism unit detached from all."""
     size = 1 << elements

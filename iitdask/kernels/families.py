@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import leaf
+from iitdask.kernels.jit import inner, leaf
 
 __all__ = [
     "EPS",
@@ -40,14 +40,14 @@ def highest(mask):
     return high
 
 
-@leaf
+@inner
 def severs_first(a, b, pops):
     """Whether keeping block a severs a lexicographically smaller set than b, of the same size."""
     differ = a ^ b
     return pops[a] == pops[b] and (differ & -differ) & b != 0
 
 
-@leaf
+@inner
 def precedes(a, b, users, elements, side):
     """Whether picks a sever a lexicographically smaller set of pairs than b, mechanism first."""
     for k in range(users * elements):
@@ -60,7 +60,7 @@ def precedes(a, b, users, elements, side):
     return False
 
 
-@leaf
+@inner
 def assign(f, s, users, elements, lam, used, side, slack):
     """Let every user keep its cheapest block of a family of disjoint blocks.
 
@@ -103,7 +103,7 @@ def assign(f, s, users, elements, lam, used, side, slack):
     return cost, severed
 
 
-@leaf
+@inner
 def cheap_start(f, s, users, elements, side):
     """Best of the complete partition, one detached user, and the partitions {B - k, k}.
 
@@ -132,7 +132,7 @@ def cheap_start(f, s, users, elements, side):
     return cost, severed
 
 
-@leaf
+@inner
 def two_blocks(f, s, users, elements, lam, side):
     """Best partition of the elements into two blocks at a fixed ratio; returns (cost, severed)."""
     full = (1 << elements) - 1

@@ -22,7 +22,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 
-__all__ = ["cache_directory", "is_warm", "kernel", "leaf", "mark_warm"]
+__all__ = ["cache_directory", "inner", "is_warm", "kernel", "leaf", "mark_warm"]
 
 
 def _source_digest() -> str:
@@ -83,6 +83,15 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
     counting the arrays that its small functions hand to each other.
     """
     return _compiled(function, _nrt=False)
+
+
+def inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``leaf``, for functions that only other kernels call.
+
+    They get no entry from Python, which would unpack every array of their arguments: a tenth of
+    all compilation. Calling one from Python would crash; a test of the house sees that none is.
+    """
+    return _compiled(function, _nrt=False, no_cpython_wrapper=True)
 
 
 def _compiled(function: Callable[..., Any], **more: bool) -> Callable[..., Any]:

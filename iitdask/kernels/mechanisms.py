@@ -17,7 +17,7 @@ from iitdask.kernels.effect import (
     sum_out,
 )
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.jit import inner, kernel, leaf
 from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
 from iitdask.kernels.repertoire import mixture, product_states
@@ -29,7 +29,7 @@ LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay 
 FEW = 12  # purviews summed out one by one before it pays to sum out all at once
 
 
-@leaf
+@inner
 def sift(heap, keys, start, count):
     """Restore the order of a max-heap below ``start``."""
     item = heap[start]
@@ -45,7 +45,7 @@ def sift(heap, keys, start, count):
     heap[root] = item
 
 
-@leaf
+@inner
 def specified_cause(t, s, mechanism, purview, weight, state):
     """Fill ``s.weights`` from what the scan found; look at all states only when some tie.
 
@@ -58,7 +58,7 @@ def specified_cause(t, s, mechanism, purview, weight, state):
     return state, state + 1
 
 
-@leaf
+@inner
 def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
     """Fill ``s.weights``; returns an upper bound on phi at the specified states and their range.
 
@@ -79,7 +79,7 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
     return best, first, last
 
 
-@leaf
+@inner
 def fill_heap(bounds, heap):
     """Make a max-heap of the purviews whose bound exceeds zero; returns how many."""
     count = np.int64(0)  # a literal 0 would compile the callee once more
@@ -94,7 +94,7 @@ def fill_heap(bounds, heap):
     return count
 
 
-@leaf
+@inner
 def mark_ties(best, bounds, bits):
     """Set one bit per purview whose value, kept negated, ties with the best; returns how many."""
     ties = 0
@@ -105,7 +105,7 @@ def mark_ties(best, bounds, bits):
     return ties
 
 
-@leaf
+@inner
 def effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks):
     """Specify the effect states of a purview, from its sum over mechanism states.
 
@@ -121,7 +121,7 @@ def effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks):
     return specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin)
 
 
-@leaf
+@inner
 def is_dense(children, full):
     """Whether the system is all-to-all: then every purview is admissible."""
     for i in range(children.shape[0]):

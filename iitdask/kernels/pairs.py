@@ -20,7 +20,7 @@ from iitdask.kernels.disintegration import (
 )
 from iitdask.kernels.effect import cost_bound, effect_costs, effect_states, state_rows
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT, cheap_start
-from iitdask.kernels.jit import leaf
+from iitdask.kernels.jit import inner, leaf
 from iitdask.kernels.purviews import ZERO, members, tolerance
 from iitdask.kernels.reach import TRIALS, cheapest_by_size, is_out_of_reach
 from iitdask.kernels.repertoire import product_states
@@ -142,7 +142,7 @@ def make_scratch(tables: Tables) -> Scratch:
     )
 
 
-@leaf
+@inner
 def fill_cause_costs(t, s, mechs, purvs, z):
     """Fill ``s.costs`` with every block's cost, for a cause pair at one state of the purview."""
     cause_costs(
@@ -150,7 +150,7 @@ def fill_cause_costs(t, s, mechs, purvs, z):
     )
 
 
-@leaf
+@inner
 def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     """Cost and severed pairs at one specified state, or NOTHING when the cost is below floor.
 
@@ -184,7 +184,7 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     return minimum_disintegration(f, s, users, elements, side, cost, severed, floor, zero, tally)
 
 
-@leaf
+@inner
 def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
     """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
 
@@ -216,7 +216,7 @@ def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
     return phi, answer, pairs, state
 
 
-@leaf
+@inner
 def mechanism_costs(t, s, mechanism, mechs):
     """Fill ``s.effects`` and ``s.least``: what all effect purviews of a mechanism share."""
     effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
@@ -224,7 +224,7 @@ def mechanism_costs(t, s, mechanism, mechs):
         cheapest_by_size(s.effects, r << mechs, mechs, s.pops, ON_EFFECT, s.least, r * (mechs + 1))
 
 
-@leaf
+@inner
 def specify(side, t, s, mechanism, purview, mechs, purvs):
     """Specified states of one pair, from the tables; fills ``s.weights``; returns ii."""
     if side == ON_CAUSE:

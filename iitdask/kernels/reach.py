@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE
-from iitdask.kernels.jit import leaf
+from iitdask.kernels.jit import inner
 
 __all__ = ["TRIALS", "cheapest_by_size", "is_out_of_reach"]
 
 TRIALS = 8  # values of mu, tried side by side
 
 
-@leaf
+@inner
 def cheapest_by_size(f, row, elements, pops, side, out, begin):
     """``out[begin + k]``: least cost of one user among the blocks that sever k elements."""
     size = 1 << elements
@@ -23,7 +23,7 @@ def cheapest_by_size(f, row, elements, pops, side, out, begin):
         out[begin] = HUGE  # the whole mechanism kept is no partition
 
 
-@leaf
+@inner
 def is_out_of_reach(s, users, elements, ratio, floor):
     """Whether no partition has a ratio up to ``ratio`` and a cost of at least ``floor``.
 
