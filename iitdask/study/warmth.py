@@ -48,7 +48,11 @@ def rehearse(family: str, share: int) -> None:
 
 
 def _beside(family: str, share: int) -> subprocess.Popen[bytes]:
-    code = f"from iitdask.study.warmth import rehearse; rehearse({family!r}, {share})"
+    # The same package, even where the current directory holds another copy of it.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"from iitdask.study.warmth import rehearse; rehearse({family!r}, {share})"
+    )
     quiet = subprocess.DEVNULL
     return subprocess.Popen([sys.executable, "-c", code], stdin=quiet, stdout=quiet, stderr=quiet)
 
