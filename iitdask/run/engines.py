@@ -6,6 +6,7 @@ This is the only room that submits anything to Dask.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,9 @@ Jobs are drawn one by one, since what comes next may depend on receipts.
 FEWEST = 4
 """Bundles in flight on a cluster that has no workers yet."""
 
+PAUSE = 0.005
+"""Seconds between looks for results; a bundle takes seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inline:
@@ -65,7 +69,7 @@ class Futures:
         flight = _Flight(self.client)
         try:
             self._top_up(flight, jobs)
-            for batch in flight.done.batches():
+            for batch in flight.batches():
                 while batch:
                     yield flight.receipt(*batch.pop())
                 # In batches: topping up one by one costs twice as much a task.
@@ -118,6 +122,20 @@ class _Flight:
             )
             self.sent.update(zip(futures, group, strict=True))
             self.done.update(futures)
+
+    def batches(self) -> Generator[list[Any], None, None]:
+        """Yield what is done, as (future, result) pairs, until nothing is out.
+
+        Futures sent while the connection was down are never told that it stayed down:
+        a client that has closed is noticed here, or waiting for them would not end.
+        """
+        while self.sent:
+            if self.done.has_ready():
+                yield self.done.next_batch(block=False)
+            elif self.client.status == "closed":
+                _require_running(self.client)
+            else:
+                time.sleep(PAUSE)
 
     def receipt(self, future: Future[Any], result: Any) -> Receipt:
         """Return what became of a bundle, whatever happened to it."""

@@ -220,6 +220,7 @@ def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_pat
     first = proc.start("iitdask", "run", study, "--store", store, "--workers", "1")
     try:
         assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
+        first.send_signal(signal.SIGSTOP)  # or it may end before all is asked
         second = proc.call("run", study, "--store", store, "--quiet")
         assert second.returncode == 1
         assert f"is being filled by process {first.pid} on {socket.gethostname()} since" in (
@@ -227,6 +228,7 @@ def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_pat
         )
         assert "driven by process" in proc.call("status", store).stdout
         assert proc.call("tidy", store).returncode == 1
+        first.send_signal(signal.SIGCONT)
         beside = proc.call("run", study, "--store", store, "--quiet", "--join")
         assert beside.returncode == 0, beside.stderr
         assert first.wait(60) == 0
