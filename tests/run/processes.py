@@ -68,6 +68,14 @@ def call(*words):
     )
 
 
+def filled(study):
+    """A store beside a study, of a run that nothing disturbed."""
+    store = study.with_name(f"{study.stem}-undisturbed.zarr")
+    done = call("run", study, "--store", store, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
 def end(process):
     """Kill what is left of a session."""
     with suppress(ProcessLookupError):

@@ -32,11 +32,8 @@ def study(folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder, study):
-    store = folder / "undisturbed.zarr"
-    done = proc.call("run", study, "--store", store, "--quiet")
-    assert done.returncode == 0, done.stderr
-    return store
+def undisturbed(study):
+    return proc.filled(study)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +43,8 @@ def brief(folder):
 
 
 @pytest.fixture(scope="module")
-def brief_undisturbed(folder, brief):
-    store = folder / "brief-undisturbed.zarr"
-    done = proc.call("run", brief, "--store", store, "--quiet")
-    assert done.returncode == 0, done.stderr
-    return store
+def brief_undisturbed(brief):
+    return proc.filled(brief)
 
 
 class Campaign:

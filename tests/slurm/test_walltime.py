@@ -45,11 +45,8 @@ def study(late):
 
 
 @pytest.fixture
-def undisturbed(late, study):
-    store = late / "undisturbed.zarr"
-    done = proc.call("run", study, "--store", store, "--quiet")
-    assert done.returncode == 0, done.stderr
-    return store
+def undisturbed(study):
+    return proc.filled(study)
 
 
 def test_walltime__of_an_array_is_followed_by_another_slice(late, study, undisturbed, site):
