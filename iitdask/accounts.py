@@ -81,7 +81,8 @@ def account(
     StateError
         States or units do not fit the substrate.
     UnreachableStateError
-        No state of the causes leads to an occurrence, or no past state to the state after.
+        The effects cannot be as they are after the state before; or no past state leads to
+        the state after and the posterior of the background needs one.
     MemoryRefusedError
         There are too many causes and effects for occurrences of this order.
 
@@ -121,6 +122,11 @@ def causal_nexus(
         ``effects(candidate, unit)`` and ``alpha(candidate)`` (bits), the strongest first.
         Where none is irreducible ``/candidates`` is empty and there is no account.
 
+    Raises
+    ------
+    UnreachableStateError
+        A unit with inputs cannot be as it is after the state before.
+
     Examples
     --------
     >>> import iitdask as iit
@@ -156,6 +162,11 @@ def true_events(
         ``/events`` with dim ``event``: ``mechanism``, ``purview_cause``, ``purview_effect``
         ``(event, unit)``, ``alpha_cause``, ``alpha_effect`` (bits); ``/into`` and ``/out_of``,
         the accounts of both transitions.
+
+    Raises
+    ------
+    UnreachableStateError
+        One of the states cannot follow the one before it.
 
     Examples
     --------

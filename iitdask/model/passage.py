@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from iitdask.errors import StateError
-from iitdask.model.transition import Transition, named
+from iitdask.errors import StateError, UnreachableStateError
+from iitdask.model.transition import Transition, named, require_follows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +50,8 @@ class Passage:
         ------
         StateError
             A state does not fit, or there are too many units to look at all transitions.
+        UnreachableStateError
+            A unit with inputs cannot be as it is after the state before.
         """
         if substrate.n_units > MOST_UNITS:
             raise StateError(
@@ -57,7 +59,9 @@ class Passage:
                 "ask for the accounts of chosen causes and effects"
             )
         states = [named(name, substrate.parse_state, fields[name]) for name in cls.FIELDS]
-        return cls(substrate, *states)
+        passage = cls(substrate, *states)
+        require_follows(substrate, passage.before, passage.after, passage.targets)
+        return passage
 
     def described(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
@@ -111,12 +115,18 @@ class Course:
         ------
         StateError
             A state or the units do not fit.
+        UnreachableStateError
+            One of the states cannot follow the one before it.
         """
         state = named("state", substrate.parse_state, fields["state"])
         units = named("units", substrate.parse_units, fields.get("units"))
-        order = fields.get("max_order")
-        into = Transition.of(substrate, fields["before"], state, units, units, max_order=order)
-        out_of = Transition.of(substrate, state, fields["after"], units, units, max_order=order)
+        same: dict[str, Any] = {
+            "causes": units,
+            "effects": units,
+            "max_order": fields.get("max_order"),
+        }
+        into = _step("state", substrate, (fields["before"], state), same)
+        out_of = _step("after", substrate, (state, fields["after"]), same)
         return cls(substrate, into, out_of)
 
     def described(self) -> dict[str, Any]:
@@ -139,6 +149,17 @@ class Course:
         """SHA-256 over all that decides results."""
         both = self.into.fingerprint + self.out_of.fingerprint
         return hashlib.sha256(f"iitdask course 1 {both}".encode()).hexdigest()
+
+
+def _step(
+    name: str, substrate: Substrate, states: tuple[Any, Any], same: Mapping[str, Any]
+) -> Transition:
+    """Build one of the transitions; complain under the name of the state it leads to."""
+    try:
+        return Transition.of(substrate, *states, **same)
+    except UnreachableStateError as error:
+        text = str(error).removeprefix("after: ")
+        raise UnreachableStateError(f"{name}: {text}") from error
 
 
 def _digest(kind: str, substrate: Substrate, numbers: Sequence[Sequence[int]]) -> str:

@@ -16,13 +16,16 @@ from iitdask.model.contraction import BUDGET
 from iitdask.model.factor import Factor, Table, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from iitdask.model.substrate import Substrate
 
-__all__ = ["Transition", "named"]
+__all__ = ["Transition", "named", "require_follows"]
+
+MOST_NAMED = 8
+"""Units that a message names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,8 @@ class Transition:
         ------
         StateError
             States, units or the order do not fit the substrate.
+        UnreachableStateError
+            The effects cannot be as they are after the state before: this never happened.
         """
         states = [
             named(name, substrate.parse_state, given)
@@ -106,6 +111,7 @@ class Transition:
             max_order = most
         if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
             raise StateError(f"max_order: expected a whole number from 1 on, got {max_order!r}")
+        require_follows(substrate, states[0], states[1], units[1])
         return cls(substrate, states[0], states[1], units[0], units[1], min(max_order, most))
 
     @classmethod
@@ -222,6 +228,31 @@ class Transition:
             )
         local = {unit: i for i, unit in enumerate(self.causes)}
         return frozen(np.hstack([_column(factor, local, self.levels) for factor in factors]))
+
+
+def require_follows(
+    substrate: Substrate, before: tuple[int, ...], after: tuple[int, ...], units: Sequence[int]
+) -> None:
+    """Refuse a transition of probability 0: what never happened was not caused.
+
+    Raises
+    ------
+    UnreachableStateError
+        Names the units that cannot have their value.
+    """
+    nothing: frozenset[int] = frozenset()
+    never = [
+        i for i in units if not held(substrate.factors[i], nothing, before).table[after[i]] > 0
+    ]
+    if not never:
+        return
+    shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in never[:MOST_NAMED])
+    more = ", ..." if len(never) > MOST_NAMED else ""
+    text = ("" if max(before) < 10 else ",").join(map(str, before))
+    raise UnreachableStateError(
+        f"after: expected values that can follow the state before {text}, got {shown}{more}, "
+        "of probability 0"
+    )
 
 
 def named(name: str, parse: Any, given: object) -> tuple[int, ...]:

@@ -81,7 +81,7 @@ def account_of(
     MemoryRefusedError
         A table of pairs would be larger than the budget.
     UnreachableStateError
-        An occurrence has no cause repertoire.
+        An occurrence has no cause repertoire in double precision.
     """
     both = sides(transition)
     require_room(transition, both)

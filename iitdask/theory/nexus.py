@@ -101,7 +101,8 @@ def nexus_stage(
 ) -> Stage:
     """Alpha of the account of every set of causes and every set of effects."""
     substrate = passage.substrate
-    everyone = Transition.of(substrate, passage.before, passage.after)
+    units = tuple(range(substrate.n_units))
+    everyone = Transition(substrate, passage.before, passage.after, units, units, len(units))
     sizes = tuple(map(len, sides[0])), tuple(map(len, sides[1]))
     return Stage(
         name="candidates",

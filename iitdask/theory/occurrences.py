@@ -161,7 +161,7 @@ def fill_effect_values(prepared: tuple[Array, Array], region: Region) -> dict[st
 
 
 def require_possible(transition: Transition, values: xr.Dataset) -> None:
-    """Refuse occurrences that no state of the causes leads to: they have no cause repertoire.
+    """Refuse occurrences without a cause repertoire: products of probabilities that underflow.
 
     Raises
     ------
@@ -176,5 +176,6 @@ def require_possible(transition: Transition, values: xr.Dataset) -> None:
     units = [unit for k, unit in enumerate(transition.effects) if mask >> k & 1]
     shown = ", ".join(f"{labels[i]}={after[i]}" for i in units)
     raise UnreachableStateError(
-        f"after: no state of the causes leads to {shown}; its causes are not defined"
+        f"after: the probability of {shown} is 0 in double precision whatever the causes; "
+        "its causes are not defined"
     )

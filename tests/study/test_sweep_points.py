@@ -52,7 +52,11 @@ def test_accounts__as_a_sweep():
     alone = iit.account(iit.Substrate.from_units(spec["units"]), "10", "10")
     assert one.n_links == alone["links"].sizes["link"]
     assert one.sum_alpha.item() == pytest.approx(float(alone["links"]["alpha"].sum()))
-    assert cube.n_links.sel(before="00", after="11") == 0
+    assert cube.status.sel(after="11").values.tolist() == [*["unreachable"] * 3, "done"]
+    never = cube.sel(before="00", after="11")
+    assert never.n_links == -1
+    assert np.isnan(never.alpha)
+    assert "can follow the state before 00, got A=1, B=1" in str(never.message.values)
 
 
 def test_what_no_sweep_knows__is_named():

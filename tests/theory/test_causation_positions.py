@@ -84,12 +84,44 @@ def test_state_after__without_a_past_is_allowed_where_no_posterior_is_needed():
 
 
 @pytest.mark.parametrize("background", ["causal", "2019"])
-def test_occurrence__that_nothing_leads_to_is_named(background):
+@pytest.mark.parametrize(
+    ("before", "after", "effects", "named"),
+    [
+        ("10", "11", "B", "before 10, got B=1"),
+        ("10", "01", None, "before 10, got A=0, B=1"),
+        ("00", "11", "AB", "before 00, got A=1, B=1"),
+    ],
+)
+def test_transition__that_never_happens_is_refused(background, before, after, effects, named):
     substrate = iit.Substrate.from_units(OR_AND)
-    with pytest.raises(UnreachableStateError, match=r"^after: .* leads to A=0, B=1; its causes"):
-        iit.account(substrate, "10", "01", background=background)
-    first_order = iit.account(substrate, "00", "01", background=background, max_order=1)
-    assert set(strengths(first_order)) == {("cause", "A"), ("effect", "A"), ("effect", "B")}
+    message = rf"^after: expected values that can follow the state {named}, of probability 0$"
+    with pytest.raises(UnreachableStateError, match=message):
+        iit.account(substrate, before, after, effects=effects, background=background, max_order=1)
+
+
+def test_units_that_are_no_effects__may_be_as_they_cannot_be():
+    substrate = iit.Substrate.from_units(OR_AND)
+    tree = iit.account(substrate, "10", "11", effects="A", background="2019")
+    assert ("cause", "A") in strengths(tree)
+
+
+def test_nexus_and_events__of_what_never_happens_are_refused():
+    substrate = iit.Substrate.from_units(OR_AND)
+    with pytest.raises(UnreachableStateError, match=r"^after: .* before 10, got B=1, "):
+        iit.causal_nexus(substrate, "10", "11")
+    with pytest.raises(UnreachableStateError, match=r"^state: .* before 10, got B=1, "):
+        iit.true_events(substrate, "10", "11", "11")
+    with pytest.raises(UnreachableStateError, match=r"^after: .* before 10, got A=0, "):
+        iit.true_events(substrate, "10", "10", "00")
+
+
+def test_occurrence__too_improbable_for_doubles_is_named():
+    # both units are on with 1e-200: possible, but 1e-400 is 0
+    substrate = iit.Substrate.from_tpm(np.full((4, 2), 1e-200), np.ones((2, 2)))
+    message = r"^after: .* of A=1, B=1 .*; its causes are not defined$"
+    with pytest.raises(UnreachableStateError, match=message):
+        iit.account(substrate, "00", "11")
+    assert strengths(iit.account(substrate, "00", "11", max_order=1)) == {}
 
 
 def test_posterior__that_is_not_defined_is_refused_when_it_is_needed():
