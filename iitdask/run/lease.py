@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from iitdask.errors import UnreachableStoreError
-from iitdask.run.place import create, delete, get
+from iitdask.run.place import create, delete, get, put
+from iitdask.run.presence import exists
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -17,7 +21,7 @@ __all__ = ["alone"]
 
 FOLDER = "log/leases"
 TERM = 30.0
-"""Seconds after which a lease that was not given back is void."""
+"""Seconds after which a lease that was neither renewed nor given back is void."""
 PAUSE = 0.05
 
 
@@ -25,8 +29,9 @@ PAUSE = 0.05
 def alone(store: Store, what: str) -> Iterator[None]:
     """Wait for one's turn, and hold it.
 
-    A lease whose holder died runs out. Should its holder only have slept, two are at
-    work at once: they do the same, and what they harm is found by its checksums.
+    A lease is renewed while its holder lives; that of one that died is void at once on
+    its own machine, and elsewhere runs out. Should its holder only have slept, two are
+    at work at once: they do the same, and what they harm is found by its checksums.
 
     Parameters
     ----------
@@ -36,21 +41,40 @@ def alone(store: Store, what: str) -> Iterator[None]:
         Name of what is done.
     """
     key = f"{FOLDER}/{what.replace('/', '+')}"
-    while not create(store, key, repr(time.time() + TERM).encode()):
-        if _until(store, key) < time.time():
+    while not create(store, key, _signed()):
+        if _is_void(get(store, key)):
             delete(store, key)
         else:
             time.sleep(PAUSE)
+    ended = Event()
+    keeper = Thread(target=_renew, args=(store, key, ended), daemon=True, name="lease")
+    keeper.start()
     try:
         yield
     finally:
+        ended.set()
+        keeper.join()
         with suppress(OSError, UnreachableStoreError):
             delete(store, key)
 
 
-def _until(store: Store, key: str) -> float:
+def _renew(store: Store, key: str, ended: Event) -> None:
+    while not ended.wait(TERM / 3):
+        with suppress(OSError, UnreachableStoreError):
+            put(store, key, _signed())
+
+
+def _signed() -> bytes:
+    return f"{time.time() + TERM!r} {os.getpid()} {socket.gethostname()}".encode()
+
+
+def _is_void(content: bytes | None) -> bool:
+    until, _, holder = (content or b"").decode(errors="replace").partition(" ")
+    pid, _, host = holder.partition(" ")
+    if host == socket.gethostname() and pid.isdecimal() and not exists(int(pid)):
+        return True
     try:
         # A clock that is far ahead, here or there, must not hold anyone up for long.
-        return min(float(get(store, key) or b"0"), time.time() + TERM)
+        return min(float(until), time.time() + TERM) < time.time()
     except ValueError:
-        return 0.0
+        return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from iitdask.run.lease import alone
 from iitdask.run.outcome import GROUP, consolidate
 from iitdask.run.place import erase, explained, open_store
 
@@ -36,7 +37,7 @@ class Mosaic:
     def __init__(self, url: str, data: xr.Dataset) -> None:
         self.url = url
         store = open_store(url)
-        with explained(url):
+        with explained(url), alone(store, GROUP):
             erase(store, GROUP)
             encoding = {
                 str(name): {"chunks": chunks_of(values.shape)}
@@ -57,7 +58,7 @@ class Mosaic:
 
     def update(self, data: xr.Dataset, changed: NDArray[Any]) -> None:
         """Write the chunks in which a cell has changed; changed has the shape of the cube."""
-        with explained(self.url):
+        with explained(self.url), alone(open_store(self.url), GROUP):
             for name, array in self._arrays.items():
                 values = data[name].values
                 for region in _regions(array.shape, array.chunks):

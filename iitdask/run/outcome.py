@@ -16,10 +16,13 @@ import zarr
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import digest, text_digest
 from iitdask.run.folder import UNREADABLE, WORK
+from iitdask.run.lease import alone
 from iitdask.run.place import erase, explained, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from zarr.abc.store import Store
 
 __all__ = [
     "consolidate",
@@ -59,9 +62,10 @@ def save_result(
     """
     store = open_store(url)
     check = tree_digest(tree)
-    if _holds(url, check):
-        return
-    with explained(url):
+    # One after the other: two drivers that end together would tear up each other's writing.
+    with explained(url), alone(store, GROUP):
+        if _holds(url, check):
+            return
         erase(store, GROUP)
         # Node by node: xarray cannot yet write a tree below the root of a store.
         for node in tree.subtree:
@@ -81,18 +85,22 @@ def save_result(
 def save_apart(url: str, group: str, tree: xr.DataTree) -> None:
     """Write one more tree into a store, unless it is there whole."""
     store = open_store(url)
-    try:
-        if WHOLE in zarr.open_group(store, path=group, mode="r").attrs:
+    with explained(url), alone(store, group):
+        if _is_whole(store, group):
             return
-    except UNREADABLE:
-        pass
-    with explained(url):
         erase(store, group)
         for node in tree.subtree:
             data = node.to_dataset(inherit=False)
             place = f"{group}{node.path}".rstrip("/")
             data.to_zarr(store, group=place, mode="w", zarr_format=3, consolidated=False)
         zarr.open_group(store, path=group, mode="r+").attrs.update({WHOLE: True})
+
+
+def _is_whole(store: Store, group: str) -> bool:
+    try:
+        return WHOLE in zarr.open_group(store, path=group, mode="r").attrs
+    except UNREADABLE:
+        return False
 
 
 def consolidate(url: str) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-__all__ = ["LOG", "Driver", "drivers", "driving", "open_log"]
+__all__ = ["LOG", "Driver", "drivers", "driving", "exists", "open_log"]
 
 LOG = "log"
 """Group that holds logs and the files of drivers."""
@@ -73,7 +73,7 @@ class Driver:
         """Whether it gave a sign of life lately and, on this machine, its process exists."""
         if self.silence > STALE:
             return False
-        return self.host != socket.gethostname() or _exists(self.pid)
+        return self.host != socket.gethostname() or exists(self.pid)
 
     def described(self) -> str:
         """Name the driver in words."""
@@ -189,7 +189,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

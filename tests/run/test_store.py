@@ -3,6 +3,8 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from iitdask.run.execute import execute
 from iitdask.run.folder import Folder
 from iitdask.run.layout import Layout
 from iitdask.run.memory import MemoryLedger
+from iitdask.run.outcome import load_result, save_result
 from iitdask.run.place import explained, names, open_store
 from iitdask.run.store import ZarrLedger
 from iitdask.theory.base import Stored
@@ -351,3 +354,21 @@ def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
         execute(toys.toy(), ledger, Inline())
     with pytest.raises(OSError, match="other trouble"), explained("x"):
         raise OSError(errno.EIO, "other trouble")
+
+
+def test_result__of_two_drivers_that_end_together_is_whole(full, tmp_path):
+    tree = xr.DataTree.from_dict(
+        {f"/{name}": xr.Dataset({"value": ("unit", np.arange(5.0))}) for name in "abcde"}
+    )
+    for turn in range(5):
+        url = str(shutil.copytree(full, tmp_path / f"{turn}.zarr"))
+        start = Barrier(3)
+
+        def save(url=url, start=start):
+            start.wait()
+            save_result(url, tree, {})
+
+        with ThreadPoolExecutor(3) as pool:
+            for each in [pool.submit(save) for _ in range(3)]:
+                each.result()
+        assert load_result(url).identical(tree)

@@ -4,6 +4,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
 
 import processes as proc
@@ -184,3 +187,22 @@ def test_lease__of_the_dead_runs_out(url, monkeypatch):
     monkeypatch.setattr("time.time", lambda: next(clock, 200.0))
     with alone(store, "stage"):
         pass
+
+
+def test_lease__of_a_process_that_is_gone_is_void_at_once(url, monkeypatch):
+    key, store = "log/leases/stage", open_store(url)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    put(store, key, f"{time.time() + TERM} {gone.pid} {socket.gethostname()}".encode())
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
+    with alone(store, "stage"):
+        assert f" {os.getpid()} ".encode() in get(store, key)
+
+
+def test_lease__is_renewed_while_it_is_held(url, monkeypatch):
+    monkeypatch.setattr("iitdask.run.lease.TERM", 0.03)
+    key, store = "log/leases/stage", open_store(url)
+    with alone(store, "stage"):
+        first = get(store, key)
+        assert proc.wait_until(lambda: get(store, key) != first)
+    assert get(store, key) is None
