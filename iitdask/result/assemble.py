@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,6 +25,7 @@ from iitdask.theory.vocabulary import MEANING, described
 __all__ = ["labelled", "package_version"]
 
 
+@cache
 def package_version() -> str:
     """Version of this package."""
     try:
@@ -64,29 +66,31 @@ def labelled(tree: xr.DataTree, subject: Subject, options: Theory) -> xr.DataTre
 def _of_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
     """Label a system analysis or cause-effect structure."""
     about = _about(system, options)
+    names = xr.Variable("unit", text(system.labels)).to_index()  # one for three dims
     nodes: dict[str, xr.Dataset] = {}
     for node in tree.subtree:
         data = node.to_dataset(inherit=False)
-        named = {
-            dim: text(system.labels) for dim in ("unit", "source", "target") if dim in data.dims
-        }
-        data = data.assign_coords({dim: (dim, names) for dim, names in named.items()})
+        coords: dict[Any, Any] = dict(data.coords.variables)
+        coords |= {dim: (dim, names) for dim in ("unit", "source", "target") if dim in data.dims}
+        values: dict[Any, Any] = dict(data.data_vars.variables)
         if "mechanism_units" in data:
-            data = _mechanisms(data, system)
+            coords["mechanism"], partitions = _mechanisms(data, system)
+            values |= partitions
         if "cut" in data:
-            data = _network(data, system)
+            values |= _network(system)
         extra = about if node.path in ("/", "/system") else {}
-        nodes[node.path] = data.assign_attrs(extra)
+        # Made once: every change of a dataset costs as much as making it.
+        nodes[node.path] = xr.Dataset(values, coords, data.attrs | extra)
     return xr.DataTree.from_dict(nodes)
 
 
-def _network(data: xr.Dataset, system: System) -> xr.Dataset:
-    """Add what a picture of the system needs beside its cut."""
+def _network(system: System) -> dict[Any, xr.Variable]:
+    """What a picture of the system needs beside its cut."""
     values = {
         "connectivity": (("source", "target"), np.array(system.connectivity)),
         "current_state": (("unit",), np.array(system.local_state)),
     }
-    return data.assign(described(values).data_vars)
+    return dict(described(values).variables)
 
 
 def _about(system: System, options: Theory) -> dict[str, Any]:
@@ -102,13 +106,15 @@ def _about(system: System, options: Theory) -> dict[str, Any]:
     }
 
 
-def _mechanisms(data: xr.Dataset, system: System) -> xr.Dataset:
+def _mechanisms(data: xr.Dataset, system: System) -> tuple[tuple[str, Any], dict[str, Any]]:
+    """Names of the mechanisms, and their minimum partitions in words."""
     weights = 1 << np.arange(system.n, dtype=np.int64)
     masks = {
         name: (data[name].values @ weights).astype(np.int64).tolist()
         for name in ("mechanism_units", "purview_cause", "purview_effect")
     }
     names = [units_text([system.labels[i] for i in members(m)]) for m in masks["mechanism_units"]]
+    partitions = {}
     for side in ("cause", "effect"):
         kept = data[f"kept_{side}"].values.tolist()
         texts = [
@@ -118,5 +124,5 @@ def _mechanisms(data: xr.Dataset, system: System) -> xr.Dataset:
             )
         ]
         about = {"comment": MEANING[f"partition_{side}"][1]}
-        data[f"partition_{side}"] = ("mechanism", text(texts), about)
-    return data.assign_coords(mechanism=("mechanism", text(names)))
+        partitions[f"partition_{side}"] = ("mechanism", text(texts), about)
+    return ("mechanism", text(names)), partitions

@@ -51,10 +51,12 @@ class Distances:
     def __init__(self, whole: Constellation, room: Any) -> None:
         self._whole = whole
         self._room = room
+        reps = whole.repertoires
+        self._plain = np.stack([_uniform(reps), reps.effect[0]])
 
     def to(self, cut: Constellation) -> Distance:
         """The distance from another constellation, bounded by the marginals of the units."""
-        return Distance(self._whole, cut, self._room)
+        return Distance(self._whole, cut, self._plain, self._room)
 
     @cached_property
     def to_null(self) -> Array:
@@ -74,9 +76,12 @@ def _to_null(these: Constellation, room: Any) -> Array:
 
 
 class Distance:
-    """What is to be moved and what it costs, by pairs of concepts; null concepts last."""
+    """What is to be moved and what it costs, by pairs of concepts; null concepts last.
 
-    def __init__(self, whole: Constellation, cut: Constellation, room: Any) -> None:
+    plain : (2, w) marginals of the units in the null concept's cause and effect
+    """
+
+    def __init__(self, whole: Constellation, cut: Constellation, plain: Array, room: Any) -> None:
         self._cut, self._room = cut, room
         intact, reps = whole.repertoires, cut.repertoires
         first, second = whole.concepts, cut.concepts
@@ -88,7 +93,6 @@ class Distance:
         self._one, self._two = one, two
         self._causes = (one, two, *purviews, intact, reps, room)
         shape, width = (len(one), len(two)), intact.effect.shape[1]
-        plain = np.stack([_uniform(intact), intact.effect[0]])
         rows = [np.empty((count, 2, width)) for count in shape]
         profiles(one, purviews[0], intact, plain, rows[0])
         profiles(two, purviews[1], reps, plain, rows[1])
@@ -172,5 +176,6 @@ def _transport(supply: Array, demand: Array, cost: Array) -> tuple[float, Array]
         return float(moved @ cost.ravel()), np.ones(cost.shape, bool)
     import ot  # noqa: PLC0415  heavy, and needed for few distances
 
-    plan = ot.emd(supply, demand, cost)
+    # Both sum to the same, and their order is kept: no checks, and no duals are wanted.
+    plan = ot.emd(supply, demand, cost, center_dual=False, check_marginals=False)
     return float((plan * cost).sum()), plan > 0
