@@ -89,7 +89,7 @@ def run(
     quiet
         Show the result only.
     dashboard
-        Serve a live page on this machine while it runs.
+        Serve a live page on this machine while it runs, and at /iit of the Dask dashboard.
     dashboard_port
         Port of the live page; any free one when not given.
     """
@@ -118,7 +118,7 @@ def run(
     with (
         place.opened(demand) as client,
         watching(not quiet) as observers,
-        _live_page(url, dashboard, dashboard_port),
+        _live_page(url, dashboard, dashboard_port, client),
     ):
         options: dict[str, Any] = {
             "client": client,
@@ -186,12 +186,12 @@ def _refuse_beyond(point: Point, study: Study, budget: float | None, memory: int
             )
 
 
-def _live_page(url: str, wanted: bool, port: int) -> AbstractContextManager[None]:
+def _live_page(url: str, wanted: bool, port: int, client: Any) -> AbstractContextManager[None]:
     if not wanted:
         return nullcontext()
     from iitdask.cli.live import dashboard
 
-    return dashboard(url, "127.0.0.1", port)
+    return dashboard(url, "127.0.0.1", port, client)
 
 
 def _default_store(where: str) -> str:

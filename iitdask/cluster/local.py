@@ -51,7 +51,7 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
                 processes=bool(workers),
                 memory_limit=memory or "auto" if workers else 0,
                 host="127.0.0.1" if workers else None,
-                dashboard_address=":0",
+                dashboard_address="127.0.0.1:0",  # without a host it would be on all interfaces
                 silence_logs=50,  # what goes wrong reaches the driver as an event or an error
                 **({"preload": "iitdask.cluster.quiet"} if workers else {}),
             )

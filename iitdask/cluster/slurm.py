@@ -57,7 +57,7 @@ def slurm(
             security=True if jobs.tls else None,
             shared_temp_directory=jobs.shared,
             scheduler_options={
-                "dashboard_address": ":0",
+                "dashboard_address": "127.0.0.1:0",  # a site may say otherwise
                 "port": jobs.port,
                 **dict(jobs.scheduler),
             },

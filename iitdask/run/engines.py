@@ -9,13 +9,13 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from typing import Any
 from uuid import uuid4
 
 import cloudpickle
-from distributed import CancelledError, Client, Future, as_completed
+from distributed import CancelledError, Client, Future, as_completed, get_worker
 
 from iitdask.errors import (
     InterruptedRunError,
@@ -23,11 +23,13 @@ from iitdask.errors import (
     UnreachableStoreError,
     WorkerMismatchError,
 )
+from iitdask.run.doings import Begun, Doing, Doings, begun_by
 from iitdask.run.edition import edition
 from iitdask.run.job import Failure, Job, Receipt, Setting
+from iitdask.run.place import absolute
 from iitdask.run.worker import release, run_bundle, run_parcel
 
-__all__ = ["Engine", "Futures", "Inline", "worker_memory"]
+__all__ = ["STORES", "Engine", "Futures", "Inline", "engine_of", "worker_memory"]
 
 Engine = Callable[[Iterator[Job]], Generator[Receipt, None, None]]
 """Runs jobs and gives one receipt for each, in any order.
@@ -38,6 +40,11 @@ Jobs are drawn one by one, since what comes next may depend on receipts.
 FEWEST = 4
 """Bundles in flight on a cluster that has no workers yet."""
 
+TOPIC = "iitdask"
+"""Under which workers tell what they begin."""
+STORES = "iitdask-stores"
+"""Under which a scheduler is told of the stores that are filled."""
+
 PAUSE = 0.005
 """Seconds between looks for results; a bundle takes seconds."""
 
@@ -46,11 +53,18 @@ PAUSE = 0.005
 class Inline:
     """Runs bundles one after the other in this process."""
 
+    doings: Doings | None = None
+    """Where to note what is in hand."""
+
     def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
         """Run jobs as their receipts are asked for."""
         try:
             for job in jobs:
-                yield run_bundle(job)
+                begun = None if self.doings is None else self.doings.of("")
+                receipt = run_bundle(job, begun=begun)
+                if self.doings is not None:
+                    self.doings.ended("")
+                yield receipt
         finally:
             release()
 
@@ -63,11 +77,14 @@ class Futures:
     """Client of the cluster."""
     per_thread: int = 3
     """Bundles in flight for each thread of the cluster."""
+    doings: Doings | None = None
+    """Where to note what workers have in hand."""
 
     def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
         """Keep the window full until the jobs run out; cancel what is left when closed."""
-        flight = _Flight(self.client)
+        flight = _Flight(self.client, self.doings or Doings())
         try:
+            flight.listen()
             self._top_up(flight, jobs)
             for batch in flight.batches():
                 while batch:
@@ -93,6 +110,7 @@ class _Flight:
     """The bundles that are out."""
 
     client: Any
+    doings: Doings
     sent: dict[Future[Any], Job] = field(default_factory=dict)
     lent: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     number: int = 0
@@ -104,6 +122,17 @@ class _Flight:
         follow: Any = as_completed
         self.done = follow(loop=self.client.loop, with_results=True, raise_errors=False)
 
+    def listen(self) -> None:
+        """Hear from workers what they begin."""
+        with _reached(self.client):
+            self.client.subscribe_topic(TOPIC, self._hear)
+
+    def _hear(self, event: Any) -> None:
+        told = event[1]
+        # Other runs on this cluster tell of theirs.
+        if self.token in told["bundle"] and self.sent:
+            self.doings.begun(told["bundle"], Doing(**told["doing"]))
+
     def send(self, jobs: list[Job]) -> None:
         """Submit jobs, those of one stage in one call."""
         for _, some in groupby(jobs, key=lambda job: id(job.setting)):
@@ -112,7 +141,7 @@ class _Flight:
             slim = replace(setting, inputs={}) if setting.store is None else setting
             keys = [self._key(setting) for _ in group]
             futures = self.client.map(
-                run_parcel,
+                _open_parcel,
                 [cloudpickle.dumps(replace(job, setting=slim)) for job in group],
                 wanted=edition(),
                 inputs=self._inputs(setting),
@@ -140,6 +169,7 @@ class _Flight:
     def receipt(self, future: Future[Any], result: Any) -> Receipt:
         """Return what became of a bundle, whatever happened to it."""
         job = self.sent.pop(future)
+        self.doings.ended(str(future.key))
         if isinstance(result, Receipt):
             return result
         error = result if isinstance(result, BaseException) else result[1]
@@ -158,6 +188,11 @@ class _Flight:
         if self.sent and self.client.status == "running":
             with suppress(OSError):  # the scheduler may have gone this moment
                 self.client.cancel(list(self.sent))
+        if self.client.status == "running":
+            with suppress(OSError, ValueError):
+                self.client.unsubscribe_topic(TOPIC)
+        for future in self.sent:
+            self.doings.ended(str(future.key))
         self.sent.clear()
         self.lent.clear()
 
@@ -174,6 +209,44 @@ class _Flight:
                 [dict(setting.inputs)], broadcast=True, hash=False
             )
         return self.lent[setting.key]
+
+
+def _open_parcel(parcel: bytes, wanted: str, inputs: Any = None) -> Receipt:
+    """Fill the blocks of a parcel on a worker, which tells the driver what it begins."""
+    return run_parcel(parcel, wanted, inputs, _telling())
+
+
+def _telling() -> Begun | None:
+    try:
+        worker: Any = get_worker()
+        bundle = str(worker.get_current_task())
+    except (ValueError, KeyError):
+        return None  # no worker has this process, so nobody would hear
+    return begun_by(
+        lambda doing: worker.log_event(TOPIC, {"bundle": bundle, "doing": asdict(doing)})
+    )
+
+
+def engine_of(
+    client: Client | None, store: str | None = None, doings: Doings | None = None
+) -> Engine:
+    """Choose the engine of a run, and tell its scheduler which store is filled.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        Client of the cluster; this process when not given.
+    store : str, optional
+        Address of the store.
+    doings : Doings, optional
+        Where to note what is in hand.
+    """
+    if client is None:
+        return Inline(doings)
+    if store is not None:
+        with _reached(client):
+            client.log_event(STORES, {"store": absolute(store)})
+    return Futures(client, doings=doings)
 
 
 def worker_memory(client: Client | None, given: int | None = None) -> int | None:

@@ -64,6 +64,11 @@ class Driver:
         return f"{LOG}/{self.host}-{self.pid}-{self.token}{SUFFIX}"
 
     @property
+    def doing(self) -> str:
+        """Where in the store it says what is in hand."""
+        return self.key.removesuffix(SUFFIX) + ".doing.json"
+
+    @property
     def silence(self) -> float:
         """Seconds since its last sign of life."""
         return (datetime.now(UTC) - datetime.fromisoformat(self.beat)).total_seconds()
@@ -143,6 +148,7 @@ def _require_alone(url: str, store: Store, own: Driver) -> None:
         if not other.is_alive:
             with suppress(OSError):
                 delete(store, key)
+                delete(store, other.doing)
         # Of two that begin at the same moment each sees the other: one has to go on.
         elif other.state == RUNNING or _order(other) < _order(own):
             raise BusyStoreError(

@@ -14,6 +14,7 @@ import psutil
 import zarr
 
 from iitdask.errors import StoreError
+from iitdask.run.doings import in_hand
 from iitdask.run.folder import UNREADABLE, WORK
 from iitdask.run.journal import journals
 from iitdask.run.place import get, open_store
@@ -21,11 +22,14 @@ from iitdask.run.story import Story
 from iitdask.run.survey import survey
 
 if TYPE_CHECKING:
-    from iitdask.run.story import Told
+    from iitdask.run.doings import Doing
+    from iitdask.run.story import Told, ToldWorker
     from iitdask.run.survey import StageState, Survey
 
 __all__ = ["Finding", "Pulse", "PulseReader", "StagePulse", "WorkerPulse"]
 
+THREADS = 4
+"""Blocks in hand that are named of one worker."""
 MOST_CELLS = 4_000_000
 """Cells of a variable that is read while a run fills it."""
 
@@ -56,14 +60,16 @@ class WorkerPulse:
 
     name: str
     """Host and process."""
-    stage: str
-    """Stage whose blocks it filled last."""
+    doing: str
+    """What it has in hand: stage and cells; ``idle``, or ``unknown`` where nobody says."""
+    since: float
+    """Seconds since it began that; nan when unknown or idle."""
     blocks: int
     """Blocks it filled."""
     seconds: float
     """Core-seconds that took."""
     silence: float
-    """Seconds since its last receipt."""
+    """Seconds since its last receipt; nan before the first one."""
     memory: float
     """Bytes it holds now; nan when it is on another machine or gone."""
 
@@ -140,7 +146,7 @@ class PulseReader:
             rate=found.rate,
             seconds_left=found.seconds_left if found.driven else math.nan,
             stages=tuple(self._stage(each) for each in self._ordered(found)),
-            workers=tuple(_worker(name, each) for name, each in sorted(last.workers.items())),
+            workers=_workers(self.url, found, self._told(found)),
             failures=found.failures,
             findings=_findings(self.url, found),
             history=last.history(),
@@ -155,6 +161,17 @@ class PulseReader:
             begin = self.read.get(key, 0)
             story.hear(text[begin:end])
             self.read[key] = max(begin, end)
+
+    def _told(self, found: Survey) -> dict[str, ToldWorker]:
+        """Workers of the drivers that are at work, or else of the last run."""
+        keys = [key for key in self.stories if any(d.token in key for d in found.driven)]
+        keys = keys or [max(self.stories, default="")]
+        return {
+            name: told
+            for key in keys
+            if key in self.stories
+            for name, told in self.stories[key].workers.items()
+        }
 
     def _ordered(self, found: Survey) -> list[StageState]:
         order: dict[str, int] = {}
@@ -201,9 +218,27 @@ def _fraction(each: StageState, last: Told | None) -> float:
     return min(1.0, before + (1.0 - before) * last.cost / last.opened)
 
 
-def _worker(name: str, told: Any) -> WorkerPulse:
-    silence = (datetime.now(UTC) - told.last).total_seconds()
-    return WorkerPulse(name, told.stage, told.blocks, told.seconds, silence, _memory(name))
+def _workers(url: str, found: Survey, told: dict[str, ToldWorker]) -> tuple[WorkerPulse, ...]:
+    """Everyone who filled a block or has one in hand."""
+    said = [in_hand(url, driver) for driver in found.driven]
+    now: dict[str, list[Doing]] = {name: [] for name in told}
+    for doing in (each for some in said for each in some or ()):
+        now.setdefault(doing.worker, []).append(doing)
+    idle = "idle" if found.driven and None not in said else "unknown"
+    if not found.driven:
+        idle = "-"
+    return tuple(_worker(name, told.get(name), now[name], idle) for name in sorted(now))
+
+
+def _worker(name: str, told: ToldWorker | None, now: list[Doing], idle: str) -> WorkerPulse:
+    some = sorted(now, key=lambda each: each.since)
+    doing = "; ".join(f"{each.stage}: {each.cells}" for each in some[:THREADS])
+    if len(some) > THREADS:
+        doing += f"; and {len(some) - THREADS} more"
+    since = some[0].seconds if some else math.nan
+    silence = math.nan if told is None else (datetime.now(UTC) - told.last).total_seconds()
+    blocks, seconds = (0, 0.0) if told is None else (told.blocks, told.seconds)
+    return WorkerPulse(name, doing or idle, since, blocks, seconds, silence, _memory(name))
 
 
 def _memory(worker: str) -> float:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from threading import get_ident
 
 from iitdask.errors import RetiredError
 from iitdask.run.claims import Claims
+from iitdask.run.doings import Doings
 from iitdask.run.folder import Folder
 from iitdask.run.job import Failure, Job, Receipt
 from iitdask.run.worker import release, run_bundle
@@ -33,6 +35,8 @@ class Shared:
     """Bundles computed at a time."""
     until: float | None = None
     """Moment of ``time.monotonic`` after which no bundle is begun."""
+    doings: Doings = field(default_factory=Doings)
+    """Where to note what is in hand."""
     _folders: dict[str, Folder] = field(default_factory=dict)
 
     def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
@@ -71,9 +75,11 @@ class Shared:
             release()
 
     def _run(self, job: Job) -> Receipt:
+        bundle = str(get_ident())
         try:
-            return run_bundle(job)
+            return run_bundle(job, begun=self.doings.of(bundle))
         finally:
+            self.doings.ended(bundle)
             for block in job.blocks:
                 self.claims.drop(job.setting.layout.name, block)
 

@@ -29,6 +29,7 @@ from iitdask.run.store import read_stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from iitdask.run.doings import Begun
     from iitdask.run.plan import Block
     from iitdask.theory.base import Stage, Stored
 
@@ -84,7 +85,9 @@ class _Benches:
 _BENCHES = _Benches()
 
 
-def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
+def run_bundle(
+    job: Job, inputs: Mapping[str, Array] | None = None, begun: Begun | None = None
+) -> Receipt:
     """Fill the blocks of a bundle, one after the other.
 
     Parameters
@@ -94,6 +97,8 @@ def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
         travel back in the receipt.
     inputs : mapping of str to ndarray, optional
         The stage's inputs when they travelled apart from the job.
+    begun : callable, optional
+        Told of every block before it is computed.
 
     Returns
     -------
@@ -115,6 +120,8 @@ def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
     for block in job.blocks:
         try:
             bench = _BENCHES.get(setting.key, lambda: _set_up(setting, inputs))
+            if begun is not None:
+                begun(setting.layout, block)
             done = _fill(setting, bench, block)
         except (StoreError, UnreachableStoreError):
             raise
@@ -128,7 +135,12 @@ def run_bundle(job: Job, inputs: Mapping[str, Array] | None = None) -> Receipt:
     return Receipt(setting.layout.name, worker, tuple(filled), tuple(failed))
 
 
-def run_parcel(parcel: bytes, wanted: str, inputs: Mapping[str, Array] | None = None) -> Receipt:
+def run_parcel(
+    parcel: bytes,
+    wanted: str,
+    inputs: Mapping[str, Array] | None = None,
+    begun: Begun | None = None,
+) -> Receipt:
     """Open what a driver sent, unless it is of another edition, and fill its blocks.
 
     Parameters
@@ -137,7 +149,7 @@ def run_parcel(parcel: bytes, wanted: str, inputs: Mapping[str, Array] | None = 
         A pickled Job; what is in it means something to the driver's edition alone.
     wanted : str
         Edition of the driver's iitdask.
-    inputs : mapping of str to ndarray, optional
+    inputs, begun
         As for :func:`run_bundle`.
 
     Raises
@@ -151,7 +163,7 @@ def run_parcel(parcel: bytes, wanted: str, inputs: Mapping[str, Array] | None = 
             f"worker {where}: expected iitdask {wanted} as the driver has, got {edition()}; "
             "install the same on every machine"
         )
-    return run_bundle(pickle.loads(parcel), inputs)
+    return run_bundle(pickle.loads(parcel), inputs, begun)
 
 
 def compute_block(setting: Setting, block: Block) -> dict[str, Array]:

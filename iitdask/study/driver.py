@@ -12,7 +12,8 @@ import xarray as xr
 from iitdask.errors import DamagedStoreError, IITError, InputError
 from iitdask.result.assemble import labelled
 from iitdask.run.census import census, remarks, require_one_edition
-from iitdask.run.engines import Engine, Futures, Inline, worker_memory
+from iitdask.run.doings import posted
+from iitdask.run.engines import Engine, engine_of, worker_memory
 from iitdask.run.events import Observer, Remarked
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
@@ -83,11 +84,13 @@ def run_point(
     if store is None:
         if cache is not None:
             raise InputError("cache: expected a store beside it, got none; give store=...")
-        return _computed(point, MemoryLedger(), client, **options, observers=observers)
+        return _computed(
+            point, MemoryLedger(), engine_of(client), client, **options, observers=observers
+        )
     url = os.fspath(store)
     with nullcontext() if cache is None else Pantry(os.fspath(cache), CACHED).opened() as pantry:
         ledger = ZarrLedger(url, point.described(), point.fingerprint, pantry=pantry)
-        with driving(url, join) as driver:
+        with driving(url, join) as driver, posted(url, driver) as doings:
             if "tidied" in study_of(url):
                 try:
                     return load_result(url)
@@ -101,7 +104,8 @@ def run_point(
             journal.begin({"study": point.fingerprint, "provenance": about})
             watched: list[Observer] = [*observers, journal]
             try:
-                tree = _computed(point, ledger, client, **options, observers=watched)
+                engine = engine_of(client, url, doings)
+                tree = _computed(point, ledger, engine, client, **options, observers=watched)
                 save_result(url, tree, about, costs_of(url))
             except KeyboardInterrupt:
                 journal.end({"reason": "interrupted"})
@@ -115,6 +119,7 @@ def run_point(
 def _computed(
     point: Point,
     ledger: Ledger,
+    engine: Engine,
     client: Client | None,
     *,
     observers: Sequence[Observer],
@@ -124,7 +129,7 @@ def _computed(
     tree = execute(
         recipe(point.compute, point.subject, point.options),
         ledger,
-        _engine(client),
+        engine,
         block_seconds=block_seconds,
         observers=observers,
         memory=worker_memory(client, memory),
@@ -139,7 +144,3 @@ def _look_at(client: Client, observers: Sequence[Observer]) -> None:
     for text in remarks(workers):
         for observer in observers:
             observer(Remarked(text))
-
-
-def _engine(client: Any) -> Engine:
-    return Inline() if client is None else Futures(client)

@@ -15,6 +15,7 @@ import xarray as xr
 from iitdask.errors import IITError, RetiredError, WorkerMismatchError
 from iitdask.result.assemble import labelled
 from iitdask.run.claims import Claims
+from iitdask.run.doings import posted
 from iitdask.run.edition import edition
 from iitdask.run.events import Observer
 from iitdask.run.execute import execute
@@ -82,7 +83,7 @@ def work_on(
     if "finished" in about and "tidied" in about:
         return load_result(url)
     point = kept_point(url)
-    with driving(url, join=True) as owner:
+    with driving(url, join=True) as owner, posted(url, owner) as doings:
         _require_one_edition(url, owner)
         journal = Journal(url, owner)
         journal.begin({"study": point.fingerprint, "provenance": provenance()})
@@ -91,7 +92,7 @@ def work_on(
             tree = execute(
                 recipe(point.compute, point.subject, point.options),
                 ZarrLedger(url, point.described(), point.fingerprint),
-                Shared(claims, threads, until),
+                Shared(claims, threads, until, doings),
                 block_seconds=float(about.get("block_seconds", 5.0)),
                 observers=[*observers, journal],
                 memory=None if memory is None else memory // threads,

@@ -18,7 +18,8 @@ from iitdask.errors import IITError, LedgerMismatchError, SpecError
 from iitdask.model.substrate import Substrate
 from iitdask.result.assemble import labelled
 from iitdask.run.checksum import text_digest
-from iitdask.run.engines import Futures, Inline, worker_memory
+from iitdask.run.doings import posted
+from iitdask.run.engines import Engine, engine_of, worker_memory
 from iitdask.run.events import Observer
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
@@ -160,15 +161,17 @@ def run_sweep(
     LedgerMismatchError
         The store holds another study, or values along an axis that this sweep lacks.
     """
+    memory = worker_memory(client, memory)
     options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
     if store is None:
         if sweep.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
         order = ordered(sweep.cells, [sweep.cells.digests])
-        return _computed(order, MemoryLedger(), client, None, observers, **options)
+        engine = engine_of(client)
+        return _computed(order, MemoryLedger(), engine, None, observers, **options)
     url = os.fspath(store)
     ledger = ZarrLedger(url, sweep.described(), sweep.fingerprint)
-    with driving(url, join) as driver:
+    with driving(url, join) as driver, posted(url, driver) as doings:
         order = ordered(sweep.cells, _grown(url, sweep))
         if "tidied" in study_of(url):
             return load_result(url)
@@ -176,7 +179,9 @@ def run_sweep(
         journal.begin({"study": sweep.fingerprint, "provenance": about})
         try:
             options["keep"] = _keeping(url) if sweep.keep else None
-            tree = _computed(order, ledger, client, url, [*observers, journal], **options)
+            engine = engine_of(client, url, doings)
+            watched = [*observers, journal]
+            tree = _computed(order, ledger, engine, url, watched, **options)
             save_result(url, tree, about, costs_of(url))
             consolidate(url)
         except KeyboardInterrupt:
@@ -222,7 +227,7 @@ def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
 def _computed(
     order: Order,
     ledger: Ledger,
-    client: Client | None,
+    engine: Engine,
     url: str | None,
     observers: Sequence[Observer],
     *,
@@ -235,10 +240,10 @@ def _computed(
     execute(
         swept(order.portions, order.heavy, order.cells.compute, out, keep=keep),
         ledger,
-        Inline() if client is None else Futures(client),
+        engine,
         block_seconds=block_seconds,
         observers=[*observers, keeper],
-        memory=worker_memory(client, memory),
+        memory=memory,
     )
     return xr.DataTree(keeper.cube())
 

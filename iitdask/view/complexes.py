@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from bokeh.layouts import column, row
 from bokeh.models import (
+    BasicTicker,
     ColumnDataSource,
     CustomJS,
     DataTable,
@@ -26,7 +27,7 @@ from iitdask.view.network import Net, network
 from iitdask.view.sheet import heading, text
 from iitdask.view.theme import EFFECT, GROUPS, INK, plot
 
-__all__ = ["complexes_panels", "complexes_source"]
+__all__ = ["by_size", "complexes_panels", "complexes_source", "phi_name"]
 
 Array = NDArray[Any]
 NONE = "#F4F4F4"
@@ -44,8 +45,9 @@ def complexes_panels(tree: xr.DataTree) -> list[UIElement]:
         _link(source, lights, data, order)
     else:
         parts.append(about)
+    name = phi_name(data)
     note = "Select a complex to ring its units in the network."
-    parts += [heading("Complexes", note), row(_table(source), by_size(source))]
+    parts += [heading("Complexes", note), row(_table(source, name), by_size(source, name=name))]
     return parts
 
 
@@ -101,7 +103,12 @@ def _link(
     )
 
 
-def _table(source: ColumnDataSource) -> DataTable:
+def phi_name(data: xr.Dataset) -> str:
+    """Name what complexes are ranked by; big Phi of IIT 3.0 is a distance without a unit."""
+    return "Φ" if data.attrs["theory"] == "iit3" else "φ_s (bits)"
+
+
+def _table(source: ColumnDataSource, name: str) -> DataTable:
     number = NumberFormatter(format="0.000000", text_align="right", nan_format="-")
     swatch = HTMLTemplateFormatter(
         template='<div style="background: <%= value %>; width: 24px; height: 14px"></div>'
@@ -111,23 +118,28 @@ def _table(source: ColumnDataSource) -> DataTable:
         TableColumn(field="colour", title="", formatter=swatch, width=36, sortable=False),
         TableColumn(field="name", title="complex", formatter=StringFormatter(), width=380),
         TableColumn(field="size", title="units", width=48),
-        TableColumn(field="phi", title="φ_s (bits)", formatter=number, width=90),
+        TableColumn(field="phi", title=name, formatter=number, width=90),
         TableColumn(field="big_phi", title="Φ (bits)", formatter=number, width=110),
     ]
+    if np.isnan(source.data["big_phi"]).all():  # no tie of phi_s had to be decided by it
+        columns.pop()
     return DataTable(
         source=source, columns=columns, width=720, height=330, index_position=None,
         autosize_mode="none", reorderable=False, name="complexes-table",
     )  # fmt: skip
 
 
-def by_size(source: ColumnDataSource, size: tuple[int, int] = (480, 330)) -> figure:
+def by_size(
+    source: ColumnDataSource, size: tuple[int, int] = (480, 330), name: str = "φ_s (bits)"
+) -> figure:
     """Draw phi_s against the number of units."""
-    fig = plot("Complexes by size", "units", "φ_s (bits)", width=size[0], height=size[1])
+    fig = plot("Complexes by size", "units", name, width=size[0], height=size[1])
     fig.y_range.start = 0
+    fig.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     dots = fig.scatter(
         "size", "phi", source=source, size=11, fill_color="colour", line_color=INK,
         nonselection_fill_alpha=0.4, selection_line_width=3, selection_line_color=EFFECT,
     )  # fmt: skip
-    tips = [("complex", "@name"), ("φ_s (bits)", "@phi{0.000000}")]
+    tips = [("complex", "@name"), (name, "@phi{0.000000}")]
     fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
     return fig

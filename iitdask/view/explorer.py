@@ -36,6 +36,13 @@ KEY = f"""
 <b style="color: {RELATION}">outer ring</b> overlap of the selected relation.
 Dark units are on; dashed connections are severed by the minimum partition.</p>
 """
+CONCEPTS_KEY = f"""
+<p class="key">In the graph: <b>black ring</b> mechanism;
+<b style="color: {CAUSE}">left half ring</b> cause purview;
+<b style="color: {EFFECT}">right half ring</b> effect purview.
+Dark units are on; dashed connections are severed by the minimum partition.
+φ and Φ of IIT 3.0 are distances and have no unit.</p>
+"""
 
 
 def page(tree: xr.DataTree) -> str:
@@ -97,6 +104,7 @@ def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     source = structure.distinctions_source(data)
     fig, lights = network(_net(tree), "System: state, cut, selected distinction")
     note = text("", 800, name="selection")
+    key = KEY if is_specified else CONCEPTS_KEY
     choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
     picker = Select(title="Distinction", options=choices, width=260, name="picker")
     args: dict[str, Any] = {
@@ -109,7 +117,7 @@ def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
         "drawn": links.DRAWN,
     }  # fmt: skip
     parts: list[UIElement] = [
-        row(fig, column(text(facts_html(rows_of(tree)), 800), picker, note, text(KEY, 800))),
+        row(fig, column(text(facts_html(rows_of(tree)), 800), picker, note, text(key, 800))),
         heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
         *_distinction_panels(source, " (bits)" if is_specified else ""),
     ]
@@ -142,8 +150,9 @@ def _repertoire_panels(tree: xr.DataTree, args: dict[str, Any]) -> list[UIElemen
     else:
         args["rep"] = shapes.concept_rows(tree["distinctions"].to_dataset(), levels)
     figures = []
+    kinds = shapes.KINDS if "repertoires" in tree.children else shapes.KINDS[:2]
     for side in ("cause", "effect"):
-        fig, source = shapes.bars(side)
+        fig, source = shapes.bars(side, kinds=kinds)
         args["bars"][side], args["figures"][side] = source, fig
         figures.append(fig)
     about = (

@@ -88,5 +88,6 @@ def title_of(tree: xr.DataTree) -> str:
     state = str(about.get("state", ""))
     state = state if len(state) <= 40 else state[:37] + "..."
     name = next((text for key, text in TITLES.items() if key in tree.children), "System")
-    units = str(about.get("units") or about.get("searched") or about.get("substrate_units") or "")
+    units = str(about.get("units") or about.get("substrate_units") or about.get("searched") or "")
+    units = units if len(units) <= 60 else units[:57] + "..."
     return f"{name} of {units} in state {state}" if state else f"{name} of {units}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,9 +50,17 @@ def live(doc: Document, read: Callable[[], Pulse], period: int = PERIOD) -> None
     doc.template = TEMPLATE
     doc.template_variables["title"] = doc.title
     page = _Page.empty()
-    page.show(read())
     doc.add_root(page.layout)
-    doc.add_periodic_callback(lambda: page.show(read()), period)
+
+    one = asyncio.Lock()
+
+    async def look() -> None:
+        # In a thread: a store may be slow to read, and this one serves others meanwhile.
+        async with one:
+            page.show(await asyncio.to_thread(read))
+
+    doc.add_next_tick_callback(look)
+    doc.add_periodic_callback(look, period)
 
 
 def duration(seconds: float) -> str:
@@ -170,16 +179,19 @@ def _stage_row(each: StagePulse) -> list[str]:
 def _worker_row(each: WorkerPulse) -> list[str]:
     return [
         each.name,
-        each.stage,
+        each.doing,
+        duration(each.since) if not math.isnan(each.since) else "-",
         str(each.blocks),
         duration(each.seconds),
-        f"{duration(max(each.silence, 0.0))} ago",
+        "-" if math.isnan(each.silence) else f"{duration(max(each.silence, 0.0))} ago",
         _megabytes(each.memory),
     ]
 
 
 STAGES = ("stage", "blocks", "forecast of one core", "taken", "ratio", "left")
-WORKERS = ("worker", "last stage", "blocks", "time of its core", "heard", "memory")
+WORKERS = (
+    "worker", "computes now", "since", "blocks filled", "core time", "last receipt", "memory",
+)  # fmt: skip
 
 
 def _ratio(actual: float, forecast: float) -> str:

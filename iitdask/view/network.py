@@ -11,7 +11,17 @@ from bokeh.models import ColumnDataSource, HoverTool, Range1d
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from iitdask.view.theme import CAUSE, EFFECT, INK, MECHANISM, MUTED, RELATION, legend_below, plot
+from iitdask.view.theme import (
+    CAUSE,
+    EFFECT,
+    INK,
+    MECHANISM,
+    MUTED,
+    RELATION,
+    legend_below,
+    legible_on,
+    plot,
+)
 
 __all__ = ["Net", "circle", "network"]
 
@@ -169,7 +179,7 @@ def _nodes(fig: figure, net: Net, x: Array, y: Array, radius: float) -> None:
             "label": net.labels,
             "state": state,
             "fill": fill,
-            "ink": ["white" if v < 130 and not net.colours else INK for v in grey],
+            "ink": [legible_on(each) for each in fill],
             "text": [
                 label if s < 0 else f"{label}\n{s}"
                 for label, s in zip(net.labels, net.state, strict=True)

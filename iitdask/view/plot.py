@@ -108,7 +108,7 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
 def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
     """Draw phi_s of complexes against their size; the explorer has the network coloured by them."""
     data = _with(result, "complexes")["complexes"].to_dataset()
-    return searches.by_size(searches.complexes_source(data), size)
+    return searches.by_size(searches.complexes_source(data), size, searches.phi_name(data))
 
 
 def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:

@@ -308,12 +308,14 @@ def table(source: ColumnDataSource, width: int = 760, height: int = 250) -> Data
     """Show the listed relations as a table."""
     number = NumberFormatter(format="0.000000", text_align="right")
     text = StringFormatter()
+    long = max((len(each) for each in source.data["overlap"]), default=0)
+    overlap = int(min(340, max(180, 20 + 7 * long)))
     columns = [
         TableColumn(field="rank", title="#", width=40),
         TableColumn(field="phi", title="φ_r (bits)", formatter=number, width=80),
         TableColumn(field="degree", title="degree", width=56),
-        TableColumn(field="mechanisms", title="distinctions", formatter=text, width=380),
-        TableColumn(field="overlap", title="overlap", formatter=text, width=180),
+        TableColumn(field="mechanisms", title="distinctions", formatter=text, width=560 - overlap),
+        TableColumn(field="overlap", title="overlap", formatter=text, width=overlap),
     ]
     return DataTable(
         source=source, columns=columns, width=width, height=height, index_position=None,

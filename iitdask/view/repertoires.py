@@ -56,8 +56,13 @@ def concept_rows(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
     return out
 
 
-def bars(side: str, size: tuple[int, int] = (615, 290)) -> tuple[figure, ColumnDataSource]:
+def bars(
+    side: str, size: tuple[int, int] = (615, 290), kinds: tuple[str, ...] = KINDS
+) -> tuple[figure, ColumnDataSource]:
     """Make an empty bar chart; the page's script fills its source when a distinction is selected.
+
+    Without the unconstrained distribution among `kinds` no state is marked either: a concept of
+    IIT 3.0 specifies none.
 
     Returns
     -------
@@ -87,22 +92,20 @@ def bars(side: str, size: tuple[int, int] = (615, 290)) -> tuple[figure, ColumnD
         "unconstrained": {"fill_color": FAINT, "line_color": MUTED},
     }
     entries = []
-    for k, kind in enumerate(KINDS):
+    for k, kind in enumerate(kinds):
         drawn = fig.vbar(
-            dodge("state", (k - 1) * 0.27, range=fig.x_range),
+            dodge("state", (k - (len(kinds) - 1) / 2) * 0.27, range=fig.x_range),
             top=kind,
             width=0.25,
             source=source,
             **looks[kind],
         )
         entries.append((f"{kind}: {MEANING[kind]}" if k == 1 else kind, [drawn]))
-        tips = [("state", "@state"), *((name, f"@{name}{{0.000000}}") for name in KINDS)]
+        tips = [("state", "@state"), *((name, f"@{name}{{0.000000}}") for name in kinds)]
         fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
     mark = fig.scatter(
         "state", "mark", marker="inverted_triangle", size=10, color=INK, source=source
     )
-    legend_below(
-        fig,
-        [(name.split(":")[0], drawn) for name, drawn in entries] + [("specified state", [mark])],
-    )
+    marked = [("specified state", [mark])] if "unconstrained" in kinds else []
+    legend_below(fig, [(name.split(":")[0], drawn) for name, drawn in entries] + marked)
     return fig, source

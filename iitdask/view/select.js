@@ -59,8 +59,12 @@ const repertoire = (side) => {
     for (let i = 0; i < n; i++) if (members[side][d * n + i] >= 0) all *= rep.levels[i]
     const most = out.state.length < all ? `, ${out.state.length} of ${all} states` : ""
     const title = side[0].toUpperCase() + side.slice(1) + " repertoire of "
-    figure.title.text = `${title}${data.mechanism[d]} over ${data[side][d]}${most}`
-    figure.below[0].axis_label = `state of ${data[side][d]}`
+    const whole = `${data.mechanism[d]} over ${data[side][d]}`
+    const size = members.units.filter((_, i) => members[side][d * n + i] >= 0).length
+    const short = `${data.order[d]} units over ${size} units`
+    figure.title.text = title + (whole.length > 44 ? short : whole) + most
+    const purview = data[side][d]
+    figure.below[0].axis_label = `state of ${purview.length > 60 ? "the purview" : purview}`
     figure.x_range.factors = out.state
     const many = out.state.length * Math.max(...out.state.map((s) => s.length)) > 60
     figure.below[0].major_label_orientation = many ? Math.PI / 2 : 0

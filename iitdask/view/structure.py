@@ -36,6 +36,7 @@ DOT = {
     "selection_line_color": MECHANISM,
     "selection_line_width": 2,
 }
+STATES = ("cause_state", "effect_state")
 TIPS = [
     ("mechanism", "@mechanism"),
     ("φ_d", "@phi{0.000000}"),
@@ -127,16 +128,20 @@ def table(source: ColumnDataSource, unit: str = " (bits)", height: int = 330) ->
     code = StringFormatter(font_style="normal")
     wide = max((len(name) for name in source.data["mechanism"]), default=1)
     name_width = int(min(240, max(82, 8 * wide)))
+    long = max((len(each) for side in STATES for each in source.data[side]), default=0)
+    state_width = int(min(150, max(58, 18 + 8 * long)))
     columns = [
         TableColumn(field="mechanism", title="mechanism", formatter=code, width=name_width),
         TableColumn(field="phi", title=f"φ_d{unit}", formatter=number, width=78),
         TableColumn(field="cause", title="cause", formatter=code, width=name_width),
-        TableColumn(field="cause_state", title="state", formatter=code, width=58),
+        TableColumn(field="cause_state", title="state", formatter=code, width=state_width),
         TableColumn(field="phi_cause", title=f"φ_c{unit}", formatter=number, width=78),
         TableColumn(field="effect", title="effect", formatter=code, width=name_width),
-        TableColumn(field="effect_state", title="state", formatter=code, width=58),
+        TableColumn(field="effect_state", title="state", formatter=code, width=state_width),
         TableColumn(field="phi_effect", title=f"φ_e{unit}", formatter=number, width=78),
     ]
+    if not long:  # concepts of IIT 3.0 specify none
+        columns = [each for each in columns if each.field not in STATES]
     return DataTable(
         source=source,
         columns=columns,

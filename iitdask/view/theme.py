@@ -20,6 +20,7 @@ __all__ = [
     "SIDES",
     "TOOLS",
     "legend_below",
+    "legible_on",
     "plot",
 ]
 
@@ -50,6 +51,21 @@ def plot(title: str, x: str = "", y: str = "", **options: Any) -> figure:
     for grid in fig.grid:
         grid.grid_line_color = "#EEEEEE"
     return fig
+
+
+def legible_on(colour: str) -> str:
+    """Choose white or ink, whichever stands out more on ``#RRGGBB``.
+
+    Examples
+    --------
+    >>> legible_on("#323232"), legible_on("#F0E442")
+    ('white', '#222222')
+    """
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    # Relative luminance, as the guidelines for accessible pages (WCAG 2) have it.
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.066 else INK
 
 
 def legend_below(fig: figure, entries: list[tuple[str, list[GlyphRenderer]]]) -> None:

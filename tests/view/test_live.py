@@ -24,6 +24,9 @@ DONE = """() => {
   return Array.from(bars.done).reduce((a, b) => a + b, 0)
 }"""
 
+SAYS = "(word) => Bokeh.documents[0].get_model_by_name('status').text.includes(word)"
+DOES = "() => Bokeh.documents[0].get_model_by_name('workers').text"
+
 
 @contextmanager
 def scheduler(log, port):
@@ -47,10 +50,6 @@ def port():
         return free.getsockname()[1]
 
 
-def said(page):
-    return page.evaluate("() => Bokeh.documents[0].get_model_by_name('status').text")
-
-
 def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser, tmp_path, port):
     study = proc.write_study(tmp_path, 9, 5, 0.003)
     store = tmp_path / "live.zarr"
@@ -61,27 +60,24 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
         live(doc, PulseReader(str(store)), period=200)
 
     with serve_beside(app) as served, opened(browser, served.url, "live") as page:
-        assert "waiting" in said(page)
+        page.wait_for_function(SAYS, arg="waiting")
         with scheduler(log, port) as (first, address):
             driver = proc.start(*words, address, log=log)
             page.wait_for_function(f"() => ({DONE})() > 3.05")
-            assert "running" in said(page)
+            page.wait_for_function(SAYS, arg="running")
+            page.wait_for_function(f"() => ({DOES})().includes('mechanism ')")
             before = page.evaluate(DONE)
             page.wait_for_function(f"() => ({DONE})() > {before}")
             first.kill()
             assert driver.wait(timeout=90) != 0
-            page.wait_for_function(
-                "() => Bokeh.documents[0].get_model_by_name('status').text.includes('stopped')",
-            )
+            page.wait_for_function(SAYS, arg="stopped")
             kept = page.evaluate(DONE)
             assert kept > 3
         with scheduler(log, port) as (_, address):
             driver = proc.start(*words, address, log=log)
             page.wait_for_function(f"() => ({DONE})() > {kept}")
             assert driver.wait(timeout=90) == 0, log.read_text()
-        page.wait_for_function(
-            "() => Bokeh.documents[0].get_model_by_name('status').text.includes('finished')",
-        )
+        page.wait_for_function(SAYS, arg="finished")
         every = "() => Bokeh.documents[0].get_model_by_name('progress').data.done.length"
         assert page.evaluate(DONE) == pytest.approx(page.evaluate(every))
         assert page.get_by_text("purviews searched").is_visible()
@@ -108,7 +104,7 @@ def test_status__serves_the_page_of_a_store_until_interrupted(browser, stores, p
         served(port, "status", stores("rule110"), "--serve") as url,
         opened(browser, url, "status") as page,
     ):
-        assert "finished" in said(page)
+        page.wait_for_function(SAYS, arg="finished")
         assert page.evaluate(DONE) >= 1
 
 
