@@ -18,8 +18,8 @@ from iitdask.run.doings import in_hand
 from iitdask.run.folder import UNREADABLE, WORK
 from iitdask.run.journal import journals
 from iitdask.run.place import get, open_store
-from iitdask.run.story import Story
-from iitdask.run.survey import survey
+from iitdask.run.story import MOST, Story
+from iitdask.run.survey import present, survey
 
 if TYPE_CHECKING:
     from iitdask.run.doings import Doing
@@ -128,6 +128,8 @@ class PulseReader:
     """What each log has told so far."""
     read: dict[str, int] = field(default_factory=dict)
     """Bytes of each log that were read."""
+    looks: list[tuple[float, float, float]] = field(default_factory=list)
+    """History of runs side by side, of which no log tells the whole."""
 
     def __call__(self) -> Pulse:
         """Take the pulse."""
@@ -136,20 +138,25 @@ class PulseReader:
         except StoreError as error:
             return Pulse(self.url, {}, "waiting", str(error), 0.0, 0.0, math.nan)
         self._follow()
-        last = self.stories[max(self.stories)] if self.stories else Story()
+        shown = [self.stories[key] for key in present(sorted(self.stories), found.driven)]
+        first, last = (shown[0], shown[-1]) if shown else (Story(), Story())
+        elapsed = first.wall(datetime.now(UTC) if found.driven else None)
+        if found.driven and len(shown) > 1:
+            done = sum(told.seconds for story in shown for told in story.stages.values())
+            self.looks = [*self.looks, (elapsed, done, found.seconds_left)][-MOST:]
         return Pulse(
             url=self.url,
             study=dict(found.about.get("study", {})),
             state=_state(found),
             note=_note(found),
-            elapsed=last.wall(datetime.now(UTC) if found.driven else None),
+            elapsed=elapsed,
             rate=found.rate,
             seconds_left=found.seconds_left if found.driven else math.nan,
             stages=tuple(self._stage(each) for each in self._ordered(found)),
-            workers=_workers(self.url, found, self._told(found)),
+            workers=_workers(self.url, found, shown),
             failures=found.failures,
             findings=_findings(self.url, found),
-            history=last.history(),
+            history=tuple(self.looks) if self.looks else last.history(),
         )
 
     def _follow(self) -> None:
@@ -161,17 +168,6 @@ class PulseReader:
             begin = self.read.get(key, 0)
             story.hear(text[begin:end])
             self.read[key] = max(begin, end)
-
-    def _told(self, found: Survey) -> dict[str, ToldWorker]:
-        """Workers of the drivers that are at work, or else of the last run."""
-        keys = [key for key in self.stories if any(d.token in key for d in found.driven)]
-        keys = keys or [max(self.stories, default="")]
-        return {
-            name: told
-            for key in keys
-            if key in self.stories
-            for name, told in self.stories[key].workers.items()
-        }
 
     def _ordered(self, found: Survey) -> list[StageState]:
         order: dict[str, int] = {}
@@ -218,8 +214,9 @@ def _fraction(each: StageState, last: Told | None) -> float:
     return min(1.0, before + (1.0 - before) * last.cost / last.opened)
 
 
-def _workers(url: str, found: Survey, told: dict[str, ToldWorker]) -> tuple[WorkerPulse, ...]:
+def _workers(url: str, found: Survey, shown: list[Story]) -> tuple[WorkerPulse, ...]:
     """Everyone who filled a block or has one in hand."""
+    told = {name: each for story in shown for name, each in story.workers.items()}
     said = [in_hand(url, driver) for driver in found.driven]
     now: dict[str, list[Doing]] = {name: [] for name in told}
     for doing in (each for some in said for each in some or ()):

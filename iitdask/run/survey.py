@@ -17,7 +17,7 @@ from iitdask.run.presence import drivers
 if TYPE_CHECKING:
     from iitdask.run.presence import Driver
 
-__all__ = ["StageState", "Survey", "costs_of", "survey"]
+__all__ = ["StageState", "Survey", "costs_of", "present", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def survey(url: str) -> Survey:
     about = study_of(url)
     alive = tuple(drivers(url))
     logs = journals(url)
-    last = _read(url, logs[-1]) if logs else _Run()
+    last = _joined([_read(url, key) for key in present(logs, alive)])
     states = tuple(_state(url, name, last) for name in stage_names(open_store(url)))
     busy = sum(told.seconds for told in last.stages.values())
     until = datetime.now(UTC).isoformat() if alive else last.last
@@ -128,6 +128,28 @@ def costs_of(url: str) -> dict[str, dict[str, float]]:
         for name, told in sums.items()
         if told.seconds
     }
+
+
+def present(logs: list[str], alive: tuple[Driver, ...]) -> list[str]:
+    """Logs of who is at work and of all that began meanwhile, or else the last one."""
+    working = [k for k, key in enumerate(logs) if any(each.token in key for each in alive)]
+    return logs[min(working, default=-1) :]
+
+
+def _joined(runs: list[_Run]) -> _Run:
+    """Take runs that fill a store side by side as one; the first to open a stage saw all of it."""
+    whole = _Run()
+    for run in runs:
+        for name, told in run.stages.items():
+            first = name not in whole.stages
+            own = whole.stages[name]
+            own.opened = told.opened if first else own.opened
+            own.cost += told.cost
+            own.seconds += told.seconds
+        whole.failures += run.failures
+        whole.began = whole.began or run.began
+        whole.last, whole.ended = max(whole.last, run.last), run.ended
+    return whole
 
 
 def _state(url: str, name: str, last: _Run) -> StageState:

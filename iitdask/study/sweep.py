@@ -180,7 +180,7 @@ def run_sweep(
         try:
             options["keep"] = _keeping(url) if sweep.keep else None
             engine = engine_of(client, url, doings)
-            watched = [*observers, journal]
+            watched: list[Observer] = [*observers, journal]
             tree = _computed(order, ledger, engine, url, watched, **options)
             save_result(url, tree, about, costs_of(url))
             consolidate(url)

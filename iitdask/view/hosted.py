@@ -37,7 +37,7 @@ SHOWN = 20
 """Runs that the page links to."""
 
 
-class LivePage(SchedulerPlugin):  # type: ignore[misc]
+class LivePage(SchedulerPlugin):
     """Serves the live page of the runs of a scheduler at ``/iit`` of its web server."""
 
     name = "iitdask-live-page"

@@ -1,0 +1,152 @@
+"""What is in hand at this moment, from the worker to whoever looks on."""
+
+import os
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import toy_recipe as toys
+from processes import wait_until
+
+from iitdask.run.doings import Doing, Doings, doing_of, in_hand, posted
+from iitdask.run.engines import Futures, Inline
+from iitdask.run.execute import execute
+from iitdask.run.journal import Journal
+from iitdask.run.layout import Layout
+from iitdask.run.memory import MemoryLedger
+from iitdask.run.place import names, open_store
+from iitdask.run.plan import Tiling, tile
+from iitdask.run.presence import driving
+from iitdask.run.pulse import PulseReader
+from iitdask.run.store import ZarrLedger
+
+HERE = f"{socket.gethostname()}:{os.getpid()}"
+
+
+def ago(seconds):
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+def test_doing__names_the_cells_along_axes_that_are_cut():
+    stage = toys.first_stage()
+    layout = Layout.of(stage, Tiling(stage.grid, (1, 16)), "")
+    assert doing_of(layout, (1, 2)).cells == "side 1 of 2, code 32–47 of 64"
+    layout = Layout.of(stage, Tiling(stage.grid, (2, 64)), "")
+    assert doing_of(layout, (0, 0)).cells == "all of it"
+    assert doing_of(layout, (0, 0)).worker == HERE
+    assert 0 <= doing_of(layout, (0, 0)).seconds < 60
+
+
+class Watched(Doings):
+    """Doings that remember what they were told, and what was in hand with it."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def begun(self, bundle, doing):
+        super().begun(bundle, doing)
+        self.told.append(doing)
+
+
+@pytest.mark.parametrize("where", ["inline", "futures"])
+def test_engines__note_what_is_begun_and_forget_it_in_the_end(where, request):
+    doings = Watched()
+    if where == "inline":
+        engine = Inline(doings)
+    else:
+        engine = Futures(request.getfixturevalue("client"), doings=doings)
+    execute(toys.toy(toys.slow_squares), MemoryLedger(), engine, block_seconds=0.02)
+    assert {each.stage for each in doings.told} == {"squares", "pairs"}
+    assert {each.worker for each in doings.told} == {HERE}
+    assert all("of" in each.cells for each in doings.told)
+    assert doings.now == {}
+
+
+def test_file__follows_and_is_removed(tmp_path):
+    url = str(tmp_path / "run.zarr")
+    ZarrLedger(url)
+    doing = Doing("far:7", "mice", "mechanism 3 of 9", ago(5))
+    with driving(url) as driver, posted(url, driver) as doings:
+        assert in_hand(url, driver) is None
+        doings.begun("a", doing)
+        assert wait_until(lambda: in_hand(url, driver) == (doing,), 30)
+        doings.ended("a")
+        assert wait_until(lambda: in_hand(url, driver) == (), 30)
+        doings.begun("b", doing)
+        assert wait_until(lambda: in_hand(url, driver) == (doing,), 30)
+    assert [name for name in names(open_store(url), "log") if "doing" in name] == []
+
+
+def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
+    url = str(tmp_path / "run.zarr")
+    ledger = ZarrLedger(url)
+    ledger.open(toys.first_stage(), 1.0)
+    with driving(url) as driver:
+        with posted(url, driver) as doings:
+            for k in range(6):
+                doings.begun(str(k), Doing("far:7", "squares", f"code {k} of 64", ago(100 - k)))
+            assert wait_until(lambda: in_hand(url, driver), 30)
+            (worker,) = PulseReader(url)().workers
+        assert worker.name == "far:7"
+        assert worker.doing.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
+        assert worker.doing.endswith("; and 2 more")
+        assert 100 <= worker.since < 1000
+        assert worker.blocks == 0
+
+
+def test_pulse__admits_that_it_does_not_know(tmp_path):
+    url = str(tmp_path / "run.zarr")
+    execute(toys.toy(), ZarrLedger(url), Inline(), observers=[])
+    with driving(url) as driver:
+        journal = Journal(url, driver)
+        journal.begin({})
+        filled = {"stage": "squares", "blocks": 1, "cost": 1.0, "seconds": 2.0, "worker": "far:7"}
+        journal.note("BlocksFilled", filled)
+        (worker,) = PulseReader(url)().workers
+        assert (worker.doing, worker.blocks) == ("unknown", 1)
+        with posted(url, driver) as doings:
+            doings.begun("a", Doing("far:8", "squares", "code 3 of 64", ago(1)))
+            assert wait_until(lambda: in_hand(url, driver), 30)
+            found = {each.name: each.doing for each in PulseReader(url)().workers}
+        assert found == {"far:7": "idle", "far:8": "squares: code 3 of 64"}
+    (worker,) = PulseReader(url)().workers
+    assert worker.doing == "-"
+
+
+def test_pulse__adds_up_runs_side_by_side(tmp_path):
+    url = str(tmp_path / "run.zarr")
+    stage = toys.first_stage()
+    blocks = len(tile(stage, 0.05))
+    ZarrLedger(url).open(stage, 0.05)
+    with driving(url) as one, driving(url, join=True) as two:
+        for number, driver in enumerate((one, two)):
+            journal = Journal(url, driver)
+            journal.begin({})
+            opened = {"stage": "squares", "blocks": blocks, "todo": blocks, "cost": 10.0 - number}
+            journal.note("StageOpened", opened)
+            filled = {"stage": "squares", "blocks": 1, "cost": 2.0, "seconds": 4.0}
+            journal.note("BlocksFilled", {**filled, "worker": f"far:{number}"})
+        pulse = PulseReader(url)()
+        assert [each.name for each in pulse.workers] == ["far:0", "far:1"]
+        assert pulse.history[-1][1] == 8.0
+        (squares,) = pulse.stages
+        assert (squares.forecast, squares.actual) == (4.0, 8.0)
+        opened = 10.0 if one.key < two.key else 9.0
+        assert squares.left in ((opened - 4.0) * 2.0, (19.0 - opened - 4.0) * 2.0)
+
+
+def test_doings__of_threads_are_told_apart():
+    doings = Doings()
+    layout = Layout.of(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
+    threads = [
+        threading.Thread(target=lambda k=k: doings.of(str(k))(layout, (0, 0))) for k in range(4)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(doings.now) == ["0", "1", "2", "3"]
+    assert doings.taken() is not None
+    assert doings.taken() is None
