@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache, partial
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,21 @@ def plurality() -> dict[str, Any]:
     }
 
 
-NETWORKS = {"plurality": plurality}
+def averaged(gate: str) -> dict[str, Any]:
+    """OR and AND of figure 6, one of them alone: its input from the other is averaged out."""
+    own = 0 if gate == "OR" else 1
+    on = np.array([[0, 1], [1, 1]] if gate == "OR" else [[0, 0], [0, 1]], float)
+    factor = np.stack([1 - on, on], axis=-1).mean(axis=1 - own)
+    value = "1" if gate == "OR" else "0"  # the transition is 10 to 10
+    substrate = iit.Substrate.from_factors([([gate], factor)], labels=[gate])
+    return {"substrate": substrate, "before": value, "after": value}
+
+
+NETWORKS = {
+    "plurality": plurality,
+    "or alone": partial(averaged, "OR"),
+    "and alone": partial(averaged, "AND"),
+}
 
 
 def account(row: dict[str, Any]) -> Any:
@@ -80,7 +95,19 @@ def published(row: dict[str, Any]) -> dict[str, float]:
         for size, alpha in enumerate(about["alpha"], 1):
             for chosen in combinations(about["of"], size):
                 out[f"{''.join(chosen)} → {about['effect']}"] = alpha
-    return out | row["links"]
+    return out | row.get("links", {})
+
+
+def agreement(printed: float | None, ours: float | None) -> str:
+    """Whether a number rounds to what is printed: ``yes``, ``rounded twice`` or ``no``."""
+    if printed is None or ours is None:
+        return "no"
+    shown = Decimal(str(printed))
+    step = Decimal(1).scaleb(min(-2, shown.as_tuple().exponent))  # type: ignore[type-var,operator]
+    if Decimal(ours).quantize(step, ROUND_HALF_UP) == shown:
+        return "yes"
+    once = Decimal(ours).quantize(step / 10, ROUND_HALF_UP)
+    return "rounded twice" if once.quantize(step, ROUND_HALF_UP) == shown else "no"
 
 
 @cache
@@ -89,11 +116,14 @@ def compared() -> list[tuple[str, str, float | None, float | None]]:
     given = yaml.safe_load(FIGURES.read_text(encoding="utf-8"))
     out: list[tuple[str, str, float | None, float | None]] = []
     for row in given:
+        if row.get("open"):
+            out.append((row["figure"], "whole account", row["account"], None))
+            continue
         tree = account(row)
         ours, printed = links(tree), published(row)
-        every = [*printed, *(x for x in ours if x not in printed)]
+        every = [*printed, *(x for x in ours if x not in printed)] if "links" in row else []
         out += [(row["figure"], link, printed.get(link), ours.get(link)) for link in every]
-        if not printed and not ours:
+        if "links" in row and not every:
             out.append((row["figure"], "none", 0.0, 0.0))
         if "account" in row:
             out.append((row["figure"], "whole account", row["account"], tree.attrs["alpha"]))
@@ -105,12 +135,13 @@ def table() -> str:
     lines = [
         "# What caused what: published causal strengths, recomputed",
         "",
-        "| figure | link | published | ours |",
-        "|---|---|---|---|",
+        "| figure | link | published | its digits | ours |",
+        "|---|---|---|---|---|",
     ]
     for figure, link, printed, ours in compared():
         cells = ["" if x is None else f"{x:.{digits}g}" for x, digits in ((printed, 4), (ours, 13))]
-        lines.append(f"| {figure} | {link} | {cells[0]} | {cells[1]} |")
+        same = "not known what of" if ours is None else agreement(printed, ours)
+        lines.append(f"| {figure} | {link} | {cells[0]} | {same} | {cells[1]} |")
     return "\n".join(lines) + "\n"
 
 
