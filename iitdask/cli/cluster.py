@@ -22,6 +22,8 @@ from iitdask.study.spec import Point
 __all__ = ["CLUSTERS", "Place"]
 
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
+ENCRYPTED = ("slurm", "slurm-allocation", "allocation")
+"""Those whose connections can be encrypted."""
 WORKERS = 4
 """Jobs that are asked for when nobody says how many."""
 
@@ -49,6 +51,11 @@ class Place:
             )
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers: expected 1 or more, got {self.workers}")
+        if self.wishes.tls and self.cluster not in ENCRYPTED:
+            raise InputError(
+                f"--tls: expected --cluster {' or '.join(ENCRYPTED)}, got {self.cluster!r}, whose "
+                "connections this command does not make; give no --tls"
+            )
 
     @property
     def jobs(self) -> Jobs:
@@ -88,8 +95,6 @@ class Place:
         if self.cluster == "slurm":
             return worker_script(self.jobs)
         if self.cluster == "slurm-allocation":
-            if self.wishes.tls:
-                raise InputError("--tls: expected --cluster slurm, the allocation has none")
             jobs = self.jobs
             run = ["run", spec, "--store", url, "--cluster", "allocation"]
             given = {"interface": jobs.interface, "port": jobs.port, "scratch": jobs.scratch}

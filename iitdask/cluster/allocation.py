@@ -24,6 +24,8 @@ __all__ = ["allocation", "is_driver", "serve"]
 
 DRIVER = 1
 """Number of the task that drives the run."""
+GRACE = 30.0
+"""Seconds a driver that lost its connection has to come back."""
 PATIENCE = 120
 """Seconds the driver waits for its first worker."""
 
@@ -66,9 +68,26 @@ def allocation() -> Iterator[Client]:
     _file().unlink(missing_ok=True)
 
 
+def _farewell() -> Any:
+    """A scheduler's plugin that ends it when its driver died: the job would wait for nobody."""
+    from distributed import SchedulerPlugin
+
+    class Farewell(SchedulerPlugin):
+        def remove_client(self, scheduler: Any, client: str) -> None:  # noqa: ARG002 its interface
+            scheduler.loop.call_later(GRACE, scheduler.loop.add_callback, self.end, scheduler)
+
+        async def end(self, scheduler: Any) -> None:
+            if all(name == "fire-and-forget" for name in scheduler.clients):
+                await scheduler.close(reason="the driver is gone")
+
+    return Farewell()
+
+
 def _file() -> Path:
     folder = Path(os.environ.get("SLURM_SUBMIT_DIR", "."))
-    return folder / f".iitdask-{os.environ['SLURM_JOB_ID']}.json"
+    # A job that was requeued keeps its number: the address of its last scheduler leads nowhere.
+    restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return folder / f".iitdask-{os.environ['SLURM_JOB_ID']}-{restart}.json"
 
 
 def _runner(interface: str | None, port: int | None, scratch: str | None) -> Any:
@@ -85,6 +104,7 @@ def _runner(interface: str | None, port: int | None, scratch: str | None) -> Any
             "idle_timeout": "10 minutes",
             "interface": interface,
             "port": port or 0,
+            "plugins": [_farewell()],
         },
         worker_class="distributed.nanny.Nanny",
         worker_options={

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from iitdask.cluster.certificates import exported
 from iitdask.cluster.jobs import LEAVING, Jobs
 from iitdask.errors import InputError, InterruptedRunError
 
@@ -33,9 +34,20 @@ def allocation_script(jobs: Jobs, workers: int, run: Sequence[str]) -> str:
     """
     header = [*jobs.header(tasks=workers + 2), f"--output={jobs.logs}/%j.out"]
     words = [jobs.python, "-m", "iitdask", *run]
-    # One task that ends badly, such as a worker that was killed, does not end the others.
-    start = f"exec srun --kill-on-bad-exit=0 {shlex.join(words)}"
-    return _script(jobs, header, ["export DASK_LOGGING__DISTRIBUTED=warning", start])
+    # One task that ends badly, such as a worker that was killed, does not end the others. A job
+    # that was requeued works beside what may be left of it on a node that was lost.
+    again = "${SLURM_RESTART_COUNT:+--join}"
+    start = f"srun --kill-on-bad-exit=0 {shlex.join(words)} {again}"
+    quiet = "export DASK_LOGGING__DISTRIBUTED=warning"
+    if not jobs.tls:
+        return _script(jobs, header, [quiet, f"exec {start}"])
+    folder = f"{jobs.shared}/.iitdask-$SLURM_JOB_ID"
+    keys = [
+        f"trap 'rm -rf \"{folder}\"' EXIT",
+        f'{shlex.quote(jobs.python)} -m iitdask.cluster.certificates "{folder}"',
+        *exported(folder),
+    ]
+    return _script(jobs, header, [quiet, *keys, start])
 
 
 def array_script(jobs: Jobs, workers: int, store: str) -> str:

@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import psutil
 import zarr
 
 from iitdask.errors import BusyStoreError, UnreachableStoreError
@@ -35,6 +36,8 @@ BEAT = 5.0
 """Seconds between two signs of life."""
 STALE = 30.0
 """Seconds without a sign of life after which a driver counts as dead."""
+SKEW = 1.0
+"""Seconds by which the system's two clocks may differ."""
 SUFFIX = ".driver.json"
 CLAIMING, RUNNING = "claiming", "running"
 
@@ -78,7 +81,7 @@ class Driver:
         """Whether it gave a sign of life lately and, on this machine, its process exists."""
         if self.silence > STALE:
             return False
-        return self.host != socket.gethostname() or exists(self.pid)
+        return self.host != socket.gethostname() or exists(self.pid, self.since)
 
     def described(self) -> str:
         """Name the driver in words."""
@@ -195,12 +198,16 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def exists(pid: int) -> bool:
-    """Whether this machine has a process of that number."""
+def exists(pid: int, since: str | None = None) -> bool:
+    """Whether this machine has a process of that number, which began before `since` when given.
+
+    Numbers are given anew, in containers soon: a driver that is started again there has the
+    number of the one before.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        begun: float = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.Error:
         return True
-    return True
+    return since is None or begun <= datetime.fromisoformat(since).timestamp() + SKEW

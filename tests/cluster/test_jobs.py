@@ -1,14 +1,17 @@
 """What SLURM would be told, without a SLURM."""
 
 import shutil
+import stat
 import subprocess
 
 import dask
 import pytest
+from distributed.security import Security
 
 from iitdask.cli.cluster import Place
 from iitdask.cluster import scripts
 from iitdask.cluster.allocation import is_driver
+from iitdask.cluster.certificates import exported, write_certificates
 from iitdask.cluster.jobs import Wishes, jobs_for
 from iitdask.cluster.slurm import Watch, worker_script
 from iitdask.errors import InputError
@@ -67,6 +70,45 @@ def test_script__of_an_allocation_gives_memory_to_each_task(tmp_path, monkeypatc
     assert "--mem=" not in text
     run = "iitdask run study.yaml --store run.zarr --cluster allocation --interface ib0 --port 8786"
     assert run in text
+
+
+def test_script__of_an_allocation_that_was_requeued_works_beside_what_is_left_of_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = script("slurm-allocation", wishes=Wishes())
+    (start,) = [line for line in text.splitlines() if line.startswith("exec srun")]
+    command = f"printf '%s\\n' {start.split('=0 ')[1]}"
+    for restarts, joined in ((None, False), ("1", True)):
+        environment = {} if restarts is None else {"SLURM_RESTART_COUNT": restarts}
+        done = subprocess.run(
+            ["bash", "-c", command], env=environment, capture_output=True, text=True, check=True
+        )
+        assert ("--join" in done.stdout.split()) is joined
+
+
+def test_script__of_an_allocation_with_tls_makes_certificates_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = script("slurm-allocation", wishes=Wishes(tls=True))
+    lines = text.splitlines()
+    (made,) = [i for i, line in enumerate(lines) if "-m iitdask.cluster.certificates" in line]
+    (start,) = [i for i, line in enumerate(lines) if line.startswith("srun ")]
+    assert made < start
+    assert "export DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=true" in lines[made:start]
+
+
+def test_certificates__are_for_this_user_alone_and_dask_takes_them(tmp_path):
+    folder = tmp_path / "keys"
+    write_certificates(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()] == [0o600, 0o600]
+    given = dict(line.removeprefix("export ").split("=", 1) for line in exported(str(folder)))
+    said = dask.config.collect_env({name: value.strip('"') for name, value in given.items()})
+    with dask.config.set(dask.config.merge(dask.config.config, said)):
+        security = Security()
+        assert security.require_encryption is True
+        for role in ("scheduler", "worker", "client"):
+            assert security.get_connection_args(role)["ssl_context"] is not None
 
 
 def test_script__of_an_array_goes_on_in_the_next_time_slice(tmp_path, monkeypatch):
@@ -164,7 +206,9 @@ def test_wishes__that_cannot_be_are_refused(wishes, memory, message):
         (lambda: place("slrum"), "--cluster: expected local, slurm"),
         (lambda: place("slurm", workers=0), "--workers: expected 1 or more"),
         (lambda: script("local"), "--print-job: expected --cluster slurm"),
-        (lambda: script("slurm-allocation", wishes=Wishes(tls=True)), "--tls: expected --cluster"),
+        (lambda: place("slurm-array", wishes=Wishes(tls=True)), "--tls: expected --cluster slurm"),
+        (lambda: place("kubernetes", wishes=Wishes(tls=True)), "got 'kubernetes', whose conn"),
+        (lambda: place("local", wishes=Wishes(tls=True)), "got 'local', whose conn"),
     ],
 )
 def test_place__that_cannot_be_is_refused(call, message):

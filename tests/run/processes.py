@@ -20,7 +20,7 @@ from iitdask.run.folder import Folder, stage_names
 from iitdask.run.place import open_store
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 90.0
+PATIENCE = 240.0
 PLAIN = re.compile(r"c(\.\d+)+")
 
 

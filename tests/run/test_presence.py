@@ -48,9 +48,10 @@ def test_driving__refuses_a_second_and_says_who_the_first_is(url):
     [
         {"beat": (datetime.now(UTC) - timedelta(seconds=40)).isoformat()},
         {"pid": 2**22 + 1},
+        {"since": "2000-01-01T00:00:00+00:00"},
         {"beat": "yesterday"},
     ],
-    ids=["silent", "gone", "unreadable"],
+    ids=["silent", "gone", "number given anew", "unreadable"],
 )
 def test_driving__passes_over_the_dead(url, changes):
     other(url, **changes)
@@ -69,7 +70,7 @@ def test_driving__lets_the_first_of_two_that_begin_together_go_on(url):
     other(url, state="claiming", since=later.isoformat())
     with driving(url):
         pass
-    earlier = datetime.now(UTC) - timedelta(seconds=20)
+    earlier = datetime.now(UTC) - timedelta(milliseconds=100)
     other(url, state="claiming", since=earlier.isoformat())
     with pytest.raises(BusyStoreError):
         driving(url).__enter__()

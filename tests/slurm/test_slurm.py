@@ -7,7 +7,9 @@ import processes as proc
 import pytest
 from site_slurm import say
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(120)]
+from iitdask.run.presence import drivers
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 JOBS = ("--memory", "600MB", "--walltime", "10", "--interface", "lo", "--store", "run.zarr")
 
@@ -55,6 +57,20 @@ def driver(study, log, *words):
     return proc.start("iitdask", "run", study, "--cluster", "slurm", *JOBS, *words, log=log)
 
 
+def allocated(study, site, here, *words):
+    """Submit an allocation and return when it is in mid-run."""
+    done = proc.call("run", study, "--cluster", "slurm-allocation", *words, *JOBS)
+    assert done.returncode == 0, done.stderr
+    after_ticks(here / "run.zarr", 10)
+
+
+def preempt(site, jobs):
+    """Have SLURM take all nodes from jobs for a moment."""
+    say("sbatch", "--partition=debug", "--nodes=3", "--exclusive", "--wrap=sleep 2")
+    assert jobs
+    assert proc.wait_until(lambda: set(jobs) <= set(site.jobs("PENDING", "COMPLETING")), 30)
+
+
 def after_ticks(store, count):
     assert proc.wait_until(lambda: len(proc.ticks(store)) > count, 60)
 
@@ -94,6 +110,99 @@ def test_slurm__connections_may_be_encrypted(study, undisturbed, site, here):
     assert list(here.rglob("*dask-jobqueue*")) == []
 
 
+def test_slurm__connections_within_one_allocation_may_be_encrypted(study, undisturbed, site, here):
+    words = ("--cluster", "slurm-allocation", "-n", "2", "--tls")
+    done = proc.call("run", study, *words, *JOBS)
+    assert done.returncode == 0, done.stderr
+    assert proc.wait_until(lambda: list(here.glob(".iitdask-*.json")), 60)
+    assert '"address": "tls://' in next(here.glob(".iitdask-*.json")).read_text()
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+    assert list(here.rglob(".iitdask*")) == []
+
+
+def test_slurm__a_cancelled_allocation_is_resumed(study, undisturbed, site, here):
+    allocated(study, site, here, "-n", "3")
+    say("scancel", *site.jobs())
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert not is_finished(here / "run.zarr")
+    with proc.Watch(here / "run.zarr") as watch:
+        done = proc.call("run", study, "--cluster", "slurm-allocation", "-n", "3", *JOBS)
+        assert done.returncode == 0, done.stderr
+        assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert watch.again == []
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__an_allocation_whose_driver_was_killed_ends_and_is_resumed(
+    study, undisturbed, site, here
+):
+    allocated(study, site, here, "-n", "2")
+    (driver,) = drivers(str(here / "run.zarr"))
+    os.kill(driver.pid, signal.SIGKILL)
+    assert proc.wait_until(lambda: not site.jobs(), 60), said(here)
+    assert not is_finished(here / "run.zarr")
+    done = proc.call("run", study, "--cluster", "slurm-allocation", "-n", "2", *JOBS)
+    assert done.returncode == 0, done.stderr
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__a_preempted_allocation_comes_back(study, undisturbed, site, here):
+    allocated(study, site, here, "-n", "2", "--partition", "low")
+    preempt(site, site.jobs())
+    assert proc.wait_until(lambda: not site.jobs(), 90), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, site, here):
+    allocated(study, site, here, "-n", "1")
+    # Scheduler and driver are on the first node and live on; what is elsewhere SLURM ends.
+    (job,) = site.jobs()
+    node = site.node_of(job)
+    node = say("scontrol", "show", "hostnames", node).split()[0]
+    site.kill_node(node)
+    try:
+        assert proc.wait_until(lambda: is_finished(here / "run.zarr"), 90), said(here)
+        assert proc.wait_until(lambda: not site.jobs(), 60), said(here)
+    finally:
+        site.start_node(node)
+    assert is_same(here / "run.zarr", undisturbed)
+    assert proc.wait_until(site.is_idle, 30)
+
+
+def test_slurm__elements_of_an_array_that_are_preempted_come_back(study, undisturbed, site, here):
+    words = ("--cluster", "slurm-array", "--workers", "2", "--partition", "low")
+    done = proc.call("run", study, *words, *JOBS)
+    assert done.returncode == 0, done.stderr
+    after_ticks(here / "run.zarr", 10)
+    preempt(site, site.jobs("RUNNING"))
+    assert proc.wait_until(lambda: not site.jobs(), 90), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__a_worker_whose_node_is_lost_does_no_harm(study, undisturbed, site, here):
+    process = driver(study, here / "log", "--workers", "2")
+    try:
+        after_ticks(here / "run.zarr", 5)
+        job = site.jobs("RUNNING")[0]
+        node = site.node_of(job)
+        site.kill_node(node)
+        try:
+            assert process.wait(timeout=90) == 0, (here / "log").read_text()
+        finally:
+            site.start_node(node)
+    finally:
+        proc.end(process)
+    assert is_same(here / "run.zarr", undisturbed)
+    assert proc.wait_until(site.is_idle, 60)
+
+
 def test_slurm__a_cancelled_worker_is_replaced(study, undisturbed, site, here):
     process = driver(study, here / "log", "--workers", "1")
     try:
@@ -112,8 +221,7 @@ def test_slurm__a_preempted_worker_comes_back(study, undisturbed, site, here):
     try:
         after_ticks(here / "run.zarr", 10)
         (job,) = site.jobs("RUNNING")
-        say("sbatch", "--partition=debug", "--nodes=3", "--exclusive", "--wrap=sleep 2")
-        assert proc.wait_until(lambda: job in site.jobs("PENDING", "COMPLETING"), 30)
+        preempt(site, [job])
         assert process.wait(timeout=90) == 0, (here / "log").read_text()
     finally:
         proc.end(process)
