@@ -36,11 +36,8 @@ def study(folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder, study):
-    store = folder / "undisturbed.zarr"
-    done = proc.call("run", study, "--store", store, "--quiet")
-    assert done.returncode == 0, done.stderr
-    return store
+def undisturbed(study):
+    return proc.filled(study)
 
 
 def worker(store, *words, log=None):
