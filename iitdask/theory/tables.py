@@ -21,9 +21,8 @@ Array = NDArray[Any]
 
 
 def child_masks(connectivity: Array) -> Array:
-    """Mask of the units that each unit feeds; (n,) int64."""
-    n = len(connectivity)
-    return np.asarray((connectivity.astype(np.int64) << np.arange(n)).sum(axis=1))
+    """Mask of the units that each unit feeds; (n,) int64 of (n, m) bool, m units at most 62."""
+    return np.asarray(connectivity @ (1 << np.arange(connectivity.shape[1], dtype=np.int64)))
 
 
 def geometry(system: System) -> dict[str, Array]:
