@@ -15,7 +15,6 @@ from iitdask.model.substrate import Substrate
 from iitdask.study.axes import read_axes
 from iitdask.study.spec import read_study
 from iitdask.study.sweep import Sweep, made_sweep, run_sweep, sweep_of
-from iitdask.theory.catalog import default_theory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,9 +42,9 @@ def sweep(
     ----------
     spec_or_axes : str, path or mapping
         A study with a ``sweep:`` block (its file, or its content), or the axes alone: from
-        ``state``, ``units``, ``theory``, ``substrate`` or the name of a parameter of units
-        (``temperature``, ``noise``, ``A.threshold``, ``A.weights.B``) to its values. States
-        may be ``"all"``, ``"reachable"`` or ``{"trajectory": {"steps": 1000}}``, units
+        ``state``, ``units``, ``theory``, ``compute``, ``substrate`` or the name of a parameter
+        of units (``temperature``, ``noise``, ``A.threshold``, ``A.weights.B``) to its values.
+        States may be ``"all"``, ``"reachable"`` or ``{"trajectory": {"steps": 1000}}``, units
         ``"all"`` or ``{"size": 4}``, numbers ``{"linspace": [0.1, 2, 20]}``, substrates a list
         or a family such as ``{"family": "erdos-renyi", "n": 4, "count": 1000, "seed": 1}``.
         Axes under ``zip`` go through their values together.
@@ -55,7 +54,9 @@ def sweep(
     state, units, theory, **fields
         With axes: what is the same everywhere, as for :func:`sia`.
     compute : {"sia", "ces", "complexes", "account"}
-        With axes: what is computed at every point.
+        With axes: what is computed at every point, unless that is an axis: then a variable
+        that some computations lack names in its attribute ``computations`` those it is of,
+        and what a computation does not take (the state ``before`` for ``sia``) changes nothing.
     keep : {"structures"}, optional
         With axes: keep the whole result of every point in the store, in the group that the
         variable ``structure`` names.
@@ -116,13 +117,12 @@ def _made(
         raise SpecError(f"keep: expected structures, got {keep!r}")
     base = {"example": substrate} if isinstance(substrate, str) else substrate
     axes = read_axes(given)
-    chosen = theory if theory is not None else default_theory(compute)
     made = made_sweep(
         compute,
         substrate=base,
         axes=axes,
         fields=fields,
-        theory=chosen,
+        theory=theory,
         folder=Path(),
         where="sweep",
         keep=keep is not None,

@@ -167,7 +167,7 @@ def _families(asked: Point | Sweep) -> list[str]:
     """Families of kernels that a run needs."""
     if isinstance(asked, Point):
         return [family_of(theory_name(asked.options), asked.compute)]
-    small = [f"sweep-{asked.cells.compute}"] if len(asked.cells.points) else []
+    small = [f"sweep-{compute}" for compute in asked.cells.points]
     return small + sorted(
         {family_of(theory_name(each.options), each.compute) for each in asked.cells.heavy}
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.result.labels import text
-from iitdask.theory.outcomes import OUTCOMES
+from iitdask.theory.outcomes import OUTCOMES, Outcome
 from iitdask.theory.swept import DONE, FAILED, PENDING, UNREACHABLE
 
 __all__ = ["STATUS", "cube", "is_cube"]
@@ -21,7 +20,8 @@ Array = NDArray[Any]
 STATUS = {PENDING: "pending", DONE: "done", UNREACHABLE: "unreachable", FAILED: "failed"}
 """What the variable ``status`` says."""
 NOTES = {
-    "status": "what became of the point: " + ", ".join(STATUS.values()),
+    "status": "what became of the point: " + ", ".join(STATUS.values()) + "; a point that is "
+    "done has all that its computation gives, see the attribute `computations` of variables",
     "message": "why there are no numbers, where there are none",
     "reason": "why phi is 0, when a rule decided it",
     "seconds": "seconds the point took on one core; those of a block are shared by its points",
@@ -33,7 +33,7 @@ NOTES = {
 
 
 def cube(
-    compute: str,
+    computes: Sequence[str],
     *,
     dims: Mapping[str, int],
     coords: Mapping[str, tuple[str, list[Any]]],
@@ -46,8 +46,9 @@ def cube(
 
     Parameters
     ----------
-    compute
-        What was computed.
+    computes
+        What was computed; of outcomes that not all of them have, the attribute ``computations``
+        says whose they are, and the cells of others lack them.
     dims, coords
         Dimensions with their lengths; coordinates with their dimension and labels.
     cells
@@ -63,13 +64,16 @@ def cube(
     shape, order = tuple(dims.values()), tuple(dims)
     data: dict[str, Any] = {}
 
-    def put(name: str, values: Array, unit: str, doc: str) -> None:
-        about = {"comment": doc} | ({"units": unit} if unit else {})
+    def put(name: str, values: Array, unit: str, doc: str, of: str = "") -> None:
+        more = {"units": unit, "computations": of}
+        about = {"comment": doc} | {key: value for key, value in more.items() if value}
         data[name] = (order, values.reshape(shape), about)
 
-    for each in OUTCOMES[compute]:
-        missing = -1 if each.dtype == "int64" else math.nan
-        put(each.name, _spread(outcomes[each.name], point, missing), each.unit, each.doc)
+    for name, users in _users(computes).items():
+        each = next(iter(users.values()))
+        found = _spread(outcomes[name], point, each.missing)
+        of = ", ".join(users) if len(users) < len(set(computes)) else ""
+        put(name, found, each.unit, _comment(users), of)
     for name, values in extra.items():
         if values is not None:
             put(name, values, {"seconds": "s", "n_units": "count"}.get(name, ""), NOTES[name])
@@ -86,7 +90,26 @@ def cube(
         name: (dim, text(values) if _is_text(values) else np.array(values))
         for name, (dim, values) in coords.items()
     }
-    return xr.Dataset(data, labels, {"compute": compute, **attrs})
+    return xr.Dataset(data, labels, {"compute": ", ".join(computes), **attrs})
+
+
+def _users(computes: Sequence[str]) -> dict[str, dict[str, Outcome]]:
+    """By name of an outcome: the computations that have it, with what it is of each."""
+    out: dict[str, dict[str, Outcome]] = {}
+    for compute in computes:
+        for each in OUTCOMES[compute]:
+            out.setdefault(each.name, {})[compute] = each
+    return out
+
+
+def _comment(users: Mapping[str, Outcome]) -> str:
+    """Say what an outcome means, of each computation where that differs."""
+    said: dict[str, list[str]] = {}
+    for compute, each in users.items():
+        said.setdefault(each.doc, []).append(compute)
+    if len(said) == 1:
+        return next(iter(said))
+    return "; ".join(f"of {' and '.join(of)}: {doc}" for doc, of in said.items())
 
 
 def is_cube(tree: xr.DataTree) -> bool:

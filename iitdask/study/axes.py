@@ -15,7 +15,7 @@ from iitdask.model.families import Family
 
 __all__ = ["FIXED", "Axis", "Rule", "read_axes"]
 
-FIXED = ("substrate", "state", "units", "theory", "before", "after")
+FIXED = ("substrate", "state", "units", "theory", "compute", "before", "after")
 """Axes that are no parameters of units."""
 STATE_RULES = ("all", "reachable", "trajectory")
 MOST = 10**7

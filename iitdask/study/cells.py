@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from iitdask.errors import SpecError
-from iitdask.study.columns import Column, state_column, units_column
-from iitdask.theory.catalog import computation, theory_name, theory_options
-from iitdask.theory.outcomes import OUTCOMES
-from iitdask.theory.points import Points, takes_small
+from iitdask.study.scheme import Scheme, scheme_of
+from iitdask.theory.points import SMALL, Points, takes_small
 from iitdask.theory.swept import Heavy
 
 if TYPE_CHECKING:
@@ -28,15 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Cells", "cells_of"]
 
-STATES, UNITS = ("state", "before", "after"), ("units",)
-
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """A sweep laid out: the cells of the cube, and the points they share."""
 
-    compute: str
+    computes: tuple[str, ...]
     """What is computed."""
+    theory: str | None
+    """Under which theory, unless an axis says so."""
     dims: dict[str, int]
     """Dimensions of the cube and their lengths."""
     coords: dict[str, tuple[str, list[Any]]]
@@ -47,8 +44,8 @@ class Cells:
     """Why there is none; all problems of a kind share a text."""
     problem: NDArray[Any]
     """(cells,) number of the problem, -1 where there is none."""
-    points: Points
-    """The small points; they come first."""
+    points: Mapping[str, Points]
+    """The small points, by computation; they come first, one computation after the other."""
     heavy: tuple[Heavy, ...]
     """The others."""
     digests: NDArray[Any]
@@ -58,34 +55,10 @@ class Cells:
     frequency: NDArray[Any] | None
     """(cells,) share of a trajectory's steps, where states come from one."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """Everything cells are made from."""
-
-    compute: str
-    axes: Sequence[Axis]
-    grounds: Grounds
-    columns: Mapping[str, Column]
-    theories: tuple[Theory, ...]
-    constant: Mapping[str, Any]
-    dims: dict[str, int]
-    at: dict[str, NDArray[Any]]
-    """Position along every dimension, cell by cell."""
-
-    def along(self, name: str) -> NDArray[Any]:
-        """Position along an axis, cell by cell; 0 where there is no such axis."""
-        for axis in self.axes:
-            if axis.name == name:
-                return self.at[axis.dim]
-        return np.zeros(math.prod(self.dims.values()), np.int64)
-
-    def ground(self) -> NDArray[Any]:
-        """Number of the ground of every cell."""
-        out = np.zeros(math.prod(self.dims.values()), np.int64)
-        for dim, length in self.grounds.dims.items():
-            out = out * length + self.at[dim]
-        return out
+    @property
+    def n_small(self) -> int:
+        """How many small points there are."""
+        return sum(map(len, self.points.values()))
 
 
 def cells_of(
@@ -103,7 +76,7 @@ def cells_of(
     Parameters
     ----------
     compute
-        What is computed in every cell.
+        What is computed where no axis says so.
     axes
         The axes.
     grounds
@@ -111,98 +84,83 @@ def cells_of(
     fields
         What is asked of them where no axis says so; None means not given.
     theory
-        Theory where no axis says so.
+        Theory where no axis says so; None: the first that defines a computation.
     where
         What to call the study in messages.
     apart
         Whether every point gets a recipe of its own, small or not.
+
+    Notes
+    -----
+    Cells share a point when they agree in all that decides its numbers: the tables of the
+    substrate, state, candidate, theory and computation. Systems that are equal only up to
+    renaming units are computed apart. Where ties are broken in the published order, which
+    goes by the numbers of units, they can differ in more than rounding; where they cannot,
+    floats are still added in the order of the units, so that last bits would be those of
+    whichever came first, and a cube that has grown would not be the one computed at once.
     """
-    plan = _plan(compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where)
+    scheme = scheme_of(
+        compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where
+    )
     texts: dict[int, str] = {}
-    number = plan.ground()
+    number = scheme.ground()
     problem = np.full(len(number), -1)
     _mark(problem, texts, [(number == g, text) for g, text in sorted(grounds.problems.items())])
+    _mark(problem, texts, scheme.undefined())
     kind = grounds.kind[number]
-    for name, column in plan.columns.items():
-        at = plan.along(name)
-        found = [((kind == k) & (at == v), text) for (k, v), text in column.problems.items()]
+    for name, column in scheme.columns.items():
+        at, takes = scheme.along(name), scheme.takes(name)
+        found = [
+            ((kind == k) & (at == v) & takes, text) for (k, v), text in column.problems.items()
+        ]
         _mark(problem, texts, found)
-    small = _small(plan, number, kind, problem) & (not apart)
-    points, point, digests = _unique(plan, number, kind, small)
-    heavy, heavy_digests = _heavy(plan, number, (problem < 0) & ~small, point, len(points))
-    frequency = next((c.frequency for c in plan.columns.values() if c.frequency is not None), None)
-    masks = plan.columns["units"].numbers if "units" in plan.columns else None
-    sizes = np.full(len(number), -1)
-    if masks is not None:
-        mask = np.where(kind >= 0, masks[kind, plan.along("units")], -1)
-        sizes = np.where(mask > 0, np.bitwise_count(np.maximum(mask, 0)), -1).astype(np.int64)
+    point = np.full(len(number), -1)
+    light = np.zeros(len(number), bool)
+    points: dict[str, Points] = {}
+    digests: list[NDArray[Any]] = []
+    count = 0
+    for each in () if apart else SMALL:
+        small = _small(scheme, each, number, kind, problem)
+        if small.any():
+            points[each], point[small], own = _unique(scheme, each, number, kind, small)
+            point[small] += count
+            count += len(points[each])
+            digests.append(own)
+            light |= small
+    heavy, own = _heavy(scheme, number, (problem < 0) & ~light, point, count)
     return Cells(
-        compute,
-        plan.dims,
-        _coords(plan),
+        scheme.computes,
+        scheme.said_theory(),
+        scheme.dims,
+        scheme.coords(),
         point,
         texts,
         problem,
         points,
         heavy,
-        np.concatenate([digests, heavy_digests]),
-        sizes,
-        None if frequency is None else frequency[number, plan.along("state")],
+        np.concatenate([*digests, own]),
+        _sizes(scheme, kind),
+        _frequency(scheme, number),
     )
 
 
-def _plan(
-    compute: str,
-    *,
-    axes: Sequence[Axis],
-    grounds: Grounds,
-    fields: Mapping[str, Any],
-    theory: Any,
-    where: str,
-) -> _Plan:
-    kind = computation(compute, f"{where}: compute").subject
-    if compute not in OUTCOMES:
-        known = ", ".join(OUTCOMES)
-        raise SpecError(f"{where}: compute: expected one of {known} in a sweep, got {compute!r}")
-    values = {axis.name: axis.values for axis in axes}
-    columns: dict[str, Column] = {}
-    constant: dict[str, Any] = {}
-    for name in kind.FIELDS:
-        place = f"{where}: sweep: {name}" if name in values else f"{where}: {name}"
-        given = values.get(name, (fields.get(name),))
-        if name in STATES:
-            if name not in values and fields.get(name) is None:
-                raise SpecError(f"{place}: expected one, or an axis of them, got nothing")
-            columns[name] = state_column(given, grounds, place)
-        elif name in UNITS:
-            columns[name] = units_column(given, grounds, place)
-        elif fields.get(name) is not None:
-            constant[name] = fields[name]
-    for name in [*values, *(n for n, v in fields.items() if v is not None)]:
-        if name in ("state", "units", "before", "after") and name not in kind.FIELDS:
-            raise SpecError(f"{where}: {name}: has no meaning for compute {compute!r}")
-    theories = _theories(compute, values.get("theory", (theory,)), where)
-    dims: dict[str, int] = {}
-    for axis in axes:
-        length = grounds.dims.get(axis.dim)
-        if length is None:
-            length = len(columns[axis.name].labels) if axis.name in columns else len(theories)
-        dims[axis.dim] = length
-    places = np.indices(tuple(dims.values()), dtype=np.int64).reshape(len(dims), -1)
-    at = dict(zip(dims, places, strict=True))
-    return _Plan(compute, axes, grounds, columns, theories, constant, dims, at)
+def _sizes(scheme: Scheme, kind: NDArray[Any]) -> NDArray[Any]:
+    """Units of the candidate of every cell, -1 where unknown."""
+    if "units" not in scheme.columns:
+        return np.full(len(kind), -1)
+    masks = scheme.columns["units"].numbers
+    mask = np.where(kind >= 0, masks[kind, scheme.along("units")], -1)
+    known = (mask > 0) & scheme.takes("units")
+    return np.where(known, np.bitwise_count(np.maximum(mask, 0)).astype(np.int64), -1)
 
 
-def _theories(compute: str, given: Any, where: str) -> tuple[Theory, ...]:
-    """Read the theories of a sweep; each has to define what is computed."""
-    theories = tuple(theory_options(each, f"{where}: theory") for each in given)
-    for options in theories:
-        if theory_name(options) not in computation(compute).recipes:
-            known = ", ".join(computation(compute).recipes)
-            raise SpecError(
-                f"{where}: theory: {theory_name(options)} does not define {compute!r}; {known} do"
-            )
-    return theories
+def _frequency(scheme: Scheme, number: NDArray[Any]) -> NDArray[Any] | None:
+    """Share of the steps of a trajectory, of the first axis that comes from one."""
+    for name, column in scheme.columns.items():
+        if column.frequency is not None:
+            found = column.frequency[number, scheme.along(name)]
+            return np.where(scheme.takes(name), found, np.nan)
+    return None
 
 
 def _mark(
@@ -218,55 +176,60 @@ def _mark(
 
 
 def _small(
-    plan: _Plan, number: NDArray[Any], kind: NDArray[Any], problem: NDArray[Any]
+    scheme: Scheme,
+    compute: str,
+    number: NDArray[Any],
+    kind: NDArray[Any],
+    problem: NDArray[Any],
 ) -> NDArray[Any]:
-    """Cells whose point is a whole small system for the kernels."""
-    none = np.zeros(len(number), bool)
-    if plan.constant or set(plan.columns) != {"state", "units"}:
-        return none
-    fitting = np.array([takes_small(plan.compute, options) for options in plan.theories])
-    mask = np.where(kind >= 0, plan.columns["units"].numbers[kind, plan.along("units")], 0)
-    light = np.zeros(len(number), bool)
-    for k, shape in enumerate(plan.grounds.kinds):
+    """Cells of a computation whose point is a whole small system for the kernels."""
+    out = np.zeros(len(number), bool)
+    if compute not in scheme.computes or scheme.asked(compute)[1]:
+        return out
+    fitting = np.array([takes_small(compute, options) for options in scheme.theories])
+    masks = scheme.columns["units"].numbers
+    mask = np.where(kind >= 0, masks[kind, scheme.along("units")], 0)
+    wanted = fitting[scheme.theory()] & scheme.is_computed(compute)
+    wanted &= (problem < 0) & (scheme.grounds.place[number] >= 0)
+    for k, shape in enumerate(scheme.grounds.kinds):
         levels = np.array(shape.levels, np.int64)
-        here = (kind == k) & (problem < 0) & (plan.grounds.place[number] >= 0)
+        here = (kind == k) & wanted
         for own in np.unique(mask[here]).tolist():
             inside = levels[(own >> np.arange(len(levels)) & 1).astype(bool)]
-            if Points.is_light(inside, plan.compute):
-                light |= here & (mask == own)
-    return np.asarray(light & fitting[plan.along("theory")])
+            if Points.is_light(inside, compute):
+                out |= here & (mask == own)
+    return out
 
 
 def _unique(
-    plan: _Plan, number: NDArray[Any], kind: NDArray[Any], small: NDArray[Any]
+    scheme: Scheme,
+    compute: str,
+    number: NDArray[Any],
+    kind: NDArray[Any],
+    small: NDArray[Any],
 ) -> tuple[Points, NDArray[Any], NDArray[Any]]:
-    """Small points, each content once and sorted by shape; which cell has which; digests."""
-    batch = plan.grounds.batch
+    """Small points, each content once and sorted by shape; which each cell has; digests."""
+    batch = scheme.grounds.batch
     content = batch.digests()
     _, first, same = np.unique(content, axis=0, return_index=True, return_inverse=True)
     cells = np.flatnonzero(small)
-    if not len(cells):
-        rows = np.zeros((0, 4), np.int64)
-        back = np.zeros(0, np.int64)
-    else:
-        keys = np.column_stack(
-            [
-                same.ravel()[plan.grounds.place[number[cells]]],
-                plan.columns["state"].numbers[kind[cells], plan.along("state")[cells]],
-                plan.columns["units"].numbers[kind[cells], plan.along("units")[cells]],
-                plan.along("theory")[cells],
-            ]
-        )
-        rows, back = _distinct_rows(keys)
-    caps = np.array([_cap(options) for options in plan.theories])
-    substrate = first[rows[:, 0]] if len(rows) else rows[:, 0]
+    columns = scheme.columns
+    keys = np.column_stack(
+        [
+            same.ravel()[scheme.grounds.place[number[cells]]],
+            columns["state"].numbers[kind[cells], scheme.along("state")[cells]],
+            columns["units"].numbers[kind[cells], scheme.along("units")[cells]],
+            scheme.theory()[cells],
+        ]
+    )
+    rows, back = _distinct_rows(keys)
+    caps = np.array([_cap(options) for options in scheme.theories])
+    substrate = first[rows[:, 0]]
     points = Points(batch, substrate, rows[:, 1], rows[:, 2], caps[rows[:, 3]])
     order = np.lexsort((rows[:, 1], rows[:, 0], *points.own_levels().T[::-1]))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    point = np.full(len(number), -1)
-    point[cells] = place[back]
-    heads = [f"{plan.compute} {_options(options)}".encode() for options in plan.theories]
+    heads = [f"{compute} {_options(options)}".encode() for options in scheme.theories]
     rows, substrate = rows[order], substrate[order]
     digests = np.empty((len(order), 2), np.uint64)
     raw = np.ascontiguousarray(rows[:, 1:3])
@@ -275,7 +238,7 @@ def _unique(
         state.update(content[s])
         state.update(raw[p])
         digests[p] = np.frombuffer(state.digest(), np.uint64)
-    return points.at(order), point, digests
+    return points.at(order), place[back], digests
 
 
 def _distinct_rows(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -303,7 +266,7 @@ def _options(options: Theory) -> str:
 
 
 def _heavy(
-    plan: _Plan,
+    scheme: Scheme,
     number: NDArray[Any],
     which: NDArray[Any],
     point: NDArray[Any],
@@ -312,48 +275,25 @@ def _heavy(
     """Points that take a recipe of their own; numbers them in ``point``, after the small ones."""
     found: dict[bytes, Heavy] = {}
     numbers: dict[bytes, int] = {}
-    along = {name: plan.along(name) for name in (*plan.columns, "theory")}
+    along = {name: scheme.along(name) for name in (*scheme.columns, "compute")}
+    theory = scheme.theory()
     for cell in np.flatnonzero(which).tolist():
-        fields = dict(plan.constant)
-        for name, column in plan.columns.items():
-            fields[name] = column.raw[int(along[name][cell])]
+        compute = scheme.computes[int(along["compute"][cell])]
+        columns, constant = scheme.asked(compute)
+        fields = {name: scheme.constant[name] for name in constant}
+        for name in columns:
+            fields[name] = scheme.columns[name].raw[int(along[name][cell])]
         ground = int(number[cell])
-        options = plan.theories[int(along["theory"][cell])]
-        text = json.dumps([plan.compute, _options(options), fields], sort_keys=True, default=str)
+        options = scheme.theories[int(theory[cell])]
+        text = json.dumps([compute, _options(options), fields], sort_keys=True, default=str)
         key = hashlib.blake2b(
-            f"{plan.grounds.fingerprint(ground)} {text}".encode(), digest_size=16
+            f"{scheme.grounds.fingerprint(ground)} {text}".encode(), digest_size=16
         ).digest()
         if key not in found:
             numbers[key] = count + len(found)
             fields = {name: value for name, value in fields.items() if value is not None}
-            found[key] = Heavy(
-                key.hex(), plan.grounds.substrate(ground), fields, options, plan.compute
-            )
+            substrate = scheme.grounds.substrate(ground)
+            found[key] = Heavy(key.hex(), substrate, fields, options, compute)
         point[cell] = numbers[key]
     digests = np.array([np.frombuffer(key, np.uint64) for key in found], np.uint64)
     return tuple(found.values()), digests.reshape(-1, 2)
-
-
-def _coords(plan: _Plan) -> dict[str, tuple[str, list[Any]]]:
-    out: dict[str, tuple[str, list[Any]]] = {}
-    for axis in plan.axes:
-        if axis.name == "substrate":
-            labels: list[Any] = list(plan.grounds.names)
-        elif axis.name in plan.columns:
-            labels = list(plan.columns[axis.name].labels)
-        elif axis.name == "theory":
-            labels = [_theory_label(options) for options in plan.theories]
-        else:
-            numbers = isinstance(axis.values, tuple) and all(
-                isinstance(v, int | float) for v in axis.values
-            )
-            labels = list(axis.values) if numbers else [str(v) for v in axis.values]  # type: ignore[arg-type,union-attr]
-        out[axis.name] = (axis.dim, labels)
-    return out
-
-
-def _theory_label(options: Theory) -> str:
-    given = msgspec.to_builtins(options)
-    plain = msgspec.to_builtins(type(options)())
-    more = [f"{key}={value}" for key, value in given.items() if plain.get(key) != value]
-    return str(given["name"]) + (f" ({', '.join(more)})" if more else "")

@@ -33,8 +33,7 @@ def estimate_point(point: Point, *, block_seconds: float = 5.0, seconds: float =
 def estimate_sweep(sweep: Sweep, *, block_seconds: float = 5.0, seconds: float = 3.0) -> Estimate:
     """Estimate what a sweep takes from the start, as :func:`estimate_point` does for a point."""
     order = ordered(sweep.cells, [sweep.cells.digests])
-    compute = sweep.cells.compute
-    work = swept(order.portions, order.heavy, compute, blank(compute, order.count))
+    work = swept(order.portions, order.heavy, blank(sweep.cells.computes, order.count))
     return estimate_recipe(work, block_seconds=block_seconds, seconds=seconds)
 
 

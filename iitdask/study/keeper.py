@@ -16,7 +16,7 @@ from iitdask.run.events import BlocksFilled, Event, StageOpened
 from iitdask.run.mosaic import Mosaic
 from iitdask.run.outcome import study_of
 from iitdask.study.cells import Cells
-from iitdask.theory.swept import DONE, Portion, book
+from iitdask.theory.swept import DONE, Portion, book, stage_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,18 +48,22 @@ class Order:
 def ordered(cells: Cells, lists: Sequence[NDArray[Any]]) -> Order:
     """Number the points of a sweep as the lists of a store do, see :mod:`iitdask.run.roll`."""
     place = {bytes(each): p for p, each in enumerate(cells.digests)}
-    small, begin = len(cells.points), 0
+    small, begin = cells.n_small, 0
     portions: list[Portion] = []
     heavy: dict[int, Any] = {}
     number = np.full(len(cells.digests), -1)
     for k, digests in enumerate(lists):
         known = np.array([place[bytes(each)] for each in digests], np.int64)
         number[known] = begin + np.arange(len(known))
-        light = known < small
-        points = cells.points.at(known[light]).alone()
-        portions.append(Portion(f"sweep/{k}", begin + np.flatnonzero(light), points))
+        first = 0
+        for compute, points in cells.points.items():
+            own = np.flatnonzero((known >= first) & (known < first + len(points)))
+            chosen = points.at(known[own] - first).alone()
+            portions.append(Portion(stage_name(k, compute), compute, begin + own, chosen))
+            first += len(points)
         heavy |= {
-            begin + int(i): cells.heavy[int(known[i]) - small] for i in np.flatnonzero(~light)
+            begin + int(i): cells.heavy[int(known[i]) - small]
+            for i in np.flatnonzero(known >= small)
         }
         begin += len(known)
     point = np.where(cells.point >= 0, number[cells.point], -1)
@@ -105,7 +109,7 @@ class Keeper:
         """Return the cube as far as it is known."""
         cells = self._order.cells
         return cube(
-            cells.compute,
+            cells.computes,
             dims=cells.dims,
             coords=cells.coords,
             cells=(cells.point, cells.problem, cells.problems),
@@ -117,7 +121,7 @@ class Keeper:
                 "structure": self._structures() if self._whole else None,
                 "point": cells.point,
             },
-            attrs={},
+            attrs={} if cells.theory is None else {"theory": cells.theory},
         )
 
     def _structures(self) -> NDArray[Any]:

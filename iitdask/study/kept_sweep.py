@@ -14,8 +14,8 @@ from iitdask.run.outcome import load_result, study_of
 from iitdask.run.place import open_store
 from iitdask.run.roll import enrolled
 from iitdask.run.store import deposited
-from iitdask.theory.points import Points
-from iitdask.theory.swept import Portion, blank, swept
+from iitdask.theory.points import SMALL, Points
+from iitdask.theory.swept import Portion, blank, stage_name, swept
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,24 +35,29 @@ class KeptSweep:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.compute = str(study_of(url)["study"]["compute"])
+        about = study_of(url)
+        one = about["study"].get("compute")
+        self.computes = about["axes"]["compute"] if one is None else [one]
         lists = enrolled(url)
         self.count = sum(map(len, lists))
         begin, self.portions = 0, list[Portion]()
         known = set(stage_names(open_store(url)))
         for k, digests in enumerate(lists):
-            name = f"sweep/{k}"
-            if name in known:
-                points = _points(url, name)
-                small = begin + np.arange(len(points))  # they come before the others
-                self.portions.append(Portion(name, small, points))
+            first = begin  # small points come before the others, see Cells
+            for compute in SMALL:
+                name = stage_name(k, compute)
+                if name in known:
+                    points = _points(url, name)
+                    small = first + np.arange(len(points))
+                    self.portions.append(Portion(name, compute, small, points))
+                    first += len(points)
             begin += len(digests)
         self._out: dict[str, NDArray[Any]] = {}
 
     def recipe(self) -> Stages:
         """Make the recipe of the small points."""
-        self._out = blank(self.compute, self.count)
-        return swept(self.portions, {}, self.compute, self._out)
+        self._out = blank(self.computes, self.count)
+        return swept(self.portions, {}, self._out)
 
     def finish(self, _tree: xr.DataTree) -> xr.DataTree:
         """Return the cube that is kept, with the outcomes of the small points put in anew."""

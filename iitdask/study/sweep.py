@@ -82,13 +82,12 @@ def sweep_of(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study asks for."""
     axes = read_axes(study.sweep, f"{where}: sweep")
     fields = asked_in(study)
-    theory = study.theory or default_theory(study.compute)
     return made_sweep(
         study.compute,
         substrate=study.substrate,
         axes=axes,
         fields=fields,
-        theory=theory,
+        theory=study.theory,
         folder=folder,
         where=where,
         keep=study.keep is not None,
@@ -118,8 +117,10 @@ def made_sweep(
         apart=keep,
     )
     names = {axis.name for axis in axes}
-    fixed: dict[str, Any] = {"compute": compute}
-    if "theory" not in names:
+    fixed: dict[str, Any] = {} if "compute" in names else {"compute": compute}
+    if theory is None and "compute" not in names:
+        theory = default_theory(compute)
+    if theory is not None and "theory" not in names:
         fixed["theory"] = json.loads(json.dumps(msgspec.to_builtins(theory_options(theory))))
     for name, value in fields.items():
         if value is not None and name not in names:
@@ -235,10 +236,10 @@ def _computed(
     memory: int | None,
     keep: Keep | None = None,
 ) -> xr.DataTree:
-    out = blank(order.cells.compute, order.count)
+    out = blank(order.cells.computes, order.count)
     keeper = Keeper(order, ledger, url, out, keep is not None)
     execute(
-        swept(order.portions, order.heavy, order.cells.compute, out, keep=keep),
+        swept(order.portions, order.heavy, out, keep=keep),
         ledger,
         engine,
         block_seconds=block_seconds,

@@ -28,6 +28,11 @@ class Outcome:
     dtype: str = "float64"
     """``float64``, where missing is NaN, or ``int64``, where missing is -1."""
 
+    @property
+    def missing(self) -> float | int:
+        """Stands where there is no number."""
+        return -1 if self.dtype == "int64" else math.nan
+
 
 def _system(name: str) -> Callable[[xr.DataTree], Any]:
     return lambda tree: tree["system"][name].item() if name in tree["system"] else np.nan

@@ -23,10 +23,12 @@ from iitdask.theory.base import Grid, Region, Stage
 from iitdask.theory.options import IIT4, IIT42026, Theory
 from iitdask.theory.vocabulary import variable
 
-__all__ = ["CAPPED", "COUNTS", "QUANTITIES", "Points", "points_stage", "takes_small"]
+__all__ = ["CAPPED", "COUNTS", "QUANTITIES", "SMALL", "Points", "points_stage", "takes_small"]
 
 Array = NDArray[Any]
 
+SMALL = ("sia", "ces")
+"""Computations that the kernels know, in the order in which their points are numbered."""
 CAPPED = 64
 """Phi_s is 0 because of the cap of 2026; beside what kernels.verdicts notes."""
 QUANTITIES = (
@@ -105,7 +107,7 @@ class Points:
 
 def takes_small(compute: str, options: Theory) -> bool:
     """Whether the kernels for small systems know a computation under a theory."""
-    known = compute in ("sia", "ces") and isinstance(options, IIT4 | IIT42026)
+    known = compute in SMALL and isinstance(options, IIT4 | IIT42026)
     return known and getattr(options, "ties", "") == "reference"
 
 

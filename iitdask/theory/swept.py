@@ -30,6 +30,7 @@ __all__ = [
     "Portion",
     "blank",
     "book",
+    "stage_name",
     "swept",
 ]
 
@@ -81,6 +82,8 @@ class Portion:
 
     name: str
     """Name of the stage of its small points."""
+    compute: str
+    """What is computed of them."""
     small: Array
     """Numbers of the small points, in the order of the stage."""
     points: Points
@@ -90,7 +93,6 @@ class Portion:
 def swept(
     portions: Sequence[Portion],
     heavy: Mapping[int, Heavy],
-    compute: str,
     out: dict[str, Array],
     *,
     keep: Keep | None = None,
@@ -103,8 +105,6 @@ def swept(
         The small points, stage by stage.
     heavy
         The others, by number.
-    compute
-        What is computed.
     out
         Outcomes of all points by name, see :func:`blank`; filled.
     keep
@@ -112,7 +112,7 @@ def swept(
     """
     some = [portion for portion in portions if len(portion.points)]
     if some:
-        stages = tuple(points_stage(p.name, p.points, compute == "ces") for p in some)
+        stages = tuple(points_stage(p.name, p.points, p.compute == "ces") for p in some)
         for portion, filled in zip(some, (yield stages), strict=True):
             book(out, portion.small, filled["value"].values, filled["number"].values)
     numbers = list(heavy)
@@ -121,16 +121,21 @@ def swept(
         recipes = {str(k): _guarded(heavy[k], keep) for k in chosen}
         trees = yield from gather(recipes)
         for k in chosen:
-            _book_tree(out, k, compute, trees[str(k)])
+            _book_tree(out, k, heavy[k].compute, trees[str(k)])
     return xr.DataTree(_dataset(out))
 
 
-def blank(compute: str, count: int) -> dict[str, Array]:
-    """Arrays of outcomes with nothing known yet, by name."""
+def stage_name(number: int, compute: str) -> str:
+    """Name of the stage of the small points that became part of a sweep at the same time."""
+    return f"sweep/{number}/{compute}"
+
+
+def blank(computes: Sequence[str], count: int) -> dict[str, Array]:
+    """Arrays of the outcomes of computations with nothing known yet, by name."""
     out: dict[str, Array] = {}
-    for each in OUTCOMES[compute]:
-        whole = each.dtype == "int64"
-        out[each.name] = np.full(count, -1 if whole else np.nan, each.dtype)
+    for compute in computes:
+        for each in OUTCOMES[compute]:
+            out[each.name] = np.full(count, each.missing, each.dtype)
     out["status"] = np.zeros(count, np.int8)
     out["reason"] = np.full(count, "", object)
     out["message"] = np.full(count, "", object)

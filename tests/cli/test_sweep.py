@@ -81,7 +81,7 @@ def test_verify__computes_points_again(store, capsys):
 
 
 def test_verify__finds_damaged_blocks(store, capsys):
-    chunks = list((store / "work/sweep/0/number").glob("c.*"))
+    chunks = list((store / "work/sweep/0/sia/number").glob("c.*"))
     assert chunks
     for chunk in chunks:
         chunk.write_bytes(b"\0" * 30)

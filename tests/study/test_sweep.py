@@ -93,6 +93,7 @@ def test_failing_points__are_labelled_and_the_others_done():
     assert "temperature to be a number above 0" in str(cube.message.values[1, 0])
     assert status[0].tolist() == ["done", "failed", "done"]
     assert "expected" in str(cube.message.values[0, 1])
+    assert (cube.n_units.values[1] == -1).all()
     assert np.isfinite(cube.phi.values[status == "done"]).all()
 
 
@@ -124,6 +125,7 @@ def test_states_of_rings_of_several_sizes__share_an_axis():
     assert cube.substrate.values.tolist() == ["ring-3", "ring-4"]
     assert (cube.status.sel(substrate="ring-3").isel(state=slice(8, 24)) == "failed").all()
     assert (cube.status.sel(substrate="ring-3").isel(state=slice(8)) != "failed").all()
+    assert (cube.n_units.sel(substrate="ring-3").isel(state=slice(8)) == 3).all()
 
 
 def test_heavy_points__run_through_their_own_recipes():
@@ -153,8 +155,8 @@ def test_store__grows_along_an_axis_and_computes_only_what_is_new(tmp_path):
     events = []
     grown = run_sweep(made(larger), store=store, observers=[events.append]).to_dataset()
     todo = {e.stage: e.todo for e in events if isinstance(e, StageOpened)}
-    assert todo["sweep/0"] == 0
-    assert todo["sweep/1"] > 0
+    assert todo["sweep/0/sia"] == 0
+    assert todo["sweep/1/sia"] > 0
     apart = run_sweep(made(larger)).to_dataset()
     for name in apart.data_vars:
         if name not in ("seconds", "point"):

@@ -97,7 +97,7 @@ def test_cube__of_half_a_sweep_says_what_is_there(tmp_path):
 def test_damaged_block__is_computed_again(tmp_path):
     store = tmp_path / "damaged.zarr"
     first = run_sweep(made(), store=store).to_dataset()
-    chunks = sorted((store / "work/sweep/0/value").glob("c.*"))
+    chunks = sorted((store / "work/sweep/0/sia/value").glob("c.*"))
     chunks[0].write_bytes(b"\0" * 40)
     filled = []
     again = run_sweep(made(), store=store, observers=[filled.append]).to_dataset()
