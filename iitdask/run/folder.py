@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from iitdask.errors import DamagedStoreError
 from iitdask.run.checksum import digest
+from iitdask.run.chunk import CHECKED, PACKED, encoded, key
 from iitdask.run.layout import Layout
-from iitdask.run.place import delete, erase, explained, has, names, open_store, sweep
+from iitdask.run.place import delete, erase, explained, has, names, open_store, put_all, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -135,18 +135,24 @@ class Folder:
 
     def is_done(self, block: Block) -> bool:
         """Whether a block has a tick: nothing is read."""
-        key = self._arrays[TICK].metadata.encode_chunk_key((*block, 0))
-        return has(self.store, f"{self.path}/{TICK}/{key}")
+        return has(self.store, self._tick_key(block))
 
     def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> tuple[int, ...]:
         """Write a block's chunks, then its tick; return the checksums."""
-        region = self.layout.tiling.region(block)
-        digests = tuple(digest(arrays[v.name]) for v in self.layout.fills)
+        fills = self.layout.fills
+        digests = tuple(digest(arrays[v.name]) for v in fills)
+        record = [max(1, round(seconds * 1e9)), *(each ^ self._salt for each in digests)]
+        chunks = {
+            self._key(v, block): self._encoded(v, arrays[v.name])
+            for v in fills
+            if arrays[v.name].size
+        }
+        tick = np.array(record, np.uint64).reshape(self._arrays[TICK].chunks)
         with explained(f"{self.url}: stage {self.layout.name!r}, block {block}"):
-            for variable in self.layout.fills:
-                self._arrays[variable.name][region] = arrays[variable.name]
-            record = [max(1, round(seconds * 1e9)), *(each ^ self._salt for each in digests)]
-            self._arrays[TICK][block] = np.array(record, np.uint64)
+            put_all(self.store, chunks)
+            # Only now: a tick says that all else is there.
+            ticked = encoded(tick, tick.shape, 0, packed=False)
+            put_all(self.store, {self._tick_key(block): ticked})
         return digests
 
     def seconds(self, blocks: Iterable[Block]) -> dict[Block, float]:
@@ -225,11 +231,9 @@ class Folder:
     def forget(self, blocks: Iterable[Block]) -> None:
         """Remove blocks, ticks first."""
         for block in blocks:
-            _drop(self.store, f"{self.path}/{TICK}", self._arrays[TICK], (*block, 0))
+            delete(self.store, self._tick_key(block))
             for variable in self.layout.fills:
-                array = self._arrays[variable.name]
-                index = (*block, *(0 for _ in variable.inner))
-                _drop(self.store, f"{self.path}/{variable.name}", array, index)
+                delete(self.store, self._key(variable, block))
 
     def deposit(self, name: str, array: Array) -> int:
         """Put an input array where workers find it; return its checksum."""
@@ -239,7 +243,7 @@ class Folder:
             return digest(array)
         erase(self.store, path)
         with explained(f"{self.url}: input {name!r} of stage {self.layout.name!r}"):
-            zarr.create_array(self.store, name=path, data=array, compressors=_codecs())
+            zarr.create_array(self.store, name=path, data=array, compressors=PACKED)
         return digest(array)
 
     def withdraw(self, name: str, expected: int) -> Array:
@@ -273,6 +277,17 @@ class Folder:
             f"written: {shown}; run again to redo them"
         )
 
+    def _encoded(self, variable: Variable, array: Array) -> bytes:
+        target = self._arrays[variable.name]
+        return encoded(array, target.chunks, target.fill_value, packed=True)
+
+    def _key(self, variable: Variable, block: Block) -> str:
+        index = (*block, *(0 for _ in variable.inner))
+        return f"{self.path}/{variable.name}/{key(self._arrays[variable.name], index)}"
+
+    def _tick_key(self, block: Block) -> str:
+        return f"{self.path}/{TICK}/{key(self._arrays[TICK], (*block, 0))}"
+
     def _record(self, block: Block) -> Array:
         return np.asarray(self._arrays[TICK][block])
 
@@ -303,20 +318,11 @@ class Folder:
             return array
 
 
-def _codecs() -> list[Any]:
-    # The default codecs read a flipped bit without a word.
-    return [ZstdCodec(level=3), Crc32cCodec()]
-
-
 def _ticked(name: str) -> Block | None:
     parts = name.split(".")
     if parts[0] != "c" or not all(part.isdecimal() for part in parts[1:]):
         return None
     return tuple(map(int, parts[1:-1]))
-
-
-def _drop(store: Store, path: str, array: ZarrArray, index: tuple[int, ...]) -> None:
-    delete(store, f"{path}/{array.metadata.encode_chunk_key(index)}")
 
 
 def _mend_groups(store: Store, path: str) -> None:
@@ -364,7 +370,7 @@ def _described(layout: Layout, variable: Variable) -> tuple[str, dict[str, Any]]
         "chunks": (*layout.tiling.chunks, *(max(n, 1) for n in inner)),
         "dtype": variable.dtype,
         "fill_value": np.dtype(variable.dtype).type(variable.fill),
-        "compressors": _codecs(),
+        "compressors": PACKED,
         "dimension_names": layout.dims(variable),
         "attributes": layout.attrs(variable),
         "chunk_key_encoding": KEYS,
@@ -379,7 +385,7 @@ def _tick(layout: Layout) -> tuple[str, dict[str, Any]]:
         "chunks": (*(1 for _ in counts), len(fields)),
         "dtype": "uint64",
         "fill_value": 0,
-        "compressors": [Crc32cCodec()],
+        "compressors": CHECKED,
         "dimension_names": (*(f"{dim}_block" for dim in layout.tiling.grid.dims), "field"),
         "attributes": {
             "fields": fields,

@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from iitdask.errors import UnreachableStoreError
-from iitdask.run.place import create, delete, get, put
+from iitdask.run.place import create, delete, explained, get, put
 from iitdask.run.presence import exists
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def alone(store: Store, what: str) -> Iterator[None]:
         Name of what is done.
     """
     key = f"{FOLDER}/{what.replace('/', '+')}"
-    while not create(store, key, _signed()):
+    while not _taken(store, key):
         if _is_void(get(store, key)):
             delete(store, key)
         else:
@@ -62,6 +62,11 @@ def _renew(store: Store, key: str, ended: Event) -> None:
     while not ended.wait(TERM / 3):
         with suppress(OSError, UnreachableStoreError):
             put(store, key, _signed())
+
+
+def _taken(store: Store, key: str) -> bool:
+    with explained(f"{key} of the store"):
+        return create(store, key, _signed())
 
 
 def _signed() -> bytes:

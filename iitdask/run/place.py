@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -21,7 +22,7 @@ from iitdask.errors import StoreError
 from iitdask.run.bucket import SCHEMES, Bucket, open_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from zarr.abc.store import Store
 
@@ -37,6 +38,7 @@ __all__ = [
     "names",
     "open_store",
     "put",
+    "put_all",
     "sweep",
 ]
 
@@ -98,7 +100,20 @@ def names(store: Store, path: str) -> list[str]:
 
 def put(store: Store, key: str, content: bytes) -> None:
     """Write one key, replacing what it held in one step."""
-    sync(store.set(key, Buffer.from_bytes(content)))
+    put_all(store, {key: content})
+
+
+def put_all(store: Store, contents: Mapping[str, bytes]) -> None:
+    """Write several keys, each in one step, in no order."""
+    if isinstance(store, LocalStore):
+        for key, content in contents.items():
+            _replace(Path(store.root) / key, content)
+        return
+
+    async def all_set() -> None:
+        await asyncio.gather(*(store.set(k, Buffer.from_bytes(c)) for k, c in contents.items()))
+
+    sync(all_set())
 
 
 def create(store: Store, key: str, content: bytes) -> bool:
@@ -166,11 +181,33 @@ def sweep(store: Store, path: str) -> None:
             continue
 
 
+def _draft(path: Path, content: bytes) -> Path:
+    """Write what is to appear at a path under another name beside it."""
+    draft = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    try:
+        try:
+            draft.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+    except BaseException:
+        draft.unlink(missing_ok=True)  # what a full disk took is little, but it is something
+        raise
+    return draft
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = _draft(path, content)
+    try:
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def _created(path: Path, content: bytes) -> bool:
     # Linked into place, so that it appears with its content; the oldest way that NFS honours.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-    draft.write_bytes(content)
+    draft = _draft(path, content)
     try:
         os.link(draft, path)
     except FileExistsError:

@@ -347,9 +347,10 @@ def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     ledger.open(toys.first_stage(), 5.0)
-    monkeypatch.setattr("zarr.Array.__setitem__", fail)
+    block = _block(ledger, toys.first_stage())
+    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
     with pytest.raises(StoreError, match=r"block .0, 0.: no space left .* free some space"):
-        ledger.fill("squares", (0, 0), _block(ledger, toys.first_stage()), 0.0)
+        ledger.fill("squares", (0, 0), block, 0.0)
     with pytest.raises(StoreError, match="no space left"):
         execute(toys.toy(), ledger, Inline())
     with pytest.raises(OSError, match="other trouble"), explained("x"):

@@ -1,0 +1,51 @@
+"""Chunks are byte for byte what Zarr writes, so that any Zarr reads them."""
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import MemoryStore
+
+from iitdask.run.chunk import CHECKED, PACKED, encoded
+from iitdask.run.place import get
+
+
+def written(array, chunks, fill, compressors):
+    store = MemoryStore()
+    made = zarr.create_array(
+        store,
+        name="x",
+        shape=array.shape,
+        chunks=chunks,
+        dtype=array.dtype,
+        fill_value=fill,
+        compressors=compressors,
+        config={"write_empty_chunks": True},
+    )
+    made[...] = array
+    return get(store, "x/c" + "/0" * array.ndim)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("array", "chunks", "fill"),
+    [
+        (np.arange(6.0).reshape(2, 3), (2, 3), np.nan),
+        (np.arange(6.0).reshape(2, 3), (4, 3), np.nan),
+        (np.arange(5, dtype=np.int16), (8,), -1),
+        (np.array([True, False, True]), (4,), False),
+        (np.arange(40, dtype=np.uint64).reshape(5, 8)[:, ::2], (8, 4), 7),
+        (np.zeros((3, 1)), (3, 1), 0.0),
+    ],
+)
+def test_a_chunk_is_what_zarr_writes(array, chunks, fill, packed):
+    """Whole chunks and short ones, padded with the fill value."""
+    made = encoded(array, chunks, fill, packed=packed)
+    assert made == written(array, chunks, fill, PACKED if packed else CHECKED)
+
+
+def test_bytes_lie_the_same_way_on_every_machine():
+    """Big-endian arrays are turned."""
+    little = np.arange(4, dtype="<i4")
+    assert encoded(little.astype(">i4"), (4,), 0, packed=False) == encoded(
+        little, (4,), 0, packed=False
+    )
