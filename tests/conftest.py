@@ -4,6 +4,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.view.browser import KEPT
+
 COMMON = {
     "derandomize": True,
     "deadline": None,
@@ -14,3 +16,7 @@ COMMON = {
 settings.register_profile("dev", max_examples=100, **COMMON)
 settings.register_profile("ci", max_examples=100, print_blob=True, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+def pytest_report_header():
+    return f"pictures of the pages that are tested: {KEPT}"

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
+import psutil
+
 from iitdask.errors import UnreachableStoreError
 from iitdask.run.place import delete, get, local_path, open_store, put
 
@@ -47,6 +49,8 @@ class Doing:
     """Which of its cells, by axis."""
     since: str
     """When it was begun, UTC."""
+    memory: float = 0.0
+    """Bytes the worker held then; 0 when it did not say."""
 
     @property
     def seconds(self) -> float:
@@ -134,7 +138,8 @@ def doing_of(layout: Layout, block: Block) -> Doing:
     cells = ", ".join(_span(dim, part, n) for dim, part, n in parts if part != slice(0, n))
     worker = f"{socket.gethostname()}:{os.getpid()}"
     since = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Doing(worker, layout.name, cells or "all of it", since)
+    memory = float(psutil.Process().memory_info().rss)
+    return Doing(worker, layout.name, cells or "all of it", since, memory)
 
 
 def _span(dim: str, part: slice, n: int) -> str:

@@ -71,7 +71,7 @@ class WorkerPulse:
     silence: float
     """Seconds since its last receipt; nan before the first one."""
     memory: float
-    """Bytes it holds now; nan when it is on another machine or gone."""
+    """Bytes it holds now; on another machine, held when it began what it does; nan when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,10 @@ def _worker(name: str, told: ToldWorker | None, now: list[Doing], idle: str) -> 
     since = some[0].seconds if some else math.nan
     silence = math.nan if told is None else (datetime.now(UTC) - told.last).total_seconds()
     blocks, seconds = (0, 0.0) if told is None else (told.blocks, told.seconds)
-    return WorkerPulse(name, doing or idle, since, blocks, seconds, silence, _memory(name))
+    memory = _memory(name)
+    if math.isnan(memory) and some:
+        memory = some[-1].memory or math.nan
+    return WorkerPulse(name, doing or idle, since, blocks, seconds, silence, memory)
 
 
 def _memory(worker: str) -> float:

@@ -109,6 +109,7 @@ if (rest.length === 1) {
 } else {
   const value = heat.data.value[chosen]
   const shown = Number.isFinite(value) ? Number(value.toPrecision(6)) : "no numbers"
-  text += `<br>${escaped(picks.over.value)} of ${rest.length} points: ${shown}`
+  const unit = Number.isFinite(value) ? units[picks.variable.value] : ""
+  text += `<br>${escaped(picks.over.value)} of ${rest.length} points: ${shown} ${escaped(unit)}`
 }
 note.text = text

@@ -67,6 +67,10 @@ def duration(seconds: float) -> str:
     """Write a duration; unknown when it is nan."""
     if math.isnan(seconds):
         return "unknown"
+    if seconds < 0.001:
+        return "0 s" if seconds <= 0 else "< 1 ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
     for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
         if seconds < limit:
             return f"{seconds / size:.3g} {unit}"
@@ -85,28 +89,32 @@ class _Page:
     stages: Div
     workers: Div
     lines: list[_Line]
+    held: list[tuple[float, float]]
+    """Of the looks so far: wall seconds of the run, memory in GB."""
 
     @classmethod
     def empty(cls) -> _Page:
-        status, failures = text("", 560, name="status"), text("", name="failures")
+        status, failures = text("", 580, name="status"), text("", name="failures")
         bars_fig, bars = _progress()
-        stages, workers = text("", 660, name="stages"), text("", 560, name="workers")
+        stages, workers = text("", name="stages"), text("", name="workers")
         lines = [
             _Line.empty("Work done", ("wall time (s)", "core-seconds"), EFFECT),
             _Line.empty("Time left, for the stages known", ("wall time (s)", "seconds"), RELATION),
-            _Line.empty("Memory of workers on this machine", ("looks", "GB"), INK),
+            _Line.empty("Memory of workers, as far as known", ("wall time (s)", "GB"), INK),
         ]
         layout = column(
             row(bars_fig, status),
-            heading("Stages and workers: forecast and actual"),
-            row(stages, workers),
+            heading("Workers"),
+            workers,
+            heading("Stages: forecast and actual"),
+            stages,
             heading("History of this run"),
             row(*(each.fig for each in lines)),
             heading("Failures"),
             failures,
             name="live",
         )
-        return cls(layout, status, failures, bars, bars_fig.y_range, stages, workers, lines)
+        return cls(layout, status, failures, bars, bars_fig.y_range, stages, workers, lines, [])
 
     def show(self, pulse: Pulse) -> None:
         """Draw a pulse."""
@@ -129,8 +137,10 @@ class _Page:
         left.draw(wall, [each[2] for each in pulse.history])
         held = [each.memory for each in pulse.workers if not math.isnan(each.memory)]
         if held and pulse.state == "running":
-            look = int(memory.x[-1]) + 1 if memory.x else 0
-            memory.draw([*memory.x, look][-REMEMBERED:], [*memory.y, sum(held) / 1e9][-REMEMBERED:])
+            if self.held and pulse.elapsed < self.held[-1][0]:
+                self.held = []  # another run has begun
+            self.held = [*self.held, (pulse.elapsed, sum(held) / 1e9)][-REMEMBERED:]
+            memory.draw([each[0] for each in self.held], [each[1] for each in self.held])
 
 
 @dataclass(slots=True, eq=False)
@@ -153,12 +163,14 @@ class _Line:
         dots = fig.scatter("x", "y", source=source, size=4, color=colour)
         tips = [(axes[0], "@x"), (axes[1], "@y")]
         fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+        fig.visible = False  # until there is something to draw
         return cls(fig, source, [], [])
 
     def draw(self, x: list[float], y: list[float]) -> None:
         if (x, y) == (self.x, self.y) or not x:
             return
         self.x, self.y = x, y
+        self.fig.visible = True
         self.source.data = {"x": x, "y": y}
         start = x[0] if len(x) >= REMEMBERED else 0.0
         self.fig.x_range.start, self.fig.x_range.end = start, max(x[-1], start + 1)
@@ -195,7 +207,7 @@ WORKERS = (
 
 
 def _ratio(actual: float, forecast: float) -> str:
-    return f"{actual / forecast:.2f}" if forecast > 0 and actual > 0 else "-"
+    return f"{actual / forecast:.3g}" if forecast > 0 and actual > 0 else "-"
 
 
 def _megabytes(memory: float) -> str:
@@ -214,19 +226,21 @@ def _facts(pulse: Pulse) -> list[tuple[str, str]]:
         rows.insert(0, ("study", ", ".join(str(each) for each in said if each)))
     if pulse.state == "waiting":
         return rows
-    left = duration(pulse.seconds_left) if pulse.state == "running" else "-"
+    rows.append(("elapsed", duration(pulse.elapsed)))
+    if pulse.state == "running":
+        left = duration(pulse.seconds_left)
+        rows.append(("left", f"{left} for the stages known so far"))
     rows += [
-        ("elapsed", duration(pulse.elapsed)),
-        ("left", f"{left} for the stages known so far"),
         ("rate", f"{pulse.rate:.3g} core-seconds a second"),
         ("workers", str(len(pulse.workers))),
     ]
     held = [each.memory for each in pulse.workers if not math.isnan(each.memory)]
     if held:
-        rows.append(("memory", f"{sum(held) / 1e6:.0f} MB on this machine"))
+        rows.append(("memory", f"{sum(held) / 1e6:.0f} MB, of {len(held)} worker(s)"))
     for each in pulse.findings:
         if not math.isnan(each.best):
-            rows.append(("best φ so far", f"{each.best:.6g} bits ({each.stage})"))
+            so_far = " so far" if pulse.state == "running" else ""
+            rows.append((f"best φ{so_far}", f"{each.best:.6g} bits ({each.stage})"))
         if each.pairs:
             share = 100 * (1 - each.searched / each.pairs)
             what = f"{each.searched:,} of {each.pairs:,} purviews searched, {share:.1f} % excluded"

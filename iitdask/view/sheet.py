@@ -32,12 +32,13 @@ STYLE = """
 :host { font: 13px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; }
 h2 { font-size: 16px; margin: 14px 0 4px; border-bottom: 1px solid #D9D9D9; }
 table.facts { border-collapse: collapse; }
-table.facts th { text-align: left; font-weight: 600; padding: 1px 14px 1px 0; vertical-align: top; }
+table.facts th { text-align: left; font-weight: 600; padding: 1px 14px 1px 0; vertical-align: top;
+  white-space: nowrap; }
 table.facts td { padding: 1px 0; overflow-wrap: anywhere; }
 table.rows { border-collapse: collapse; }
 table.rows th, table.rows td { padding: 2px 14px 2px 0; border-bottom: 1px solid #EEEEEE; }
 table.rows th { text-align: left; font-weight: 600; }
-table.rows td { font-variant-numeric: tabular-nums; }
+table.rows td { font-variant-numeric: tabular-nums; vertical-align: top; }
 p { margin: 2px 0; }
 p.key { color: #555; margin-top: 8px; }
 """

@@ -36,6 +36,7 @@ def test_doing__names_the_cells_along_axes_that_are_cut():
     assert doing_of(layout, (0, 0)).cells == "all of it"
     assert doing_of(layout, (0, 0)).worker == HERE
     assert 0 <= doing_of(layout, (0, 0)).seconds < 60
+    assert doing_of(layout, (0, 0)).memory > 1e6
 
 
 class Watched(Doings):
@@ -86,14 +87,16 @@ def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
     with driving(url) as driver:
         with posted(url, driver) as doings:
             for k in range(6):
-                doings.begun(str(k), Doing("far:7", "squares", f"code {k} of 64", ago(100 - k)))
+                doings.begun(
+                    str(k), Doing("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
+                )
             assert wait_until(lambda: in_hand(url, driver), 30)
             (worker,) = PulseReader(url)().workers
         assert worker.name == "far:7"
         assert worker.doing.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
         assert worker.doing.endswith("; and 2 more")
         assert 100 <= worker.since < 1000
-        assert worker.blocks == 0
+        assert (worker.blocks, worker.memory) == (0, 5e6)
 
 
 def test_pulse__admits_that_it_does_not_know(tmp_path):

@@ -17,6 +17,8 @@ FLAGS = [
 ]
 PATIENCE = 90_000
 """Milliseconds: a busy machine takes its time."""
+KEPT = Path(os.environ.get("IITDASK_SCREENSHOTS") or Path(__file__).parents[2] / ".screenshots")
+"""Where a picture of every page that was tested is kept, to be looked at."""
 SIZE = {"width": 1280, "height": 900}
 
 
@@ -41,10 +43,8 @@ def opened(browser, url, name):
     page.wait_for_function("() => window.Bokeh?.documents[0]?.is_idle")
     try:
         yield page
-        kept = os.environ.get("IITDASK_SCREENSHOTS")
-        if kept:
-            Path(kept).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=Path(kept) / f"{name}.png", full_page=True)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=KEPT / f"{name}.png", full_page=True)
     finally:
         page.close()
     assert errors == []
