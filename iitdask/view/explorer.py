@@ -14,6 +14,7 @@ from bokeh.models import ColumnDataSource, CustomJS, Select, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
+from iitdask.theory.landscape import MOST_UNITS
 from iitdask.view import relations as links
 from iitdask.view import repertoires as shapes
 from iitdask.view import structure
@@ -127,6 +128,9 @@ def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
         parts += _relation_panels(tree, data, args)
     if "landscape" in tree.children:
         parts += _landscape_panels(tree, data, source)
+    elif "repertoires" in tree.children:
+        about = f"Not drawn: this map is for systems of at most {MOST_UNITS} units."
+        parts.append(heading("Mechanism × purview", about))
     _link(doc, args)
     return parts
 

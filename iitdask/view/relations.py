@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.models import (
+    BasicTicker,
     CDSView,
     ColumnDataSource,
     DataTable,
@@ -144,6 +145,7 @@ def by_phi(found: Largest, size: tuple[int, int] = (380, 270)) -> figure:
             line_color="white",
         )
         fig.y_range.start = 0.5
+        fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
         tips = [("φ_r", "@left{0.0000} to @right{0.0000} bits"), ("relations", "@top{0,0}")]
         fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
     return fig
@@ -202,9 +204,12 @@ def relations_source(found: Largest, data: xr.Dataset, places: Places) -> Column
     return ColumnDataSource(columns, name="relations")
 
 
-def _clipped(names: list[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return " ".join(names[:most]) + more
+def _clipped(names: list[str], most: int = 46) -> str:
+    """Name as many as fit into a cell, one at least."""
+    ends = np.cumsum([len(name) + 1 for name in names])
+    count = max(1, int((ends <= most + 1).sum()))
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return " ".join(names[:count]) + more
 
 
 def _outline(

@@ -236,6 +236,7 @@ def test_explorer__of_a_thousand_distinctions_opens(browser, tmp_path):
         # The bound of the contract is 10 s; what is asserted is that it opens at all.
         assert ten.get_by_text("2^1023.0 relations; the 200 with the largest").is_visible()
         assert not ten.get_by_text("inf bits").count()
+        assert ten.get_by_text("Not drawn: this map is for systems of at most").is_visible()
         assert ten.evaluate("() => document.documentElement.scrollWidth") <= 1280
         ten.get_by_label("Distinction").select_option(index=1022)
         assert ten.evaluate(READ)["chosen"] == [1022]
