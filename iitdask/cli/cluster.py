@@ -16,8 +16,9 @@ from iitdask.cluster.scripts import allocation_script, array_script, submitted
 from iitdask.cluster.slurm import slurm, worker_script
 from iitdask.errors import InputError
 from iitdask.run.demand import Demand
+from iitdask.study.asked import Asked
 from iitdask.study.sharing import prepare_store
-from iitdask.study.spec import Point
+from iitdask.study.sweep import Sweep
 
 __all__ = ["CLUSTERS", "Place"]
 
@@ -90,7 +91,7 @@ class Place:
             return kubernetes(Manifest.read(self.wishes.manifest), self.workers)
         return connected(self.cluster)
 
-    def script(self, spec: str, url: str) -> str:
+    def script(self, spec: str, url: str, *, is_sweep: bool = False) -> str:
         """Job script of this place."""
         if self.cluster == "slurm":
             return worker_script(self.jobs)
@@ -102,19 +103,19 @@ class Place:
                 run += [f"--{name}", str(value)] if value else []
             return allocation_script(jobs, self.count, run)
         if self.cluster == "slurm-array":
-            return array_script(self.jobs, self.count, url)
+            return array_script(self.jobs, self.count, url, spec if is_sweep else None)
         raise InputError(f"--print-job: expected --cluster slurm…, got {self.cluster!r}")
 
-    def show(self, spec: str, url: str) -> int:
+    def show(self, asked: Asked, spec: str, url: str) -> int:
         """Print the job script."""
-        print(self.script(spec, url), end="")
+        print(self.script(spec, url, is_sweep=isinstance(asked, Sweep)), end="")
         return 0
 
-    def submit(self, point: Point, spec: str, url: str, block_seconds: float) -> int:
+    def submit(self, asked: Asked, spec: str, url: str, block_seconds: float) -> int:
         """Hand the run over to SLURM."""
-        script = self.script(spec, url)
+        script = self.script(spec, url, is_sweep=isinstance(asked, Sweep))
         if self.cluster == "slurm-array":
-            prepare_store(url, point, block_seconds)
+            prepare_store(url, asked, block_seconds)
         number = submitted(self.jobs, script)
         print(number)
         print(

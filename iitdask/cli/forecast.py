@@ -11,9 +11,8 @@ from rich.table import Table
 from iitdask.cli.units import bytes_text, seconds_text
 from iitdask.errors import BudgetRefusedError
 from iitdask.result.labels import members, units_text
-from iitdask.study.inquiry import estimate_point, estimate_sweep
-from iitdask.study.spec import Study, point_of, read_study
-from iitdask.study.sweep import sweep_of
+from iitdask.study.asked import asked_of, estimate_asked
+from iitdask.study.spec import Point, Study, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,13 +125,9 @@ def _row(each: StageEstimate) -> tuple[str, ...]:
 def _estimated(spec: str, seconds: float) -> tuple[Study, Estimate, Sequence[str]]:
     """Read a study and estimate it; also the names of the units its stages are about."""
     study, folder = read_study(spec)
-    wished = study.run.block_seconds
-    if study.sweep is not None:
-        made = sweep_of(study, folder, spec)
-        return study, estimate_sweep(made, block_seconds=wished, seconds=seconds), ()
-    point = point_of(study, folder, spec)
-    found = estimate_point(point, block_seconds=wished, seconds=seconds)
-    return study, found, point.subject.labels
+    asked = asked_of(study, folder, spec)
+    found = estimate_asked(asked, block_seconds=study.run.block_seconds, seconds=seconds)
+    return study, found, asked.subject.labels if isinstance(asked, Point) else ()
 
 
 def _axes(grid: Grid) -> str:

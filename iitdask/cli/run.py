@@ -19,17 +19,16 @@ from iitdask.cli.progress import watching
 from iitdask.cli.tables import print_result
 from iitdask.cli.units import bytes_text, memory_bytes
 from iitdask.cluster.jobs import Wishes
-from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError
+from iitdask.errors import BusyStoreError, MemoryRefusedError
 from iitdask.run.demand import Demand
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, local_path, names, open_store
 from iitdask.run.presence import drivers
+from iitdask.study.asked import Asked, asked_of, estimate_asked, families_of
 from iitdask.study.driver import run_point
-from iitdask.study.inquiry import estimate_point
-from iitdask.study.spec import Point, Study, point_of, read_study
-from iitdask.study.sweep import Sweep, run_sweep, sweep_of
-from iitdask.study.warmth import family_of, is_warm, warm_up
-from iitdask.theory.catalog import theory_name
+from iitdask.study.spec import Point, Study, read_study
+from iitdask.study.sweep import Sweep, run_sweep
+from iitdask.study.warmth import is_warm, warm_up
 
 __all__ = ["run", "warm"]
 
@@ -99,20 +98,20 @@ def run(
     place = Place(cluster, workers or study.run.workers, limit, jobs or Wishes(), adapt)
     place.become_part()
     given = memory_bytes(limit, "memory")
-    asked = _asked(study, folder, where)
+    asked = asked_of(study, folder, where)
     url = store or _default_store(where)
     if print_job:
-        return place.show(where, url)
+        return place.show(asked, where, url)
     if fresh:
         _delete(url)
     if place.is_left_to_slurm:
-        return place.submit(_alone(asked), where, url, study.run.block_seconds)
+        return place.submit(asked, where, url, study.run.block_seconds)
     if not quiet:
         _announce(study, where)
-    for family in _families(asked):
+    for family in families_of(asked):
         warm(quiet, family)
     if budget is not None or (memory is not None and isinstance(asked, Point)):
-        _refuse_beyond(_alone(asked), study, budget, given)
+        _refuse_beyond(asked, study, budget, given)
     started = time.perf_counter()
     demand = Demand(place.wishes.cores or 1)
     with (
@@ -141,42 +140,16 @@ def _conclude(seconds: float, url: str, first: bool) -> None:
         _suggest(url)
 
 
-def _asked(study: Study, folder: Path, where: str) -> Point | Sweep:
-    if study.sweep is None:
-        return point_of(study, folder, where)
-    return sweep_of(study, folder, where)
-
-
-def _computed(asked: Point | Sweep, cache: str | None, options: dict[str, Any]) -> DataTree:
+def _computed(asked: Asked, cache: str | None, options: dict[str, Any]) -> DataTree:
     if isinstance(asked, Sweep):
         return run_sweep(asked, **options)
     return run_point(asked, cache=cache, **options)
 
 
-def _alone(asked: Point | Sweep) -> Point:
-    """Return the point of a study that is no sweep."""
-    if isinstance(asked, Sweep):
-        raise InputError(
-            "sweep: --budget and jobs without a driver take a study of one point; run the sweep "
-            "on a cluster with a scheduler (--cluster tcp://HOST:PORT)"
-        )
-    return asked
-
-
-def _families(asked: Point | Sweep) -> list[str]:
-    """Families of kernels that a run needs."""
-    if isinstance(asked, Point):
-        return [family_of(theory_name(asked.options), asked.compute)]
-    small = [f"sweep-{compute}" for compute in asked.cells.points]
-    return small + sorted(
-        {family_of(theory_name(each.options), each.compute) for each in asked.cells.heavy}
-    )
-
-
-def _refuse_beyond(point: Point, study: Study, budget: float | None, memory: int | None) -> None:
+def _refuse_beyond(asked: Asked, study: Study, budget: float | None, memory: int | None) -> None:
     """Refuse what can be foreseen to be too much, before a store is made."""
     seconds = 0.0 if budget is None else 3.0
-    found = estimate_point(point, block_seconds=study.run.block_seconds, seconds=seconds)
+    found = estimate_asked(asked, block_seconds=study.run.block_seconds, seconds=seconds)
     within_budget(found, budget)
     for each in found.stages:
         if memory is not None and each.block_bytes > memory:

@@ -12,10 +12,10 @@ from iitdask.cli.progress import watching
 from iitdask.cli.run import warm
 from iitdask.cli.units import duration, memory_bytes
 from iitdask.errors import InputError, RetiredError
-from iitdask.run.outcome import study_of
+from iitdask.study.asked import Asked, asked_of, families_of
+from iitdask.study.keep import kept_point
 from iitdask.study.sharing import prepare_store, work_on
-from iitdask.study.spec import point_of, read_study
-from iitdask.study.warmth import family_of
+from iitdask.study.spec import read_study
 
 __all__ = ["work"]
 
@@ -43,7 +43,7 @@ def work(
     store
         Directory or s3://, gs://, az:// address of a store that a run has begun.
     spec
-        Study file that makes the store when there is none.
+        Study file that makes the store when there is none; a sweep needs it always.
     threads
         Blocks computed at a time in this process.
     lifetime
@@ -57,16 +57,19 @@ def work(
         raise InputError(f"--threads: expected 1 or more, got {threads}")
     seconds = duration(lifetime, "--lifetime")
     given = memory_bytes(memory, "memory")
+    asked: Asked | None = None
     if spec is not None:
         study, folder = read_study(spec)
-        prepare_store(store, point_of(study, folder, spec), study.run.block_seconds)
+        asked = asked_of(study, folder, spec)
+        prepare_store(store, asked, study.run.block_seconds)
     began = time.monotonic()
-    study = study_of(store)["study"]
-    warm(quiet, family_of(study["theory"]["name"], study["compute"]))
+    asked = kept_point(store) if asked is None else asked
+    for family in families_of(asked):
+        warm(quiet, family)
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
     with watching(not quiet) as observers:
         try:
-            work_on(store, threads=threads, seconds=left, observers=observers, memory=given)
+            work_on(store, asked, threads=threads, seconds=left, observers=observers, memory=given)
         except RetiredError as error:
             print(f"iitdask: {error}", file=sys.stderr)
             return AGAIN

@@ -50,7 +50,7 @@ def allocation_script(jobs: Jobs, workers: int, run: Sequence[str]) -> str:
     return _script(jobs, header, [quiet, *keys, start])
 
 
-def array_script(jobs: Jobs, workers: int, store: str) -> str:
+def array_script(jobs: Jobs, workers: int, store: str, spec: str | None = None) -> str:
     """Many jobs that know of each other by the store alone.
 
     Parameters
@@ -61,6 +61,8 @@ def array_script(jobs: Jobs, workers: int, store: str) -> str:
         Number of elements.
     store : str
         Address of a store that was prepared.
+    spec : str, optional
+        Study file, where the store does not tell what is computed.
     """
     header = [
         f"--array=0-{workers - 1}",
@@ -70,6 +72,7 @@ def array_script(jobs: Jobs, workers: int, store: str) -> str:
     ]
     lifetime, stagger = jobs.lifetime
     work = [jobs.python, "-m", "iitdask", "work", store, "--quiet", "--threads", str(jobs.cores)]
+    work += [] if spec is None else ["--spec", spec]
     lines = [
         f"life=$(( {lifetime} - SLURM_ARRAY_TASK_ID * {stagger} / {workers} ))",
         # In the background, so that the shell hears SLURM's signals and passes them on.

@@ -68,10 +68,14 @@ def kept_point(url: str) -> Point:
 
     Raises
     ------
+    InputError
+        The store is that of a sweep.
     DamagedStoreError
         What is there is not what the store's fingerprint says.
     """
     about = study_of(url)
+    if "sweep" in about.get("study", {}):
+        raise InputError(f"{url}: holds a sweep, which its study file tells; give it with --spec")
     try:
         study = about["study"]
         compute = study["compute"]

@@ -8,42 +8,56 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import xarray as xr
 
 from iitdask.errors import IITError, RetiredError, WorkerMismatchError
 from iitdask.result.assemble import labelled
+from iitdask.result.cube import is_cube
 from iitdask.run.claims import Claims
 from iitdask.run.doings import posted
 from iitdask.run.edition import edition
 from iitdask.run.events import Observer
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
-from iitdask.run.outcome import is_finished, load_result, note, save_result, study_of
+from iitdask.run.outcome import (
+    consolidate,
+    is_finished,
+    load_result,
+    note,
+    save_result,
+    study_of,
+)
 from iitdask.run.presence import Driver, drivers, driving
 from iitdask.run.sharing import PAUSE, Shared
 from iitdask.run.store import ZarrLedger
 from iitdask.run.survey import costs_of
+from iitdask.study.asked import Asked
 from iitdask.study.keep import keep_point, kept_point
 from iitdask.study.provenance import provenance
-from iitdask.study.spec import Point
+from iitdask.study.sweep import Sweep, enrol_sweep, shared_sweep
+from iitdask.theory.base import Stages
 from iitdask.theory.catalog import recipe
 
 __all__ = ["prepare_store", "work_on"]
 
 
-def prepare_store(url: str | os.PathLike[str], point: Point, block_seconds: float = 5.0) -> None:
-    """Make a store that :func:`work_on` needs nothing else to fill; an old one is compared."""
+def prepare_store(url: str | os.PathLike[str], asked: Asked, block_seconds: float = 5.0) -> None:
+    """Make a store for :func:`work_on`; an old one is compared."""
     url = os.fspath(url)
-    ZarrLedger(url, point.described(), point.fingerprint)
-    keep_point(url, point)
+    ZarrLedger(url, asked.described(), asked.fingerprint)
+    if isinstance(asked, Sweep):
+        enrol_sweep(url, asked)
+    else:
+        keep_point(url, asked)
     if "block_seconds" not in study_of(url):
         note(url, {"block_seconds": block_seconds})
 
 
 def work_on(
     url: str | os.PathLike[str],
+    asked: Asked | None = None,
     *,
     threads: int = 1,
     seconds: float | None = None,
@@ -56,6 +70,8 @@ def work_on(
     ----------
     url : str or path
         Address of a store that was prepared, or that a run has begun.
+    asked : Point or Sweep, optional
+        What the store is for; a store tells its point, but not its sweep.
     threads : int
         Blocks computed at a time.
     seconds : float, optional
@@ -72,6 +88,8 @@ def work_on(
 
     Raises
     ------
+    InputError
+        The store holds a sweep, and `asked` is not given.
     RetiredError
         The time is over and the store not finished.
     WorkerMismatchError
@@ -82,22 +100,24 @@ def work_on(
     about = study_of(url)
     if "finished" in about and "tidied" in about:
         return load_result(url)
-    point = kept_point(url)
+    asked = kept_point(url) if asked is None else asked
     with driving(url, join=True) as owner, posted(url, owner) as doings:
         _require_one_edition(url, owner)
         journal = Journal(url, owner)
-        journal.begin({"study": point.fingerprint, "provenance": provenance()})
+        journal.begin({"study": asked.fingerprint, "provenance": provenance()})
         claims = Claims(url, owner)
         try:
+            ledger = ZarrLedger(url, asked.described(), asked.fingerprint)
+            work, finish, more = _work(url, asked, ledger)
             tree = execute(
-                recipe(point.compute, point.subject, point.options),
-                ZarrLedger(url, point.described(), point.fingerprint),
+                work,
+                ledger,
                 Shared(claims, threads, until, doings),
                 block_seconds=float(about.get("block_seconds", 5.0)),
-                observers=[*observers, journal],
+                observers=[*observers, journal, *more],
                 memory=None if memory is None else memory // threads,
             )
-            result = labelled(tree, point.subject, point.options)
+            result = finish(tree)
             _finish(url, claims, result, until)
         except (KeyboardInterrupt, IITError) as error:
             reason = str(error).splitlines()[0] if str(error) else "interrupted"
@@ -106,12 +126,26 @@ def work_on(
     return result
 
 
+def _work(
+    url: str, asked: Asked, ledger: ZarrLedger
+) -> tuple[Stages, Callable[[xr.DataTree], xr.DataTree], tuple[Observer, ...]]:
+    """Make a recipe, what turns its answer into the result, and who else watches the run."""
+    if isinstance(asked, Sweep):
+        work, keeper = shared_sweep(url, asked, ledger)
+        return work, lambda _: xr.DataTree(keeper.cube()), (keeper,)
+    point = asked
+    work = recipe(point.compute, point.subject, point.options)
+    return work, lambda tree: labelled(tree, point.subject, point.options), ()
+
+
 def _finish(url: str, claims: Claims, result: xr.DataTree, until: float | None) -> None:
     """See to it that one process writes the result."""
     while True:
         with claims.held("result") as mine:
             if mine:
                 save_result(url, result, provenance(), costs_of(url))
+                if is_cube(result):
+                    consolidate(url)
                 claims.clear()
                 return
         if is_finished(url):

@@ -23,6 +23,7 @@ from iitdask.run.engines import Engine, engine_of, worker_memory
 from iitdask.run.events import Observer
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
+from iitdask.run.lease import alone
 from iitdask.run.memory import MemoryLedger
 from iitdask.run.outcome import consolidate, load_result, save_apart, save_result, study_of
 from iitdask.run.place import open_store
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
 
     from iitdask.model.subject import Subject
     from iitdask.run.ledger import Ledger
+    from iitdask.theory.base import Stages
 
-__all__ = ["Sweep", "made_sweep", "run_sweep", "sweep_of"]
+__all__ = ["Sweep", "enrol_sweep", "made_sweep", "run_sweep", "shared_sweep", "sweep_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,7 +175,7 @@ def run_sweep(
     url = os.fspath(store)
     ledger = ZarrLedger(url, sweep.described(), sweep.fingerprint)
     with driving(url, join) as driver, posted(url, driver) as doings:
-        order = ordered(sweep.cells, _grown(url, sweep))
+        order = ordered(sweep.cells, enrol_sweep(url, sweep))
         if "tidied" in study_of(url):
             return load_result(url)
         journal, about = Journal(url, driver), provenance()
@@ -194,8 +196,13 @@ def run_sweep(
     return tree
 
 
-def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
+def enrol_sweep(url: str, sweep: Sweep) -> list[NDArray[Any]]:
     """Make the points of a sweep part of its store; all lists of points it has then."""
+    with alone(open_store(url), "roll"):
+        return _grown(url, sweep)
+
+
+def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
     about, digests = study_of(url), sweep.cells.digests
     axes = json.loads(json.dumps(sweep.axes))
     before = about.get("axes", {})
@@ -236,10 +243,9 @@ def _computed(
     memory: int | None,
     keep: Keep | None = None,
 ) -> xr.DataTree:
-    out = blank(order.cells.computes, order.count)
-    keeper = Keeper(order, ledger, url, out, keep is not None)
+    recipe, keeper = _prepared(order, ledger, url, keep)
     execute(
-        swept(order.portions, order.heavy, out, keep=keep),
+        recipe,
         ledger,
         engine,
         block_seconds=block_seconds,
@@ -247,6 +253,23 @@ def _computed(
         memory=memory,
     )
     return xr.DataTree(keeper.cube())
+
+
+def _prepared(
+    order: Order, ledger: Ledger, url: str | None, keep: Keep | None
+) -> tuple[Stages, Keeper]:
+    out = blank(order.cells.computes, order.count)
+    keeper = Keeper(order, ledger, url, out, keep is not None)
+    return swept(order.portions, order.heavy, out, keep=keep), keeper
+
+
+def shared_sweep(url: str, sweep: Sweep, ledger: Ledger) -> tuple[Stages, Keeper]:
+    """Make the recipe of a sweep that others may fill too, and what has its cube in the end.
+
+    Its cube is not written meanwhile.
+    """
+    order = ordered(sweep.cells, enrol_sweep(url, sweep))
+    return _prepared(order, ledger, None, _keeping(url) if sweep.keep else None)
 
 
 def _keeping(url: str) -> Keep:

@@ -111,6 +111,12 @@ def test_certificates__are_for_this_user_alone_and_dask_takes_them(tmp_path):
             assert security.get_connection_args(role)["ssl_context"] is not None
 
 
+def test_script__of_an_array_names_the_study_of_a_sweep():
+    there = place("slurm-array")
+    assert "--spec study.yaml" in there.script("study.yaml", "run.zarr", is_sweep=True)
+    assert "--spec" not in there.script("study.yaml", "run.zarr")
+
+
 def test_script__of_an_array_goes_on_in_the_next_time_slice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = script("slurm-array", memory="1GiB", wishes=Wishes(walltime="10"))
