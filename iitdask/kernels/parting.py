@@ -21,7 +21,14 @@ from iitdask.kernels.codes import popcount
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.purviews import is_purview
 
-__all__ = ["ALPHA_ZERO", "connected_pairs", "part_rows", "reached_units", "row_costs"]
+__all__ = [
+    "ALPHA_ZERO",
+    "connected_pairs",
+    "joined_weights",
+    "part_rows",
+    "reached_units",
+    "row_costs",
+]
 
 ALPHA_ZERO = 1e-12
 """A causal strength up to this is zero; sums of many logarithms carry rounding of this size."""
@@ -138,8 +145,22 @@ def part_rows(values, joined, masks, rank, reach, wanted, begin, end, best, alph
 
 
 @kernel
-def row_costs(masks, rows, reach, wanted):
-    """Blocks that ``part_rows`` tries for each row; (rows,) float64."""
+def joined_weights(children, reach, own, forward):
+    """Blocks that ``take_block`` tries for each mechanism, in units of 2**wide; (2**own,)."""
+    out = np.zeros(1 << own)
+    for mechanism in range(1, 1 << own):
+        full = reach[mechanism]
+        purview = full
+        while purview:
+            if is_purview(mechanism, purview, children, forward):
+                out[mechanism] += 0.5 ** popcount(purview)
+            purview = (purview - 1) & full
+    return out
+
+
+@kernel
+def row_costs(masks, rows, reach, weights, wanted):
+    """Partitions that ``part_rows`` tries for each row, and blocks it looks at; (rows,) float64."""
     out = np.zeros(rows)
     for row in range(1, rows):
         mechanism = masks[row]
@@ -150,8 +171,8 @@ def row_costs(masks, rows, reach, wanted):
         others = mechanism ^ low
         sub = others
         while True:
-            near = popcount(reach[low | sub])
-            out[row] += 3.0**near * 2.0 ** (wide - near)
+            block = low | sub
+            out[row] += 2.0 ** popcount(reach[block]) + weights[block] * 2.0**wide
             if sub == 0:
                 break
             sub = (sub - 1) & others

@@ -158,6 +158,7 @@ def _drive(
                 stages = recipe.send(answer)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
+            answer = None  # not held while the next stages are filled
             answer = fill(stages)
 
 

@@ -22,13 +22,15 @@ from iitdask.theory.occurrences import (
     value_stages,
 )
 from iitdask.theory.options import Causation2019
-from iitdask.theory.parting import Parted, connected_stage, named_stage, parted
+from iitdask.theory.parting import Parted, Parting, connected_stage, named_stage, parted
 from iitdask.theory.vocabulary import described
 from iitdask.theory.wholeness import Wholeness, unknown, wholeness
 
 __all__ = ["Account", "Link", "account", "account_of", "account_tree"]
 
 Array = NDArray[Any]
+Chosen = tuple[int, tuple[int, ...], float]
+"""Row of a mechanism, its tied purviews and alpha."""
 SIDES = ("cause", "effect")
 
 
@@ -88,45 +90,38 @@ def account_of(
     every = pair_bytes(1 << len(transition.effects), len(transition.causes))
     is_whole = 2 * every <= BUDGET  # of the account, its causes and its effects
     connected = [connected_stage(each, is_whole) for each in both]
-    values = (yield (*value_stages(transition, options.background, both), *connected))[:2]
-    require_possible(transition, values[0])
-    done = yield from parted(both)
-    chosen = [strongest(each) for each in done]
-    least = [
-        np.array([bits["bits"].values[row, tied[0]] - alpha for row, tied, alpha in each])
-        for each, bits in zip(chosen, values, strict=True)
-    ]
-    pairs = [_pairs(each, picked) for each, picked in zip(done, chosen, strict=True)]
+    values, *_ = yield (*value_stages(transition, options.background, both), *connected)
+    require_possible(transition, values)
+    del values, _  # as large as the tables
+    done = yield from parted(both, strongest)
+    chosen = [[link for batch in each.seen for link in batch] for each in done]
     busy = [k for k in (0, 1) if chosen[k]]
     named: dict[int, xr.Dataset] = {}
     if busy:
-        datasets = yield tuple(named_stage(done[k], pairs[k], least[k]) for k in busy)
+        datasets = yield tuple(_named(done[k], chosen[k]) for k in busy)
         named = dict(zip(busy, datasets, strict=True))
-    links = [
-        link
-        for k in busy
-        for link in _links(done[k], chosen[k], values[k]["bits"].values, named[k])
-    ]
+    links = [link for k in busy for link in _links(done[k].parting, chosen[k], named[k])]
     whole = unknown(transition)
     if is_whole:
         whole = yield from wholeness(transition, done)
     return Account(transition, tuple(links), whole)
 
 
-def strongest(done: Parted) -> list[tuple[int, tuple[int, ...], float]]:
-    """Row, tied purviews and alpha of every mechanism with a link (spec.md 13.3)."""
+def strongest(begin: int, alpha: Array) -> list[Chosen]:
+    """Row, tied purviews and alpha of every mechanism with a link (spec.md 13.3).
+
+    alpha : (rows, 2**other) bits of the mechanisms from row ``begin`` on
+    """
     out = []
-    for row, alpha in enumerate(done.alpha):
-        best = float(alpha.max())
-        if not best > 0:
-            continue
-        tied = np.flatnonzero(alpha >= best - tolerance(best)).tolist()
+    for row in np.flatnonzero(alpha.max(axis=1, initial=0.0) > 0).tolist():
+        best = float(alpha[row].max())
+        tied = np.flatnonzero(alpha[row] >= best - tolerance(best)).tolist()
         tied.sort(key=lambda mask: (mask.bit_count(), _units(mask)))
         smallest: list[int] = []
         for mask in tied:
             if not any(mask & other == other for other in smallest):
                 smallest.append(mask)
-        out.append((row, tuple(sorted(smallest, key=_units)), best))
+        out.append((begin + row, tuple(sorted(smallest, key=_units)), best))
     return out
 
 
@@ -134,27 +129,24 @@ def _units(mask: int) -> tuple[int, ...]:
     return tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
 
 
-def _pairs(done: Parted, chosen: Sequence[tuple[int, tuple[int, ...], float]]) -> Array:
+def _named(done: Parted[list[Chosen]], chosen: Sequence[Chosen]) -> Stage:
     masks = done.parting.masks
-    pairs = [(int(masks[row]), tied[0]) for row, tied, _ in chosen]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    pairs = np.array([(int(masks[row]), tied[0]) for row, tied, _ in chosen], np.int64)
+    alpha = np.array([alpha for *_, alpha in chosen])
+    return named_stage(done.parting, done.stages, pairs, alpha)
 
 
-def _links(
-    done: Parted,
-    chosen: Sequence[tuple[int, tuple[int, ...], float]],
-    values: Array,
-    named: xr.Dataset,
-) -> list[Link]:
-    masks, kept, ways = done.parting.masks, named["kept"].values, named["ways"].values
+def _links(side: Parting, chosen: Sequence[Chosen], named: xr.Dataset) -> list[Link]:
+    masks = side.masks
+    bits, free, ways, kept = (named[name].values for name in ("bits", "free", "ways", "kept"))
     return [
         Link(
-            done.parting.forward,
+            side.forward,
             int(masks[row]),
             tied,
             alpha,
-            float(values[row, tied[0]]),
-            float(values[0, tied[0]]),
+            float(bits[k]),
+            float(free[k]),
             tuple(kept[k].tolist()),
             int(ways[k]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from iitdask.theory.account import account
 from iitdask.theory.base import Grid, Region, Stage, Stages, scoped
 from iitdask.theory.occurrences import pair_values
 from iitdask.theory.options import Causation2019
-from iitdask.theory.parting import Parted, Parting, part_at_once
+from iitdask.theory.parting import Parting, part_at_once
 from iitdask.theory.vocabulary import described, variable
 from iitdask.theory.wholeness import account_parting, block_strengths, hangs_together, weakest
 
@@ -164,12 +164,13 @@ def candidate_alpha(
         values = pair_values(side, table, levels, before[list(causes)])
         if np.isnan(values[:, -1]).any():
             return float("nan")
-        strengths.append(block_strengths(Parted(side, (), part_at_once(side, values))))
+        strengths.append(block_strengths(side.masks, side.own, [part_at_once(side, values)]))
     whole = strengths[0] + strengths[1].T
     if not whole[-1, -1] > ALPHA_ZERO:
         return 0.0
-    last = account_parting(children, (a, b), "account", whole)
-    return weakest(float(part_at_once(last, np.asarray(last.values))[-1, -1]), whole)[0]
+    last = replace(account_parting(children, (a, b), "account"), more=None)
+    found = part_at_once(last, whole[masks_by_size(b)])
+    return weakest(float(found[-1, -1]), whole[-1])[0]
 
 
 def _tables(

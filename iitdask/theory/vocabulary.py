@@ -121,7 +121,9 @@ MEANING: dict[str, tuple[str, str]] = {
     # stages
     "connected": ("", "whether mechanism and purview hang together"),
     "bits": ("bit", "log2 of the probability of the purview's actual state"),
-    "best": ("bit", "the same under the best partition, the whole pair included"),
+    "free": ("bit", "the same when the mechanism is not known"),
+    "strength": ("bit", "sum of alpha over the links within a mechanism and a purview"),
+    "best": ("bit", "log2 of it under the best partition, the whole pair included"),
     "probability": ("", "P(unit takes value | some inputs fixed, the rest uniform)"),
     "forward": ("", "cause: p(current state | state); effect: p(state | current state)"),
     "information": ("bit", "intrinsic information of each state"),
