@@ -109,6 +109,10 @@ def print_estimate(found: Estimate, study: Study, workers: Sequence[int] = ()) -
         f"of that, {seconds_text(found.between)} between the stages, in one process; a process "
         f"holds about {bytes_text(found.process_bytes)}, libraries included"
     )
+    print(
+        f"with a store: {seconds_text(found.stored)} more to write, read and check it, and a "
+        f"process holds about {bytes_text(found.stored_process_bytes)}"
+    )
     chosen = workers or ((study.run.workers,) if study.run.workers else WORKERS)
     walls = ", ".join(f"{seconds_text(found.wall_seconds(k))} on {k}" for k in chosen)
     print(f"wall time by number of workers: {walls}")

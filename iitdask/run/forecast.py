@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "StageEstimate", "estimate_recipe"]
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 FULL = 1.0
 """Predicted seconds up to which a stage is filled to know it."""
 PART = 0.05
@@ -42,6 +44,8 @@ FEWEST, MOST = 4, 40
 TICK_BYTES = 64
 START = 0.5
 """Seconds a run takes to open its store and engine and to write its result."""
+WRITE, READ = 4e-9, 2.5e-9
+"""Seconds that a byte of a store takes to compress, checksum and write, or to read and check."""
 NOISE, SHORT = 1.5, 0.25
 """Factor by which one machine differs from itself; twice that where it computes less than
 a quarter of a second, in which other processes weigh more."""
@@ -90,9 +94,17 @@ class Estimate:
     complete: bool
     """Whether the recipe could be followed to its end."""
     between: float = 0.0
-    """Core-seconds of the recipe itself, before, between and after its stages: one process."""
+    """Core-seconds of the recipe itself and to make its stages' inputs ready: one process."""
+    stored: float = 0.0
+    """Core-seconds more with a store: to write all arrays, and to read and check what is used."""
     resident: int = 0
-    """Bytes of this process after the estimate; one that runs the study holds about as much."""
+    """Bytes of this process after the estimate."""
+    libraries: int = 0
+    """Bytes of this process before it."""
+    held: int = 0
+    """Bytes that a process holds beside these, all blocks in its memory."""
+    passing: int = 0
+    """The same with a store: what the stages of the largest step need."""
 
     @property
     def blocks(self) -> int:
@@ -121,8 +133,13 @@ class Estimate:
 
     @property
     def process_bytes(self) -> int:
-        """Bytes that a process which runs the study holds at most, libraries and all."""
-        return self.resident + self.bytes_per_worker
+        """Bytes that a process which runs the study alone holds at most, libraries and all."""
+        return max(self.resident + self.bytes_per_worker, self.libraries + self.held)
+
+    @property
+    def stored_process_bytes(self) -> int:
+        """The same with a store, which holds what one in memory has to."""
+        return min(self.process_bytes, self.libraries + self.passing + self.bytes_per_worker)
 
     @property
     def store_bytes(self) -> int:
@@ -141,6 +158,10 @@ class Estimate:
         )
 
 
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
 @dataclass(slots=True, eq=False)
 class _Walk:
     """What is known on the way."""
@@ -153,10 +174,43 @@ class _Walk:
     scale: float = 1.0
     holes: set[str] = field(default_factory=set)
     between: float = 0.0
+    stored: float = 0.0
+    filled: int = 0
+    held: int = 0
+    passing: int = 0
+    libraries: int = field(default_factory=_resident)
+
+    def step(self, stages: Sequence[Stage]) -> None:
+        """Book what the stages of one step hold together, beside what there was."""
+        found = self.found[-len(stages) :] if stages else []
+        inputs = [sum(map(self.bytes_of, stage.inputs.values())) for stage in stages]
+        sizes = [each.store_bytes for each in found]
+        self.filled += sum(sizes)
+        working = sum(each.block_bytes for each in found)
+        self.passing = max(self.passing, working, sum(sizes))
+        # Stages in memory are filled from copies of what earlier ones left.
+        self.held = max(self.held, self.filled + max(working, sum(sizes)))
+        self.stored += (WRITE + READ) * sum(sizes) + READ * sum(inputs)
+        self.stored += BLOCK_OVERHEAD * sum(each.blocks for each in found)
+        given = [x for stage in stages for x in stage.inputs.values() if not isinstance(x, Stored)]
+        self.stored += WRITE * sum(map(self.bytes_of, given))
+
+    def bytes_of(self, given: Array | Stored) -> int:
+        """Bytes of an input."""
+        return self.ledger.size(given) if isinstance(given, Stored) else given.nbytes
 
     def estimate(self, complete: bool) -> Estimate:
         """Return what is known by now."""
-        return Estimate(tuple(self.found), complete, self.between, _resident())
+        return Estimate(
+            tuple(self.found),
+            complete,
+            self.between,
+            self.stored,
+            _resident(),
+            self.libraries,
+            self.held,
+            self.passing,
+        )
 
 
 def estimate_recipe(
@@ -188,18 +242,13 @@ def estimate_recipe(
                     return walk.estimate(complete=False)
                 raise
             walk.between += time.perf_counter() - began
+            answer = None  # not held while the next stages are filled
             answer = tuple(_visit(walk, stage) for stage in stages)
-
-
-def _resident() -> int:
-    return int(psutil.Process().memory_info().rss)
+            walk.step(stages)
 
 
 def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
-    inputs = sum(
-        walk.ledger.size(given) if isinstance(given, Stored) else given.nbytes
-        for given in stage.inputs.values()
-    )
+    inputs = sum(map(walk.bytes_of, stage.inputs.values()))
     tiling = tile(stage, walk.block_seconds)
     walk.ledger.open(stage, walk.block_seconds)
     costs = [float(stage.cost(tiling.region(block))) for block in tiling]
@@ -244,9 +293,7 @@ def _store_bytes(stage: Stage, tiling: Tiling) -> int:
 
 def _filled(walk: _Walk, stage: Stage) -> float:
     """Fill a stage; return the seconds of its blocks."""
-    setting = walk.ledger.lend(stage)
-    tiling = setting.layout.tiling
-    ready = prepared(setting)
+    ready, tiling = _ready(walk, stage), walk.ledger.tiling(stage.name)
     if len(tiling):  # loads compiled code, which is no part of the work
         stage.compute(ready, tiling.region(next(iter(tiling))))
     for block in tiling:
@@ -258,11 +305,20 @@ def _filled(walk: _Walk, stage: Stage) -> float:
     return sum(walk.ledger.ticks(stage.name).values())
 
 
+def _ready(walk: _Walk, stage: Stage) -> Any:
+    """Make a stage's inputs ready; every process that works on it spends that time once."""
+    setting = walk.ledger.lend(stage)
+    began = time.perf_counter()
+    ready = prepared(setting)
+    walk.between += time.perf_counter() - began
+    return ready
+
+
 def _sampled(walk: _Walk, stage: Stage) -> tuple[float, float]:
     """Compute parts of a stage; return seconds per cost and the factor it may be off by."""
     parts = list(_parts(stage, PART / max(walk.per_cost, 1e-3)))
     costs = [float(stage.cost(region)) for region in parts]
-    ready = prepared(walk.ledger.lend(stage))
+    ready = _ready(walk, stage)
     chance = random.Random(0)
     chosen = chance.choices(range(len(parts)), weights=costs, k=MOST)
     stage.compute(ready, parts[min(chosen, key=lambda k: costs[k])])  # compiles, if need be
