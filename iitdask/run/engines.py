@@ -23,6 +23,7 @@ from iitdask.errors import (
     UnreachableStoreError,
     WorkerMismatchError,
 )
+from iitdask.run.census import Facts, facts, remarks
 from iitdask.run.doings import Begun, Doing, Doings, begun_by
 from iitdask.run.edition import edition
 from iitdask.run.job import Failure, Job, Receipt, Setting
@@ -213,7 +214,17 @@ class _Flight:
 
 def _open_parcel(parcel: bytes, wanted: str, inputs: Any = None) -> Receipt:
     """Fill the blocks of a parcel on a worker, which tells the driver what it begins."""
-    return run_parcel(parcel, wanted, inputs, _telling())
+    return replace(run_parcel(parcel, wanted, inputs, _telling()), remark=_remark())
+
+
+def _remark() -> str:
+    """What is to be said of this worker; those that come late no census has seen."""
+    try:
+        worker: Any = get_worker()
+    except ValueError:
+        return ""
+    about = Facts(**facts(), threads=worker.state.nthreads, name=str(worker.name))
+    return "; ".join(remarks([about]))
 
 
 def _telling() -> Begun | None:

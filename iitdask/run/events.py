@@ -19,6 +19,7 @@ __all__ = [
     "RunFinished",
     "StageFilled",
     "StageOpened",
+    "once",
 ]
 
 
@@ -99,3 +100,23 @@ Event = StageOpened | BlocksFilled | BlockFailed | StageFilled | RunFinished | R
 
 Observer = Callable[[Event], None]
 """Anything that listens."""
+
+
+def once(observer: Observer) -> Observer:
+    """Make an observer that is told of each remark a single time, of all else always.
+
+    Parameters
+    ----------
+    observer : callable
+        What listens.
+    """
+    said: set[str] = set()
+
+    def listener(event: Event) -> None:
+        if isinstance(event, Remarked):
+            if event.text in said:
+                return
+            said.add(event.text)
+        observer(event)
+
+    return listener

@@ -17,7 +17,7 @@ from iitdask.errors import (
     InterruptedRunError,
     StoreError,
 )
-from iitdask.run.events import Event, Observer, RunFinished, StageFilled
+from iitdask.run.events import Event, Observer, Remarked, RunFinished, StageFilled
 from iitdask.run.filling import Filling
 from iitdask.run.worker import compute_block
 from iitdask.theory.base import Stage, Stages, Stored
@@ -214,6 +214,8 @@ def _run(fillings: list[Filling], engine: Engine, tell: Tell) -> None:
         with closing(engine(jobs)) as receipts:
             for receipt in receipts:
                 heard = True
+                if receipt.remark:
+                    tell(Remarked(receipt.remark))
                 for event in by_name[receipt.stage].take(receipt):
                     tell(event)
         if not heard:

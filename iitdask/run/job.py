@@ -123,6 +123,8 @@ class Receipt:
     """Blocks that were computed."""
     failed: tuple[Failure, ...]
     """Blocks that were not."""
+    remark: str = ""
+    """What is not as one would want it on the worker."""
 
 
 def _free(region: Region) -> float:

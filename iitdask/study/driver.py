@@ -14,7 +14,7 @@ from iitdask.result.assemble import labelled
 from iitdask.run.census import census, remarks, require_one_edition
 from iitdask.run.doings import posted
 from iitdask.run.engines import Engine, engine_of, worker_memory
-from iitdask.run.events import Observer, Remarked
+from iitdask.run.events import Observer, Remarked, once
 from iitdask.run.execute import execute
 from iitdask.run.journal import Journal
 from iitdask.run.ledger import Ledger
@@ -78,6 +78,7 @@ def run_point(
     WorkerMismatchError
         A worker of the cluster has another iitdask, or none.
     """
+    observers = [once(each) for each in observers]
     if client is not None:
         _look_at(client, observers)
     options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
@@ -138,7 +139,10 @@ def _computed(
 
 
 def _look_at(client: Client, observers: Sequence[Observer]) -> None:
-    """Refuse workers that would compute something else; workers that come later are refused too."""
+    """Refuse workers that would compute something else, remark on slow ones.
+
+    Workers that come later are refused, or remarked upon, with their first bundle.
+    """
     workers = census(client)
     require_one_edition(workers)
     for text in remarks(workers):

@@ -14,7 +14,7 @@ from toy_recipe import toy
 
 from iitdask.errors import WorkerMismatchError
 from iitdask.run import census as room
-from iitdask.run import worker
+from iitdask.run import engines, worker
 from iitdask.run.census import Facts, census, remarks, require_one_edition
 from iitdask.run.demand import Demand
 from iitdask.run.edition import edition
@@ -106,11 +106,25 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
     fair = Facts(edition(), cores=4, threads=4, name="n2")
     (text,) = remarks([crowded, fair])
     assert text.startswith("worker n1 has 4 threads on 2 core(s)")
-    monkeypatch.setattr(room, "facts", lambda: {"edition": edition(), "cores": 1})
+    for module in (room, engines):
+        monkeypatch.setattr(module, "facts", lambda: {"edition": edition(), "cores": 1})
     events = []
     run_point(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
     assert "2 threads on 1 core(s)" in remark.text
+
+
+def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
+    monkeypatch.setattr("iitdask.study.driver.census", lambda _: [])
+    monkeypatch.setattr(engines, "facts", lambda: {"edition": edition(), "cores": 1})
+    events = []
+    run_point(basic(), client=client, observers=[events.append])
+    (remark,) = [event for event in events if isinstance(event, Remarked)]
+    assert "2 threads on 1 core(s)" in remark.text
+    # Before the first blocks are booked, not when all is done.
+    assert events.index(remark) < next(
+        i for i, event in enumerate(events) if isinstance(event, BlocksFilled)
+    )
 
 
 def test_run__of_another_edition_ends_in_one_line(tmp_path):
