@@ -33,6 +33,9 @@ def node():
     found = Node(folder / "node", folder / "bin", archive)
     try:
         found.up()
+        sys.stdout.write(
+            f"\n{found.kubectl('version')}{found.kubectl('get', 'nodes', '-o', 'wide')}"
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KUBECONFIG", found.environment["KUBECONFIG"])
             yield found

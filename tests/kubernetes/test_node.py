@@ -132,6 +132,11 @@ def kill(node, **labels):
     return name
 
 
+def tell(text):
+    """Say what happens, for those who look on."""
+    sys.stdout.write(f"\n{text}\n")
+
+
 def is_same(store, undisturbed):
     assert proc.content(store) == proc.content(undisturbed)
     assert proc.shown(store) == proc.shown(undisturbed)
@@ -147,15 +152,21 @@ def test_job__outlives_its_workers_and_its_scheduler(cluster, volume, undisturbe
     cluster.apply(document("job-pvc"))
     begun(cluster, store)
     of_run = {"dask.org/cluster-name": "iitdask"}
+    tell(f"{len(proc.ticks(store))} blocks, a worker is deleted\n{cluster.kubectl('get', 'pods')}")
     kill(cluster, **of_run, **{"dask.org/component": "worker"})
     seen = len(proc.ticks(store))
     begun(cluster, store, seen + 5)
+    tell(f"{len(proc.ticks(store))} blocks, the scheduler is deleted")
     kill(cluster, **of_run, **{"dask.org/component": "scheduler"})
     assert not is_finished(store)
     assert proc.wait_until(lambda: is_finished(store), PATIENCE, 0.2), cluster.state()
     status = "--output=jsonpath={.status.jobStatus}"
     successful = lambda: cluster.kubectl("get", "daskjob", "iitdask", status) == "Successful"  # noqa: E731
     assert proc.wait_until(successful, PATIENCE, 0.5), cluster.state()
+    said = cluster.kubectl("logs", "iitdask-runner")
+    tell(f"{len(proc.ticks(store))} blocks, done\n{cluster.kubectl('get', 'pods')}{said}")
+    # The driver lost its scheduler, was started again, and went on.
+    assert "already there" in said
     assert is_same(store, undisturbed)
 
 

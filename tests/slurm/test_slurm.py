@@ -68,11 +68,11 @@ def preempt(site, jobs):
     """Have SLURM take all nodes from jobs for a moment."""
     say("sbatch", "--partition=debug", "--nodes=3", "--exclusive", "--wrap=sleep 2")
     assert jobs
-    assert proc.wait_until(lambda: set(jobs) <= set(site.jobs("PENDING", "COMPLETING")), 30)
+    assert proc.wait_until(lambda: set(jobs) <= set(site.jobs("PENDING", "COMPLETING")))
 
 
 def after_ticks(store, count):
-    assert proc.wait_until(lambda: len(proc.ticks(store)) > count, 60)
+    assert proc.wait_until(lambda: len(proc.ticks(store)) > count)
 
 
 def test_slurm__driver_with_a_job_a_worker(study, undisturbed, site, here):
@@ -114,7 +114,7 @@ def test_slurm__connections_within_one_allocation_may_be_encrypted(study, undist
     words = ("--cluster", "slurm-allocation", "-n", "2", "--tls")
     done = proc.call("run", study, *words, *JOBS)
     assert done.returncode == 0, done.stderr
-    assert proc.wait_until(lambda: list(here.glob(".iitdask-*.json")), 60)
+    assert proc.wait_until(lambda: list(here.glob(".iitdask-*.json")))
     assert '"address": "tls://' in next(here.glob(".iitdask-*.json")).read_text()
     assert proc.wait_until(lambda: not site.jobs()), said(here)
     assert is_finished(here / "run.zarr"), said(here)
@@ -142,7 +142,7 @@ def test_slurm__an_allocation_whose_driver_was_killed_ends_and_is_resumed(
     allocated(study, site, here, "-n", "2")
     (driver,) = drivers(str(here / "run.zarr"))
     os.kill(driver.pid, signal.SIGKILL)
-    assert proc.wait_until(lambda: not site.jobs(), 60), said(here)
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
     assert not is_finished(here / "run.zarr")
     done = proc.call("run", study, "--cluster", "slurm-allocation", "-n", "2", *JOBS)
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_slurm__an_allocation_whose_driver_was_killed_ends_and_is_resumed(
 def test_slurm__a_preempted_allocation_comes_back(study, undisturbed, site, here):
     allocated(study, site, here, "-n", "2", "--partition", "low")
     preempt(site, site.jobs())
-    assert proc.wait_until(lambda: not site.jobs(), 90), said(here)
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
     assert is_finished(here / "run.zarr"), said(here)
     assert is_same(here / "run.zarr", undisturbed)
 
@@ -167,12 +167,12 @@ def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, si
     node = say("scontrol", "show", "hostnames", node).split()[0]
     site.kill_node(node)
     try:
-        assert proc.wait_until(lambda: is_finished(here / "run.zarr"), 90), said(here)
-        assert proc.wait_until(lambda: not site.jobs(), 60), said(here)
+        assert proc.wait_until(lambda: is_finished(here / "run.zarr")), said(here)
+        assert proc.wait_until(lambda: not site.jobs()), said(here)
     finally:
         site.start_node(node)
     assert is_same(here / "run.zarr", undisturbed)
-    assert proc.wait_until(site.is_idle, 30)
+    assert proc.wait_until(site.is_idle)
 
 
 def test_slurm__elements_of_an_array_that_are_preempted_come_back(study, undisturbed, site, here):
@@ -181,7 +181,7 @@ def test_slurm__elements_of_an_array_that_are_preempted_come_back(study, undistu
     assert done.returncode == 0, done.stderr
     after_ticks(here / "run.zarr", 10)
     preempt(site, site.jobs("RUNNING"))
-    assert proc.wait_until(lambda: not site.jobs(), 90), said(here)
+    assert proc.wait_until(lambda: not site.jobs()), said(here)
     assert is_finished(here / "run.zarr"), said(here)
     assert is_same(here / "run.zarr", undisturbed)
 
@@ -194,13 +194,13 @@ def test_slurm__a_worker_whose_node_is_lost_does_no_harm(study, undisturbed, sit
         node = site.node_of(job)
         site.kill_node(node)
         try:
-            assert process.wait(timeout=90) == 0, (here / "log").read_text()
+            assert process.wait(timeout=proc.PATIENCE) == 0, (here / "log").read_text()
         finally:
             site.start_node(node)
     finally:
         proc.end(process)
     assert is_same(here / "run.zarr", undisturbed)
-    assert proc.wait_until(site.is_idle, 60)
+    assert proc.wait_until(site.is_idle)
 
 
 def test_slurm__a_cancelled_worker_is_replaced(study, undisturbed, site, here):
@@ -210,7 +210,7 @@ def test_slurm__a_cancelled_worker_is_replaced(study, undisturbed, site, here):
         (job,) = site.jobs("RUNNING")
         say("scancel", job)
         # It was the only one: without another the run would never end.
-        assert process.wait(timeout=90) == 0, (here / "log").read_text()
+        assert process.wait(timeout=proc.PATIENCE) == 0, (here / "log").read_text()
     finally:
         proc.end(process)
     assert is_same(here / "run.zarr", undisturbed)
@@ -222,7 +222,7 @@ def test_slurm__a_preempted_worker_comes_back(study, undisturbed, site, here):
         after_ticks(here / "run.zarr", 10)
         (job,) = site.jobs("RUNNING")
         preempt(site, [job])
-        assert process.wait(timeout=90) == 0, (here / "log").read_text()
+        assert process.wait(timeout=proc.PATIENCE) == 0, (here / "log").read_text()
     finally:
         proc.end(process)
     assert is_same(here / "run.zarr", undisturbed)
@@ -237,7 +237,7 @@ def test_slurm__a_killed_driver_is_resumed(study, undisturbed, site, here):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         # Workers without a scheduler leave by themselves.
-        assert proc.wait_until(lambda: not site.jobs(), 60)
+        assert proc.wait_until(lambda: not site.jobs())
         done = proc.call("run", study, "--cluster", "slurm", "--workers", "2", *JOBS)
         assert done.returncode == 0, done.stderr
     assert watch.again == []
@@ -253,13 +253,13 @@ def test_slurm__a_lost_node_does_no_harm_though_its_process_lives_on(
     node = site.node_of(f"{done.stdout.strip()}_0")
     site.kill_node(node)
     try:
-        assert proc.wait_until(lambda: is_finished(here / "run.zarr"), 90), said(here)
+        assert proc.wait_until(lambda: is_finished(here / "run.zarr")), said(here)
         # SLURM starts the element again elsewhere, on a store that is full by now or is not.
-        assert proc.wait_until(lambda: not site.jobs(), 60), said(here)
+        assert proc.wait_until(lambda: not site.jobs()), said(here)
     finally:
         site.start_node(node)
     assert is_same(here / "run.zarr", undisturbed)
-    assert proc.wait_until(site.is_idle, 30)
+    assert proc.wait_until(site.is_idle)
 
 
 def test_slurm__adaptive_asks_for_no_more_jobs_than_the_work_is_worth(
