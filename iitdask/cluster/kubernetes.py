@@ -111,8 +111,7 @@ def kubernetes(
             stack.callback(_delete, manifest)
         if workers is not None:
             _scale(manifest, workers, deadline)
-        address = stack.enter_context(_address(manifest, deadline))
-        yield stack.enter_context(_client(address, deadline))
+        yield stack.enter_context(_client(manifest, deadline))
 
 
 def _scale(manifest: Manifest, workers: int, deadline: float) -> None:
@@ -168,17 +167,21 @@ def _forwarding(
 
 
 @contextmanager
-def _client(address: str, deadline: float) -> Iterator[Client]:
+def _client(manifest: Manifest, deadline: float) -> Iterator[Client]:
     from distributed import Client
 
     while True:
-        try:
-            client: Any = Client(address, timeout=10)
-            break
-        except OSError as error:
-            _wait(deadline, f"the scheduler at {address} does not answer: {_line(str(error))}")
-    with client:
-        yield client
+        # Each time anew: kubectl ends a forwarding through which nothing could be reached yet.
+        with _address(manifest, deadline) as address:
+            try:
+                client: Any = Client(address, timeout=10)
+            except OSError as error:
+                complaint = f"the scheduler at {address} does not answer: {_line(str(error))}"
+            else:
+                with client:
+                    yield client
+                return
+        _wait(deadline, complaint)
 
 
 def _delete(manifest: Manifest) -> None:

@@ -17,6 +17,9 @@ case "$*" in
 *scale*) [ -e {folder}/group ] || {{ touch {folder}/group; echo "not found" >&2; exit 1; }} ;;
 *port-forward*)
   [ -e {folder}/service ] || {{ touch {folder}/service; echo "no endpoints"; exit 1; }}
+  [ -e {folder}/listens ] || {{
+    touch {folder}/listens; echo "Forwarding from 127.0.0.1:1 -> 8786"; exit 1
+  }}
   echo "Forwarding from 127.0.0.1:{port} -> 8786"; exec sleep 60 ;;
 esac
 """
@@ -55,10 +58,11 @@ def test_kubernetes__applies_scales_and_connects(applied, kubectl, port):
     scale = "scale daskworkergroup.kubernetes.dask.org/iitdask-default --replicas=3"
     assert asked[1:3] == [scale, scale]
     forward = "port-forward --address=127.0.0.1 service/iitdask-scheduler :8786"
-    assert asked[3:5] == [forward, forward]
+    # The second one ended when the scheduler did not listen yet.
+    assert asked[3:6] == [forward, forward, forward]
     # What was there before stays.
     delete = "delete daskcluster.kubernetes.dask.org/iitdask --wait=false --ignore-not-found"
-    assert asked[5:] == ([delete] if applied == "created" else [])
+    assert asked[6:] == ([delete] if applied == "created" else [])
 
 
 def test_kubernetes__that_does_not_come_is_given_up_and_removed(kubectl):
