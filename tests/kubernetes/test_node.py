@@ -23,6 +23,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy/kubernetes"
 CHART = Path("dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator")
 PATIENCE = 600
 CPU = {"worker": "200m", "scheduler": "100m", "job": "100m"}
+DONE = "--output=jsonpath={.status.succeeded}"
 CREDENTIALS = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "anyone",
@@ -176,10 +177,13 @@ def test_workers__without_an_operator_outlive_one_of_them(cluster, volume, undis
     workers["spec"] |= {"completions": 2, "parallelism": 2}
     cluster.apply(workers)
     begun(cluster, store)
+    tell(f"{len(proc.ticks(store))} blocks, a pod is deleted\n{cluster.kubectl('get', 'pods')}")
     kill(cluster, **{"job-name": "iitdask-workers"})
     assert not is_finished(store)
     assert proc.wait_until(lambda: is_finished(store), PATIENCE, 0.2), cluster.state()
-    cluster.kubectl("wait", "--for=condition=complete", "job/iitdask-workers", "--timeout=100s")
+    ended = lambda: cluster.kubectl("get", "job", "iitdask-workers", DONE) == "2"  # noqa: E731
+    assert proc.wait_until(ended, PATIENCE, 0.5), cluster.state()
+    tell(f"{len(proc.ticks(store))} blocks, done\n{cluster.kubectl('get', 'pods')}")
     assert is_same(store, undisturbed)
 
 
@@ -211,6 +215,7 @@ def test_driver__outside_of_the_cluster_and_a_store_on_object_storage(
             check=False,
         )
         assert done.returncode == 0, done.stderr + empty.state()
+        tell(done.stderr)
         # What the command made it has removed.
         assert json.loads(empty.kubectl("get", "daskclusters", "--output=json"))["items"] == []
         found = proc.call("show", "s3://runs/run", "--json")
