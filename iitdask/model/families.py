@@ -31,8 +31,8 @@ KINDS = {
     "watts-strogatz": ("k", "p"),
     "ring": (),
 }
-"""Graphs by name, with what each takes beside n, count, seed, gates and noise."""
-COMMON = ("family", "n", "count", "seed", "gates")
+"""Graphs by name, with what each takes beside name, n, count, seed and gates."""
+COMMON = ("family", "name", "n", "count", "seed", "gates")
 MOST_UNITS = 12
 
 
@@ -63,6 +63,8 @@ class Family:
     """Inputs of a unit (Watts-Strogatz)."""
     self_loops: bool
     """Whether units may feed themselves (Erdos-Renyi)."""
+    name: str
+    """What the names of its members begin with."""
 
     @classmethod
     def of(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
@@ -99,7 +101,10 @@ class Family:
         if not isinstance(loops, bool):
             raise SubstrateError(f"{where}: self_loops: expected true or false, got {loops!r}")
         given = _gates(block.get("gates", ["AND", "OR", "XOR"]), f"{where}: gates")
-        return tuple(cls(str(kind), n, count, seed, given, float(p), k, loops) for n in sizes)
+        name = block.get("name", kind)
+        if not isinstance(name, str) or not name:
+            raise SubstrateError(f"{where}: name: expected a text, got {name!r}")
+        return tuple(cls(str(kind), n, count, seed, given, float(p), k, loops, name) for n in sizes)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -108,7 +113,7 @@ class Family:
 
     def names(self) -> list[str]:
         """Names of the members."""
-        stem = f"{self.kind}-{self.n}"
+        stem = f"{self.name}-{self.n}"
         return [stem] if self.count == 1 else [f"{stem}-{i}" for i in range(self.count)]
 
     def altered(self, parameters: Mapping[str, Any]) -> Family:

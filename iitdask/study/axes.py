@@ -66,8 +66,8 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
         From the name of an axis to its values: a list, or a mapping with one of ``linspace``,
         ``geomspace`` and ``range``; ``state`` also takes ``all``, ``reachable`` and
         ``{trajectory: {...}}``, ``units`` ``all`` and ``{size: n}``, ``substrate`` a family,
-        ``number`` ``elementary-88``. Under ``zip`` a mapping, or a list of mappings, of axes that
-        go through their values together.
+        alone or in the list, ``number`` ``elementary-88``. Under ``zip`` a mapping, or a list of
+        mappings, of axes that go through their values together.
     where : str
         What to call the block in messages.
 
@@ -119,7 +119,7 @@ def _values(name: str, given: Any, where: str, *, distinct: bool = True) -> Any:
         if rule is not None:
             return rule
     if name == "substrate" and isinstance(given, Mapping) and "family" in given:
-        return tuple(Family.of(given, where))
+        return _substrates(given, where)
     if name == "number" and given == "elementary-88":
         return rule_classes()
     if isinstance(given, Mapping):
@@ -127,6 +127,8 @@ def _values(name: str, given: Any, where: str, *, distinct: bool = True) -> Any:
     if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
         raise SpecError(f"{where}: expected a list of values, got {given!r}")
     values = tuple(v.item() if isinstance(v, np.generic) else v for v in given)
+    if name == "substrate":
+        values = tuple(each for v in values for each in _substrates(v, where))
     if not 0 < len(values) <= MOST:
         raise SpecError(f"{where}: expected 1 to {MOST} values, got {len(values)}")
     if distinct and name != "substrate":
@@ -134,6 +136,13 @@ def _values(name: str, given: Any, where: str, *, distinct: bool = True) -> Any:
     for value in values if name not in FIXED else ():
         _require_numbers(value, where)
     return values
+
+
+def _substrates(given: Any, where: str) -> tuple[Any, ...]:
+    """A family for every number of units it is asked for, any other substrate as it is."""
+    if isinstance(given, Mapping) and "family" in given:
+        return Family.of(given, where)
+    return (given,)
 
 
 def _require_distinct(values: Sequence[Any], where: str) -> None:

@@ -32,7 +32,7 @@ from iitdask.theory.vocabulary import described
 __all__ = ["ces", "sia"]
 
 Array = NDArray[Any]
-COMPACT = 5  # units up to which a system is analysed in one block
+COMPACT = 6  # units up to which a system is analysed in one block
 SIDES = ("cause", "effect")
 REASONS = {
     "NO_STRONG_CONNECTIVITY": "the units are not strongly connected",

@@ -94,6 +94,7 @@ def test_rules__fall_into_88_classes():
         ({"n": 40}, "n: expected a whole number from 1 to 12, got 40"),
         ({"p": 2}, "p: expected a probability from 0 to 1, got 2"),
         ({"k": 2}, "unknown key 'k'"),
+        ({"name": 3}, "name: expected a text, got 3"),
         ({"gates": ["FOO"]}, "gates: expected gates by name, got 'FOO'"),
     ],
 )

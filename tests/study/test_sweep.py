@@ -138,6 +138,15 @@ def test_heavy_points__run_through_their_own_recipes():
     assert cube.phi.isel(theory=1).sel(state="100") > 0
 
 
+def test_families__side_by_side_by_name():
+    ring = {"family": "ring", "name": "xors", "n": [3, 4], "gates": "XOR"}
+    cube = iit.sweep({"substrate": [RANDOM, ring, "basic"]}, state="100", theory="iit3")
+    assert cube.substrate.values.tolist()[11:] == ["erdos-renyi-4-11", "xors-3", "xors-4", "basic"]
+    assert cube.status.sel(substrate=["xors-3", "xors-4", "basic"]).values.tolist() == [
+        *("unreachable", "failed", "done")
+    ]
+
+
 def test_complexes__as_a_sweep():
     cube = iit.sweep({"state": ["100", "001"]}, iit.examples.load("basic"), compute="complexes")
     found = iit.complexes(iit.examples.load("basic"), "100")

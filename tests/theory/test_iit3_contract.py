@@ -101,7 +101,7 @@ def noisy(n=4, seed=5):
     return iit.Substrate.from_tpm(rng.random((2**n, n)))
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
 def test_sia__in_one_block_says_what_the_stages_of_a_structure_say(n):
     rng = np.random.default_rng(n)
     for noise in (0.0, 0.1):
