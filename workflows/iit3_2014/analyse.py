@@ -71,11 +71,14 @@ def table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows():
-        cells = [row["figure"], row.get("published", "")]
+        mark = " (?)" if row.get("recalled") else ""
+        cells = [row["figure"], f"{row.get('published', '')}{mark}"]
         for rule, told in zip(RULES, ("release", "reference"), strict=True):
             cells += [f"{row[rule]:.6f}", row.get(told, "")]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += [
+        "",
+        "(?): the printed number was not compared with the publication itself.",
         "",
         '| complexes of | published | `background="2014"` | `background="causal"` |',
         "|---|---|---|---|",
