@@ -9,6 +9,7 @@ import pytest
 import toy_recipe as toys
 from processes import wait_until
 
+from iitdask.run.claims import Claims
 from iitdask.run.doings import Doing, Doings, doing_of, in_hand, posted
 from iitdask.run.engines import Futures, Inline
 from iitdask.run.execute import execute
@@ -19,6 +20,7 @@ from iitdask.run.place import names, open_store
 from iitdask.run.plan import Tiling, tile
 from iitdask.run.presence import driving
 from iitdask.run.pulse import PulseReader
+from iitdask.run.sharing import Shared
 from iitdask.run.store import ZarrLedger
 
 HERE = f"{socket.gethostname()}:{os.getpid()}"
@@ -49,6 +51,16 @@ class Watched(Doings):
     def begun(self, bundle, doing):
         super().begun(bundle, doing)
         self.told.append(doing)
+
+
+def test_sharing__notes_what_its_threads_begin(tmp_path):
+    url, doings = str(tmp_path / "run.zarr"), Watched()
+    ledger = ZarrLedger(url)
+    with driving(url, join=True) as owner:
+        engine = Shared(Claims(url, owner), threads=2, doings=doings)
+        execute(toys.toy(toys.slow_squares), ledger, engine, block_seconds=0.02)
+    assert {each.stage for each in doings.told} == {"squares", "pairs"}
+    assert doings.now == {}
 
 
 @pytest.mark.parametrize("where", ["inline", "futures"])
