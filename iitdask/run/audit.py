@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import lineage
+from iitdask.run.execute import drive
 from iitdask.run.folder import Folder, stage_names
 from iitdask.run.job import Setting
 from iitdask.run.outcome import load_result, study_of, tree_digest
@@ -162,7 +162,14 @@ def _again(
     """Replay the recipe over the store, then compute some of its blocks again."""
     ledger = _Reader(url)
     seen: list[Stage] = []
-    tree = _replayed(recipe(), ledger, seen)
+
+    def fill(stages: tuple[Stage, ...]) -> tuple[xr.Dataset, ...]:
+        for stage in stages:
+            ledger.open(stage)
+            seen.append(stage)
+        return tuple(ledger.dataset(stage.name) for stage in stages)
+
+    tree = drive(recipe(), fill)
     check = study_of(url).get("result_check")
     if check is not None and tree_digest(finish(tree)) != check:
         problems.append(f"{url}: the blocks do not give the result that is kept")
@@ -175,20 +182,6 @@ def _again(
                 "when it is computed again"
             )
     return len(chosen)
-
-
-def _replayed(recipe: Stages, ledger: _Reader, seen: list[Stage]) -> xr.DataTree:
-    with closing(recipe):
-        answer: tuple[xr.Dataset, ...] | None = None
-        while True:
-            try:
-                stages = recipe.send(answer)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            for stage in stages:
-                ledger.open(stage)
-                seen.append(stage)
-            answer = tuple(ledger.dataset(stage.name) for stage in stages)
 
 
 def _same(ledger: _Reader, stage: Stage, block: Block) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from iitdask.run.ledger import Ledger
     from iitdask.run.plan import Block
 
-__all__ = ["execute", "repeat_block"]
+__all__ = ["drive", "execute", "repeat_block"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tell = Callable[[Event], None]
@@ -96,7 +96,7 @@ def execute(
             tell(filling.opened())
         return _filled(fillings, ledger, engine, tell)
 
-    result = _drive(recipe, fill)
+    result = drive(recipe, fill)
     tell(RunFinished(ledger.fingerprint, time.perf_counter() - started))
     return result
 
@@ -148,9 +148,10 @@ def _complete(stage: Stage, ledger: Ledger) -> xr.Dataset:
     return ledger.dataset(stage.name)
 
 
-def _drive(
+def drive(
     recipe: Stages, fill: Callable[[tuple[Stage, ...]], tuple[xr.Dataset, ...]]
 ) -> xr.DataTree:
+    """Answer a recipe with the datasets of the stages it asks for; what it returns."""
     with closing(recipe):
         answer: tuple[xr.Dataset, ...] | None = None
         while True:

@@ -6,13 +6,13 @@ from distributed import Client, LocalCluster
 
 import iitdask as iit
 from iitdask.model.transition import Transition
-from iitdask.run.events import BlocksFilled
 from iitdask.run.outcome import load_result
 from iitdask.study.driver import run_point
 from iitdask.study.inquiry import audit_store, estimate_point
 from iitdask.study.spec import Point
 from iitdask.theory import parting
 from iitdask.theory.catalog import theory_options
+from tests.runs import Blocks, bits
 from tests.strategies import gate
 
 
@@ -25,29 +25,6 @@ def a_point(**changes):
     given = {"before": "11111", "after": "11111", "causes": "ABCD", "effects": "ABCD"} | changes
     transition = Transition.of(iit.Substrate.from_tpm(factors), **given)
     return Point(transition, theory_options("causation2019"), "account")
-
-
-class Blocks:
-    """Counts the blocks of a run; interrupts it after some."""
-
-    def __init__(self, most=None):
-        self.filled, self.most = 0, most
-
-    def __call__(self, event):
-        if isinstance(event, BlocksFilled):
-            self.filled += event.blocks
-            if self.most is not None and self.filled >= self.most:
-                raise KeyboardInterrupt
-
-
-def bits(tree):
-    """Every number of a tree, as bytes."""
-    return {
-        f"{node.path}/{name}": value.values.tobytes()
-        for node in tree.subtree
-        for name, value in node.to_dataset(inherit=False).variables.items()
-        if value.dtype.kind not in "OUT"  # text has another form in a store
-    }
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from iitdask.kernels.codes import segment_offsets, value_offsets
 from iitdask.kernels.marginals import marginal_table
 from iitdask.kernels.repertoire import forward_probability, mixture
 from iitdask.model.system import System
-from iitdask.run.events import BlocksFilled
 from iitdask.run.outcome import load_result
 from iitdask.study.driver import run_point
 from iitdask.study.spec import Point
 from iitdask.theory.catalog import theory_options
+from tests.runs import Blocks, bits
 from tests.strategies import ASYMMETRIC, KINDS, SYMMETRIC, Case, cases, gate
 
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
@@ -235,27 +235,6 @@ def a_point(compute="ces", state="0110", **options):
     substrate = iit.Substrate.from_tpm(factors)
     system = System.of(substrate, state + "1", "ABCD")
     return Point(system, theory_options("iit4", **options), compute)
-
-
-class Blocks:
-    """Counts the blocks of a run."""
-
-    def __init__(self):
-        self.filled = 0
-
-    def __call__(self, event):
-        if isinstance(event, BlocksFilled):
-            self.filled += event.blocks
-
-
-def bits(tree):
-    """Every number of a tree, as bytes."""
-    return {
-        f"{node.path}/{name}": value.values.tobytes()
-        for node in tree.subtree
-        for name, value in node.to_dataset(inherit=False).variables.items()
-        if value.dtype.kind not in "OUT"  # text has another form in a store
-    }
 
 
 @pytest.fixture(scope="module")

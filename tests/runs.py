@@ -1,0 +1,26 @@
+"""What contract tests look at: how much of a run was computed, and the bits it gave."""
+
+from iitdask.run.events import BlocksFilled
+
+
+class Blocks:
+    """Counts the blocks of a run; interrupts it after some."""
+
+    def __init__(self, most=None):
+        self.filled, self.most = 0, most
+
+    def __call__(self, event):
+        if isinstance(event, BlocksFilled):
+            self.filled += event.blocks
+            if self.most is not None and self.filled >= self.most:
+                raise KeyboardInterrupt
+
+
+def bits(tree):
+    """Every number of a tree, as bytes."""
+    return {
+        f"{node.path}/{name}": value.values.tobytes()
+        for node in tree.subtree
+        for name, value in node.to_dataset(inherit=False).variables.items()
+        if value.dtype.kind not in "OUT"  # text has another form in a store
+    }
