@@ -28,7 +28,7 @@ from iitdask.study.asked import Asked, asked_of, estimate_asked, families_of
 from iitdask.study.driver import run_point
 from iitdask.study.spec import Point, Study, read_study
 from iitdask.study.sweep import Sweep, run_sweep
-from iitdask.study.warmth import is_warm, warm_up
+from iitdask.study.warmth import SECONDS, is_warm, warm_up
 
 __all__ = ["run", "warm"]
 
@@ -198,9 +198,10 @@ def warm(quiet: bool, family: str) -> None:
     if is_warm(family):
         return
     if not quiet:
-        print(
-            "compiling kernels, once on this machine (about 15 s) ...", file=sys.stderr, flush=True
+        said = (
+            f"compiling kernels of {family}, once on this machine (about {SECONDS[family]} s) ..."
         )
+        print(said, file=sys.stderr, flush=True)
     started = time.perf_counter()
     warm_up(family)
     if not quiet:

@@ -12,7 +12,17 @@ from iitdask.run.execute import execute
 from iitdask.run.memory import MemoryLedger
 from iitdask.theory.rehearsal import REHEARSALS
 
-__all__ = ["family_of", "is_warm", "rehearse", "warm_up"]
+__all__ = ["SECONDS", "family_of", "is_warm", "rehearse", "warm_up"]
+
+SECONDS = {
+    "iit4": 15,
+    "iit3": 15,
+    "complexes": 20,
+    "causation2019": 5,
+    "sweep-sia": 25,
+    "sweep-ces": 45,
+}
+"""What the kernels of a family take to compile on two cores, about."""
 
 
 def warm_up(family: str = "iit4") -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from iitdask.study.warmth import warm_up
+from iitdask.study.warmth import SECONDS, warm_up
+from iitdask.theory.rehearsal import REHEARSALS
 
 WARM = "from iitdask.study.warmth import warm_up; warm_up({!r})"
 HEARD = """
@@ -67,3 +68,7 @@ def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
 def test_a_helper_that_fails_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iitdask.study.warmth.sys.executable", "/bin/false")
     warm_up("iit4")
+
+
+def test_every_family__says_how_long_it_takes():
+    assert set(SECONDS) == set(REHEARSALS)
