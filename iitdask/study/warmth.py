@@ -19,8 +19,8 @@ SECONDS = {
     "iit3": 15,
     "complexes": 20,
     "causation2019": 5,
-    "sweep-sia": 25,
-    "sweep-ces": 45,
+    "sweep-sia": 20,
+    "sweep-ces": 35,
 }
 """What the kernels of a family take to compile on two cores, about."""
 
