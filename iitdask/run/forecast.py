@@ -44,7 +44,7 @@ FEWEST, MOST = 4, 40
 TICK_BYTES = 64
 START = 0.5
 """Seconds a run takes to open its store and engine and to write its result."""
-WRITE, READ = 4e-9, 2.5e-9
+WRITE, READ = 2.5e-9, 1.5e-9
 """Seconds that a byte of a store takes to compress, checksum and write, or to read and check."""
 NOISE, SHORT = 1.5, 0.25
 """Factor by which one machine differs from itself; twice that where it computes less than
@@ -139,7 +139,7 @@ class Estimate:
     @property
     def stored_process_bytes(self) -> int:
         """The same with a store, which holds what one in memory has to."""
-        return min(self.process_bytes, self.libraries + self.passing + self.bytes_per_worker)
+        return min(self.process_bytes, self.libraries + self.passing)
 
     @property
     def store_bytes(self) -> int:

@@ -293,9 +293,15 @@ def _batch(
         inputs={**side.inputs(), **stored(before, "best")},
         prepare=prepare_parting,
         cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds[begin:end])])),
-        scratch=17 * len(sizes) * width,
+        scratch=_scratch(side),
         fixed=True,
     )
+
+
+def _scratch(side: Parting) -> int:
+    """Bytes of tables beside inputs and outputs: best and connected, what is added, alpha."""
+    each = 9 + (0 if side.more is None else 16) + (8 if side.final else 0)
+    return each * len(side.masks) << side.other
 
 
 def stored(stages: Sequence[str], name: str) -> dict[str, Stored]:
@@ -331,7 +337,7 @@ def named_stage(side: Parting, stages: Sequence[str], pairs: Array, alpha: Array
         prepare=prepare_named,
         cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds)])),
         fixed=side.final,
-        scratch=17 * len(side.masks) * (1 << side.other),
+        scratch=_scratch(side),
     )
 
 
