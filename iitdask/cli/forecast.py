@@ -8,22 +8,21 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from iitdask.cli.contents import print_blocks
 from iitdask.cli.units import bytes_text, seconds_text
 from iitdask.errors import BudgetRefusedError
-from iitdask.result.labels import members, units_text
 from iitdask.study.asked import asked_of, estimate_asked
 from iitdask.study.spec import Point, Study, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iitdask.model.subject import Subject
     from iitdask.run.forecast import Estimate, StageEstimate
-    from iitdask.theory.base import Grid, Region
 
 __all__ = ["estimate", "plan", "print_estimate", "within_budget"]
 
 SHOWN = 6
-MASKS = {"mechanism", "purview", "source", "mask"}
 WORKERS = (1, 8, 64, 512)
 
 
@@ -39,18 +38,11 @@ def plan(spec: str, /, *, blocks: int = SHOWN) -> int:
     blocks
         Blocks to describe of each stage, the dearest first; 0 describes none.
     """
-    study, found, labels = _estimated(spec, 0.0)
+    study, found, subject = _estimated(spec, 0.0)
     print_estimate(found, study)
     for each in found.stages:
-        count = len(each.tiling)
-        if not blocks or count < 2:
-            continue
-        print(f"\n{each.name}: {count} blocks, " + _axes(each.tiling.grid))
-        for block in list(each.tiling)[-1 : -1 - min(blocks, count) : -1]:
-            region = each.tiling.region(block)
-            print(f"  {block}: {_contents(each.tiling.grid, region, labels)}")
-        if count > blocks:
-            print(f"  and {count - blocks} more; --blocks {count} lists all")
+        if blocks and len(each.tiling):
+            print_blocks(each, subject, blocks)
     return 0
 
 
@@ -126,40 +118,9 @@ def _row(each: StageEstimate) -> tuple[str, ...]:
     return each.name, str(each.blocks), seconds_text(each.seconds), interval, needs, each.basis
 
 
-def _estimated(spec: str, seconds: float) -> tuple[Study, Estimate, Sequence[str]]:
-    """Read a study and estimate it; also the names of the units its stages are about."""
+def _estimated(spec: str, seconds: float) -> tuple[Study, Estimate, Subject | None]:
+    """Read a study and estimate it; also what it is about, unless it is a sweep."""
     study, folder = read_study(spec)
     asked = asked_of(study, folder, spec)
     found = estimate_asked(asked, block_seconds=study.run.block_seconds, seconds=seconds)
-    return study, found, asked.subject.labels if isinstance(asked, Point) else ()
-
-
-def _axes(grid: Grid) -> str:
-    return " x ".join(f"{dim} {n}" for dim, n in zip(grid.dims, grid.shape, strict=True))
-
-
-def _contents(grid: Grid, region: Region, labels: Sequence[str]) -> str:
-    parts = [
-        _part(dim, n, part, labels)
-        for dim, n, part in zip(grid.dims, grid.shape, region, strict=True)
-    ]
-    if "mechanism" in grid.dims and "purview" not in grid.dims:
-        parts.append("all purviews")
-    return " x ".join(parts)
-
-
-def _part(dim: str, length: int, part: slice, labels: Sequence[str]) -> str:
-    """Name the cells of one axis: sets of units where the axis numbers them."""
-    count = part.stop - part.start
-    if dim == "direction":
-        names = ("cause", "effect")[part]
-        return " and ".join(names)
-    if dim not in MASKS or length != 1 << len(labels):
-        return f"all {length} {dim}s" if count == length else f"{dim} {part.start}-{part.stop - 1}"
-    if count == length:
-        return f"all {length} {dim}s"
-    free = [labels[i] for i in members(count - 1)]
-    fixed = [labels[i] for i in members(part.start)]
-    if not free:
-        return f"{dim} {units_text(fixed)}"
-    return f"{dim}s {units_text(fixed)} with any of {units_text(free)} ({count})"
+    return study, found, asked.subject if isinstance(asked, Point) else None

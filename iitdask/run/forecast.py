@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,8 @@ class StageEstimate:
     """``computed``, ``sampled``, ``scaled`` or ``model``."""
     tiling: Tiling = field(repr=False)
     """Its blocks."""
+    members: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
+    """What its axes list, see :class:`iitdask.theory.base.Stage`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +282,7 @@ def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
             round(scale * _store_bytes(stage, tiling)),
             basis,
             tiling,
+            stage.members,
         )
     )
     return walk.ledger.dataset(stage.name)

@@ -64,7 +64,7 @@ class Setting:
         inputs: Mapping[str, Array | Stored | Shelved | Deposit],
     ) -> Setting:
         """Strip a stage of what workers get by other ways or do not need."""
-        return cls(replace(stage, inputs={}, cost=_free), layout, ledger, store, inputs)
+        return cls(replace(stage, inputs={}, members={}, cost=_free), layout, ledger, store, inputs)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -93,6 +93,9 @@ class Stage:
     """Raised when the numbers a stage produces change."""
     fixed: bool = False
     """Whether its size follows from the question alone, and not from what earlier stages found."""
+    members: Mapping[str, Array] = field(default_factory=dict)
+    """Of axes that list sets of units: the mask at each position; of pairs its mechanism and
+    purview, after the direction where there are both. To be shown; no number depends on it."""
     until: Callable[[Mapping[str, Array]], bool] | None = None
     """When given, blocks run in grid order up to the first whose arrays satisfy it."""
 

@@ -154,6 +154,7 @@ def candidates_stage(pool: Pool, candidates: Sequence[tuple[int, ...]]) -> Stage
         ),
         compute=fill_candidates,
         inputs={"candidates": rows, **net},
+        members={"candidate": np.array([sum(1 << u for u in units) for units in candidates])},
         cost=Cost(np.concatenate([[0.0], np.cumsum(costs)])),
         scratch=scratch,
     )

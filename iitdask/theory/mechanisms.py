@@ -134,6 +134,7 @@ def details_stage(system: System, pairs: Array, system_states: tuple[int, int]) 
         compute=fill_details,
         inputs={**table_inputs(system), "chosen": np.column_stack([pairs, wanted])},
         prepare=prepare_details,
+        members={"pair": pairs},
         cost=lambda region: mean * (region[0].stop - region[0].start),
     )
 

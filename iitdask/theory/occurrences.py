@@ -101,6 +101,7 @@ def value_stages(
                 "masks": side.masks,
             },
             prepare=prepare_effects if side.forward else prepare_causes,
+            members={"mechanism": side.masks},
             cost=ValueCost(seconds),
             scratch=scratch,
             fixed=True,

@@ -114,6 +114,7 @@ def connected_stage(side: Parting, every: bool = True) -> Stage:
         fills=(variable("connected", "bool", False, (("purview", size),)),),
         compute=fill_connected,
         inputs={"children": side.children, "numbers": np.array(numbers, np.int64)},
+        members={"mechanism": masks_by_size(side.own) if every else side.masks},
         cost=lambda region: 2.5e-8 * size * (region[0].stop - region[0].start),
         fixed=True,
     )
@@ -292,6 +293,7 @@ def _batch(
         compute=fill_rows if read else fill_last,
         inputs={**side.inputs(), **stored(before, "best")},
         prepare=prepare_parting,
+        members={"mechanism": side.masks[begin:end]},
         cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds[begin:end])])),
         scratch=_scratch(side),
         fixed=True,
@@ -335,6 +337,7 @@ def named_stage(side: Parting, stages: Sequence[str], pairs: Array, alpha: Array
         compute=fill_named,
         inputs={**side.inputs(), **stored(stages, "best"), "pairs": pairs, "alpha": alpha},
         prepare=prepare_named,
+        members={"pair": pairs},
         cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds)])),
         fixed=side.final,
         scratch=_scratch(side),

@@ -1,0 +1,72 @@
+"""What a plan says its blocks hold."""
+
+import re
+
+import pytest
+import yaml
+
+from iitdask.cli.forecast import plan
+from iitdask.theory import mechanisms
+
+TPM = [[0.1, 0.2, 0.8], [0.7, 0.4, 0.3], [0.6, 0.8, 0.1], [0.9, 0.3, 0.6]]
+TPM += [[0.3, 0.9, 0.2], [0.2, 0.6, 0.7], [0.8, 0.1, 0.4], [0.4, 0.7, 0.9]]
+
+
+@pytest.fixture
+def planned(tmp_path, capsys):
+    """Lines about the blocks of one stage, by stage."""
+
+    def ask(compute, blocks=6):
+        path = tmp_path / "study.yaml"
+        study = {
+            "substrate": {"tpm": TPM},
+            "state": "111",
+            "compute": compute,
+            "run": {"block_seconds": 0.001},
+        }
+        path.write_text(yaml.safe_dump(study))
+        assert plan(str(path), blocks=blocks) == 0
+        return stages(capsys.readouterr().out)
+
+    return ask
+
+
+def stages(said):
+    parts = (part.split("\n  ") for part in said.strip().split("\n\n"))
+    return {lines[0].split(":")[0]: lines[1:] for lines in parts if re.match(r"\S+: \d", lines[0])}
+
+
+def test_plan_of_a_structure__names_mechanisms_and_purviews(planned, monkeypatch):
+    monkeypatch.setattr(mechanisms.MechanismCost, "__call__", lambda _self, r: count(r) * 0.01)
+    found = planned("ces")
+    assert found["mice"][:2] == [
+        "(1, 7): effect x mechanism ABC x all purviews",
+        "(1, 6): effect x mechanism BC x all purviews",
+    ]
+    assert found["mice"][-1] == "and 10 more; --blocks 16 lists all"
+    assert re.search(r"pairs? \w+ \((cause|effect) \w+\)", found["details"][0])
+
+
+def count(region):
+    return float((region[0].stop - region[0].start) * (region[1].stop - region[1].start))
+
+
+def test_plan_of_a_system__says_that_it_holds_its_partitions(planned):
+    (block,) = planned("sia")["system"]
+    assert block.endswith("x all partitions of the system")
+
+
+def test_plan_of_complexes__names_the_candidates(planned):
+    (block,) = planned("complexes")["candidates"]
+    assert block == "(0,): candidates ABC, BC, AC, AB, C, B, A"
+
+
+def test_plan_of_an_account__names_both_sides(capsys):
+    assert plan("causation2019-fig6") == 0
+    found = stages(capsys.readouterr().out)
+    assert found["causes/values"] == ["(0,): mechanisms ∅, OR, AND, OR,AND x all purviews"]
+    assert found["causes/named"] == ["(0,): pairs OR (OR), AND (AND), OR,AND (OR,AND)"]
+
+
+def test_plan__says_nothing_of_blocks_when_none_are_asked_for(planned):
+    assert planned("sia", blocks=0) == {}
