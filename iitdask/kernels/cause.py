@@ -31,7 +31,8 @@ def reversed_bits(x, width):
 def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states):
     """Bound on phi and specified state of every purview, for 2**width mechanisms from ``first`` on.
 
-    q, logq : (n, codes) float64      P(unit i in its current state | code), and log2 of it
+    q       : (n, codes) float64      P(unit i in its current state | code)
+    logq    : (codes, n) float64      log2 of it
     vectors : (5, 2**width) float64   scratch
     bounds  : (2**n, 2**width)        filled; lane l is mechanism first | reversed_bits(l, width)
     weights : (2**n, 2**width)        filled, selectivity of the specified state
@@ -92,7 +93,7 @@ def detached_bound(logq, mechanism, code, tied):
     i = 0
     while mechanism >> i:
         if mechanism >> i & 1:
-            cost = logq[i, code] - logq[i, 0]
+            cost = logq[code, i] - logq[0, i]
             total += cost
             least = min(least, cost)
             count += 1
@@ -140,8 +141,8 @@ def cheap_cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, f):
         full |= 1 << purv[k]
     code = offsets[full] + z
     for r in range(mechs):
-        row, whole = r * size, logq[mech[r], code]
-        f[row] = whole - logq[mech[r], 0]
+        row, whole = r * size, logq[code, mech[r]]
+        f[row] = whole - logq[0, mech[r]]
         f[row + size - 1] = 0.0
     for k in range(purvs):
         value = z // weight % levels[purv[k]]
@@ -150,16 +151,16 @@ def cheap_cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, f):
         others = offsets[full ^ (1 << purv[k])] + rest
         weight *= levels[purv[k]]
         for r in range(mechs):
-            row, whole = r * size, logq[mech[r], code]
-            f[row + (1 << k)] = whole - logq[mech[r], one]
-            f[row + size - 1 - (1 << k)] = whole - logq[mech[r], others]
+            row, whole = r * size, logq[code, mech[r]]
+            f[row + (1 << k)] = whole - logq[one, mech[r]]
+            f[row + size - 1 - (1 << k)] = whole - logq[others, mech[r]]
 
 
 @inner
 def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes, f):
     """``f[i * 2**purvs + B]``: bits lost when mechanism unit i sees only the part B of the purview.
 
-    logq : (n, codes) float64, log2 of ``q``; mech, purv : units, of which
+    logq : (codes, n) float64, log2 of ``q``; mech, purv : units, of which
     the first mechs, purvs count; z : state of the purview
     masks, codes : (>= 2**purvs,) int64 scratch
     """
@@ -175,7 +176,8 @@ def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes
     size = 1 << purvs
     for b in range(size):
         codes[b] += offsets[masks[b]]
-    for r in range(mechs):
-        whole = logq[mech[r], codes[size - 1]]
-        for b in range(size):
-            f[r * size + b] = whole - logq[mech[r], codes[b]]
+    whole = codes[size - 1]
+    for b in range(size):
+        code = codes[b]
+        for r in range(mechs):
+            f[r * size + b] = logq[whole, mech[r]] - logq[code, mech[r]]

@@ -22,11 +22,11 @@ from iitdask.kernels.families import EPS, HUGE, ON_CAUSE, assign, highest, prece
 from iitdask.kernels.jit import inner
 from iitdask.kernels.reach import is_out_of_reach
 
-__all__ = ["NOTHING", "minimum_disintegration", "named_disintegration"]
+__all__ = ["EXISTS", "NOTHING", "grow", "minimum_disintegration", "named_disintegration"]
 
 NOTHING = -1.0
 # NumPy integers, so that numba compiles one function and not one per literal value
-BETTER, LARGEST, NAME = np.int64(0), np.int64(1), np.int64(2)
+BETTER, LARGEST, NAME, EXISTS = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
 NONE = np.int64(0)
 NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of them is right
 
@@ -42,6 +42,7 @@ def fill_bounds(f, s, users, elements, lam, side):
     bound, pops = s.bound, s.pops
     for u in range(users):
         row, source = u * size, s.base[u]
+        s.over[u] = row
         if elements < 2:
             for b in range(size):
                 bound[row + b] = f[source + b] - lam * (elements - pops[b])
@@ -79,7 +80,7 @@ def first_blocks(f, s, users, elements, lam):
         s.child[h] = 0.0
     for u in range(users):
         none = f[s.base[u]] - lam * elements
-        row, rest = s.base[u] + half, (u << elements) + half - 1
+        row, rest = s.base[u] + half, s.over[u] + half - 1
         for h in range(half):
             value = f[row + h] - lam * (elements - 1.0 - s.pops[h])
             other = s.bound[rest - h]
@@ -100,7 +101,7 @@ def take_block(f, s, users, elements, lam, depth, block, remaining):
         value = min(s.now[depth, u], value)
         s.now[depth + 1, u] = value
         total += value
-        other = s.bound[(u << elements) + remaining]
+        other = s.bound[s.over[u] + remaining]
         least += min(other, value)
     return total, least
 
@@ -131,7 +132,10 @@ def offer(f, s, users, elements, lam, side, limit, goal, used, named):
 
 @inner
 def grow(f, s, users, elements, lam, side, limit, goal, start, named, nodes):
-    """Depth first over the families with one given first block; returns (better, nodes)."""
+    """Depth first over the families with one given first block; returns (better, nodes).
+
+    With goal EXISTS any family whose value is below ``limit`` is what is looked for.
+    """
     full = (1 << elements) - 1
     depth, block = NONE, start
     s.left[0] = full
@@ -146,6 +150,8 @@ def grow(f, s, users, elements, lam, side, limit, goal, start, named, nodes):
             s.blocks[depth + 1] = block
             total, least = take_block(f, s, users, elements, lam, depth, block, remaining)
             if total < limit:
+                if goal == EXISTS:
+                    return True, nodes
                 used = depth + 2
                 if offer(f, s, users, elements, lam, side, limit, goal, used, named):
                     return True, nodes

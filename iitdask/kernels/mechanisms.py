@@ -18,6 +18,8 @@ from iitdask.kernels.effect import (
 )
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.jit import inner, kernel, leaf
+from iitdask.kernels.joint_bounds import tighten
+from iitdask.kernels.leading import bound_leads, is_led, is_plainly_led, make_leads, sum_leads
 from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
 from iitdask.kernels.repertoire import mixture, product_states
@@ -26,6 +28,8 @@ __all__ = ["Found", "best_mechanisms"]
 
 Array = NDArray[Any]
 LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
+AHEAD = 3  # purviews looked at before the bounds of the others are tightened
+LOOKED_AT = -1.0
 FEW = 12  # purviews summed out one by one before it pays to sum out all at once
 
 
@@ -80,15 +84,20 @@ def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
 
 
 @inner
-def fill_heap(bounds, heap):
-    """Make a max-heap of the purviews whose bound exceeds zero; returns how many."""
+def lift(bounds):
+    """Replace bounds up to zero: one below zero would later pass for a value kept negated."""
+    for purview in range(bounds.shape[0]):
+        bounds[purview] = bounds[purview] if bounds[purview] > ZERO else 0.0
+
+
+@inner
+def fill_heap(bounds, heap, floor):
+    """Make a max-heap of the purviews whose bound exceeds zero and reaches floor; how many."""
     count = np.int64(0)  # a literal 0 would compile the callee once more
     for purview in range(1, bounds.shape[0]):
-        if bounds[purview] > ZERO:
+        if bounds[purview] > ZERO and bounds[purview] >= floor:
             heap[count] = purview
             count += 1
-        else:
-            bounds[purview] = 0.0  # a bound below zero would pass for a value below
     for start in range(count // 2 - 1, -1, -1):
         sift(heap, bounds, start, count)
     return count
@@ -106,19 +115,17 @@ def mark_ties(best, bounds, bits):
 
 
 @inner
-def effect_limit(t, s, mechanism, purview, mechs, purvs, joint, sums, looks):
-    """Specify the effect states of a purview, from its sum over mechanism states.
+def purview_sums(t, purview, joint, sums, looks):
+    """Where in ``sums`` the sums over mechanism states begin of a purview's states.
 
     The first purviews are summed out of the joint one by one, then all at once.
     """
-    begin = np.int64(0)
     if looks <= FEW:
         sum_out(joint, t.levels, purview, sums)
-    else:
-        if looks == FEW + 1:
-            marginalise(joint, t.levels, t.offsets, sums)
-        begin = t.offsets[purview]
-    return specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin)
+        return np.int64(0)
+    if looks == FEW + 1:
+        marginalise(joint, t.levels, t.offsets, sums)
+    return t.offsets[purview]
 
 
 @inner
@@ -138,7 +145,8 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
     """
     mechs = members(mechanism, s.mech)
     dense = is_dense(t.children, bounds.shape[0] - 1)
-    count = fill_heap(bounds, heap)
+    lift(bounds)
+    count = fill_heap(bounds, heap, ZERO)
     best, visited, looks = 0.0, 0, 0
     while count > 0 and bounds[heap[0]] >= best - tolerance(best):
         purview = heap[0]
@@ -154,14 +162,87 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
                 weight, state = weights[purview], states[purview]
                 first, last = specified_cause(t, s, mechanism, purview, weight, state)
             else:
-                limit, first, last = effect_limit(
-                    t, s, mechanism, purview, mechs, purvs, joint, sums, looks
+                start = purview_sums(t, purview, joint, sums, looks)
+                limit, first, last = specified_effect(
+                    t, s, mechanism, purview, mechs, purvs, sums, start
                 )
             if limit > ZERO and limit >= best - tolerance(best):
                 phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, first, last, best, tally)
                 visited += 1
                 best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was
+    if best <= ZERO:
+        return 0.0, 0, visited
+    return best, mark_ties(best, bounds, bits), visited
+
+
+@inner
+def effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally):
+    """Phi of an effect pair, negative when it is below the best; and whether it was searched."""
+    purvs = members(purview, s.purv)
+    if is_plainly_led(t, s, led, mechanism, purview, purvs):
+        first = led.state[purview]
+        last = first + 1
+        s.weights[first] = led.weight[purview]
+        state_rows(s.purv, purvs, t.levels, t.columns, first, 1 << mechs, s.base)
+        limit = s.weights[first] * cost_bound(s.effects, s.base, purvs, mechs)
+    else:
+        led.summed[0] += 1
+        start = purview_sums(t, purview, joint, sums, led.summed[0])
+        limit, first, last = specified_effect(t, s, mechanism, purview, mechs, purvs, sums, start)
+    if limit > ZERO and limit >= best - tolerance(best):
+        phi, _, _, _ = pair_phi(ON_EFFECT, t, s, mechs, purvs, first, last, best, tally)
+        return phi, 1
+    return -1.0, 0
+
+
+@leaf
+def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally):
+    """Visit the effect purviews of one mechanism; returns (phi, ties, visited).
+
+    As ``best_purviews``, by the bounds that hold if a purview's leading state is specified. The
+    purviews these leave out are asked afterwards whether it is.
+    joint, bounds : see ``prepare_effects``; sums : (codes,) scratch
+    """
+    mechs = members(mechanism, s.mech)
+    dense = is_dense(t.children, bounds.shape[0] - 1)
+    lift(bounds)
+    bound_leads(t, s, led, mechanism, mechs, bounds)
+    sum_leads(joint, t.levels, led.column, t.columns, led.inside)
+    count = fill_heap(led.upper, heap, ZERO)
+    best, visited, looks, tight = 0.0, 0, 0, mechs == 1
+    while count > 0 and led.upper[heap[0]] >= best - tolerance(best):
+        if looks == AHEAD and not tight:
+            tight = True
+            tighten(t, s, led, mechs, best, heap, tally)
+            count = fill_heap(led.upper, heap, best - tolerance(best))
+            continue
+        purview = heap[0]
+        count -= 1
+        heap[0] = heap[count]
+        sift(heap, led.upper, np.int64(0), count)
+        led.upper[purview], phi = LOOKED_AT, -1.0
+        if dense or is_purview(mechanism, purview, t.children, True):
+            looks += 1
+            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally)
+            visited += more
+            best = max(best, phi)
+        bounds[purview] = -phi  # from here on the value, kept where the bound was
+    for purview in range(1, bounds.shape[0]):
+        if led.upper[purview] == LOOKED_AT or bounds[purview] < best - tolerance(best):
+            continue
+        if bounds[purview] <= ZERO or led.upper[purview] >= bounds[purview]:
+            continue
+        if dense or is_purview(mechanism, purview, t.children, True):
+            purvs = members(purview, s.purv)
+            if is_plainly_led(t, s, led, mechanism, purview, purvs):
+                continue
+            if is_led(t, s, led, mechanism, purview, purvs, joint):
+                continue
+            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally)
+            visited += more
+            best = max(best, phi)
+            bounds[purview] = -phi
     if best <= ZERO:
         return 0.0, 0, visited
     return best, mark_ties(best, bounds, bits), visited
@@ -214,12 +295,12 @@ def best_effects(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> N
     size = len(t.codes)
     joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
     bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
-    heap, none, nowhere = np.empty(size, np.int64), np.empty(0), np.empty(0, np.int64)
+    heap, leads = np.empty(size, np.int64), make_leads(len(t.levels), len(joint))
     for mechanism in range(max(begin, 1), end):
         prepare_effects(t, s, mechanism, joint, bounds, best, gains)
-        row, given = mechanism - begin, (none, nowhere, joint, sums, bounds, heap)
-        found.phis[row], found.ties[row], found.searched[row] = best_purviews(
-            ON_EFFECT, t, s, mechanism, *given, found.bits[row], found.nodes[row]
+        row = mechanism - begin
+        found.phis[row], found.ties[row], found.searched[row] = best_effects_of(
+            t, s, leads, mechanism, joint, sums, bounds, heap, found.bits[row], found.nodes[row]
         )
 
 

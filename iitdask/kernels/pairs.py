@@ -44,7 +44,7 @@ class Tables(NamedTuple):
     cause: NDArray[np.float64]
     """(n, codes) P(unit in its current state | part of an earlier state)."""
     log_cause: NDArray[np.float64]
-    """log2 of the same."""
+    """(codes, n) log2 of the same: what one part of a state says of all units lies together."""
     effect: NDArray[np.float64]
     """(codes, c) P(unit takes value | part of the present state)."""
     log_effect: NDArray[np.float64]
@@ -64,6 +64,8 @@ class Scratch(NamedTuple):
     """Room for the costs ``f`` of one pair."""
     bound: NDArray[np.float64]
     """As much again for their superset-closed minima."""
+    over: NDArray[np.int64]
+    """(n,) where the minima of each user begin."""
     now: NDArray[np.float64]
     """(n + 2, n) cheapest choice of each user at each depth."""
     blocks: NDArray[np.int64]
@@ -118,6 +120,7 @@ def make_scratch(tables: Tables) -> Scratch:
         child=np.empty(size),
         costs=np.empty(n * size),
         bound=np.empty(n * size),
+        over=np.zeros(n, np.int64),
         now=np.empty((n + 2, n)),
         blocks=np.zeros(n + 2, np.int64),
         left=np.zeros(n + 2, np.int64),

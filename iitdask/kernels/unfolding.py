@@ -210,8 +210,8 @@ def unfold(sides, shape, points, begin, end, net, tables, s, notes, sequences, o
     sides  : (2,) int64 ON_CAUSE, ON_EFFECT
     shape  : levels, columns, offsets, see kernels.pairs.Tables
     points, net : see kernels.batches.system_tables
-    tables : children (B, n), codes (B, 2**n), cause and log_cause (B, n, codes), effect
-             (B, codes, c), log_effect (B, 2**n, c), standing (B,)
+    tables : children (B, n), codes (B, 2**n), cause (B, n, codes), log_cause (B, codes, n),
+             effect (B, codes, c), log_effect (B, 2**n, c), standing (B,)
     notes  : (B, 5) see kernels.verdicts
     sequences : (N + 1, 2**N) purviews of N units in the published order, padded
     out    : (B, 3) float64 Phi, sum of phi over distinctions and over relations

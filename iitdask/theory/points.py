@@ -345,7 +345,7 @@ def _unfold(run: _Run, laid: _Laid, sequences: Array, made: dict[str, Array]) ->
     shape = (levels, columns, offsets)
     lay_marginals(laid.effect, laid.cause, laid.current, shape, whole, codes, cause)
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_cause = np.log2(cause)
+        log_cause = np.ascontiguousarray(np.log2(cause).transpose(0, 2, 1))
         log_effect = np.log2(np.take_along_axis(whole, codes[:, :, None], axis=1))
     first = Tables(
         levels,

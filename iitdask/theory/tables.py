@@ -93,7 +93,7 @@ def prepare_tables(inputs: Mapping[str, Array]) -> Tables:
         children=inputs["children"],
         codes=codes,
         cause=cause,
-        log_cause=log_cause,
+        log_cause=np.ascontiguousarray(log_cause.T),
         effect=effect,
         log_effect=log_effect,
     )

@@ -56,11 +56,39 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     }
 
 
-def in_own_process(kind: str, n: int, what: str, repeats: int) -> dict:
+def measure_baseline(folder: str, kind: str, n: int, repeats: int) -> dict:
+    """Seconds of a baseline, warm, in this process: all mechanisms in both directions, no more.
+
+    The folder holds a module ``mechanisms`` with ``prep(on, state)``, which makes its tables, and
+    ``allm3(*tables, first, last, which, phi, counts)``, which searches.
+    """
+    import numpy as np
+
+    from iitdask.model.system import System
+    from tests.benchmarks.systems import system
+
+    sys.path.insert(0, folder)
+    from mechanisms import allm3, prep
+
+    runs = []
+    for units in (3, *[n] * repeats):
+        substrate, state = system(kind, units)
+        given = System.of(substrate, state)
+        on = np.ascontiguousarray(given.effect[:, 1::2])
+        began = time.perf_counter()
+        tables = prep(on, given.code)
+        for which in (0, 1):
+            phi, counts = np.zeros((1 << units, 2)), np.zeros(4, np.int64)
+            allm3(*tables, 1, 1 << units, which, phi, counts)
+        runs.append(time.perf_counter() - began)
+    return {"seconds": median(runs[1:])}
+
+
+def in_own_process(*words: str) -> dict:
     """The same in a fresh process of one thread, so that peak memory is its own."""
     environment = os.environ | dict.fromkeys(THREADS, "1")
-    words = [sys.executable, "-m", "tests.benchmarks", "--one", kind, str(n), what, str(repeats)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.benchmarks", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -69,26 +97,42 @@ def main() -> None:
     parser.add_argument("--ces", default="6,8,9,10", help="units of the ces runs")
     parser.add_argument("--sia", default="6,8,10,12", help="units of the sia runs")
     parser.add_argument("--kinds", default="dense,ising,deterministic")
+    parser.add_argument(
+        "--baseline",
+        default=os.environ.get("IITDASK_BASELINE"),
+        help="folder of another implementation that is timed beside ours, see measure_baseline",
+    )
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--other", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.other:
+        kind, n, repeats = given.other
+        print(json.dumps(measure_baseline(given.baseline, kind, int(n), int(repeats))))
+        return
     if given.one:
         kind, n, what, repeats = given.one
         print(json.dumps(measure(kind, int(n), what, int(repeats))))
         return
     reference = json.loads((HERE / "reference.json").read_text())
     head = f"{'what':5}{'n':>3} {'kind':14}{'seconds':>10}{'ns/element':>12}{'MB':>7}"
-    print(f"{head}{'reference s':>13}  stages")
+    print(f"{head}{'reference s':>13}{'ours/baseline':>15}  stages")
     rows = []
     for what, units in (("sia", given.sia), ("ces", given.ces)):
         for n in (int(x) for x in units.split(",") if x):
             for kind in given.kinds.split(","):
-                row = in_own_process(kind, n, what, 5 if n <= 10 else 1)
+                repeats = "5" if n <= 10 else "1"
+                row = in_own_process("--one", kind, str(n), what, repeats)
+                ratio = ""
+                if given.baseline and what == "ces":
+                    beside = ("--baseline", given.baseline, "--other", kind, str(n), repeats)
+                    row["baseline_seconds"] = in_own_process(*beside)["seconds"]
+                    ratio = f"{row['seconds'] / row['baseline_seconds']:.2f}"
                 rows.append(row)
                 known = reference[what].get(str(n), "")
                 dear = ", ".join(f"{k} {v:.3f}" for k, v in row["stages"].items() if v > 0.001)
                 print(
                     f"{what:5}{n:3} {kind:14}{row['seconds']:10.4f}{row['ns_per_element']:12.2f}"
-                    f"{row['peak_mb']:7}{known:>13}  {dear}",
+                    f"{row['peak_mb']:7}{known:>13}{ratio:>15}  {dear}",
                     flush=True,
                 )
     history = json.loads(HISTORY.read_text()) if HISTORY.exists() else []

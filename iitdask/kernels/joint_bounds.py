@@ -1,0 +1,217 @@
+"""Effect purviews of a mechanism bounded by partitions into two blocks, and by first blocks.
+
+At one price a partition into the blocks B and the rest has the value
+sum over the purview's units of min(nothing, B, rest): for all B a sum of vectors that belong to
+the mechanism and the price. The same holds of the bound on all partitions that the first block
+gives (disintegration.first_blocks). The vectors are summed over the subsets of either half of
+the units; a purview then costs one addition of two vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.disintegration import EXISTS, grow
+from iitdask.kernels.families import EPS, ON_EFFECT
+from iitdask.kernels.jit import inner
+from iitdask.kernels.leading import APART, ROUNDING
+from iitdask.kernels.purviews import ZERO, tolerance
+
+__all__ = ["tighten"]
+
+STEP = 1.3  # from a price to the next
+CLOSE = 1.15  # a purview is searched at the first price above so many times its ratio
+FEW = 24  # purviews left for which tables of vectors would not pay
+TWO, CHILD = np.int64(0), np.int64(1)  # NumPy integers: one compiled function, not two
+
+
+@inner
+def two_vector(s, row, elements, mu, out, begin):
+    """``out[begin + b]``: least value of one unit at mu, that keeps nothing, b, or all but b."""
+    f, pops, half, full = s.effects, s.pops, 1 << (elements - 1), (1 << elements) - 1
+    none = f[row] - mu * elements
+    out[begin] = none
+    for b in range(1, half):
+        one = f[row + b] - mu * (elements - pops[b])
+        two = f[row + full - b] - mu * pops[b]
+        least = min(two, one)
+        out[begin + b] = min(none, least)
+
+
+@inner
+def child_vector(s, row, over, elements, mu, out, begin):
+    """``out[begin + h]``: a bound on one unit's value, the first block being half + h.
+
+    That is nothing, the block, or any part of the elements left: the least over these parts is
+    left in ``s.bound`` from ``over`` on.
+    """
+    f, pops, half, below = s.effects, s.pops, 1 << (elements - 1), s.bound
+    for b in range(half):
+        below[over + b] = f[row + b] - mu * (elements - pops[b])
+    o = 1
+    while o < half:
+        for hi in range(over, over + half, 2 * o):
+            for b in range(hi, hi + o):
+                lower = below[b]
+                below[b + o] = min(below[b + o], lower)
+        o *= 2
+    for h in range(half - 1):
+        block = f[row + half + h] - mu * (elements - 1.0 - pops[h])
+        least = below[over + half - 1 - h]
+        out[begin + h] = min(block, least)
+    out[begin + half - 1] = below[over]  # the mechanism kept whole is no partition
+
+
+@inner
+def fill_vectors(t, s, led, elements, mu, kind):
+    """Fill ``led.low`` and ``led.high`` with the sums of one kind of vector over sets of units."""
+    n, half = t.levels.shape[0], 1 << (elements - 1)
+    for j in range(n):
+        table, place = (led.low, j) if j < n // 2 else (led.high, j - n // 2)
+        begin = half << place
+        if place == 0:
+            for b in range(half):
+                table[b] = 0.0
+        if kind == TWO:
+            two_vector(s, led.base[j], elements, mu, table, begin)
+        else:
+            child_vector(s, led.base[j], j << elements, elements, mu, table, begin)
+        for a in range(1, 1 << place):
+            for b in range(half):
+                table[begin + a * half + b] = table[a * half + b] + table[begin + b]
+
+
+@inner
+def least_of(led, n, purview, half, first):
+    """Least entry, from ``first`` on, of the sum of vectors over a purview's units."""
+    low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
+    least = 1e300
+    for b in range(first, half):
+        value = led.low[low + b] + led.high[high + b]
+        least = min(least, value)
+    return least
+
+
+@inner
+def two_ratio(s, led, n, purview, elements, mu, least):
+    """Cost per severed pair of the partition into two blocks whose value is ``least``."""
+    half, full = 1 << (elements - 1), (1 << elements) - 1
+    low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
+    best = 1
+    while best < half - 1 and led.low[low + best] + led.high[high + best] > least:
+        best += 1
+    cost, severed = 0.0, 0.0
+    for j in range(n):
+        if purview >> j & 1:
+            keep, top, row = 0, s.effects[led.base[j]] - mu * elements, led.base[j]
+            one = s.effects[row + best] - mu * (elements - s.pops[best])
+            two = s.effects[row + full - best] - mu * s.pops[best]
+            if one < top:
+                keep, top = best, one
+            if two < top:
+                keep = full - best
+            cost += s.effects[row + keep]
+            severed += elements - s.pops[keep]
+    return cost / severed if severed > 0.0 else 1e300
+
+
+@inner
+def is_matched(s, led, n, purview, elements, mu, limit, tally):
+    """Whether some partition's value at mu is below ``limit``; after ``fill_vectors`` of CHILD."""
+    half, users = 1 << (elements - 1), 0
+    low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
+    for j in range(n):
+        if purview >> j & 1:
+            s.base[users], s.over[users] = led.base[j], j << elements
+            s.now[0, users] = s.effects[led.base[j]] - mu * elements
+            users += 1
+    f, found, nodes = s.effects, False, np.int64(0)
+    for h in range(half):
+        if led.low[low + h] + led.high[high + h] < limit:
+            found, nodes = grow(
+                f, s, users, elements, mu, ON_EFFECT, limit, EXISTS, half + h, s.picks, nodes
+            )
+            if found:
+                break
+    tally[1] += nodes
+    return found
+
+
+@inner
+def tighten_at(t, s, led, elements, mu, best, left, count):
+    """Tighten the bounds of the purviews ``left`` at one price; returns how many remain."""
+    n, half = t.levels.shape[0], 1 << (elements - 1)
+    fill_vectors(t, s, led, elements, mu, TWO)
+    for k in range(count):
+        purview = left[k]
+        if half > 1 and led.ratio[purview] * STEP > mu:
+            least = least_of(led, n, purview, half, 1)
+            if least < 0.0:
+                ratio = two_ratio(s, led, n, purview, elements, mu, least)
+                if ratio < led.ratio[purview]:
+                    led.ratio[purview] = max(ratio, 0.0)
+                    pairs = elements * s.pops[purview]
+                    bound = led.ratio[purview] * pairs * led.weight[purview] * ROUNDING
+                    led.upper[purview] = min(led.upper[purview], bound)
+    fill_vectors(t, s, led, elements, mu, CHILD)
+    kept = 0
+    for k in range(count):
+        purview = left[k]
+        ratio = led.ratio[purview]
+        if mu > APART * ratio and ratio > 0.3 * mu and led.upper[purview] >= best:
+            least = least_of(led, n, purview, half, 0)
+            bound = led.weight[purview] * ratio * (EPS - least) / (mu - ratio) * ROUNDING
+            led.upper[purview] = min(led.upper[purview], bound)
+        led.upper[purview] = max(led.upper[purview], 2.0 * ZERO)
+        if led.upper[purview] >= best:
+            left[kept] = purview
+            kept += 1
+    return kept
+
+
+@inner
+def search_at(t, s, led, elements, mu, best, left, count, tally):
+    """Search the purviews ``left`` whose ratio goes with a price; returns how many remain."""
+    n, kept, filled = t.levels.shape[0], 0, False
+    for k in range(count):
+        purview = left[k]
+        ratio = led.ratio[purview]
+        if mu > CLOSE * ratio and mu <= CLOSE * STEP * ratio:
+            if not filled:
+                fill_vectors(t, s, led, elements, mu, CHILD)
+                filled = True
+            limit = EPS - best / led.weight[purview] * (mu - ratio) / ratio
+            if not is_matched(s, led, n, purview, elements, mu, limit, tally):
+                led.upper[purview] = 2.0 * ZERO
+                continue
+        left[kept] = purview
+        kept += 1
+    return kept
+
+
+@inner
+def tighten(t, s, led, elements, best, left, tally):
+    """Tighten ``led.upper`` where it reaches the best phi found.
+
+    left : (2**n,) int64 scratch: the purviews not below it, those looked at having no bound
+    """
+    floor, size = best - tolerance(best), led.upper.shape[0]
+    count, smallest, largest = 0, 1e300, 0.0
+    for purview in range(1, size):
+        if (
+            led.upper[purview] >= floor
+            and led.upper[purview] > 2.0 * ZERO
+            and led.ratio[purview] > 0.0
+        ):
+            left[count] = purview
+            count += 1
+            smallest, largest = min(smallest, led.ratio[purview]), max(largest, led.ratio[purview])
+    mu, last = 0.6 * max(smallest, 0.02 * largest), 2.0 * largest
+    first = mu
+    while mu < last and count > FEW:
+        count = tighten_at(t, s, led, elements, mu, floor, left, count)
+        mu *= STEP
+    mu = first
+    while mu < last and count > FEW:
+        count = search_at(t, s, led, elements, mu, floor, left, count, tally)
+        mu *= STEP

@@ -1,0 +1,287 @@
+"""Effect purviews bounded all at once, as if each were specified in its leading state.
+
+The leading state of a purview is the one in which every unit takes its likeliest value. It is
+the specified state of most purviews, and then everything that bounds phi is a sum over the
+purview's units of terms that belong to the mechanism alone: one addition a purview, or one
+addition of short vectors. Whether it is the specified state is only asked of purviews that
+would be searched otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.families import EPS
+from iitdask.kernels.jit import inner
+from iitdask.kernels.purviews import STATE_FLOOR, ZERO
+from iitdask.kernels.repertoire import product_states
+
+__all__ = [
+    "APART",
+    "ROUNDING",
+    "Leads",
+    "bound_leads",
+    "is_led",
+    "is_plainly_led",
+    "make_leads",
+    "sum_leads",
+]
+
+ROUNDING = 1.0 + 1e-12  # a sum in another order may be larger by its rounding
+APART = 1.02  # prices nearer to the ratio say nothing: both sides of the quotient vanish
+PRICES = np.int64(16)
+
+
+class Leads(NamedTuple):
+    """Leading states of all purviews of one mechanism, and room to bound them."""
+
+    column: NDArray[np.int64]
+    """(n,) column of each unit's likeliest value."""
+    second: NDArray[np.float64]
+    """(n,) its second largest probability over the largest."""
+    base: NDArray[np.int64]
+    """(n,) where the costs of that value begin."""
+    state: NDArray[np.int64]
+    """(2**n,) leading state, little-endian over the purview."""
+    weight: NDArray[np.float64]
+    """(2**n,) its probability given the mechanism's state."""
+    rival: NDArray[np.float64]
+    """(2**n,) the second largest probability over that."""
+    ratio: NDArray[np.float64]
+    """(2**n,) cost per severed pair of the best partition known."""
+    upper: NDArray[np.float64]
+    """(2**n,) bound on phi if the leading state is the specified one."""
+    sums: NDArray[np.float64]
+    """(2**n,) scratch."""
+    low: NDArray[np.float64]
+    """Sums of vectors over every set of units of the lower half."""
+    high: NDArray[np.float64]
+    """The same of the upper half."""
+    inside: NDArray[np.float64]
+    """(S,) sums over mechanism states of the leading states' probabilities, see ``sum_leads``."""
+    summed: NDArray[np.int64]
+    """(1,) purviews whose sums were asked for."""
+    at: NDArray[np.int64]
+    """(S,) which state of all units each state of a purview is, the others being in 0."""
+    free: NDArray[np.int64]
+    """(S,) the same of the other units."""
+
+
+def make_leads(n: int, states: int) -> Leads:
+    """Allocate room for systems of n units with so many states."""
+    size, half = 1 << n, 1 << max(n - 1, 0)
+    return Leads(
+        column=np.zeros(n, np.int64),
+        second=np.empty(n),
+        base=np.zeros(n, np.int64),
+        state=np.zeros(size, np.int64),
+        weight=np.empty(size),
+        rival=np.empty(size),
+        ratio=np.empty(size),
+        upper=np.empty(size),
+        sums=np.empty(size),
+        low=np.empty(half << n // 2),
+        high=np.empty(half << n - n // 2),
+        inside=np.empty(max(size, states)),
+        summed=np.zeros(1, np.int64),
+        at=np.zeros(states, np.int64),
+        free=np.zeros(states, np.int64),
+    )
+
+
+@inner
+def find_leads(t, led, mechanism, elements):
+    """Fill everything about the leading states but the bounds."""
+    n, row = t.levels.shape[0], t.codes[mechanism]
+    led.state[0], led.rival[0], led.weight[0], led.summed[0] = 0, 0.0, 1.0, 0
+    for j in range(n):
+        lead, first, second = t.columns[j], -1.0, 0.0
+        for c in range(t.columns[j], t.columns[j + 1]):
+            p = t.effect[row, c]
+            if p > first:
+                lead, first, second = c, p, max(first, 0.0)
+            else:
+                second = max(second, p)
+        led.column[j], led.second[j], led.base[j] = lead, second / first, lead << elements
+        value, rival, size = lead - t.columns[j], led.second[j], 1 << j
+        for a in range(size):
+            led.state[size + a] = led.state[a] + value * (t.offsets[a + 1] - t.offsets[a])
+            led.rival[size + a] = max(led.rival[a], rival)
+            led.weight[size + a] = led.weight[a] * first
+
+
+@inner
+def least_sums(terms, n, out):
+    """``out[Z]``: sum over the units of Z of their terms."""
+    out[0] = 0.0
+    for j in range(n):
+        term, size = terms[j], 1 << j
+        for a in range(size):
+            out[size + a] = out[a] + term
+
+
+@inner
+def bound_leads(t, s, led, mechanism, elements, bounds):
+    """Fill ``l`` for one mechanism: leading states, ratios and bounds on phi of all purviews.
+
+    bounds : (2**n,) bounds that hold whatever the state; ``led.upper`` is never above them.
+    ``s.effects`` and ``s.least`` are filled, see pairs.mechanism_costs.
+    """
+    find_leads(t, led, mechanism, elements)
+    n, block = t.levels.shape[0], (1 << elements) - 1
+    size, f, sums = 1 << n, s.effects, led.sums
+    for option in range(elements + 1 if elements > 1 else 1):
+        # the first is the complete partition; the others detach one unit from everything
+        kept = block ^ (1 << (option - 1)) if option > 0 else 0
+        times = float(elements) if option > 0 else 1.0
+        for j in range(n):
+            s.now[0, j] = f[led.base[j] + kept] * times
+        least_sums(s.now[0], n, sums)
+        for a in range(size):
+            led.ratio[a] = sums[a] if option == 0 or sums[a] < led.ratio[a] else led.ratio[a]
+    smallest, largest = 1e300, 0.0
+    for a in range(1, size):
+        upper = led.ratio[a] * led.weight[a] * ROUNDING
+        led.ratio[a] /= elements * s.pops[a]
+        if upper > ZERO and bounds[a] > ZERO:
+            smallest, largest = min(smallest, led.ratio[a]), max(largest, led.ratio[a])
+        led.upper[a] = min(upper, bounds[a])
+    if elements > 1 and largest > 0.0:
+        first, step = spread_prices(1.1 * max(smallest, 0.01 * largest), 2.5 * largest, PRICES)
+        for _ in range(PRICES):
+            price_bounds(t, s, led, elements, first)
+            first *= step
+    for a in range(1, size):  # not zero: what is reducible is found out in the usual way
+        led.upper[a] = max(led.upper[a], 2.0 * ZERO) if bounds[a] > ZERO else 0.0
+    led.upper[0] = 0.0
+
+
+@inner
+def spread_prices(first, last, count):
+    """First price and the factor from each to the next, for ``count`` prices up to ``last``."""
+    return first, (last / first) ** (1.0 / (count - 1.0)) if last > first else 1.5
+
+
+@inner
+def price_bounds(t, s, led, elements, mu):
+    """Lower ``led.upper`` by what the users' least values at one price say of all purviews.
+
+    Let C pairs be severed by the minimum partition, at a ratio that is at most r < mu. Its cost
+    less mu * C is at least the sum L of the users' least values, so C <= -L / (mu - r), and the
+    cost is at most -L * r / (mu - r). See reach.is_out_of_reach.
+    """
+    n, size, sums = t.levels.shape[0], 1 << t.levels.shape[0], led.sums
+    for j in range(n):
+        least, start = 1e300, led.column[j] * (elements + 1)
+        for k in range(elements + 1):
+            value = s.least[start + k] - mu * k
+            least = min(least, value)
+        s.now[0, j] = least
+    least_sums(s.now[0], n, sums)
+    for a in range(1, size):
+        ratio, apart = led.ratio[a], mu - led.ratio[a]
+        bound = led.weight[a] * ratio * (EPS - sums[a]) / apart * ROUNDING
+        bound = bound if mu > APART * ratio and ratio > 0.0 else 1e300
+        led.upper[a] = min(led.upper[a], bound)
+
+
+@inner
+def sum_leads(joint, levels, column, columns, out):
+    """``out[Z]``: sum of a joint distribution over the states in which Z is in its leading state.
+
+    joint : (S,) float64, little-endian; out : (>= S,) float64, filled up to 2**n
+    """
+    n = levels.shape[0]
+    states, sets = joint.shape[0], 1
+    for z in range(states):
+        out[z] = joint[z]
+    below = states
+    for j in range(n - 1, -1, -1):
+        # unit by unit from the highest, its values are replaced by: any, the leading one
+        below //= levels[j]
+        lead = column[j] - columns[j]
+        for h in range(sets):
+            begin, to = h * levels[j] * below, 2 * h * below
+            for x in range(below):
+                total, value = out[begin + x], out[begin + lead * below + x]
+                for v in range(1, levels[j]):
+                    total += out[begin + v * below + x]
+                out[to + x], out[to + below + x] = total, value
+        sets *= 2
+
+
+@inner
+def is_plainly_led(t, s, led, mechanism, purview, purvs):
+    """As ``is_led``, from ``led.inside`` as ``sum_leads`` fills it; may not see it."""
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    span, top, inside = np.log2(scale), led.weight[purview], led.inside[purview]
+    least = top * np.log2(top * scale / inside) * (1.0 - 1e-9) - STATE_FLOOR
+    if least < 1e-9:
+        return False
+    if top * led.rival[purview] * span < least:
+        return True
+    first, second = 0.0, 0.0
+    for k in range(purvs):
+        j = s.purv[k]
+        other = led.second[j]
+        second = max(second, min(other, first))
+        first = max(first, other)
+        p = top * other
+        if p * span >= least:
+            if t.levels[j] > 2:
+                return False
+            # the other value of unit j alone; its mean holds the current state's own term
+            mean = max(p, led.inside[purview ^ (1 << j)] - inside)
+            if p * np.log2(p * scale / mean) >= least:
+                return False
+    return top * first * second * span < least
+
+
+@inner
+def spread_states(led, levels, purview):
+    """Fill ``led.at`` and ``led.free``; returns how many states the other units have."""
+    led.at[0], led.free[0] = 0, 0
+    states, others, weight = 1, 1, 1
+    for j in range(levels.shape[0]):
+        if purview >> j & 1:
+            for v in range(1, levels[j]):
+                for z in range(states):
+                    led.at[v * states + z] = led.at[z] + v * weight
+            states *= levels[j]
+        else:
+            for v in range(1, levels[j]):
+                for x in range(others):
+                    led.free[v * others + x] = led.free[x] + v * weight
+            others *= levels[j]
+        weight *= levels[j]
+    return others
+
+
+@inner
+def is_led(t, s, led, mechanism, purview, purvs, joint):
+    """Whether a purview's leading state is certainly the only one specified.
+
+    joint : (S,) float64, the sum over mechanism states of p(all units | m')
+    A state's information is at most p * log2(states of the mechanism).
+    """
+    lead, top = led.state[purview], led.weight[purview]
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    span = np.log2(scale)
+    least = top * np.log2(top * scale / led.inside[purview]) * (1.0 - 1e-9) - STATE_FLOOR
+    if least < 1e-9:
+        return False
+    first = np.int64(0)  # a literal 0 would compile the callee once more
+    product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like)
+    others = spread_states(led, t.levels, purview)
+    for z in range(t.offsets[purview + 1] - t.offsets[purview]):
+        p = s.like[z]
+        if p * span >= least and z != lead:
+            mean = 0.0
+            for x in range(others):
+                mean += joint[led.at[z] + led.free[x]]
+            if p * np.log2(p * scale / mean) >= least:
+                return False
+    return True
