@@ -123,7 +123,7 @@ class System:
         """Number of units of the candidate."""
         return len(self.units)
 
-    @property
+    @cached_property
     def levels(self) -> tuple[int, ...]:
         """How many values each unit of the candidate has."""
         return tuple(self.substrate.levels[i] for i in self.units)

@@ -160,6 +160,8 @@ def alternatives(
 def _agreeing(side: Side, system: System, state: int) -> Side | None:
     """The side in the state a system state implies, if that is one of its tied states."""
     wanted = restricted(state, system.levels, side.purview)
+    if wanted == side.state:
+        return side  # as nearly always: one that ties for itself alone
     return replace(side, state=wanted) if wanted in side.states else None
 
 

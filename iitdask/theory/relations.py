@@ -162,11 +162,13 @@ def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
     if distinctions > ALL_DEGREES:
         degrees = range(2, FIRST_DEGREES + 1)
         return [sum(w * comb(m, k) for m, w in weights.items()) for k in degrees]
-    poly = [0] * (distinctions + 1)
-    for m in range(max(weights, default=0), -1, -1):  # Horner in (1 + x)
-        for k in range(distinctions, 0, -1):
-            poly[k] += poly[k - 1]
-        poly[0] += weights.get(m, 0)
+    # One whole number holds the polynomial: a coefficient is at most 2**distinctions.
+    width = distinctions // 8 + 2  # bytes each
+    packed = 0
+    for m in range(max(weights, default=0), -1, -1):  # Horner in 1 + x, at x = 256**width
+        packed += (packed << 8 * width) + weights.get(m, 0)
+    data = packed.to_bytes(width * (distinctions + 1), "little")
+    poly = [int.from_bytes(data[k : k + width], "little") for k in range(0, len(data), width)]
     while len(poly) > 2 and poly[-1] == 0:
         poly.pop()
     return poly[2:]

@@ -35,10 +35,12 @@ def restricted(code: int, levels: Sequence[int], purview: int) -> int:
     2
     """
     out, weight = 0, 1
-    for i, (value, k) in enumerate(zip(digits(code, levels), levels, strict=True)):
-        if purview >> i & 1:
-            out += value * weight
+    for k in levels:
+        if purview & 1:
+            out += code % k * weight
             weight *= k
+        code //= k
+        purview >>= 1
     return out
 
 
