@@ -22,7 +22,8 @@ __all__ = ["tighten"]
 STEP = 1.3  # from a price to the next
 CLOSE = 1.15  # a purview is searched at the first price above so many times its ratio
 FEW = 24  # purviews left for which tables of vectors would not pay
-TWO, CHILD = np.int64(0), np.int64(1)  # NumPy integers: one compiled function, not two
+# NumPy integers: a literal would compile what it is handed to once more
+TWO, CHILD, NONE, AFTER = np.int64(0), np.int64(1), np.int64(0), np.int64(1)
 
 
 @inner
@@ -118,14 +119,14 @@ def two_ratio(s, led, n, purview, elements, mu, least):
 @inner
 def is_matched(s, led, n, purview, elements, mu, limit, tally):
     """Whether some partition's value at mu is below ``limit``; after ``fill_vectors`` of CHILD."""
-    half, users = 1 << (elements - 1), 0
+    half, users = 1 << (elements - 1), NONE
     low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
     for j in range(n):
         if purview >> j & 1:
             s.base[users], s.over[users] = led.base[j], j << elements
             s.now[0, users] = s.effects[led.base[j]] - mu * elements
             users += 1
-    f, found, nodes = s.effects, False, np.int64(0)
+    f, found, nodes = s.effects, False, NONE
     for h in range(half):
         if led.low[low + h] + led.high[high + h] < limit:
             found, nodes = grow(
@@ -145,7 +146,7 @@ def tighten_at(t, s, led, elements, mu, best, left, count):
     for k in range(count):
         purview = left[k]
         if half > 1 and led.ratio[purview] * STEP > mu:
-            least = least_of(led, n, purview, half, 1)
+            least = least_of(led, n, purview, half, AFTER)
             if least < 0.0:
                 ratio = two_ratio(s, led, n, purview, elements, mu, least)
                 if ratio < led.ratio[purview]:
@@ -154,12 +155,12 @@ def tighten_at(t, s, led, elements, mu, best, left, count):
                     bound = led.ratio[purview] * pairs * led.weight[purview] * ROUNDING
                     led.upper[purview] = min(led.upper[purview], bound)
     fill_vectors(t, s, led, elements, mu, CHILD)
-    kept = 0
+    kept = NONE
     for k in range(count):
         purview = left[k]
         ratio = led.ratio[purview]
         if mu > APART * ratio and ratio > 0.3 * mu and led.upper[purview] >= best:
-            least = least_of(led, n, purview, half, 0)
+            least = least_of(led, n, purview, half, NONE)
             bound = led.weight[purview] * ratio * (EPS - least) / (mu - ratio) * ROUNDING
             led.upper[purview] = min(led.upper[purview], bound)
         led.upper[purview] = max(led.upper[purview], 2.0 * ZERO)
@@ -172,7 +173,7 @@ def tighten_at(t, s, led, elements, mu, best, left, count):
 @inner
 def search_at(t, s, led, elements, mu, best, left, count, tally):
     """Search the purviews ``left`` whose ratio goes with a price; returns how many remain."""
-    n, kept, filled = t.levels.shape[0], 0, False
+    n, kept, filled = t.levels.shape[0], NONE, False
     for k in range(count):
         purview = left[k]
         ratio = led.ratio[purview]
@@ -196,7 +197,7 @@ def tighten(t, s, led, elements, best, left, tally):
     left : (2**n,) int64 scratch: the purviews not below it, those looked at having no bound
     """
     floor, size = best - tolerance(best), led.upper.shape[0]
-    count, smallest, largest = 0, 1e300, 0.0
+    count, smallest, largest = NONE, 1e300, 0.0
     for purview in range(1, size):
         if (
             led.upper[purview] >= floor

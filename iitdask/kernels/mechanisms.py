@@ -30,6 +30,7 @@ Array = NDArray[Any]
 LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
 AHEAD = 3  # purviews looked at before the bounds of the others are tightened
 LOOKED_AT = -1.0
+FORWARD = np.bool_(True)  # a literal would compile the callee once more
 FEW = 12  # purviews summed out one by one before it pays to sum out all at once
 
 
@@ -222,7 +223,7 @@ def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally
         heap[0] = heap[count]
         sift(heap, led.upper, np.int64(0), count)
         led.upper[purview], phi = LOOKED_AT, -1.0
-        if dense or is_purview(mechanism, purview, t.children, True):
+        if dense or is_purview(mechanism, purview, t.children, FORWARD):
             looks += 1
             phi, more = effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally)
             visited += more
@@ -233,7 +234,7 @@ def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally
             continue
         if bounds[purview] <= ZERO or led.upper[purview] >= bounds[purview]:
             continue
-        if dense or is_purview(mechanism, purview, t.children, True):
+        if dense or is_purview(mechanism, purview, t.children, FORWARD):
             purvs = members(purview, s.purv)
             if is_plainly_led(t, s, led, mechanism, purview, purvs):
                 continue
