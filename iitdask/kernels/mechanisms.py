@@ -24,9 +24,14 @@ from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
 from iitdask.kernels.repertoire import mixture, product_states
 
-__all__ = ["Found", "best_mechanisms"]
+__all__ = ["TOGETHER", "Found", "best_mechanisms"]
 
 Array = NDArray[Any]
+TOGETHER = 8
+"""Units from which the effect purviews of a mechanism are bounded together.
+
+Fewer are as fast one by one, and what bounds them together is a third of all compilation.
+"""
 LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
 AHEAD = 3  # purviews looked at before the bounds of the others are tightened
 LOOKED_AT = -1.0
@@ -296,13 +301,17 @@ def best_effects(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> N
     size = len(t.codes)
     joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
     bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
-    heap, leads = np.empty(size, np.int64), make_leads(len(t.levels), len(joint))
+    heap, none, nowhere = np.empty(size, np.int64), np.empty(0), np.empty(0, np.int64)
+    leads = make_leads(len(t.levels), len(joint))
     for mechanism in range(max(begin, 1), end):
         prepare_effects(t, s, mechanism, joint, bounds, best, gains)
         row = mechanism - begin
-        found.phis[row], found.ties[row], found.searched[row] = best_effects_of(
-            t, s, leads, mechanism, joint, sums, bounds, heap, found.bits[row], found.nodes[row]
-        )
+        given = (joint, sums, bounds, heap, found.bits[row], found.nodes[row])
+        if len(t.levels) < TOGETHER:
+            one = best_purviews(ON_EFFECT, t, s, mechanism, none, nowhere, *given)
+        else:
+            one = best_effects_of(t, s, leads, mechanism, *given)
+        found.phis[row], found.ties[row], found.searched[row] = one
 
 
 def best_causes(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> None:

@@ -7,15 +7,17 @@ import subprocess
 import sys
 
 from iitdask.kernels.jit import cache_directory, is_warm, mark_warm
+from iitdask.kernels.mechanisms import TOGETHER
 from iitdask.run.engines import Inline
 from iitdask.run.execute import execute
 from iitdask.run.memory import MemoryLedger
 from iitdask.theory.rehearsal import REHEARSALS
 
-__all__ = ["SECONDS", "family_of", "is_warm", "rehearse", "warm_up"]
+__all__ = ["SECONDS", "families_for", "is_warm", "rehearse", "warm_up"]
 
 SECONDS = {
     "iit4": 15,
+    "iit4-large": 10,
     "iit3": 15,
     "complexes": 20,
     "causation2019": 5,
@@ -46,10 +48,12 @@ def warm_up(family: str = "iit4") -> None:
     mark_warm(family)
 
 
-def family_of(theory: str, compute: str) -> str:
-    """Return the family of kernels that a computation under a theory needs."""
-    own = theory if theory in REHEARSALS else "iit4"
-    return "complexes" if compute == "complexes" and own == "iit4" else own
+def families_for(theory: str, compute: str, units: int) -> list[str]:
+    """Return the families of kernels that a computation of so many units needs."""
+    if theory in REHEARSALS and theory != "iit4":
+        return [theory]
+    own = "complexes" if compute == "complexes" else "iit4"
+    return [own, "iit4-large"] if compute != "sia" and units >= TOGETHER else [own]
 
 
 def rehearse(family: str, share: int) -> None:

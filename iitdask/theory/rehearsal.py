@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
+from iitdask.kernels.mechanisms import TOGETHER
 from iitdask.model.batch import Batch
 from iitdask.model.pool import Pool
 from iitdask.model.substrate import Substrate
@@ -56,6 +57,17 @@ def _searches() -> Stages:
     return xr.DataTree()
 
 
+def _large() -> Stages:
+    """The search over purviews of the smallest system whose effects are bounded together."""
+    n = TOGETHER
+    noisy = [[[0.8, 0.2], [0.3, 0.7]], [[0.6, 0.4], [0.1, 0.9]]]
+    ring = [([i, (i + 1) % n], noisy) for i in range(n)]
+    system = System.of(Substrate.from_factors(ring), "0" * n)
+    yield (marginals_stage(system),)
+    yield (mice_stage(system),)
+    return xr.DataTree()
+
+
 def _concepts() -> Stages:
     """Concepts of IIT 3.0, their details and those of the system cut: all there is."""
     return iit3.ces(_pair(), IIT3())
@@ -92,6 +104,7 @@ def _points(structures: bool) -> Stages:
 
 REHEARSALS: Mapping[str, tuple[Callable[[], Stages], ...]] = {
     "iit4": (_whole, _partitions, _searches),
+    "iit4-large": (_large, _large),
     "iit3": (_concepts, _cuts),
     "complexes": (_complexes, _candidates, _partitions, _searches),
     "causation2019": (_account, _account),

@@ -26,7 +26,8 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     from iitdask.study.warmth import warm_up
     from tests.benchmarks.systems import system
 
-    warm_up()
+    for family in ("iit4", "iit4-large"):
+        warm_up(family)
     substrate, state = system(kind, n)
     point = Point(System.of(substrate, state), iit.IIT4(), what)
     runs, stages = [], {}

@@ -288,7 +288,8 @@ BENCHMARKS = {
 
 
 def main(names):
-    warm_up()
+    for family in ("iit4", "iit4-large"):
+        warm_up(family)
     print(f"{'what':<46}{'':<30}result")
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory() as folder:

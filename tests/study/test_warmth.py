@@ -33,6 +33,15 @@ for name in ("basic", "iit4-2023-fig4", "iit4-2023-fig6d"):
     iit.sia(iit.examples.load(name), iit.examples.state(name), theory="iit4-2026")
 print(*compiled)
 """,
+    "iit4-large": """
+from iitdask.study.warmth import warm_up
+from tests.benchmarks.systems import system
+warm_up("iit4")
+compiled.clear()
+for kind in ("dense", "ising", "deterministic"):
+    iit.ces(*system(kind, 8))
+print(*compiled)
+""",
     "causation2019": """
 for name in ("causation2019-fig6", "causation2019-fig8a", "causation2019-ternary"):
     spec = iit.examples.spec(name)
