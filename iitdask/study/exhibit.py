@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import StoreError
+from iitdask.errors import InputError, StoreError
 from iitdask.model.system import System
 from iitdask.result.labels import text
 from iitdask.run.outcome import load_result
@@ -45,7 +45,7 @@ def exhibit(url: str) -> xr.DataTree:
     tree = load_result(url)
     try:
         point = kept_point(url)
-    except StoreError:
+    except (StoreError, InputError):  # damaged, or that of a sweep, which has many
         return tree
     nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     nodes["/network"] = _network(point)
