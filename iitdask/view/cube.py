@@ -72,7 +72,7 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
         heading("Sweep", about),
         row(*controls[:6]),
         *([row(*controls[6:])] if len(controls) > 6 else []),
-        row(plots[0], column(*plots[1:]), note),
+        row(plots[0], *([column(*plots[1:])] if len(plots) > 1 else []), note),
     ]
 
 

@@ -1,10 +1,14 @@
 """Figures of sweeps."""
 
+import logging
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import iitdask as iit
 from iitdask.errors import InputError
+from iitdask.view.explorer import page
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,16 @@ def test_axes_that_are_not_named__are_averaged_over_or_held(cube):
     (held,) = drawn(iit.plot.sweep(cube, x="noise", state="100"), "Line")
     np.testing.assert_array_equal(held["y"], cube.phi.sel(state="100").values)
     assert held["x"].tolist() == [0.0, 0.1, 0.3]
+
+
+def test_explorer__of_one_axis_is_complete(caplog):
+    logger = logging.getLogger("bokeh.core.validation.check")  # where it says what is amiss
+    logger.addHandler(caplog.handler)
+    swept = iit.sweep({"state": "all"}, "basic")
+    html = page(xr.DataTree(swept))
+    assert "profiles go through it" in html
+    logger.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize(
