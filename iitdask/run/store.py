@@ -204,11 +204,13 @@ class ZarrLedger:
             self._folders[stage] = Folder.load(self.url, stage)
         return self._folders[stage]
 
-    def _root(self) -> dict[str, Any] | None:
+    def _root(self, again: bool = True) -> dict[str, Any] | None:
         try:
             attrs = zarr.open_group(self._store, mode="r").attrs.asdict()
         except (GroupNotFoundError, FileNotFoundError):
             if _holds_something(local_path(self.url)):
+                if again:  # another process may have made the store since it was asked for
+                    return self._root(again=False)
                 raise StoreError(f"{self.url} is not empty and not a store; use another") from None
             return None
         except UNREADABLE as error:

@@ -373,3 +373,17 @@ def test_result__of_two_drivers_that_end_together_is_whole(full, tmp_path):
             for each in [pool.submit(save) for _ in range(3)]:
                 each.result()
         assert load_result(url).identical(tree)
+
+
+def test_store__made_by_another_process_meanwhile_is_opened(full, tmp_path, monkeypatch):
+    url, looks = tmp_path / "run.zarr", []
+
+    def holds(path):
+        if not looks:
+            shutil.copytree(full, path)  # made between the two looks
+        looks.append(path)
+        return path.exists()
+
+    monkeypatch.setattr(store_room, "_holds_something", holds)
+    assert ZarrLedger(str(url)).fingerprint == ZarrLedger(str(full)).fingerprint
+    assert len(looks) == 1
