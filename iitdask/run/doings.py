@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import psutil
 
 from iitdask.errors import UnreachableStoreError
+from iitdask.run.meanwhile import meanwhile
 from iitdask.run.place import delete, get, local_path, open_store, put
 
 if TYPE_CHECKING:
@@ -97,14 +98,12 @@ class Doings:
 @contextmanager
 def posted(url: str, driver: Driver) -> Iterator[Doings]:
     """Keep a driver's file up to date; remove it in the end."""
-    doings, ended = Doings(), Event()
-    poster = Thread(target=_post, args=(url, driver, doings, ended), daemon=True, name="doings")
-    poster.start()
+    doings = Doings()
+    pause = FAR if local_path(url) is None else LOOK
     try:
-        yield doings
+        with meanwhile(lambda: _post(url, driver, doings), pause, "doings"):
+            yield doings
     finally:
-        ended.set()
-        poster.join(timeout=FAR)
         with suppress(OSError, UnreachableStoreError):
             delete(open_store(url), driver.doing)
 
@@ -147,11 +146,7 @@ def _span(dim: str, part: slice, n: int) -> str:
     return f"{dim} {first if first == last else f'{first}–{last}'} of {n}"
 
 
-def _post(url: str, driver: Driver, doings: Doings, ended: Event) -> None:
-    pause = FAR if local_path(url) is None else LOOK
-    while not ended.wait(pause):
-        text = doings.taken()
-        if text is not None:
-            # What cannot be written now is the run's to report.
-            with suppress(OSError, UnreachableStoreError):
-                put(open_store(url), driver.doing, text)
+def _post(url: str, driver: Driver, doings: Doings) -> None:
+    text = doings.taken()
+    if text is not None:
+        put(open_store(url), driver.doing, text)

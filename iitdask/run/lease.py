@@ -7,10 +7,10 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from iitdask.errors import UnreachableStoreError
+from iitdask.run.meanwhile import meanwhile
 from iitdask.run.place import create, delete, explained, get, put
 from iitdask.run.presence import exists
 
@@ -46,22 +46,12 @@ def alone(store: Store, what: str) -> Iterator[None]:
             delete(store, key)
         else:
             time.sleep(PAUSE)
-    ended = Event()
-    keeper = Thread(target=_renew, args=(store, key, ended), daemon=True, name="lease")
-    keeper.start()
     try:
-        yield
+        with meanwhile(lambda: put(store, key, _signed()), TERM / 3, "lease"):
+            yield
     finally:
-        ended.set()
-        keeper.join()
         with suppress(OSError, UnreachableStoreError):
             delete(store, key)
-
-
-def _renew(store: Store, key: str, ended: Event) -> None:
-    while not ended.wait(TERM / 3):
-        with suppress(OSError, UnreachableStoreError):
-            put(store, key, _signed())
 
 
 def _taken(store: Store, key: str) -> bool:

@@ -12,7 +12,6 @@ import socket
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ import zarr
 
 from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.edition import edition
+from iitdask.run.meanwhile import meanwhile
 from iitdask.run.place import delete, get, names, open_store, put
 
 if TYPE_CHECKING:
@@ -121,14 +121,8 @@ def driving(url: str, join: bool = False) -> Iterator[Driver]:
             _require_alone(url, store, own)
         running = replace(own, state=RUNNING)
         _say(store, running)
-        ended = Event()
-        heart = Thread(target=_beat, args=(store, running, ended), daemon=True, name="heartbeat")
-        heart.start()
-        try:
+        with meanwhile(lambda: _say(store, running), BEAT, "heartbeat"):
             yield running
-        finally:
-            ended.set()
-            heart.join(timeout=BEAT)
     finally:
         with suppress(OSError, UnreachableStoreError):
             delete(store, own.key)
@@ -187,11 +181,6 @@ def _say(store: Store, driver: Driver) -> None:
     # A full disk or a network that failed is the run's to report, and it will.
     with suppress(OSError, UnreachableStoreError):
         put(store, driver.key, json.dumps(asdict(replace(driver, beat=_now()))).encode())
-
-
-def _beat(store: Store, driver: Driver, ended: Event) -> None:
-    while not ended.wait(BEAT):
-        _say(store, driver)
 
 
 def _now() -> str:
