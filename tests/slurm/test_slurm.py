@@ -75,6 +75,18 @@ def after_ticks(store, count):
     assert proc.wait_until(lambda: len(proc.ticks(store)) > count)
 
 
+def ends_without(node, site, here, undisturbed):
+    """A node is lost in mid-run: all is finished and gone, as if nothing had been."""
+    site.kill_node(node)
+    try:
+        assert proc.wait_until(lambda: is_finished(here / "run.zarr")), said(here)
+        assert proc.wait_until(lambda: not site.jobs()), said(here)
+    finally:
+        site.start_node(node)
+    assert is_same(here / "run.zarr", undisturbed)
+    assert proc.wait_until(site.is_idle)
+
+
 def test_slurm__driver_with_a_job_a_worker(study, undisturbed, site, here):
     done = proc.call("run", study, "--cluster", "slurm", "--workers", "3", *JOBS)
     assert done.returncode == 0, done.stderr
@@ -165,14 +177,7 @@ def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, si
     (job,) = site.jobs()
     node = site.node_of(job)
     node = say("scontrol", "show", "hostnames", node).split()[0]
-    site.kill_node(node)
-    try:
-        assert proc.wait_until(lambda: is_finished(here / "run.zarr")), said(here)
-        assert proc.wait_until(lambda: not site.jobs()), said(here)
-    finally:
-        site.start_node(node)
-    assert is_same(here / "run.zarr", undisturbed)
-    assert proc.wait_until(site.is_idle)
+    ends_without(node, site, here, undisturbed)
 
 
 def test_slurm__elements_of_an_array_that_are_preempted_come_back(study, undisturbed, site, here):
@@ -251,15 +256,8 @@ def test_slurm__a_lost_node_does_no_harm_though_its_process_lives_on(
     assert done.returncode == 0, done.stderr
     after_ticks(here / "run.zarr", 5)
     node = site.node_of(f"{done.stdout.strip()}_0")
-    site.kill_node(node)
-    try:
-        assert proc.wait_until(lambda: is_finished(here / "run.zarr")), said(here)
-        # SLURM starts the element again elsewhere, on a store that is full by now or is not.
-        assert proc.wait_until(lambda: not site.jobs()), said(here)
-    finally:
-        site.start_node(node)
-    assert is_same(here / "run.zarr", undisturbed)
-    assert proc.wait_until(site.is_idle)
+    # SLURM starts the element again elsewhere, on a store that is full by now or is not.
+    ends_without(node, site, here, undisturbed)
 
 
 def test_slurm__adaptive_asks_for_no_more_jobs_than_the_work_is_worth(
