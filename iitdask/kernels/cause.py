@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import inner, leaf
+from iitdask.kernels.jit import index, inner, leaf
 from iitdask.kernels.purviews import STATE_TIE
 
 __all__ = ["cause_costs", "cause_scan", "cause_states", "cheap_cause_costs", "reversed_bits"]
@@ -62,14 +62,16 @@ def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states)
                 for x in range(size):
                     product[size + x] = product[x] * p
                 size *= 2
-            place = float(code)
+            here = float(code)
+            # two loops: over five arrays at once LLVM gives up proving that none overlap
             for x in range(lanes):
-                value = product[x]
-                total[x] += value
-                lesser = min(top[x], value)
+                total[x] += product[x]
+            for x in range(lanes):
+                value, most, place = product[x], top[x], where[x]
+                lesser = min(most, value)
                 second[x] = max(second[x], lesser)
-                where[x] = place if value > top[x] else where[x]
-                top[x] = max(top[x], value)
+                where[x] = here if value > most else place
+                top[x] = max(most, value)
         for lane in range(lanes):
             mechanism = first | reversed_bits(lane, width)
             bounds[purview, lane] = 0.0
@@ -169,15 +171,19 @@ def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes
         j = purv[k]
         value = z % levels[j]
         z //= levels[j]
-        for b in range(1 << k):
-            # j is the highest unit so far: its weight is the number of states of the rest
-            masks[b | (1 << k)] = masks[b] | (1 << j)
-            codes[b | (1 << k)] = codes[b] + value * (offsets[masks[b] + 1] - offsets[masks[b]])
-    size = 1 << purvs
+        half, unit = index(1 << k), 1 << j
+        for b in range(half):
+            masks[half + b] = masks[b] | unit
+        # j is the highest unit so far: its weight is the number of states of the rest
+        for b in range(half):
+            mask = index(masks[b])
+            codes[half + b] = codes[b] + value * (offsets[mask + index(1)] - offsets[mask])
+    size = index(1 << purvs)
     for b in range(size):
-        codes[b] += offsets[masks[b]]
-    whole = codes[size - 1]
-    for b in range(size):
-        code = codes[b]
-        for r in range(mechs):
-            f[r * size + b] = logq[whole, mech[r]] - logq[code, mech[r]]
+        codes[b] += offsets[index(masks[b])]
+    whole = codes[size - index(1)]
+    for r in range(mechs):
+        i, row = index(mech[r]), index(r) * size
+        all_ = logq[whole, i]
+        for b in range(size):
+            f[row + b] = all_ - logq[index(codes[b]), i]

@@ -19,16 +19,36 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE, assign, highest, precedes, two_blocks
-from iitdask.kernels.jit import inner
+from iitdask.kernels.jit import index, inner
 from iitdask.kernels.reach import is_out_of_reach
 
-__all__ = ["EXISTS", "NOTHING", "grow", "minimum_disintegration", "named_disintegration"]
+__all__ = [
+    "EXISTS",
+    "NOTHING",
+    "close_upwards",
+    "grow",
+    "minimum_disintegration",
+    "named_disintegration",
+]
 
 NOTHING = -1.0
 # NumPy integers, so that numba compiles one function and not one per literal value
 BETTER, LARGEST, NAME, EXISTS = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
 NONE = np.int64(0)
+ONE, TWO, THREE, FOUR = index(1), index(2), index(3), index(4)
 NODE_CAP = 200_000  # naming one of many tied partitions may stop early: any of them is right
+
+
+@inner
+def close_upwards(bound, row, size, o):
+    """Make a table over sets hold the least over all subsets, from the element of weight o on."""
+    begin, end = index(row), index(row + size)
+    while o < end - begin:
+        for hi in range(begin, end, o + o):
+            for b in range(hi, hi + o):
+                low = bound[b]
+                bound[b + o] = min(bound[b + o], low)
+        o += o
 
 
 @inner
@@ -48,24 +68,19 @@ def fill_bounds(f, s, users, elements, lam, side):
                 bound[row + b] = f[source + b] - lam * (elements - pops[b])
             bound[row + 1] = min(bound[row], bound[row + 1] if side == ON_CAUSE else HUGE)
             continue
-        for b in range(0, size, 4):
-            none = f[source + b] - lam * (elements - pops[b])
-            one = f[source + b + 1] - lam * (elements - pops[b + 1])
-            two = f[source + b + 2] - lam * (elements - pops[b + 2])
-            both = f[source + b + 3] - lam * (elements - pops[b + 3])
+        to, at = index(row), index(source)
+        for b in range(index(0), index(size), FOUR):
+            none = f[at + b] - lam * (elements - pops[b])
+            one = f[at + b + ONE] - lam * (elements - pops[b + ONE])
+            two = f[at + b + TWO] - lam * (elements - pops[b + TWO])
+            both = f[at + b + THREE] - lam * (elements - pops[b + THREE])
             one, two = min(one, none), min(two, none)
-            bound[row + b], bound[row + b + 1], bound[row + b + 2] = none, one, two
+            bound[to + b], bound[to + b + ONE], bound[to + b + TWO] = none, one, two
             lesser = min(one, two)
-            bound[row + b + 3] = min(both, lesser)
+            bound[to + b + THREE] = min(both, lesser)
         if side != ON_CAUSE:  # all elements kept is no partition, but those within are
             bound[row + size - 1] = min(bound[row + size - 2], bound[row + size - 3])
-        o = 4
-        while o < size:
-            for hi in range(row, row + size, 2 * o):
-                for b in range(hi, hi + o):
-                    low = bound[b]
-                    bound[b + o] = min(bound[b + o], low)
-            o *= 2
+        close_upwards(bound, row, size, FOUR)
 
 
 @inner
@@ -76,16 +91,17 @@ def first_blocks(f, s, users, elements, lam):
     elements are left to be parted: all first choices at once, in contiguous loops.
     """
     half = 1 << (elements - 1)
+    child, bound, pops = s.child, s.bound, s.pops
     for h in range(half):
-        s.child[h] = 0.0
+        child[h] = 0.0
     for u in range(users):
         none = f[s.base[u]] - lam * elements
-        row, rest = s.base[u] + half, s.over[u] + half - 1
-        for h in range(half):
-            value = f[row + h] - lam * (elements - 1.0 - s.pops[h])
-            other = s.bound[rest - h]
+        row, rest = index(s.base[u] + half), index(s.over[u] + half - 1)
+        for h in range(index(half)):
+            value = f[row + h] - lam * (elements - 1.0 - pops[h])
+            other = bound[rest - h]
             value = min(value, other)
-            s.child[h] += min(value, none)
+            child[h] += min(value, none)
 
 
 @inner
@@ -115,7 +131,9 @@ def offer(f, s, users, elements, lam, side, limit, goal, used, named):
     """
     slack = 0.0 if goal == BETTER else EPS
     answer = s.answer
-    cost, severed = assign(f, s, users, elements, lam, used, side, slack)
+    cost, severed = assign(
+        f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, used, side, slack
+    )
     if severed <= 0:
         return False
     if goal != NAME and cost - lam * severed < -EPS:

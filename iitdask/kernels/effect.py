@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import inner, leaf
+from iitdask.kernels.jit import index, inner, leaf
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE
 
 __all__ = [
@@ -67,8 +67,9 @@ def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best, gains
     best[0] = 1.0
     for j in range(n):
         top = largest(rows, r, columns, j)
-        for a in range(1 << j):
-            best[a | (1 << j)] = best[a] * top
+        half = index(1 << j)
+        for a in range(half):
+            best[half + a] = best[a] * top
     for option in range(elements + 1):
         # the last is the complete partition; none of the others when there is one unit
         block = size - 1 - (1 << option) if option < elements else 0
@@ -81,8 +82,9 @@ def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best, gains
                 share = rows[r, columns[j] + v] * costs[(columns[j] + v) * size + block]
                 gain = max(gain, share)
             gain *= times / top
-            for a in range(1 << j):
-                gains[a | (1 << j)] = gains[a] + gain
+            half = index(1 << j)
+            for a in range(half):
+                gains[half + a] = gains[a] + gain
         for a in range(1 << n):
             bounds[a] = gains[a] if option == 0 or gains[a] < bounds[a] else bounds[a]
     for a in range(1 << n):
@@ -147,13 +149,15 @@ def marginalise(joint, levels, offsets, out):
             if a >> i & 1:
                 low *= levels[i]
         start, parent = offsets[a], offsets[a | (1 << j)]
+        width = index(low)
         for h in range((offsets[a + 1] - start) // low):
-            line, begin = start + low * h, parent + low * levels[j] * h
-            for x in range(low):
-                out[line + x] = out[begin + x] + out[begin + low + x]
+            line, begin = index(start + low * h), index(parent + low * levels[j] * h)
+            for x in range(width):
+                out[line + x] = out[begin + x] + out[begin + width + x]
             for v in range(2, levels[j]):
-                for x in range(low):
-                    out[line + x] += out[begin + v * low + x]
+                other = begin + index(v) * width
+                for x in range(width):
+                    out[line + x] += out[other + x]
 
 
 @inner

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import inner, leaf
+from iitdask.kernels.jit import index, inner, leaf
 
 __all__ = [
     "EPS",
@@ -61,21 +61,21 @@ def precedes(a, b, users, elements, side):
 
 
 @inner
-def assign(f, s, users, elements, lam, used, side, slack):
+def assign(f, base, blocks, picks, pops, users, elements, lam, used, side, slack):
     """Let every user keep its cheapest block of a family of disjoint blocks.
 
-    The family is the first ``used`` of ``s.blocks``, ``s.blocks[0] == 0`` being nothing; the picks
-    are left in ``s.picks``. Within ``slack`` a user prefers to sever more.
+    The family is the first ``used`` of ``blocks``, ``blocks[0] == 0`` being nothing; what each
+    keeps is left in ``picks``. Within ``slack`` a user prefers to sever more.
+    Takes the arrays, not ``s``: handing over all of that costs more than the work.
     returns (cost, severed pairs)
     """
-    blocks, picks, pops = s.blocks, s.picks, s.pops
     cost, severed = 0.0, 0.0
     same = True
     regret, who, instead = HUGE, -1, blocks[0]
     for u in range(users):
         first, second = HUGE, HUGE
         pick, other = blocks[0], blocks[0]
-        row = s.base[u]
+        row = base[u]
         for e in range(used):
             b = blocks[e]
             value = f[row + b] - lam * (elements - pops[b])
@@ -96,7 +96,7 @@ def assign(f, s, users, elements, lam, used, side, slack):
     if side == ON_CAUSE and same and picks[0] != 0:
         if used < 2 or who < 0 or users == 1:
             return HUGE, 0.0
-        row = s.base[who]
+        row = base[who]
         cost += f[row + instead] - f[row + picks[who]]
         severed += pops[picks[who]] - pops[instead]
         picks[who] = instead
@@ -126,7 +126,10 @@ def cheap_start(f, s, users, elements, side):
     for k in range(elements):
         s.blocks[1] = full ^ (1 << k)
         s.blocks[2] = 1 << k
-        c, pairs = assign(f, s, users, elements, cost / severed, THREE, side, 0.0)
+        lam = cost / severed
+        c, pairs = assign(
+            f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, side, 0.0
+        )
         if pairs > 0 and c * severed < cost * pairs:
             cost, severed = c, pairs
     return cost, severed
@@ -141,11 +144,11 @@ def two_blocks(f, s, users, elements, lam, side):
     for b in range(half):
         total[b] = 0.0
     for u in range(users):
-        row = s.base[u]
+        row, last = index(s.base[u]), index(s.base[u] + full)
         none = f[row] - lam * elements
-        for b in range(1, half):
+        for b in range(index(1), index(half)):
             one = f[row + b] - lam * (elements - pops[b])
-            two = f[row + full - b] - lam * pops[b]
+            two = f[last - b] - lam * pops[b]
             least = min(two, one)
             total[b] += min(none, least)
     best, least = 0, HUGE
@@ -155,4 +158,4 @@ def two_blocks(f, s, users, elements, lam, side):
     if best == 0:
         return HUGE, 0.0
     s.blocks[0], s.blocks[1], s.blocks[2] = 0, best, full - best
-    return assign(f, s, users, elements, lam, THREE, side, 0.0)
+    return assign(f, s.base, s.blocks, s.picks, pops, users, elements, lam, THREE, side, 0.0)

@@ -21,8 +21,16 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 
-__all__ = ["cache_directory", "inner", "is_warm", "kernel", "leaf", "mark_warm"]
+__all__ = ["cache_directory", "index", "inner", "is_warm", "kernel", "leaf", "mark_warm"]
+
+index = np.uint64
+"""Makes an index that cannot be negative, for inner loops over parts of an array.
+
+Of a signed one numba asks whether it counts from the end, and a loop that asks is not vectorised.
+Only ever combined with its like: with a signed number it would make a float.
+"""
 
 
 def _source_digest() -> str:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.disintegration import EXISTS, grow
+from iitdask.kernels.disintegration import EXISTS, close_upwards, grow
 from iitdask.kernels.families import EPS, ON_EFFECT
-from iitdask.kernels.jit import inner
+from iitdask.kernels.jit import index, inner
 from iitdask.kernels.leading import APART, ROUNDING
 from iitdask.kernels.purviews import ZERO, tolerance
 
@@ -29,14 +29,15 @@ TWO, CHILD, NONE, AFTER = np.int64(0), np.int64(1), np.int64(0), np.int64(1)
 @inner
 def two_vector(s, row, elements, mu, out, begin):
     """``out[begin + b]``: least value of one unit at mu, that keeps nothing, b, or all but b."""
-    f, pops, half, full = s.effects, s.pops, 1 << (elements - 1), (1 << elements) - 1
+    f, pops, half = s.effects, s.pops, 1 << (elements - 1)
     none = f[row] - mu * elements
     out[begin] = none
-    for b in range(1, half):
-        one = f[row + b] - mu * (elements - pops[b])
-        two = f[row + full - b] - mu * pops[b]
+    first, last, to = index(row), index(row + 2 * half - 1), index(begin)
+    for b in range(index(1), index(half)):
+        one = f[first + b] - mu * (elements - pops[b])
+        two = f[last - b] - mu * pops[b]
         least = min(two, one)
-        out[begin + b] = min(none, least)
+        out[to + b] = min(none, least)
 
 
 @inner
@@ -47,19 +48,15 @@ def child_vector(s, row, over, elements, mu, out, begin):
     left in ``s.bound`` from ``over`` on.
     """
     f, pops, half, below = s.effects, s.pops, 1 << (elements - 1), s.bound
-    for b in range(half):
-        below[over + b] = f[row + b] - mu * (elements - pops[b])
-    o = 1
-    while o < half:
-        for hi in range(over, over + half, 2 * o):
-            for b in range(hi, hi + o):
-                lower = below[b]
-                below[b + o] = min(below[b + o], lower)
-        o *= 2
-    for h in range(half - 1):
-        block = f[row + half + h] - mu * (elements - 1.0 - pops[h])
-        least = below[over + half - 1 - h]
-        out[begin + h] = min(block, least)
+    first, place, to = index(row), index(over), index(begin)
+    for b in range(index(half)):
+        below[place + b] = f[first + b] - mu * (elements - pops[b])
+    close_upwards(below, over, half, index(1))
+    first, place = index(row + half), index(over + half - 1)
+    for h in range(index(half - 1)):
+        block = f[first + h] - mu * (elements - 1.0 - pops[h])
+        least = below[place - h]
+        out[to + h] = min(block, least)
     out[begin + half - 1] = below[over]  # the mechanism kept whole is no partition
 
 
@@ -77,20 +74,43 @@ def fill_vectors(t, s, led, elements, mu, kind):
             two_vector(s, led.base[j], elements, mu, table, begin)
         else:
             child_vector(s, led.base[j], j << elements, elements, mu, table, begin)
-        for a in range(1, 1 << place):
-            for b in range(half):
-                table[begin + a * half + b] = table[a * half + b] + table[begin + b]
+        own, width = index(begin), index(half)
+        for a in range(width, own, width):
+            for b in range(width):
+                table[own + a + b] = table[a + b] + table[own + b]
 
 
 @inner
 def least_of(led, n, purview, half, first):
     """Least entry, from ``first`` on, of the sum of vectors over a purview's units."""
-    low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
-    least = 1e300
-    for b in range(first, half):
-        value = led.low[low + b] + led.high[high + b]
-        least = min(least, value)
-    return least
+    low, high = index((purview & ((1 << n // 2) - 1)) * half), index((purview >> n // 2) * half)
+    lower, upper, sums = led.low, led.high, led.sums
+    if half < 4:
+        least = 1e300
+        for b in range(index(first), index(half)):
+            value = lower[low + b] + upper[high + b]
+            least = min(least, value)
+        return least
+    # quartered, then halved again and again: only so the minimum is taken of whole vectors
+    rest = index(half // 4)
+    for b in range(rest):
+        at, to = low + b, high + b
+        one, two = lower[at] + upper[to], lower[at + rest] + upper[to + rest]
+        at, to = at + rest + rest, to + rest + rest
+        three, four = lower[at] + upper[to], lower[at + rest] + upper[to + rest]
+        one, three = min(one, two), min(three, four)
+        sums[b] = min(one, three)
+    if first > 0:
+        sums[0] = 1e300
+        for b in range(rest, index(half), rest):
+            value = lower[low + b] + upper[high + b]
+            sums[0] = min(sums[0], value)
+    while rest > index(1):
+        rest = rest // index(2)
+        for b in range(rest):
+            other = sums[rest + b]
+            sums[b] = min(sums[b], other)
+    return sums[0]
 
 
 @inner

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.families import EPS
-from iitdask.kernels.jit import inner
+from iitdask.kernels.jit import index, inner
 from iitdask.kernels.purviews import STATE_FLOOR, ZERO
 from iitdask.kernels.repertoire import product_states
 
@@ -106,11 +106,14 @@ def find_leads(t, led, mechanism, elements):
             else:
                 second = max(second, p)
         led.column[j], led.second[j], led.base[j] = lead, second / first, lead << elements
-        value, rival, size = lead - t.columns[j], led.second[j], 1 << j
+        value, rival, size = lead - t.columns[j], led.second[j], index(1 << j)
+        state, rivals, weight, offsets = led.state, led.rival, led.weight, t.offsets
         for a in range(size):
-            led.state[size + a] = led.state[a] + value * (t.offsets[a + 1] - t.offsets[a])
-            led.rival[size + a] = max(led.rival[a], rival)
-            led.weight[size + a] = led.weight[a] * first
+            state[size + a] = state[a] + value * (offsets[a + index(1)] - offsets[a])
+        for a in range(size):
+            rivals[size + a] = max(rivals[a], rival)
+        for a in range(size):
+            weight[size + a] = weight[a] * first
 
 
 @inner
@@ -118,7 +121,7 @@ def least_sums(terms, n, out):
     """``out[Z]``: sum over the units of Z of their terms."""
     out[0] = 0.0
     for j in range(n):
-        term, size = terms[j], 1 << j
+        term, size = terms[j], index(1 << j)
         for a in range(size):
             out[size + a] = out[a] + term
 
@@ -142,13 +145,15 @@ def bound_leads(t, s, led, mechanism, elements, bounds):
         least_sums(s.now[0], n, sums)
         for a in range(size):
             led.ratio[a] = sums[a] if option == 0 or sums[a] < led.ratio[a] else led.ratio[a]
-    smallest, largest = 1e300, 0.0
     for a in range(1, size):
         upper = led.ratio[a] * led.weight[a] * ROUNDING
-        led.ratio[a] /= elements * s.pops[a]
-        if upper > ZERO and bounds[a] > ZERO:
-            smallest, largest = min(smallest, led.ratio[a]), max(largest, led.ratio[a])
         led.upper[a] = min(upper, bounds[a])
+    for a in range(1, size):
+        led.ratio[a] /= elements * s.pops[a]
+    smallest, largest = 1e300, 0.0
+    for a in range(1, size):
+        if led.upper[a] > ZERO:
+            smallest, largest = min(smallest, led.ratio[a]), max(largest, led.ratio[a])
     if elements > 1 and largest > 0.0:
         first, step = spread_prices(1.1 * max(smallest, 0.01 * largest), 2.5 * largest, PRICES)
         for _ in range(PRICES):
@@ -202,14 +207,20 @@ def sum_leads(joint, levels, column, columns, out):
     for j in range(n - 1, -1, -1):
         # unit by unit from the highest, its values are replaced by: any, the leading one
         below //= levels[j]
-        lead = column[j] - columns[j]
+        width, lead = index(below), index((column[j] - columns[j]) * below)
         for h in range(sets):
-            begin, to = h * levels[j] * below, 2 * h * below
-            for x in range(below):
-                total, value = out[begin + x], out[begin + lead * below + x]
+            begin, to = index(h * levels[j] * below), index(2 * h * below)
+            if levels[j] == 2:
+                for x in range(width):
+                    one, two = out[begin + x], out[begin + width + x]
+                    value = two if lead > 0 else one
+                    out[begin + x], out[begin + width + x] = one + two, value
+                continue
+            for x in range(width):
+                total, value = out[begin + x], out[begin + lead + x]
                 for v in range(1, levels[j]):
-                    total += out[begin + v * below + x]
-                out[to + x], out[to + below + x] = total, value
+                    total += out[begin + index(v) * width + x]
+                out[to + x], out[to + width + x] = total, value
         sets *= 2
 
 

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE
-from iitdask.kernels.jit import inner
+from iitdask.kernels.jit import index, inner
 
 __all__ = ["TRIALS", "cheapest_by_size", "is_out_of_reach"]
 
 TRIALS = 8  # values of mu, tried side by side
+ONE, TWO, THREE, FOUR = index(1), index(2), index(3), index(4)
+FIVE, SIX, SEVEN, EIGHT = index(5), index(6), index(7), index(8)
 
 
 @inner
 def cheapest_by_size(f, row, elements, pops, side, out, begin):
     """``out[begin + k]``: least cost of one user among the blocks that sever k elements."""
-    size = 1 << elements
     for k in range(elements + 1):
         out[begin + k] = HUGE
-    for b in range(size):
-        k = begin + elements - int(pops[b])
-        out[k] = min(out[k], f[row + b])
+    if elements < 3:
+        for b in range(1 << elements):
+            k = begin + elements - int(pops[b])
+            out[k] = min(out[k], f[row + b])
+    else:
+        # eight blocks at a time, that differ in the three lowest elements
+        at, last = index(row), index(begin + elements)
+        for high in range(index(1 << (elements - 3))):
+            k = last - index(pops[high])
+            out[k] = min(out[k], f[at])
+            one, two = min(f[at + ONE], f[at + TWO]), min(f[at + THREE], f[at + FIVE])
+            one, two = min(one, f[at + FOUR]), min(two, f[at + SIX])
+            out[k - ONE] = min(out[k - ONE], one)
+            out[k - TWO] = min(out[k - TWO], two)
+            out[k - THREE] = min(out[k - THREE], f[at + SEVEN])
+            at += EIGHT
     if side != ON_CAUSE:
         out[begin] = HUGE  # the whole mechanism kept is no partition
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.codes import value_offsets
-from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.jit import index, kernel, leaf
 from iitdask.kernels.purviews import members
 
 __all__ = ["forward_probability", "mixture", "product_states", "write_repertoires"]
@@ -21,14 +21,14 @@ def product_states(rows, r, levels, columns, units, begin, end, out):
     out     : float64         filled up to prod(levels[units]), little-endian
     """
     out[0] = 1.0
-    size = 1
+    size = index(1)
     for k in range(begin, end):
         i = units[k]
         for v in range(levels[i] - 1, -1, -1):
-            p = rows[r, columns[i] + v]
+            p, to = rows[r, columns[i] + v], index(v) * size
             for x in range(size):
-                out[v * size + x] = out[x] * p
-        size *= levels[i]
+                out[to + x] = out[x] * p
+        size *= index(levels[i])
 
 
 @kernel
