@@ -117,6 +117,9 @@ print(*sorted(heavy & set(sys.modules)))
 """
 
 
+KERNELS = {"inner", "kernel", "leaf", "merged"}
+
+
 def decorations(node):
     names = getattr(node, "decorator_list", ())
     return {each.id for each in names if isinstance(each, ast.Name)}
@@ -126,7 +129,7 @@ def inner_kernels():
     """Kernels without an entry from Python, by module."""
     return {
         f"iitdask.kernels.{path.stem}": {
-            node.name for node in parsed(path).body if "inner" in decorations(node)
+            node.name for node in parsed(path).body if decorations(node) & {"inner", "merged"}
         }
         for path in (PACKAGE / "kernels").glob("*.py")
     }
@@ -139,7 +142,7 @@ def called_from_python(path, inner):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in inner:
             known |= {each.name for each in node.names} & inner[node.module]
-    python = [node for node in tree.body if not decorations(node) & {"inner", "kernel", "leaf"}]
+    python = [node for node in tree.body if not decorations(node) & KERNELS]
     mentioned = {
         each.id for node in python for each in ast.walk(node) if isinstance(each, ast.Name)
     }
@@ -151,6 +154,17 @@ def test_inner_kernels__are_called_by_kernels_only():
     assert sum(map(len, inner.values())) > 20
     code = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "workflows").rglob("*.py")]
     assert {str(path): found for path in code if (found := called_from_python(path, inner))} == {}
+
+
+def test_merged_kernels__are_called_once():
+    """More calls would compile them as often; fewer, not at all."""
+    nodes = [node for path in (PACKAGE / "kernels").glob("*.py") for node in parsed(path).body]
+    merged = {node.name: 0 for node in nodes if "merged" in decorations(node)}
+    assert len(merged) > 10
+    for node in ast.walk(ast.Module(nodes, [])):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            merged |= {name: merged[name] + 1 for name in merged.keys() & {node.func.id}}
+    assert {name: count for name, count in merged.items() if count != 1} == {}
 
 
 def fresh(code):

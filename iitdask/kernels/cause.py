@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import index, inner, leaf
+from iitdask.kernels.jit import index, inner, leaf, merged
 from iitdask.kernels.purviews import STATE_TIE
 
 __all__ = ["cause_costs", "cause_scan", "cause_states", "cheap_cause_costs", "reversed_bits"]
@@ -85,7 +85,7 @@ def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states)
             bounds[purview, lane] = weight * detached_bound(logq, mechanism, code, tied)
 
 
-@inner
+@merged
 def detached_bound(logq, mechanism, code, tied):
     """Cost of the complete partition, or of the cheapest detached unit times all units.
 

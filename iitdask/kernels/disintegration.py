@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE, assign, highest, precedes, two_blocks
-from iitdask.kernels.jit import index, inner
+from iitdask.kernels.jit import index, inner, merged
 from iitdask.kernels.reach import is_out_of_reach
 
 __all__ = [
@@ -83,7 +83,7 @@ def fill_bounds(f, s, users, elements, lam, side):
         close_upwards(bound, row, size, FOUR)
 
 
-@inner
+@merged
 def first_blocks(f, s, users, elements, lam):
     """``s.child[h]``: bound on the value of every partition with the block half + h.
 
@@ -122,7 +122,7 @@ def take_block(f, s, users, elements, lam, depth, block, remaining):
     return total, least
 
 
-@inner
+@merged
 def offer(f, s, users, elements, lam, side, limit, goal, used, named):
     """Weigh the partition a family gives; returns whether its ratio is smaller than lam.
 
@@ -219,7 +219,7 @@ def descend(f, s, users, elements, lam, side, limit, goal, named, tally):
     return False
 
 
-@inner
+@merged
 def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, zero, tally):
     """Cost and severed pairs of the minimum information partition.
 
@@ -262,7 +262,7 @@ def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, ze
         cost, severed = s.answer[0], s.answer[1]
 
 
-@inner
+@merged
 def named_disintegration(f, s, users, elements, side, cost, severed, named, tally):
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 

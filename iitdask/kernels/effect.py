@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import index, inner, leaf
+from iitdask.kernels.jit import index, inner, leaf, merged
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-@inner
+@merged
 def sum_out(joint, levels, purview, work):
     """Sum a joint distribution over the units outside a purview.
 
@@ -52,7 +52,7 @@ def sum_out(joint, levels, purview, work):
         states //= levels[j]
 
 
-@inner
+@merged
 def coarse_bounds(rows, r, costs, elements, levels, columns, bounds, best, gains):
     """Upper bound on phi of every purview, without looking at its states.
 
@@ -133,7 +133,7 @@ def effect_states(p, states, w, begin, scale, weights):
     return best, begin, end
 
 
-@inner
+@merged
 def marginalise(joint, levels, offsets, out):
     """Sum a joint distribution down to every purview; out : (codes,) float64."""
     n = levels.shape[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.jit import index, inner, leaf
+from iitdask.kernels.jit import index, inner, leaf, merged
 
 __all__ = [
     "EPS",
@@ -40,14 +40,14 @@ def highest(mask):
     return high
 
 
-@inner
+@merged
 def severs_first(a, b, pops):
     """Whether keeping block a severs a lexicographically smaller set than b, of the same size."""
     differ = a ^ b
     return pops[a] == pops[b] and (differ & -differ) & b != 0
 
 
-@inner
+@merged
 def precedes(a, b, users, elements, side):
     """Whether picks a sever a lexicographically smaller set of pairs than b, mechanism first."""
     for k in range(users * elements):
@@ -103,7 +103,7 @@ def assign(f, base, blocks, picks, pops, users, elements, lam, used, side, slack
     return cost, severed
 
 
-@inner
+@merged
 def cheap_start(f, s, users, elements, side):
     """Best of the complete partition, one detached user, and the partitions {B - k, k}.
 
@@ -135,7 +135,7 @@ def cheap_start(f, s, users, elements, side):
     return cost, severed
 
 
-@inner
+@merged
 def two_blocks(f, s, users, elements, lam, side):
     """Best partition of the elements into two blocks at a fixed ratio; returns (cost, severed)."""
     full = (1 << elements) - 1

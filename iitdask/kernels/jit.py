@@ -23,7 +23,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 
-__all__ = ["cache_directory", "index", "inner", "is_warm", "kernel", "leaf", "mark_warm"]
+__all__ = ["cache_directory", "index", "inner", "is_warm", "kernel", "leaf", "mark_warm", "merged"]
 
 index = np.uint64
 """Makes an index that cannot be negative, for inner loops over parts of an array.
@@ -102,7 +102,16 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, _nrt=False, no_cpython_wrapper=True)
 
 
-def _compiled(function: Callable[..., Any], **more: bool) -> Callable[..., Any]:
+def merged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``inner``, for functions written apart that one kernel calls: compiled as part of it.
+
+    Whatever a kernel calls is otherwise optimised once more along with it, all that lies below
+    included: each level between the entry and the innermost loop costs seconds.
+    """
+    return _compiled(function, _nrt=False, no_cpython_wrapper=True, inline="always")
+
+
+def _compiled(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
     numba_: Any = numba  # its stubs know neither CACHE_DIR nor no_cfunc_wrapper
     policy = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **more}
     if _DIRECTORY is None:

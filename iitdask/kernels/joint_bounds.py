@@ -13,7 +13,7 @@ import numpy as np
 
 from iitdask.kernels.disintegration import EXISTS, close_upwards, grow
 from iitdask.kernels.families import EPS, ON_EFFECT
-from iitdask.kernels.jit import index, inner
+from iitdask.kernels.jit import index, inner, merged
 from iitdask.kernels.leading import APART, ROUNDING
 from iitdask.kernels.purviews import ZERO, tolerance
 
@@ -136,7 +136,7 @@ def two_ratio(s, led, n, purview, elements, mu, least):
     return cost / severed if severed > 0.0 else 1e300
 
 
-@inner
+@merged
 def is_matched(s, led, n, purview, elements, mu, limit, tally):
     """Whether some partition's value at mu is below ``limit``; after ``fill_vectors`` of CHILD."""
     half, users = 1 << (elements - 1), NONE
@@ -158,7 +158,7 @@ def is_matched(s, led, n, purview, elements, mu, limit, tally):
     return found
 
 
-@inner
+@merged
 def tighten_at(t, s, led, elements, mu, best, left, count):
     """Tighten the bounds of the purviews ``left`` at one price; returns how many remain."""
     n, half = t.levels.shape[0], 1 << (elements - 1)
@@ -190,7 +190,7 @@ def tighten_at(t, s, led, elements, mu, best, left, count):
     return kept
 
 
-@inner
+@merged
 def search_at(t, s, led, elements, mu, best, left, count, tally):
     """Search the purviews ``left`` whose ratio goes with a price; returns how many remain."""
     n, kept, filled = t.levels.shape[0], NONE, False

@@ -17,14 +17,22 @@ from iitdask.kernels.effect import (
     sum_out,
 )
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.jit import inner, kernel, leaf
+from iitdask.kernels.heap import fill_heap, sift
+from iitdask.kernels.jit import inner, kernel, leaf, merged
 from iitdask.kernels.joint_bounds import tighten
 from iitdask.kernels.leading import bound_leads, is_led, is_plainly_led, make_leads, sum_leads
 from iitdask.kernels.pairs import Scratch, Tables, mechanism_costs, pair_phi
 from iitdask.kernels.purviews import ZERO, is_purview, members, tolerance
-from iitdask.kernels.repertoire import mixture, product_states
+from iitdask.kernels.repertoire import add_products, product_states
 
-__all__ = ["TOGETHER", "Found", "best_mechanisms"]
+__all__ = [
+    "TOGETHER",
+    "Found",
+    "best_mechanisms",
+    "make_room",
+    "prepare_effects",
+    "search_mechanisms",
+]
 
 Array = NDArray[Any]
 TOGETHER = 8
@@ -39,23 +47,7 @@ FORWARD = np.bool_(True)  # a literal would compile the callee once more
 FEW = 12  # purviews summed out one by one before it pays to sum out all at once
 
 
-@inner
-def sift(heap, keys, start, count):
-    """Restore the order of a max-heap below ``start``."""
-    item = heap[start]
-    root = start
-    while 2 * root + 1 < count:
-        child = 2 * root + 1
-        if child + 1 < count and keys[heap[child + 1]] > keys[heap[child]]:
-            child += 1
-        if keys[heap[child]] <= keys[item]:
-            break
-        heap[root] = heap[child]
-        root = child
-    heap[root] = item
-
-
-@inner
+@merged
 def specified_cause(t, s, mechanism, purview, weight, state):
     """Fill ``s.weights`` from what the scan found; look at all states only when some tie.
 
@@ -97,19 +89,6 @@ def lift(bounds):
 
 
 @inner
-def fill_heap(bounds, heap, floor):
-    """Make a max-heap of the purviews whose bound exceeds zero and reaches floor; how many."""
-    count = np.int64(0)  # a literal 0 would compile the callee once more
-    for purview in range(1, bounds.shape[0]):
-        if bounds[purview] > ZERO and bounds[purview] >= floor:
-            heap[count] = purview
-            count += 1
-    for start in range(count // 2 - 1, -1, -1):
-        sift(heap, bounds, start, count)
-    return count
-
-
-@inner
 def mark_ties(best, bounds, bits):
     """Set one bit per purview whose value, kept negated, ties with the best; returns how many."""
     ties = 0
@@ -121,16 +100,16 @@ def mark_ties(best, bounds, bits):
 
 
 @inner
-def purview_sums(t, purview, joint, sums, looks):
-    """Where in ``sums`` the sums over mechanism states begin of a purview's states.
+def purview_sums(t, purview, room, looks):
+    """Where in ``room.sums`` the sums over mechanism states begin of a purview's states.
 
     The first purviews are summed out of the joint one by one, then all at once.
     """
     if looks <= FEW:
-        sum_out(joint, t.levels, purview, sums)
+        sum_out(room.joint, t.levels, purview, room.sums)
         return np.int64(0)
     if looks == FEW + 1:
-        marginalise(joint, t.levels, t.offsets, sums)
+        marginalise(room.joint, t.levels, t.offsets, room.sums)
     return t.offsets[purview]
 
 
@@ -143,12 +122,10 @@ def is_dense(children, full):
     return True
 
 
-@leaf
-def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, heap, bits, tally):
-    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
-
-    weights, states : (2**n,) what the scan found (cause); joint : (S,), sums : (codes,) (effect)
-    """
+@merged
+def best_purviews(side, t, s, mechanism, room, bits, tally):
+    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited)."""
+    bounds, heap = room.bounds, room.heap
     mechs = members(mechanism, s.mech)
     dense = is_dense(t.children, bounds.shape[0] - 1)
     lift(bounds)
@@ -165,12 +142,12 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
             limit = bounds[purview]
             looks += 1
             if side == ON_CAUSE:
-                weight, state = weights[purview], states[purview]
+                weight, state = room.weights[purview], room.states[purview]
                 first, last = specified_cause(t, s, mechanism, purview, weight, state)
             else:
-                start = purview_sums(t, purview, joint, sums, looks)
+                start = purview_sums(t, purview, room, looks)
                 limit, first, last = specified_effect(
-                    t, s, mechanism, purview, mechs, purvs, sums, start
+                    t, s, mechanism, purview, mechs, purvs, room.sums, start
                 )
             if limit > ZERO and limit >= best - tolerance(best):
                 phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, first, last, best, tally)
@@ -183,7 +160,7 @@ def best_purviews(side, t, s, mechanism, weights, states, joint, sums, bounds, h
 
 
 @inner
-def effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally):
+def effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally):
     """Phi of an effect pair, negative when it is below the best; and whether it was searched."""
     purvs = members(purview, s.purv)
     if is_plainly_led(t, s, led, mechanism, purview, purvs):
@@ -194,27 +171,29 @@ def effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally):
         limit = s.weights[first] * cost_bound(s.effects, s.base, purvs, mechs)
     else:
         led.summed[0] += 1
-        start = purview_sums(t, purview, joint, sums, led.summed[0])
-        limit, first, last = specified_effect(t, s, mechanism, purview, mechs, purvs, sums, start)
+        start = purview_sums(t, purview, room, led.summed[0])
+        limit, first, last = specified_effect(
+            t, s, mechanism, purview, mechs, purvs, room.sums, start
+        )
     if limit > ZERO and limit >= best - tolerance(best):
         phi, _, _, _ = pair_phi(ON_EFFECT, t, s, mechs, purvs, first, last, best, tally)
         return phi, 1
     return -1.0, 0
 
 
-@leaf
-def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally):
+@merged
+def best_effects_of(t, s, led, mechanism, room, bits, tally):
     """Visit the effect purviews of one mechanism; returns (phi, ties, visited).
 
     As ``best_purviews``, by the bounds that hold if a purview's leading state is specified. The
     purviews these leave out are asked afterwards whether it is.
-    joint, bounds : see ``prepare_effects``; sums : (codes,) scratch
     """
+    bounds, heap = room.bounds, room.heap
     mechs = members(mechanism, s.mech)
     dense = is_dense(t.children, bounds.shape[0] - 1)
     lift(bounds)
     bound_leads(t, s, led, mechanism, mechs, bounds)
-    sum_leads(joint, t.levels, led.column, t.columns, led.inside)
+    sum_leads(room.joint, t.levels, led.column, t.columns, led.inside)
     count = fill_heap(led.upper, heap, ZERO)
     best, visited, looks, tight = 0.0, 0, 0, mechs == 1
     while count > 0 and led.upper[heap[0]] >= best - tolerance(best):
@@ -230,7 +209,7 @@ def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally
         led.upper[purview], phi = LOOKED_AT, -1.0
         if dense or is_purview(mechanism, purview, t.children, FORWARD):
             looks += 1
-            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally)
+            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally)
             visited += more
             best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was
@@ -243,9 +222,9 @@ def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally
             purvs = members(purview, s.purv)
             if is_plainly_led(t, s, led, mechanism, purview, purvs):
                 continue
-            if is_led(t, s, led, mechanism, purview, purvs, joint):
+            if is_led(t, s, led, mechanism, purview, purvs, room.joint):
                 continue
-            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, joint, sums, best, tally)
+            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally)
             visited += more
             best = max(best, phi)
             bounds[purview] = -phi
@@ -254,17 +233,17 @@ def best_effects_of(t, s, led, mechanism, joint, sums, bounds, heap, bits, tally
     return best, mark_ties(best, bounds, bits), visited
 
 
-@kernel
-def prepare_effects(t, s, mechanism, joint, bounds, best, gains):
-    """Everything about a mechanism's effects that its purviews share, and their bounds.
-
-    joint : (S,) float64 filled with the sum over the mechanism's states; bounds : (2**n,) filled
-    """
+@leaf
+def prepare_effects(t, s, mechanism, room):
+    """Everything about a mechanism's effects that its purviews share, and their bounds."""
+    full, begin, end = t.codes.shape[0] - 1, t.offsets[mechanism], t.offsets[mechanism + 1]
+    n = members(full, s.purv)
+    add_products(t.effect, begin, end, t.levels, t.columns, s.purv, n, s.halves, room.joint)
     mechs = members(mechanism, s.mech)
-    mixture(t.effect, t.offsets[mechanism], t.offsets[mechanism + 1], t.levels, joint)
     mechanism_costs(t, s, mechanism, mechs)
-    row = t.codes[mechanism]
-    coarse_bounds(t.effect, row, s.effects, mechs, t.levels, t.columns, bounds, best, gains)
+    bounds, best, gains = room.bounds, room.best, room.gains
+    row, costs = t.codes[mechanism], s.effects
+    coarse_bounds(t.effect, row, costs, mechs, t.levels, t.columns, bounds, best, gains)
 
 
 class Found(NamedTuple):
@@ -282,56 +261,111 @@ class Found(NamedTuple):
     """(m, 2) int64 bound tables built and nodes visited."""
 
 
-def best_mechanisms(
-    side: np.int64, t: Tables, s: Scratch, begin: int, end: int, found: Found
-) -> None:
-    """Search the purviews of the mechanisms begin .. end - 1.
+class Room(NamedTuple):
+    """Working memory of the search over purviews, beside that of one pair."""
 
-    side : ON_CAUSE or ON_EFFECT; end - begin is a power of two and divides begin
-    Loops over mechanisms cost Python microseconds and would cost numba seconds to compile.
+    joint: Array
+    """(S,) float64 effects of a mechanism, summed over its states."""
+    sums: Array
+    """(codes,) float64 the same summed down to every purview."""
+    bounds: Array
+    """(2**n,) float64 upper bounds on phi of every purview, later the values, negated."""
+    best: Array
+    """(2**n,) float64"""
+    gains: Array
+    """(2**n,) float64"""
+    weights: Array
+    """(2**n,) float64 selectivity of the specified cause state of every purview."""
+    states: Array
+    """(2**n,) int64 that state."""
+    heap: Array
+    """(2**n,) int64 purviews, the largest bound first."""
+
+
+@kernel
+def make_room(size, states, codes):
+    """Working memory for systems of so many subsets and states, and states of all subsets."""
+    return Room(
+        np.empty(states),
+        np.empty(codes),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+    )
+
+
+@merged
+def take_lane(scanned, lane, room):
+    """What the scan found of one of the mechanisms it went through together."""
+    weights, states, table = scanned
+    for purview in range(table.shape[0]):
+        room.weights[purview] = weights[purview, lane]
+        room.states[purview] = states[purview, lane]
+        room.bounds[purview] = table[purview, lane]
+
+
+@leaf
+def search_mechanisms(side, t, s, first, width, scanned, room, found):
+    """Search the purviews of the 2**width mechanisms from ``first`` on, a row each of ``found``.
+
+    scanned : what ``cause_scan`` filled, weights, states and bounds; on the effect side unused
     """
+    for lane in range(1 << width):
+        row = reversed_bits(lane, width)
+        mechanism = first + row
+        if mechanism > 0:
+            if side == ON_CAUSE:
+                take_lane(scanned, lane, room)
+            else:
+                prepare_effects(t, s, mechanism, room)
+            one = best_purviews(side, t, s, mechanism, room, found.bits[row], found.nodes[row])
+            found.phis[row], found.ties[row], found.searched[row] = one
+
+
+@leaf
+def search_effects_together(t, s, led, first, room, found):
+    """The same for effects, by the bounds that hold for all purviews of a mechanism together."""
+    for row in range(found.phis.shape[0]):
+        mechanism = first + row
+        if mechanism > 0:
+            prepare_effects(t, s, mechanism, room)
+            one = best_effects_of(t, s, led, mechanism, room, found.bits[row], found.nodes[row])
+            found.phis[row], found.ties[row], found.searched[row] = one
+
+
+def best_mechanisms(side: np.int64, t: Tables, s: Scratch, begin: int, found: Found) -> None:
+    """Search the purviews of the mechanisms from ``begin`` on, as many as ``found`` has rows.
+
+    side : ON_CAUSE or ON_EFFECT; that many is a power of two and divides begin
+    """
+    room = make_room(len(t.codes), len(s.like), int(t.offsets[-1]))
     if side == ON_CAUSE:
-        best_causes(t, s, begin, end, found)
+        best_causes(t, s, begin, room, found)
     else:
-        best_effects(t, s, begin, end, found)
+        best_effects(t, s, begin, room, found)
 
 
-def best_effects(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> None:
+def best_effects(t: Tables, s: Scratch, begin: int, room: Room, found: Found) -> None:
     """Search the effects of a range of mechanisms, one after the other."""
-    size = len(t.codes)
-    joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
-    bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
-    heap, none, nowhere = np.empty(size, np.int64), np.empty(0), np.empty(0, np.int64)
-    leads = make_leads(len(t.levels), len(joint))
-    for mechanism in range(max(begin, 1), end):
-        prepare_effects(t, s, mechanism, joint, bounds, best, gains)
-        row = mechanism - begin
-        given = (joint, sums, bounds, heap, found.bits[row], found.nodes[row])
-        if len(t.levels) < TOGETHER:
-            one = best_purviews(ON_EFFECT, t, s, mechanism, none, nowhere, *given)
-        else:
-            one = best_effects_of(t, s, leads, mechanism, *given)
-        found.phis[row], found.ties[row], found.searched[row] = one
+    n, none = len(t.levels), np.empty((0, 0))
+    width, unused = len(found.phis).bit_length() - 1, (none, np.empty((0, 0), np.int64), none)
+    if n < TOGETHER:
+        search_mechanisms(ON_EFFECT, t, s, begin, width, unused, room, found)
+    else:
+        search_effects_together(t, s, make_leads(n, len(s.like)), begin, room, found)
 
 
-def best_causes(t: Tables, s: Scratch, begin: int, end: int, found: Found) -> None:
+def best_causes(t: Tables, s: Scratch, begin: int, room: Room, found: Found) -> None:
     """Search the causes of a range of mechanisms, scanned together."""
-    size = len(t.codes)
-    width = min(LANES, (end - begin).bit_length() - 1)
+    size, count = len(t.codes), len(found.phis)
+    width = min(LANES, count.bit_length() - 1)
     lanes = 1 << width
     vectors, table = np.empty((5, lanes)), np.empty((size, lanes))
     weights, states = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
-    heap, none = np.empty(size, np.int64), np.empty(0)
-    for first in range(begin, end, lanes):
+    for row in range(0, count, lanes):
+        first, rows = begin + row, Found(*(each[row : row + lanes] for each in found))
         cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
-        for lane in range(lanes):
-            mechanism = first | int(reversed_bits(lane, width))
-            if mechanism == 0:
-                continue
-            weight, state, bounds = (
-                np.ascontiguousarray(each[:, lane]) for each in (weights, states, table)
-            )
-            row, given = mechanism - begin, (weight, state, none, none, bounds, heap)
-            found.phis[row], found.ties[row], found.searched[row] = best_purviews(
-                ON_CAUSE, t, s, mechanism, *given, found.bits[row], found.nodes[row]
-            )
+        search_mechanisms(ON_CAUSE, t, s, first, width, (weights, states, table), room, rows)

@@ -20,10 +20,10 @@ from iitdask.kernels.disintegration import (
 )
 from iitdask.kernels.effect import cost_bound, effect_costs, effect_states, state_rows
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT, cheap_start
-from iitdask.kernels.jit import inner, leaf
+from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.purviews import ZERO, members, tolerance
 from iitdask.kernels.reach import TRIALS, cheapest_by_size, is_out_of_reach
-from iitdask.kernels.repertoire import product_states
+from iitdask.kernels.repertoire import add_products, product_states, room_of_products
 
 __all__ = ["Scratch", "Tables", "make_scratch", "mechanism_costs", "pair_details", "pair_phi"]
 
@@ -106,6 +106,8 @@ class Scratch(NamedTuple):
     """(TRIALS,) least value of one user at each."""
     totals: NDArray[np.float64]
     """(TRIALS,) the sums over users."""
+    halves: NDArray[np.float64]
+    """See repertoire.room_of_products."""
     effects: NDArray[np.float64]
     """Room for the costs of every value given each part of the mechanism."""
 
@@ -141,6 +143,7 @@ def make_scratch(tables: Tables) -> Scratch:
         mus=np.empty(TRIALS),
         leasts=np.empty(TRIALS),
         totals=np.empty(TRIALS),
+        halves=room_of_products(tables.levels),
         effects=np.empty(tables.effect.shape[1] * size),
     )
 
@@ -233,13 +236,8 @@ def specify(side, t, s, mechanism, purview, mechs, purvs):
     if side == ON_CAUSE:
         return cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
     states = t.offsets[purview + 1] - t.offsets[purview]
-    first = np.int64(0)  # a literal 0 would compile the callees once more
-    for z in range(states):
-        s.sums[z] = 0.0
-    for row in range(t.offsets[mechanism], t.offsets[mechanism + 1]):
-        product_states(t.effect, row, t.levels, t.columns, s.purv, first, purvs, s.like)
-        for z in range(states):
-            s.sums[z] += s.like[z]
+    first, begin, end = np.int64(0), t.offsets[mechanism], t.offsets[mechanism + 1]
+    add_products(t.effect, begin, end, t.levels, t.columns, s.purv, purvs, s.halves, s.sums)
     product_states(t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like)
     mechanism_costs(t, s, mechanism, mechs)
     scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
@@ -247,13 +245,10 @@ def specify(side, t, s, mechanism, purview, mechs, purvs):
     return ii
 
 
-@leaf
-def pair_details(side, t, s, mechanism, purview, wanted, bits, kept, tally):
-    """States, ties and the named partition of one pair.
+@merged
+def one_pair(side, t, s, mechanism, purview, wanted, bits, kept, tally):
+    """States, ties and the named partition of one pair: a row of ``pair_details``.
 
-    wanted : state of the purview at which the partition is named, if it ties for the largest phi
-    bits : (ceil(S / 8),) uint8, one bit per tied state of the purview; filled
-    kept : (n,) int64, partners each user still sees under the partition, -1 elsewhere; filled
     returns (phi, ii, state, ties, severed pairs)
     """
     mechs, purvs = members(mechanism, s.mech), members(purview, s.purv)
@@ -268,13 +263,14 @@ def pair_details(side, t, s, mechanism, purview, wanted, bits, kept, tally):
             bits[z >> 3] |= np.uint8(1 << (z & 7))
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
     place = wanted if s.phis[wanted] >= phi - tolerance(phi) else state
-    cost, severed = pair_cost(side, t, s, mechs, purvs, place, 0.0, ZERO, tally)
+    if place != state or cost <= ZERO:
+        cost, severed = pair_cost(side, t, s, mechs, purvs, place, 0.0, ZERO, tally)
     f = s.costs if side == ON_CAUSE else s.effects
     if side == ON_CAUSE:
         fill_cause_costs(t, s, mechs, purvs, place)  # an early end may have left it half filled
+    else:
+        state_rows(s.purv, purvs, t.levels, t.columns, place, 1 << mechs, s.base)
     named_disintegration(f, s, users, elements, side, cost, severed, s.rows, tally)
-    for i in range(kept.shape[0]):
-        kept[i] = -1
     for u in range(users):
         mask = 0
         for e in range(elements):
@@ -282,3 +278,22 @@ def pair_details(side, t, s, mechanism, purview, wanted, bits, kept, tally):
                 mask |= 1 << (s.purv[e] if side == ON_CAUSE else s.mech[e])
         kept[s.mech[u] if side == ON_CAUSE else s.purv[u]] = mask
     return phi, ii, state, ties, severed
+
+
+@leaf
+def pair_details(t, s, chosen, values, numbers, bits, kept, tally):
+    """States, ties and the named partition of chosen pairs.
+
+    chosen  : (p, 4) int64 side, mechanism, purview, and the state of the purview at which the
+              partition is named, if it ties for the largest phi
+    values  : (2, p) float64 phi and intrinsic information, bits; filled
+    numbers : (3, p) int64 state, ties, severed pairs; filled
+    bits    : (p, ceil(S / 8)) uint8, one bit per tied state of the purview; filled
+    kept    : (p, n) int64, partners each unit still sees under the partition, filled where there
+              is such a unit
+    """
+    for k in range(chosen.shape[0]):
+        side, mechanism, purview, wanted = chosen[k, 0], chosen[k, 1], chosen[k, 2], chosen[k, 3]
+        values[0, k], values[1, k], numbers[0, k], numbers[1, k], numbers[2, k] = one_pair(
+            side, t, s, mechanism, purview, wanted, bits[k], kept[k], tally
+        )

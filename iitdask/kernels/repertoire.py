@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.codes import value_offsets
-from iitdask.kernels.jit import index, kernel, leaf
+from iitdask.kernels.jit import index, inner, kernel, leaf
 from iitdask.kernels.purviews import members
 
-__all__ = ["forward_probability", "mixture", "product_states", "write_repertoires"]
+__all__ = [
+    "add_products",
+    "forward_probability",
+    "mixture",
+    "product_states",
+    "room_of_products",
+    "write_repertoires",
+]
 
 
 @leaf
@@ -31,31 +38,28 @@ def product_states(rows, r, levels, columns, units, begin, end, out):
         size *= index(levels[i])
 
 
-@kernel
-def mixture(rows, begin, end, levels, out):
-    """Sum, over rows of a marginal table, of the joint distribution each row implies.
+@inner
+def add_products(rows, begin, end, levels, columns, units, count, room, out):
+    """Sum, over rows of a marginal table, of the joint each implies of the first ``count`` units.
 
-    rows  : (m, c) float64   marginals of every unit's values
-    begin, end : int         the rows to sum
-    out   : (S,) float64     out[z] = sum_r prod_i rows[r, z_i], little-endian
+    rows  : (m, c) float64   marginals of every unit's values; begin, end : the rows to sum
+    room  : float64 scratch, see ``room_of_products``
+    out   : (>= prod(levels[units]),) float64, filled, little-endian
     The joint of a row is an outer product of two half joints, so the sum is a matrix
     product done four rows at a time; time (end - begin) * S, two passes per value.
     """
-    n = levels.shape[0]
-    columns = value_offsets(levels)
-    half = n // 2
+    half = count // 2
     start = np.int64(0)  # a literal 0 would compile the callee once more
-    units = np.empty(n, np.int64)
     wide, tall = 1, 1
-    for i in range(n):
-        units[i] = i
-        if i < half:
-            wide *= levels[i]
+    for k in range(count):
+        if k < half:
+            wide *= levels[units[k]]
         else:
-            tall *= levels[i]
-    l0, l1, l2, l3 = np.empty(wide), np.empty(wide), np.empty(wide), np.empty(wide)
-    h0, h1, h2, h3 = np.empty(tall), np.empty(tall), np.empty(tall), np.empty(tall)
-    for z in range(out.shape[0]):
+            tall *= levels[units[k]]
+    l0, l1, l2, l3 = room[:wide], room[wide:], room[2 * wide :], room[3 * wide :]
+    upper = room[4 * wide :]
+    h0, h1, h2, h3 = upper[:tall], upper[tall:], upper[2 * tall :], upper[3 * tall :]
+    for z in range(wide * tall):
         out[z] = 0.0
     for first in range(begin, end, 4):
         for q in range(4):
@@ -63,7 +67,7 @@ def mixture(rows, begin, end, levels, out):
             high = h0 if q == 0 else (h1 if q == 1 else (h2 if q == 2 else h3))
             if first + q < end:
                 product_states(rows, first + q, levels, columns, units, start, half, low)
-                product_states(rows, first + q, levels, columns, units, half, n, high)
+                product_states(rows, first + q, levels, columns, units, half, count, high)
             else:
                 for b in range(tall):
                     high[b] = 0.0
@@ -71,9 +75,26 @@ def mixture(rows, begin, end, levels, out):
                     low[x] = 0.0
         for b in range(tall):
             a0, a1, a2, a3 = h0[b], h1[b], h2[b], h3[b]
-            line = b * wide
+            line = out[b * wide :]
             for x in range(wide):
-                out[line + x] += (a0 * l0[x] + a1 * l1[x]) + (a2 * l2[x] + a3 * l3[x])
+                line[x] += (a0 * l0[x] + a1 * l1[x]) + (a2 * l2[x] + a3 * l3[x])
+
+
+@kernel
+def room_of_products(levels):
+    """Scratch of ``add_products``: four rows of either half of the units, whichever they are."""
+    half, most = len(levels) - len(levels) // 2, 1
+    for _ in range(half):
+        most *= levels.max()
+    return np.empty(8 * most)
+
+
+@kernel
+def mixture(rows, begin, end, levels, out):
+    """``add_products`` of all units; out : (S,) float64."""
+    units = np.arange(len(levels))
+    columns, count = value_offsets(levels), np.int64(len(levels))
+    add_products(rows, begin, end, levels, columns, units, count, room_of_products(levels), out)
 
 
 @kernel

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.batches import STATE_UNREACHABLE, SYSTEM_UNREACHABLE
-from iitdask.kernels.cause import cause_scan, reversed_bits
+from iitdask.kernels.cause import cause_scan
 from iitdask.kernels.codes import state_codes
 from iitdask.kernels.families import ON_CAUSE
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.marginals import marginal_table
-from iitdask.kernels.mechanisms import best_purviews, prepare_effects
+from iitdask.kernels.mechanisms import Found, make_room, search_mechanisms
 from iitdask.kernels.orders import set_order
 from iitdask.kernels.pairs import Tables, pair_phi, specify
 from iitdask.kernels.purviews import members, tolerance
@@ -44,37 +44,14 @@ def lay_marginals(effects, causes, currents, shape, whole, codes, likely):
 
 
 @kernel
-def search_effects(side, t, s, room, phi, bits):
-    """Best effect purviews of every mechanism; phi : (2**n,), bits : (2**n, bytes); filled."""
-    joint, sums, bounds, best, gains, heap, tally = room
-    none, nowhere = np.empty(0), np.empty(0, np.int64)
-    for mechanism in range(1, phi.shape[0]):
-        prepare_effects(t, s, mechanism, joint, bounds, best, gains)
-        phi[mechanism], _, _ = best_purviews(
-            side, t, s, mechanism, none, nowhere, joint, sums, bounds, heap, bits[mechanism], tally
-        )
-
-
-@kernel
-def search_causes(side, t, s, room, phi, bits):
-    """Best cause purviews of every mechanism; all mechanisms are scanned together."""
-    _, _, _, _, _, heap, tally = room
-    size, none = phi.shape[0], np.empty(0)
+def scan_causes(t):
+    """Scan the causes of all mechanisms together; returns weights, states and bounds."""
+    size = t.codes.shape[0]
     width, first = np.int64(t.levels.shape[0]), np.int64(0)
     vectors, table = np.empty((5, size)), np.empty((size, size))
     weights, states = np.zeros((size, size)), np.zeros((size, size), np.int64)
     cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
-    weight, state, bounds = np.empty(size), np.empty(size, np.int64), np.empty(size)
-    for lane in range(size):
-        mechanism = reversed_bits(np.int64(lane), width)
-        if mechanism == 0:
-            continue
-        for purview in range(size):
-            weight[purview], state[purview] = weights[purview, lane], states[purview, lane]
-            bounds[purview] = table[purview, lane]
-        phi[mechanism], _, _ = best_purviews(
-            side, t, s, mechanism, weight, state, none, none, bounds, heap, bits[mechanism], tally
-        )
+    return weights, states, table
 
 
 @kernel
@@ -152,40 +129,34 @@ def agreeing(side, t, s, mechanism, bits, system, outside, order, tally):
 
 
 @kernel
-def make_room(t, s):
-    """Scratch of the searches over purviews."""
+def make_finds(t):
+    """What the search of all mechanisms leaves behind."""
     size = t.codes.shape[0]
-    return (
-        np.empty(s.like.shape[0]),
-        np.empty(t.offsets[-1]),
-        np.empty(size),
-        np.empty(size),
-        np.empty(size),
-        np.empty(size, np.int64),
-        np.zeros(2, np.int64),
-    )
+    ties, bits = np.zeros(size, np.int64), np.zeros((size, (size + 7) // 8), np.uint8)
+    return Found(np.zeros(size), ties, bits, ties, np.zeros((size, 2), np.int64))
 
 
 @kernel
 def unfold_one(sides, t, s, room, system, outside, out):
     """Unfold one system; see ``unfold`` for out; returns (distinctions, relations)."""
     size = t.codes.shape[0]
-    phi, bits = np.zeros((2, size)), np.zeros((2, size, (size + 7) // 8), np.uint8)
-    search_causes(sides[0], t, s, room, phi[0], bits[0])
-    search_effects(sides[1], t, s, room, phi[1], bits[1])
+    causes, effects, tally = make_finds(t), make_finds(t), np.zeros(2, np.int64)
+    first, width, scanned = np.int64(0), np.int64(t.levels.shape[0]), scan_causes(t)
+    search_mechanisms(sides[0], t, s, first, width, scanned, room, causes)
+    search_mechanisms(sides[1], t, s, first, width, scanned, room, effects)
     found = np.empty((3, size), np.int64)
     values = np.empty(size)
     order, count = np.empty(size, np.int64), 0
     for mechanism in range(1, size):
-        if min(phi[0, mechanism], phi[1, mechanism]) <= 0.0:
+        if min(causes.phis[mechanism], effects.phis[mechanism]) <= 0.0:
             continue
         cause, at_cause = agreeing(
-            sides[0], t, s, mechanism, bits[0, mechanism], system[0], outside, order, room[6]
+            sides[0], t, s, mechanism, causes.bits[mechanism], system[0], outside, order, tally
         )
         if at_cause == 0:
             continue
         effect, at_effect = agreeing(
-            sides[1], t, s, mechanism, bits[1, mechanism], system[1], outside, order, room[6]
+            sides[1], t, s, mechanism, effects.bits[mechanism], system[1], outside, order, tally
         )
         if at_effect == 0:
             continue
@@ -239,6 +210,6 @@ def unfold(sides, shape, points, begin, end, net, tables, s, notes, sequences, o
         count = net[1][points[0][p]]
         feeds = net[4][points[0][p], :count].copy()
         outside = (points[2][p], feeds, sequences[count, : (1 << count) - 1].copy())
-        room = make_room(t, s)
+        room = make_room(t.codes.shape[0], s.like.shape[0], offsets[-1])
         system = (notes[b, 2], notes[b, 3])
         counts[b, 0], counts[b, 1] = unfold_one(sides, t, s, room, system, outside, out[b])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.cause import cause_scan
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.mechanisms import best_purviews, prepare_effects
+from iitdask.kernels.mechanisms import Found, make_room, prepare_effects, search_mechanisms
 from iitdask.kernels.pairs import Scratch, Tables, make_scratch, pair_details
 from iitdask.kernels.purviews import ZERO, is_purview
 from iitdask.model.system import System
@@ -71,42 +71,40 @@ def _tables(system: System) -> Tables:
 
 def _evaluate(side: Any, t: Tables, s: Scratch, phi: Array, outcome: Array) -> None:
     n, size = len(t.levels), len(t.codes)
-    bits = np.zeros((len(s.like) + 7) // 8, np.uint8)
-    kept, tally = np.zeros(n, np.int64), np.zeros(2, np.int64)
-    nowhere = np.int64(0)
-    for mechanism in np.arange(1, size):
-        for purview in np.arange(1, size):
-            if is_purview(mechanism, purview, t.children, side != ON_CAUSE):
-                found = pair_details(side, t, s, mechanism, purview, nowhere, bits, kept, tally)
-                value = found[0]
-                phi[mechanism, purview] = value if value > ZERO else 0.0
-                outcome[mechanism, purview] = EXCLUDED
+    for mechanism in range(1, size):
+        chosen = np.array(
+            [
+                (side, mechanism, purview, 0)
+                for purview in range(1, size)
+                if is_purview(mechanism, purview, t.children, side != ON_CAUSE)
+            ],
+            np.int64,
+        ).reshape(-1, 4)
+        count = len(chosen)
+        values, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
+        bits = np.zeros((count, (len(s.like) + 7) // 8), np.uint8)
+        kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
+        pair_details(t, s, chosen, values, numbers, bits, kept, tally)
+        found = values[0]
+        phi[mechanism, chosen[:, 2]] = np.where(found > ZERO, found, 0.0)
+        outcome[mechanism, chosen[:, 2]] = EXCLUDED
 
 
 def _replay(side: Any, t: Tables, s: Scratch, mechanism: int) -> Array:
     """(2**n,) whether the search works out phi of each purview of one mechanism."""
     size = len(t.codes)
-    bits, tally = np.zeros((size + 7) // 8, np.uint8), np.zeros(2, np.int64)
-    heap, given = np.empty(size, np.int64), _bounds(side, t, s, mechanism)
-    bounds = given[-1]
-    before = bounds.copy()
-    best_purviews(side, t, s, mechanism, *given, heap, bits, tally)
-    # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
-    evaluated: Array = (before > ZERO) & (bounds <= 0.0)
-    return evaluated
-
-
-def _bounds(side: Any, t: Tables, s: Scratch, mechanism: int) -> tuple[Array, ...]:
-    """What the search of one mechanism starts from; the bounds of its purviews come last."""
-    size = len(t.codes)
-    if side == ON_EFFECT:
-        joint, sums = np.empty(len(s.like)), np.empty(int(t.offsets[-1]))
-        bounds, best, gains = np.empty(size), np.empty(size), np.empty(size)
-        prepare_effects(t, s, mechanism, joint, bounds, best, gains)
-        return np.empty(0), np.empty(0, np.int64), joint, sums, bounds
+    room = make_room(size, len(s.like), int(t.offsets[-1]))
+    one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)
+    found = Found(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
     vectors, table = np.empty((5, 1)), np.zeros((size, 1))
     weights, states = np.zeros((size, 1)), np.zeros((size, 1), np.int64)
-    cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, table, weights, states)
-    none = np.empty(0)
-    columns = [np.ascontiguousarray(each[:, 0]) for each in (weights, states, table)]
-    return columns[0], columns[1], none, none, columns[2]
+    if side == ON_EFFECT:
+        prepare_effects(t, s, mechanism, room)
+        before = room.bounds.copy()
+    else:
+        cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, table, weights, states)
+        before = table[:, 0]
+    search_mechanisms(side, t, s, mechanism, 0, (weights, states, table), room, found)
+    # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
+    evaluated: Array = (before > ZERO) & (room.bounds <= 0.0)
+    return evaluated

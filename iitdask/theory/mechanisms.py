@@ -87,7 +87,7 @@ def fill_mice(tables: Tables, region: Region) -> dict[str, Array]:
     scratch = make_scratch(tables)
     for row, direction in enumerate(range(directions.start, directions.stop)):
         found = Found(phi[row], ties[row], bits[row], searched[row], work[row])
-        best_mechanisms(SIDES[direction], tables, scratch, begin, end, found)
+        best_mechanisms(SIDES[direction], tables, scratch, begin, found)
     return {
         "phi": phi,
         "ties": ties,
@@ -150,19 +150,14 @@ def fill_details(prepared: tuple[Tables, Array], region: Region) -> dict[str, Ar
     rows = chosen[region[0]]
     count, n = len(rows), len(tables.levels)
     states = int(tables.offsets[-1] - tables.offsets[-2])
-    phi, information = np.zeros(count), np.zeros(count)
-    numbers = np.zeros((3, count), np.int64)
+    values, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
     bits = np.zeros((count, (states + 7) // 8), np.uint8)
-    kept, tally = np.zeros((count, n), np.int64), np.zeros(2, np.int64)
-    scratch = make_scratch(tables)
-    for k, (direction, mechanism, purview, wanted) in enumerate(rows):
-        answer = pair_details(
-            SIDES[direction], tables, scratch, mechanism, purview, wanted, bits[k], kept[k], tally
-        )
-        phi[k], information[k], numbers[:, k] = answer[0], answer[1], answer[2:]
+    kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
+    rows = np.column_stack([np.array(SIDES)[rows[:, 0]], rows[:, 1:]])
+    pair_details(tables, make_scratch(tables), rows, values, numbers, bits, kept, tally)
     return {
-        "phi": phi,
-        "information": information,
+        "phi": values[0],
+        "information": values[1],
         "state": numbers[0],
         "ties": numbers[1],
         "pairs": numbers[2],
