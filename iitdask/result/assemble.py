@@ -113,12 +113,13 @@ def _mechanisms(data: xr.Dataset, system: System) -> tuple[tuple[str, Any], dict
         name: (data[name].values @ weights).astype(np.int64).tolist()
         for name in ("mechanism_units", "purview_cause", "purview_effect")
     }
-    names = [units_text([system.labels[i] for i in members(m)]) for m in masks["mechanism_units"]]
+    labels = system.labels
+    names = [units_text([labels[i] for i in members(m)]) for m in masks["mechanism_units"]]
     partitions = {}
     for side in ("cause", "effect"):
         kept = data[f"kept_{side}"].values.tolist()
         texts = [
-            partition_text(system.labels, m, p, k, side == "cause")
+            partition_text(labels, m, p, k, side == "cause")
             for m, p, k in zip(
                 masks["mechanism_units"], masks[f"purview_{side}"], kept, strict=True
             )

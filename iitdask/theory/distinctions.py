@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.orders import set_order, size_order
 from iitdask.model.system import System
 from iitdask.theory.mechanisms import CAUSE
-from iitdask.theory.states import restricted
+from iitdask.theory.states import restrictions
 from iitdask.theory.symmetry import canonical_ranks
 from iitdask.theory.tables import child_masks
 
@@ -108,20 +108,18 @@ class PurviewOrder:
 def gather_choices(pairs: Array, details: xr.Dataset, order: PurviewOrder) -> list[Choices]:
     """Collect the details of tied pairs by mechanism, each side in tie order."""
     sides: dict[tuple[int, int], dict[int, Side]] = {}
-    states = details["tied_states"].values
-    columns = {
-        name: details[name].values.tolist() for name in ("phi", "information", "state", "kept")
-    }
-    for k, (direction, mechanism, purview) in enumerate(pairs.tolist()):
-        tied = np.flatnonzero(np.unpackbits(states[k], bitorder="little")).tolist()
-        sides.setdefault((mechanism, direction), {})[purview] = Side(
-            purview,
-            columns["phi"][k],
-            columns["information"][k],
-            columns["state"][k],
-            tuple(tied),
-            tuple(columns["kept"][k]),
-        )
+    bits = details["tied_states"].values
+    names = ("phi", "information", "state", "ties", "kept")
+    columns = [details[name].values.tolist() for name in names]
+    rows = zip(pairs.tolist(), *columns, strict=True)
+    for k, ((direction, mechanism, purview), phi, information, state, ties, kept) in enumerate(
+        rows
+    ):
+        tied: tuple[int, ...] = (state,)
+        if ties > 1:
+            tied = tuple(np.flatnonzero(np.unpackbits(bits[k], bitorder="little")).tolist())
+        side = Side(purview, phi, information, state, tied, tuple(kept))
+        sides.setdefault((mechanism, direction), {})[purview] = side
     out = []
     for mechanism in sorted({m for m, _ in sides}):
         both = []
@@ -137,41 +135,43 @@ def choose(
     system: System, every: Sequence[Choices], states: tuple[int, int], ties: str
 ) -> list[Distinction]:
     """Keep the mechanisms whose cause and effect can agree with the system's states."""
+    implied = [restrictions(state, system.levels) for state in states]
     out = []
     for choices in every:
-        cause = _congruent(choices.cause, system, states[0], ties)
-        effect = _congruent(choices.effect, system, states[1], ties)
+        cause = _congruent(choices.cause, implied[0], ties)
+        effect = _congruent(choices.effect, implied[1], ties)
         if cause is not None and effect is not None:
             out.append(Distinction(choices, cause, effect))
     return out
 
 
-def alternatives(
-    system: System, found: Distinction, states: tuple[int, int]
-) -> tuple[list[Side], list[Side]]:
-    """Every admissible cause and effect of a distinction, the chosen ones included."""
+def alternatives(found: Distinction, implied: Sequence[Array]) -> tuple[list[Side], list[Side]]:
+    """Every admissible cause and effect of a distinction, the chosen ones included.
+
+    implied : of every purview, the state that the system's cause and effect state imply
+    """
     out = []
-    for side, state in ((found.choices.cause, states[0]), (found.choices.effect, states[1])):
-        fitting = [_agreeing(s, system, state) for s in side]
+    for side, states in ((found.choices.cause, implied[0]), (found.choices.effect, implied[1])):
+        fitting = [_agreeing(s, states) for s in side]
         out.append([s for s in fitting if s is not None])
     return out[0], out[1]
 
 
-def _agreeing(side: Side, system: System, state: int) -> Side | None:
+def _agreeing(side: Side, implied: Array) -> Side | None:
     """The side in the state a system state implies, if that is one of its tied states."""
-    wanted = restricted(state, system.levels, side.purview)
+    wanted = int(implied[side.purview])
     if wanted == side.state:
         return side  # as nearly always: one that ties for itself alone
     return replace(side, state=wanted) if wanted in side.states else None
 
 
-def _congruent(sides: Sequence[Side], system: System, state: int, ties: str) -> Side | None:
+def _congruent(sides: Sequence[Side], implied: Array, ties: str) -> Side | None:
     """Spec.md 10: the representative's tied states first, then the largest tied purview."""
     if ties == "canonical":  # congruent, then larger, then the label-independent order
-        fitting = (_agreeing(side, system, state) for side in sides)
+        fitting = (_agreeing(side, implied) for side in sides)
         return next((side for side in fitting if side is not None), None)
-    first = _agreeing(sides[0], system, state)
+    first = _agreeing(sides[0], implied)
     if first is not None:
         return first
-    others = [s for s in sides[1:] if s.state == restricted(state, system.levels, s.purview)]
+    others = [s for s in sides[1:] if s.state == implied[s.purview]]
     return max(others, key=lambda s: s.purview.bit_count(), default=None)

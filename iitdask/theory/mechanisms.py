@@ -15,7 +15,7 @@ from iitdask.kernels.mechanisms import Found, best_mechanisms
 from iitdask.kernels.pairs import Tables, make_scratch, pair_details
 from iitdask.model.system import System
 from iitdask.theory.base import Grid, Region, Stage
-from iitdask.theory.states import restricted
+from iitdask.theory.states import restrictions
 from iitdask.theory.tables import prepare_tables, table_inputs
 from iitdask.theory.vocabulary import variable
 
@@ -116,7 +116,8 @@ def details_stage(system: System, pairs: Array, system_states: tuple[int, int]) 
 
     Where the state that agrees with the system's ties with others, the partition is named there.
     """
-    wanted = [restricted(system_states[d], system.levels, p) for d, _, p in pairs.tolist()]
+    implied = np.stack([restrictions(state, system.levels) for state in system_states])
+    wanted = implied[pairs[:, 0], pairs[:, 2]]
     states = int(np.prod(system.levels))
     mean = 5e-6 + 2.5**system.n * 4e-9
     return Stage(

@@ -34,6 +34,7 @@ Array = NDArray[Any]
 INT64_MAX = 2**63 - 1
 ALL_DEGREES = 1024  # beyond this many distinctions only the first degrees are counted one by one
 FIRST_DEGREES = 64
+EXPONENT = 1200  # every double is a whole multiple of 2**-1074
 DENSE_BITS = 26  # superset sums over this many unit-states fit in memory
 
 
@@ -96,23 +97,28 @@ def relation_sums(bindings: Bindings) -> Sums:
 def relation_phi(bindings: Bindings) -> Fraction:
     """Sum phi over all relations, exactly."""
     union, share = bindings.union, bindings.share
-    total = Fraction(0)
-    for c, e, r in zip(bindings.cause, bindings.effect, share, strict=True):
-        total += Fraction(r) * (c & e).bit_count()
+    scaled = [_scaled(r) for r in share]
+    total = sum(
+        r * (c & e).bit_count()
+        for c, e, r in zip(bindings.cause, bindings.effect, scaled, strict=True)
+    )
+    ascending = sorted(range(len(share)), key=share.__getitem__)
     for bit in range(max(union, default=0).bit_length()):
-        total += _sum_over(sorted(r for r, u in zip(share, union, strict=True) if u >> bit & 1))
-    return total
+        total += _sum_over([scaled[d] for d in ascending if union[d] >> bit & 1])
+    return Fraction(total, 1 << EXPONENT)
 
 
-def _sum_over(ascending: Sequence[float]) -> Fraction:
+def _scaled(value: float) -> int:
+    mantissa, power = math.frexp(value)
+    return int(mantissa * 2**53) << (power - 53 + EXPONENT)
+
+
+def _sum_over(ascending: Sequence[int]) -> int:
     """Sum, over subsets of two or more, of the least member: r_(j) leads 2**(m - j) - 1."""
-    total, exponent = 0, 1200  # every double is a whole multiple of 2**-1074
-    last = len(ascending) - 1
-    for j, r in enumerate(ascending):
-        mantissa, power = math.frexp(r)
-        scaled = int(mantissa * 2**53) << (power - 53 + exponent)
-        total += (scaled << (last - j)) - scaled
-    return Fraction(total, 1 << exponent)
+    total = 0
+    for r in ascending:  # Horner's rule, the least shifted farthest
+        total = (total << 1) + r
+    return total - sum(ascending)
 
 
 def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:

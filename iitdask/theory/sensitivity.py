@@ -9,6 +9,7 @@ from typing import Any
 
 from iitdask.theory.distinctions import Distinction, Side, alternatives, choose
 from iitdask.theory.relations import relation_phi
+from iitdask.theory.states import restrictions
 from iitdask.theory.structure import Structure, bindings_of, reported
 
 __all__ = ["tie_sensitivity"]
@@ -24,7 +25,7 @@ def tie_sensitivity(made: Structure) -> dict[str, Any]:
     """
     others = [pair for pair in made.found.state_options if pair != made.states]
     swaps = list(_swaps(made))
-    total = _big_phi(made, made.chosen, made.states)
+    total = fsum(d.phi for d in made.chosen) + reported(made.sums.phi)[0]
     verdict = "no"
     if any(abs(phi - total) > 1e-9 * max(1.0, total) for phi in _tried(made, others, swaps)):
         verdict = "yes"
@@ -35,9 +36,10 @@ def tie_sensitivity(made: Structure) -> dict[str, Any]:
 
 def _swaps(made: Structure) -> Iterator[tuple[int, int, Side]]:
     """Distinction, side and every admissible purview that was not chosen."""
+    implied = [restrictions(state, made.system.levels) for state in made.states]
     for k, found in enumerate(made.chosen):
         now = (found.cause.purview, found.effect.purview)
-        for side, options in enumerate(alternatives(made.system, found, made.states)):
+        for side, options in enumerate(alternatives(found, implied)):
             yield from ((k, side, option) for option in options if option.purview != now[side])
 
 

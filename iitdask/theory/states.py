@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["digits", "restricted", "spread"]
+__all__ = ["digits", "restrictions", "spread"]
 
 
 def digits(code: int, levels: Sequence[int]) -> tuple[int, ...]:
@@ -26,21 +26,18 @@ def digits(code: int, levels: Sequence[int]) -> tuple[int, ...]:
     return tuple(out)
 
 
-def restricted(code: int, levels: Sequence[int], purview: int) -> int:
-    """Return the state of a purview that a state of all units implies.
+def restrictions(code: int, levels: Sequence[int]) -> NDArray[Any]:
+    """(2**n,) state of every purview that a state of all units implies.
 
     Examples
     --------
-    >>> restricted(0b110, (2, 2, 2), 0b101)
-    2
+    >>> restrictions(0b10, (2, 2)).tolist()
+    [0, 0, 1, 2]
     """
-    out, weight = 0, 1
-    for k in levels:
-        if purview & 1:
-            out += code % k * weight
-            weight *= k
-        code //= k
-        purview >>= 1
+    out, weight = np.zeros(1, np.int64), np.ones(1, np.int64)
+    for value, k in zip(digits(code, levels), levels, strict=True):
+        out = np.concatenate([out, out + value * weight])
+        weight = np.concatenate([weight, weight * k])
     return out
 
 
