@@ -1,8 +1,8 @@
-"""Chunks as Zarr writes them, byte for byte, made and written in the thread that computed them.
+"""Chunks as Zarr writes them, byte for byte, made and taken apart in the thread that needs them.
 
 Zarr's own way leads a chunk through an event loop and two pools of threads: of a
 block that computes for a millisecond, writing would then cost as much again for
-every variable. What is read goes through Zarr.
+every variable.
 """
 
 from __future__ import annotations
@@ -11,51 +11,95 @@ from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import Zstd
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from numcodecs import VLenUTF8, Zstd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zarr import Array as ZarrArray
-
-__all__ = ["CHECKED", "PACKED", "encoded", "key"]
+__all__ = ["LEVEL", "decoded", "encoded"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LEVEL = 3
-PACKED: list[Any] = [ZstdCodec(level=LEVEL), Crc32cCodec()]
-"""Compressors of data. Zarr's default ones read a flipped bit without a word."""
-CHECKED: list[Any] = [Crc32cCodec()]
-"""Compressors of what is too short to be packed."""
+"""How hard Zstandard tries."""
+SUM = 4
+"""Bytes of a checksum."""
 
 _ZSTD = Zstd(level=LEVEL)
+_TEXT = VLenUTF8()
 
 
 def encoded(array: Array, chunks: Sequence[int], fill: Any, *, packed: bool) -> bytes:
-    """Encode one chunk.
+    """Encode one chunk; a checksum ends it, since Zarr alone reads a flipped bit without a word.
 
     Parameters
     ----------
     array : ndarray
-        What the chunk holds; shorter than the chunk at the end of an axis.
+        What the chunk holds; shorter than the chunk at the end of an axis. Objects are text.
     chunks : sequence of int
         Shape of a chunk.
     fill : scalar
         Value of the cells beyond the end.
     packed : bool
-        Whether the array's compressors are PACKED; CHECKED otherwise.
+        Whether it is compressed.
     """
     if array.shape != tuple(chunks):
         whole = np.full(chunks, fill, array.dtype)
         whole[tuple(map(slice, array.shape))] = array
         array = whole
-    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    content = bytes(_ZSTD.encode(little)) if packed else little.tobytes()
-    checksum: int = google_crc32c.value(content)
-    return content + checksum.to_bytes(4, "little")
+    content = _TEXT.encode(array) if array.dtype.kind == "O" else _little(array)
+    if packed:
+        content = _ZSTD.encode(content)
+    content = bytes(content)
+    return content + _sum(content)
 
 
-def key(array: ZarrArray[Any], index: tuple[int, ...]) -> str:
-    """Key of a chunk, under the array's own path."""
-    return str(array.metadata.encode_chunk_key(index))
+def decoded(
+    content: bytes,
+    chunks: Sequence[int],
+    dtype: np.dtype[Any],
+    *,
+    packed: bool,
+    checked: bool = True,
+) -> Array:
+    """Decode one chunk of numbers; the array is read-only.
+
+    Parameters
+    ----------
+    content : bytes
+        The chunk.
+    chunks : sequence of int
+        Shape of a chunk.
+    dtype : dtype
+        Kind of its numbers.
+    packed : bool
+        Whether it is compressed.
+    checked : bool
+        Whether a checksum ends it.
+
+    Raises
+    ------
+    ValueError
+        This is not what was written.
+    """
+    if checked:
+        content, told = content[:-SUM], content[-SUM:]
+        # First: what a flipped bit makes of compressed data may ask for any amount of memory.
+        if _sum(content) != told:
+            raise ValueError("a chunk does not match its checksum")
+    if packed:
+        try:
+            content = _ZSTD.decode(content)
+        except RuntimeError as error:
+            raise ValueError(f"a chunk cannot be unpacked ({error})") from error
+    little = np.frombuffer(content, dtype.newbyteorder("<"))
+    return little.reshape(chunks).astype(dtype, copy=False)
+
+
+def _little(array: Array) -> Array:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def _sum(content: bytes) -> bytes:
+    found: int = google_crc32c.value(content)
+    return found.to_bytes(SUM, "little")

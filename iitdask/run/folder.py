@@ -8,44 +8,51 @@ like any other: a file that is missing under a tick is always damage.
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from zarr.storage import MemoryStore
 
 from iitdask.errors import DamagedStoreError
 from iitdask.run.checksum import digest
-from iitdask.run.chunk import CHECKED, PACKED, encoded, key
 from iitdask.run.layout import Layout
-from iitdask.run.place import delete, erase, explained, has, names, open_store, put_all, sweep
+from iitdask.run.place import (
+    delete,
+    erase,
+    explained,
+    get_all,
+    has,
+    names,
+    open_store,
+    put_all,
+    sweep,
+)
+from iitdask.run.sheet import Sheet
+from iitdask.run.tree import attributes, make_group, mend_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from zarr.abc.store import Store
 
     from iitdask.run.plan import Block
-    from iitdask.theory.base import Variable
+    from iitdask.theory.base import Region, Variable
 
 __all__ = ["UNREADABLE", "WORK", "Folder", "read_layout", "stage_names"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-ZarrArray = zarr.Array[Any]
 
 WORK = "work"
 """Group that holds the stages."""
 TICK = "tick"
 INPUTS = "_inputs"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
-"""What Zarr raises on damaged metadata and chunks; each level of the format has its own."""
-# Flat keys: one directory a variable, which one read lists.
-KEYS: Any = {"name": "default", "separator": "."}
-CONFIG: Any = {"write_empty_chunks": True}
+"""What is raised on damaged metadata and chunks; each level of Zarr's format has its own."""
+
+FLAT = "."
+"""Between the numbers of a chunk's key: one directory a variable, which one read lists."""
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +60,7 @@ log = logging.getLogger(__name__)
 def read_layout(url: str, store: Store, name: str) -> Layout | None:
     """Read the layout of a stage; None when there is none, or none that can be trusted."""
     try:
-        attrs = zarr.open_group(store, path=f"{WORK}/{name}", mode="r").attrs.asdict()
-        return Layout.from_json(attrs)
+        return Layout.from_json(attributes(store, f"{WORK}/{name}"))
     except UNREADABLE as error:
         if names(store, f"{WORK}/{name}/{TICK}"):
             log.warning("%s: stage %r has no readable layout (%s)", url, name, error)
@@ -77,13 +83,12 @@ def stage_names(store: Store, path: str = "") -> list[str]:
 class Folder:
     """The group of one stage in a Zarr store."""
 
-    def __init__(
-        self, url: str, store: Store, layout: Layout, opened: dict[str, ZarrArray]
-    ) -> None:
+    def __init__(self, url: str, store: Store, layout: Layout) -> None:
         self.url = url
         self.store = store
         self.layout = layout
-        self._arrays = opened
+        self._sheets = {v.name: _sheet(self.path, layout, v) for v in layout.fills}
+        self._ticks = _tick(self.path, layout)
         # Checksums carry the lineage: a block that a straggler of an earlier version
         # writes into a stage planned afresh is seen to be none of its own.
         self._salt = int(layout.lineage, 16)
@@ -95,17 +100,22 @@ class Folder:
 
     @classmethod
     def establish(cls, url: str, store: Store, layout: Layout) -> Folder:
-        """Create what is missing of a stage's group, and mend metadata that differs."""
-        path = f"{WORK}/{layout.name}"
-        _mend_groups(store, path)
-        opened = {v.name: _settle(store, path, layout, v) for v in layout.fills}
-        opened[TICK] = _settle(store, path, layout, None)
-        # Last: a group with a layout is a group that is complete.
-        group = zarr.open_group(store, path=path, mode="r+")
-        if group.attrs.asdict() != layout.to_json():
-            group.attrs.put(layout.to_json())
-        sweep(store, path)
-        return cls(url, store, layout, opened)
+        """Create what is missing of a stage's group, and mend metadata that differs.
+
+        Chunks are left alone: the layout says how to read them, and their checksums
+        tell whether that went well.
+        """
+        folder = cls(url, store, layout)
+        mend_groups(store, f"{folder.path}/{INPUTS}")
+        with explained(f"{folder.path} of the store"):
+            for sheet in folder._misdescribed(closely=True):
+                delete(store, f"{sheet.path}/zarr.json")
+                put_all(store, sheet.described())
+            # Last: a group with a layout is a group that is complete.
+            if attributes(store, folder.path) != layout.to_json():
+                make_group(store, folder.path, layout.to_json())
+        sweep(store, folder.path)
+        return folder
 
     @classmethod
     def load(cls, url: str, name: str) -> Folder:
@@ -114,18 +124,24 @@ class Folder:
         layout = read_layout(url, store, name)
         if layout is None:
             raise DamagedStoreError(f"{url}: stage {name!r} cannot be read; run again to redo it")
-        path = f"{WORK}/{name}"
-        try:
-            opened = {
-                each: zarr.open_array(store, path=f"{path}/{each}", mode="r+", config=CONFIG)
-                for each in (*(v.name for v in layout.fills), TICK)
-            }
-        except UNREADABLE as error:
+        folder = cls(url, store, layout)
+        wrong = folder._misdescribed(closely=False)
+        if wrong:
+            listed = ", ".join(sheet.path for sheet in wrong)
             raise DamagedStoreError(
-                f"{url}: the arrays of stage {name!r} cannot be opened ({error}); "
+                f"{url}: the arrays of stage {name!r} cannot be opened ({listed}); "
                 "run again to mend them"
-            ) from error
-        return cls(url, store, layout, opened)
+            )
+        return folder
+
+    def _misdescribed(self, *, closely: bool) -> list[Sheet]:
+        """Arrays whose metadata are not as the layout says."""
+        sheets = {f"{each.path}/zarr.json": each for each in (*self._sheets.values(), self._ticks)}
+        return [
+            sheets[key]
+            for key, content in get_all(self.store, sheets)
+            if not sheets[key].is_described(content, closely=closely)
+        ]
 
     def done(self) -> set[Block]:
         """Blocks that have a tick: one listing, nothing is read."""
@@ -143,43 +159,33 @@ class Folder:
         digests = tuple(digest(arrays[v.name]) for v in fills)
         record = [max(1, round(seconds * 1e9)), *(each ^ self._salt for each in digests)]
         chunks = {
-            self._key(v, block): self._encoded(v, arrays[v.name])
+            self._key(v, block): self._sheets[v.name].encoded(arrays[v.name])
             for v in fills
             if arrays[v.name].size
         }
-        tick = np.array(record, np.uint64).reshape(self._arrays[TICK].chunks)
+        tick = np.array(record, np.uint64).reshape(self._ticks.chunks)
         with explained(f"{self.url}: stage {self.layout.name!r}, block {block}"):
             put_all(self.store, chunks)
             # Only now: a tick says that all else is there.
-            ticked = encoded(tick, tick.shape, 0, packed=False)
-            put_all(self.store, {self._tick_key(block): ticked})
+            put_all(self.store, {self._tick_key(block): self._ticks.encoded(tick)})
         return digests
 
     def seconds(self, blocks: Iterable[Block]) -> dict[Block, float]:
         """Seconds of ticked blocks; those whose tick cannot be read are left out."""
-        found = {}
-        for block in blocks:
-            with suppress(*UNREADABLE):
-                nanoseconds = int(self._record(block)[0])
-                if nanoseconds:
-                    found[block] = nanoseconds / 1e9
-        return found
+        records, _ = self._records(blocks)
+        nanoseconds = {block: int(record[0]) for block, record in records.items()}
+        return {block: each / 1e9 for block, each in nanoseconds.items() if each}
 
     def read(self, block: Block) -> dict[str, Array]:
         """Arrays of one ticked block; DamagedStoreError when they are not what was written."""
-        region = self.layout.tiling.region(block)
+        records, bad = self._records([block])
         arrays: dict[str, Array] = {}
-        try:
-            record = self._record(block)
-            for number, variable in enumerate(self.layout.fills, 1):
-                array = np.asarray(self._arrays[variable.name][region])
-                if digest(array) ^ self._salt != record[number]:
-                    raise self.damage([block])
-                arrays[variable.name] = array
-        except UNREADABLE as error:
-            if isinstance(error, DamagedStoreError):
-                raise
-            raise self.damage([block]) from error
+        for variable in () if bad else self.layout.fills:
+            for _, array in self._chunks(variable, records):
+                if array is not None:
+                    arrays[variable.name] = array.copy()
+        if len(arrays) < len(self.layout.fills):
+            raise self.damage([block])
         return arrays
 
     def gather(self, variables: Iterable[Variable]) -> tuple[dict[str, Array], set[Block]]:
@@ -187,22 +193,18 @@ class Folder:
 
         Cells of damaged and of unticked blocks hold the fill value.
         """
-        done = self.done()
-        records, bad = self._records(done)
-        gathered: dict[str, Array] = {}
-        for variable in variables:
-            number = 1 + self.layout.fills.index(variable)
-            array = self._whole(variable)
-            for block, record in records.items():
-                region = self.layout.tiling.region(block)
-                if digest(array[region]) ^ self._salt != record[number]:
+        records, bad = self._records(self.done())
+        gathered = {variable.name: self.layout.empty(variable) for variable in variables}
+        for name, array in gathered.items():
+            for block, part in self._chunks(self.layout.variable(name), records):
+                if part is None:
                     bad.add(block)
-            gathered[variable.name] = array
-        for block in self.layout.tiling:
-            if block not in done or block in bad:
-                region = self.layout.tiling.region(block)
-                for variable in variables:
-                    gathered[variable.name][region] = variable.fill
+                else:
+                    array[self.layout.tiling.region(block)] = part
+        for block in bad:
+            region = self.layout.tiling.region(block)
+            for name, array in gathered.items():
+                array[region] = self.layout.variable(name).fill
         return gathered, bad
 
     def damaged(self) -> set[Block]:
@@ -237,28 +239,28 @@ class Folder:
 
     def deposit(self, name: str, array: Array) -> int:
         """Put an input array where workers find it; return its checksum."""
-        path = f"{self.path}/{INPUTS}/{name}"
+        path, expected = self._input_path(name), digest(array)
         with suppress(DamagedStoreError):  # another driver's workers may be reading it
-            self.withdraw(name, digest(array))
-            return digest(array)
+            self.withdraw(name, expected)
+            return expected
         erase(self.store, path)
         with explained(f"{self.url}: input {name!r} of stage {self.layout.name!r}"):
-            zarr.create_array(self.store, name=path, data=array, compressors=PACKED)
-        return digest(array)
+            Sheet.of(path, array, separator=FLAT).write(self.store, array)
+        return expected
 
     def withdraw(self, name: str, expected: int) -> Array:
         """Read an input array that was deposited."""
         array = self.input(name)
         if digest(array) != expected:
-            path = f"{self.path}/{INPUTS}/{name}"
+            path = self._input_path(name)
             raise DamagedStoreError(f"{self.url}: {path} is not what was written; run again")
         return array
 
     def input(self, name: str) -> Array:
         """Read an input array that was deposited, unchecked."""
-        path = f"{self.path}/{INPUTS}/{name}"
+        path = self._input_path(name)
         try:
-            return np.asarray(zarr.open_array(self.store, path=path, mode="r")[...])
+            return Sheet.found(self.store, path).read(self.store)
         except UNREADABLE as error:
             raise DamagedStoreError(f"{self.url}: {path} cannot be read; run again") from error
 
@@ -277,45 +279,51 @@ class Folder:
             f"written: {shown}; run again to redo them"
         )
 
-    def _encoded(self, variable: Variable, array: Array) -> bytes:
-        target = self._arrays[variable.name]
-        return encoded(array, target.chunks, target.fill_value, packed=True)
+    def _input_path(self, name: str) -> str:
+        return f"{self.path}/{INPUTS}/{name}"
 
     def _key(self, variable: Variable, block: Block) -> str:
-        index = (*block, *(0 for _ in variable.inner))
-        return f"{self.path}/{variable.name}/{key(self._arrays[variable.name], index)}"
+        return self._sheets[variable.name].key((*block, *(0 for _ in variable.inner)))
 
     def _tick_key(self, block: Block) -> str:
-        return f"{self.path}/{TICK}/{key(self._arrays[TICK], (*block, 0))}"
+        return self._ticks.key((*block, 0))
 
-    def _record(self, block: Block) -> Array:
-        return np.asarray(self._arrays[TICK][block])
+    def _records(self, blocks: Iterable[Block]) -> tuple[dict[Block, Array], set[Block]]:
+        """What ticks say, and the blocks whose tick cannot be read."""
+        by_key = {self._tick_key(block): block for block in blocks}
+        records, bad = {}, set()
+        for key, content in get_all(self.store, by_key):
+            try:
+                records[by_key[key]] = self._ticks.decoded(content).reshape(-1)
+            except ValueError:
+                bad.add(by_key[key])
+        return records, bad
 
-    def _records(self, done: set[Block]) -> tuple[dict[Block, Array], set[Block]]:
-        try:
-            ticks = np.asarray(self._arrays[TICK][...])
-            return {block: ticks[block] for block in done}, set()
-        except UNREADABLE:
-            records, bad = {}, set()
-            for block in done:
-                try:
-                    records[block] = self._record(block)
-                except UNREADABLE:
-                    bad.add(block)
-            return records, bad
-
-    def _whole(self, variable: Variable) -> Array:
-        """All chunks of a variable; those that cannot be read keep the fill value."""
-        source = self._arrays[variable.name]
-        try:
-            return np.asarray(source[...])
-        except UNREADABLE:
-            array = self.layout.empty(variable)
-            for block in self.layout.tiling:
-                region = self.layout.tiling.region(block)
-                with suppress(*UNREADABLE):
-                    array[region] = source[region]
-            return array
+    def _chunks(
+        self, variable: Variable, records: Mapping[Block, Array]
+    ) -> Iterator[tuple[Block, Array | None]]:
+        """Chunks of a variable, block by block; None where one is not what was written."""
+        number = 1 + self.layout.fills.index(variable)
+        sheet = self._sheets[variable.name]
+        inner = tuple(n for _, n in variable.inner)
+        if 0 in inner:  # such chunks hold nothing, and none is written
+            for block in records:
+                yield (
+                    block,
+                    np.empty((*_lengths(self.layout.tiling.region(block)), *inner), sheet.dtype),
+                )
+            return
+        by_key = {self._key(variable, block): block for block in records}
+        for key, content in get_all(self.store, by_key):
+            block = by_key[key]
+            shape = (*_lengths(self.layout.tiling.region(block)), *inner)
+            try:
+                array = sheet.decoded(content)[tuple(map(slice, shape))]
+            except ValueError:
+                yield block, None
+                continue
+            whole = digest(array) ^ self._salt == records[block][number]
+            yield block, array if whole else None
 
 
 def _ticked(name: str) -> Block | None:
@@ -325,71 +333,38 @@ def _ticked(name: str) -> Block | None:
     return tuple(map(int, parts[1:-1]))
 
 
-def _mend_groups(store: Store, path: str) -> None:
-    """Make every step of a path a group, replacing metadata that cannot be read."""
-    steps = path.split("/")
-    for depth in range(1, len(steps) + 1):
-        step = "/".join(steps[:depth])
-        try:
-            zarr.open_group(store, path=step, mode="r")
-        except UNREADABLE:
-            delete(store, f"{step}/zarr.json")
-            zarr.create_group(store, path=step)
+def _lengths(region: Region) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in region)
 
 
-def _settle(store: Store, path: str, layout: Layout, variable: Variable | None) -> ZarrArray:
-    """Open an array, or write its metadata anew when they are not as the layout says.
-
-    Chunks are left alone: the layout says how to read them, and their checksums
-    tell whether that went well.
-    """
-    name, described = _tick(layout) if variable is None else _described(layout, variable)
-    where = f"{path}/{name}"
-    expected = zarr.create_array(MemoryStore(), name=name, **described)
-    with suppress(*UNREADABLE):
-        array = zarr.open_array(store, path=where, mode="r+", config=CONFIG)
-        if _same(array, expected):
-            return array
-    delete(store, f"{where}/zarr.json")
-    with explained(f"{where} of the store"):
-        return zarr.create_array(store, name=where, config=CONFIG, **described)
-
-
-def _same(one: ZarrArray, other: ZarrArray) -> bool:
-    # As text, since a NaN fill value is not equal to itself.
-    one_text, other_text = (
-        json.dumps(array.metadata.to_dict(), sort_keys=True, default=str) for array in (one, other)
-    )
-    return one_text == other_text
-
-
-def _described(layout: Layout, variable: Variable) -> tuple[str, dict[str, Any]]:
+def _sheet(path: str, layout: Layout, variable: Variable) -> Sheet:
     inner = tuple(n for _, n in variable.inner)
-    return variable.name, {
-        "shape": layout.shape(variable),
-        "chunks": (*layout.tiling.chunks, *(max(n, 1) for n in inner)),
-        "dtype": variable.dtype,
-        "fill_value": np.dtype(variable.dtype).type(variable.fill),
-        "compressors": PACKED,
-        "dimension_names": layout.dims(variable),
-        "attributes": layout.attrs(variable),
-        "chunk_key_encoding": KEYS,
-    }
+    dtype = np.dtype(variable.dtype)
+    return Sheet(
+        path=f"{path}/{variable.name}",
+        shape=layout.shape(variable),
+        chunks=(*layout.tiling.chunks, *(max(n, 1) for n in inner)),
+        dtype=dtype,
+        fill=dtype.type(variable.fill),
+        dims=layout.dims(variable),
+        attrs=layout.attrs(variable),
+        separator=FLAT,
+    )
 
 
-def _tick(layout: Layout) -> tuple[str, dict[str, Any]]:
+def _tick(path: str, layout: Layout) -> Sheet:
     counts = layout.tiling.counts
     fields = ["nanoseconds", *(v.name for v in layout.fills)]
-    return TICK, {
-        "shape": (*counts, len(fields)),
-        "chunks": (*(1 for _ in counts), len(fields)),
-        "dtype": "uint64",
-        "fill_value": 0,
-        "compressors": CHECKED,
-        "dimension_names": (*(f"{dim}_block" for dim in layout.tiling.grid.dims), "field"),
-        "attributes": {
+    return Sheet(
+        path=f"{path}/{TICK}",
+        shape=(*counts, len(fields)),
+        chunks=(*(1 for _ in counts), len(fields)),
+        dtype=np.dtype(np.uint64),
+        dims=(*(f"{dim}_block" for dim in layout.tiling.grid.dims), "field"),
+        attrs={
             "fields": fields,
             "comment": "Per block: nanoseconds it took, then a checksum of each variable.",
         },
-        "chunk_key_encoding": KEYS,
-    }
+        separator=FLAT,
+        packed=False,
+    )

@@ -18,6 +18,7 @@ from iitdask.run.checksum import digest, text_digest
 from iitdask.run.folder import UNREADABLE, WORK
 from iitdask.run.lease import alone
 from iitdask.run.place import erase, explained, open_store
+from iitdask.run.tree import add_attributes, attributes, mend_groups, write_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,19 +68,14 @@ def save_result(
         if _holds(url, check):
             return
         erase(store, GROUP)
-        # Node by node: xarray cannot yet write a tree below the root of a store.
-        for node in tree.subtree:
-            group = f"{GROUP}{node.path}".rstrip("/")
-            data = node.to_dataset(inherit=False)
-            data.to_zarr(store, group=group, mode="w", zarr_format=3, consolidated=False)
-        root = zarr.open_group(store, mode="r+")
+        _write(store, GROUP, tree)
         marks: dict[str, Any] = {
             "finished": _now(),
             "result_check": check,
             "result_order": {node.path: list(map(str, node.variables)) for node in tree.subtree},
             "provenance": dict(provenance),
         }
-        root.attrs.update(marks | ({} if costs is None else {"costs": dict(costs)}))
+        add_attributes(store, "", marks | ({} if costs is None else {"costs": dict(costs)}))
 
 
 def save_apart(url: str, group: str, tree: xr.DataTree) -> None:
@@ -89,16 +85,20 @@ def save_apart(url: str, group: str, tree: xr.DataTree) -> None:
         if _is_whole(store, group):
             return
         erase(store, group)
-        for node in tree.subtree:
-            data = node.to_dataset(inherit=False)
-            place = f"{group}{node.path}".rstrip("/")
-            data.to_zarr(store, group=place, mode="w", zarr_format=3, consolidated=False)
-        zarr.open_group(store, path=group, mode="r+").attrs.update({WHOLE: True})
+        _write(store, group, tree)
+        add_attributes(store, group, {WHOLE: True})
+
+
+def _write(store: Store, group: str, tree: xr.DataTree) -> None:
+    mend_groups(store, group)
+    # Node by node: xarray cannot yet write a tree below the root of a store.
+    for node in tree.subtree:
+        write_node(store, f"{group}{node.path}".rstrip("/"), node.to_dataset(inherit=False))
 
 
 def _is_whole(store: Store, group: str) -> bool:
     try:
-        return WHOLE in zarr.open_group(store, path=group, mode="r").attrs
+        return WHOLE in attributes(store, group)
     except UNREADABLE:
         return False
 
@@ -151,7 +151,7 @@ def what_is_there(url: str) -> xr.DataTree:
 def study_of(url: str) -> dict[str, Any]:
     """Root attributes of a store: study, fingerprint, versions, dates."""
     try:
-        attrs = zarr.open_group(open_store(url), mode="r").attrs.asdict()
+        attrs = attributes(open_store(url))
     except UNREADABLE as error:
         what = " ".join(str(error).split())
         raise StoreError(f"{url}: expected a store of iitdask, found none ({what})") from error
@@ -170,7 +170,7 @@ def note(url: str, values: Mapping[str, Any]) -> None:
     about = study_of(url)
     if any(about.get(key) != value for key, value in values.items()):
         with explained(url):
-            zarr.open_group(open_store(url), mode="r+").attrs.update(dict(values))
+            add_attributes(open_store(url), "", values)
 
 
 def tidy(url: str) -> None:
@@ -183,7 +183,7 @@ def tidy(url: str) -> None:
     """
     load_result(url)
     store = open_store(url)
-    zarr.open_group(store, mode="r+").attrs.update({"tidied": _now()})
+    add_attributes(store, "", {"tidied": _now()})
     erase(store, WORK)
 
 

@@ -14,12 +14,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zarr
-
 from iitdask.errors import InputError
 from iitdask.run.folder import UNREADABLE, Folder, stage_names
 from iitdask.run.place import explained, local_path, open_store
 from iitdask.run.presence import drivers, driving
+from iitdask.run.tree import attributes, make_root
 
 __all__ = ["BUDGET", "Jar", "Pantry", "jars"]
 
@@ -138,7 +137,7 @@ def _root(directory: str, make: bool = True) -> Path:
 def _settle(path: Path) -> None:
     store = open_store(str(path))
     try:
-        zarr.open_group(store, mode="r")
+        attributes(store)
     except UNREADABLE:
         shutil.rmtree(path, ignore_errors=True)
-        zarr.create_group(store, attributes={"comment": "Cache entry of iitdask; may be deleted."})
+        make_root(store, {"comment": "Cache entry of iitdask; may be deleted."})

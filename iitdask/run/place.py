@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from iitdask.errors import StoreError
 from iitdask.run.bucket import SCHEMES, Bucket, open_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from zarr.abc.store import Store
 
@@ -33,6 +34,7 @@ __all__ = [
     "erase",
     "explained",
     "get",
+    "get_all",
     "has",
     "local_path",
     "names",
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+TOGETHER = 64
+"""Keys that are asked for at once where each takes a journey."""
 STALE = 60.0
 """Seconds after which a half-written file has no writer any more."""
 
@@ -134,8 +138,35 @@ def create(store: Store, key: str, content: bytes) -> bool:
 
 def get(store: Store, key: str) -> bytes | None:
     """Read one key; None when there is none."""
+    if isinstance(store, LocalStore):
+        return _content(store, key)
     found = sync(store.get(key, default_buffer_prototype()))
     return None if found is None else found.to_bytes()
+
+
+def get_all(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Read several keys, in order; None for those that are missing or cannot be read."""
+    if isinstance(store, LocalStore):
+        for key in keys:
+            try:
+                yield key, _content(store, key)
+            except OSError:
+                yield key, None
+        return
+
+    async def read(key: str) -> bytes | None:
+        try:
+            found = await store.get(key, default_buffer_prototype())
+        except OSError:
+            return None
+        return None if found is None else found.to_bytes()
+
+    async def some(wanted: list[str]) -> list[bytes | None]:
+        return await asyncio.gather(*map(read, wanted))
+
+    waiting = iter(keys)
+    while wanted := list(islice(waiting, TOGETHER)):
+        yield from zip(wanted, sync(some(wanted)), strict=True)
 
 
 def has(store: Store, key: str) -> bool:
@@ -179,6 +210,14 @@ def sweep(store: Store, path: str) -> None:
                 left.unlink()
         except FileNotFoundError:
             continue
+
+
+def _content(store: LocalStore, key: str) -> bytes | None:
+    try:
+        with open(f"{store.root}/{key}", "rb") as file:  # noqa: PTH123 thousands of them
+            return file.read()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def _draft(path: Path, content: bytes) -> Path:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psutil
-import zarr
 
 from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.edition import edition
 from iitdask.run.meanwhile import meanwhile
 from iitdask.run.place import delete, get, names, open_store, put
+from iitdask.run.tree import mend_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,12 +130,8 @@ def driving(url: str, join: bool = False) -> Iterator[Driver]:
 
 def open_log(store: Store) -> None:
     """Make the folder of logs a group, so that readers of the store know what it is."""
-    try:
-        zarr.open_group(store, path=LOG, mode="r")
-    except (OSError, ValueError, KeyError, TypeError):
-        with suppress(OSError):
-            delete(store, f"{LOG}/zarr.json")
-            zarr.create_group(store, path=LOG)
+    with suppress(OSError):
+        mend_groups(store, LOG)
 
 
 def _require_alone(url: str, store: Store, own: Driver) -> None:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.errors import ContainsGroupError, GroupNotFoundError
 
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, StoreError
 from iitdask.run.checksum import lineage, text_digest
@@ -23,6 +21,7 @@ from iitdask.run.layout import Layout
 from iitdask.run.lease import alone
 from iitdask.run.place import absolute, explained, local_path, open_store
 from iitdask.run.plan import Block, Tiling, tile
+from iitdask.run.tree import attributes, make_root
 from iitdask.theory.base import Stage, Stored
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class ZarrLedger:
             return replace(found, fills=stage.fills, version=stage.version)
         layout = Layout.of(stage, tile(stage, block_seconds), wanted)
         for old in (found or layout, layout):
-            Folder(url, store, old, {}).wipe()
+            Folder(url, store, old).wipe()
         if found is not None:
             log.warning("%s: stage %r changed and is planned afresh", url, stage.name)
         return layout
@@ -206,8 +205,8 @@ class ZarrLedger:
 
     def _root(self, again: bool = True) -> dict[str, Any] | None:
         try:
-            attrs = zarr.open_group(self._store, mode="r").attrs.asdict()
-        except (GroupNotFoundError, FileNotFoundError):
+            attrs = attributes(self._store)
+        except FileNotFoundError:
             if _holds_something(local_path(self.url)):
                 if again:  # another process may have made the store since it was asked for
                     return self._root(again=False)
@@ -234,12 +233,10 @@ class ZarrLedger:
         }
         try:
             with explained(self.url):
-                zarr.create_group(self._store, attributes=attrs)
-        except ContainsGroupError:
-            return self._root() or attrs  # another process was faster
+                made = make_root(self._store, attrs)
         except OSError as error:
             raise StoreError(f"{self.url} cannot be created: {error}") from error
-        return attrs
+        return attrs if made else self._root() or attrs  # another process was faster
 
 
 def _holds_something(path: Path | None) -> bool:

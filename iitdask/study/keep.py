@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from iitdask.errors import DamagedStoreError, InputError
 from iitdask.model.factor import Factor
@@ -17,6 +15,8 @@ from iitdask.run.folder import UNREADABLE
 from iitdask.run.lease import alone
 from iitdask.run.outcome import study_of
 from iitdask.run.place import erase, explained, open_store
+from iitdask.run.sheet import Sheet
+from iitdask.run.tree import attributes, make_group
 from iitdask.study.spec import Point, made_point
 from iitdask.theory.catalog import computation, theory_options
 
@@ -53,14 +53,13 @@ def _keep(url: str, store: Store, substrate: Substrate) -> None:
         "comment": "Probability tables of all units, one after the other; see `parents`. "
         "A `counted` unit has one row for each number of its inputs that are on.",
     }
-    codecs: Any = [ZstdCodec(level=3), Crc32cCodec()]
     with explained(f"{url}: {GROUP}"):
-        zarr.create_group(store, path=GROUP, attributes=attrs)
+        make_group(store, GROUP, attrs)
         for name, data in (
             ("tables", np.concatenate(tables)),
             ("connectivity", np.array(substrate.connectivity)),
         ):
-            zarr.create_array(store, name=f"{GROUP}/{name}", data=data, compressors=codecs)
+            Sheet.of(f"{GROUP}/{name}", data).write(store, data)
 
 
 def kept_point(url: str) -> Point:
@@ -96,11 +95,12 @@ def kept_point(url: str) -> Point:
 
 
 def _substrate(url: str) -> Substrate:
-    group = zarr.open_group(open_store(url), path=GROUP, mode="r")
-    attrs: dict[str, Any] = group.attrs.asdict()
+    store = open_store(url)
+    attrs = attributes(store, GROUP)
     levels, parents = attrs["levels"], attrs["parents"]
-    flat = np.asarray(zarr.open_array(open_store(url), path=f"{GROUP}/tables", mode="r")[...])
-    edges = zarr.open_array(open_store(url), path=f"{GROUP}/connectivity", mode="r")[...]
+    flat, edges = (
+        Sheet.found(store, f"{GROUP}/{name}").read(store) for name in ("tables", "connectivity")
+    )
     counted = set(attrs.get("counted", ()))
     factors: list[Factor | Wide] = []
     begin = 0
@@ -112,4 +112,4 @@ def _substrate(url: str) -> Substrate:
         kind = Wide if unit in counted else Factor
         factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
         begin = end
-    return Substrate(tuple(factors), np.asarray(edges), tuple(levels), tuple(attrs["labels"]))
+    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import xarray as xr
-import zarr
 
 from iitdask.errors import IITError, LedgerMismatchError, SpecError
 from iitdask.model.substrate import Substrate
@@ -31,6 +30,7 @@ from iitdask.run.presence import driving
 from iitdask.run.roll import enrol, enrolled
 from iitdask.run.store import ZarrLedger
 from iitdask.run.survey import costs_of
+from iitdask.run.tree import attributes, make_group
 from iitdask.study.axes import Axis, read_axes
 from iitdask.study.cells import Cells, cells_of
 from iitdask.study.grounds import grounds_of
@@ -226,9 +226,9 @@ def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
         enrol(url, len(lists), digests[new])
         lists.append(digests[new])
     if axes != before:
-        root = zarr.open_group(open_store(url), mode="r+")
-        kept = {k: v for k, v in root.attrs.asdict().items() if k not in ("finished", "tidied")}
-        root.attrs.put({**kept, "axes": axes})
+        store = open_store(url)
+        kept = {k: v for k, v in attributes(store).items() if k not in ("finished", "tidied")}
+        make_group(store, "", {**kept, "axes": axes})
     return lists
 
 

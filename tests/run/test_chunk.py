@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from iitdask.run.chunk import CHECKED, PACKED, encoded
+from iitdask.run.chunk import decoded, encoded
 from iitdask.run.place import get
+
+CHECKED = [Crc32cCodec()]
+PACKED = [ZstdCodec(level=3), Crc32cCodec()]
 
 
 def written(array, chunks, fill, compressors):
@@ -41,6 +45,8 @@ def test_a_chunk_is_what_zarr_writes(array, chunks, fill, packed):
     """Whole chunks and short ones, padded with the fill value."""
     made = encoded(array, chunks, fill, packed=packed)
     assert made == written(array, chunks, fill, PACKED if packed else CHECKED)
+    again = decoded(made, chunks, array.dtype, packed=packed)
+    assert again[tuple(map(slice, array.shape))].tobytes() == array.tobytes()
 
 
 def test_bytes_lie_the_same_way_on_every_machine():
@@ -49,3 +55,22 @@ def test_bytes_lie_the_same_way_on_every_machine():
     assert encoded(little.astype(">i4"), (4,), 0, packed=False) == encoded(
         little, (4,), 0, packed=False
     )
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_chunk_with_any_bit_flipped_is_refused(packed):
+    """Whatever the bit says: also the length that compressed data claim to have."""
+    made = encoded(np.arange(6, dtype=np.int16), (6,), 0, packed=packed)
+    for bit in range(8 * len(made)):
+        harmed = bytearray(made)
+        harmed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ValueError, match="does not match its checksum"):
+            decoded(bytes(harmed), (6,), np.dtype(np.int16), packed=packed)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\x00" * 40])
+def test_what_is_no_chunk_is_refused(content):
+    """Cut short, or something else; with a checksum or without one."""
+    for checked in (True, False):
+        with pytest.raises(ValueError, match=r"checksum|unpacked|reshape"):
+            decoded(content, (6,), np.dtype(np.int16), packed=True, checked=checked)
