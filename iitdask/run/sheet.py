@@ -79,11 +79,10 @@ class Sheet:
         content = get(store, f"{path}/zarr.json")
         if content is None:
             raise FileNotFoundError(f"no array at {path}")
-        given = json.loads(content)
         try:
-            return _parsed(path, given)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"not the metadata of an array: {error!r}") from error
+            return _parsed(path, json.loads(content))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"the array at {path} cannot be opened: {error!r}") from error
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``zarr.json`` holds."""
@@ -190,9 +189,9 @@ def _parsed(path: str, given: Any) -> Sheet:
     numbers = sheet.dtype.kind in "biuf"
     right = given["zarr_format"] == 3 and given["node_type"] == "array"
     if not (right and plain and numbers and endian == "little" and names == known):
-        raise ValueError(f"an array of a kind that is not written here: {path}")
+        raise ValueError("of a kind that is not written here")
     if len(sheet.shape) != len(sheet.chunks) or min((*sheet.chunks, 1)) < 1:
-        raise ValueError(f"an array whose chunks do not fit it: {path}")
+        raise ValueError("its chunks do not fit it")
     return sheet
 
 
