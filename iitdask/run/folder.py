@@ -51,9 +51,6 @@ INPUTS = "_inputs"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
 """What is raised on damaged metadata and chunks; each level of Zarr's format has its own."""
 
-FLAT = "."
-"""Between the numbers of a chunk's key: one directory a variable, which one read lists."""
-
 log = logging.getLogger(__name__)
 
 
@@ -245,7 +242,7 @@ class Folder:
             return expected
         erase(self.store, path)
         with explained(f"{self.url}: input {name!r} of stage {self.layout.name!r}"):
-            Sheet.of(path, array, separator=FLAT).write(self.store, array)
+            Sheet.of(path, array).write(self.store, array)
         return expected
 
     def withdraw(self, name: str, expected: int) -> Array:
@@ -348,7 +345,6 @@ def _sheet(path: str, layout: Layout, variable: Variable) -> Sheet:
         fill=dtype.type(variable.fill),
         dims=layout.dims(variable),
         attrs=layout.attrs(variable),
-        separator=FLAT,
     )
 
 
@@ -365,6 +361,5 @@ def _tick(path: str, layout: Layout) -> Sheet:
             "fields": fields,
             "comment": "Per block: nanoseconds it took, then a checksum of each variable.",
         },
-        separator=FLAT,
         packed=False,
     )

@@ -48,8 +48,8 @@ class Sheet:
     """Names of its axes."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
     """What is said of it."""
-    separator: str = "/"
-    """Between the numbers of a chunk's key; with a dot, all chunks are in one directory."""
+    separator: str = "."
+    """Between the numbers of a chunk's key; with a dot, one directory has all chunks."""
     packed: bool = True
     """Whether chunks are compressed."""
     checked: bool = True
@@ -109,7 +109,7 @@ class Sheet:
 
     def described(self) -> dict[str, bytes]:
         """Return the metadata as the content of a key."""
-        text = json.dumps(self.metadata(), indent=2)
+        text = json.dumps(self.metadata())
         return {f"{self.path}/zarr.json": text.encode()}
 
     def is_described(self, content: bytes | None, *, closely: bool) -> bool:

@@ -129,13 +129,13 @@ class ZarrLedger:
         folder = self._folder(stage.name)
         address = absolute(folder.url)
         inputs: dict[str, Array | Stored | Shelved | Deposit] = {}
-        for name, given in stage.inputs.items():
-            if not isinstance(given, Stored):
-                with alone(folder.store, f"{stage.name}-{name}"):
+        with alone(folder.store, f"{stage.name}-inputs"):
+            for name, given in stage.inputs.items():
+                if isinstance(given, Stored):
+                    home = absolute(self._folder(given.stage).url)
+                    inputs[name] = given if home == address else Shelved(home, given)
+                else:
                     inputs[name] = Deposit(name, folder.deposit(name, np.asarray(given)))
-                continue
-            home = absolute(self._folder(given.stage).url)
-            inputs[name] = given if home == address else Shelved(home, given)
         return Setting.of(stage, folder.layout, address, address, inputs)
 
     def tiling(self, stage: str) -> Tiling:

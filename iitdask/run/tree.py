@@ -136,7 +136,7 @@ def _written(attrs: Mapping[str, Any]) -> bytes:
 
 
 def _text(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode()
+    return json.dumps(document).encode()
 
 
 def _key(path: str) -> str:

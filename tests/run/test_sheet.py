@@ -170,15 +170,15 @@ def test_read__refuses_a_damaged_chunk_and_fills_in_a_missing_one(store):
     array = np.arange(6.0).reshape(2, 3)
     sheet = Sheet.of("x", array, fill=np.nan)
     sheet.write(store, array)
-    content = get(store, "x/c/0/0")
+    content = get(store, "x/c.0.0")
     for harmed in (b"", content[:-1], content[:9] + bytes([content[9] ^ 4]) + content[10:]):
-        put(store, "x/c/0/0", harmed)
+        put(store, "x/c.0.0", harmed)
         with pytest.raises(ValueError, match="does not match its checksum"):
             sheet.read(store)
-    delete(store, "x/c/0/0")
+    delete(store, "x/c.0.0")
     np.testing.assert_array_equal(sheet.read(store), np.full((2, 3), np.nan))
     with pytest.raises(ValueError, match="a chunk is missing"):
-        sheet.decoded(get(store, "x/c/0/0"))
+        sheet.decoded(get(store, "x/c.0.0"))
 
 
 def test_is_described__minds_prose_only_when_asked_to(store):

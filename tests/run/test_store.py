@@ -12,6 +12,7 @@ import toy_recipe as toys
 import xarray as xr
 
 from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
+from iitdask.run import place
 from iitdask.run import store as store_room
 from iitdask.run.engines import Inline
 from iitdask.run.events import BlocksFilled, StageOpened
@@ -343,12 +344,12 @@ def test_store__works_at_any_address_fsspec_knows(tmp_path, expected):
 def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
     ledger = ZarrLedger(str(tmp_path / "run.zarr"))
 
-    def fail(self, *args):
+    def fail(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     ledger.open(toys.first_stage(), 5.0)
     block = _block(ledger, toys.first_stage())
-    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
+    monkeypatch.setattr(place, "_spill", fail)
     with pytest.raises(StoreError, match=r"block .0, 0.: no space left .* free some space"):
         ledger.fill("squares", (0, 0), block, 0.0)
     with pytest.raises(StoreError, match="no space left"):
