@@ -24,8 +24,12 @@ LEVEL = 3
 """How hard Zstandard tries."""
 SUM = 4
 """Bytes of a checksum."""
+SAMPLE = 1 << 16
+"""Bytes that are tried before much more is packed."""
+WORTH = 0.9
+"""Part of its length to which a sample must shrink for that."""
 
-_ZSTD = Zstd(level=LEVEL)
+_ZSTD, _QUICK = Zstd(level=LEVEL), Zstd(level=-1)
 _TEXT = VLenUTF8()
 
 
@@ -48,9 +52,8 @@ def encoded(array: Array, chunks: Sequence[int], fill: Any, *, packed: bool) -> 
         whole[tuple(map(slice, array.shape))] = array
         array = whole
     content = _TEXT.encode(array) if array.dtype.kind == "O" else _little(array)
-    if packed:
-        content = _ZSTD.encode(content)
-    content = bytes(content)
+    packer = _packer(content) if packed else None
+    content = bytes(content if packer is None else packer.encode(content))
     return content + _sum(content)
 
 
@@ -94,6 +97,20 @@ def decoded(
             raise ValueError(f"a chunk cannot be unpacked ({error})") from error
     little = np.frombuffer(content, dtype.newbyteorder("<"))
     return little.reshape(chunks).astype(dtype, copy=False)
+
+
+def _packer(content: Any) -> Zstd:
+    """What compresses; of numbers that are as good as random it takes little time and nothing off.
+
+    Packing those costs more than computing them, and unpacking them, which every reader
+    does, ten times what it costs to copy them.
+    """
+    data = memoryview(content).cast("B")
+    if len(data) < 4 * SAMPLE:
+        return _ZSTD
+    middle = len(data) // 2
+    small = len(_ZSTD.encode(data[middle : middle + SAMPLE])) <= WORTH * SAMPLE
+    return _ZSTD if small else _QUICK
 
 
 def _little(array: Array) -> Array:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from iitdask.run.plan import Block, Tiling
-    from iitdask.theory.base import Stage
+    from iitdask.theory.base import Region, Stage
 
-__all__ = ["Fit", "block_bytes", "fit", "seconds_left"]
+__all__ = ["Fit", "Priced", "block_bytes", "fit", "seconds_left"]
+
+
+@dataclass(slots=True, eq=False)
+class Priced:
+    """A cost model that works out no region twice."""
+
+    cost: Callable[[Region], float]
+    """The model."""
+    known: dict[tuple[tuple[int, int], ...], float] = field(default_factory=dict)
+    """What it said."""
+
+    def __call__(self, region: Region) -> float:
+        """Predicted seconds of a region."""
+        key = tuple((part.start, part.stop) for part in region)
+        if key not in self.known:
+            self.known[key] = float(self.cost(region))
+        return self.known[key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,10 @@ TOPIC = "iitdask"
 STORES = "iitdask-stores"
 """Under which a scheduler is told of the stores that are filled."""
 
-PAUSE = 0.005
-"""Seconds between looks for results; a bundle takes seconds."""
+PAUSE = 0.1
+"""Seconds after which to look whether the cluster is still there while no result comes."""
+FRESH = 1.0
+"""Seconds for which it is believed how many threads a cluster has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,28 @@ class Inline:
             release()
 
 
+@dataclass(slots=True, eq=False)
+class _Crew:
+    """How many threads a cluster has: asked anew now and then, since workers come and go."""
+
+    threads: int = 0
+    asked: float = float("-inf")
+
+    def count(self, client: Any) -> int:
+        """Return how many there are."""
+        if time.monotonic() - self.asked > FRESH:
+            with _reached(client):
+                self.threads = sum(client.nthreads().values())
+            self.asked = time.monotonic()
+        return self.threads
+
+
 @dataclass(frozen=True, slots=True)
 class Futures:
-    """Runs bundles on a Dask cluster, a window of them at a time."""
+    """Runs bundles on a Dask cluster, a window of them at a time.
+
+    Those that are not worth the journey are run in this process.
+    """
 
     client: Client
     """Client of the cluster."""
@@ -80,30 +101,30 @@ class Futures:
     """Bundles in flight for each thread of the cluster."""
     doings: Doings | None = None
     """Where to note what workers have in hand."""
+    crew: _Crew = field(default_factory=_Crew, repr=False, compare=False)
+    """How many threads there are."""
 
     def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
         """Keep the window full until the jobs run out; cancel what is left when closed."""
         flight = _Flight(self.client, self.doings or Doings())
         try:
-            flight.listen()
-            self._top_up(flight, jobs)
+            yield from self._top_up(flight, jobs)
             for batch in flight.batches():
                 while batch:
                     yield flight.receipt(*batch.pop())
                 # In batches: topping up one by one costs twice as much a task.
-                self._top_up(flight, jobs)
+                yield from self._top_up(flight, jobs)
         finally:
             flight.cancel()
 
-    def _top_up(self, flight: _Flight, jobs: Iterator[Job]) -> None:
-        client: Any = self.client
-        with _reached(client):
-            # Asked anew each time: workers come and go.
-            window = max(FEWEST, self.per_thread * sum(client.nthreads().values()))
-        # Outside: drawing jobs may write to the store, and that fails for other reasons.
+    def _top_up(self, flight: _Flight, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
+        window = max(FEWEST, self.per_thread * self.crew.count(self.client))
+        # Not while the cluster is spoken to: drawing jobs may write to the store, and that
+        # fails for other reasons.
         drawn = list(islice(jobs, max(0, window - len(flight.sent))))
-        with _reached(client):
-            flight.send(drawn)
+        with _reached(self.client):
+            flight.send([job for job in drawn if not job.near])
+        yield from Inline(self.doings)(job for job in drawn if job.near)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,15 +139,17 @@ class _Flight:
     # Part of every key, so that no result of an earlier run is taken for one of this.
     token: str = field(default_factory=lambda: uuid4().hex[:8])
     done: Any = None
+    listening: bool = False
 
     def __post_init__(self) -> None:
         follow: Any = as_completed
         self.done = follow(loop=self.client.loop, with_results=True, raise_errors=False)
 
-    def listen(self) -> None:
+    def _listen(self) -> None:
         """Hear from workers what they begin."""
-        with _reached(self.client):
+        if not self.listening:
             self.client.subscribe_topic(TOPIC, self._hear)
+            self.listening = True
 
     def _hear(self, event: Any) -> None:
         told = event[1]
@@ -136,6 +159,8 @@ class _Flight:
 
     def send(self, jobs: list[Job]) -> None:
         """Submit jobs, those of one stage in one call."""
+        if jobs:
+            self._listen()
         for _, some in groupby(jobs, key=lambda job: id(job.setting)):
             group = list(some)
             setting = group[0].setting
@@ -165,7 +190,9 @@ class _Flight:
             elif self.client.status == "closed":
                 _require_running(self.client)
             else:
-                time.sleep(PAUSE)
+                with self.done.thread_condition:
+                    if not self.done.has_ready():
+                        self.done.thread_condition.wait(PAUSE)
 
     def receipt(self, future: Future[Any], result: Any) -> Receipt:
         """Return what became of a bundle, whatever happened to it."""
@@ -189,7 +216,7 @@ class _Flight:
         if self.sent and self.client.status == "running":
             with suppress(OSError):  # the scheduler may have gone this moment
                 self.client.cancel(list(self.sent))
-        if self.client.status == "running":
+        if self.listening and self.client.status == "running":
             with suppress(OSError, ValueError):
                 self.client.unsubscribe_topic(TOPIC)
         for future in self.sent:

@@ -91,6 +91,8 @@ def execute(
 
     def fill(stages: tuple[Stage, ...]) -> tuple[xr.Dataset, ...]:
         fillings = [Filling(stage, ledger, block_seconds) for stage in _checked(stages)]
+        if len(fillings) == 1:
+            fillings[0].alone()
         for filling in fillings:
             filling.refuse_beyond(memory)
             tell(filling.opened())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from iitdask.errors import DamagedStoreError, MemoryRefusedError
-from iitdask.run.cost import Fit, block_bytes, fit
+from iitdask.run.cost import Fit, Priced, block_bytes, fit
 from iitdask.run.events import BlockFailed, BlocksFilled, Event, StageOpened
 from iitdask.run.job import Failure, Job, Receipt, Setting
 from iitdask.run.plan import Block, plan
@@ -24,6 +25,11 @@ ATTEMPTS = 3
 """How often a block is tried."""
 SAMPLE = 256
 """Ticks of an earlier run that are read to learn how fast it went."""
+NEAR = 0.02
+"""Predicted seconds up to which a stage is filled by the driver itself: as long as it takes
+to send for it."""
+NEAR_BYTES = 64 * 2**20
+"""Bytes of inputs up to which it is."""
 DRIFT = 2.0
 """Factor by which blocks may be slower or faster than planned before bundles are made anew."""
 
@@ -36,7 +42,7 @@ class Filling:
     """
 
     def __init__(self, stage: Stage, ledger: Ledger, block_seconds: float) -> None:
-        self.stage = stage
+        self.stage = stage = replace(stage, cost=Priced(stage.cost))
         self.ledger = ledger
         self.block_seconds = block_seconds
         self.started = time.perf_counter()
@@ -45,6 +51,7 @@ class Filling:
         self.failures: dict[Block, Failure] = {}
         self.setting: Setting | None = None
         self.fit = Fit()
+        self.near = False
         self.reopen()
 
     def reopen(self) -> None:
@@ -88,10 +95,7 @@ class Filling:
         """Raise when a block would not fit into a worker's memory."""
         if memory is None or not self.todo():
             return
-        inputs = sum(
-            self.ledger.size(given) if isinstance(given, Stored) else given.nbytes
-            for given in self.stage.inputs.values()
-        )
+        inputs = self._input_bytes()
         needed = block_bytes(self.stage, self.tiling, inputs)
         if needed > memory:
             raise MemoryRefusedError(
@@ -99,6 +103,11 @@ class Filling:
                 f"({inputs / 1e9:.3g} GB of it inputs), a worker has {memory / 1e9:.3g} GB; "
                 "give workers more memory or fewer threads"
             )
+
+    def alone(self) -> None:
+        """Take note that no other stage is filled at the same time: a short one stays here."""
+        predicted = self._cost(list(self.tiling)) * self.fit.per_cost
+        self.near = predicted <= NEAR and self._input_bytes() <= NEAR_BYTES
 
     def jobs(self) -> Iterator[Job]:
         """Hand out what is to be filled, as long as it is asked for."""
@@ -116,7 +125,7 @@ class Filling:
                 if self.stop is not None and bundle.blocks[0] > self.stop:
                     return
                 out.update(bundle.blocks)
-                yield Job(self.setting, bundle.blocks)
+                yield Job(self.setting, bundle.blocks, self.near)
                 if not 1 / DRIFT < self.fit.per_cost / planned < DRIFT:
                     break
             else:
@@ -154,6 +163,12 @@ class Filling:
     def seconds(self) -> float:
         """Wall seconds since the stage was opened."""
         return time.perf_counter() - self.started
+
+    def _input_bytes(self) -> int:
+        return sum(
+            self.ledger.size(given) if isinstance(given, Stored) else given.nbytes
+            for given in self.stage.inputs.values()
+        )
 
     def _cost(self, blocks: list[Block]) -> float:
         return sum(float(self.stage.cost(self.tiling.region(block))) for block in blocks)

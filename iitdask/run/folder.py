@@ -191,7 +191,10 @@ class Folder:
         Cells of damaged and of unticked blocks hold the fill value.
         """
         records, bad = self._records(self.done())
-        gathered = {variable.name: self.layout.empty(variable) for variable in variables}
+        # Where all blocks are there, no cell is left to hold the fill value.
+        full = len(records) == len(self.layout.tiling)
+        make = self.layout.blank if full else self.layout.empty
+        gathered = {variable.name: make(variable) for variable in variables}
         for name, array in gathered.items():
             for block, part in self._chunks(self.layout.variable(name), records):
                 if part is None:

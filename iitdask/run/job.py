@@ -81,6 +81,8 @@ class Job:
     """What it shares with the other bundles of its stage."""
     blocks: tuple[Block, ...]
     """The blocks to fill, in this order."""
+    near: bool = False
+    """Whether to send it to a worker would take longer than to run it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

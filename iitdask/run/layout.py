@@ -74,6 +74,10 @@ class Layout:
         """Return a variable with no block filled."""
         return np.full(self.shape(variable), variable.fill, variable.dtype)
 
+    def blank(self, variable: Variable) -> Array:
+        """Return room for a variable of which every cell will be written."""
+        return np.empty(self.shape(variable), variable.dtype)
+
     def attrs(self, variable: Variable) -> dict[str, str]:
         """Return what is written beside a variable."""
         return {"units": variable.unit, "comment": variable.doc}

@@ -39,6 +39,37 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 KEPT = 4
 """Stages whose inputs one process keeps ready."""
+SHARED = 64 * 2**20
+"""Bytes of inputs that one process keeps for stages to come."""
+
+
+@dataclass(slots=True, eq=False)
+class _Library:
+    """What earlier stages left, read by this process and wanted by several stages."""
+
+    arrays: OrderedDict[tuple[object, ...], Array] = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
+
+    def read(self, url: str, stored: Stored) -> Array:
+        """Return a variable of a stage; what its lineage names holds the same bits for ever."""
+        folder = Folder.load(url, stored.stage)
+        key = (url, stored, folder.layout.lineage)
+        with self.lock:
+            if key in self.arrays:
+                self.arrays.move_to_end(key)
+                return self.arrays[key]
+        array = read_stored(folder, stored)
+        if not folder.layout.partial and array.nbytes <= SHARED:
+            with self.lock:
+                self.arrays[key] = array
+                while sum(each.nbytes for each in self.arrays.values()) > SHARED:
+                    self.arrays.popitem(last=False)
+        return array
+
+    def clear(self) -> None:
+        """Let all of it go."""
+        with self.lock:
+            self.arrays.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +113,7 @@ class _Benches:
 
 # The one mutable thing at module level in this package: reading and preparing the
 # inputs of a stage may take longer than a block, so a process does it once.
-_BENCHES = _Benches()
+_BENCHES, _LIBRARY = _Benches(), _Library()
 
 
 def run_bundle(
@@ -181,6 +212,7 @@ def prepared(setting: Setting) -> Any:
 def release() -> None:
     """Let go of all inputs this process keeps ready."""
     _BENCHES.clear()
+    _LIBRARY.clear()
 
 
 def _set_up(setting: Setting, inputs: Mapping[str, Array] | None) -> _Bench:
@@ -204,10 +236,10 @@ def _fetched(
     if folder is None or setting.store is None:
         raise StoreError(f"input {given!r} of stage {setting.layout.name!r} needs a store")
     if isinstance(given, Shelved):
-        return read_stored(Folder.load(given.url, given.stored.stage), given.stored)
+        return _LIBRARY.read(given.url, given.stored)
     if isinstance(given, Deposit):
         return folder.withdraw(given.name, given.digest)
-    return read_stored(Folder.load(setting.store, given.stage), given)
+    return _LIBRARY.read(setting.store, given)
 
 
 def _fill(setting: Setting, bench: _Bench, block: Block) -> Filled:
