@@ -90,7 +90,9 @@ class Layout:
                 f"stage {self.name!r} fills {sorted(names)}, its compute gave {sorted(arrays)}"
             )
         inside = _lengths(self.tiling.region(block))
-        return {v.name: self._fitting(v, inside, np.asarray(arrays[v.name])) for v in self.fills}
+        # Laid out as they will be checked and written: once, not each time.
+        ordered = {v.name: np.asarray(arrays[v.name], order="C") for v in self.fills}
+        return {v.name: self._fitting(v, inside, ordered[v.name]) for v in self.fills}
 
     def _fitting(self, variable: Variable, inside: tuple[int, ...], array: Array) -> Array:
         shape = inside + tuple(n for _, n in variable.inner)

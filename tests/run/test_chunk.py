@@ -7,7 +7,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from iitdask.run.chunk import decoded, encoded
-from iitdask.run.place import get
+from iitdask.run.place import get, put
 
 CHECKED = [Crc32cCodec()]
 PACKED = [ZstdCodec(level=3), Crc32cCodec()]
@@ -74,3 +74,20 @@ def test_what_is_no_chunk_is_refused(content):
     for checked in (True, False):
         with pytest.raises(ValueError, match=r"checksum|unpacked|reshape"):
             decoded(content, (6,), np.dtype(np.int16), packed=True, checked=checked)
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_large_chunks_are_packed_where_that_is_worth_it(random):
+    """Zarr reads both; what is as good as random is not squeezed."""
+    chance = np.random.default_rng(1)
+    array = chance.uniform(size=1 << 16) if random else np.arange(1 << 16) % 100 * 0.5
+    made = encoded(array, array.shape, 0.0, packed=True)
+    squeezed = written(array, array.shape, 0.0, PACKED)
+    assert (made == squeezed) is not random
+    store = MemoryStore()
+    read = zarr.create_array(
+        store, name="x", shape=array.shape, chunks=array.shape, dtype=float, compressors=PACKED
+    )
+    put(store, "x/c/0", made)
+    for found in (read[...], decoded(made, array.shape, array.dtype, packed=True)):
+        assert found.tobytes() == array.tobytes()

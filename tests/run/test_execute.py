@@ -1,3 +1,7 @@
+import os
+import socket
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import toy_recipe as toys
@@ -210,3 +214,46 @@ def test_execute__keeps_the_tiling_a_stage_was_created_with(ledger):
     tiling = ledger.open(stage, 0.1)
     assert ledger.open(stage, 100.0) == tiling
     assert len(tiling) > 1
+
+
+def cheap(*names):
+    """A step of stages that are predicted to take next to nothing."""
+    stages = tuple(
+        replace(toys.renamed(toys.first_stage(), name), cost=lambda region: 1e-6) for name in names
+    )
+    yield stages
+    return xr.DataTree()
+
+
+def test_execute__fills_a_short_stage_here_and_others_on_workers(tmp_path):
+    here = f"{socket.gethostname()}:{os.getpid()}"
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        for ledger in (ZarrLedger(str(tmp_path / "run.zarr")), MemoryLedger()):
+            events = []
+            for recipe in (toys.toy(), cheap("short"), cheap("several", "at once")):
+                execute(recipe, ledger, Futures(client), observers=[events.append])
+            filled = {e.stage: e.worker for e in events if isinstance(e, BlocksFilled)}
+            assert filled["short"] == here
+            assert len(filled) == 5
+            assert all(worker != here for name, worker in filled.items() if name != "short")
+            for name in ("short", "several"):
+                assert ledger.dataset(name)["value"].equals(ledger.dataset("squares")["value"])
+
+
+def test_execute__asks_the_cost_of_a_region_once(ledger):
+    asked = []
+
+    def cost(region):
+        asked.append(str(region))
+        return toys.by_code(region)
+
+    def costly():
+        yield (replace(toys.first_stage(), cost=cost),)
+        return xr.DataTree()
+
+    execute(costly(), ledger, Inline(), block_seconds=0.05)
+    assert len(ledger.done("squares")) > 8
+    assert len(asked) == len(set(asked)) > 8
