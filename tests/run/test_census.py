@@ -117,6 +117,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
 def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
     monkeypatch.setattr("iitdask.study.driver.census", lambda _: [])
     monkeypatch.setattr(engines, "facts", lambda: {"edition": edition(), "cores": 1})
+    monkeypatch.setattr(filling, "NEAR", -1.0)  # so small a system would not be sent anywhere
     events = []
     run_point(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
