@@ -14,7 +14,7 @@ from toy_recipe import toy
 
 from iitdask.errors import WorkerMismatchError
 from iitdask.run import census as room
-from iitdask.run import engines, worker
+from iitdask.run import engines, filling, worker
 from iitdask.run.census import Facts, census, remarks, require_one_edition
 from iitdask.run.demand import Demand
 from iitdask.run.edition import edition
