@@ -31,6 +31,7 @@ __all__ = [
     "best_mechanisms",
     "make_room",
     "prepare_effects",
+    "search_effects_together",
     "search_mechanisms",
 ]
 
@@ -182,11 +183,12 @@ def effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally):
 
 
 @merged
-def best_effects_of(t, s, led, mechanism, room, bits, tally):
+def best_effects_of(t, s, led, mechanism, room, bits, tally, known):
     """Visit the effect purviews of one mechanism; returns (phi, ties, visited).
 
     As ``best_purviews``, by the bounds that hold if a purview's leading state is specified. The
     purviews these leave out are asked afterwards whether it is.
+    known : a phi that the mechanism is known to attain, or 0; what is below it is left out
     """
     bounds, heap = room.bounds, room.heap
     mechs = members(mechanism, s.mech)
@@ -195,9 +197,10 @@ def best_effects_of(t, s, led, mechanism, room, bits, tally):
     bound_leads(t, s, led, mechanism, mechs, bounds)
     sum_leads(room.joint, t.levels, led.column, t.columns, led.inside)
     count = fill_heap(led.upper, heap, ZERO)
-    best, visited, looks, tight = 0.0, 0, 0, mechs == 1
+    best, visited, looks, tight = known, 0, 0, mechs == 1
+    ahead = AHEAD if known <= ZERO else 0
     while count > 0 and led.upper[heap[0]] >= best - tolerance(best):
-        if looks == AHEAD and not tight:
+        if looks == ahead and not tight:
             tight = True
             tighten(t, s, led, mechs, best, heap, tally)
             count = fill_heap(led.upper, heap, best - tolerance(best))
@@ -326,13 +329,20 @@ def search_mechanisms(side, t, s, first, width, scanned, room, found):
 
 
 @leaf
-def search_effects_together(t, s, led, first, room, found):
-    """The same for effects, by the bounds that hold for all purviews of a mechanism together."""
+def search_effects_together(t, s, led, first, room, found, kept, known):
+    """The same for effects, by the bounds that hold for all purviews of a mechanism together.
+
+    kept : (2**n,) bool, the purviews that are searched; none given: all of them
+    known : see ``best_effects_of``
+    """
+    bits, nodes = found.bits, found.nodes
     for row in range(found.phis.shape[0]):
         mechanism = first + row
         if mechanism > 0:
             prepare_effects(t, s, mechanism, room)
-            one = best_effects_of(t, s, led, mechanism, room, found.bits[row], found.nodes[row])
+            for purview in range(kept.shape[0]):
+                room.bounds[purview] = room.bounds[purview] if kept[purview] else 0.0
+            one = best_effects_of(t, s, led, mechanism, room, bits[row], nodes[row], known)
             found.phis[row], found.ties[row], found.searched[row] = one
 
 
@@ -355,7 +365,8 @@ def best_effects(t: Tables, s: Scratch, begin: int, room: Room, found: Found) ->
     if n < TOGETHER:
         search_mechanisms(ON_EFFECT, t, s, begin, width, unused, room, found)
     else:
-        search_effects_together(t, s, make_leads(n, len(s.like)), begin, room, found)
+        led, every = make_leads(n, len(s.like)), np.empty(0, np.bool_)
+        search_effects_together(t, s, led, begin, room, found, every, 0.0)
 
 
 def best_causes(t: Tables, s: Scratch, begin: int, room: Room, found: Found) -> None:

@@ -13,13 +13,14 @@ from iitdask.theory.base import Stage, Stages
 from iitdask.theory.distinctions import Choices, PurviewOrder, choose, gather_choices
 from iitdask.theory.irreducibility import specified_states, states_stage
 from iitdask.theory.kept_repertoires import kept_repertoires, repertoires_stage
-from iitdask.theory.mechanisms import details_stage, mice_stage, search_statistics, tied_pairs
+from iitdask.theory.mechanisms import details_stage, search_statistics, tied_pairs
 from iitdask.theory.options import Unfolding
 from iitdask.theory.relations import relation_sums
 from iitdask.theory.sensitivity import tie_sensitivity
 from iitdask.theory.structure import Structure, bindings_of, structure_tree
 from iitdask.theory.symmetry import StateOrder
 from iitdask.theory.tables import marginals_stage
+from iitdask.theory.waves import SPLIT, Split, find_mice
 
 __all__ = ["ces", "sia"]
 
@@ -30,14 +31,14 @@ def sia(system: System, options: Unfolding) -> Stages:
     return xr.DataTree.from_dict({"/system": system_dataset(system, found)})
 
 
-def ces(system: System, options: Unfolding) -> Stages:
+def ces(system: System, options: Unfolding, split: Split = SPLIT) -> Stages:
     """Unfold a cause-effect structure: system, distinctions and relations."""
     found = yield from analysis(system, options)
     states = found.states
     if states is None:  # disconnected systems still have distinctions, spec.md 10
         states = yield from _default_states(system, options)
     yield (marginals_stage(system),)
-    (mice,) = yield (mice_stage(system),)
+    mice = yield from find_mice(system, split)
     pairs = tied_pairs(mice)
     every: list[Choices] = []
     if len(pairs):

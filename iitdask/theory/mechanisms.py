@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ class MechanismCost:
 
     levels: tuple[int, ...]
     """Values per unit."""
+    apart: tuple[int, ...] = ()
+    """Mechanisms whose effects are searched elsewhere."""
 
     def __call__(self, region: Region) -> float:
         """Sum over directions and mechanisms of the region."""
@@ -48,14 +50,21 @@ class MechanismCost:
             if direction == CAUSE:
                 total += len(masks) * (codes * 1.5e-9 + 2**n * 2.5e-7)
             else:
+                if self.apart:
+                    inside = ~np.isin(masks, self.apart)
+                    masks, own = masks[inside], own[inside]
                 total += float(own.sum()) * states * 0.5e-9
                 total += len(masks) * (codes * 3e-9 + 2**n * 2.5e-7)
         return total
 
 
-def mice_stage(system: System) -> Stage:
-    """Best phi and tied purviews of every mechanism in both directions."""
+def mice_stage(system: System, apart: Array | None = None) -> Stage:
+    """Best phi and tied purviews of every mechanism in both directions.
+
+    apart : (m,) int64, mechanisms whose effects are left out (phi is nan); see theory.waves
+    """
     n, size = system.n, 1 << system.n
+    left: dict[str, Array] = {} if apart is None else {"apart": apart}
     return Stage(
         name="mice",
         grid=Grid(("direction", "mechanism"), (2, size), power_of_two=("mechanism",)),
@@ -68,15 +77,21 @@ def mice_stage(system: System) -> Stage:
             variable("nodes", "int64", 0),
         ),
         compute=fill_mice,
-        inputs=table_inputs(system),
-        prepare=prepare_tables,
-        cost=MechanismCost(system.levels),
+        inputs=table_inputs(system) | left,
+        prepare=prepare_mice,
+        cost=MechanismCost(system.levels, () if apart is None else tuple(apart.tolist())),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
     )
 
 
-def fill_mice(tables: Tables, region: Region) -> dict[str, Array]:
+def prepare_mice(inputs: Mapping[str, Array]) -> tuple[Tables, Array]:
+    """Tables, and the mechanisms whose effects are left out."""
+    return prepare_tables(inputs), inputs.get("apart", np.empty(0, np.int64))
+
+
+def fill_mice(prepared: tuple[Tables, Array], region: Region) -> dict[str, Array]:
     """Search the best purviews of a range of mechanisms, in one direction or both."""
+    tables, apart = prepared
     directions, mechanisms = region
     begin, end = mechanisms.start, mechanisms.stop
     shape = (directions.stop - directions.start, end - begin)
@@ -87,7 +102,11 @@ def fill_mice(tables: Tables, region: Region) -> dict[str, Array]:
     scratch = make_scratch(tables)
     for row, direction in enumerate(range(directions.start, directions.stop)):
         found = Found(phi[row], ties[row], bits[row], searched[row], work[row])
-        best_mechanisms(SIDES[direction], tables, scratch, begin, found)
+        left = apart[(apart >= begin) & (apart < end)] if direction == EFFECT else apart[:0]
+        phi[row, left - begin] = np.nan
+        for first, last in between(left.tolist(), begin, end):
+            some = Found(*(each[first - begin : last - begin] for each in found))
+            best_mechanisms(SIDES[direction], tables, scratch, first, some)
     return {
         "phi": phi,
         "ties": ties,
@@ -96,6 +115,16 @@ def fill_mice(tables: Tables, region: Region) -> dict[str, Array]:
         "tables": work[..., 0],
         "nodes": work[..., 1],
     }
+
+
+def between(left: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Ranges of what remains of a range without some of its numbers: powers of two, ascending."""
+    for number in (*left, end):
+        while begin < number:
+            last = begin + (1 << (number - begin).bit_length() - 1)
+            yield begin, last
+            begin = last
+        begin = number + 1
 
 
 def tied_pairs(mice: xr.Dataset) -> Array:

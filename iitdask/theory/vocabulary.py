@@ -135,6 +135,7 @@ MEANING: dict[str, tuple[str, str]] = {
     "least": ("bit", "least cost - ratio * pairs over partitions with this source set"),
     "ties": ("count", "tied candidates"),
     "tied_purviews": ("mask", "one bit per purview mask tied for the largest phi"),
+    "lowest": ("bit", "smallest integrated information among what ties"),
     "tied_states": ("mask", "one bit per specified state tied for the largest phi"),
     "searched": ("count", "purviews whose bound did not exclude them"),
     "tables": ("count", "bound tables built by the searches"),
