@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from iitdask.kernels.shares import group_masks
 from iitdask.model.transition import Transition
 from iitdask.result.labels import members, units_text
 
@@ -57,12 +58,26 @@ def _contents(
         for dim, n, part in zip(grid.dims, grid.shape, region, strict=True)
     ]
     if "mechanism" in grid.dims and "purview" not in grid.dims:
-        parts.append("all purviews")
+        parts.append("all purviews" + _without(stage, region, labels))
     if stage.name.split("/")[-1] == "system":
         parts.append("all partitions of the system")
     if "source" in grid.dims:
         parts.append("all partitions with a part of these sources")
     return " x ".join(parts)
+
+
+def _without(
+    stage: StageEstimate, region: Region, labels: tuple[Sequence[str], Sequence[str]]
+) -> str:
+    """Name mechanisms of a block whose effects are searched elsewhere, in shares."""
+    if "apart" not in stage.members:
+        return ""
+    directions, mechanisms = (range(part.start, part.stop) for part in region)
+    rows = stage.members["apart"].tolist()
+    apart = [row for row in rows if row[0] in directions and row[1] in mechanisms]
+    shown = [f"{SIDES[side]}s of {_units(mask, labels[0])}" for side, mask in apart[:LISTED]]
+    more = f", … ({len(apart)})" if len(apart) > LISTED else ""
+    return f", but not the {', '.join(shown)}{more}" if apart else ""
 
 
 def _listed(dim: str, rows: Any, labels: tuple[Sequence[str], Sequence[str]]) -> str:
@@ -75,13 +90,24 @@ def _listed(dim: str, rows: Any, labels: tuple[Sequence[str], Sequence[str]]) ->
 def _row(row: Any, labels: tuple[Sequence[str], Sequence[str]]) -> str:
     if isinstance(row, int):
         return _units(row, labels[0])
+    if len(row) == 4:
+        return _share(row, labels[0])
     *direction, mechanism, purview = row
     side = "".join(f"{SIDES[each]} " for each in direction)
     return f"{_units(mechanism, labels[0])} ({side}{_units(purview, labels[1])})"
 
 
+def _share(row: Sequence[int], labels: Sequence[str]) -> str:
+    """Name a mechanism and which of its purviews: those with an odd number of which units."""
+    side, mechanism, groups, share = row
+    masks = enumerate(group_masks(len(labels), groups))
+    said = [f"{'odd' if share >> g & 1 else 'even'} in {_units(mask, labels)}" for g, mask in masks]
+    which = ", ".join(said) if labels else f"share {share} of {1 << groups}"
+    return f"{_units(mechanism, labels)} ({SIDES[side]} purviews {which})"
+
+
 def _units(mask: int, labels: Sequence[str]) -> str:
-    return units_text([labels[unit] for unit in members(mask)])
+    return units_text([labels[unit] if labels else str(unit) for unit in members(mask)])
 
 
 def _part(dim: str, length: int, part: slice, labels: Sequence[str]) -> str:

@@ -336,7 +336,7 @@ def _sampled(walk: _Walk, stage: Stage) -> tuple[float, float]:
             break
     walk.ledger.patch(stage.name, [(parts[k], arrays) for k, arrays in seen.items()])
     walk.holes.add(stage.name)
-    walk.scale *= len(parts) / len(seen)
+    walk.scale *= len(parts) / len(seen) if stage.leads_on else 1.0
     rate = float(np.mean(ratios))
     walk.per_cost = rate
     spread = float(np.std(ratios)) / math.sqrt(len(ratios)) / rate

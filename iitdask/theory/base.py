@@ -93,9 +93,13 @@ class Stage:
     """Raised when the numbers a stage produces change."""
     fixed: bool = False
     """Whether its size follows from the question alone, and not from what earlier stages found."""
+    leads_on: bool = True
+    """Whether the more of it is filled, the more is asked for afterwards."""
     members: Mapping[str, Array] = field(default_factory=dict)
     """Of axes that list sets of units: the mask at each position; of pairs its mechanism and
-    purview, after the direction where there are both. To be shown; no number depends on it."""
+    purview, after the direction where there are both; of shares of a mechanism's purviews the
+    direction, the mechanism, groups and share, see kernels.shares. Under ``apart`` the direction
+    and mechanism of cells that are left out. To be shown; no number depends on it."""
     until: Callable[[Mapping[str, Array]], bool] | None = None
     """When given, blocks run in grid order up to the first whose arrays satisfy it."""
 

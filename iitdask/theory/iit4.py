@@ -20,7 +20,7 @@ from iitdask.theory.sensitivity import tie_sensitivity
 from iitdask.theory.structure import Structure, bindings_of, structure_tree
 from iitdask.theory.symmetry import StateOrder
 from iitdask.theory.tables import marginals_stage
-from iitdask.theory.waves import SPLIT, Split, find_mice
+from iitdask.theory.waves import Split, find_mice
 
 __all__ = ["ces", "sia"]
 
@@ -31,7 +31,7 @@ def sia(system: System, options: Unfolding) -> Stages:
     return xr.DataTree.from_dict({"/system": system_dataset(system, found)})
 
 
-def ces(system: System, options: Unfolding, split: Split = SPLIT) -> Stages:
+def ces(system: System, options: Unfolding, split: Split | None = None) -> Stages:
     """Unfold a cause-effect structure: system, distinctions and relations."""
     found = yield from analysis(system, options)
     states = found.states

@@ -81,6 +81,7 @@ def mice_stage(system: System, apart: Array | None = None) -> Stage:
         prepare=prepare_mice,
         cost=MechanismCost(system.levels, () if apart is None else tuple(apart.tolist())),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
+        members={key: np.stack([0 * each + EFFECT, each], axis=1) for key, each in left.items()},
     )
 
 

@@ -81,10 +81,10 @@ def parts_of(system: System, split: Split) -> tuple[Array, Array]:
 
 
 def find_mice(
-    system: System, split: Split
+    system: System, split: Split | None = None
 ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.Dataset]:
     """Best phi and tied purviews of every mechanism; the stage ``mice``, with what was divided."""
-    parts, costs = parts_of(system, split)
+    parts, costs = parts_of(system, split or SPLIT)
     if not len(parts):
         (mice,) = yield (mice_stage(system),)
         return mice
@@ -137,7 +137,7 @@ def wave(
         prepare=prepare_wave,
         cost=lambda region: float(total[region[0].stop] - total[region[0].start]),
         scratch=8 * (int(np.prod([k + 1 for k in system.levels])) + (20 + 4 * system.n) * size),
-        fixed=True,
+        leads_on=False,
         members={"part": parts},
     )
 
