@@ -76,14 +76,17 @@ def table_inputs(system: System) -> dict[str, Array | Stored]:
     return {**geometry(system), "marginals": Stored("marginals", "probability")}
 
 
-def prepare_tables(inputs: Mapping[str, Array]) -> Tables:
-    """Lay the stored marginals out for the searches and take the logarithms once."""
+def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> Tables:
+    """Lay the stored marginals out for the searches and take the logarithms once.
+
+    causes : whether causes are searched; they need as much memory again as effects
+    """
     levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
     offsets = segment_offsets(levels)
     codes = state_codes(offsets, state, len(levels))
     effect = np.ascontiguousarray(marginals[0].T)
     columns = value_offsets(levels)
-    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state])
+    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state, : None if causes else 0])
     with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
         log_cause, log_effect = np.log2(cause), np.log2(effect[codes])
     return Tables(

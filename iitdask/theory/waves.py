@@ -94,7 +94,8 @@ def find_mice(
     (opened,) = yield (wave(system, "waves/first", parts[first], costs[first]),)
     known = largest(opened["phi"].values, row[first], len(heavy))
     stage = wave(system, "waves/later", parts[later], costs[later], known[row[later]])
-    rest, mice = yield (stage, mice_stage(system, heavy))
+    (rest,) = yield (stage,)
+    (mice,) = yield (mice_stage(system, heavy),)  # not beside it: two tables are large
     found = {
         name: np.concatenate([opened[name].values, rest[name].values])
         for name in (*FOUND, "lowest")
@@ -144,7 +145,7 @@ def wave(
 
 def prepare_wave(inputs: Mapping[str, Array]) -> Prepared:
     """Tables, the shares and what is known."""
-    return prepare_tables(inputs), inputs["parts"], inputs["known"]
+    return prepare_tables(inputs, causes=False), inputs["parts"], inputs["known"]
 
 
 def fill_wave(prepared: Prepared, region: Region) -> dict[str, Array]:

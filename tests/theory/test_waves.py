@@ -113,7 +113,6 @@ def test_purviews_apart_by_less_than_the_tolerance__tie_as_in_the_whole_search()
             opened.append(event.stage)
 
     tree = execute(search(some, EVERYTHING), MemoryLedger(), Inline(), observers=[note])
-    print(tree["phi"].values[1], tree["ties"].values[1])
     whole = execute(search(some, NOTHING), MemoryLedger(), Inline())
     assert "waves/again" in opened
     tied = np.unpackbits(tree["tied_purviews"].values[1, 0b0001], bitorder="little")
