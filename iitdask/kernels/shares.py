@@ -83,4 +83,6 @@ class EffectShares:
         ties, values = int(tied.sum()), -self._room.bounds  # the search keeps them negated
         lowest = float(values[tied].min()) if ties else float("nan")
         bits = np.packbits(tied, bitorder="little")
-        return Best(float(found.phis[0]), ties, lowest, bits, int(found.searched[0]), found.nodes[0])
+        return Best(
+            float(found.phis[0]), ties, lowest, bits, int(found.searched[0]), found.nodes[0]
+        )

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from iitdask.cli.forecast import plan
-from iitdask.theory import mechanisms
+from iitdask.theory import mechanisms, waves
 
 TPM = [[0.1, 0.2, 0.8], [0.7, 0.4, 0.3], [0.6, 0.8, 0.1], [0.9, 0.3, 0.6]]
 TPM += [[0.3, 0.9, 0.2], [0.2, 0.6, 0.7], [0.8, 0.1, 0.4], [0.4, 0.7, 0.9]]
@@ -16,14 +16,13 @@ TPM += [[0.3, 0.9, 0.2], [0.2, 0.6, 0.7], [0.8, 0.1, 0.4], [0.4, 0.7, 0.9]]
 def planned(tmp_path, capsys):
     """Lines about the blocks of one stage, by stage."""
 
-    def ask(compute, blocks=6):
+    def ask(compute, blocks=6, tpm=TPM, **asked):
         path = tmp_path / "study.yaml"
         study = {
-            "substrate": {"tpm": TPM},
-            "state": "111",
+            "substrate": {"tpm": tpm},
             "compute": compute,
             "run": {"block_seconds": 0.001},
-        }
+        } | (asked or {"state": "111"})
         path.write_text(yaml.safe_dump(study))
         assert plan(str(path), blocks=blocks) == 0
         return stages(capsys.readouterr().out)
@@ -45,6 +44,28 @@ def test_plan_of_a_structure__names_mechanisms_and_purviews(planned, monkeypatch
     ]
     assert found["mice"][-1] == "and 10 more; --blocks 16 lists all"
     assert re.search(r"pairs? \w+ \((cause|effect) \w+\)", found["details"][0])
+
+
+def test_plan_of_a_divided_mechanism__names_the_purviews_of_every_share(planned, monkeypatch):
+    monkeypatch.setattr(waves, "SPLIT", waves.Split(units=3, seconds=waves.PAIR * 2**6))
+    found = planned("ces")
+    assert found["waves/first"] == ["(0,): part ABC (effect purviews even in ABC)"]
+    assert found["waves/later"] == ["(0,): part ABC (effect purviews odd in ABC)"]
+    (block,) = found["mice"]
+    assert block.endswith("x all purviews, but not the effects of ABC")
+    monkeypatch.setattr(waves, "SPLIT", waves.Split(units=4, seconds=0.0))
+    found = planned("ces", tpm=[row * 2 for row in TPM] * 8, state="001111")
+    assert "A (effect purviews even in AE, odd in BF, even in C, even in D)" in str(found)
+    monkeypatch.setattr(waves, "SPLIT", waves.Split(units=4))
+    assert "waves/first" not in planned("ces")
+
+
+def test_plan_of_a_sweep_of_larger_systems__names_units_by_number(planned):
+    tpm = [[(5 * row + 3 * unit) % 11 / 10 for unit in range(7)] for row in range(128)]
+    found = planned("ces", tpm=tpm, sweep={"state": ["0000000", "0000001"]})
+    details = [lines[0] for stage, lines in found.items() if stage.endswith("/details")]
+    assert details
+    assert all(re.match(r"\(\d+,\): pairs [0-6]+ \((cause|effect) [0-6]+\)", x) for x in details)
 
 
 def count(region):
