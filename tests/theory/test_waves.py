@@ -171,7 +171,7 @@ def client():
 def test_divided__gives_the_same_bits_on_every_engine(store, engine, ring, whole, client, tmp_path):
     ledger = MemoryLedger() if store == "memory" else ZarrLedger(str(tmp_path / "run.zarr"))
     blocks, run = Blocks(), Inline() if engine == "inline" else Futures(client)
-    options = {"observers": [blocks], "block_seconds": 1e-6}
+    options = {"observers": [blocks], "block_seconds": 1e-5}
     tree = unfold(ring, EVERYTHING, ledger, run, **options)
     assert bits(tree) == bits(whole)
     assert blocks.filled > 40
@@ -180,21 +180,15 @@ def test_divided__gives_the_same_bits_on_every_engine(store, engine, ring, whole
     assert again.filled == 0
 
 
-@pytest.mark.parametrize("most", [10, 20, 40])
+@pytest.mark.parametrize("most", [7, 30, 60])  # within either wave, and after both
 def test_interrupted__goes_on_where_it_stopped(most, ring, whole, tmp_path):
     url, first, rest, every = str(tmp_path / "run.zarr"), Blocks(most), Blocks(), Blocks()
     with pytest.raises(KeyboardInterrupt):
-        unfold(ring, EVERYTHING, ZarrLedger(url), observers=[first], block_seconds=1e-6)
-    tree = unfold(ring, EVERYTHING, ZarrLedger(url), observers=[rest], block_seconds=1e-6)
-    unfold(ring, EVERYTHING, observers=[every], block_seconds=1e-6)
+        unfold(ring, EVERYTHING, ZarrLedger(url), observers=[first], block_seconds=1e-5)
+    tree = unfold(ring, EVERYTHING, ZarrLedger(url), observers=[rest], block_seconds=1e-5)
+    unfold(ring, EVERYTHING, observers=[every], block_seconds=1e-5)
     assert bits(tree) == bits(whole)
-    assert rest.filled == every.filled - len_done(first, most)
-
-
-def len_done(blocks, most):
-    """Blocks that were filled when a run was interrupted."""
-    assert blocks.filled >= most
-    return blocks.filled
+    assert rest.filled == every.filled - first.filled
 
 
 RUN = """
@@ -208,14 +202,14 @@ from iitdask.theory.options import IIT4
 from iitdask.theory.waves import Split
 from tests.benchmarks.systems import system
 
-recipe = ces(System.of(*system("ising", 7)), IIT4(), Split(1, 0.0))
+recipe = ces(System.of(*system("ising", 6)), IIT4(), Split(1, 0.0))
 execute(recipe, ZarrLedger(sys.argv[1]), Inline(), block_seconds=2e-5)
 """
 
 
 @pytest.mark.cluster
 def test_killed_in_the_second_wave__resumes_with_the_rest_and_gives_the_same_bits(tmp_path):
-    some, url = System.of(*system("ising", 7)), tmp_path / "run.zarr"
+    some, url = System.of(*system("ising", 6)), tmp_path / "run.zarr"
     script, root = tmp_path / "run.py", str(Path(__file__).parents[2])
     script.write_text(RUN)
     process = subprocess.Popen(
