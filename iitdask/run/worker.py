@@ -41,6 +41,8 @@ KEPT = 4
 """Stages whose inputs one process keeps ready."""
 SHARED = 64 * 2**20
 """Bytes of inputs that one process keeps for stages to come."""
+LARGE = 2**30
+"""Bytes of ready inputs beyond which those of earlier stages are let go before more are made."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +81,11 @@ class _Bench:
     prepared: Any
     folder: Folder | None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that were made ready."""
+        return _bytes(self.prepared)
+
 
 @dataclass(slots=True, eq=False)
 class _Slot:
@@ -102,13 +109,36 @@ class _Benches:
                 self.slots.popitem(last=False)
         with slot.lock:
             if slot.bench is None:
+                self.make_room()
                 slot.bench = make()
             return slot.bench
+
+    def make_room(self) -> None:
+        """Let go of what was worked on longest ago, until little is left."""
+        with self.lock:
+            ready = [
+                (key, slot.bench) for key, slot in self.slots.items() if slot.bench is not None
+            ]
+            held = sum(bench.nbytes for _, bench in ready)
+            for key, bench in ready:
+                if held <= LARGE:
+                    break
+                del self.slots[key]
+                held -= bench.nbytes
 
     def clear(self) -> None:
         """Let all of them go."""
         with self.lock:
             self.slots.clear()
+
+
+def _bytes(prepared: Any) -> int:
+    """Bytes of the arrays in a nest of tuples and mappings."""
+    if isinstance(prepared, np.ndarray):
+        return prepared.nbytes
+    if isinstance(prepared, dict):
+        return sum(map(_bytes, prepared.values()))
+    return sum(map(_bytes, prepared)) if isinstance(prepared, tuple | list) else 0
 
 
 # The one mutable thing at module level in this package: reading and preparing the
