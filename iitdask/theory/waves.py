@@ -3,8 +3,8 @@
 The first wave searches an eighth of the shares. The second takes the phi found there as known,
 which leaves little of the others: together they often take less than the undivided search, which
 meets its best purview late. What comes out is the same to the bit, but for the counts of what was
-searched: fewer purviews are. Causes stay whole: a scan that serves many mechanisms at once finds
-most of what they need.
+searched on the way. Causes stay whole: a scan that serves many mechanisms at once finds most of
+what they need.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def heavy_effects(system: System, split: Split) -> tuple[Array, Array]:
 def parts_of(system: System, split: Split) -> tuple[Array, Array]:
     """Shares of heavy mechanisms: (p, 4) int64 direction, mechanism, groups, share; their seconds.
 
-    A share of which the system's units leave but two purviews is none.
+    From three units on, every share has four purviews at least, the empty one counted.
     """
     heavy, seconds = heavy_effects(system, split)
     most = min(MOST_GROUPS, max(system.n - 2, 1))
