@@ -260,7 +260,8 @@ def _in_waves(
                 scratch=200 * 2**n,
             ),
         )
-        cost, pairs = settled["cost"].values, settled["pairs"].values
+        # at least one pair: a plan goes through here with nothing computed
+        cost, pairs = settled["cost"].values, np.maximum(settled["pairs"].values, 1)
         improved = (cost / pairs < ratios - EPS / pairs) & (cost > zero)
         if not improved.any():
             return settled
