@@ -42,7 +42,7 @@ PART = 0.05
 FEWEST, MOST = 4, 40
 """Parts of a dear stage that are computed."""
 TICK_BYTES = 64
-START = 0.5
+START = 0.1
 """Seconds a run takes to open its store and engine and to write its result."""
 WRITE, READ = 2.5e-9, 1.5e-9
 """Seconds that a byte of a store takes to compress, checksum and write, or to read and check."""

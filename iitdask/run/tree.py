@@ -122,12 +122,12 @@ def _jsonable(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def _document(store: Store, path: str) -> dict[str, Any]:
     content = get(store, _key(path))
     if content is None:
-        raise FileNotFoundError(f"no group at {path or 'the root'!r}")
+        raise FileNotFoundError(f"{_key(path)} does not exist")
     document = json.loads(content)
     if not isinstance(document, dict) or document.get("node_type") != "group":
-        raise ValueError(f"not the metadata of a group at {path or 'the root'!r}")
+        raise ValueError(f"{_key(path)} is not that of a group")
     if document.get("zarr_format") != 3 or not isinstance(document.get("attributes"), dict):
-        raise ValueError(f"not the metadata of a group at {path or 'the root'!r}")
+        raise ValueError(f"{_key(path)} is not that of a group")
     return document
 
 
