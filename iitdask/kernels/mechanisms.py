@@ -94,7 +94,9 @@ def mark_ties(best, bounds, bits):
     """Set one bit per purview whose value, kept negated, ties with the best; returns how many."""
     ties = 0
     for purview in range(1, bounds.shape[0]):
-        if -bounds[purview] >= best - tolerance(best):
+        value = -bounds[purview]
+        # no phi ties with none, however small that is: zero is also left where nothing was searched
+        if value > ZERO and value >= best - tolerance(best):
             ties += 1
             bits[purview >> 3] |= np.uint8(1 << (purview & 7))
     return ties

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import iitdask as iit
+from iitdask.model.system import System
+from iitdask.run.engines import Inline
+from iitdask.run.execute import execute
+from iitdask.run.memory import MemoryLedger
+from iitdask.theory.mechanisms import mice_stage
+from iitdask.theory.tables import marginals_stage
 from tests import reference
 from tests.strategies import Case, gate, table
 
@@ -43,6 +50,23 @@ def test_ties__are_detected_with_a_relative_tolerance():
             )
         assert tree["system"]["n_tied_partitions"] == trees[0]["system"]["n_tied_partitions"]
     assert (trees[0]["distinctions"]["n_tied_purviews_cause"].values > 1).any()
+
+
+def test_ties__no_phi_ties_with_a_phi_that_is_small():
+    # each unit follows the other by so little that phi is nearer to zero than what ties
+    nudge = 3e-13
+    factor = np.array([[0.3 + nudge, 0.7 - nudge], [0.3 - nudge, 0.7 + nudge]])
+    pair = System.of(iit.Substrate.from_factors([([1], factor), ([0], factor)]), "11")
+    mice = execute(searched(pair), MemoryLedger(), Inline())
+    assert mice["phi"].values[1, 1:3] == pytest.approx(nudge / np.log(2), rel=1e-2)
+    assert mice["ties"].values[1, 1:3].tolist() == [1, 1]  # the purview that is fed, no other
+
+
+def searched(given):
+    """The stages that search the purviews of mechanisms, and what they find."""
+    yield (marginals_stage(given),)
+    (mice,) = yield (mice_stage(given),)
+    return xr.DataTree(mice)
 
 
 def test_ties__where_rounding_decides_the_reference_we_take_the_tolerant_value():
