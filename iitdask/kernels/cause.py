@@ -15,7 +15,7 @@ import numpy as np
 from iitdask.kernels.jit import index, inner, leaf, merged
 from iitdask.kernels.purviews import STATE_TIE
 
-__all__ = ["cause_costs", "cause_scan", "cause_states", "cheap_cause_costs", "reversed_bits"]
+__all__ = ["cause_costs", "cause_scan", "cause_states", "reversed_bits"]
 
 
 @leaf
@@ -129,33 +129,6 @@ def cause_states(q, offsets, mechanism, purview, like, weights):
     for z in range(states):
         weights[z] = like[z] / total if like[z] >= top * (1.0 - STATE_TIE) else 0.0
     return top / total * np.log2(top * states / total)
-
-
-@inner
-def cheap_cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, f):
-    """The costs ``disintegration.cheap_start`` reads, and only those, laid out as by the next.
-
-    Keeping nothing, one unit of the purview, all but one, and all.
-    """
-    size = 1 << purvs
-    full, code, weight = 0, 0, 1
-    for k in range(purvs):
-        full |= 1 << purv[k]
-    code = offsets[full] + z
-    for r in range(mechs):
-        row, whole = r * size, logq[code, mech[r]]
-        f[row] = whole - logq[0, mech[r]]
-        f[row + size - 1] = 0.0
-    for k in range(purvs):
-        value = z // weight % levels[purv[k]]
-        one = offsets[1 << purv[k]] + value
-        rest = z % weight + z // (weight * levels[purv[k]]) * weight
-        others = offsets[full ^ (1 << purv[k])] + rest
-        weight *= levels[purv[k]]
-        for r in range(mechs):
-            row, whole = r * size, logq[code, mech[r]]
-            f[row + (1 << k)] = whole - logq[one, mech[r]]
-            f[row + size - 1 - (1 << k)] = whole - logq[others, mech[r]]
 
 
 @inner

@@ -17,8 +17,8 @@ __all__ = [
     "HUGE",
     "ON_CAUSE",
     "ON_EFFECT",
+    "THREE",
     "assign",
-    "cheap_start",
     "highest",
     "precedes",
     "two_blocks",
@@ -29,6 +29,7 @@ EPS = 1e-12
 # NumPy integers, so that numba compiles one function and not one per literal value
 ON_EFFECT, ON_CAUSE = np.int64(0), np.int64(1)
 THREE = np.int64(3)
+"""Blocks of the families of nothing and two blocks."""
 
 
 @leaf
@@ -100,38 +101,6 @@ def assign(f, base, blocks, picks, pops, users, elements, lam, used, side, slack
         cost += f[row + instead] - f[row + picks[who]]
         severed += pops[picks[who]] - pops[instead]
         picks[who] = instead
-    return cost, severed
-
-
-@merged
-def cheap_start(f, s, users, elements, side):
-    """Best of the complete partition, one detached user, and the partitions {B - k, k}.
-
-    Reads only the costs of keeping nothing, all, all but one, and one element.
-    returns (cost, severed pairs)
-    """
-    full = (1 << elements) - 1
-    cost, severed = 0.0, float(users * elements)
-    for u in range(users):
-        cost += f[s.base[u]]
-    if side == ON_CAUSE:
-        if users == 1:
-            return cost, severed
-        for u in range(users):  # the other users keep everything
-            if f[s.base[u]] * severed < cost * elements:
-                cost, severed = f[s.base[u]], float(elements)
-    if elements == 1:
-        return cost, severed
-    s.blocks[0] = 0
-    for k in range(elements):
-        s.blocks[1] = full ^ (1 << k)
-        s.blocks[2] = 1 << k
-        lam = cost / severed
-        c, pairs = assign(
-            f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, side, 0.0
-        )
-        if pairs > 0 and c * severed < cost * pairs:
-            cost, severed = c, pairs
     return cost, severed
 
 

@@ -81,10 +81,13 @@ def fill_vectors(t, s, led, elements, mu, kind):
 
 
 @inner
-def least_of(led, n, purview, half, first):
-    """Least entry, from ``first`` on, of the sum of vectors over a purview's units."""
+def least_of(lower, upper, sums, n, purview, half, first):
+    """Least entry, from ``first`` on, of the sum of vectors over a purview's units.
+
+    lower, upper, sums : ``led.low``, ``led.high`` and scratch
+    Takes the arrays, not ``led``: handing over all of that costs more than the work.
+    """
     low, high = index((purview & ((1 << n // 2) - 1)) * half), index((purview >> n // 2) * half)
-    lower, upper, sums = led.low, led.high, led.sums
     if half < 4:
         least = 1e300
         for b in range(index(first), index(half)):
@@ -113,7 +116,7 @@ def least_of(led, n, purview, half, first):
     return sums[0]
 
 
-@inner
+@merged
 def two_ratio(s, led, n, purview, elements, mu, least):
     """Cost per severed pair of the partition into two blocks whose value is ``least``."""
     half, full = 1 << (elements - 1), (1 << elements) - 1
@@ -166,7 +169,7 @@ def tighten_at(t, s, led, elements, mu, best, left, count):
     for k in range(count):
         purview = left[k]
         if half > 1 and led.ratio[purview] * STEP > mu:
-            least = least_of(led, n, purview, half, AFTER)
+            least = least_of(led.low, led.high, led.sums, n, purview, half, AFTER)
             if least < 0.0:
                 ratio = two_ratio(s, led, n, purview, elements, mu, least)
                 if ratio < led.ratio[purview]:
@@ -180,7 +183,7 @@ def tighten_at(t, s, led, elements, mu, best, left, count):
         purview = left[k]
         ratio = led.ratio[purview]
         if mu > APART * ratio and ratio > 0.3 * mu and led.upper[purview] >= best:
-            least = least_of(led, n, purview, half, NONE)
+            least = least_of(led.low, led.high, led.sums, n, purview, half, NONE)
             bound = led.weight[purview] * ratio * (EPS - least) / (mu - ratio) * ROUNDING
             led.upper[purview] = min(led.upper[purview], bound)
         led.upper[purview] = max(led.upper[purview], 2.0 * ZERO)

@@ -166,7 +166,17 @@ def best_purviews(side, t, s, mechanism, room, bits, tally):
 def effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally):
     """Phi of an effect pair, negative when it is below the best; and whether it was searched."""
     purvs = members(purview, s.purv)
-    if is_plainly_led(t, s, led, mechanism, purview, purvs):
+    if is_plainly_led(
+        t.levels,
+        s.purv,
+        purvs,
+        led.weight[purview],
+        led.rival[purview],
+        led.second,
+        led.inside,
+        purview,
+        float(t.offsets[mechanism + 1] - t.offsets[mechanism]),
+    ):
         first = led.state[purview]
         last = first + 1
         s.weights[first] = led.weight[purview]
@@ -200,6 +210,7 @@ def best_effects_of(t, s, led, mechanism, room, bits, tally, known):
     sum_leads(room.joint, t.levels, led.column, t.columns, led.inside)
     count = fill_heap(led.upper, heap, ZERO)
     best, visited, looks, tight = known, 0, 0, mechs == 1
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
     ahead = AHEAD if known <= ZERO else 0
     while count > 0 and led.upper[heap[0]] >= best - tolerance(best):
         if looks == ahead and not tight:
@@ -225,7 +236,10 @@ def best_effects_of(t, s, led, mechanism, room, bits, tally, known):
             continue
         if dense or is_purview(mechanism, purview, t.children, FORWARD):
             purvs = members(purview, s.purv)
-            if is_plainly_led(t, s, led, mechanism, purview, purvs):
+            if is_plainly_led(
+                t.levels, s.purv, purvs, led.weight[purview], led.rival[purview],
+                led.second, led.inside, purview, scale
+            ):
                 continue
             if is_led(t, s, led, mechanism, purview, purvs, room.joint):
                 continue

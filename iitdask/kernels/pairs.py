@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.cause import cause_costs, cause_states, cheap_cause_costs
+from iitdask.kernels.cause import cause_costs, cause_states
 from iitdask.kernels.codes import popcounts
 from iitdask.kernels.disintegration import (
     NOTHING,
@@ -19,11 +19,12 @@ from iitdask.kernels.disintegration import (
     named_disintegration,
 )
 from iitdask.kernels.effect import cost_bound, effect_costs, effect_states, state_rows
-from iitdask.kernels.families import ON_CAUSE, ON_EFFECT, cheap_start
+from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.purviews import ZERO, members, tolerance
 from iitdask.kernels.reach import TRIALS, cheapest_by_size, is_out_of_reach
 from iitdask.kernels.repertoire import add_products, product_states, room_of_products
+from iitdask.kernels.starts import cheap_start
 
 __all__ = ["Scratch", "Tables", "make_scratch", "mechanism_costs", "pair_details", "pair_phi"]
 
@@ -163,11 +164,13 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     Leaves in ``s.base`` where each user's costs begin.
     """
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
+    purview = 0
     if side == ON_CAUSE:
         f = s.costs
         for u in range(users):
             s.base[u] = u << elements
-        cheap_cause_costs(t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, f)
+        for k in range(purvs):
+            purview |= 1 << s.purv[k]
     else:
         f = s.effects
         state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
@@ -177,7 +180,7 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
             ratio = cost_bound(f, s.base, users, elements) / (users * elements)
             if ratio > 0.0 and is_out_of_reach(s, users, elements, ratio, floor):
                 return NOTHING, float(users * elements)
-    cost, severed = cheap_start(f, s, users, elements, side)
+    cost, severed = cheap_start(t, f, s, users, elements, side, purview, z, floor)
     if cost <= zero:
         return 0.0, severed
     if cost / severed * (users * elements) < floor:
