@@ -150,8 +150,8 @@ class Folder:
         """Whether a block has a tick: nothing is read."""
         return has(self.store, self._tick_key(block))
 
-    def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> tuple[int, ...]:
-        """Write a block's chunks, then its tick; return the checksums."""
+    def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
+        """Write a block's chunks, then its tick."""
         fills = self.layout.fills
         digests = tuple(digest(arrays[v.name]) for v in fills)
         record = [max(1, round(seconds * 1e9)), *(each ^ self._salt for each in digests)]
@@ -165,7 +165,6 @@ class Folder:
             put_all(self.store, chunks)
             # Only now: a tick says that all else is there.
             put_all(self.store, {self._tick_key(block): self._ticks.encoded(tick)})
-        return digests
 
     def seconds(self, blocks: Iterable[Block]) -> dict[Block, float]:
         """Seconds of ticked blocks; those whose tick cannot be read are left out."""

@@ -93,8 +93,6 @@ class Filled:
     """Block coordinates."""
     seconds: float
     """Seconds the computation took."""
-    digests: tuple[int, ...]
-    """Checksum of each variable."""
     arrays: Mapping[str, Array] | None
     """The arrays, when the driver is to put them into the ledger."""
     enough: bool

@@ -20,7 +20,6 @@ from iitdask.errors import (
     UnreachableStoreError,
     WorkerMismatchError,
 )
-from iitdask.run.checksum import digest
 from iitdask.run.edition import edition
 from iitdask.run.folder import Folder
 from iitdask.run.job import Deposit, Failure, Filled, Job, Receipt, Setting, Shelved
@@ -286,12 +285,11 @@ def _fill(setting: Setting, bench: _Bench, block: Block) -> Filled:
         found = _found(setting, bench.folder, block)
         if found is not None:
             return found
-        digests = bench.folder.write(block, arrays, seconds)
-        return Filled(block, seconds, digests, None, _is_enough(stage, arrays))
-    digests = tuple(digest(arrays[v.name]) for v in layout.fills)
+        bench.folder.write(block, arrays, seconds)
+        return Filled(block, seconds, None, _is_enough(stage, arrays))
     # A copy: compute may hand out the same buffer for the next block.
     kept = {name: array.copy() for name, array in arrays.items()}
-    return Filled(block, seconds, digests, kept, _is_enough(stage, arrays))
+    return Filled(block, seconds, kept, _is_enough(stage, arrays))
 
 
 def _found(setting: Setting, folder: Folder | None, block: Block) -> Filled | None:
@@ -303,8 +301,7 @@ def _found(setting: Setting, folder: Folder | None, block: Block) -> Filled | No
     except DamagedStoreError:
         return None
     seconds = folder.seconds([block]).get(block, 0.0)
-    digests = tuple(digest(arrays[v.name]) for v in setting.layout.fills)
-    return Filled(block, seconds, digests, None, _is_enough(setting.stage, arrays))
+    return Filled(block, seconds, None, _is_enough(setting.stage, arrays))
 
 
 def _is_enough(stage: Stage, arrays: Mapping[str, Array]) -> bool:
