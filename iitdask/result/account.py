@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.model.transition import Transition
-from iitdask.result.labels import partition_text, state_text, text, units_text
+from iitdask.result.labels import namer, partition_text, state_text, text, units_text
 from iitdask.result.summary import number
 from iitdask.theory.options import Theory
 from iitdask.theory.vocabulary import MEANING
@@ -35,13 +35,11 @@ def labelled_account(
     about
         More attributes.
     """
-    labels = text(transition.labels)
+    labels, name = text(transition.labels), namer(transition.labels)
     nodes = {node.name: node.to_dataset(inherit=False) for node in tree.subtree}
     links = nodes["links"]
     parts = [
-        partition_text(
-            list(transition.labels), mask(mechanism), mask(purview), kept.tolist(), cause=True
-        )
+        partition_text(name, mask(mechanism), mask(purview), kept.tolist(), cause=True)
         for mechanism, purview, kept in zip(
             links["mechanism"].values, links["purview"].values, links["kept"].values, strict=True
         )

@@ -17,7 +17,7 @@ from iitdask.model.system import System
 from iitdask.model.transition import Transition
 from iitdask.result.account import labelled_account
 from iitdask.result.complexes import labelled_complexes
-from iitdask.result.labels import members, partition_text, state_text, text, units_text
+from iitdask.result.labels import namer, partition_text, state_text, text, units_text
 from iitdask.result.passage import labelled_passage
 from iitdask.theory.options import Theory
 from iitdask.theory.vocabulary import MEANING, described
@@ -113,13 +113,13 @@ def _mechanisms(data: xr.Dataset, system: System) -> tuple[tuple[str, Any], dict
         name: (data[name].values @ weights).astype(np.int64).tolist()
         for name in ("mechanism_units", "purview_cause", "purview_effect")
     }
-    labels = system.labels
-    names = [units_text([labels[i] for i in members(m)]) for m in masks["mechanism_units"]]
+    name = namer(system.labels)
+    names = [name(m) for m in masks["mechanism_units"]]
     partitions = {}
     for side in ("cause", "effect"):
         kept = data[f"kept_{side}"].values.tolist()
         texts = [
-            partition_text(labels, m, p, k, side == "cause")
+            partition_text(name, m, p, k, side == "cause")
             for m, p, k in zip(
                 masks["mechanism_units"], masks[f"purview_{side}"], kept, strict=True
             )

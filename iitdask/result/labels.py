@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["members", "partition_text", "state_text", "text", "units_text"]
+__all__ = ["members", "namer", "partition_text", "state_text", "text", "units_text"]
 
 EMPTY = "\N{EMPTY SET}"
 
@@ -48,15 +49,26 @@ def state_text(values: Sequence[int]) -> str:
     return ("" if all(0 <= v < 10 for v in values) else ",").join(str(int(v)) for v in values)
 
 
+def namer(labels: Sequence[str]) -> Callable[[int], str]:
+    """Return what writes a mask as ``units_text`` does, each mask once.
+
+    Examples
+    --------
+    >>> namer("ABC")(0b101)
+    'AC'
+    """
+    return cache(lambda mask: units_text([labels[i] for i in members(mask)]))
+
+
 def partition_text(
-    labels: Sequence[str], mechanism: int, purview: int, kept: Sequence[int], cause: bool
+    name: Callable[[int], str], mechanism: int, purview: int, kept: Sequence[int], cause: bool
 ) -> str:
     """Write a disintegrating partition as mechanism/purview parts.
 
     Parameters
     ----------
-    labels
-        Names of the system's units.
+    name
+        Writes a mask of the system's units, see ``namer``.
     mechanism, purview
         Masks.
     kept
@@ -67,18 +79,18 @@ def partition_text(
 
     Examples
     --------
-    >>> partition_text("ABC", 0b011, 0b100, [0b100, 0, -1], True)
+    >>> partition_text(namer("ABC"), 0b011, 0b100, [0b100, 0, -1], True)
     'A/C × B/∅'
     """
-    users, partners = (mechanism, purview) if cause else (purview, mechanism)
-    blocks: dict[int, int] = {}
-    for unit in members(users):
-        blocks[kept[unit]] = blocks.get(kept[unit], 0) | 1 << unit
-    parts = [(own, block) for block, own in sorted(blocks.items(), key=lambda b: b[1] & -b[1])]
-    left = partners & ~sum(blocks)
-    if left:
-        parts.append((0, left))
-    sides = parts if cause else [(block, own) for own, block in parts]
-    return " × ".join(
-        "/".join(units_text([labels[i] for i in members(mask)]) for mask in side) for side in sides
-    )
+    blocks: dict[int, int] = {}  # in the order of their first units
+    for unit, block in enumerate(kept):
+        if block >= 0:
+            blocks[block] = blocks.get(block, 0) | 1 << unit
+    left = (purview if cause else mechanism) & ~sum(blocks)
+    if left:  # what no unit keeps
+        blocks[left] = 0
+    parts = [
+        f"{name(own)}/{name(block)}" if cause else f"{name(block)}/{name(own)}"
+        for block, own in blocks.items()
+    ]
+    return " × ".join(parts)

@@ -26,9 +26,11 @@ MOST_ROWS = 1 << 23
 
 def repertoires_stage(system: System, chosen: Sequence[Distinction]) -> Stage | None:
     """Write the repertoires out, one row per state of a purview; None where they are too many."""
-    pairs = [(0, d.choices.mechanism, d.cause.purview) for d in chosen]
-    pairs += [(1, d.choices.mechanism, d.effect.purview) for d in chosen]
-    begins = np.cumsum([0, *(_states(system, purview) for _, _, purview in pairs)])
+    listed = [(0, d.choices.mechanism, d.cause.purview) for d in chosen]
+    listed += [(1, d.choices.mechanism, d.effect.purview) for d in chosen]
+    pairs = np.array(listed, np.int64).reshape(len(listed), 3)
+    states = np.diff(segment_offsets(np.array(system.levels)))  # of every purview
+    begins = np.concatenate([[0], np.cumsum(states[pairs[:, 2]])])
     if not 0 < begins[-1] <= MOST_ROWS:
         return None
     return Stage(
@@ -38,16 +40,12 @@ def repertoires_stage(system: System, chosen: Sequence[Distinction]) -> Stage | 
         compute=fill_repertoires,
         inputs={
             **table_inputs(system),
-            "pairs": np.array(pairs, np.int64),
+            "pairs": pairs,
             "begins": begins.astype(np.int64),
         },
         prepare=prepare_repertoires,
         cost=lambda region: 1e-5 + 4e-9 * system.n * (region[0].stop - region[0].start),
     )
-
-
-def _states(system: System, purview: int) -> int:
-    return int(np.prod([k for i, k in enumerate(system.levels) if purview >> i & 1]))
 
 
 def prepare_repertoires(inputs: Mapping[str, Array]) -> tuple[Array, ...]:

@@ -41,11 +41,20 @@ def restrictions(code: int, levels: Sequence[int]) -> NDArray[Any]:
     return out
 
 
-def spread(code: int, levels: Sequence[int], purview: int) -> NDArray[Any]:
-    """(n,) state of each purview unit, -1 outside the purview."""
-    out = np.full(len(levels), -1)
+def spread(
+    codes: Sequence[int], levels: Sequence[int], purviews: Sequence[int]
+) -> NDArray[np.int64]:
+    """(count, n) state of each unit of purviews in given states, -1 outside the purview.
+
+    Examples
+    --------
+    >>> spread([2, 1], (2, 2, 2), [0b011, 0b100]).tolist()
+    [[0, 1, -1], [-1, -1, 1]]
+    """
+    masks, rest = np.array(purviews, np.int64), np.array(codes, np.int64)
+    out = np.full((len(masks), len(levels)), -1)
     for i, k in enumerate(levels):
-        if purview >> i & 1:
-            out[i] = code % k
-            code //= k
+        inside = (masks >> i & 1).astype(bool)
+        out[inside, i] = rest[inside] % k
+        rest[inside] //= k
     return out

@@ -120,11 +120,11 @@ def _distinctions_dataset(system: System, chosen: Sequence[Distinction]) -> xr.D
     for name in ("cause", "effect"):
         sides: list[Side] = [getattr(d, name) for d in chosen]
         tied: list[tuple[Side, ...]] = [getattr(d.choices, name) for d in chosen]
-        states = [spread(s.state, system.levels, s.purview) for s in sides]
+        purviews = [s.purview for s in sides]
         values |= {
             f"phi_{name}": (line, np.array([s.phi for s in sides], float)),
-            f"purview_{name}": (rows, units([s.purview for s in sides])),
-            f"state_{name}": (rows, np.array(states, np.int64).reshape(count, n)),
+            f"purview_{name}": (rows, units(purviews)),
+            f"state_{name}": (rows, spread([s.state for s in sides], system.levels, purviews)),
             f"intrinsic_information_{name}": (
                 line,
                 np.array([s.information for s in sides], float),
