@@ -112,12 +112,13 @@ def take_block(f, s, users, elements, lam, depth, block, remaining):
     """
     total, least = 0.0, 0.0
     keep = lam * (elements - s.pops[block])
-    for u in range(users):
-        value = f[s.base[u] + block] - keep
-        value = min(s.now[depth, u], value)
-        s.now[depth + 1, u] = value
+    here, rest, row, last = index(block), index(remaining), index(depth), index(users)
+    for u in range(last):
+        value = f[index(s.base[u]) + here] - keep
+        value = min(s.now[row, u], value)
+        s.now[row + ONE, u] = value
         total += value
-        other = s.bound[s.over[u] + remaining]
+        other = s.bound[index(s.over[u]) + rest]
         least += min(other, value)
     return total, least
 
@@ -224,7 +225,7 @@ def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, ze
     """Cost and severed pairs of the minimum information partition.
 
     f     : float64, ``f[s.base[u] + B]``
-    cost, severed : what ``families.cheap_start`` found
+    cost, severed : what ``starts.cheap_start`` found
     floor : float   give up (return ``NOTHING``) once the cost is known to be below this
     zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
     tally : (2,) int64, counts bound tables and nodes
@@ -243,7 +244,7 @@ def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, ze
             return NOTHING, severed
         if trivial:
             return cost, severed
-        if floor > zero and is_out_of_reach(s, users, elements, lam, floor):
+        if floor > zero and is_out_of_reach(s.least, s.starts, users, elements, lam, floor):
             return NOTHING, severed
         better = False
         if elements > 1:

@@ -34,11 +34,13 @@ THREE = np.int64(3)
 
 @leaf
 def highest(mask):
-    """Highest element of a nonempty mask, as a mask."""
-    high = 1
-    while high <= mask >> 1:
-        high <<= 1
-    return high
+    """Highest element of a nonempty mask below 2**32, as a mask: no branch to be guessed wrong."""
+    mask |= mask >> 1
+    mask |= mask >> 2
+    mask |= mask >> 4
+    mask |= mask >> 8
+    mask |= mask >> 16
+    return mask ^ mask >> 1
 
 
 @merged

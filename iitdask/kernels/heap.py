@@ -7,7 +7,7 @@ import numpy as np
 from iitdask.kernels.jit import inner
 from iitdask.kernels.purviews import ZERO
 
-__all__ = ["fill_heap", "sift"]
+__all__ = ["fill_heap", "sift", "top_of"]
 
 
 @inner
@@ -37,3 +37,12 @@ def fill_heap(bounds, heap, floor):
     for start in range(count // 2 - 1, -1, -1):
         sift(heap, bounds, start, count)
     return count
+
+
+@inner
+def top_of(bounds):
+    """Purview of the largest bound: a few of them cost less than a heap."""
+    top = 1
+    for purview in range(2, bounds.shape[0]):
+        top = purview if bounds[purview] > bounds[top] else top
+    return top

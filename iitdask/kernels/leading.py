@@ -26,6 +26,7 @@ __all__ = [
     "bound_leads",
     "is_led",
     "is_plainly_led",
+    "is_surely_led",
     "make_leads",
     "sum_leads",
 ]
@@ -235,6 +236,13 @@ def log2_below(x):
 
 
 @inner
+def is_surely_led(top, rival, mean, scale, span):
+    """As ``is_plainly_led``, which it spares most purviews; span is log2 of scale."""
+    least = top * log2_below(top * scale / mean) * (1.0 - 1e-9) - STATE_FLOOR
+    return least >= 1e-9 and top * rival * span < least
+
+
+@inner
 def is_plainly_led(levels, purv, purvs, top, rival, second, inside, purview, scale):
     """As ``is_led``, from ``inside`` as ``sum_leads`` fills it; may not see it.
 
@@ -243,9 +251,6 @@ def is_plainly_led(levels, purv, purvs, top, rival, second, inside, purview, sca
     Takes what it reads, not ``t``, ``s`` and ``led``: handing over all of these costs more.
     """
     span, mean = np.log2(scale), inside[purview]
-    least = top * log2_below(top * scale / mean) * (1.0 - 1e-9) - STATE_FLOOR
-    if least >= 1e-9 and top * rival * span < least:
-        return True
     least = top * np.log2(top * scale / mean) * (1.0 - 1e-9) - STATE_FLOOR
     if least < 1e-9:
         return False

@@ -22,7 +22,7 @@ from iitdask.kernels.effect import cost_bound, effect_costs, effect_states, stat
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.purviews import ZERO, members, tolerance
-from iitdask.kernels.reach import TRIALS, cheapest_by_size, is_out_of_reach
+from iitdask.kernels.reach import cheapest_by_size, is_out_of_reach
 from iitdask.kernels.repertoire import add_products, product_states, room_of_products
 from iitdask.kernels.starts import cheap_start
 
@@ -101,12 +101,6 @@ class Scratch(NamedTuple):
     """(S,) selectivity of the specified states."""
     phis: NDArray[np.float64]
     """(S,) phi of the specified states."""
-    mus: NDArray[np.float64]
-    """(TRIALS,) prices of a severed pair, see reach.is_out_of_reach."""
-    leasts: NDArray[np.float64]
-    """(TRIALS,) least value of one user at each."""
-    totals: NDArray[np.float64]
-    """(TRIALS,) the sums over users."""
     halves: NDArray[np.float64]
     """See repertoire.room_of_products."""
     effects: NDArray[np.float64]
@@ -141,9 +135,6 @@ def make_scratch(tables: Tables) -> Scratch:
         sums=np.empty(states),
         weights=np.empty(states),
         phis=np.empty(states),
-        mus=np.empty(TRIALS),
-        leasts=np.empty(TRIALS),
-        totals=np.empty(TRIALS),
         halves=room_of_products(tables.levels),
         effects=np.empty(tables.effect.shape[1] * size),
     )
@@ -178,7 +169,7 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
             s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
         if floor > zero:
             ratio = cost_bound(f, s.base, users, elements) / (users * elements)
-            if ratio > 0.0 and is_out_of_reach(s, users, elements, ratio, floor):
+            if ratio > 0.0 and is_out_of_reach(s.least, s.starts, users, elements, ratio, floor):
                 return NOTHING, float(users * elements)
     cost, severed = cheap_start(t, f, s, users, elements, side, purview, z, floor)
     if cost <= zero:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from iitdask.kernels.families import EPS, HUGE, ON_CAUSE
 from iitdask.kernels.jit import index, inner
 
-__all__ = ["TRIALS", "cheapest_by_size", "is_out_of_reach"]
+__all__ = ["cheapest_by_size", "is_out_of_reach"]
 
-TRIALS = 8  # values of mu, tried side by side
 ONE, TWO, THREE, FOUR = index(1), index(2), index(3), index(4)
 FIVE, SIX, SEVEN, EIGHT = index(5), index(6), index(7), index(8)
 
@@ -38,31 +37,41 @@ def cheapest_by_size(f, row, elements, pops, side, out, begin):
 
 
 @inner
-def is_out_of_reach(s, users, elements, ratio, floor):
+def raised(ratio, trial):
+    """A price of a severed pair above the ratio, farther with every trial."""
+    return ratio * (1.0 + 0.03 * float(trial * trial))
+
+
+@inner
+def is_out_of_reach(sizes, starts, users, elements, ratio, floor):
     """Whether no partition has a ratio up to ``ratio`` and a cost of at least ``floor``.
 
     Such a partition would sever C >= floor / ratio pairs, so at any mu > ratio its cost less
     mu * C would be at most -(mu - ratio) * C. The users' own least values, without regard to
     whether their blocks are disjoint, bound that from below. The minimum partition has a ratio
     up to the one in hand: when it is out of reach its cost is below ``floor``.
-    Reads per user u ``s.least[s.starts[u] + k]``, see ``cheapest_by_size``.
+    sizes, starts : per user u ``sizes[starts[u] + k]``, see ``cheapest_by_size``
     """
     need = floor / ratio
-    mus, least, totals = s.mus, s.leasts, s.totals
-    for q in range(TRIALS):
-        mus[q] = ratio * (1.0 + 0.03 * (q + 1) * (q + 1))
-        totals[q] = (mus[q] - ratio) * need
-    for u in range(users):
-        for q in range(TRIALS):
-            least[q] = HUGE
-        for k in range(elements + 1):
-            cost = s.least[s.starts[u] + k]
-            for q in range(TRIALS):
-                value = cost - mus[q] * k
-                least[q] = min(least[q], value)
-        for q in range(TRIALS):
-            totals[q] += least[q]
-    most = totals[0]
-    for q in range(1, TRIALS):
-        most = max(most, totals[q])
-    return most > EPS
+    for first in range(1, 3):  # four prices at a time, held in registers
+        one, two = raised(ratio, first), raised(ratio, first + 2)
+        three, four = raised(ratio, first + 4), raised(ratio, first + 6)
+        total1, total2 = (one - ratio) * need, (two - ratio) * need
+        total3, total4 = (three - ratio) * need, (four - ratio) * need
+        for u in range(users):
+            least1, least2, least3, least4 = HUGE, HUGE, HUGE, HUGE
+            start = index(starts[u])
+            for k in range(index(elements + 1)):
+                cost, severed = sizes[start + k], float(k)
+                least1 = min(least1, cost - one * severed)
+                least2 = min(least2, cost - two * severed)
+                least3 = min(least3, cost - three * severed)
+                least4 = min(least4, cost - four * severed)
+            total1 += least1
+            total2 += least2
+            total3 += least3
+            total4 += least4
+        most, other = max(total1, total2), max(total3, total4)
+        if max(most, other) > EPS:
+            return True
+    return False

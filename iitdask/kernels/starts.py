@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iitdask.kernels.families import ON_CAUSE, THREE, assign
-from iitdask.kernels.jit import merged
+from iitdask.kernels.jit import index, merged
 
 __all__ = ["cheap_start"]
 
@@ -11,10 +11,12 @@ __all__ = ["cheap_start"]
 @merged
 def end_costs(t, f, s, users, elements, code):
     """Costs of a cause's users that keep nothing, and all."""
-    logq, size = t.log_cause, 1 << elements
+    logq, code, zero = t.log_cause, index(code), index(0)
+    last = index((1 << elements) - 1)
     for u in range(users):
-        f[s.base[u]] = logq[code, s.mech[u]] - logq[0, s.mech[u]]
-        f[s.base[u] + size - 1] = 0.0
+        unit, row = index(s.mech[u]), index(s.base[u])
+        f[row] = logq[code, unit] - logq[zero, unit]
+        f[row + last] = 0.0
 
 
 @merged
@@ -23,11 +25,13 @@ def side_costs(t, f, s, users, elements, code, k, one, others):
 
     code, one, others : of the purview in its state, of the element, of the purview without it
     """
-    logq, last = t.log_cause, (1 << elements) - 1
+    logq, code, one, others = t.log_cause, index(code), index(one), index(others)
+    first = index(1 << k)
+    last = index((1 << elements) - 1) - first
     for u in range(users):
-        unit, row = s.mech[u], s.base[u]
-        f[row + (1 << k)] = logq[code, unit] - logq[one, unit]
-        f[row + last - (1 << k)] = logq[code, unit] - logq[others, unit]
+        unit, row = index(s.mech[u]), index(s.base[u])
+        f[row + first] = logq[code, unit] - logq[one, unit]
+        f[row + last] = logq[code, unit] - logq[others, unit]
 
 
 @merged
@@ -36,26 +40,23 @@ def part_off(f, s, users, elements, k, lam, side):
 
     As ``families.assign`` would, but for a few numbers; returns (cost, severed pairs)
     """
-    cost, severed, last = 0.0, 0.0, (1 << elements) - 1 - (1 << k)
-    few = float(elements - 1)
-    all_one, all_rest = side == ON_CAUSE, side == ON_CAUSE
+    cost, severed, few, all_ = 0.0, 0.0, float(elements - 1), float(elements)
+    first = index(1 << k)
+    last = index((1 << elements) - 1) - first
     for u in range(users):
-        row = s.base[u]
-        none, one, rest = f[row], f[row + (1 << k)], f[row + last]
-        least, own, cut = none - lam * elements, none, float(elements)
-        value, other = rest - lam, one - lam * few
-        if value < least:
-            least, own, cut = value, rest, 1.0
+        row = index(s.base[u])
+        none, one, rest = f[row], f[row + first], f[row + last]
+        value, other, least = rest - lam, one - lam * few, none - lam * all_
+        own, cut = (rest, 1.0) if value < least else (none, all_)
+        least = min(value, least)
         if other < least or (other == least and cut < few):
             own, cut = one, few
         cost += own
         severed += cut
-        all_one, all_rest = all_one and own == one, all_rest and own == rest
-    if all_one or all_rest:
-        s.blocks[0], s.blocks[1], s.blocks[2] = 0, last, 1 << k
-        return assign(
-            f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, side, 0.0
-        )
+    if side == ON_CAUSE and (severed == users or severed == users * few):
+        # when all keep the same, one of them has to take the next best
+        s.blocks[0], s.blocks[1], s.blocks[2] = 0, int(last), 1 << k
+        return assign(f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, side, 0.0)
     return cost, severed
 
 
@@ -90,8 +91,8 @@ def cheap_start(t, f, s, users, elements, side, purview, z, floor):
         if side == ON_CAUSE:
             unit = s.purv[k]
             levels = t.levels[unit]
-            value = high % levels
-            high //= levels
+            value = high % levels if levels > 2 else high & 1
+            high = high // levels if levels > 2 else high >> 1
             one, others = t.offsets[1 << unit] + value, low + high * weight
             others += t.offsets[purview ^ (1 << unit)]
             side_costs(t, f, s, users, elements, code, k, one, others)

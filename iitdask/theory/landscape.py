@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.cause import cause_scan
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.mechanisms import Found, make_room, prepare_effects, search_mechanisms
+from iitdask.kernels.mechanisms import Found, make_room, search_mechanisms
 from iitdask.kernels.pairs import Scratch, Tables, make_scratch, pair_details
 from iitdask.kernels.purviews import ZERO, is_purview
+from iitdask.kernels.visits import prepare_effects
 from iitdask.model.system import System
 from iitdask.theory.mechanisms import SIDES
 from iitdask.theory.tables import fill_marginals, marginals_stage, prepare_tables, table_inputs

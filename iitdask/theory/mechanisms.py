@@ -199,12 +199,14 @@ def fill_details(prepared: tuple[Tables, Array], region: Region) -> dict[str, Ar
 
 def search_statistics(system: System, mice: xr.Dataset) -> dict[str, int]:
     """How many mechanism-purview pairs there are, and what the search made of them."""
-    searched = int(mice["searched"].sum())
+    searched, tables, nodes = (
+        int(mice[name].values.sum()) for name in ("searched", "tables", "nodes")
+    )
     pairs = 2 * (2**system.n - 1) ** 2
     return {
         "pairs": pairs,
         "pairs_bounded_away": pairs - searched,
         "pairs_searched": searched,
-        "bound_tables": int(mice["tables"].sum()),
-        "search_nodes": int(mice["nodes"].sum()),
+        "bound_tables": tables,
+        "search_nodes": nodes,
     }
