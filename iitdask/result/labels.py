@@ -57,6 +57,8 @@ def namer(labels: Sequence[str]) -> Callable[[int], str]:
     >>> namer("ABC")(0b101)
     'AC'
     """
+    if all(len(label) == 1 for label in labels):
+        return cache(lambda mask: "".join([labels[i] for i in members(mask)]) or EMPTY)
     return cache(lambda mask: units_text([labels[i] for i in members(mask)]))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.orders import set_order, size_order
 from iitdask.model.system import System
-from iitdask.theory.mechanisms import CAUSE
+from iitdask.theory.mechanisms import CAUSE, EFFECT
 from iitdask.theory.states import restrictions
 from iitdask.theory.symmetry import canonical_ranks
 from iitdask.theory.tables import child_masks
@@ -107,7 +107,7 @@ class PurviewOrder:
 
 def gather_choices(pairs: Array, details: xr.Dataset, order: PurviewOrder) -> list[Choices]:
     """Collect the details of tied pairs by mechanism, each side in tie order."""
-    sides: dict[tuple[int, int], dict[int, Side]] = {}
+    sides: dict[tuple[int, int], list[Side]] = {}
     bits = details["tied_states"].values
     names = ("phi", "information", "state", "ties", "kept")
     columns = [details[name].values.tolist() for name in names]
@@ -119,16 +119,25 @@ def gather_choices(pairs: Array, details: xr.Dataset, order: PurviewOrder) -> li
         if ties > 1:
             tied = tuple(np.flatnonzero(np.unpackbits(bits[k], bitorder="little")).tolist())
         side = Side(purview, phi, information, state, tied, tuple(kept))
-        sides.setdefault((mechanism, direction), {})[purview] = side
-    out = []
-    for mechanism in sorted({m for m, _ in sides}):
-        both = []
-        for direction in (0, 1):
-            found = sides[mechanism, direction]
-            ranked = order.sort(mechanism, direction != CAUSE, sorted(found))
-            both.append(tuple(found[p] for p in ranked))
-        out.append(Choices(mechanism, both[0], both[1]))
-    return out
+        sides.setdefault((mechanism, direction), []).append(side)
+    return [
+        Choices(
+            mechanism,
+            _ranked(mechanism, sides[mechanism, CAUSE], order, forward=False),
+            _ranked(mechanism, sides[mechanism, EFFECT], order, forward=True),
+        )
+        for mechanism in sorted({m for m, _ in sides})
+    ]
+
+
+def _ranked(
+    mechanism: int, found: Sequence[Side], order: PurviewOrder, forward: bool
+) -> tuple[Side, ...]:
+    """Tied sides of a mechanism, the representative first."""
+    if len(found) == 1:
+        return (found[0],)
+    sides = {side.purview: side for side in found}
+    return tuple(sides[p] for p in order.sort(mechanism, forward, sorted(sides)))
 
 
 def choose(

@@ -137,7 +137,8 @@ def tied_pairs(mice: xr.Dataset) -> Array:
     irreducible = np.flatnonzero(phi.min(axis=0) > 0)
     bits = mice["tied_purviews"].values[:, irreducible]
     found = np.unpackbits(bits, axis=-1, bitorder="little")
-    direction, position, purview = np.nonzero(found)
+    row, purview = np.divmod(np.flatnonzero(found), found.shape[-1])
+    direction, position = np.divmod(row, len(irreducible))
     return np.stack([direction, irreducible[position], purview], axis=1).astype(np.int64)
 
 

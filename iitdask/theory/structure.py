@@ -146,9 +146,8 @@ def _relations_dataset(sums: Sums, phi: float, log_phi: float) -> xr.Dataset:
         "count_by_degree": (("degree",), np.array([_as_int64(x) for x in degrees], np.int64)),
         "log2_count_by_degree": (("degree",), np.array([_log2(x) for x in degrees], float)),
     }
-    return described(values, {"count": str(sums.count)}).assign_coords(
-        degree=np.arange(1, len(degrees) + 1)
-    )
+    coords = {"degree": np.arange(1, len(degrees) + 1)}
+    return described(values, {"count": str(sums.count)}, coords)
 
 
 def _as_int64(count: int) -> int:

@@ -154,7 +154,9 @@ def variable(
 
 
 def described(
-    values: dict[str, tuple[tuple[str, ...], Any]], attrs: dict[str, Any] | None = None
+    values: dict[str, tuple[tuple[str, ...], Any]],
+    attrs: dict[str, Any] | None = None,
+    coords: dict[str, Any] | None = None,
 ) -> xr.Dataset:
     """Make a dataset whose variables carry their unit and meaning."""
     data = {}
@@ -162,4 +164,4 @@ def described(
         unit, meaning = MEANING[name]
         about = {"comment": meaning} | ({"units": unit} if unit else {})
         data[name] = xr.Variable(dims, np.asarray(value), about)
-    return xr.Dataset(data, attrs=attrs or {})
+    return xr.Dataset(data, coords, attrs or {})
