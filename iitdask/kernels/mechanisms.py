@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.cause import cause_scan, reversed_bits
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.jit import kernel, leaf, merged
+from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.leading import make_leads
 from iitdask.kernels.pairs import Scratch, Tables
 from iitdask.kernels.visits import best_effects_of, best_purviews, prepare_effects
@@ -60,10 +60,6 @@ class Room(NamedTuple):
     """(2**n,) float64"""
     gains: Array
     """(2**n,) float64"""
-    weights: Array
-    """(2**n,) float64 selectivity of the specified cause state of every purview."""
-    states: Array
-    """(2**n,) int64 that state."""
     heap: Array
     """(2**n,) int64 purviews, the largest bound first."""
 
@@ -77,20 +73,8 @@ def make_room(size, states, codes):
         np.empty(size),
         np.empty(size),
         np.empty(size),
-        np.empty(size),
-        np.empty(size, np.int64),
         np.empty(size, np.int64),
     )
-
-
-@merged
-def take_lane(scanned, lane, room):
-    """What the scan found of one of the mechanisms it went through together."""
-    weights, states, table = scanned
-    for purview in range(table.shape[0]):
-        room.weights[purview] = weights[purview, lane]
-        room.states[purview] = states[purview, lane]
-        room.bounds[purview] = table[purview, lane]
 
 
 @leaf
@@ -104,10 +88,12 @@ def search_mechanisms(side, t, s, first, width, scanned, room, found):
         mechanism = first + row
         if mechanism > 0:
             if side == ON_CAUSE:
-                take_lane(scanned, lane, room)
+                for purview in range(scanned[2].shape[0]):
+                    room.bounds[purview] = scanned[2][purview, lane]
             else:
                 prepare_effects(t, s, mechanism, room)
-            one = best_purviews(side, t, s, mechanism, room, found.bits[row], found.nodes[row])
+            bits, nodes = found.bits[row], found.nodes[row]
+            one = best_purviews(side, t, s, mechanism, room, scanned, lane, bits, nodes)
             found.phis[row], found.ties[row], found.searched[row] = one
 
 

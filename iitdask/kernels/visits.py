@@ -108,8 +108,11 @@ def is_dense(children, full):
 
 
 @merged
-def best_purviews(side, t, s, mechanism, room, bits, tally):
-    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited)."""
+def best_purviews(side, t, s, mechanism, room, scanned, lane, bits, tally):
+    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
+
+    scanned, lane : what ``cause_scan`` filled, and where in it the mechanism is
+    """
     bounds, heap = room.bounds, room.heap
     mechs = members(mechanism, s.mech)
     dense = is_dense(t.children, bounds.shape[0] - 1)
@@ -132,7 +135,7 @@ def best_purviews(side, t, s, mechanism, room, bits, tally):
             limit = bounds[purview]
             looks += 1
             if side == ON_CAUSE:
-                weight, state = room.weights[purview], room.states[purview]
+                weight, state = scanned[0][purview, lane], scanned[1][purview, lane]
                 first, last = specified_cause(t, s, mechanism, purview, weight, state)
             else:
                 start = purview_sums(t, purview, room, looks)
