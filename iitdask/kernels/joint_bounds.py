@@ -19,7 +19,7 @@ from iitdask.kernels.purviews import ZERO, tolerance
 
 __all__ = ["tighten"]
 
-STEP = 1.3  # from a price to the next
+STEP = 1.4  # from a price to the next
 CLOSE = 1.15  # a purview is searched at the first price above so many times its ratio
 FEW = 24  # purviews left for which tables of vectors would not pay
 # NumPy integers: a literal would compile what it is handed to once more

@@ -33,7 +33,7 @@ __all__ = [
 
 ROUNDING = 1.0 + 1e-12  # a sum in another order may be larger by its rounding
 APART = 1.02  # prices nearer to the ratio say nothing: both sides of the quotient vanish
-PRICES = np.int64(16)
+PRICES = np.int64(8)
 
 
 class Leads(NamedTuple):
