@@ -51,7 +51,7 @@ def port():
 
 
 def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser, tmp_path, port):
-    study = proc.write_study(tmp_path, 9, 5, 0.003)
+    study = proc.write_study(tmp_path, 11, 5, 0.01)
     store = tmp_path / "live.zarr"
     words = ("iitdask", "run", study, "--store", store, "--quiet", "--cluster")
     log = tmp_path / "log"
