@@ -225,7 +225,7 @@ def minimum_disintegration(f, s, users, elements, side, cost, severed, floor, ze
     """Cost and severed pairs of the minimum information partition.
 
     f     : float64, ``f[s.base[u] + B]``
-    cost, severed : what ``starts.cheap_start`` found
+    cost, severed : of the best partition found so far, see starts
     floor : float   give up (return ``NOTHING``) once the cost is known to be below this
     zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
     tally : (2,) int64, counts bound tables and nodes

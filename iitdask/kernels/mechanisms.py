@@ -29,7 +29,7 @@ TOGETHER = 8
 
 Fewer are as fast one by one, and what bounds them together is a third of all compilation.
 """
-LANES = 8  # log2 of the mechanisms scanned together: five vectors of 2 kB stay in cache
+LANES = 8  # log2 of the mechanisms scanned together: six vectors of 2 kB stay in cache
 
 
 class Found(NamedTuple):
@@ -143,7 +143,7 @@ def best_causes(t: Tables, s: Scratch, begin: int, room: Room, found: Found) -> 
     size, count = len(t.codes), len(found.phis)
     width = min(LANES, count.bit_length() - 1)
     lanes = 1 << width
-    vectors, table = np.empty((5, lanes)), np.empty((size, lanes))
+    vectors, table = np.empty((6, lanes)), np.empty((size, lanes))
     weights, states = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
     for row in range(0, count, lanes):
         first, rows = begin + row, Found(*(each[row : row + lanes] for each in found))

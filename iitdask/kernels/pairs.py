@@ -24,7 +24,7 @@ from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.purviews import ZERO, members, tolerance
 from iitdask.kernels.reach import cheapest_by_size, is_out_of_reach
 from iitdask.kernels.repertoire import add_products, product_states, room_of_products
-from iitdask.kernels.starts import cheap_start
+from iitdask.kernels.starts import cause_start, effect_start
 
 __all__ = ["Scratch", "Tables", "make_scratch", "mechanism_costs", "pair_details", "pair_phi"]
 
@@ -155,13 +155,12 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
     Leaves in ``s.base`` where each user's costs begin.
     """
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
-    purview = 0
     if side == ON_CAUSE:
         f = s.costs
-        for u in range(users):
-            s.base[u] = u << elements
+        purview = 0
         for k in range(purvs):
             purview |= 1 << s.purv[k]
+        cost, severed = cause_start(t, s, mechs, purvs, purview, z, floor)
     else:
         f = s.effects
         state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
@@ -171,7 +170,7 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
             ratio = cost_bound(f, s.base, users, elements) / (users * elements)
             if ratio > 0.0 and is_out_of_reach(s.least, s.starts, users, elements, ratio, floor):
                 return NOTHING, float(users * elements)
-    cost, severed = cheap_start(t, f, s, users, elements, side, purview, z, floor)
+        cost, severed = effect_start(f, s.base, users, elements, floor)
     if cost <= zero:
         return 0.0, severed
     if cost / severed * (users * elements) < floor:

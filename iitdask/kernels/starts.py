@@ -1,86 +1,70 @@
-"""The first partitions that are tried of a pair: most pairs need no others."""
+"""The first partitions that are tried of a pair: most pairs need no others.
+
+They are the complete partition, one user detached from all elements, and for each element k
+those in which users keep nothing, k, or all but k.
+"""
 
 from __future__ import annotations
 
 from iitdask.kernels.families import ON_CAUSE, THREE, assign
-from iitdask.kernels.jit import index, merged
+from iitdask.kernels.jit import index, inner, merged
 
-__all__ = ["cheap_start"]
-
-
-@merged
-def end_costs(t, f, s, users, elements, code):
-    """Costs of a cause's users that keep nothing, and all."""
-    logq, code, zero = t.log_cause, index(code), index(0)
-    last = index((1 << elements) - 1)
-    for u in range(users):
-        unit, row = index(s.mech[u]), index(s.base[u])
-        f[row] = logq[code, unit] - logq[zero, unit]
-        f[row + last] = 0.0
+__all__ = ["cause_start", "effect_start"]
 
 
-@merged
-def side_costs(t, f, s, users, elements, code, k, one, others):
-    """Costs of a cause's users that keep element k alone, and all but it.
+@inner
+def least_block(none, one, rest, lam, few, all_):
+    """What a user keeps at lam: nothing, one element, or all but it; (cost, severed pairs).
 
-    code, one, others : of the purview in its state, of the element, of the purview without it
+    As ``families.assign`` would choose, but for a few numbers.
     """
-    logq, code, one, others = t.log_cause, index(code), index(one), index(others)
-    first = index(1 << k)
-    last = index((1 << elements) - 1) - first
-    for u in range(users):
-        unit, row = index(s.mech[u]), index(s.base[u])
-        f[row + first] = logq[code, unit] - logq[one, unit]
-        f[row + last] = logq[code, unit] - logq[others, unit]
+    value, other, least = rest - lam, one - lam * few, none - lam * all_
+    own, cut = (rest, 1.0) if value < least else (none, all_)
+    least = min(value, least)
+    if other < least or (other == least and cut < few):
+        own, cut = one, few
+    return own, cut
 
 
 @merged
-def part_off(f, s, users, elements, k, lam, side):
-    """Best of the partitions at lam in which users keep nothing, element k, or all but k.
+def spread_out(t, s, code, one, others, users, elements, k, lam):
+    """Best partition of a cause in which the users keep two of the three blocks at least.
 
-    As ``families.assign`` would, but for a few numbers; returns (cost, severed pairs)
+    Where all would keep the same, one of them has to take the next best.
     """
-    cost, severed, few, all_ = 0.0, 0.0, float(elements - 1), float(elements)
-    first = index(1 << k)
-    last = index((1 << elements) - 1) - first
+    logq, f, unit, last = t.log_cause, s.costs, index(1 << k), index((1 << elements) - 1)
     for u in range(users):
-        row = index(s.base[u])
-        none, one, rest = f[row], f[row + first], f[row + last]
-        value, other, least = rest - lam, one - lam * few, none - lam * all_
-        own, cut = (rest, 1.0) if value < least else (none, all_)
-        least = min(value, least)
-        if other < least or (other == least and cut < few):
-            own, cut = one, few
-        cost += own
-        severed += cut
-    if side == ON_CAUSE and (severed == users or severed == users * few):
-        # when all keep the same, one of them has to take the next best
-        s.blocks[0], s.blocks[1], s.blocks[2] = 0, int(last), 1 << k
-        return assign(f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, side, 0.0)
-    return cost, severed
+        i, row = index(s.mech[u]), index(s.base[u])
+        all_ = logq[code, i]
+        f[row] = all_ - logq[index(0), i]
+        f[row + unit] = all_ - logq[one, i]
+        f[row + last - unit] = all_ - logq[others, i]
+    s.blocks[0], s.blocks[1], s.blocks[2] = 0, int(last - unit), 1 << k
+    return assign(f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, ON_CAUSE, 0.0)
 
 
 @merged
-def cheap_start(t, f, s, users, elements, side, purview, z, floor):
-    """Best of the complete partition, one detached user, and the partitions {B - k, k}.
+def cause_start(t, s, users, elements, purview, z, floor):
+    """Best of the first partitions of a cause; no further one once the cost is below floor.
 
-    purview, z : mask and state of a cause's purview, whose costs are filled as far as they are
-                 read; an effect's are there
-    floor      : float, no further partition is tried once the cost is known to be below
+    purview, z : mask and state of the purview, whose units are in ``s.purv``; fills ``s.base``
     returns (cost, severed pairs)
     """
-    code = t.offsets[purview] + z
-    if side == ON_CAUSE:
-        end_costs(t, f, s, users, elements, code)
-    cost, severed, pairs = 0.0, float(users * elements), float(users * elements)
+    logq, offsets, mech = t.log_cause, t.offsets, s.mech
+    code, zero = index(offsets[purview] + z), index(0)
+    few, all_, pairs = float(elements - 1), float(elements), float(users * elements)
+    cost, least = 0.0, 1e300
     for u in range(users):
-        cost += f[s.base[u]]
-    if side == ON_CAUSE:
-        if users == 1:
-            return cost, severed
-        for u in range(users):  # the other users keep everything
-            if f[s.base[u]] * severed < cost * elements:
-                cost, severed = f[s.base[u]], float(elements)
+        s.base[u] = u << elements
+        i = index(mech[u])
+        own = logq[code, i] - logq[zero, i]
+        cost += own
+        least = min(least, own)
+    severed = pairs
+    if users == 1:
+        return cost, severed
+    if least * severed < cost * all_:  # the other users keep everything
+        cost, severed = least, all_
     if elements == 1:
         return cost, severed
     low, high, weight = 0, z, 1  # the state of the elements before k, of those from it on
@@ -88,17 +72,51 @@ def cheap_start(t, f, s, users, elements, side, purview, z, floor):
         lam = cost / severed
         if lam * pairs < floor:
             return cost, severed
-        if side == ON_CAUSE:
-            unit = s.purv[k]
-            levels = t.levels[unit]
-            value = high % levels if levels > 2 else high & 1
-            high = high // levels if levels > 2 else high >> 1
-            one, others = t.offsets[1 << unit] + value, low + high * weight
-            others += t.offsets[purview ^ (1 << unit)]
-            side_costs(t, f, s, users, elements, code, k, one, others)
-            low += value * weight
-            weight *= levels
-        c, count = part_off(f, s, users, elements, k, lam, side)
+        unit = s.purv[k]
+        size = t.levels[unit]
+        value = high % size if size > 2 else high & 1
+        high = high // size if size > 2 else high >> 1
+        one = index(offsets[1 << unit] + value)
+        others = index(offsets[purview ^ (1 << unit)] + low + high * weight)
+        low += value * weight
+        weight *= size
+        c, count = 0.0, 0.0
+        for u in range(users):
+            i = index(mech[u])
+            whole = logq[code, i]
+            own, cut = least_block(
+                whole - logq[zero, i], whole - logq[one, i], whole - logq[others, i], lam, few, all_
+            )
+            c += own
+            count += cut
+        if count == users or count == users * few:
+            c, count = spread_out(t, s, code, one, others, users, elements, k, lam)
+        if count > 0 and c * severed < cost * count:
+            cost, severed = c, count
+    return cost, severed
+
+
+@merged
+def effect_start(f, base, users, elements, floor):
+    """The same of an effect, whose costs are all there."""
+    few, all_, pairs = float(elements - 1), float(elements), float(users * elements)
+    cost, severed = 0.0, pairs
+    for u in range(users):
+        cost += f[base[u]]
+    if elements == 1:
+        return cost, severed
+    for k in range(elements):
+        lam = cost / severed
+        if lam * pairs < floor:
+            return cost, severed
+        first = index(1 << k)
+        last = index((1 << elements) - 1) - first
+        c, count = 0.0, 0.0
+        for u in range(users):
+            row = index(base[u])
+            own, cut = least_block(f[row], f[row + first], f[row + last], lam, few, all_)
+            c += own
+            count += cut
         if count > 0 and c * severed < cost * count:
             cost, severed = c, count
     return cost, severed

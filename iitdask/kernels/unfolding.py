@@ -48,7 +48,7 @@ def scan_causes(t):
     """Scan the causes of all mechanisms together; returns weights, states and bounds."""
     size = t.codes.shape[0]
     width, first = np.int64(t.levels.shape[0]), np.int64(0)
-    vectors, table = np.empty((5, size)), np.empty((size, size))
+    vectors, table = np.empty((6, size)), np.empty((size, size))
     weights, states = np.zeros((size, size)), np.zeros((size, size), np.int64)
     cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
     return weights, states, table

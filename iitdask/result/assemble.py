@@ -40,7 +40,8 @@ def labelled(tree: xr.DataTree, subject: Subject, options: Theory) -> xr.DataTre
     Parameters
     ----------
     tree
-        What the recipe returned; its units are numbers.
+        What the recipe returned; its units are numbers. That of a system is taken over: the
+        names are put into it.
     subject
         What it was computed for.
     options
@@ -67,21 +68,23 @@ def _of_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTre
     """Label a system analysis or cause-effect structure."""
     about = _about(system, options)
     names = xr.Variable("unit", text(system.labels)).to_index()  # one for three dims
-    nodes: dict[str, xr.Dataset] = {}
     for node in tree.subtree:
+        if node.path in ("/", "/system"):
+            node.attrs |= about
         data = node.to_dataset(inherit=False)
-        coords: dict[Any, Any] = dict(data.coords.variables)
-        coords |= {dim: (dim, names) for dim in ("unit", "source", "target") if dim in data.dims}
+        coords: dict[Any, Any] = {
+            dim: (dim, names) for dim in ("unit", "source", "target") if dim in data.dims
+        }
         values: dict[Any, Any] = dict(data.data_vars.variables)
         if "mechanism_units" in data:
             coords["mechanism"], partitions = _mechanisms(data, system)
             values |= partitions
         if "cut" in data:
             values |= _network(system)
-        extra = about if node.path in ("/", "/system") else {}
-        # Made once: every change of a dataset costs as much as making it.
-        nodes[node.path] = xr.Dataset(values, coords, data.attrs | extra)
-    return xr.DataTree.from_dict(nodes)
+        if coords:  # all at once: every change of a dataset costs as much as making it
+            coords = dict(data.coords.variables) | coords
+            node.dataset = xr.Dataset(values, coords, data.attrs)
+    return tree
 
 
 def _network(system: System) -> dict[Any, xr.Variable]:

@@ -97,7 +97,7 @@ def _replay(side: Any, t: Tables, s: Scratch, mechanism: int) -> Array:
     room = make_room(size, len(s.like), int(t.offsets[-1]))
     one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)
     found = Found(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
-    vectors, table = np.empty((5, 1)), np.zeros((size, 1))
+    vectors, table = np.empty((6, 1)), np.zeros((size, 1))
     weights, states = np.zeros((size, 1)), np.zeros((size, 1), np.int64)
     if side == ON_EFFECT:
         prepare_effects(t, s, mechanism, room)

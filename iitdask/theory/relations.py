@@ -14,7 +14,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from math import comb
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -123,9 +125,9 @@ def _sum_over(ascending: Sequence[int]) -> int:
 
 def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
     """Sum of (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d."""
-    used = sorted({bit for u in union for bit in range(u.bit_length()) if u >> bit & 1})
-    place = {bit: k for k, bit in enumerate(used)}
-    packed = [sum(1 << place[b] for b in used if u >> b & 1) for u in union]
+    every = reduce(or_, union, 0)
+    used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
+    packed = union if every >> len(used) == 0 else _packed(union, used)
     if len(used) > DENSE_BITS:
         return _multiplicities_by_overlap(packed)
     inside = np.bincount(packed, minlength=1 << len(used)).astype(np.int32)
@@ -145,6 +147,12 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
             if m:
                 out[m] = out.get(m, 0) + sign * int(counts[m])
     return out
+
+
+def _packed(union: Sequence[int], used: Sequence[int]) -> list[int]:
+    """Leave out the bits that are never used."""
+    place = {bit: k for k, bit in enumerate(used)}
+    return [sum(1 << place[b] for b in used if u >> b & 1) for u in union]
 
 
 def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:

@@ -38,6 +38,8 @@ def _swaps(made: Structure) -> Iterator[tuple[int, int, Side]]:
     """Distinction, side and every admissible purview that was not chosen."""
     implied = [restrictions(state, made.system.levels) for state in made.states]
     for k, found in enumerate(made.chosen):
+        if len(found.choices.cause) == len(found.choices.effect) == 1:
+            continue
         now = (found.cause.purview, found.effect.purview)
         for side, options in enumerate(alternatives(found, implied)):
             yield from ((k, side, option) for option in options if option.purview != now[side])
