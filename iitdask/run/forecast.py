@@ -42,7 +42,7 @@ PART = 0.05
 FEWEST, MOST = 4, 40
 """Parts of a dear stage that are computed."""
 TICK_BYTES = 64
-START = 0.1
+START = 0.08
 """Seconds a run takes to open its store and engine and to write its result."""
 WRITE, READ = 2.5e-9, 1.5e-9
 """Seconds that a byte of a store takes to compress, checksum and write, or to read and check."""
@@ -299,13 +299,23 @@ def _filled(walk: _Walk, stage: Stage) -> float:
     ready, tiling = _ready(walk, stage), walk.ledger.tiling(stage.name)
     if len(tiling):  # loads compiled code, which is no part of the work
         stage.compute(ready, tiling.region(next(iter(tiling))))
+    measured = _timed(walk, stage, ready)
+    # Of so short a time one hiccup of the machine can be the greater part.
+    return measured if measured > SHORT else min(measured, _timed(walk, stage, ready))
+
+
+def _timed(walk: _Walk, stage: Stage, ready: Any) -> float:
+    """Fill the blocks of a stage; return the seconds that took."""
+    tiling, total = walk.ledger.tiling(stage.name), 0.0
     for block in tiling:
         began = time.perf_counter()
         arrays = stage.compute(ready, tiling.region(block))
-        walk.ledger.fill(stage.name, block, arrays, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        walk.ledger.fill(stage.name, block, arrays, seconds)
+        total += seconds
         if stage.until is not None and stage.until(arrays):
             break
-    return sum(walk.ledger.ticks(stage.name).values())
+    return total
 
 
 def _ready(walk: _Walk, stage: Stage) -> Any:
