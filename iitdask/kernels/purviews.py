@@ -33,10 +33,11 @@ def members(mask, out):
     """Write the units of a mask in ascending order; returns how many."""
     count = 0
     i = 0
-    while mask >> i:
-        if mask >> i & 1:
-            out[count] = i
-            count += 1
+    while (
+        mask >> i
+    ):  # without a branch on the bit, that a processor would guess wrong half the time
+        out[count] = i
+        count += mask >> i & 1
         i += 1
     return count
 

@@ -6,7 +6,7 @@ those in which users keep nothing, k, or all but k.
 
 from __future__ import annotations
 
-from iitdask.kernels.families import ON_CAUSE, THREE, assign
+from iitdask.kernels.families import HUGE
 from iitdask.kernels.jit import index, inner, merged
 
 __all__ = ["cause_start", "effect_start"]
@@ -27,20 +27,42 @@ def least_block(none, one, rest, lam, few, all_):
 
 
 @merged
-def spread_out(t, s, code, one, others, users, elements, k, lam):
-    """Best partition of a cause in which the users keep two of the three blocks at least.
+def spread_out(logq, code, one, others, mech, users, elements, lam):
+    """As ``least_block`` for all users of a cause, when these may all keep the same.
 
-    Where all would keep the same, one of them has to take the next best.
+    Where they do, the one takes its second best that loses least by it, as ``families.assign``
+    has it. returns (cost, severed pairs)
     """
-    logq, f, unit, last = t.log_cause, s.costs, index(1 << k), index((1 << elements) - 1)
+    few, all_, zero = float(elements - 1), float(elements), index(0)
+    cost, severed, same, common = 0.0, 0.0, True, -1
+    regret, swap, back = HUGE, 0.0, 0.0
     for u in range(users):
-        i, row = index(s.mech[u]), index(s.base[u])
-        all_ = logq[code, i]
-        f[row] = all_ - logq[index(0), i]
-        f[row + unit] = all_ - logq[one, i]
-        f[row + last - unit] = all_ - logq[others, i]
-    s.blocks[0], s.blocks[1], s.blocks[2] = 0, int(last - unit), 1 << k
-    return assign(f, s.base, s.blocks, s.picks, s.pops, users, elements, lam, THREE, ON_CAUSE, 0.0)
+        i = index(mech[u])
+        whole = logq[code, i]
+        own, alone, rest = whole - logq[zero, i], whole - logq[one, i], whole - logq[others, i]
+        kept, cut, first = 0, all_, own - lam * all_
+        other, more, second = rest, 1.0, rest - lam
+        if second < first:
+            other, more, second, first = own, all_, first, second
+            kept, cut, own = 1, 1.0, rest
+        value = alone - lam * few
+        if value < first or (value == first and cut < few):
+            other, more, second = own, cut, first
+            kept, cut, own, first = 2, few, alone, value
+        elif value < second:
+            other, more, second = alone, few, value
+        cost += own
+        severed += cut
+        common = kept if u == 0 else common
+        same = same and kept == common
+        if second - first < regret:
+            regret, swap, back = second - first, other - own, more - cut
+    if same and common != 0:
+        if regret >= HUGE:
+            return HUGE, 0.0
+        cost += swap
+        severed += back
+    return cost, severed
 
 
 @merged
@@ -90,7 +112,7 @@ def cause_start(t, s, users, elements, purview, z, floor):
             c += own
             count += cut
         if count == users or count == users * few:
-            c, count = spread_out(t, s, code, one, others, users, elements, k, lam)
+            c, count = spread_out(logq, code, one, others, mech, users, elements, lam)
         if count > 0 and c * severed < cost * count:
             cost, severed = c, count
     return cost, severed

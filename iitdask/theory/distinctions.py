@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -24,8 +23,7 @@ REFERENCE_UNITS = 14  # beyond, the published order would walk 2**N purviews per
 TieKey = Callable[[int, bool, Sequence[int]], list[int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """A cause or effect of a mechanism: one purview among those that tie."""
 
     purview: int
@@ -42,8 +40,7 @@ class Side:
     """(n,) partners each unit still sees under the named partition; -1 where none applies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(NamedTuple):
     """An irreducible mechanism with its tied purviews, the representative first."""
 
     mechanism: int
@@ -54,8 +51,7 @@ class Choices:
     """Tied effect purviews."""
 
 
-@dataclass(frozen=True, slots=True)
-class Distinction:
+class Distinction(NamedTuple):
     """A mechanism with the cause and effect chosen for it."""
 
     choices: Choices
@@ -171,7 +167,7 @@ def _agreeing(side: Side, implied: Array) -> Side | None:
     wanted = int(implied[side.purview])
     if wanted == side.state:
         return side  # as nearly always: one that ties for itself alone
-    return replace(side, state=wanted) if wanted in side.states else None
+    return side._replace(state=wanted) if wanted in side.states else None
 
 
 def _congruent(sides: Sequence[Side], implied: Array, ties: str) -> Side | None:
