@@ -17,7 +17,7 @@ from iitdask.run.outcome import load_result, study_of, tree_digest
 from iitdask.run.place import absolute, open_store
 from iitdask.run.store import ZarrLedger, read_stored
 from iitdask.run.worker import compute_block
-from iitdask.theory.base import Stage, Stages, Stored
+from iitdask.theory.base import Answer, Stage, Stages, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,11 +163,11 @@ def _again(
     ledger = _Reader(url)
     seen: list[Stage] = []
 
-    def fill(stages: tuple[Stage, ...]) -> tuple[xr.Dataset, ...]:
+    def fill(stages: tuple[Stage, ...]) -> tuple[Answer, ...]:
         for stage in stages:
             ledger.open(stage)
             seen.append(stage)
-        return tuple(ledger.dataset(stage.name) for stage in stages)
+        return tuple(ledger.answer(stage.name) for stage in stages)
 
     tree = drive(recipe(), fill)
     check = study_of(url).get("result_check")

@@ -20,7 +20,7 @@ from iitdask.errors import (
 from iitdask.run.events import Event, Observer, Remarked, RunFinished, StageFilled
 from iitdask.run.filling import Filling
 from iitdask.run.worker import compute_block
-from iitdask.theory.base import Stage, Stages, Stored
+from iitdask.theory.base import Answer, Stage, Stages, Stored
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -89,7 +89,7 @@ def execute(
         for observer in observers:
             observer(event)
 
-    def fill(stages: tuple[Stage, ...]) -> tuple[xr.Dataset, ...]:
+    def fill(stages: tuple[Stage, ...]) -> tuple[Answer, ...]:
         fillings = [Filling(stage, ledger, block_seconds) for stage in _checked(stages)]
         if len(fillings) == 1:
             fillings[0].alone()
@@ -123,7 +123,7 @@ def repeat_block(recipe: Stages, ledger: Ledger, stage: str, block: Block) -> Ma
         The arrays of the block; the ledger is not ticked.
     """
     with closing(recipe):
-        answer: tuple[xr.Dataset, ...] | None = None
+        answer: tuple[Answer, ...] | None = None
         while True:
             try:
                 stages = recipe.send(answer)  # type: ignore[arg-type]
@@ -143,19 +143,17 @@ def _alone(stage: Stage, ledger: Ledger, block: Block) -> dict[str, Array]:
     return compute_block(ledger.lend(stage), block)
 
 
-def _complete(stage: Stage, ledger: Ledger) -> xr.Dataset:
+def _complete(stage: Stage, ledger: Ledger) -> Answer:
     missing = len(ledger.open(stage, 5.0)) - len(ledger.done(stage.name))
     if missing and stage.until is None:
         raise StoreError(f"stage {stage.name!r} comes before and lacks {missing} block(s)")
-    return ledger.dataset(stage.name)
+    return ledger.answer(stage.name)
 
 
-def drive(
-    recipe: Stages, fill: Callable[[tuple[Stage, ...]], tuple[xr.Dataset, ...]]
-) -> xr.DataTree:
-    """Answer a recipe with the datasets of the stages it asks for; what it returns."""
+def drive(recipe: Stages, fill: Callable[[tuple[Stage, ...]], tuple[Answer, ...]]) -> xr.DataTree:
+    """Answer a recipe with what the stages it asks for were filled with; what it returns."""
     with closing(recipe):
-        answer: tuple[xr.Dataset, ...] | None = None
+        answer: tuple[Answer, ...] | None = None
         while True:
             try:
                 stages = recipe.send(answer)  # type: ignore[arg-type]
@@ -181,16 +179,16 @@ def _checked(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 def _filled(
     fillings: list[Filling], ledger: Ledger, engine: Engine, tell: Tell
-) -> tuple[xr.Dataset, ...]:
+) -> tuple[Answer, ...]:
     """Fill stages until what the ledger gives back is what was put there."""
     for attempt in range(1 + REPAIRS):
         _run(fillings, engine, tell)
         _raise_failures(fillings)
-        datasets: list[xr.Dataset] = []
+        answers: list[Answer] = []
         for filling in fillings:
             filling.finish()
             try:
-                dataset = ledger.dataset(filling.stage.name)
+                found = ledger.answer(filling.stage.name)
             except DamagedStoreError:
                 if attempt == REPAIRS:
                     raise
@@ -200,12 +198,12 @@ def _filled(
             # Another process may have found damage first, and unticked it.
             filling.look()
             if not filling.todo():
-                datasets.append(dataset)
-        if len(datasets) == len(fillings):
+                answers.append(found)
+        if len(answers) == len(fillings):
             break
     for filling in fillings:
         tell(StageFilled(filling.stage.name, filling.seconds()))
-    return tuple(datasets)
+    return tuple(answers)
 
 
 def _run(fillings: list[Filling], engine: Engine, tell: Tell) -> None:

@@ -216,8 +216,8 @@ class Folder:
                 bad.add(block)
         return bad
 
-    def lazily(self) -> xr.Dataset:
-        """Open the stage as a dataset that reads when it is looked at; nothing is checked."""
+    def lazily(self) -> dict[str, xr.Variable]:
+        """Open the stage as variables that read when they are looked at; nothing is checked."""
         found = xr.open_dataset(
             self.store,  # type: ignore[arg-type]
             group=self.path,
@@ -227,7 +227,7 @@ class Folder:
             drop_variables=[TICK],
             cache=False,
         )
-        return self.layout.dataset({v.name: found[v.name].variable for v in self.layout.fills})
+        return {v.name: found[v.name].variable for v in self.layout.fills}
 
     def forget(self, blocks: Iterable[Block]) -> None:
         """Remove blocks, ticks first."""

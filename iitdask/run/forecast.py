@@ -24,11 +24,9 @@ from iitdask.run.cost import block_bytes
 from iitdask.run.memory import MemoryLedger
 from iitdask.run.plan import BLOCK_OVERHEAD, Tiling, tile
 from iitdask.run.worker import prepared
-from iitdask.theory.base import Stage, Stages, Stored
+from iitdask.theory.base import Answer, Stage, Stages, Stored
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from iitdask.theory.base import Region
 
 __all__ = ["Estimate", "StageEstimate", "estimate_recipe"]
@@ -231,7 +229,7 @@ def estimate_recipe(
     """
     walk = _Walk(block_seconds, seconds)
     with closing(recipe):
-        answer: tuple[xr.Dataset, ...] | None = None
+        answer: tuple[Answer, ...] | None = None
         while True:
             began = time.perf_counter()
             try:
@@ -249,7 +247,7 @@ def estimate_recipe(
             walk.step(stages)
 
 
-def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
+def _visit(walk: _Walk, stage: Stage) -> Answer:
     inputs = sum(map(walk.bytes_of, stage.inputs.values()))
     tiling = tile(stage, walk.block_seconds)
     walk.ledger.open(stage, walk.block_seconds)
@@ -285,7 +283,7 @@ def _visit(walk: _Walk, stage: Stage) -> xr.Dataset:
             stage.members,
         )
     )
-    return walk.ledger.dataset(stage.name)
+    return walk.ledger.answer(stage.name)
 
 
 def _store_bytes(stage: Stage, tiling: Tiling) -> int:

@@ -104,10 +104,11 @@ class Layout:
             )
         return array
 
-    def dataset(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+    def answer(self, arrays: Mapping[str, Array]) -> dict[str, xr.Variable]:
         """Label the arrays of the whole stage."""
-        data = {v.name: (self.dims(v), arrays[v.name], self.attrs(v)) for v in self.fills}
-        return xr.Dataset(data, attrs={"stage": self.name, "version": self.version})
+        return {
+            v.name: xr.Variable(self.dims(v), arrays[v.name], self.attrs(v)) for v in self.fills
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as JSON, with a checksum over itself."""

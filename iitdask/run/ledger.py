@@ -9,11 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import xarray as xr
-
     from iitdask.run.job import Setting
     from iitdask.run.plan import Block, Tiling
-    from iitdask.theory.base import Stage, Stored
+    from iitdask.theory.base import Answer, Stage, Stored
 
 __all__ = ["Ledger"]
 
@@ -71,8 +69,8 @@ class Ledger(Protocol):
         """Bytes of one variable."""
         ...
 
-    def dataset(self, stage: str) -> xr.Dataset:
-        """Return the stage as labelled arrays, every filled block checked.
+    def answer(self, stage: str) -> Answer:
+        """Return the variables of a stage by name, every filled block checked.
 
         Damaged blocks are unticked and named by a DamagedStoreError.
         """

@@ -13,12 +13,10 @@ from iitdask.run.checksum import lineage
 from iitdask.run.job import Setting
 from iitdask.run.layout import Layout
 from iitdask.run.plan import Block, Tiling, tile
-from iitdask.theory.base import Stage, Stored
+from iitdask.theory.base import Answer, Stage, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    import xarray as xr
 
     from iitdask.theory.base import Region
 
@@ -116,10 +114,10 @@ class MemoryLedger:
         layout = self._shelf(stored.stage).layout
         return layout.size(layout.variable(stored.variable))
 
-    def dataset(self, stage: str) -> xr.Dataset:
-        """Return the stage as labelled arrays."""
+    def answer(self, stage: str) -> Answer:
+        """Return the variables of a stage by name."""
         shelf = self._shelf(stage)
-        return shelf.layout.dataset({name: a.copy() for name, a in shelf.arrays.items()})
+        return shelf.layout.answer({name: a.copy() for name, a in shelf.arrays.items()})
 
     def verify(self, stage: str) -> list[Block]:
         """Return nothing: the memory of this process is taken at its word."""

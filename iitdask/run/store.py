@@ -22,10 +22,9 @@ from iitdask.run.lease import alone
 from iitdask.run.place import absolute, explained, local_path, open_store
 from iitdask.run.plan import Block, Tiling, tile
 from iitdask.run.tree import attributes, make_root
-from iitdask.theory.base import Stage, Stored
+from iitdask.theory.base import Answer, Stage, Stored
 
 if TYPE_CHECKING:
-    import xarray as xr
     from zarr.abc.store import Store
 
     from iitdask.run.pantry import Pantry
@@ -37,7 +36,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FORMAT = 1
 """Version of the way stages lie in a store."""
 EAGER = 256 * 2**20
-"""Bytes up to which a stage's dataset is read at once; larger ones are read when looked at."""
+"""Bytes up to which a stage's variables are read at once; larger ones are read when looked at."""
 
 log = logging.getLogger(__name__)
 
@@ -176,8 +175,8 @@ class ZarrLedger:
         layout = self._folder(stored.stage).layout
         return layout.size(layout.variable(stored.variable))
 
-    def dataset(self, stage: str) -> xr.Dataset:
-        """Return the stage as labelled arrays, every filled block checked."""
+    def answer(self, stage: str) -> Answer:
+        """Return the variables of a stage by name, every filled block checked."""
         folder = self._folder(stage)
         if folder.layout.nbytes > EAGER:
             bad, arrays = folder.damaged(), None
@@ -186,7 +185,7 @@ class ZarrLedger:
         if bad:
             folder.forget(bad)
             raise folder.damage(bad)
-        return folder.lazily() if arrays is None else folder.layout.dataset(arrays)
+        return folder.lazily() if arrays is None else folder.layout.answer(arrays)
 
     def verify(self, stage: str) -> list[Block]:
         """Find filled blocks that no longer hold what was written."""

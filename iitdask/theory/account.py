@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.purviews import tolerance
 from iitdask.model.contraction import BUDGET
 from iitdask.model.transition import Transition
-from iitdask.theory.base import Stage, Stages
+from iitdask.theory.base import Answer, Stage, Stages
 from iitdask.theory.occurrences import (
     pair_bytes,
     require_possible,
@@ -75,7 +75,7 @@ def account(transition: Transition, options: Causation2019) -> Stages:
 
 def account_of(
     transition: Transition, options: Causation2019
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Account]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Account]:
     """Compute an account.
 
     Raises
@@ -96,7 +96,7 @@ def account_of(
     done = yield from parted(both, strongest)
     chosen = [[link for batch in each.seen for link in batch] for each in done]
     busy = [k for k in (0, 1) if chosen[k]]
-    named: dict[int, xr.Dataset] = {}
+    named: dict[int, Answer] = {}
     if busy:
         datasets = yield tuple(_named(done[k], chosen[k]) for k in busy)
         named = dict(zip(busy, datasets, strict=True))
@@ -136,7 +136,7 @@ def _named(done: Parted[list[Chosen]], chosen: Sequence[Chosen]) -> Stage:
     return named_stage(done.parting, done.stages, pairs, alpha)
 
 
-def _links(side: Parting, chosen: Sequence[Chosen], named: xr.Dataset) -> list[Link]:
+def _links(side: Parting, chosen: Sequence[Chosen], named: Answer) -> list[Link]:
     masks = side.masks
     bits, free, ways, kept = (named[name].values for name in ("bits", "free", "ways", "kept"))
     return [

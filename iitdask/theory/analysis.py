@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.irreducibility import total_cost
 from iitdask.kernels.purviews import ZERO, tolerance
 from iitdask.model.system import System
-from iitdask.theory.base import Stage
+from iitdask.theory.base import Answer, Stage
 from iitdask.theory.irreducibility import (
     Candidate,
     Specified,
@@ -98,7 +98,7 @@ def is_strongly_connected(connectivity: Array) -> bool:
 
 def analysis(
     system: System, options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Analysis]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Analysis]:
     """Analyse a system: gatekeeping, specified states, minimum partitions, choice among ties."""
     if not is_strongly_connected(system.connectivity):
         return Analysis(0.0, 0.0, ("NO_STRONG_CONNECTIVITY",))

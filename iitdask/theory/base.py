@@ -1,8 +1,8 @@
 """What a theory is made of: grids to be filled, as data.
 
 A theory is a generator (``Stages``). Each ``yield`` hands over a tuple of
-frozen :class:`Stage` values and receives the filled stages as labelled
-datasets, in the same order. Nothing here knows where the blocks are computed.
+frozen :class:`Stage` values and receives what they were filled with, variables
+by name, in the same order. Nothing here knows where the blocks are computed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-__all__ = ["Grid", "Region", "Stage", "Stages", "Stored", "Variable", "gather", "scoped"]
+__all__ = ["Answer", "Grid", "Region", "Stage", "Stages", "Stored", "Variable", "gather", "scoped"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ class Variable:
     """One array that a stage fills."""
 
     name: str
-    """Name in the store and in the dataset."""
+    """Name in the store and in the answer."""
     dtype: str
     """NumPy dtype, such as ``"float64"``."""
     fill: float | int | bool
@@ -104,15 +104,17 @@ class Stage:
     """When given, blocks run in grid order up to the first whose arrays satisfy it."""
 
 
-Stages = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.DataTree]
-"""A recipe: yields stages, receives their datasets, returns the result."""
+Answer = Mapping[str, xr.Variable]
+"""What a stage was filled with. No dataset: to make one takes longer than a small stage."""
+Stages = Generator[tuple[Stage, ...], tuple[Answer, ...], xr.DataTree]
+"""A recipe: yields stages, receives their answers, returns the result."""
 
 
 def scoped(
-    prefix: str, recipe: Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Result]
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Result]:
+    prefix: str, recipe: Generator[tuple[Stage, ...], tuple[Answer, ...], Result]
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Result]:
     """Run a recipe with every stage's name put under a path."""
-    answer: tuple[xr.Dataset, ...] | None = None
+    answer: tuple[Answer, ...] | None = None
     while True:
         try:
             stages = recipe.send(answer)  # type: ignore[arg-type]
@@ -133,7 +135,7 @@ def _moved(stage: Stage, prefix: str) -> Stage:
 
 def gather(
     recipes: Mapping[str, Stages],
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], dict[str, xr.DataTree]]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], dict[str, xr.DataTree]]:
     """Advance several recipes in step, under one plan; return their results by key."""
     results: dict[str, xr.DataTree] = {}
     waiting: dict[str, tuple[Stage, ...]] = {}
@@ -151,7 +153,7 @@ def gather(
 def _advance(
     key: str,
     recipe: Stages,
-    answer: tuple[xr.Dataset, ...] | None,
+    answer: tuple[Answer, ...] | None,
     waiting: dict[str, tuple[Stage, ...]],
     results: dict[str, xr.DataTree],
 ) -> None:

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
@@ -24,7 +23,7 @@ from iitdask.kernels.candidates import (
 from iitdask.kernels.purviews import ZERO
 from iitdask.model.net import net_arrays
 from iitdask.model.pool import Pool
-from iitdask.theory.base import Grid, Region, Stage, Stages, gather, scoped
+from iitdask.theory.base import Answer, Grid, Region, Stage, Stages, gather, scoped
 from iitdask.theory.iit4 import sia
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.vocabulary import variable
@@ -57,7 +56,7 @@ class Measured:
 
 Measure = Callable[
     [Pool, Sequence[tuple[int, ...]], Any],
-    Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured],
+    Generator[tuple[Stage, ...], tuple[Answer, ...], Measured],
 ]
 """Evaluates candidates of a pool under a theory's options."""
 
@@ -69,7 +68,7 @@ def candidate_name(units: Sequence[int]) -> str:
 
 def measured(
     pool: Pool, candidates: Sequence[tuple[int, ...]], options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Measured]:
     """Evaluate candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
     if not candidates:
         return Measured(np.zeros(0), np.zeros(0, np.int64))
@@ -103,7 +102,7 @@ def analysed_by(analysis: Callable[[Any, Any], Stages]) -> Measure:
 
     def measure(
         pool: Pool, candidates: Sequence[tuple[int, ...]], options: Any
-    ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Measured]:
+    ) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Measured]:
         phi, verdicts = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
         recipes: dict[str, Stages] = {}
         for k, units in enumerate(candidates):

@@ -11,7 +11,7 @@ import xarray as xr
 
 from iitdask.model.pool import Pool
 from iitdask.theory import iit3
-from iitdask.theory.base import Stage, Stages, gather, scoped
+from iitdask.theory.base import Answer, Stage, Stages, gather, scoped
 from iitdask.theory.candidates import (
     VERDICTS,
     Measure,
@@ -114,7 +114,7 @@ class _Judge:
 
     def winners(
         self, contests: Sequence[Contest]
-    ) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], list[int | None]]:
+    ) -> Generator[tuple[Stage, ...], tuple[Answer, ...], list[int | None]]:
         """Find the one system of largest Phi in each contest; None where that is tied."""
         unfold = self.rule.structure
         if unfold is None:

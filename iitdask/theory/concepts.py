@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.bipartitions import split_room
@@ -27,7 +26,7 @@ from iitdask.kernels.repertoires import (
     repertoire_room,
 )
 from iitdask.model.system import System
-from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.base import Answer, Grid, Region, Stage, Stored
 from iitdask.theory.distinctions import REFERENCE_UNITS, PurviewOrder
 from iitdask.theory.options import IIT3
 from iitdask.theory.tables import child_masks, geometry
@@ -102,7 +101,7 @@ class Concepts:
         return cls(np.zeros((2, size)), numbers[0], numbers[1])
 
     @classmethod
-    def of(cls, filled: xr.Dataset) -> Concepts:
+    def of(cls, filled: Answer) -> Concepts:
         """Read what a stage over mechanisms has found."""
         found = (filled[name].values.T for name in ("sides", "purviews", "ties"))
         return cls(*(np.ascontiguousarray(values) for values in found))

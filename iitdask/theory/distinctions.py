@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.orders import set_order, size_order
 from iitdask.model.system import System
+from iitdask.theory.base import Answer
 from iitdask.theory.mechanisms import CAUSE, EFFECT
 from iitdask.theory.states import restrictions
 from iitdask.theory.symmetry import canonical_ranks
@@ -101,7 +101,7 @@ class PurviewOrder:
         return sum(1 << unit for i, unit in enumerate(self._system.units) if mask >> i & 1)
 
 
-def gather_choices(pairs: Array, details: xr.Dataset, order: PurviewOrder) -> list[Choices]:
+def gather_choices(pairs: Array, details: Answer, order: PurviewOrder) -> list[Choices]:
     """Collect the details of tied pairs by mechanism, each side in tie order."""
     sides: dict[tuple[int, int], list[Side]] = {}
     bits = details["tied_states"].values

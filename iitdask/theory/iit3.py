@@ -14,7 +14,7 @@ from iitdask.errors import MemoryRefusedError
 from iitdask.kernels.concepts import is_positive, is_tied
 from iitdask.model.system import System
 from iitdask.theory.analysis import is_strongly_connected
-from iitdask.theory.base import Stage, Stages
+from iitdask.theory.base import Answer, Stage, Stages
 from iitdask.theory.compact import compact_stage
 from iitdask.theory.concepts import (
     Concepts,
@@ -56,7 +56,7 @@ class Verdict:
     """Why Phi is 0, when a rule decided it."""
 
 
-Found = Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], tuple[Verdict, Concepts, Array]]
+Found = Generator[tuple[Stage, ...], tuple[Answer, ...], tuple[Verdict, Concepts, Array]]
 
 
 def sia(system: System, options: IIT3) -> Stages:
@@ -68,8 +68,10 @@ def sia(system: System, options: IIT3) -> Stages:
         single, more = _targets(system.n)
         targets = single + more
         (filled,) = yield (compact_stage(system, options, np.array(targets)),)
-        if int(filled["concepts"][0]):
-            found = _least(system.n, targets, filled["distance"][0], filled["exact"][0])
+        if int(filled["concepts"].values[0]):
+            found = _least(
+                system.n, targets, filled["distance"].values[0], filled["exact"].values[0]
+            )
         else:
             found = Verdict(reasons=("NO_CONCEPTS",))
     else:
@@ -93,7 +95,7 @@ def ces(system: System, options: IIT3) -> Stages:
     begin, information = 0, 0.0
     for name, _, concepts in structures:
         end = begin + 2 * len(concepts.mechanisms)
-        part = None if details is None else details.isel(side=slice(begin, end))
+        part = None if details is None else _rows_of(details, slice(begin, end))
         nodes[f"/{name}"] = _concepts_dataset(system, concepts, part)
         if name == "distinctions":
             information = _conceptual_information(concepts, part)
@@ -202,14 +204,19 @@ def _rows(target: int, concepts: Concepts) -> list[tuple[Any, ...]]:
     ]
 
 
-def _conceptual_information(concepts: Concepts, details: xr.Dataset | None) -> float:
+def _rows_of(details: Answer, rows: slice) -> dict[str, xr.Variable]:
+    """Causes and effects that lie there."""
+    return {name: values.isel(side=rows) for name, values in details.items()}
+
+
+def _conceptual_information(concepts: Concepts, details: Answer | None) -> float:
     if details is None:
         return 0.0
     away = details["distance_to_null"].values.reshape(-1, 2).sum(axis=1)
     return round(float(concepts.phi[concepts.mechanisms] @ away), 6)
 
 
-def _concepts_dataset(system: System, concepts: Concepts, details: xr.Dataset | None) -> xr.Dataset:
+def _concepts_dataset(system: System, concepts: Concepts, details: Answer | None) -> xr.Dataset:
     chosen, n = concepts.mechanisms, system.n
     states = int(np.prod(system.levels))
     rows, line = ("mechanism", "unit"), ("mechanism",)
@@ -224,7 +231,7 @@ def _concepts_dataset(system: System, concepts: Concepts, details: xr.Dataset | 
             f"purview_{name}": (rows, _units(purviews, n)),
             f"n_tied_purviews_{name}": (line, concepts.ties[side, chosen]),
         }
-        own = None if details is None else details.isel(side=slice(side, None, 2))
+        own = None if details is None else _rows_of(details, slice(side, None, 2))
         for key, to, shape in (
             ("kept", rows, (0, n)),
             ("ties", line, (0,)),

@@ -9,7 +9,7 @@ import xarray as xr
 
 from iitdask.model.system import System
 from iitdask.theory.analysis import analysis, system_dataset
-from iitdask.theory.base import Stage, Stages
+from iitdask.theory.base import Answer, Stage, Stages
 from iitdask.theory.distinctions import Choices, PurviewOrder, choose, gather_choices
 from iitdask.theory.irreducibility import specified_states, states_stage
 from iitdask.theory.kept_repertoires import kept_repertoires, repertoires_stage
@@ -59,7 +59,7 @@ def ces(system: System, options: Unfolding, split: Split | None = None) -> Stage
 
 def _default_states(
     system: System, options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], tuple[int, int]]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], tuple[int, int]]:
     """States of greatest intrinsic information where the analysis specified none."""
     (filled,) = yield (states_stage(system),)
     cause, effect = specified_states(filled)

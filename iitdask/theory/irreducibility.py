@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.codes import value_offsets
@@ -18,7 +17,7 @@ from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE, ZERO
 from iitdask.kernels.repertoire import forward_probability, mixture
 from iitdask.kernels.witness import optimal_partitions
 from iitdask.model.system import System
-from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.base import Answer, Grid, Region, Stage, Stored
 from iitdask.theory.states import digits
 from iitdask.theory.vocabulary import variable
 
@@ -136,7 +135,7 @@ def _information(weight: Array, p: Array, q: Array | float) -> Array:
     return weight * np.log2(ratio)
 
 
-def specified_states(states: xr.Dataset) -> tuple[Specified, Specified]:
+def specified_states(states: Answer) -> tuple[Specified, Specified]:
     """Cause and effect states that maximise intrinsic information, all ties kept (spec.md 4)."""
     forward, information = states["forward"].values, states["information"].values
     top = forward[0].max()
@@ -162,7 +161,7 @@ def _costs(system: System, state: int, cause: bool) -> Array:
 
 def minimum_partitions(
     system: System, cause: Specified, effect: Specified
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], tuple[list[Candidate], list[Candidate]]]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], tuple[list[Candidate], list[Candidate]]]:
     """Minimum partition of every tied cause state and every tied effect state."""
     sides = [(s, True) for s in cause.states] + [(s, False) for s in effect.states]
     weights = [cause.selectivity(s, True) if c else effect.selectivity(s, False) for s, c in sides]
@@ -177,9 +176,9 @@ def minimum_partitions(
         filled = yield from search(costs, zero)
         found = [
             (
-                float(filled["cost"][k]),
-                int(filled["pairs"][k]),
-                float(filled["ways"][k]),
+                float(filled["cost"].values[k]),
+                int(filled["pairs"].values[k]),
+                float(filled["ways"].values[k]),
                 filled["key"].values[k],
             )
             for k in range(len(sides))
@@ -207,9 +206,7 @@ def _partition_variables(n: int) -> tuple[Any, ...]:
     )
 
 
-def _at_once(
-    costs: Array, zero: Array
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.Dataset]:
+def _at_once(costs: Array, zero: Array) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Answer]:
     n = costs.shape[1]
     (filled,) = yield (
         Stage(
@@ -241,7 +238,7 @@ def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array
 
 def _in_waves(
     costs: Array, zero: Array
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.Dataset]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Answer]:
     """Dinkelbach with one stage per ratio, its source sets split into blocks."""
     n = costs.shape[1]
     ratios = np.array([max(two_block_start(g)[0], 0.0) for g in costs])

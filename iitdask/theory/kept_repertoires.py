@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.codes import segment_offsets, state_codes, value_offsets
 from iitdask.kernels.repertoire import write_repertoires
 from iitdask.model.system import System
-from iitdask.theory.base import Grid, Region, Stage
+from iitdask.theory.base import Answer, Grid, Region, Stage
 from iitdask.theory.distinctions import Distinction
 from iitdask.theory.tables import table_inputs
 from iitdask.theory.vocabulary import described, variable
@@ -65,7 +65,7 @@ def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, A
     return {"repertoire": out}
 
 
-def kept_repertoires(stage: Stage, filled: xr.Dataset) -> xr.Dataset:
+def kept_repertoires(stage: Stage, filled: Answer) -> xr.Dataset:
     """Return the node ``/repertoires``: both sides ragged, a row per state of a purview.
 
     Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause

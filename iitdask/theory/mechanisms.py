@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.families import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.mechanisms import Found, best_mechanisms
 from iitdask.kernels.pairs import Tables, make_scratch, pair_details
 from iitdask.model.system import System
-from iitdask.theory.base import Grid, Region, Stage
+from iitdask.theory.base import Answer, Grid, Region, Stage
 from iitdask.theory.states import restrictions
 from iitdask.theory.tables import prepare_tables, table_inputs
 from iitdask.theory.vocabulary import variable
@@ -128,7 +127,7 @@ def between(left: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, in
         begin = number + 1
 
 
-def tied_pairs(mice: xr.Dataset) -> Array:
+def tied_pairs(mice: Answer) -> Array:
     """Pairs that need details: every tied purview of mechanisms irreducible both ways.
 
     returns (pairs, 3) int64 of direction, mechanism, purview, in that order.
@@ -198,7 +197,7 @@ def fill_details(prepared: tuple[Tables, Array], region: Region) -> dict[str, Ar
     }
 
 
-def search_statistics(system: System, mice: xr.Dataset) -> dict[str, int]:
+def search_statistics(system: System, mice: Answer) -> dict[str, int]:
     """How many mechanism-purview pairs there are, and what the search made of them."""
     searched, tables, nodes = (
         int(mice[name].values.sum()) for name in ("searched", "tables", "nodes")

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
@@ -17,7 +16,7 @@ from iitdask.kernels.marginals import marginal_table, state_marginals
 from iitdask.kernels.occurrences import cause_values, effect_values, masks_by_size
 from iitdask.model.contraction import BUDGET
 from iitdask.model.transition import Transition
-from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.base import Answer, Grid, Region, Stage, Stored
 from iitdask.theory.parting import Parting
 from iitdask.theory.vocabulary import variable
 
@@ -161,7 +160,7 @@ def fill_effect_values(prepared: tuple[Array, Array], region: Region) -> dict[st
     return {"bits": out}
 
 
-def require_possible(transition: Transition, values: xr.Dataset) -> None:
+def require_possible(transition: Transition, values: Answer) -> None:
     """Refuse occurrences without a cause repertoire: products of probabilities that underflow.
 
     Raises

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.occurrences import masks_by_size
@@ -20,7 +19,7 @@ from iitdask.kernels.parting import (
     reached_units,
     row_costs,
 )
-from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.base import Answer, Grid, Region, Stage, Stored
 from iitdask.theory.vocabulary import variable
 
 __all__ = [
@@ -221,7 +220,7 @@ class Parted(Generic[Seen]):
 
 def parted(
     sides: Sequence[Parting], look: Callable[[int, Array], Seen]
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], list[Parted[Seen]]]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], list[Parted[Seen]]]:
     """Part several sides, batch by batch, in step.
 
     Parameters

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.codes import popcounts
@@ -22,7 +21,7 @@ from iitdask.kernels.pairs import Tables
 from iitdask.kernels.purviews import tolerance
 from iitdask.kernels.shares import EffectShares
 from iitdask.model.system import System
-from iitdask.theory.base import Grid, Region, Stage
+from iitdask.theory.base import Answer, Grid, Region, Stage
 from iitdask.theory.mechanisms import EFFECT, mice_stage
 from iitdask.theory.tables import prepare_tables, table_inputs
 from iitdask.theory.vocabulary import variable
@@ -82,7 +81,7 @@ def parts_of(system: System, split: Split) -> tuple[Array, Array]:
 
 def find_mice(
     system: System, split: Split | None = None
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], xr.Dataset]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Answer]:
     """Best phi and tied purviews of every mechanism; the stage ``mice``, with what was divided."""
     parts, costs = parts_of(system, split or SPLIT)
     if not len(parts):
@@ -190,11 +189,11 @@ def straddling(found: Mapping[str, Array], best: Array) -> Array:
     return np.asarray((found["phi"] >= least) & (found["lowest"] < least))
 
 
-def joined(mice: xr.Dataset, found: Mapping[str, Array], heavy: Array, row: Array) -> xr.Dataset:
+def joined(mice: Answer, found: Mapping[str, Array], heavy: Array, row: Array) -> Answer:
     """Put the effects of divided mechanisms where those of the others are."""
     best = largest(found["phi"], row, len(heavy))
     tied = found["lowest"] >= reach(best)[row]  # nan where nothing reached what was known
-    mice = mice.copy()
+    whole = dict(mice)
     for name in FOUND:
         values = mice[name].values.copy()
         if name == "phi":
@@ -205,5 +204,5 @@ def joined(mice: xr.Dataset, found: Mapping[str, Array], heavy: Array, row: Arra
             own = tied if name.startswith("tie") else slice(None)
             add.at(sums, row[own], found[name][own])
             values[EFFECT, heavy] = sums
-        mice[name] = mice[name].copy(data=values)
-    return mice
+        whole[name] = mice[name].copy(data=values)
+    return whole

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.occurrences import masks_by_size
 from iitdask.kernels.parting import ALPHA_ZERO
 from iitdask.kernels.purviews import tolerance
 from iitdask.model.transition import Transition
-from iitdask.theory.base import Grid, Region, Stage, Stored
+from iitdask.theory.base import Answer, Grid, Region, Stage, Stored
 from iitdask.theory.parting import Parted, Parting, named_stage, parted, rows_of, stored
 from iitdask.theory.vocabulary import variable
 
@@ -58,7 +57,7 @@ class Wholeness:
 
 def wholeness(
     transition: Transition, done: Sequence[Parted[list[Any]]]
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], Wholeness]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Wholeness]:
     """Find the weakest cuts of the account, and of its causes and effects alone."""
     n = len(transition.units)
     alpha = dict.fromkeys(("account", "causes", "effects"), 0.0)
@@ -164,7 +163,7 @@ def block_strengths(masks: Array, own: int, alpha: Sequence[Array]) -> Array:
 
 def _named(
     done: Parted[float], strengths: Array, least: float
-) -> Generator[tuple[Stage, ...], tuple[xr.Dataset, ...], tuple[Array, int]]:
+) -> Generator[tuple[Stage, ...], tuple[Answer, ...], tuple[Array, int]]:
     """Purview units that each effect keeps under the named cut, and how many cuts tie."""
     side, top = done.parting, float(strengths[-1])
     ways, kept = 0, np.zeros(side.own, np.int64)

@@ -90,7 +90,7 @@ def line(length, seconds):
         cost=lambda region: seconds * (region[0].stop - region[0].start),
     )
     (found,) = yield (stage,)
-    return xr.DataTree.from_dict({"/": found})
+    return xr.DataTree.from_dict({"/": xr.Dataset(found)})
 
 
 def overhead(folder):

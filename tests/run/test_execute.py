@@ -48,7 +48,6 @@ def test_execute__computes_what_numpy_computes():
     assert np.array_equal(tree["one/value"].values, np.stack([value, value - 1]))
     assert tree["one/moments"].dims == ("side", "code", "moment")
     assert tree["one/value"].attrs == {"units": "bit", "comment": "Squared logarithm."}
-    assert tree["one"].attrs == {"stage": "squares", "version": 1}
 
 
 def test_execute__replays_a_full_ledger_without_a_block(ledger, engine):
@@ -240,7 +239,7 @@ def test_execute__fills_a_short_stage_here_and_others_on_workers(tmp_path):
             assert len(filled) == 5
             assert all(worker != here for name, worker in filled.items() if name != "short")
             for name in ("short", "several"):
-                assert ledger.dataset(name)["value"].equals(ledger.dataset("squares")["value"])
+                assert ledger.answer(name)["value"].equals(ledger.answer("squares")["value"])
 
 
 def test_execute__asks_the_cost_of_a_region_once(ledger):

@@ -133,11 +133,11 @@ def test_read__names_the_variables_there_are(copied):
         ZarrLedger(str(copied)).read(Stored("cubes", "value"))
 
 
-def test_dataset__of_a_large_stage_is_checked_and_read_lazily(copied, expected, monkeypatch):
+def test_answer__of_a_large_stage_is_checked_and_read_lazily(copied, expected, monkeypatch):
     monkeypatch.setattr(store_room, "EAGER", 0)
-    lazy = ZarrLedger(str(copied)).dataset("squares")
-    assert not lazy["value"].variable._in_memory
-    xr.testing.assert_identical(lazy.load(), expected["one"].to_dataset())
+    lazy = ZarrLedger(str(copied)).answer("squares")
+    assert not lazy["value"]._in_memory
+    xr.testing.assert_identical(xr.Dataset(lazy), expected["one"].to_dataset())
     flip(0.5)(copied / "work/squares/value/c.1.0")
     tree, blocks = rerun(copied)
     assert blocks == 1
@@ -241,8 +241,8 @@ def test_ledger__keeps_what_it_is_given(ledger):
     assert ledger.ticks("squares", [(0, 0), (0, 1)]) == {(0, 0): 1.5}
     for name, array in ledger.arrays("squares", (0, 0)).items():
         np.testing.assert_array_equal(array, arrays[name])
-    dataset = ledger.dataset("squares")
-    assert np.isnan(dataset["value"].values[1]).all()
+    answer = ledger.answer("squares")
+    assert np.isnan(answer["value"].values[1]).all()
     assert ledger.size(Stored("squares", "moments")) == 2 * toys.CODES * 3 * 8
     with pytest.raises(StoreError, match="missing"):
         ledger.read(Stored("squares", "value"))
@@ -252,7 +252,7 @@ def test_ledger__keeps_what_it_is_given(ledger):
         ledger.done("cubes")
     ledger.forget("squares", tiling)
     assert ledger.done("squares") == set()
-    assert np.isnan(ledger.dataset("squares")["value"].values).all()
+    assert np.isnan(ledger.answer("squares")["value"].values).all()
 
 
 def test_ledger__keeps_every_bit(tmp_path):

@@ -85,7 +85,9 @@ def toy(compute=squares, version=1, then=pairs, scale=1.0):
     count = int(one["odd"].values[0].sum())
     (two,) = yield (second_stage(count, then),)
     total = two["product"].sum("target")
-    return xr.DataTree.from_dict({"/": xr.Dataset({"total": total}), "/one": one, "/two": two})
+    return xr.DataTree.from_dict(
+        {"/": xr.Dataset({"total": total}), "/one": xr.Dataset(one), "/two": xr.Dataset(two)}
+    )
 
 
 def first_large(inputs, region):
@@ -111,7 +113,7 @@ def search_stage(step=1.0):
 
 def search():
     (found,) = yield (search_stage(),)
-    return xr.DataTree.from_dict({"/": found})
+    return xr.DataTree.from_dict({"/": xr.Dataset(found)})
 
 
 def failing(table, region):

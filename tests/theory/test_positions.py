@@ -66,7 +66,7 @@ def searched(given):
     """The stages that search the purviews of mechanisms, and what they find."""
     yield (marginals_stage(given),)
     (mice,) = yield (mice_stage(given),)
-    return xr.DataTree(mice)
+    return xr.DataTree(xr.Dataset(mice))
 
 
 def test_ties__where_rounding_decides_the_reference_we_take_the_tolerant_value():

@@ -42,7 +42,7 @@ NOTHING = Split(units=99)
 def search(system, split):
     """A recipe of the search alone."""
     yield (marginals_stage(system),)
-    return xr.DataTree((yield from find_mice(system, split)))
+    return xr.DataTree(xr.Dataset((yield from find_mice(system, split))))
 
 
 def found(system, split, **options):
