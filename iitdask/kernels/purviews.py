@@ -33,9 +33,8 @@ def members(mask, out):
     """Write the units of a mask in ascending order; returns how many."""
     count = 0
     i = 0
-    while (
-        mask >> i
-    ):  # without a branch on the bit, that a processor would guess wrong half the time
+    # without a branch on the bit, that a processor would guess wrong half the time
+    while mask >> i:
         out[count] = i
         count += mask >> i & 1
         i += 1
