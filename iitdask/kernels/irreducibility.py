@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.codes import popcounts
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.partitions import (
-    part_costs,
-    source_minimum,
-    two_block_start,
-    whole_minima,
-)
+from iitdask.kernels.partitions import two_block_start, whole_minima
+from iitdask.kernels.sources import open_sources, source_minima
 from iitdask.kernels.witness import optimal_partitions
 
-__all__ = ["lost_inputs", "minimum_partition", "source_minima", "total_cost"]
+__all__ = ["EPS", "lost_inputs", "minimum_partition", "total_cost"]
 
 EPS = 2e-12  # two sums of logarithms that are mathematically equal differ by less
-
-
-@kernel
-def source_minima(g, lam, begin, end, out):
-    """Fill ``out[O - begin]`` with the least cost - lam * count for begin <= O < end."""
-    n, size = g.shape
-    counts = popcounts(n)
-    whole = whole_minima(part_costs(g, counts, lam))
-    h, best = np.empty(size), np.empty(size)
-    for source in range(begin, end):
-        if source == size - 1:
-            out[source - begin] = np.inf  # severs what the all-in partitions sever
-        else:
-            out[source - begin] = source_minimum(g, counts, lam, whole, source, h, best)
 
 
 @kernel
@@ -49,9 +30,10 @@ def minimum_partition(g, zero):
     rounds = 0
     while True:
         lam = max(0.0, lam)
-        source_minima(g, lam, 0, size, minima)
+        whole = whole_minima(g, lam)
+        source_minima(g, lam, whole, open_sources(g, lam), 0, size, minima)
         rounds += 1
-        pairs, ways, key = optimal_partitions(g, lam, EPS, minima)
+        pairs, ways, key = optimal_partitions(g, lam, whole, EPS, minima)
         least = minima[0]
         for source in range(1, size):
             least = min(least, minima[source])

@@ -17,7 +17,14 @@ import numpy as np
 from iitdask.kernels.codes import popcounts
 from iitdask.kernels.jit import kernel
 
-__all__ = ["cut_costs", "part_costs", "source_minimum", "two_block_start", "whole_minima"]
+__all__ = [
+    "cut_costs",
+    "out_costs",
+    "out_minima",
+    "part_costs",
+    "two_block_start",
+    "whole_minima",
+]
 
 HUGE = 1e300
 
@@ -59,9 +66,13 @@ def part_costs(g, counts, lam):
 
 
 @kernel
-def whole_minima(h):
-    """Least sum of ``h`` over set partitions of every subset U, no part being S; (2**n,)."""
-    size = h.shape[0]
+def whole_minima(g, lam):
+    """Least cost less lam per severed pair over set partitions of every subset U; (2**n,) float64.
+
+    Each part P loses S - P; no part is S.
+    """
+    n, size = g.shape
+    h = part_costs(g, popcounts(n), lam)
     full = size - 1
     best = np.zeros(size)
     for u in range(1, size):
@@ -122,29 +133,6 @@ def out_minima(h, source, best):
                 break
             sub = (sub - 1) & rest
         best[u] = least
-
-
-@kernel
-def source_minimum(g, counts, lam, whole, source, h, best):
-    """Least cost - lam * count over the partitions whose out- and both-parts make up O.
-
-    whole   : (2**n,) float64  see whole_minima, at the same lam
-    source  : int              O; 0 stands for "no part sends nothing": all parts are in-parts
-    h, best : (2**n,) float64  scratch
-    """
-    full = whole.shape[0] - 1
-    if source == 0:
-        return whole[full]
-    out_costs(g, counts, lam, source, h)
-    out_minima(h, source, best)
-    least = HUGE
-    sub = source
-    while sub:
-        value = best[sub] + whole[source ^ sub]
-        if value < least:
-            least = value
-        sub = (sub - 1) & source
-    return least + whole[full & ~source]
 
 
 @kernel

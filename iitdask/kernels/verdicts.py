@@ -11,14 +11,14 @@ from iitdask.kernels.irreducibility import (
     EPS,
     lost_inputs,
     minimum_partition,
-    source_minima,
     total_cost,
 )
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.marginals import state_marginals
-from iitdask.kernels.partitions import cut_costs
+from iitdask.kernels.partitions import cut_costs, whole_minima
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE, ZERO, tolerance
 from iitdask.kernels.renaming import smallest_forms, state_rank
+from iitdask.kernels.sources import open_sources, source_minima
 from iitdask.kernels.witness import optimal_partitions
 
 __all__ = ["NO_CAUSE", "NO_EFFECT", "REDUCIBLE", "verdicts"]
@@ -83,12 +83,12 @@ def first_leads(one, other):
 @kernel
 def common_ways(c_costs, c_weight, c_ratio, e_costs, e_weight, e_ratio, most):
     """How many partitions attain the minimum of both directions at once."""
-    g = c_costs * c_weight + e_costs * e_weight
-    minima = np.empty(g.shape[1])
-    source_minima(g, c_ratio + e_ratio, 0, g.shape[1], minima)
+    g, ratio = c_costs * c_weight + e_costs * e_weight, c_ratio + e_ratio
+    whole, minima = whole_minima(g, ratio), np.empty(g.shape[1])
+    source_minima(g, ratio, whole, open_sources(g, ratio), 0, g.shape[1], minima)
     if minima.min() > 4 * EPS:
         return 0.0
-    pairs, ways, _ = optimal_partitions(g, c_ratio + e_ratio, EPS, minima)
+    pairs, ways, _ = optimal_partitions(g, ratio, whole, EPS, minima)
     return ways if pairs == most else 0.0
 
 

@@ -1,7 +1,8 @@
 """Which partitions attain the optimum: how many, and the one that is named.
 
-Run once, at the optimal ratio, over the few source sets O that attain it. Every
-subproblem keeps (value, severed pairs, number of ways, key); the key is the
+Run once a ratio, over the few source sets O that attain its minimum and, of their
+subproblems, over the few that an optimum leads to: those are marked first. Every
+one keeps (value, severed pairs, number of ways, key); the key is the
 severed set as a big number whose leading bits are the first ordered pairs
 (from, to), so that the largest key is the lexicographically smallest set. Keys
 add over parts, hence the same dynamic programme finds the best one.
@@ -13,11 +14,12 @@ import numpy as np
 
 from iitdask.kernels.codes import popcounts
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.partitions import out_costs, part_costs
+from iitdask.kernels.partitions import out_costs, out_minima, part_costs
 
 __all__ = ["optimal_partitions"]
 
 HUGE = 1e300
+SLACK = 64  # tolerances that a subproblem may be off its least sum, one for each part
 NOWHERE, FIRST = np.int64(-1), np.int64(0)  # NumPy integers: one compiled function, not two
 
 
@@ -58,8 +60,33 @@ def settle(u, value, count, ways, key, best, counted, many, keys, eps):
 
 
 @kernel
-def solve(h, counts, n, source, forbidden, best, counted, many, keys, eps):
-    """Settle every subset of ``source`` with parts that lose ``source`` less themselves."""
+def mark(h, source, forbidden, best, marked, slack):
+    """Mark every subset that a marked one's best parts leave, down to the smallest.
+
+    best : least sum of ``h`` over the set partitions of each subset of ``source``
+    """
+    u = source
+    while u:
+        if marked[u]:
+            low = u & -u
+            rest = u ^ low
+            sub = rest
+            while True:
+                part = sub | low
+                if part != forbidden and h[part] + best[u ^ part] <= best[u] + slack:
+                    marked[u ^ part] = True
+                if sub == 0:
+                    break
+                sub = (sub - 1) & rest
+        u = (u - 1) & source
+
+
+@kernel
+def solve(h, counts, n, source, forbidden, marked, best, counted, many, keys, eps):
+    """Settle the marked subsets of ``source`` with parts that lose ``source`` less themselves.
+
+    The others keep their least sum; it takes part in no optimum.
+    """
     key = np.zeros(keys.shape[1], np.uint64)
     best[0], counted[0], many[0] = 0.0, 0, 1.0
     for w in range(key.shape[0]):
@@ -69,6 +96,8 @@ def solve(h, counts, n, source, forbidden, best, counted, many, keys, eps):
         u = (u - source) & source
         if u == 0:
             break
+        if not marked[u]:
+            continue
         best[u], counted[u], many[u] = HUGE, -1, 0.0
         low = u & -u
         rest = u ^ low
@@ -89,11 +118,31 @@ def solve(h, counts, n, source, forbidden, best, counted, many, keys, eps):
 
 
 @kernel
-def optimal_partitions(g, lam, eps, minima):
+def mark_ends(inner, whole, source, limit, within, outside):
+    """Mark where the best partitions with sources O begin: U of O, and what is left to others.
+
+    inner, whole : (2**n,) float64  least sums over set partitions, of subsets of O and of S
+    limit        : float            a sum up to this is among the best
+    within, outside : (2**n,) bool  ``within`` is filled for the subsets of O, ``outside`` added to
+    """
+    rest = (whole.shape[0] - 1) & ~source
+    within[0] = False
+    sub = source
+    while sub:
+        within[sub] = inner[sub] + whole[source ^ sub] + whole[rest] <= limit
+        if within[sub]:
+            outside[source ^ sub] = True
+            outside[rest] = True
+        sub = (sub - 1) & source
+
+
+@kernel
+def optimal_partitions(g, lam, whole, eps, minima):
     """Among partitions with cost - lam * count at its minimum, the ones with most pairs.
 
     g      : (n, 2**n) float64   see partitions.cut_costs
-    minima : (2**n,) float64     source_minimum of every O (HUGE where not applicable)
+    whole  : (2**n,) float64     see partitions.whole_minima, at the same lam
+    minima : (2**n,) float64     see sources.source_minima, of all O
     returns (count, ways, key): severed pairs, number of such partitions (float, exact below
     2**53), key of the lexicographically smallest severed set as uint64 words.
     """
@@ -101,28 +150,38 @@ def optimal_partitions(g, lam, eps, minima):
     full = size - 1
     words = (n * n + 63) // 64
     counts = popcounts(n)
-    best, counted, many = np.empty(size), np.zeros(size, np.int64), np.zeros(size)
-    keys = np.zeros((size, words), np.uint64)
-    solve(part_costs(g, counts, lam), counts, n, full, full, best, counted, many, keys, eps)
-    top, top_count, top_many = np.empty(1), np.zeros(1, np.int64), np.zeros(1)
-    top[0], top_count[0] = HUGE, -1
-    top_key, key = np.zeros((1, words), np.uint64), np.zeros(words, np.uint64)
-    for w in range(words):
-        key[w] = keys[full, w]
-    settle(
-        FIRST, best[full], counted[full], many[full], key, top, top_count, top_many, top_key, eps
-    )
+    parts = part_costs(g, counts, lam)
+    best, h, inner = whole.copy(), np.empty(size), np.empty(size)
     least = HUGE
     for source in range(size):
         least = min(least, minima[source])
-    h, inner = np.empty(size), np.empty(size)
+    slack = SLACK * eps
+    within, marked = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    for source in range(1, full):
+        if minima[source] <= least + eps:
+            out_costs(g, counts, lam, source, h)
+            out_minima(h, source, inner)
+            mark_ends(inner, best, source, least + slack, within, marked)
+    marked[full] = True
+    mark(parts, full, full, best, marked, slack)
+    counted, many = np.zeros(size, np.int64), np.zeros(size)
+    keys = np.zeros((size, words), np.uint64)
+    solve(parts, counts, n, full, full, marked, best, counted, many, keys, eps)
+    top, top_count, top_many = np.full(1, HUGE), np.full(1, -1), np.zeros(1)
+    top_key, key = np.zeros((1, words), np.uint64), keys[full].copy()
+    settle(
+        FIRST, best[full], counted[full], many[full], key, top, top_count, top_many, top_key, eps
+    )
     icount, imany = np.zeros(size, np.int64), np.zeros(size)
     ikeys = np.zeros((size, words), np.uint64)
     for source in range(1, full):
         if minima[source] > least + eps:
             continue
         out_costs(g, counts, lam, source, h)
-        solve(h, counts, n, source, NOWHERE, inner, icount, imany, ikeys, eps)
+        out_minima(h, source, inner)
+        mark_ends(inner, best, source, least + slack, within, marked)
+        mark(h, source, NOWHERE, inner, within, slack)
+        solve(h, counts, n, source, NOWHERE, within, inner, icount, imany, ikeys, eps)
         rest = full & ~source
         sub = source
         while sub:
@@ -133,6 +192,4 @@ def optimal_partitions(g, lam, eps, minima):
             ways = imany[sub] * many[source ^ sub] * many[rest]
             settle(FIRST, value, pairs, ways, key, top, top_count, top_many, top_key, eps)
             sub = (sub - 1) & source
-    for w in range(words):
-        key[w] = top_key[0, w]
-    return top_count[0], top_many[0], key
+    return top_count[0], top_many[0], top_key[0].copy()

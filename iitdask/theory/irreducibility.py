@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.codes import value_offsets
-from iitdask.kernels.irreducibility import EPS, lost_inputs, minimum_partition, source_minima
+from iitdask.kernels.irreducibility import EPS, lost_inputs, minimum_partition
 from iitdask.kernels.marginals import state_marginals
-from iitdask.kernels.partitions import cut_costs, two_block_start
+from iitdask.kernels.partitions import cut_costs, two_block_start, whole_minima
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE, ZERO
 from iitdask.kernels.repertoire import forward_probability, mixture
+from iitdask.kernels.sources import open_sources, source_minima
 from iitdask.kernels.witness import optimal_partitions
 from iitdask.model.system import System
 from iitdask.theory.base import Answer, Grid, Region, Stage, Stored
@@ -32,7 +33,8 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-WAVES = 13  # from this many units on, source sets are split into blocks and ratios into waves
+WAVES = 14  # from this many units on, source sets are split into blocks and ratios into waves
+WITHOUT_PARTING, PARTING = 6e-9, 0.03e-9  # seconds per subset of a source set, per 3**|O|
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +178,10 @@ def minimum_partitions(
         filled = yield from search(costs, zero)
         found = [
             (
-                float(filled["cost"].values[k]),
-                int(filled["pairs"].values[k]),
-                float(filled["ways"].values[k]),
-                filled["key"].values[k],
+                float(filled["cost"][k]),
+                int(filled["pairs"][k]),
+                float(filled["ways"][k]),
+                filled["key"][k],
             )
             for k in range(len(sides))
         ]
@@ -192,6 +194,7 @@ def minimum_partitions(
     return candidates[: len(cause.states)], candidates[len(cause.states) :]
 
 
+Search = Generator[tuple[Stage, ...], tuple[Answer, ...], dict[str, Array]]
 SETTLED = ("cost", "pairs", "ways", "key", "rounds")
 
 
@@ -206,8 +209,9 @@ def _partition_variables(n: int) -> tuple[Any, ...]:
     )
 
 
-def _at_once(costs: Array, zero: Array) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Answer]:
+def _at_once(costs: Array, zero: Array) -> Search:
     n = costs.shape[1]
+    seconds = 2 * (WITHOUT_PARTING * 3.0**n + PARTING * 4.0**n)  # of a candidate, two ratios
     (filled,) = yield (
         Stage(
             name="system",
@@ -215,11 +219,11 @@ def _at_once(costs: Array, zero: Array) -> Generator[tuple[Stage, ...], tuple[An
             fills=_partition_variables(n),
             compute=fill_minimum,
             inputs={"costs": costs, "zero": zero},
-            cost=lambda region: 6e-9 * 4.0**n * (region[0].stop - region[0].start),
-            scratch=200 * 2**n,
+            cost=lambda region: seconds * (region[0].stop - region[0].start),
+            scratch=400 * 2**n,
         ),
     )
-    return filled
+    return {name: filled[name].values for name in SETTLED}
 
 
 def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
@@ -236,71 +240,103 @@ def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array
     }
 
 
-def _in_waves(
-    costs: Array, zero: Array
-) -> Generator[tuple[Stage, ...], tuple[Answer, ...], Answer]:
-    """Dinkelbach with one stage per ratio, its source sets split into blocks."""
+def _in_waves(costs: Array, zero: Array) -> Search:
+    """Dinkelbach with one stage per ratio, its source sets split into blocks.
+
+    A candidate takes part in the next wave as long as its ratio falls.
+    """
     n = costs.shape[1]
     ratios = np.array([max(two_block_start(g)[0], 0.0) for g in costs])
-    wave = 0
-    while True:
-        name = f"system/wave-{wave}"
-        yield (_wave_stage(name, costs, ratios),)
+    left = np.arange(len(costs))
+    waves: list[tuple[Array, Answer]] = []
+    while len(left):
+        name = f"system/wave-{len(waves)}"
+        yield (_wave_stage(name, costs[left], ratios[left]),)
         (settled,) = yield (
             Stage(
                 name=f"{name}-settled",
-                grid=Grid(("candidate",), (len(costs),)),
+                grid=Grid(("candidate",), (len(left),)),
                 fills=_partition_variables(n),
                 compute=fill_settled,
-                inputs={"costs": costs, "ratios": ratios, "least": Stored(name, "least")},
+                inputs={
+                    "costs": costs[left],
+                    "ratios": ratios[left],
+                    "least": Stored(name, "least"),
+                },
                 cost=lambda region: 3e-9 * 3.0**n * (region[0].stop - region[0].start),
-                scratch=200 * 2**n,
+                scratch=400 * 2**n,
             ),
         )
+        waves.append((left, settled))
         # at least one pair: a plan goes through here with nothing computed
         cost, pairs = settled["cost"].values, np.maximum(settled["pairs"].values, 1)
-        improved = (cost / pairs < ratios - EPS / pairs) & (cost > zero)
-        if not improved.any():
-            return settled
-        ratios = np.where(improved, cost / pairs, ratios)
-        wave += 1
+        improved = (cost / pairs < ratios[left] - EPS / pairs) & (cost > zero[left])
+        ratios[left] = np.where(improved, cost / pairs, ratios[left])
+        left = left[improved]
+    return {name: _of_last(waves, name) for name in SETTLED}
+
+
+def _of_last(waves: list[tuple[Array, Answer]], name: str) -> Array:
+    """Values of every candidate from the last wave it took part in; the first has them all."""
+    values = waves[0][1][name].values.copy()
+    for left, settled in waves[1:]:
+        values[left] = settled[name].values
+    return values
 
 
 def _wave_stage(name: str, costs: Array, ratios: Array) -> Stage:
-    rows, n, size = costs.shape
+    rows, _, size = costs.shape
     return Stage(
         name=name,
         grid=Grid(("candidate", "source"), (rows, size), power_of_two=("source",)),
         fills=(variable("least", "float64", np.nan),),
         compute=fill_wave,
         inputs={"costs": costs, "ratios": ratios},
-        cost=WaveCost(n),
-        scratch=100 * size,
+        cost=wave_cost,
+        prepare=prepare_wave,
+        scratch=400 * size,
     )
 
 
+def wave_cost(region: Region) -> float:
+    """Predicted seconds of a range of source sets, of which none is left out."""
+    candidates, sources = region
+    units = np.bitwise_count(np.arange(sources.start, sources.stop, dtype=np.uint64))
+    seconds = WITHOUT_PARTING * np.power(2.0, units) + PARTING * np.power(3.0, units)
+    return float((candidates.stop - candidates.start) * seconds.sum())
+
+
 @dataclass(frozen=True, slots=True)
-class WaveCost:
-    """Predicted seconds of a range of source sets: 3**|O| each, and 3**n once a block."""
+class Wave:
+    """What all blocks of a wave work on, by candidate."""
 
-    n: int
-    """Units of the system."""
+    costs: Array
+    """(k, n, 2**n) cost of every cut of every unit."""
+    ratios: Array
+    """(k,) ratio of the wave."""
+    whole: Array
+    """(k, 2**n) see kernels.partitions.whole_minima."""
+    searched: Array
+    """(k, 2**n) source sets that are searched."""
 
-    def __call__(self, region: Region) -> float:
-        """Sum over the source sets of the region."""
-        masks = np.arange(region[1].start, region[1].stop, dtype=np.uint64)
-        sources = float(np.power(3.0, np.bitwise_count(masks)).sum())
-        return float((region[0].stop - region[0].start) * 1e-9 * (sources + 3.0**self.n))
+
+def prepare_wave(inputs: Mapping[str, Array]) -> Wave:
+    """Part what lies outside the source sets, and see which of them can be left out."""
+    costs, ratios = inputs["costs"], inputs["ratios"]
+    given = list(zip(costs, ratios, strict=True))
+    whole = np.stack([whole_minima(g, ratio) for g, ratio in given])
+    searched = np.stack([open_sources(g, ratio) for g, ratio in given])
+    return Wave(costs, ratios, whole, searched)
 
 
-def fill_wave(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+def fill_wave(wave: Wave, region: Region) -> dict[str, Array]:
     """Least cost at the candidates' ratios for a range of source sets."""
     rows, sources = region
     out = np.empty((rows.stop - rows.start, sources.stop - sources.start))
+    begin, end = sources.start, sources.stop
     for row, k in enumerate(range(rows.start, rows.stop)):
-        source_minima(
-            inputs["costs"][k], inputs["ratios"][k], sources.start, sources.stop, out[row]
-        )
+        given = wave.costs[k], wave.ratios[k], wave.whole[k], wave.searched[k]
+        source_minima(*given, begin, end, out[row])
     return {"least": out}
 
 
@@ -308,8 +344,9 @@ def fill_settled(inputs: Mapping[str, Array], region: Region) -> dict[str, Array
     """Turn a wave's minima into cost, pairs and the named partition of each candidate."""
     out: dict[str, list[Any]] = {name: [] for name in SETTLED}
     for k in range(region[0].start, region[0].stop):
-        least, ratio = inputs["least"][k], inputs["ratios"][k]
-        pairs, ways, key = optimal_partitions(inputs["costs"][k], ratio, EPS, least)
+        costs, least, ratio = inputs["costs"][k], inputs["least"][k], inputs["ratios"][k]
+        whole = whole_minima(costs, ratio)
+        pairs, ways, key = optimal_partitions(costs, ratio, whole, EPS, least)
         for name, value in zip(
             SETTLED, (least.min() + ratio * pairs, pairs, ways, key, 1), strict=True
         ):
@@ -321,11 +358,11 @@ def shared_ways(cause: Candidate, effect: Candidate) -> float:
     """How many partitions attain the minimum of both directions at once."""
     g = cause.costs * cause.selectivity + effect.costs * effect.selectivity
     ratio = cause.normalized + effect.normalized
-    minima = np.empty(g.shape[1])
-    source_minima(g, ratio, 0, len(minima), minima)
+    whole, minima = whole_minima(g, ratio), np.empty(g.shape[1])
+    source_minima(g, ratio, whole, open_sources(g, ratio), 0, len(minima), minima)
     if minima.min() > 4 * EPS:
         return 0.0
-    pairs, ways, _ = optimal_partitions(g, ratio, EPS, minima)
+    pairs, ways, _ = optimal_partitions(g, ratio, whole, EPS, minima)
     return float(ways) if pairs == max(cause.pairs, effect.pairs) else 0.0
 
 

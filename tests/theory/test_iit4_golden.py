@@ -9,8 +9,10 @@ import pytest
 
 import iitdask as iit
 from iitdask.kernels.codes import popcounts
-from iitdask.kernels.irreducibility import lost_inputs, source_minima
+from iitdask.kernels.irreducibility import lost_inputs
 from iitdask.kernels.orders import set_order, size_order
+from iitdask.kernels.partitions import whole_minima
+from iitdask.kernels.sources import source_minima
 from iitdask.kernels.witness import optimal_partitions
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -225,9 +227,15 @@ def zero_cost_partitions(n, pairs_cost):
     """Optimum where every severed pair costs the same."""
     lost = popcounts(n).astype(float)
     costs = np.tile(pairs_cost * lost, (n, 1))
-    minima = np.empty(1 << n)
-    source_minima(costs, pairs_cost, 0, len(minima), minima)
-    return optimal_partitions(costs, pairs_cost, 1e-9, minima)
+    return optimum(costs, pairs_cost)[1:]
+
+
+def optimum(costs, ratio):
+    """Least cost less ratio per pair, and the partitions that attain it, with every O searched."""
+    size = costs.shape[1]
+    whole, minima = whole_minima(costs, ratio), np.empty(size)
+    source_minima(costs, ratio, whole, np.ones(size, bool), 0, size, minima)
+    return minima.min(), *optimal_partitions(costs, ratio, whole, 1e-9, minima)
 
 
 @pytest.mark.parametrize("units", [n for n in ORDERS["directed_set_partitions"] if int(n) > 1])
@@ -252,11 +260,8 @@ def test_directed_partitions__each_is_found_where_only_its_pairs_are_free(units)
             for cut in range(1 << n):
                 priced = [a for a in range(n) if cut >> a & 1 and a != i]
                 costs[i, cut] = sum(-1.0 if (a, i) in free else 1.0 for a in priced)
-        minima = np.empty(1 << n)
-        source_minima(costs, 0.0, 0, len(minima), minima)
-        assert minima.min() == -len(free)
-        count, ways, _ = optimal_partitions(costs, 0.0, 1e-9, minima)
-        assert (count, ways) == (len(free), 1)
+        least, count, ways, _ = optimum(costs, 0.0)
+        assert (least, count, ways) == (-len(free), len(free), 1)
 
 
 def test_directed_partitions__are_as_many_as_published():
