@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.irreducibility import minimum_partition
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.marginals import state_marginals
 from iitdask.kernels.partitions import cut_costs, two_block_start
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE, ZERO, tolerance
@@ -31,6 +31,8 @@ __all__ = [
 
 IRREDUCIBLE, UNREACHABLE, NO_CAUSE, NO_EFFECT, REDUCIBLE, ZERO_CUT = 0, 1, 2, 3, 4, 5
 """Verdicts on a candidate; each but the first means that its phi is 0."""
+# NumPy values, so that numba compiles one function and not one per literal
+BACKWARDS, FORWARDS, START = np.bool_(True), np.bool_(False), np.int64(0)
 
 
 @kernel
@@ -122,7 +124,7 @@ def candidate_tables(units, levels, state, net):
         columns += levels[units[i]]
     effect, cause = np.empty((states, columns)), np.empty((states, columns))
     inner = np.empty(states, np.int64)
-    column = 0
+    column = START
     for i in range(units.shape[0]):
         fill_columns(units[i], units, levels, state, net, inner, effect, cause, column)
         column += levels[units[i]]
@@ -218,7 +220,7 @@ def irreducibility(effect, cause, levels, current, out):
         return UNREACHABLE, 0
     forward, mean = np.empty(states), np.empty(states)
     mixture(effect, code, code + 1, levels, forward)
-    mixture(effect, 0, states, levels, mean)
+    mixture(effect, START, states, levels, mean)
     information = np.zeros(states)
     for z in range(states):
         if forward[z] > 0.0:
@@ -238,7 +240,7 @@ def irreducibility(effect, cause, levels, current, out):
     )
 
 
-@kernel
+@merged
 def best_pair(effect, cause, levels, columns, current, causes, effects, backward, forward, out):
     """Search every specified state, and combine them; fills phi and selectivities of ``out``."""
     cause_phi, effect_phi = np.zeros(causes.shape[0]), np.zeros(effects.shape[0])
@@ -246,12 +248,12 @@ def best_pair(effect, cause, levels, columns, current, causes, effects, backward
     effect_pairs = np.ones(effects.shape[0], np.int64)
     posterior = backward / backward.sum()
     certain = side_minima(
-        cause, levels, columns, current, causes, posterior, True, cause_phi, cause_pairs
+        cause, levels, columns, current, causes, posterior, BACKWARDS, cause_phi, cause_pairs
     )
     if cause_phi.max() <= ZERO:
         return (ZERO_CUT if certain else REDUCIBLE), 0
     certain = side_minima(
-        effect, levels, columns, current, effects, forward, False, effect_phi, effect_pairs
+        effect, levels, columns, current, effects, forward, FORWARDS, effect_phi, effect_pairs
     )
     if effect_phi.max() <= ZERO:
         return (ZERO_CUT if certain else REDUCIBLE), 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.codes import popcounts
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import inner, kernel
 
 __all__ = [
     "cut_costs",
@@ -93,7 +93,7 @@ def whole_minima(g, lam):
     return best
 
 
-@kernel
+@inner
 def out_costs(g, counts, lam, source, h):
     """Fill ``h[P]`` for the parts P of O that lose O - P (same units as ``part_costs``)."""
     part = source
@@ -111,7 +111,7 @@ def out_costs(g, counts, lam, source, h):
         part = (part - 1) & source
 
 
-@kernel
+@inner
 def out_minima(h, source, best):
     """Fill ``best[U]``: least sum of ``h`` over set partitions of each U within O."""
     best[0] = 0.0

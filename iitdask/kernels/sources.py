@@ -15,7 +15,7 @@ import numpy as np
 from iitdask.kernels.codes import popcounts
 from iitdask.kernels.jit import index, inner, kernel, merged
 
-__all__ = ["open_sources", "source_bounds", "source_minima"]
+__all__ = ["open_sources", "source_minima"]
 
 HUGE = 1e300
 LANES = 16
@@ -25,16 +25,18 @@ APART = 1e-9  # bits: where some partition costs nothing, one that costs this mu
 
 
 @kernel
-def source_bounds(g, lam, counts):
-    """What the partitions of each O cost at least, less lam per severed pair; (2**n,) float64.
+def open_sources(g, lam):
+    """Which O may have a partition that costs lam per severed pair, or less; (2**n,) bool.
 
     g : (n, 2**n) float64  see partitions.cut_costs
-    Each unit by itself takes the cheapest cut that its place allows. Outside O it loses a set
-    that holds O; inside it loses part of O, or a set that holds everything outside O.
+    The partitions of an O cost, less lam per pair, at least what each unit costs by itself with
+    the cheapest cut that its place allows. Outside O it loses a set that holds O; inside it loses
+    part of O, or a set that holds everything outside O.
     """
     n, size = g.shape
-    full = size - 1
-    bounds = np.zeros(size)
+    if n < WORTH:
+        return np.ones(size, np.bool_)
+    full, counts, bounds = size - 1, popcounts(n), np.zeros(size)
     within, around = np.empty(size), np.empty(size)  # least over the subsets, the supersets
     for i in range(n):
         own = 1 << i
@@ -52,16 +54,7 @@ def source_bounds(g, lam, counts):
                 bounds[source] += min(within[source ^ own], around[full ^ source])
             else:
                 bounds[source] += around[source]
-    return bounds
-
-
-@kernel
-def open_sources(g, lam):
-    """Which O may have a partition that costs lam per severed pair, or less; (2**n,) bool."""
-    n, size = g.shape
-    if n < WORTH:
-        return np.ones(size, np.bool_)
-    return source_bounds(g, lam, popcounts(n)) <= APART
+    return bounds <= APART
 
 
 @merged

@@ -13,7 +13,7 @@ from iitdask.kernels.irreducibility import (
     minimum_partition,
     total_cost,
 )
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.marginals import state_marginals
 from iitdask.kernels.partitions import cut_costs, whole_minima
 from iitdask.kernels.purviews import STATE_FLOOR, STATE_TIE, ZERO, tolerance
@@ -26,6 +26,8 @@ __all__ = ["NO_CAUSE", "NO_EFFECT", "REDUCIBLE", "verdicts"]
 NO_CAUSE, NO_EFFECT, REDUCIBLE = 8, 16, 32
 """Why phi_s is 0, beside what kernels.batches knows; the first two can come together."""
 LARGEST = 8  # units up to which the published rule tries all renumberings
+# NumPy values, so that numba compiles one function and not one per literal
+BACKWARDS, FORWARDS = np.bool_(True), np.bool_(False)
 
 
 @kernel
@@ -80,7 +82,7 @@ def first_leads(one, other):
     return True
 
 
-@kernel
+@merged
 def common_ways(c_costs, c_weight, c_ratio, e_costs, e_weight, e_ratio, most):
     """How many partitions attain the minimum of both directions at once."""
     g, ratio = c_costs * c_weight + e_costs * e_weight, c_ratio + e_ratio
@@ -92,7 +94,7 @@ def common_ways(c_costs, c_weight, c_ratio, e_costs, e_weight, e_ratio, most):
     return ways if pairs == most else 0.0
 
 
-@kernel
+@merged
 def decide(cause, effect, levels, current, causes, c_weights, effects, e_weights, ranks, out, note):
     """Search all tied states of one system and name the answer; see ``verdicts`` for out, note.
 
@@ -100,10 +102,10 @@ def decide(cause, effect, levels, current, causes, c_weights, effects, e_weights
     """
     columns = value_offsets(levels)
     c_costs, c_least, c_pairs, c_ways, c_keys = side_minima(
-        cause, levels, columns, current, causes, c_weights, True
+        cause, levels, columns, current, causes, c_weights, BACKWARDS
     )
     e_costs, e_least, e_pairs, e_ways, e_keys = side_minima(
-        effect, levels, columns, current, effects, e_weights, False
+        effect, levels, columns, current, effects, e_weights, FORWARDS
     )
     c_phi, e_phi = c_least * c_weights, e_least * e_weights
     top = 0.0

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from iitdask.kernels.codes import popcounts
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import inner, kernel
 from iitdask.kernels.partitions import out_costs, out_minima, part_costs
 
 __all__ = ["optimal_partitions"]
@@ -23,7 +23,7 @@ SLACK = 64  # tolerances that a subproblem may be off its least sum, one for eac
 NOWHERE, FIRST = np.int64(-1), np.int64(0)  # NumPy integers: one compiled function, not two
 
 
-@kernel
+@inner
 def add_key(key, n, lost, part):
     """Set the bits of the pairs from ``lost`` to ``part``."""
     for a in range(n):
@@ -34,7 +34,7 @@ def add_key(key, n, lost, part):
                     key[rank >> 6] |= np.uint64(1) << np.uint64(63 - (rank & 63))
 
 
-@kernel
+@inner
 def leads(key, keys, u):
     """Whether a key is larger than that of subproblem u."""
     for w in range(key.shape[0]):
@@ -43,7 +43,7 @@ def leads(key, keys, u):
     return False
 
 
-@kernel
+@inner
 def settle(u, value, count, ways, key, best, counted, many, keys, eps):
     """Let a candidate compete for subproblem u: least value, then most pairs, then key."""
     if value < best[u] - eps or (value <= best[u] + eps and count > counted[u]):
@@ -59,7 +59,7 @@ def settle(u, value, count, ways, key, best, counted, many, keys, eps):
                 keys[u, w] = key[w]
 
 
-@kernel
+@inner
 def mark(h, source, forbidden, best, marked, slack):
     """Mark every subset that a marked one's best parts leave, down to the smallest.
 
@@ -81,13 +81,12 @@ def mark(h, source, forbidden, best, marked, slack):
         u = (u - 1) & source
 
 
-@kernel
-def solve(h, counts, n, source, forbidden, marked, best, counted, many, keys, eps):
+@inner
+def solve(h, counts, n, source, forbidden, marked, best, counted, many, keys, key, eps):
     """Settle the marked subsets of ``source`` with parts that lose ``source`` less themselves.
 
-    The others keep their least sum; it takes part in no optimum.
+    The others keep their least sum; it takes part in no optimum. ``key`` is scratch.
     """
-    key = np.zeros(keys.shape[1], np.uint64)
     best[0], counted[0], many[0] = 0.0, 0, 1.0
     for w in range(key.shape[0]):
         keys[0, w] = 0
@@ -117,11 +116,11 @@ def solve(h, counts, n, source, forbidden, marked, best, counted, many, keys, ep
             sub = (sub - 1) & rest
 
 
-@kernel
-def mark_ends(inner, whole, source, limit, within, outside):
+@inner
+def mark_ends(sums, whole, source, limit, within, outside):
     """Mark where the best partitions with sources O begin: U of O, and what is left to others.
 
-    inner, whole : (2**n,) float64  least sums over set partitions, of subsets of O and of S
+    sums, whole : (2**n,) float64  least sums over set partitions, of subsets of O and of S
     limit        : float            a sum up to this is among the best
     within, outside : (2**n,) bool  ``within`` is filled for the subsets of O, ``outside`` added to
     """
@@ -129,7 +128,7 @@ def mark_ends(inner, whole, source, limit, within, outside):
     within[0] = False
     sub = source
     while sub:
-        within[sub] = inner[sub] + whole[source ^ sub] + whole[rest] <= limit
+        within[sub] = sums[sub] + whole[source ^ sub] + whole[rest] <= limit
         if within[sub]:
             outside[source ^ sub] = True
             outside[rest] = True
@@ -151,7 +150,7 @@ def optimal_partitions(g, lam, whole, eps, minima):
     words = (n * n + 63) // 64
     counts = popcounts(n)
     parts = part_costs(g, counts, lam)
-    best, h, inner = whole.copy(), np.empty(size), np.empty(size)
+    best, h, sums = whole.copy(), np.empty(size), np.empty(size)
     least = HUGE
     for source in range(size):
         least = min(least, minima[source])
@@ -160,17 +159,17 @@ def optimal_partitions(g, lam, whole, eps, minima):
     for source in range(1, full):
         if minima[source] <= least + eps:
             out_costs(g, counts, lam, source, h)
-            out_minima(h, source, inner)
-            mark_ends(inner, best, source, least + slack, within, marked)
+            out_minima(h, source, sums)
+            mark_ends(sums, best, source, least + slack, within, marked)
     marked[full] = True
     mark(parts, full, full, best, marked, slack)
     counted, many = np.zeros(size, np.int64), np.zeros(size)
-    keys = np.zeros((size, words), np.uint64)
-    solve(parts, counts, n, full, full, marked, best, counted, many, keys, eps)
+    keys, key = np.zeros((size, words), np.uint64), np.zeros(words, np.uint64)
+    solve(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
     top, top_count, top_many = np.full(1, HUGE), np.full(1, -1), np.zeros(1)
-    top_key, key = np.zeros((1, words), np.uint64), keys[full].copy()
+    top_key, first = np.zeros((1, words), np.uint64), keys[full]
     settle(
-        FIRST, best[full], counted[full], many[full], key, top, top_count, top_many, top_key, eps
+        FIRST, best[full], counted[full], many[full], first, top, top_count, top_many, top_key, eps
     )
     icount, imany = np.zeros(size, np.int64), np.zeros(size)
     ikeys = np.zeros((size, words), np.uint64)
@@ -178,14 +177,14 @@ def optimal_partitions(g, lam, whole, eps, minima):
         if minima[source] > least + eps:
             continue
         out_costs(g, counts, lam, source, h)
-        out_minima(h, source, inner)
-        mark_ends(inner, best, source, least + slack, within, marked)
-        mark(h, source, NOWHERE, inner, within, slack)
-        solve(h, counts, n, source, NOWHERE, within, inner, icount, imany, ikeys, eps)
+        out_minima(h, source, sums)
+        mark_ends(sums, best, source, least + slack, within, marked)
+        mark(h, source, NOWHERE, sums, within, slack)
+        solve(h, counts, n, source, NOWHERE, within, sums, icount, imany, ikeys, key, eps)
         rest = full & ~source
         sub = source
         while sub:
-            value = inner[sub] + best[source ^ sub] + best[rest]
+            value = sums[sub] + best[source ^ sub] + best[rest]
             for w in range(words):
                 key[w] = ikeys[sub, w] | keys[source ^ sub, w] | keys[rest, w]
             pairs = icount[sub] + counted[source ^ sub] + counted[rest]
