@@ -126,7 +126,7 @@ def part_eight(h, part, best, rest, least):
     """Let a part and the rest it leaves compete for their union, eight of each at once.
 
     The eight differ in their lowest three units; ``part`` and ``rest`` say where they begin.
-    Twenty-seven sums for twenty-four numbers that are read: this is what most of the time goes to.
+    Twenty-seven sums for twenty-four numbers that are read: the innermost step of 4**n / 2 sums.
     """
     for lane in range(R1):
         p, r = part + lane, rest + lane
