@@ -120,7 +120,7 @@ def solve(h, counts, n, source, forbidden, marked, best, counted, many, keys, ke
 def mark_ends(sums, whole, source, limit, within, outside):
     """Mark where the best partitions with sources O begin: U of O, and what is left to others.
 
-    sums, whole : (2**n,) float64  least sums over set partitions, of subsets of O and of S
+    sums, whole  : (2**n,) float64  least sums over set partitions, of subsets of O and of S
     limit        : float            a sum up to this is among the best
     within, outside : (2**n,) bool  ``within`` is filled for the subsets of O, ``outside`` added to
     """
@@ -133,6 +133,18 @@ def mark_ends(sums, whole, source, limit, within, outside):
             outside[source ^ sub] = True
             outside[rest] = True
         sub = (sub - 1) & source
+
+
+@inner
+def may_lead(source, n, counts, minimum, least, eps, top, top_count):
+    """Whether a partition with sources O may attain the minimum with as many pairs as the first.
+
+    Some unit of O loses other members of O alone, so that n - |O| pairs at least stay. Where
+    everything costs the same per pair, as in AND gates that are all on, this spares all O.
+    """
+    if minimum > least + eps:
+        return False
+    return top[0] > least + eps or top_count[0] <= n * (n - 1) - (n - counts[source])
 
 
 @kernel
@@ -156,25 +168,27 @@ def optimal_partitions(g, lam, whole, eps, minima):
         least = min(least, minima[source])
     slack = SLACK * eps
     within, marked = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
-    for source in range(1, full):
-        if minima[source] <= least + eps:
-            out_costs(g, counts, lam, source, h)
-            out_minima(h, source, sums)
-            mark_ends(sums, best, source, least + slack, within, marked)
-    marked[full] = True
-    mark(parts, full, full, best, marked, slack)
     counted, many = np.zeros(size, np.int64), np.zeros(size)
     keys, key = np.zeros((size, words), np.uint64), np.zeros(words, np.uint64)
+    marked[full] = True
+    mark(parts, full, full, best, marked, slack)
     solve(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
     top, top_count, top_many = np.full(1, HUGE), np.full(1, -1), np.zeros(1)
     top_key, first = np.zeros((1, words), np.uint64), keys[full]
     settle(
         FIRST, best[full], counted[full], many[full], first, top, top_count, top_many, top_key, eps
     )
+    for source in range(1, full):
+        if may_lead(source, n, counts, minima[source], least, eps, top, top_count):
+            out_costs(g, counts, lam, source, h)
+            out_minima(h, source, sums)
+            mark_ends(sums, best, source, least + slack, within, marked)
+    mark(parts, full, full, best, marked, slack)
+    solve(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
     icount, imany = np.zeros(size, np.int64), np.zeros(size)
     ikeys = np.zeros((size, words), np.uint64)
     for source in range(1, full):
-        if minima[source] > least + eps:
+        if not may_lead(source, n, counts, minima[source], least, eps, top, top_count):
             continue
         out_costs(g, counts, lam, source, h)
         out_minima(h, source, sums)

@@ -132,7 +132,7 @@ MEANING: dict[str, tuple[str, str]] = {
     "ways": ("count", "partitions that attain the minimum"),
     "key": ("mask", "the named partition: leading bits are the first (from, to) pairs"),
     "rounds": ("count", "searches at a fixed ratio"),
-    "least": ("bit", "least cost - ratio * pairs over partitions with this source set"),
+    "least": ("bit", "least cost - ratio * pairs with this source set, inf if left out"),
     "ties": ("count", "tied candidates"),
     "tied_purviews": ("mask", "one bit per purview mask tied for the largest phi"),
     "lowest": ("bit", "smallest integrated information among what ties"),
