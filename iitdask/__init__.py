@@ -12,24 +12,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from iitdask import errors
+from iitdask.model import examples
+from iitdask.model.readers import load as load
+from iitdask.model.substrate import Substrate as Substrate
+from iitdask.theory.options import IIT3 as IIT3
+from iitdask.theory.options import IIT4 as IIT4
+from iitdask.theory.options import IIT42026 as IIT42026
+
 if TYPE_CHECKING:
-    from iitdask import errors as errors
-    from iitdask.accounts import account as account
-    from iitdask.accounts import causal_nexus as causal_nexus
-    from iitdask.accounts import true_events as true_events
-    from iitdask.doors import ces as ces
-    from iitdask.doors import complexes as complexes
-    from iitdask.doors import estimate as estimate
-    from iitdask.doors import sia as sia
-    from iitdask.model import examples as examples
-    from iitdask.model.readers import load as load
-    from iitdask.model.substrate import Substrate as Substrate
-    from iitdask.result import relations as relations
-    from iitdask.sweeps import sweep as sweep
-    from iitdask.theory.options import IIT3 as IIT3
-    from iitdask.theory.options import IIT4 as IIT4
-    from iitdask.theory.options import IIT42026 as IIT42026
-    from iitdask.view import plot as plot
+    from iitdask.api import account as account
+    from iitdask.api import causal_nexus as causal_nexus
+    from iitdask.api import ces as ces
+    from iitdask.api import complexes as complexes
+    from iitdask.api import estimate as estimate
+    from iitdask.api import sia as sia
+    from iitdask.api import sweep as sweep
+    from iitdask.api import true_events as true_events
+    from iitdask.result import relation_iteration as relations
+    from iitdask.view import plot
 
 __all__ = [
     "IIT3",
@@ -56,19 +57,19 @@ _HOME = {
     "IIT4": "iitdask.theory.options:IIT4",
     "IIT42026": "iitdask.theory.options:IIT42026",
     "Substrate": "iitdask.model.substrate:Substrate",
-    "account": "iitdask.accounts:account",
-    "causal_nexus": "iitdask.accounts:causal_nexus",
-    "ces": "iitdask.doors:ces",
-    "complexes": "iitdask.doors:complexes",
+    "account": "iitdask.api:account",
+    "causal_nexus": "iitdask.api:causal_nexus",
+    "ces": "iitdask.api:ces",
+    "complexes": "iitdask.api:complexes",
     "errors": "iitdask.errors",
-    "estimate": "iitdask.doors:estimate",
+    "estimate": "iitdask.api:estimate",
     "examples": "iitdask.model.examples",
     "load": "iitdask.model.readers:load",
     "plot": "iitdask.view.plot",
-    "relations": "iitdask.result.relations",
-    "sia": "iitdask.doors:sia",
-    "sweep": "iitdask.sweeps:sweep",
-    "true_events": "iitdask.accounts:true_events",
+    "relations": "iitdask.result.relation_iteration",
+    "sia": "iitdask.api:sia",
+    "sweep": "iitdask.api:sweep",
+    "true_events": "iitdask.api:true_events",
 }
 
 

@@ -68,8 +68,9 @@ def body_lines(function):
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
-def test_file__has_at_most_400_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+def test_file__has_at_most_600_lines(path):
+    most = 400 if path.is_relative_to(PACKAGE / "kernels") else 600
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= most
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -120,6 +121,11 @@ print(*sorted(heavy & set(sys.modules)))
 KERNELS = {"inner", "kernel", "leaf", "merged"}
 
 
+def module_name(path):
+    """Dotted name of a module of the package or the tests."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
 def decorations(node):
     names = getattr(node, "decorator_list", ())
     return {each.id for each in names if isinstance(each, ast.Name)}
@@ -128,17 +134,17 @@ def decorations(node):
 def inner_kernels():
     """Kernels without an entry from Python, by module."""
     return {
-        f"iitdask.kernels.{path.stem}": {
+        module_name(path): {
             node.name for node in parsed(path).body if decorations(node) & {"inner", "merged"}
         }
-        for path in (PACKAGE / "kernels").glob("*.py")
+        for path in (PACKAGE / "kernels").rglob("*.py")
     }
 
 
 def called_from_python(path, inner):
     """Inner kernels that code of a file mentions outside of kernels."""
     tree = parsed(path)
-    known = set(inner.get(f"iitdask.kernels.{path.stem}", ()) if "kernels" in path.parts else ())
+    known = set(inner.get(module_name(path), ()))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in inner:
             known |= {each.name for each in node.names} & inner[node.module]
@@ -158,7 +164,7 @@ def test_inner_kernels__are_called_by_kernels_only():
 
 def test_merged_kernels__are_called_once():
     """More calls would compile them as often; fewer, not at all."""
-    nodes = [node for path in (PACKAGE / "kernels").glob("*.py") for node in parsed(path).body]
+    nodes = [node for path in (PACKAGE / "kernels").rglob("*.py") for node in parsed(path).body]
     merged = {node.name: 0 for node in nodes if "merged" in decorations(node)}
     assert len(merged) > 10
     for node in ast.walk(ast.Module(nodes, [])):

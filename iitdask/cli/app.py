@@ -1,29 +1,128 @@
-"""The command line: commands by import path, so that ``--help`` imports nothing heavy."""
+"""The command line: commands by import path, and clean ends on Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from threading import Timer, main_thread
+from types import FrameType
+from typing import Any
 
-from iitdask.cli.stop import INTERRUPTED, again, stoppable
 from iitdask.errors import IITError, InputError, InterruptedRunError, LedgerMismatchError
 
-__all__ = ["main"]
+__all__ = [
+    "INTERRUPTED_EXIT_CODE",
+    "interruptible",
+    "main",
+    "resume_command",
+]
+
+INTERRUPTED_EXIT_CODE = 130
+CLEAN_EXIT_SECONDS = 10.0
+"""Seconds that a clean end may take."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REPEAT_SECONDS = 0.02
+"""Seconds until KeyboardInterrupt is raised again where it was ignored."""
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Turn the first signal into KeyboardInterrupt; leave at once on the second.
+
+    Parameters
+    ----------
+    message : str
+        Said on stderr should the clean end take too long.
+    """
+    stopping = _SignalHandler(message)
+    before = {each: signal.signal(each, stopping.on_signal) for each in SIGNALS}
+    hook, sys.unraisablehook = sys.unraisablehook, stopping.on_ignored(sys.unraisablehook)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        stopping.over = True  # what was to be said is said by the caller
+        if not stopping.asked:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+class _SignalHandler:
+    """How far an end has come that a signal asked for."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        self.asked = self.ignored = self.over = False
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked and not self.ignored:
+            os._exit(INTERRUPTED_EXIT_CODE)
+        if not self.asked:
+            _start_timer(CLEAN_EXIT_SECONDS, self.leave)
+        self.asked, self.ignored = True, False
+        raise KeyboardInterrupt
+
+    def on_ignored(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
+        """Return a hook for exceptions that are ignored which raises interruptions once more.
+
+        A signal may reach Python inside a finaliser or a callback of the garbage collector,
+        and whatever is raised there is printed and forgotten: the run would go on.
+        """
+
+        def ignore(what: Any) -> None:
+            if not issubclass(what.exc_type, KeyboardInterrupt):
+                hook(what)
+            elif not self.over:
+                self.ignored = True
+                # Not here: this, too, runs where nothing can be raised.
+                _start_timer(REPEAT_SECONDS, self.once_more)
+
+        return ignore
+
+    def once_more(self) -> None:
+        if self.ignored and not self.over:
+            signal.pthread_kill(main_thread().ident or 0, SIGNALS[0])
+
+    def leave(self) -> None:
+        if not self.over:
+            with suppress(OSError):
+                os.write(2, f"{self.message}\n".encode())
+        os._exit(INTERRUPTED_EXIT_CODE)
+
+
+def _start_timer(seconds: float, act: Callable[[], None]) -> None:
+    timer = Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+
+
+def resume_command(words: Sequence[str]) -> str:
+    """Return the command that goes on where this one stopped."""
+    called = "python -m iitdask" if sys.argv[0].endswith("__main__.py") else "iitdask"
+    return f"{called} {shlex.join(word for word in words if word != '--fresh')}"
+
 
 COMMANDS = {
-    "run": ("iitdask.cli.run:run", "Compute a study, or what is missing of it."),
-    "work": ("iitdask.cli.work:work", "Fill a store beside others, without a scheduler."),
-    "plan": ("iitdask.cli.forecast:plan", "Show the stages and blocks of a study."),
-    "estimate": ("iitdask.cli.forecast:estimate", "Say what a study will cost."),
-    "status": ("iitdask.cli.store:status", "Say how far a store is."),
-    "show": ("iitdask.cli.inspect:show", "Show the results of a store."),
-    "view": ("iitdask.cli.view:view", "Look at a result: figures that explain each other."),
-    "verify": ("iitdask.cli.store:verify", "Check a store, recompute a sample of it."),
-    "export": ("iitdask.cli.export:export", "Write a result as .csv, .nc or .json."),
-    "tidy": ("iitdask.cli.store:tidy", "Drop the blocks of a finished store."),
+    "run": ("iitdask.cli.run_command:run", "Compute a study, or what is missing of it."),
+    "work": ("iitdask.cli.run_command:work", "Fill a store beside others, without a scheduler."),
+    "plan": ("iitdask.cli.estimate_command:plan", "Show the stages and blocks of a study."),
+    "estimate": ("iitdask.cli.estimate_command:estimate", "Say what a study will cost."),
+    "status": ("iitdask.cli.store_commands:status", "Say how far a store is."),
+    "show": ("iitdask.cli.store_commands:show", "Show the results of a store."),
+    "view": (
+        "iitdask.cli.store_commands:view",
+        "Look at a result: figures that explain each other.",
+    ),
+    "verify": ("iitdask.cli.store_commands:verify", "Check a store, recompute a sample of it."),
+    "export": ("iitdask.cli.store_commands:export", "Write a result as .csv, .nc or .json."),
+    "tidy": ("iitdask.cli.store_commands:tidy", "Drop the blocks of a finished store."),
     "examples": (
-        "iitdask.cli.inspect:examples",
+        "iitdask.cli.store_commands:examples",
         "List published systems, or print one as a study.",
     ),
 }
@@ -38,48 +137,48 @@ def main(arguments: list[str] | None = None) -> None:
     if not given or given[0] in ("-h", "--help", "help"):
         sys.exit(_help())
     if given[0] == "--version":
-        sys.exit(_say(import_module("iitdask.result.assemble").package_version()))
+        sys.exit(_print_text(import_module("iitdask.result.label_tree").package_version()))
     if given[0] not in COMMANDS:
         names = ", ".join(COMMANDS)
-        _complain(f"iitdask: expected one of the commands {names}, got {given[0]!r}")
+        _print_error(f"iitdask: expected one of the commands {names}, got {given[0]!r}")
         sys.exit(WRONG_INPUT)
-    stopped = _stopped(given)
+    stopped = _interrupted_message(given)
     try:
-        with stoppable(stopped):
-            code = _call(given[0], given[1:])
+        with interruptible(stopped):
+            code = _call_command(given[0], given[1:])
     except InterruptedRunError as error:
         if debug:
             raise
-        _complain(f"iitdask: {error}")
-        _leave(stopped)
+        _print_error(f"iitdask: {error}")
+        _exit_now(stopped)
     except IITError as error:
         if debug:
             raise
-        _complain(f"iitdask: {error}")
+        _print_error(f"iitdask: {error}")
         wrong = isinstance(error, InputError | LedgerMismatchError)
         sys.exit(WRONG_INPUT if wrong else FAILED)
     except KeyboardInterrupt:
         if debug:
             raise
-        _leave(stopped)
+        _exit_now(stopped)
     sys.exit(code or DONE)
 
 
-def _stopped(words: list[str]) -> str:
+def _interrupted_message(words: list[str]) -> str:
     if words[0] not in ("run", "work"):
         return "iitdask: interrupted"
-    return f"iitdask: interrupted; the store is consistent, go on with: {again(words)}"
+    return f"iitdask: interrupted; the store is consistent, go on with: {resume_command(words)}"
 
 
-def _leave(message: str) -> None:
-    _complain(message)
+def _exit_now(message: str) -> None:
+    _print_error(message)
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit, which waits for clusters and for kernels in threads of this process.
-    os._exit(INTERRUPTED)
+    os._exit(INTERRUPTED_EXIT_CODE)
 
 
-def _call(name: str, words: list[str]) -> int | None:
+def _call_command(name: str, words: list[str]) -> int | None:
     from cyclopts import App, CycloptsError
 
     path, _ = COMMANDS[name]
@@ -112,13 +211,13 @@ def _help() -> int:
         "`iitdask COMMAND --help` says more; `--debug` shows the traceback of an error.",
         "`iitdask run` without arguments computes a small published example.",
     ]
-    return _say("\n".join(lines))
+    return _print_text("\n".join(lines))
 
 
-def _say(text: str) -> int:
+def _print_text(text: str) -> int:
     print(text)
     return DONE
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr)

@@ -1,30 +1,45 @@
-"""What SLURM is asked for: our defaults, a site's preset, what the user says."""
+"""SLURM jobs: their options, their scripts and the TLS certificates of a run."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iitdask.cluster.environment import prologue
-from iitdask.errors import InputError
+from iitdask.cluster.local import job_prologue
+from iitdask.errors import InputError, InterruptedRunError
 
-__all__ = ["Jobs", "Wishes", "jobs_for"]
+__all__ = [
+    "JobOptions",
+    "JobSpec",
+    "allocation_script",
+    "array_script",
+    "require_slurm",
+    "resolve_job_spec",
+    "submit",
+    "tls_exports",
+    "write_certificates",
+]
 
-MEMORY = "4GB"
-WALLTIME = "01:00:00"
-LIFE = 0.9
+DEFAULT_MEMORY = "4GB"
+DEFAULT_WALLTIME = "01:00:00"
+LIFETIME_FRACTION = 0.9
 """Part of the walltime after which a worker begins nothing new."""
-STAGGER = 0.05
+STAGGER_FRACTION = 0.05
 """Part of the walltime over which workers spread their ends."""
-LEAVING = 30
+NOTICE_SECONDS = 30
 """Seconds of notice that SLURM gives a job array's element before its walltime is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class JobOptions:
     """What the user says about jobs; None: as the site or iitdask has it."""
 
     cores: int | None = None
@@ -52,7 +67,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Jobs:
+class JobSpec:
     """What every job of a run is submitted with."""
 
     cores: int
@@ -91,12 +106,14 @@ class Jobs:
     @property
     def seconds(self) -> float:
         """Time limit in seconds."""
-        return _seconds(self.walltime)
+        return _walltime_seconds(self.walltime)
 
     @property
     def lifetime(self) -> tuple[int, int]:
         """Seconds after which a worker leaves by itself, and by how much they differ."""
-        return max(20, int(LIFE * self.seconds)), max(2, int(STAGGER * self.seconds))
+        return max(20, int(LIFETIME_FRACTION * self.seconds)), max(
+            2, int(STAGGER_FRACTION * self.seconds)
+        )
 
     def header(self, tasks: int = 1) -> list[str]:
         """Lines for sbatch that jobs of iitdask's own making share.
@@ -106,7 +123,7 @@ class Jobs:
         tasks : int
             Tasks of the job, each of which gets all that one job is to have.
         """
-        megabytes = -(-_bytes(self.memory) // 2**20)
+        megabytes = -(-_memory_bytes(self.memory) // 2**20)
         memory = {"mem": f"{megabytes}M"}
         if tasks > 1:  # --mem would be for a node, however many tasks it gets
             memory = {"mem-per-cpu": f"{-(-megabytes // self.cores)}M"}
@@ -124,7 +141,7 @@ class Jobs:
         return [*kept, "--requeue", "--open-mode=append", *self.directives]
 
 
-def jobs_for(wishes: Wishes, memory: str | None = None) -> Jobs:
+def resolve_job_spec(wishes: JobOptions, memory: str | None = None) -> JobSpec:
     """Settle what jobs are submitted with: what is said, else the site's, else ours.
 
     Parameters
@@ -139,13 +156,13 @@ def jobs_for(wishes: Wishes, memory: str | None = None) -> Jobs:
     InputError
         There is no preset of that name, or a value is not what SLURM takes.
     """
-    site = _preset(wishes.site)
+    site = _site_preset(wishes.site)
     logs = str(site.get("log-directory") or Path("iitdask-jobs").absolute())
     scratch = wishes.scratch or site.get("local-directory")
-    jobs = Jobs(
+    jobs = JobSpec(
         cores=int(wishes.cores or site.get("cores") or 1),
-        memory=str(memory or site.get("memory") or MEMORY),
-        walltime=str(wishes.walltime or site.get("walltime") or WALLTIME),
+        memory=str(memory or site.get("memory") or DEFAULT_MEMORY),
+        walltime=str(wishes.walltime or site.get("walltime") or DEFAULT_WALLTIME),
         partition=wishes.partition or site.get("queue"),
         account=wishes.account or site.get("account"),
         interface=wishes.interface or site.get("interface"),
@@ -156,23 +173,23 @@ def jobs_for(wishes: Wishes, memory: str | None = None) -> Jobs:
         shared=os.path.expanduser(str(site.get("shared-temp-directory") or logs)),  # noqa: PTH111
         directives=(*(site.get("job-extra-directives") or ()), *wishes.directive),
         skip=tuple(site.get("job-directives-skip") or ()),
-        before=(*prologue(), *(site.get("job-script-prologue") or ())),
+        before=(*job_prologue(), *(site.get("job-script-prologue") or ())),
         python=str(site.get("python") or sys.executable),
         scheduler=tuple((site.get("scheduler-options") or {}).items()),
     )
-    _check(jobs)
+    _check_job_spec(jobs)
     return jobs
 
 
-def _check(jobs: Jobs) -> None:
+def _check_job_spec(jobs: JobSpec) -> None:
     if jobs.cores < 1:
         raise InputError(f"--cores: expected 1 or more, got {jobs.cores}")
-    _bytes(jobs.memory)
+    _memory_bytes(jobs.memory)
     if jobs.seconds < 60:
         raise InputError(f"--walltime: expected a minute or more, got {jobs.walltime!r}")
 
 
-def _preset(name: str | None) -> dict[str, Any]:
+def _site_preset(name: str | None) -> dict[str, Any]:
     import dask
 
     if name is None:
@@ -189,7 +206,7 @@ def _preset(name: str | None) -> dict[str, Any]:
     return {key.replace("_", "-"): value for key, value in known[name].items()}
 
 
-def _bytes(memory: str) -> int:
+def _memory_bytes(memory: str) -> int:
     from dask.utils import parse_bytes
 
     try:
@@ -198,7 +215,7 @@ def _bytes(memory: str) -> int:
         raise InputError(f"--memory: expected an amount such as 4GB, got {memory!r}") from error
 
 
-def _seconds(walltime: str) -> float:
+def _walltime_seconds(walltime: str) -> float:
     """Seconds of MINUTES, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
     days, dash, clock = walltime.rpartition("-")
     try:
@@ -218,3 +235,163 @@ def _seconds(walltime: str) -> float:
     elif len(parts) == 2:
         parts = [0, *parts]
     return 86400.0 * whole + 3600 * parts[0] + 60 * parts[1] + parts[2]
+
+
+CERTIFICATE_FILE, KEY_FILE = "authority.pem", "key.pem"
+
+
+def write_certificates(folder: Path) -> None:
+    """Write a certificate that signs itself, and its key, for this user's eyes alone.
+
+    Parameters
+    ----------
+    folder : Path
+        Directory that all processes of the run see; made when it is not there.
+    """
+    from distributed.security import Security
+
+    made = Security.temporary()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, text in ((CERTIFICATE_FILE, made.tls_ca_file), (KEY_FILE, made.tls_client_key)):
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="ascii")
+
+
+def tls_exports(folder: str) -> list[str]:
+    """Lines of a shell script after which every process of Dask uses the certificates.
+
+    Parameters
+    ----------
+    folder : str
+        The directory, as the shell is to read it.
+    """
+    tls = "DASK_DISTRIBUTED__COMM__TLS"
+    roles = ("SCHEDULER", "WORKER", "CLIENT")
+    return [
+        "export DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=true",
+        "export DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME=tls",
+        f'export {tls}__CA_FILE="{folder}/{CERTIFICATE_FILE}"',
+        *(f'export {tls}__{role}__CERT="{folder}/{CERTIFICATE_FILE}"' for role in roles),
+        *(f'export {tls}__{role}__KEY="{folder}/{KEY_FILE}"' for role in roles),
+    ]
+
+
+if __name__ == "__main__":
+    write_certificates(Path(sys.argv[1]))
+
+
+UNFINISHED_EXIT_CODE = 75
+"""Exit code of ``iitdask work`` whose time was over before the store was full."""
+JOB_NUMBER = re.compile(r"\d+")
+
+
+def allocation_script(jobs: JobSpec, workers: int, run: Sequence[str]) -> str:
+    """One job that holds scheduler, driver and workers.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        What each task of it gets.
+    workers : int
+        Number of workers; two more tasks are the scheduler and the driver.
+    run : sequence of str
+        Arguments of ``iitdask`` for the driver.
+    """
+    header = [*jobs.header(tasks=workers + 2), f"--output={jobs.logs}/%j.out"]
+    words = [jobs.python, "-m", "iitdask", *run]
+    # One task that ends badly, such as a worker that was killed, does not end the others. A job
+    # that was requeued works beside what may be left of it on a node that was lost.
+    again = "${SLURM_RESTART_COUNT:+--join}"
+    start = f"srun --kill-on-bad-exit=0 {shlex.join(words)} {again}"
+    quiet = "export DASK_LOGGING__DISTRIBUTED=warning"
+    if not jobs.tls:
+        return _script(jobs, header, [quiet, f"exec {start}"])
+    folder = f"{jobs.shared}/.iitdask-$SLURM_JOB_ID"
+    keys = [
+        f"trap 'rm -rf \"{folder}\"' EXIT",
+        f'{shlex.quote(jobs.python)} -m iitdask.cluster.jobs "{folder}"',
+        *tls_exports(folder),
+    ]
+    return _script(jobs, header, [quiet, *keys, start])
+
+
+def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = None) -> str:
+    """Many jobs that know of each other by the store alone.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        What each element gets.
+    workers : int
+        Number of elements.
+    store : str
+        Address of a store that was prepared.
+    spec : str, optional
+        Study file, where the store does not tell what is computed.
+    """
+    header = [
+        f"--array=0-{workers - 1}",
+        *jobs.header(),
+        f"--signal=B:USR1@{NOTICE_SECONDS}",
+        f"--output={jobs.logs}/%A-%a.out",
+    ]
+    lifetime, stagger = jobs.lifetime
+    work = [jobs.python, "-m", "iitdask", "work", store, "--quiet", "--threads", str(jobs.cores)]
+    work += [] if spec is None else ["--spec", spec]
+    lines = [
+        f"life=$(( {lifetime} - SLURM_ARRAY_TASK_ID * {stagger} / {workers} ))",
+        # In the background, so that the shell hears SLURM's signals and passes them on.
+        f'{shlex.join(work)} --lifetime "${{life}}s" &',
+        "child=$!",
+        "[ $late -eq 1 ] && kill -TERM $child",
+        "wait $child",
+        "while kill -0 $child 2>/dev/null; do wait $child; done",
+        "# A signal ends a wait with its own code; that of a child that is gone bash remembers.",
+        "wait $child; code=$?",
+        "# Not finished and out of time: the next time slice goes on from here.",
+        f"if [ $code -eq {UNFINISHED_EXIT_CODE} ] || {{ [ $late -eq 1 ] && [ $code -ne 0 ]; }}; then",
+        '  scontrol requeue "$SLURM_JOB_ID"',
+        "fi",
+        "exit $code",
+    ]
+    # Before anything else: a signal may come while the script still prepares.
+    traps = [
+        "child= late=0",
+        "trap '[ -z \"$child\" ] || kill -TERM $child 2>/dev/null' TERM",
+        "trap 'late=1; [ -z \"$child\" ] || kill -TERM $child 2>/dev/null' USR1",
+    ]
+    return _script(jobs, header, lines, traps)
+
+
+def submit(jobs: JobSpec, script: str) -> str:
+    """Submit a job script; return the number of the job."""
+    require_slurm()
+    Path(jobs.logs).mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["sbatch", "--parsable"], input=script, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        raise InputError(f"sbatch refused the job: {said} (see the script with --print-job)")
+    found = JOB_NUMBER.search(done.stdout)
+    if found is None:
+        raise InterruptedRunError(f"sbatch gave no job number but {done.stdout!r}")
+    return found.group()
+
+
+def require_slurm() -> None:
+    """Raise an InputError where SLURM's commands are missing."""
+    missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
+    if missing:
+        raise InputError(
+            f"--cluster slurm: expected SLURM's commands on this machine, found no "
+            f"{', '.join(missing)}; run this on a login node"
+        )
+
+
+def _script(
+    jobs: JobSpec, header: Sequence[str], body: Sequence[str], first: Sequence[str] = ()
+) -> str:
+    top = ["#!/usr/bin/env bash", *(f"#SBATCH {line}" for line in header)]
+    return "\n".join([*top, "", *first, *jobs.before, "", *body, ""])

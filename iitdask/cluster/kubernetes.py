@@ -25,14 +25,17 @@ from iitdask.errors import InputError, InterruptedRunError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Manifest", "kubernetes"]
+__all__ = [
+    "Manifest",
+    "kubernetes",
+]
 
-PATIENCE = 300.0
+SCHEDULER_START_SECONDS = 300.0
 """Seconds a cluster may take until its scheduler answers: images are pulled, nodes started."""
-PAUSE = 1.0
-PORT = 8786
-KIND = "DaskCluster"
-FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
+RETRY_SECONDS = 1.0
+SCHEDULER_PORT = 8786
+MANIFEST_KIND = "DaskCluster"
+FORWARDING_LINE = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,18 @@ class Manifest:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             what = " ".join(str(error).split())
             raise InputError(f"--manifest: {path}: cannot be read ({what})") from error
-        clusters = [each for each in found if isinstance(each, dict) and each.get("kind") == KIND]
+        clusters = [
+            each for each in found if isinstance(each, dict) and each.get("kind") == MANIFEST_KIND
+        ]
         if len(clusters) != 1:
-            raise InputError(f"--manifest: {path}: expected one {KIND}, found {len(clusters)}")
+            raise InputError(
+                f"--manifest: {path}: expected one {MANIFEST_KIND}, found {len(clusters)}"
+            )
         about = clusters[0].get("metadata") or {}
         if "name" not in about:
-            raise InputError(f"--manifest: {path}: expected a {KIND} with a name, found none")
+            raise InputError(
+                f"--manifest: {path}: expected a {MANIFEST_KIND} with a name, found none"
+            )
         return cls(Path(path), str(about["name"]), about.get("namespace"))
 
     def kubectl(self, *words: str) -> list[str]:
@@ -81,7 +90,7 @@ class Manifest:
 
 @contextmanager
 def kubernetes(
-    manifest: Manifest, workers: int | None = None, patience: float = PATIENCE
+    manifest: Manifest, workers: int | None = None, patience: float = SCHEDULER_START_SECONDS
 ) -> Iterator[Client]:
     """Open a client of the cluster of a manifest, made when it is not there.
 
@@ -105,7 +114,7 @@ def kubernetes(
         raise InputError("--cluster kubernetes: expected kubectl on this machine, found none")
     deadline = time.monotonic() + patience
     with ExitStack() as stack:
-        said = _said(manifest.kubectl("apply", "--filename", str(manifest.path)))
+        said = _kubectl_output(manifest.kubectl("apply", "--filename", str(manifest.path)))
         if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", said):
             # Ours alone: one that was there before stays.
             stack.callback(_delete, manifest)
@@ -122,7 +131,9 @@ def _scale(manifest: Manifest, workers: int, deadline: float) -> None:
         if done.returncode == 0:
             return
         # The operator makes the group a moment after the cluster.
-        _wait(deadline, f"the workers of {manifest.name} cannot be scaled: {_line(done.stderr)}")
+        _wait_or_raise(
+            deadline, f"the workers of {manifest.name} cannot be scaled: {_one_line(done.stderr)}"
+        )
 
 
 @contextmanager
@@ -130,9 +141,9 @@ def _address(manifest: Manifest, deadline: float) -> Iterator[str]:
     service = f"{manifest.name}-scheduler"
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         inside = "" if manifest.namespace is None else f".{manifest.namespace}"
-        yield f"tcp://{service}{inside}:{PORT}"
+        yield f"tcp://{service}{inside}:{SCHEDULER_PORT}"
         return
-    process = _forwarding(manifest, f"service/{service}", deadline)
+    process = _port_forward(manifest, f"service/{service}", deadline)
     try:
         yield f"tcp://127.0.0.1:{process[1]}"
     finally:
@@ -145,10 +156,10 @@ def _address(manifest: Manifest, deadline: float) -> Iterator[str]:
             process[0].stdout.close()
 
 
-def _forwarding(
+def _port_forward(
     manifest: Manifest, service: str, deadline: float
 ) -> tuple[subprocess.Popen[str], int]:
-    words = manifest.kubectl("port-forward", "--address=127.0.0.1", service, f":{PORT}")
+    words = manifest.kubectl("port-forward", "--address=127.0.0.1", service, f":{SCHEDULER_PORT}")
     while True:
         process = subprocess.Popen(
             words,
@@ -158,12 +169,12 @@ def _forwarding(
             start_new_session=True,
         )
         said = process.stdout.readline() if process.stdout is not None else ""
-        found = FORWARDED.search(said)
+        found = FORWARDING_LINE.search(said)
         if found is not None:
             return process, int(found.group(1))
         process.kill()
         rest, _ = process.communicate()
-        _wait(deadline, f"{service} cannot be reached: {_line(said + rest)}")
+        _wait_or_raise(deadline, f"{service} cannot be reached: {_one_line(said + rest)}")
 
 
 @contextmanager
@@ -176,12 +187,12 @@ def _client(manifest: Manifest, deadline: float) -> Iterator[Client]:
             try:
                 client: Any = Client(address, timeout=10)
             except OSError as error:
-                complaint = f"the scheduler at {address} does not answer: {_line(str(error))}"
+                complaint = f"the scheduler at {address} does not answer: {_one_line(str(error))}"
             else:
                 with client:
                     yield client
                 return
-        _wait(deadline, complaint)
+        _wait_or_raise(deadline, complaint)
 
 
 def _delete(manifest: Manifest) -> None:
@@ -194,18 +205,18 @@ def _delete(manifest: Manifest) -> None:
         )
 
 
-def _said(words: list[str]) -> str:
+def _kubectl_output(words: list[str]) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"kubectl refused the manifest: {_line(done.stderr)}")
+        raise InputError(f"kubectl refused the manifest: {_one_line(done.stderr)}")
     return done.stdout
 
 
-def _wait(deadline: float, complaint: str) -> None:
+def _wait_or_raise(deadline: float, complaint: str) -> None:
     if time.monotonic() > deadline:
         raise InterruptedRunError(f"{complaint}; run again when the cluster is up")
-    time.sleep(PAUSE)
+    time.sleep(RETRY_SECONDS)
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())[-300:]

@@ -8,15 +8,41 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from iitdask.cluster.environment import worker_environment
-
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["connected", "local"]
+__all__ = [
+    "connect",
+    "job_prologue",
+    "local",
+    "worker_environment",
+]
 
 
-def cores() -> int:
+def worker_environment() -> dict[str, str]:
+    """One thread per kernel call: all parallelism is Dask's, nested pools only get in the way."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return dict.fromkeys(names, "1")
+
+
+def job_prologue() -> list[str]:
+    """Lines of a job script that set the same, and keep compiled kernels on the node's own disk.
+
+    Many nodes that compile into one network directory harm each other. A directory that
+    somebody else made is not used: compiled code is executed when it is loaded.
+    """
+    return [
+        *(f"export {name}={value}" for name, value in worker_environment().items()),
+        'if [ -z "${IITDASK_NUMBA_CACHE:-}" ]; then',
+        '  IITDASK_NUMBA_CACHE="${TMPDIR:-/tmp}/iitdask-$(id -u)"',
+        '  mkdir -p -m 700 "$IITDASK_NUMBA_CACHE" 2>/dev/null || true',
+        '  [ -O "$IITDASK_NUMBA_CACHE" ] || IITDASK_NUMBA_CACHE=$(mktemp -d)',
+        "  export IITDASK_NUMBA_CACHE",
+        "fi",
+    ]
+
+
+def available_cores() -> int:
     """Cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -44,10 +70,10 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
         "distributed.scheduler.allowed-failures": 10,
     }
     with dask.config.set(settings):
-        with _quiet_tracker():
+        with _silenced_resource_tracker():
             cluster = LocalCluster(
                 n_workers=workers or 1,
-                threads_per_worker=1 if workers else cores(),
+                threads_per_worker=1 if workers else available_cores(),
                 processes=bool(workers),
                 memory_limit=memory or "auto" if workers else 0,
                 host="127.0.0.1" if workers else None,
@@ -76,7 +102,7 @@ def _close(client: Any, cluster: Any, patience: float) -> None:
 
 
 @contextmanager
-def _quiet_tracker() -> Iterator[None]:
+def _silenced_resource_tracker() -> Iterator[None]:
     """Keep the helper that counts semaphores from complaining when a run is cut short."""
     name = "PYTHONWARNINGS"
     before = os.environ.get(name)
@@ -92,7 +118,7 @@ def _quiet_tracker() -> Iterator[None]:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Client]:
+def connect(address: str) -> Iterator[Client]:
     """Open a client of a running scheduler, ``tcp://HOST:PORT``."""
     from distributed import Client
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-__all__ = ["dask_setup"]
+__all__ = [
+    "dask_setup",
+]
 
 
 def dask_setup(_worker: Any) -> None:

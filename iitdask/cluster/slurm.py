@@ -1,32 +1,49 @@
-"""A scheduler in this process and one SLURM job per worker."""
+"""Dask clusters on SLURM: one job per worker, or all processes in one allocation.
+
+Under ``python -m`` this file runs one task of an allocation, the scheduler or a worker.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from iitdask.cluster.jobs import Jobs
-from iitdask.cluster.scripts import require_slurm
+from iitdask.cluster.jobs import JobSpec, require_slurm
+from iitdask.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["slurm", "worker_script"]
+__all__ = [
+    "allocation",
+    "exec_allocation_role",
+    "is_driver",
+    "slurm",
+    "worker_script",
+]
 
-LOOK = 5.0
+QUEUE_POLL_SECONDS = 5.0
 """Seconds between two looks at the queue."""
-ASKED = 20.0
+COMMAND_TIMEOUT_SECONDS = 20.0
 """Seconds that SLURM's commands may take to answer."""
-NAME = "iitdask"
+JOB_NAME = "iitdask"
 
 
 @contextmanager
 def slurm(
-    jobs: Jobs, workers: int, wanted: Callable[[], int] | None = None, look: float = LOOK
+    jobs: JobSpec,
+    workers: int,
+    wanted: Callable[[], int] | None = None,
+    look: float = QUEUE_POLL_SECONDS,
 ) -> Iterator[Client]:
     """Open a client of a cluster whose workers are SLURM jobs.
 
@@ -51,7 +68,7 @@ def slurm(
     require_slurm()
     Path(jobs.logs).mkdir(parents=True, exist_ok=True)
     Path(jobs.shared).mkdir(parents=True, exist_ok=True)
-    with dask.config.set(_settings()):
+    with dask.config.set(_dask_settings()):
         cluster = SLURMCluster(
             n_workers=0,
             security=True if jobs.tls else None,
@@ -62,11 +79,11 @@ def slurm(
                 **dict(jobs.scheduler),
             },
             silence_logs=50,  # what goes wrong reaches the driver as an event or an error
-            **_job(jobs),
+            **_job_arguments(jobs),
         )
         ended = Event()
         with cluster, Client(cluster) as client:
-            watch = Watch(cluster, client, workers, wanted, look)
+            watch = QueueWatch(cluster, client, workers, wanted, look)
             cluster.scale(jobs=watch.target())
             guard = Thread(target=watch.keep, args=(ended,), daemon=True, name="jobs")
             guard.start()
@@ -74,19 +91,19 @@ def slurm(
                 yield client
             finally:
                 ended.set()
-                guard.join(timeout=ASKED)
+                guard.join(timeout=COMMAND_TIMEOUT_SECONDS)
 
 
-def worker_script(jobs: Jobs) -> str:
+def worker_script(jobs: JobSpec) -> str:
     """Job script of one worker, to be looked at."""
     from dask_jobqueue.slurm import SLURMJob
 
     address = f"{'tls' if jobs.tls else 'tcp'}://SCHEDULER:{jobs.port or 'PORT'}"
-    script: str = SLURMJob(address, name=f"{NAME}-0", **_job(jobs)).job_script()
+    script: str = SLURMJob(address, name=f"{JOB_NAME}-0", **_job_arguments(jobs)).job_script()
     return script
 
 
-class Watch:
+class QueueWatch:
     """Keeps as many jobs in the queue as are wanted."""
 
     def __init__(
@@ -127,7 +144,7 @@ class Watch:
             self.cluster.scale(jobs=target)
 
     def _gone(self) -> list[str]:
-        queued = _queued()
+        queued = _queued_jobs()
         if queued is None:
             return []
         here = {str(worker["name"]) for worker in self._workers().values()}
@@ -154,14 +171,14 @@ class Watch:
             self.cluster.sync(self.cluster.scale_down, names)
 
 
-def _queued() -> set[str] | None:
+def _queued_jobs() -> set[str] | None:
     """Numbers of this user's jobs in SLURM's queue; None when it does not answer."""
     try:
         done = subprocess.run(
             ["squeue", "--noheader", "--me", "--format=%A"],
             capture_output=True,
             text=True,
-            timeout=ASKED,
+            timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -169,7 +186,7 @@ def _queued() -> set[str] | None:
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 
-def _settings() -> dict[str, Any]:
+def _dask_settings() -> dict[str, Any]:
     return {
         # Preempted jobs are requeued and come back under their name; dask-jobqueue would
         # cancel them after 15 s. Those that do not come back are found by the watch.
@@ -180,7 +197,7 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _job(jobs: Jobs) -> dict[str, Any]:
+def _job_arguments(jobs: JobSpec) -> dict[str, Any]:
     lifetime, stagger = jobs.lifetime
     leave = ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
     return {
@@ -194,10 +211,111 @@ def _job(jobs: Jobs) -> dict[str, Any]:
         "local_directory": jobs.scratch,
         "log_directory": jobs.logs,
         "death_timeout": 120,
-        "job_name": NAME,
+        "job_name": JOB_NAME,
         "job_extra_directives": ["--requeue", "--open-mode=append", *jobs.directives],
         "job_directives_skip": list(jobs.skip),
         "job_script_prologue": list(jobs.before),
         "worker_extra_args": leave,
         "python": jobs.python,
     }
+
+
+DRIVER_TASK = 1
+"""Number of the task that drives the run."""
+RECONNECT_SECONDS = 30.0
+"""Seconds a driver that lost its connection has to come back."""
+FIRST_WORKER_SECONDS = 120
+"""Seconds the driver waits for its first worker."""
+
+
+def is_driver() -> bool:
+    """Whether this task of a job is the driver.
+
+    Raises
+    ------
+    InputError
+        This is no task of a SLURM job.
+    """
+    task = os.environ.get("SLURM_PROCID", "")
+    if not task.isdecimal() or "SLURM_JOB_ID" not in os.environ:
+        raise InputError(
+            "--cluster allocation: expected to be started by srun with three tasks or more; "
+            "`iitdask run --cluster slurm-allocation --print-job` shows how"
+        )
+    return int(task) == DRIVER_TASK
+
+
+def exec_allocation_role(interface: str | None, port: int | None, scratch: str | None) -> None:
+    """Become the scheduler or a worker of this job; does not return."""
+    given = json.dumps([interface, port, scratch])
+    # A process of its own: dask-jobqueue ends it by a signal that the driver's must not hear.
+    os.execv(sys.executable, [sys.executable, "-m", __name__, given])
+
+
+@contextmanager
+def allocation() -> Iterator[Client]:
+    """Open a client of the scheduler in this job."""
+    from distributed import Client
+
+    handler = signal.getsignal(signal.SIGINT)
+    with _slurm_runner(None, None, None) as runner:
+        signal.signal(signal.SIGINT, handler)  # dask-jobqueue takes it when it is imported
+        with Client(runner, timeout=FIRST_WORKER_SECONDS) as client:
+            client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+            yield client
+    _scheduler_file().unlink(missing_ok=True)
+
+
+def _driver_watch_plugin() -> Any:
+    """A scheduler's plugin that ends it when its driver died: the job would wait for nobody."""
+    from distributed import SchedulerPlugin
+
+    class Farewell(SchedulerPlugin):
+        def remove_client(self, scheduler: Any, client: str) -> None:  # noqa: ARG002 its interface
+            scheduler.loop.call_later(
+                RECONNECT_SECONDS, scheduler.loop.add_callback, self.end, scheduler
+            )
+
+        async def end(self, scheduler: Any) -> None:
+            if all(name == "fire-and-forget" for name in scheduler.clients):
+                await scheduler.close(reason="the driver is gone")
+
+    return Farewell()
+
+
+def _scheduler_file() -> Path:
+    folder = Path(os.environ.get("SLURM_SUBMIT_DIR", "."))
+    # A job that was requeued keeps its number: the address of its last scheduler leads nowhere.
+    restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return folder / f".iitdask-{os.environ['SLURM_JOB_ID']}-{restart}.json"
+
+
+def _slurm_runner(interface: str | None, port: int | None, scratch: str | None) -> Any:
+    from dask_jobqueue.slurm import SLURMRunner
+
+    threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    # Else a worker takes its share of the node, and waits for memory that it was given.
+    megabytes = os.environ.get("SLURM_MEM_PER_CPU", "")
+    memory = threads * int(megabytes) * 2**20 if megabytes.isdecimal() else "auto"
+    return SLURMRunner(
+        scheduler_file=str(_scheduler_file()),
+        scheduler_options={
+            "dashboard_address": ":0",
+            "idle_timeout": "10 minutes",
+            "interface": interface,
+            "port": port or 0,
+            "plugins": [_driver_watch_plugin()],
+        },
+        worker_class="distributed.nanny.Nanny",
+        worker_options={
+            "nthreads": threads,
+            "memory_limit": memory,
+            "interface": interface,
+            "local_directory": scratch and os.path.expandvars(scratch),
+        },
+    )
+
+
+if __name__ == "__main__":
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    _slurm_runner(*json.loads(sys.argv[1]))

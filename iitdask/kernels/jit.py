@@ -23,7 +23,16 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 
-__all__ = ["cache_directory", "index", "inner", "is_warm", "kernel", "leaf", "mark_warm", "merged"]
+__all__ = [
+    "cache_directory",
+    "index",
+    "inner",
+    "is_family_compiled",
+    "kernel",
+    "leaf",
+    "mark_family_compiled",
+    "merged",
+]
 
 index = np.uint64
 """Makes an index that cannot be negative, for inner loops over parts of an array.
@@ -39,7 +48,7 @@ def _source_digest() -> str:
     digest.update(f"{llvm.get_host_cpu_name()}-{platform.machine()}".encode())
     folder = Path(__file__).parent
     digest.update(str(folder).encode())  # numba keeps code by the path of its source, too
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -81,7 +90,7 @@ def cache_directory() -> Path | None:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function on first call, release the GIL, keep the machine code on disk."""
-    return _compiled(function)
+    return _compile(function)
 
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +99,7 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
     They are compiled without reference counts: with them a third of a search's time went into
     counting the arrays that its small functions hand to each other.
     """
-    return _compiled(function, _nrt=False)
+    return _compile(function, _nrt=False)
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,7 +108,7 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     They get no entry from Python, which would unpack every array of their arguments: a tenth of
     all compilation. Calling one from Python would crash; a test of the house sees that none is.
     """
-    return _compiled(function, _nrt=False, no_cpython_wrapper=True)
+    return _compile(function, _nrt=False, no_cpython_wrapper=True)
 
 
 def merged(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,10 +117,10 @@ def merged(function: Callable[..., Any]) -> Callable[..., Any]:
     Whatever a kernel calls is otherwise optimised once more along with it, all that lies below
     included: each level between the entry and the innermost loop costs seconds.
     """
-    return _compiled(function, _nrt=False, no_cpython_wrapper=True, inline="always")
+    return _compile(function, _nrt=False, no_cpython_wrapper=True, inline="always")
 
 
-def _compiled(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
+def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
     numba_: Any = numba  # its stubs know neither CACHE_DIR nor no_cfunc_wrapper
     policy = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **more}
     if _DIRECTORY is None:
@@ -124,12 +133,12 @@ def _compiled(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
         numba_.config.CACHE_DIR = before
 
 
-def is_warm(family: str) -> bool:
+def is_family_compiled(family: str) -> bool:
     """Whether a family of kernels has been compiled into the cache before."""
     return _DIRECTORY is not None and (_DIRECTORY / f"{family}.warm").exists()
 
 
-def mark_warm(family: str) -> None:
+def mark_family_compiled(family: str) -> None:
     """Note that a family of kernels is in the cache."""
     if _DIRECTORY is not None:
         _DIRECTORY.mkdir(parents=True, exist_ok=True)

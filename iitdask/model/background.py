@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iitdask.errors import UnreachableStateError
-from iitdask.model.contraction import BUDGET, Tensor, contracted, scaled
-from iitdask.model.factor import Factor, Table
-from iitdask.model.wide import Wide
+from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract, rescaled
+from iitdask.model.factor import CountingFactor, Factor, Table
+from iitdask.model.substrate import Substrate
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from iitdask.model.substrate import Substrate
-
-__all__ = ["Background", "held", "require_reachable"]
+__all__ = [
+    "Background",
+    "conditioned",
+    "require_reachable",
+]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,12 +39,14 @@ class Background:
     """Likelihoods of each connected component of the factor graph."""
     group_of: Mapping[int, int]
     """Which group a unit belongs to; units in no group are uniform."""
-    budget: int = BUDGET
+    budget: int = TABLE_BUDGET_BYTES
     """Bytes that one table may take."""
     _marginals: dict[tuple[int, ...], Table] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, substrate: Substrate, state: tuple[int, ...], budget: int = BUDGET) -> Background:
+    def of(
+        cls, substrate: Substrate, state: tuple[int, ...], budget: int = TABLE_BUDGET_BYTES
+    ) -> Background:
         """Return the posterior given a state of all units.
 
         Raises
@@ -56,8 +57,8 @@ class Background:
             Deciding that needs a table larger than ``budget`` bytes.
         """
         units = tuple(range(substrate.n_units))
-        what = f"state {_text(state)} is unreachable: no past state of the substrate leads to it"
-        certain, groups = _required(
+        what = f"state {_short_state(state)} is unreachable: no past state of the substrate leads to it"
+        certain, groups = _likelihood_groups(
             substrate.factors, units, state, substrate.labels, what=what, budget=budget
         )
         group_of = {v: g for g, group in enumerate(groups) for t in group for v in t.variables}
@@ -67,7 +68,7 @@ class Background:
         """Return the joint posterior of ascending units of one group, ``(k_0, k_1, ...)``."""
         if units not in self._marginals:
             group = self.groups[self.group_of[units[0]]]
-            table = contracted(group, units, self.labels, self.budget)
+            table = contract(group, units, self.labels, self.budget)
             self._marginals[units] = table / table.sum()
         return self._marginals[units]
 
@@ -95,7 +96,7 @@ class Background:
             out = out * table.reshape(shape)
         return np.asarray(np.broadcast_to(out, [levels[u] for u in units]))
 
-    def averaged(self, factor: Factor | Wide, inside: Collection[int]) -> Factor:
+    def averaged(self, factor: Factor | CountingFactor, inside: Collection[int]) -> Factor:
         """Return the factor over its parents ``inside``, the others averaged with the posterior."""
         table, parents = factor.table, list(factor.parents)
         grouped: dict[int, list[int]] = defaultdict(list)
@@ -117,35 +118,40 @@ class Background:
         return Factor(tuple(parents), table)
 
 
-def held(factor: Factor | Wide, inside: Collection[int], state: Sequence[int]) -> Factor | Wide:
+def conditioned(
+    factor: Factor | CountingFactor, inside: Collection[int], state: Sequence[int]
+) -> Factor | CountingFactor:
     """Return the factor over its parents ``inside``, the others held at ``state``."""
-    if isinstance(factor, Wide):
+    if isinstance(factor, CountingFactor):
         return factor.held(inside, state)
     index = tuple(slice(None) if p in inside else state[p] for p in factor.parents)
     return Factor(tuple(p for p in factor.parents if p in inside), factor.table[index])
 
 
 def require_reachable(
-    substrate: Substrate, state: tuple[int, ...], units: tuple[int, ...], budget: int = BUDGET
+    substrate: Substrate,
+    state: tuple[int, ...],
+    units: tuple[int, ...],
+    budget: int = TABLE_BUDGET_BYTES,
 ) -> None:
     """Refuse a candidate whose state has no past while the other units are held at ``state``."""
     inside = frozenset(units)
-    factors = [held(substrate.factors[i], inside, state) for i in units]
+    factors = [conditioned(substrate.factors[i], inside, state) for i in units]
     names = ", ".join(substrate.labels[i] for i in units[:8]) + (", ..." if len(units) > 8 else "")
     what = (
-        f"state {_text(state)} is unreachable for the system {names}: no past state of it leads "
+        f"state {_short_state(state)} is unreachable for the system {names}: no past state of it leads "
         "there while the units outside have their current values"
     )
-    _required(factors, units, state, substrate.labels, what=what, budget=budget)
+    _likelihood_groups(factors, units, state, substrate.labels, what=what, budget=budget)
 
 
-def _text(state: Sequence[int]) -> str:
+def _short_state(state: Sequence[int]) -> str:
     digits = "".join(str(value) for value in state) if max(state) < 10 else str(tuple(state))
     return digits if len(digits) <= 64 else digits[:61] + "..."
 
 
-def _required(
-    factors: Sequence[Factor | Wide],
+def _likelihood_groups(
+    factors: Sequence[Factor | CountingFactor],
     units: tuple[int, ...],
     state: tuple[int, ...],
     labels: Sequence[str],
@@ -159,16 +165,16 @@ def _required(
     auxiliary = len(labels)
     for f, i in zip(factors, units, strict=True):
         own = [Tensor(f.parents, f.table[..., state[i]])] if isinstance(f, Factor) else []
-        if isinstance(f, Wide):
+        if isinstance(f, CountingFactor):
             own = f.likelihoods(state[i], auxiliary)
             auxiliary += len(own) - 1
         likelihoods += own
         owner += [i] * len(own)
-    tensors, certain = _propagated(likelihoods)
-    groups = _components(tensors)
+    tensors, certain = _propagate(likelihoods)
+    groups = _connected_components(tensors)
     for group in groups:
         members = [tensors[j] for j in group]
-        if _surely_positive(members) or contracted(members, (), labels, budget) > 0:
+        if _is_surely_positive(members) or contract(members, (), labels, budget) > 0:
             continue
         units_of = list(dict.fromkeys(owner[j] for j in group))
         shown = units_of[:8]
@@ -179,13 +185,13 @@ def _required(
     return certain, joined
 
 
-def _surely_positive(tensors: Sequence[Tensor]) -> bool:
+def _is_surely_positive(tensors: Sequence[Tensor]) -> bool:
     if len(tensors) == 1:
         return bool(tensors[0].values.max() > 0)
     return all(bool(t.values.min() > 0) for t in tensors)
 
 
-def _propagated(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]]:
+def _propagate(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]]:
     """Simplify likelihoods until nothing changes.
 
     A value that a likelihood leaves no choice about is put into all others (a COPY
@@ -203,8 +209,8 @@ def _propagated(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]
     while queue:
         j = queue.popleft()
         waiting.discard(j)
-        work[j] = _condensed(work[j], certain)
-        for v, value in _decided(work[j]).items():
+        work[j] = _condense(work[j], certain)
+        for v, value in _decided_values(work[j]).items():
             certain[v] = value
             new = sorted(readers[v] - waiting)
             queue.extend(new)
@@ -212,10 +218,10 @@ def _propagated(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]
     return work, certain
 
 
-def _condensed(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
+def _condense(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
     index = tuple(certain.get(v, slice(None)) for v in tensor.variables)
     variables = [v for v in tensor.variables if v not in certain]
-    values = scaled(np.asarray(tensor.values[index]))
+    values = rescaled(np.asarray(tensor.values[index]))
     for v in tuple(variables):
         axis = variables.index(v)
         first = np.take(values, 0, axis=axis)
@@ -225,7 +231,7 @@ def _condensed(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
     return Tensor(tuple(variables), np.asarray(values))
 
 
-def _decided(tensor: Tensor) -> dict[int, int]:
+def _decided_values(tensor: Tensor) -> dict[int, int]:
     """Return the units for which only one value has any likelihood."""
     positive = tensor.values > 0
     decided = {}
@@ -237,7 +243,7 @@ def _decided(tensor: Tensor) -> dict[int, int]:
     return decided
 
 
-def _components(tensors: Sequence[Tensor]) -> list[list[int]]:
+def _connected_components(tensors: Sequence[Tensor]) -> list[list[int]]:
     """Return tensor numbers grouped by shared units; a tensor without units is its own group."""
     holders: dict[int, list[int]] = defaultdict(list)
     for j, tensor in enumerate(tensors):

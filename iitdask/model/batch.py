@@ -1,40 +1,50 @@
-"""Many small substrates as flat arrays, and points: what is asked of which of them."""
+"""Many small substrates laid out as flat arrays: batches, families of random graphs, automata."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iitdask.errors import SubstrateError
+from iitdask.model import gates
+from iitdask.model import labels as notation
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import factor_rows
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+__all__ = [
+    "GRAPH_KEYS",
+    "MAX_TABLE_STATES",
+    "Batch",
+    "Family",
+    "equivalent_rules",
+    "is_batchable",
+    "rule_classes",
+    "transition_table",
+]
 
-__all__ = ["LARGEST", "Batch", "is_small", "whole_table"]
-
-LARGEST = 4096
+MAX_TABLE_STATES = 4096
 """States of a substrate up to which its whole table is laid out."""
 
 Array = NDArray[Any]
 
 
-def is_small(substrate: Substrate) -> bool:
+def is_batchable(substrate: Substrate) -> bool:
     """Whether the whole table of a substrate is small enough to be laid out."""
     states = 1
     for k in substrate.levels:
         states *= k
-        if states > LARGEST:
+        if states > MAX_TABLE_STATES:
             return False
     return True
 
 
-def whole_table(substrate: Substrate) -> Array:
+def transition_table(substrate: Substrate) -> Array:
     """``(S, c)`` P(unit takes value | state of all units), little-endian rows."""
     everyone = {i: i for i in range(substrate.n_units)}
     return np.hstack(
@@ -44,7 +54,7 @@ def whole_table(substrate: Substrate) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Small substrates side by side, see :mod:`iitdask.kernels.batches`."""
+    """Small substrates side by side, see :mod:`iitdask.kernels.batch_tables`."""
 
     sizes: Array
     """(K,) int64 units of each."""
@@ -75,14 +85,14 @@ class Batch:
             n = substrate.n_units
             edges = substrate.connectivity.astype(np.int64) << np.arange(n)
             each.append(
-                cls.alike(
-                    substrate.levels, whole_table(substrate)[None], edges.sum(axis=1)[None, :]
+                cls.from_tables(
+                    substrate.levels, transition_table(substrate)[None], edges.sum(axis=1)[None, :]
                 )
             )
         return cls.joined(each)
 
     @classmethod
-    def alike(cls, levels: Sequence[int], tables: Array, children: Array) -> Batch:
+    def from_tables(cls, levels: Sequence[int], tables: Array, children: Array) -> Batch:
         """Lay out substrates with the same units: tables (K, S, c), children (K, N)."""
         count, size = len(tables), tables[0].size if len(tables) else 0
         return cls(
@@ -159,3 +169,267 @@ class Batch:
             factors.append(Factor(inputs, np.ascontiguousarray(own[index])))
             column += k
         return Substrate(tuple(factors), edges, levels, tuple(labels))
+
+
+def equivalent_rules(number: int) -> tuple[int, ...]:
+    """Return the rules that a rule becomes when left and right, or 0 and 1, change places.
+
+    Examples
+    --------
+    >>> equivalent_rules(110)
+    (110, 124, 137, 193)
+    """
+    mirrored = _mirror(number)
+    return tuple(sorted({number, mirrored, _negate(number), _negate(mirrored)}))
+
+
+def rule_classes() -> tuple[int, ...]:
+    """Return the smallest rule of each class of equivalent ones; there are 88 (Wolfram 1983)."""
+    return tuple(sorted({equivalent_rules(number)[0] for number in range(256)}))
+
+
+def _mirror(number: int) -> int:
+    out = 0
+    for neighbours in range(8):
+        left, own, right = neighbours >> 2, neighbours >> 1 & 1, neighbours & 1
+        out |= (number >> (right << 2 | own << 1 | left) & 1) << neighbours
+    return out
+
+
+def _negate(number: int) -> int:
+    return sum((1 - (number >> (7 - neighbours) & 1)) << neighbours for neighbours in range(8))
+
+
+GRAPH_KEYS = {
+    "erdos-renyi": ("p", "self_loops"),
+    "watts-strogatz": ("k", "p"),
+    "ring": (),
+}
+"""Graphs by name, with what each takes beside name, n, count, seed and gates."""
+COMMON_KEYS = ("family", "name", "n", "count", "seed", "gates")
+MAX_FAMILY_UNITS = 12
+
+
+@dataclass(frozen=True)
+class Family:
+    """Substrates of one number of units, drawn alike.
+
+    Examples
+    --------
+    >>> family = Family.of({"family": "erdos-renyi", "n": 4, "count": 3, "gates": ["AND", "XOR"]})
+    >>> [each["gate"] for each in family[0].block(0)["units"]]
+    ['XOR', 'AND', 'XOR', 'XOR']
+    """
+
+    kind: str
+    """Graph, see ``GRAPH_KEYS``."""
+    n: int
+    """Units of a member."""
+    count: int
+    """Members."""
+    seed: int
+    """What decides all draws."""
+    gates: tuple[Mapping[str, Any], ...]
+    """Gates that units are drawn from, with their parameters."""
+    p: float
+    """Probability of a connection (Erdos-Renyi), of being rewired (Watts-Strogatz)."""
+    k: int
+    """Inputs of a unit (Watts-Strogatz)."""
+    self_loops: bool
+    """Whether units may feed themselves (Erdos-Renyi)."""
+    name: str
+    """What the names of its members begin with."""
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
+        """Read a family from a study; one per number of units.
+
+        Raises
+        ------
+        SubstrateError
+            A key is unknown or out of range.
+        """
+        kind = block.get("family")
+        if kind not in GRAPH_KEYS:
+            raise SubstrateError(
+                f"{where}: family: expected one of {', '.join(GRAPH_KEYS)}, got {kind!r}"
+            )
+        allowed = (*COMMON_KEYS, *GRAPH_KEYS[kind])
+        for key in block:
+            if key not in allowed:
+                raise SubstrateError(
+                    f"{where}: unknown key {key!r}; a {kind} family has {', '.join(allowed)}"
+                )
+        sizes = block.get("n", 4)
+        sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
+        least = 3 if kind == "ring" else 1
+        for n in sizes:
+            _require_whole_number(n, least, MAX_FAMILY_UNITS, f"{where}: n")
+        k = _require_whole_number(block.get("k", 2), 1, min(sizes) - 1 or 1, f"{where}: k")
+        p = block.get("p", 0.5 if kind == "erdos-renyi" else 0.1)
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+            raise SubstrateError(f"{where}: p: expected a probability from 0 to 1, got {p!r}")
+        count = _require_whole_number(block.get("count", 1), 1, 10**7, f"{where}: count")
+        seed = _require_whole_number(block.get("seed", 0), 0, 2**63 - 1, f"{where}: seed")
+        loops = block.get("self_loops", False)
+        if not isinstance(loops, bool):
+            raise SubstrateError(f"{where}: self_loops: expected true or false, got {loops!r}")
+        given = _parse_gates(block.get("gates", ["AND", "OR", "XOR"]), f"{where}: gates")
+        name = block.get("name", kind)
+        if not isinstance(name, str) or not name:
+            raise SubstrateError(f"{where}: name: expected a text, got {name!r}")
+        return tuple(cls(str(kind), n, count, seed, given, float(p), k, loops, name) for n in sizes)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of a member's units."""
+        return notation.default_labels(self.n)
+
+    def names(self) -> list[str]:
+        """Names of the members."""
+        stem = f"{self.name}-{self.n}"
+        return [stem] if self.count == 1 else [f"{stem}-{i}" for i in range(self.count)]
+
+    def with_gate_parameters(self, parameters: Mapping[str, Any]) -> Family:
+        """Return the family with parameters of its gates replaced where gates have them."""
+        new = []
+        for gate in self.gates:
+            fitting = {k: v for k, v in parameters.items() if gates.has_parameter(gate["gate"], k)}
+            new.append({**gate, **fitting})
+        return replace(self, gates=tuple(new))
+
+    def takes(self, parameter: str) -> bool:
+        """Whether any gate has a parameter."""
+        return any(gates.has_parameter(gate["gate"], parameter) for gate in self.gates)
+
+    def batch(self) -> Batch:
+        """All members laid out.
+
+        Raises
+        ------
+        SubstrateError
+            A parameter of a gate is missing or out of range.
+        """
+        inputs, picks = self._graphs(), self._picks()
+        if any("weights" in gate for gate in self.gates):
+            members = [Substrate.from_units(self.block(i)["units"]) for i in range(self.count)]
+            return Batch.of(members)
+        states = np.arange(1 << self.n)
+        on = np.empty((self.count, 1 << self.n, self.n))
+        tables = self._gate_tables(inputs)
+        for i in range(self.n):
+            order = np.argsort(inputs[:, i] < 0, axis=1, kind="stable")
+            own = np.take_along_axis(inputs[:, i], order, axis=1)
+            used = own >= 0
+            rows = np.zeros((self.count, 1 << self.n), np.int64)
+            for place in range(self.n):
+                bit = states[None, :] >> np.maximum(own[:, place, None], 0) & 1
+                rows |= np.where(used[:, place, None], bit << place, 0)
+            counts = used.sum(axis=1)
+            on[:, :, i] = tables[picks[:, i, None], counts[:, None], rows]
+        both = np.stack([1.0 - on, on], axis=-1).reshape(self.count, 1 << self.n, 2 * self.n)
+        children = np.zeros((self.count, self.n), np.int64)
+        for i in range(self.n):
+            for place in range(self.n):
+                given = inputs[:, i, place]
+                there = np.flatnonzero(given >= 0)
+                children[there, given[there]] |= 1 << i
+        return Batch.from_tables((2,) * self.n, both, children)
+
+    def block(self, number: int) -> dict[str, Any]:
+        """One member as the ``substrate:`` block of a study."""
+        inputs, picks = self._graphs()[number], self._picks()[number]
+        units = []
+        for i in range(self.n):
+            own = [int(j) for j in inputs[i] if j >= 0]
+            gate = dict(self.gates[picks[i]])
+            if "weights" in gate:
+                gate["weights"] = self._weights(gate["weights"], number)[i, own].tolist()
+            units.append({**gate, "inputs": own})
+        return {"units": units}
+
+    def _stream(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.n, purpose])
+
+    def _picks(self) -> NDArray[Any]:
+        """(count, n) number of each unit's gate."""
+        draws = self._stream(1).random((self.count, self.n))
+        return np.minimum((draws * len(self.gates)).astype(np.int64), len(self.gates) - 1)
+
+    def _weights(self, given: Any, number: int) -> NDArray[Any]:
+        """(n, n) weights of a member, [unit, input]."""
+        kind, values = next(iter(given.items())) if isinstance(given, Mapping) else ("", ())
+        rng = np.random.default_rng([self.seed, self.n, 3, number])
+        if kind in ("normal", "uniform") and len(values) == 2:
+            return np.asarray(getattr(rng, kind)(*values, (self.n, self.n)))
+        if isinstance(given, int | float):
+            return np.full((self.n, self.n), float(given))
+        raise SubstrateError(
+            "gates: weights: expected a number, {normal: [mean, deviation]} or "
+            f"{{uniform: [low, high]}}, got {given!r}"
+        )
+
+    def _graphs(self) -> NDArray[Any]:
+        """(count, n, n) inputs of each unit in order, -1 where there is none."""
+        n, count = self.n, self.count
+        every = np.arange(n)
+        if self.kind == "ring":
+            out = np.full((count, n, n), -1)
+            out[:, :, :3] = np.stack([every - 1, every, every + 1], axis=1) % n
+            return out
+        draws = self._stream(0).random((count, 2, n, n))
+        if self.kind == "erdos-renyi":
+            there = draws[:, 0] < self.p
+            if not self.self_loops:
+                there[:, every, every] = False
+            spare = draws[:, 1].copy()
+            if n > 1 and not self.self_loops:
+                spare[:, every, every] = 2.0
+            lonely = ~there.any(axis=2)
+            member, unit = np.nonzero(lonely)
+            there[member, unit, spare.argmin(axis=2)[member, unit]] = True
+        else:
+            distance = [(1 + j // 2) * (1 if j % 2 else -1) for j in range(self.k)]
+            lattice = np.zeros((n, n), bool)
+            for d in distance:
+                lattice[every, (every + d) % n] = True
+            kept = lattice[None] & (draws[:, 0] >= self.p)
+            score = np.where(kept, -1.0, draws[:, 1])
+            score[:, every, every] = 2.0
+            order = np.argsort(score, axis=2, kind="stable")[:, :, : self.k]
+            there = np.zeros((count, n, n), bool)
+            np.put_along_axis(there, order, True, axis=2)
+        return np.where(there, every[None, None, :], -1)
+
+    def _gate_tables(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """(gates, inputs + 1, 2**n) P(on) of each gate over its inputs' states."""
+        out = np.full((len(self.gates), self.n + 1, 1 << self.n), np.nan)
+        counts = set((inputs >= 0).sum(axis=2).ravel().tolist())
+        others = [{"gate": "BIAS", "probability": 0.5}] * self.n
+        for g, gate in enumerate(self.gates):
+            for m in counts:
+                unit = {**gate, "inputs": list(range(1, m + 1))}
+                _, made = gates.factors_from_units([unit, *others], None, self.kind)
+                out[g, m, : 1 << m] = np.asarray(made[0][1])[..., 1].reshape(-1, order="F")
+        return out
+
+
+def _require_whole_number(value: Any, least: int, most: int, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise SubstrateError(
+            f"{where}: expected a whole number from {least} to {most}, got {value!r}"
+        )
+    return value
+
+
+def _parse_gates(given: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    listed: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+    out = []
+    for entry in listed:
+        gate = {"gate": entry} if isinstance(entry, str) else entry
+        if not isinstance(gate, Mapping) or str(gate.get("gate")).upper() not in gates.GATES:
+            raise SubstrateError(f"{where}: expected gates by name, got {entry!r}")
+        out.append({**gate, "gate": str(gate["gate"]).upper()})
+    if not out:
+        raise SubstrateError(f"{where}: expected at least one gate, got none")
+    return tuple(out)

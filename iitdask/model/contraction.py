@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,22 +19,25 @@ from opt_einsum import paths
 from iitdask.errors import MemoryRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
     from iitdask.model.factor import Table
 
-__all__ = ["BUDGET", "Tensor", "contracted", "scaled"]
+__all__ = [
+    "TABLE_BUDGET_BYTES",
+    "Tensor",
+    "contract",
+    "rescaled",
+]
 
-BUDGET = 2 * 2**30
+TABLE_BUDGET_BYTES = 2 * 2**30
 """Bytes that one table may take, unless the caller says otherwise."""
 
-CHEAP = 1 << 18
+CHEAP_MULTIPLICATIONS = 1 << 18
 """Multiplications of the largest step up to which the first plan is taken as it is."""
 
-MOST_AXES = 50
+MAX_EINSUM_AXES = 50
 """Axes that one step of numpy's einsum can name."""
 
-SMALL_GRAPH = 400
+EXACT_FILL_IN_UNITS = 400
 """Units up to which fill-in is counted exactly; beyond, neighbours are counted instead."""
 
 Scope = frozenset[int]
@@ -56,7 +60,7 @@ class _Step(NamedTuple):
     kept: Scope
 
 
-def scaled(values: Table) -> Table:
+def rescaled(values: Table) -> Table:
     """Return the table times the power of two that brings its maximum near 1: exact."""
     top = float(values.max())
     if top == 0.0:
@@ -65,11 +69,11 @@ def scaled(values: Table) -> Table:
     return scaled_values
 
 
-def contracted(
+def contract(
     tensors: Sequence[Tensor],
     keep: Sequence[int],
     labels: Sequence[str],
-    budget: int = BUDGET,
+    budget: int = TABLE_BUDGET_BYTES,
 ) -> Table:
     """Return the product of all tensors, summed over all units but ``keep``.
 
@@ -96,7 +100,7 @@ def contracted(
         The largest intermediate table would not fit the budget.
     """
     kept = frozenset(keep)
-    reduced = _without_private(tensors, kept)
+    reduced = _sum_private(tensors, kept)
     sizes = {v: k for t in reduced for v, k in zip(t.variables, t.values.shape, strict=True)}
     path = _plan([frozenset(t.variables) for t in reduced], kept, sizes, labels, budget)
     work = list(reduced)
@@ -104,7 +108,7 @@ def contracted(
     for step in path:
         picked = [work.pop(i) for i in sorted(step, reverse=True)]
         count.subtract(v for t in picked for v in t.variables)
-        product = _product(picked, lambda v: v in kept or count[v] > 0)
+        product = _multiply(picked, lambda v: v in kept or count[v] > 0)
         count.update(product.variables)
         work.append(product)
     (result,) = work
@@ -112,7 +116,7 @@ def contracted(
     return result.values.transpose(order)
 
 
-def _without_private(tensors: Sequence[Tensor], kept: Scope) -> list[Tensor]:
+def _sum_private(tensors: Sequence[Tensor], kept: Scope) -> list[Tensor]:
     """Sum out units that only one tensor depends on."""
     count = Counter(v for t in tensors for v in t.variables)
     reduced = []
@@ -123,7 +127,7 @@ def _without_private(tensors: Sequence[Tensor], kept: Scope) -> list[Tensor]:
     return reduced
 
 
-def _product(tensors: Sequence[Tensor], keeps: Callable[[int], bool]) -> Tensor:
+def _multiply(tensors: Sequence[Tensor], keeps: Callable[[int], bool]) -> Tensor:
     """Return the product summed over the units not kept."""
     union = sorted({v for t in tensors for v in t.variables})
     local = {v: i for i, v in enumerate(union)}
@@ -132,7 +136,7 @@ def _product(tensors: Sequence[Tensor], keeps: Callable[[int], bool]) -> Tensor:
     for t in tensors:
         operands += [t.values, [local[v] for v in t.variables]]
     values = opt_einsum.contract(*operands, [local[v] for v in variables])
-    return Tensor(variables, scaled(np.asarray(values, dtype=np.float64)))
+    return Tensor(variables, rescaled(np.asarray(values, dtype=np.float64)))
 
 
 def _plan(
@@ -145,21 +149,21 @@ def _plan(
     """Return an order of contractions; refuse one that does not fit."""
     path: Path = list(paths.greedy(list(scopes), kept, dict(sizes)))
     steps = _steps(scopes, path, kept)
-    if _work(steps, sizes) > CHEAP:
-        other = _eliminated(scopes, kept, sizes)
+    if _largest_step(steps, sizes) > CHEAP_MULTIPLICATIONS:
+        other = _elimination_path(scopes, kept, sizes)
         other_steps = _steps(scopes, other, kept)
-        if _work(other_steps, sizes) < _work(steps, sizes):
+        if _largest_step(other_steps, sizes) < _largest_step(steps, sizes):
             path, steps = other, other_steps
     _require_fit(steps, sizes, labels, budget)
     return path
 
 
-def _size(scope: Collection[int], sizes: Mapping[int, int]) -> int:
+def _table_size(scope: Collection[int], sizes: Mapping[int, int]) -> int:
     return math.prod(sizes[v] for v in scope)
 
 
-def _work(steps: Sequence[_Step], sizes: Mapping[int, int]) -> int:
-    return max(_size(step.touched, sizes) for step in steps)
+def _largest_step(steps: Sequence[_Step], sizes: Mapping[int, int]) -> int:
+    return max(_table_size(step.touched, sizes) for step in steps)
 
 
 def _steps(scopes: Sequence[Scope], path: Path, kept: Scope) -> list[_Step]:
@@ -177,7 +181,7 @@ def _steps(scopes: Sequence[Scope], path: Path, kept: Scope) -> list[_Step]:
     return steps
 
 
-def _eliminated(scopes: Sequence[Scope], kept: Scope, sizes: Mapping[int, int]) -> Path:
+def _elimination_path(scopes: Sequence[Scope], kept: Scope, sizes: Mapping[int, int]) -> Path:
     """Return the path that sums the units out one after another, least fill-in first.
 
     On tangled graphs this beats opt_einsum's greedy search, which looks at pairs
@@ -189,7 +193,7 @@ def _eliminated(scopes: Sequence[Scope], kept: Scope, sizes: Mapping[int, int]) 
     for variable in _elimination_order(scopes, kept):
         while True:
             holders = [i for i, scope in enumerate(work) if variable in scope]
-            pair = tuple(sorted(sorted(holders, key=lambda i: _size(work[i], sizes))[:2]))
+            pair = tuple(sorted(sorted(holders, key=lambda i: _table_size(work[i], sizes))[:2]))
             if not pair:
                 break
             merged: Scope = frozenset().union(*(work.pop(i) for i in reversed(pair)))
@@ -210,7 +214,7 @@ def _elimination_order(scopes: Sequence[Scope], kept: Scope) -> list[int]:
         for v in scope:
             near[v] |= scope - {v}
     left = set(near) - kept
-    exact = len(left) <= SMALL_GRAPH
+    exact = len(left) <= EXACT_FILL_IN_UNITS
 
     def fill(v: int) -> tuple[int, int, int]:
         missing = sum(len(near[v] - near[a]) - 1 for a in near[v]) if exact else 0
@@ -230,12 +234,12 @@ def _elimination_order(scopes: Sequence[Scope], kept: Scope) -> list[int]:
 def _require_fit(
     steps: Sequence[_Step], sizes: Mapping[int, int], labels: Sequence[str], budget: int
 ) -> None:
-    largest = max((step.kept for step in steps), key=lambda scope: _size(scope, sizes))
+    largest = max((step.kept for step in steps), key=lambda scope: _table_size(scope, sizes))
     widest = max((step.touched for step in steps), key=len)
-    if len(widest) > MOST_AXES:
+    if len(widest) > MAX_EINSUM_AXES:
         largest = widest
-    need = 8 * _size(largest, sizes)
-    if need > budget or len(widest) > MOST_AXES:
+    need = 8 * _table_size(largest, sizes)
+    if need > budget or len(widest) > MAX_EINSUM_AXES:
         some = sorted(largest)
         known = [labels[v] for v in some if v < len(labels)]  # beyond are counts of wide gates
         names = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")

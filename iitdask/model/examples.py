@@ -1,26 +1,86 @@
-"""Published systems by name: ``iit4-2023-fig6a`` says source, year and figure.
+"""Published systems by name, such as ``iit4-2023-fig6a``, and substrates written out in a study.
 
-Each is a study in ``published/NAME.json``: data, not code. Its probabilities are
-the published ones, or gates that give them.
+An example is a study in ``published/NAME.json``. Its probabilities are the published ones, or
+gates that give them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from importlib.resources.abc import Traversable
+from typing import Any
 
 import msgspec
 
 from iitdask.errors import SubstrateError
-from iitdask.model.block import inline
-from iitdask.model.notation import close_names
+from iitdask.model.labels import suggestion
+from iitdask.model.substrate import Substrate
 
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
+__all__ = [
+    "SUBSTRATE_KEYS",
+    "inline_substrate",
+    "load",
+    "names",
+    "spec",
+    "state",
+    "substrate_kind",
+]
 
-    from iitdask.model.substrate import Substrate
+SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")
+"""The keys of a substrate block of which there must be exactly one."""
 
-__all__ = ["load", "names", "spec", "state"]
+OPTIONAL_KEYS = ("connectivity", "labels")
+"""The keys that may stand beside it."""
+
+
+def substrate_kind(block: object, where: str) -> str:
+    """Return the kind of a substrate block; refuse unknown, missing or contradicting keys."""
+    if not isinstance(block, Mapping):
+        raise SubstrateError(
+            f"{where}: expected a mapping with one of {_comma_separated(SUBSTRATE_KEYS)}"
+        )
+    for key in block:
+        if key not in SUBSTRATE_KEYS + OPTIONAL_KEYS:
+            raise SubstrateError(
+                f"{where}: unknown key {key!r}; allowed: {_comma_separated(SUBSTRATE_KEYS + OPTIONAL_KEYS)}"
+            )
+    kinds = [key for key in SUBSTRATE_KEYS if key in block]
+    if len(kinds) != 1:
+        raise SubstrateError(
+            f"{where}: expected exactly one of {_comma_separated(SUBSTRATE_KEYS)}, got {_comma_separated(kinds) or 'none'}"
+        )
+    return kinds[0]
+
+
+def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
+    """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out."""
+    kind = substrate_kind(block, where)
+    beside = {key: block.get(key) for key in OPTIONAL_KEYS}
+    place = f"{where}.{kind}"
+    if kind == "tpm":
+        return Substrate.from_tpm(block["tpm"], **beside, where=place)
+    entries = block[kind]
+    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
+        raise SubstrateError(f"{place}: expected a list with one entry per unit, got {entries!r}")
+    if kind == "units":
+        return Substrate.from_units(entries, **beside, where=place)
+    return Substrate.from_factors(
+        [_parse_factor(entry, i, place) for i, entry in enumerate(entries)], **beside, where=place
+    )
+
+
+def _parse_factor(entry: object, number: int, where: str) -> tuple[Any, Any]:
+    if not isinstance(entry, Mapping) or set(entry) != {"inputs", "table"}:
+        got = list(entry) if isinstance(entry, Mapping) else entry
+        raise SubstrateError(
+            f"{where}: factor {number}: expected a mapping with inputs and table, got {got!r}"
+        )
+    return entry["inputs"], entry["table"]
+
+
+def _comma_separated(keys: Iterable[str]) -> str:
+    return ", ".join(keys)
 
 
 def names() -> tuple[str, ...]:
@@ -51,7 +111,7 @@ def spec(name: str) -> dict[str, Any]:
     """
     known = names()
     if name not in known:
-        raise SubstrateError(f"no example is called {name!r}; {close_names(name, known, 60)}")
+        raise SubstrateError(f"no example is called {name!r}; {suggestion(name, known, 60)}")
     study: dict[str, Any] = msgspec.json.decode((_folder() / f"{name}.json").read_bytes())
     return study
 
@@ -64,7 +124,7 @@ def load(name: str) -> Substrate:
     >>> load("basic")
     Substrate(3 units: A B C; binary; 5 edges)
     """
-    return inline(spec(name)["substrate"], f"example {name!r}")
+    return inline_substrate(spec(name)["substrate"], f"example {name!r}")
 
 
 def state(name: str) -> tuple[int, ...]:

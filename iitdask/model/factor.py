@@ -1,26 +1,39 @@
-"""One unit's conditional probabilities over its own inputs, and what makes them acceptable."""
+"""Factors: the conditional probabilities of one unit over its inputs.
+
+A factor is a table over the inputs; a gate over very many inputs that only counts how many are
+on is a `CountingFactor`, whose likelihood is a chain of small tables.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import MemoryRefusedError, SubstrateError
+from iitdask.model.contraction import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["Factor", "Table", "as_array", "checked", "frozen", "pruned", "shaped", "within"]
+__all__ = [
+    "CountingFactor",
+    "Factor",
+    "Table",
+    "as_array",
+    "checked_probabilities",
+    "first_index",
+    "prune_inputs",
+    "read_only",
+    "with_input_axes",
+]
 
 Table = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-8
 """How far the probabilities of one row may sum from 1."""
-UNDECLARED = 1e-13
+UNDECLARED_TOLERANCE = 1e-13
 """How much a table may vary with an input that the connectivity omits."""
-ROUNDING = 1e-13
+ROUNDING_TOLERANCE = 1e-13
 """How far outside [0, 1] a probability counts as a rounding error."""
 
 
@@ -39,24 +52,24 @@ def as_array(values: Any, where: str) -> Table:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise SubstrateError(
-            f"{where}: expected numbers in rows of equal length, got {_short(values)}"
+            f"{where}: expected numbers in rows of equal length, got {_shortened(values)}"
         ) from None
     return array + 0.0  # -0.0 and 0.0 must have the same fingerprint
 
 
-def _short(values: Any) -> str:
+def _shortened(values: Any) -> str:
     text = " ".join(repr(values).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def frozen(array: NDArray[Any], dtype: type = np.float64) -> NDArray[Any]:
+def read_only(array: NDArray[Any], dtype: type = np.float64) -> NDArray[Any]:
     """Return a private, contiguous, read-only copy."""
     copy: NDArray[Any] = np.array(array, dtype=dtype, order="C")
     copy.setflags(write=False)
     return copy
 
 
-def row_name(index: Sequence[int], inputs: Sequence[str], levels: Sequence[int]) -> str:
+def describe_row(index: Sequence[int], inputs: Sequence[str], levels: Sequence[int]) -> str:
     """Return ``row 3 (A=1, B=1, C=0)``: the little-endian number of a row and its meaning."""
     row, stride = 0, 1
     for value, level in zip(index, levels, strict=True):
@@ -67,14 +80,14 @@ def row_name(index: Sequence[int], inputs: Sequence[str], levels: Sequence[int])
     return f"row {row} ({meaning})" if meaning else "its only row"
 
 
-def within(table: Table, bad: NDArray[np.bool_]) -> tuple[int, ...] | None:
+def first_index(table: Table, bad: NDArray[np.bool_]) -> tuple[int, ...] | None:
     """Return the first index where ``bad``, or None."""
     if not bad.any():
         return None
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), table.shape))
 
 
-def checked(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table:
+def checked_probabilities(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table:
     """Return the table with rounding errors outside [0, 1] clipped; refuse anything worse.
 
     Parameters
@@ -87,10 +100,10 @@ def checked(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table
         File or argument for the message.
     """
     levels = table.shape[:-1]
-    outside = ~((table >= -ROUNDING) & (table <= 1 + ROUNDING))  # true for nan
-    if (index := within(table, outside)) is not None:
+    outside = ~((table >= -ROUNDING_TOLERANCE) & (table <= 1 + ROUNDING_TOLERANCE))  # true for nan
+    if (index := first_index(table, outside)) is not None:
         raise SubstrateError(
-            f"{where}: unit {unit!r}, {row_name(index[:-1], inputs, levels)}, value {index[-1]}: "
+            f"{where}: unit {unit!r}, {describe_row(index[:-1], inputs, levels)}, value {index[-1]}: "
             f"expected a probability from 0 to 1, got {table[index]}"
         )
     sums = table.sum(axis=-1)
@@ -98,14 +111,14 @@ def checked(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table
     if off.any():
         index = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
         raise SubstrateError(
-            f"{where}: unit {unit!r}, {row_name(index, inputs, levels)}: "
+            f"{where}: unit {unit!r}, {describe_row(index, inputs, levels)}: "
             f"expected probabilities that sum to 1, got {sums[index]}"
         )
     clipped: Table = np.clip(table, 0.0, 1.0)
     return clipped
 
 
-def shaped(table: Table, inputs: Sequence[int], levels: int, where: str) -> Table:
+def with_input_axes(table: Table, inputs: Sequence[int], levels: int, where: str) -> Table:
     """Return the table with one axis per input.
 
     Parameters
@@ -131,7 +144,7 @@ def shaped(table: Table, inputs: Sequence[int], levels: int, where: str) -> Tabl
     )
 
 
-def pruned(parents: Sequence[int], table: Table) -> Factor:
+def prune_inputs(parents: Sequence[int], table: Table) -> Factor:
     """Return the factor over ascending parents, without inputs that make no difference.
 
     An input is dropped only when the table is bitwise the same for all its
@@ -147,10 +160,10 @@ def pruned(parents: Sequence[int], table: Table) -> Factor:
             table = first
         else:
             kept.append(parents[position])
-    return Factor(tuple(kept), frozen(table))
+    return Factor(tuple(kept), read_only(table))
 
 
-def declared(
+def restrict_to_declared(
     factor: Factor, allowed: NDArray[np.bool_], unit: int, labels: Sequence[str], where: str
 ) -> Factor:
     """Return the factor over declared inputs only.
@@ -170,7 +183,7 @@ def declared(
     omitted = tuple(a for a, parent in enumerate(factor.parents) if not allowed[parent])
     for axis in omitted:
         size = float(np.ptp(factor.table, axis=axis).max())
-        if size > UNDECLARED:
+        if size > UNDECLARED_TOLERANCE:
             source = labels[factor.parents[axis]]
             raise SubstrateError(
                 f"{where}: connectivity omits the edge {source!r} -> {labels[unit]!r}, but "
@@ -179,4 +192,115 @@ def declared(
     if not omitted:
         return factor
     kept = tuple(parent for parent in factor.parents if allowed[parent])
-    return Factor(kept, frozen(factor.table.mean(axis=omitted)))
+    return Factor(kept, read_only(factor.table.mean(axis=omitted)))
+
+
+MAX_TABLE_INPUTS = 16
+"""Inputs up to which a gate becomes a table once the others are held."""
+
+
+class CountingFactor(NamedTuple):
+    """P(unit = value at t+1 | how many of its two-valued inputs are on)."""
+
+    parents: tuple[int, ...]
+    """Unit numbers of the inputs, ascending."""
+    probability_by_count: Table
+    """``counted[inputs on, value]``."""
+
+    @property
+    def table(self) -> NoReturn:
+        """There is none.
+
+        Raises
+        ------
+        MemoryRefusedError
+            Always.
+        """
+        raise MemoryRefusedError(
+            f"a unit of {len(self.parents)} inputs: a table over all of them does not fit any "
+            "memory; only what leaves most of them at their current values can be computed"
+        )
+
+    def declared(self, allowed: NDArray[np.bool_]) -> bool:
+        """Whether a connectivity declares all inputs."""
+        return bool(allowed[list(self.parents)].all())
+
+    def held(self, inside: Collection[int], state: Sequence[int]) -> Factor | CountingFactor:
+        """Return the gate over its inputs ``inside``, the others held at ``state``."""
+        free = tuple(p for p in self.parents if p in inside)
+        on = sum(int(state[p]) for p in self.parents if p not in inside)
+        left = self.probability_by_count[on : on + len(free) + 1]
+        if len(free) > MAX_TABLE_INPUTS:
+            return CountingFactor(free, left)
+        count = np.zeros((1,) * len(free), np.int64)
+        for axis in range(len(free)):
+            count = count + np.arange(2).reshape([-1 if a == axis else 1 for a in range(len(free))])
+        return Factor(free, left[count])
+
+    def likelihoods(self, value: int, auxiliary: int) -> list[Tensor]:
+        """Return tables whose product, summed over auxiliary numbers, is P(value | inputs).
+
+        Parameters
+        ----------
+        value
+            Value of the unit.
+        auxiliary
+            Number of the first of ``len(parents) - 1`` auxiliary variables, beyond all units.
+        """
+        weight = self.probability_by_count[:, value]
+        up, down = _settled_count(weight), _settled_count(weight[::-1])
+        steps = np.array([0, 1])
+        if down < up:  # count those that are off instead
+            weight, up, steps = weight[::-1], down, np.array([1, 0])
+        tensors = []
+        before: tuple[int, ...] = ()
+        reached = np.array([0])
+        for k, parent in enumerate(self.parents):
+            after = np.minimum(reached[:, None] + steps, up)
+            variables = (*before, parent)
+            if k == len(self.parents) - 1:
+                tensors.append(Tensor(variables, _without_count_axis(before, weight[after])))
+                break
+            reached = np.arange(min(k + 1, up) + 1)
+            step = (after[..., None] == reached).astype(np.float64)
+            tensors.append(Tensor((*variables, auxiliary + k), _without_count_axis(before, step)))
+            before = (auxiliary + k,)
+        return tensors
+
+    def minimal(self, now: Sequence[int]) -> tuple[frozenset[int], ...]:
+        """Some minimal sets of inputs that, held at ``now``, leave the rest without a say."""
+        on = [p for p, value in zip(self.parents, now, strict=True) if value]
+        off = [p for p, value in zip(self.parents, now, strict=True) if not value]
+        found: set[frozenset[int]] = set()
+        fewest = len(off) + 1
+        for least in range(len(on) + 1):
+            rows = self.probability_by_count[least:]
+            most = next((k for k in range(fewest) if _is_constant(rows[: len(rows) - k])), fewest)
+            if most == fewest:
+                continue
+            fewest = most
+            starts = range(max(len(on), len(off), 1))
+            found |= {
+                frozenset(_rotated(on, start)[:least] + _rotated(off, start)[:most])
+                for start in starts
+            }
+            if most == 0:
+                break
+        return tuple(sorted(found, key=lambda each: (len(each), sorted(each))))
+
+
+def _settled_count(weight: Table) -> int:
+    """Count from which on a weight stays the same."""
+    return int(np.flatnonzero(weight != weight[-1])[-1]) + 1 if (weight != weight[-1]).any() else 0
+
+
+def _without_count_axis(before: tuple[int, ...], values: Table) -> Table:
+    return values if before else values[0]
+
+
+def _is_constant(rows: Table) -> bool:
+    return bool((rows == rows[0]).all())
+
+
+def _rotated(units: list[int], start: int) -> list[int]:
+    return units[start:] + units[:start]

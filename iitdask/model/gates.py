@@ -4,7 +4,7 @@ Each gate is a function in one table, :data:`GATES`; its keyword arguments are
 the parameters a unit may give. Every gate also takes ``noise``: the probability
 with which its output is replaced by another value (for two values: flipped).
 Gates that only count how many inputs are on may have any number of inputs, see
-:mod:`iitdask.model.wide`.
+:mod:`iitdask.model.factor`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError
-from iitdask.model import notation
-from iitdask.model.factor import Table, as_array, shaped
-from iitdask.model.wide import Wide
+from iitdask.model import labels as notation
+from iitdask.model.factor import CountingFactor, Table, as_array, with_input_axes
 
-__all__ = ["GATES", "Gate", "factors", "takes"]
+__all__ = [
+    "GATES",
+    "Gate",
+    "factors_from_units",
+    "has_parameter",
+]
 
 Rows = NDArray[np.int64]
 """``(2^m, m)`` values of m two-valued inputs, little-endian rows."""
 
-TABULATED = 20
+MAX_TABULATED_INPUTS = 20
 """Inputs up to which a gate that only counts them becomes a table like any other."""
-LARGEST_TABLE = 1 << 27
+MAX_TABLE_ENTRIES = 1 << 27
 """Entries; a gate over more inputs than fit is refused before it is tabulated."""
 
 
@@ -58,7 +62,9 @@ def _threshold(rows: Rows, *, threshold: float) -> Any:
     return rows.sum(axis=1) >= threshold
 
 
-def _fields(rows: Rows, weights: Sequence[float], constant: float, spins: bool) -> list[float]:
+def _weighted_sums(
+    rows: Rows, weights: Sequence[float], constant: float, spins: bool
+) -> list[float]:
     """Return constant + sum of weighted inputs per row, correctly rounded.
 
     fsum does not depend on the order of the inputs, so symmetric inputs give
@@ -72,7 +78,7 @@ def _fields(rows: Rows, weights: Sequence[float], constant: float, spins: bool) 
 
 
 def _linear(rows: Rows, *, weights: Sequence[float], threshold: float) -> Any:
-    return [field >= threshold for field in _fields(rows, weights, 0.0, spins=False)]
+    return [field >= threshold for field in _weighted_sums(rows, weights, 0.0, spins=False)]
 
 
 def _logistic(value: float) -> float:
@@ -87,13 +93,15 @@ def _sigmoid(
     bias: float = 0.0,
     spins: bool = True,
 ) -> Any:
-    return [_logistic(slope * field) for field in _fields(rows, weights, bias, spins)]
+    return [_logistic(slope * field) for field in _weighted_sums(rows, weights, bias, spins)]
 
 
 def _ising(
     rows: Rows, *, weights: Sequence[float], temperature: float = 1.0, field: float = 0.0
 ) -> Any:
-    return [_logistic(2.0 * h / temperature) for h in _fields(rows, weights, field, spins=True)]
+    return [
+        _logistic(2.0 * h / temperature) for h in _weighted_sums(rows, weights, field, spins=True)
+    ]
 
 
 def _rule(rows: Rows, *, number: int) -> Any:
@@ -120,15 +128,15 @@ def _constant(inputs: Sequence[int], levels: int, *, value: int) -> Table:
 def _table(inputs: Sequence[int], levels: int, *, table: Any) -> Table:
     array = as_array(table, "table")
     if array.ndim != 1 or not inputs:
-        return shaped(array, inputs, levels, "table")
+        return with_input_axes(array, inputs, levels, "table")
     rows = math.prod(inputs)
     if array.shape != (rows,):
         raise ValueError(f"expected a flat table to have {rows} rows, got {len(array)}")
     if levels == 2:
-        return shaped(np.stack([1.0 - array, array], axis=-1), inputs, levels, "table")
+        return with_input_axes(np.stack([1.0 - array, array], axis=-1), inputs, levels, "table")
     if not np.isin(array, np.arange(levels)).all():
         raise ValueError(f"expected a flat table to hold values from 0 to {levels - 1}")
-    return shaped(np.eye(levels)[array.astype(np.int64)], inputs, levels, "table")
+    return with_input_axes(np.eye(levels)[array.astype(np.int64)], inputs, levels, "table")
 
 
 GATES: Mapping[str, Gate] = MappingProxyType(
@@ -157,37 +165,37 @@ GATES: Mapping[str, Gate] = MappingProxyType(
 """Every gate by name. Ties of MAJORITY and MINORITY give 0; RULE reads left, self, right."""
 
 
-def _number(value: Any) -> float:
+def _finite(value: Any) -> float:
     if isinstance(value, (bool, str)) or not math.isfinite(float(value)):
         raise ValueError("a finite number")
     return float(value)
 
 
 def _positive(value: Any) -> float:
-    if not _number(value) > 0:
+    if not _finite(value) > 0:
         raise ValueError("a number above 0")
     return float(value)
 
 
 def _probability(value: Any) -> float:
-    if not 0 <= _number(value) <= 1:
+    if not 0 <= _finite(value) <= 1:
         raise ValueError("a probability from 0 to 1")
     return float(value)
 
 
 def _weights(value: Any) -> list[float]:
-    return [_number(each) for each in value]
+    return [_finite(each) for each in value]
 
 
-def _flag(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError("true or false")
     return bool(value)
 
 
-def _whole(least: int, most: int) -> Callable[[Any], int]:
+def _whole_number(least: int, most: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
-        if _number(value) != int(value) or not least <= value <= most:
+        if _finite(value) != int(value) or not least <= value <= most:
             raise ValueError(f"a whole number from {least} to {most}")
         return int(value)
 
@@ -201,18 +209,18 @@ class _Parameter(NamedTuple):
 
 PARAMETERS: Mapping[str, _Parameter] = MappingProxyType(
     {
-        "threshold": _Parameter(_number, "a finite number"),
+        "threshold": _Parameter(_finite, "a finite number"),
         "weights": _Parameter(_weights, "a list of finite numbers, one per input"),
-        "slope": _Parameter(_number, "a finite number"),
-        "bias": _Parameter(_number, "a finite number"),
-        "spins": _Parameter(_flag, "true or false"),
+        "slope": _Parameter(_finite, "a finite number"),
+        "bias": _Parameter(_finite, "a finite number"),
+        "spins": _Parameter(_boolean, "true or false"),
         "temperature": _Parameter(_positive, "a number above 0"),
-        "field": _Parameter(_number, "a finite number"),
-        "number": _Parameter(_whole(0, 255), "a whole number from 0 to 255"),
+        "field": _Parameter(_finite, "a finite number"),
+        "number": _Parameter(_whole_number(0, 255), "a whole number from 0 to 255"),
         "probability": _Parameter(_probability, "a probability from 0 to 1"),
         "noise": _Parameter(_probability, "a probability from 0 to 1"),
-        "value": _Parameter(_whole(0, 254), "a whole number from 0 to 254"),
-        "levels": _Parameter(_whole(2, 255), "a whole number from 2 to 255"),
+        "value": _Parameter(_whole_number(0, 254), "a whole number from 0 to 254"),
+        "levels": _Parameter(_whole_number(2, 255), "a whole number from 2 to 255"),
         "table": _Parameter(lambda value: value, "a table of probabilities"),
     }
 )
@@ -230,9 +238,9 @@ class _Unit(NamedTuple):
     parameters: dict[str, Any]
 
 
-def factors(
+def factors_from_units(
     units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
-) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table | Wide]]]:
+) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table | CountingFactor]]]:
     """Return labels, and each unit's inputs and table; of a wide gate, what it counts.
 
     Parameters
@@ -244,17 +252,17 @@ def factors(
     where
         What to call the list in error messages.
     """
-    named = _labels(units, labels, where)
-    numbers = notation.numbered(named)
+    named = _unit_labels(units, labels, where)
+    numbers = notation.unit_numbers(named)
     read = [
-        _unit(unit, numbers, f"{where}: unit {label!r}")
+        _parse_unit(unit, numbers, f"{where}: unit {label!r}")
         for unit, label in zip(units, named, strict=True)
     ]
     levels = [unit.levels for unit in read]
-    return named, [(unit.inputs, _tabulated(unit, levels)) for unit in read]
+    return named, [(unit.inputs, _unit_table(unit, levels)) for unit in read]
 
 
-def _labels(
+def _unit_labels(
     units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
 ) -> tuple[str, ...]:
     for i, unit in enumerate(units):
@@ -262,33 +270,35 @@ def _labels(
             raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {unit!r}")
     own = [unit.get("label") for unit in units]
     if all(label is None for label in own):
-        return notation.as_labels(labels, len(units), where)
+        return notation.parse_labels(labels, len(units), where)
     if labels is not None:
         raise SubstrateError(f"{where}: labels are given twice, in the units and beside them")
     if None in own:
         raise SubstrateError(f"{where}: unit {own.index(None)} has no label, others have one")
-    return notation.as_labels([label for label in own if label is not None], len(own), where)
+    return notation.parse_labels([label for label in own if label is not None], len(own), where)
 
 
-def _unit(unit: Mapping[str, Any], numbers: Mapping[str, int], place: str) -> _Unit:
+def _parse_unit(unit: Mapping[str, Any], numbers: Mapping[str, int], place: str) -> _Unit:
     if "gate" in unit and "kind" in unit:
         raise SubstrateError(f"{place}: expected either gate or kind, got both")
     name = unit.get("gate", unit.get("kind"))
     if not isinstance(name, str) or name.upper() not in GATES:
         raise SubstrateError(f"{place}: expected a gate, one of {', '.join(GATES)}; got {name!r}")
     gate, place = GATES[name.upper()], f"{place} ({name.upper()})"
-    inputs = notation.resolved(unit.get("inputs", ()), numbers, f"{place}: inputs", SubstrateError)
+    inputs = notation.parse_units(
+        unit.get("inputs", ()), numbers, f"{place}: inputs", SubstrateError
+    )
     if len(inputs) < gate.least or (gate.most is not None and len(inputs) > gate.most):
         wanted = str(gate.least) if gate.most == gate.least else f"{gate.least} or more"
         raise SubstrateError(f"{place}: expected {wanted} inputs, got {len(inputs)}")
     given = {k: v for k, v in unit.items() if k not in {"label", "gate", "kind", "inputs"}}
-    parameters = _parameters(gate, given, place)
+    parameters = _parse_parameters(gate, given, place)
     noise = parameters.pop("noise", 0.0)
-    levels = parameters.pop("levels", None) or _own_levels(parameters.get("table"), len(inputs))
+    levels = parameters.pop("levels", None) or _table_levels(parameters.get("table"), len(inputs))
     return _Unit(place, gate, inputs, levels, noise, parameters)
 
 
-def _own_levels(table: Any, inputs: int) -> int:
+def _table_levels(table: Any, inputs: int) -> int:
     """Return the length of a table's last axis, 2 where there is none."""
     if table is None:
         return 2
@@ -296,7 +306,7 @@ def _own_levels(table: Any, inputs: int) -> int:
     return shape[-1] if len(shape) > 1 or not inputs else 2
 
 
-def takes(name: str, parameter: str) -> bool:
+def has_parameter(name: str, parameter: str) -> bool:
     """Whether a gate has a parameter."""
     gate = GATES[name.upper()]
     own = inspect.signature(gate.rule).parameters.values()
@@ -304,7 +314,7 @@ def takes(name: str, parameter: str) -> bool:
     return parameter in named or (gate.wide and parameter == "levels")
 
 
-def _parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _parse_parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return converted parameters; the gate's own signature says which there are."""
     signature = inspect.signature(gate.rule).parameters.values()
     own = [p for p in signature if p.kind is p.KEYWORD_ONLY]
@@ -318,10 +328,10 @@ def _parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[str, A
         if parameter.default is parameter.empty and parameter.name not in given:
             expected = PARAMETERS[parameter.name].expected
             raise SubstrateError(f"{place}: expected {parameter.name}: {expected}; got none")
-    return {name: _converted(name, value, place) for name, value in given.items()}
+    return {name: _convert(name, value, place) for name, value in given.items()}
 
 
-def _converted(name: str, value: Any, place: str) -> Any:
+def _convert(name: str, value: Any, place: str) -> Any:
     try:
         return PARAMETERS[name].convert(value)
     except (TypeError, ValueError):
@@ -330,23 +340,23 @@ def _converted(name: str, value: Any, place: str) -> Any:
         ) from None
 
 
-def _tabulated(unit: _Unit, levels: Sequence[int]) -> Table | Wide:
+def _unit_table(unit: _Unit, levels: Sequence[int]) -> Table | CountingFactor:
     shape = tuple(levels[j] for j in unit.inputs)
-    if len(shape) > TABULATED and unit.gate.counts and set(shape) == {2}:
-        return Wide(unit.inputs, _counted(unit, len(shape)))
-    if math.prod(shape) * unit.levels > LARGEST_TABLE:
+    if len(shape) > MAX_TABULATED_INPUTS and unit.gate.counts and set(shape) == {2}:
+        return CountingFactor(unit.inputs, _table_by_count(unit, len(shape)))
+    if math.prod(shape) * unit.levels > MAX_TABLE_ENTRIES:
         raise SubstrateError(f"{unit.place}: a table over {len(shape)} inputs is too large")
     try:
         if unit.gate.wide:
-            return _noisy(unit.gate.rule(shape, unit.levels, **unit.parameters), unit.noise)
-        return _from_rows(unit, shape)
+            return _with_noise(unit.gate.rule(shape, unit.levels, **unit.parameters), unit.noise)
+        return _binary_table(unit, shape)
     except SubstrateError as error:
         raise SubstrateError(f"{unit.place}: {error}") from None
     except ValueError as error:
         raise SubstrateError(f"{unit.place}: {error}") from None
 
 
-def _from_rows(unit: _Unit, shape: tuple[int, ...]) -> Table:
+def _binary_table(unit: _Unit, shape: tuple[int, ...]) -> Table:
     if set(shape) - {2}:
         raise ValueError(f"expected inputs with two values, got {max(shape)}; use TABLE")
     count = len(shape)
@@ -358,7 +368,7 @@ def _from_rows(unit: _Unit, shape: tuple[int, ...]) -> Table:
     return table
 
 
-def _counted(unit: _Unit, inputs: int) -> Table:
+def _table_by_count(unit: _Unit, inputs: int) -> Table:
     """P(value | number of inputs on), read off one row for each number."""
     rows = np.tri(inputs + 1, inputs, -1, dtype=np.int64)
     on = np.asarray(unit.gate.rule(rows, **unit.parameters), dtype=np.float64)
@@ -367,7 +377,7 @@ def _counted(unit: _Unit, inputs: int) -> Table:
     return pairs
 
 
-def _noisy(table: Table, noise: float) -> Table:
+def _with_noise(table: Table, noise: float) -> Table:
     """Return the table with each value replaced, with probability ``noise``, by another."""
     noisy: Table = (1.0 - noise) * table + noise * (1.0 - table) / (table.shape[-1] - 1)
     return noisy

@@ -14,9 +14,14 @@ import numpy as np
 
 from iitdask.errors import SubstrateError
 
-__all__ = ["Network", "is_network", "network_json", "network_of"]
+__all__ = [
+    "Network",
+    "is_network",
+    "network_json",
+    "parse_network",
+]
 
-VERSION = "1.2.0"
+PYPHI_VERSION = "1.2.0"
 
 
 class Network(NamedTuple):
@@ -35,7 +40,7 @@ def is_network(content: Any) -> bool:
     return isinstance(content, Mapping) and content.get("__class__") == "Network"
 
 
-def network_of(given: Any, where: str) -> Network:
+def parse_network(given: Any, where: str) -> Network:
     """Take a network apart.
 
     Parameters
@@ -66,10 +71,10 @@ def network_of(given: Any, where: str) -> Network:
     tpm = found["tpm"]
     if not isinstance(tpm, list | tuple):
         tpm = np.asarray(tpm)
-    return Network(tpm, cm, _labels(found.get("node_labels")))
+    return Network(tpm, cm, _node_labels(found.get("node_labels")))
 
 
-def _labels(given: Any) -> list[str] | None:
+def _node_labels(given: Any) -> list[str] | None:
     if given is None:
         return None
     if isinstance(given, Mapping):
@@ -92,10 +97,10 @@ def network_json(tpm: Any, connectivity: Any, labels: Any) -> dict[str, Any]:
             "labels": named,
             "node_indices": numbers,
             "__class__": "NodeLabels",
-            "__version__": VERSION,
+            "__version__": PYPHI_VERSION,
             "__id__": 1,
         },
         "__class__": "Network",
-        "__version__": VERSION,
+        "__version__": PYPHI_VERSION,
         "__id__": 0,
     }

@@ -12,16 +12,21 @@ import numpy as np
 
 from iitdask.errors import SubstrateError
 from iitdask.model import examples
-from iitdask.model.block import inline, require_keys
-from iitdask.model.pyphi import is_network, network_of
+from iitdask.model.examples import inline_substrate, substrate_kind
+from iitdask.model.pyphi import is_network, parse_network
 from iitdask.model.substrate import Substrate
 
-__all__ = ["load", "substrate_from"]
+__all__ = [
+    "load",
+    "substrate_from_study",
+]
 
 TPM_FORMATS = ".npy, .npz, .csv, .txt or .json"
 
 
-def substrate_from(block: Mapping[str, Any], folder: Path, where: str = "substrate") -> Substrate:
+def substrate_from_study(
+    block: Mapping[str, Any], folder: Path, where: str = "substrate"
+) -> Substrate:
     """Return the substrate that the ``substrate:`` block of a study describes.
 
     Parameters
@@ -40,13 +45,13 @@ def substrate_from(block: Mapping[str, Any], folder: Path, where: str = "substra
     SubstrateError
         A key is unknown, a file cannot be read, or the content is not acceptable.
     """
-    kind = require_keys(block, where)
+    kind = substrate_kind(block, where)
     if kind == "example":
-        return _example(block, where)
+        return _load_example(block, where)
     if kind == "tpm" and isinstance(block["tpm"], str):
         given = {key: value for key, value in block.items() if key != "tpm"}
-        return _from_tpm_file(folder / block["tpm"], given)
-    return inline(block, where)
+        return _load_tpm(folder / block["tpm"], given)
+    return inline_substrate(block, where)
 
 
 def load(path: str | Path) -> Substrate:
@@ -66,27 +71,33 @@ def load(path: str | Path) -> Substrate:
     """
     path = Path(path)
     if path.suffix == ".npz":
-        return _from_tpm_file(path, {})
+        return _load_tpm(path, {})
     if path.suffix not in {".yaml", ".yml", ".json"}:
         raise SubstrateError(f"{path}: expected a file ending in .yaml, .yml, .json or .npz")
-    content = _decoded(path)
+    content = _decode(path)
     if not isinstance(content, Mapping):
         raise SubstrateError(f"{path}: expected a study or its substrate block, got {content!r}")
     if is_network(content):
         return Substrate.from_pyphi(content, where=str(path))
     block = content.get("substrate", content)
-    return substrate_from(block, path.parent, f"{path}: substrate")
+    return substrate_from_study(block, path.parent, f"{path}: substrate")
 
 
-def _example(block: Mapping[str, Any], where: str) -> Substrate:
+def _load_example(block: Mapping[str, Any], where: str) -> Substrate:
     if len(block) > 1 or not isinstance(block["example"], str):
         raise SubstrateError(f"{where}: expected example to be a name that stands alone")
     return examples.load(block["example"])
 
 
-def _from_tpm_file(path: Path, given: Mapping[str, Any]) -> Substrate:
+def _load_tpm(path: Path, given: Mapping[str, Any]) -> Substrate:
     """Return the substrate of a file with a matrix; what is given beside it has priority."""
-    readers = {".npy": _npy, ".npz": _npz, ".csv": _text, ".txt": _text, ".json": _json}
+    readers = {
+        ".npy": _read_npy,
+        ".npz": _read_npz,
+        ".csv": _read_text,
+        ".txt": _read_text,
+        ".json": _read_json,
+    }
     if path.suffix not in readers:
         raise SubstrateError(f"{path}: expected a file ending in {TPM_FORMATS}")
     content = {**readers[path.suffix](path), **given}
@@ -95,16 +106,16 @@ def _from_tpm_file(path: Path, given: Mapping[str, Any]) -> Substrate:
     )
 
 
-def _npy(path: Path) -> dict[str, Any]:
-    _bytes(path)
+def _read_npy(path: Path) -> dict[str, Any]:
+    _read_bytes(path)
     try:
         return {"tpm": np.load(path, allow_pickle=False)}  # a pickle could run anything
     except (ValueError, EOFError, OSError) as error:
         raise SubstrateError(f"{path}: expected a NumPy array of numbers: {error}") from error
 
 
-def _npz(path: Path) -> dict[str, Any]:
-    _bytes(path)
+def _read_npz(path: Path) -> dict[str, Any]:
+    _read_bytes(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
@@ -112,18 +123,18 @@ def _npz(path: Path) -> dict[str, Any]:
         raise SubstrateError(f"{path}: expected a NumPy archive of arrays: {error}") from error
     if "labels" in content:
         content["labels"] = [str(label) for label in content["labels"].ravel()]
-    return _with_tpm(content, path)
+    return _require_tpm(content, path)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    content = _decoded(path)
+def _read_json(path: Path) -> dict[str, Any]:
+    content = _decode(path)
     if is_network(content):
-        found = network_of(content, str(path))
+        found = parse_network(content, str(path))
         return {"tpm": found.tpm, "connectivity": found.connectivity, "labels": found.labels}
-    return _with_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
+    return _require_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
 
 
-def _with_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def _require_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
     allowed = ("tpm", "connectivity", "labels")
     unknown = [key for key in content if key not in allowed]
     if unknown or "tpm" not in content:
@@ -134,17 +145,17 @@ def _with_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
     return content
 
 
-def _text(path: Path) -> dict[str, Any]:
+def _read_text(path: Path) -> dict[str, Any]:
     """Return the rows of numbers of a text file; ``#`` starts a comment."""
     try:
-        lines = _bytes(path).decode("utf-8-sig").splitlines()
+        lines = _read_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise SubstrateError(f"{path}: expected text: {error}") from error
     rows: list[list[float]] = []
     for number, line in enumerate(lines, start=1):
         words = line.split("#")[0].replace(",", " ").split()
         if words:
-            rows.append(_row(words, f"{path}, line {number}"))
+            rows.append(_parse_row(words, f"{path}, line {number}"))
             if len(rows[-1]) != len(rows[0]):
                 raise SubstrateError(
                     f"{path}, line {number}: expected {len(rows[0])} numbers like the first row, "
@@ -155,24 +166,24 @@ def _text(path: Path) -> dict[str, Any]:
     return {"tpm": rows}
 
 
-def _row(words: list[str], where: str) -> list[float]:
+def _parse_row(words: list[str], where: str) -> list[float]:
     try:
         return [float(word) for word in words]
     except ValueError as error:
         raise SubstrateError(f"{where}: expected numbers, got {' '.join(words)!r}") from error
 
 
-def _decoded(path: Path) -> Any:
+def _decode(path: Path) -> Any:
     decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
     try:
-        return decode(_bytes(path))
+        return decode(_read_bytes(path))
     except msgspec.DecodeError as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         reason = " ".join(str(error).split())
         raise SubstrateError(f"{path}: expected {kind}: {reason}") from error
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

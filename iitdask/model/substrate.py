@@ -1,41 +1,204 @@
-"""The substrate: units, what each one's next value depends on, and the declared graph."""
+"""The substrate: units, their factors, and the declared graph; the accepted forms of a TPM."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError
-from iitdask.model import gates, notation, pyphi, tpm
+from iitdask.model import gates, pyphi
+from iitdask.model import labels as notation
 from iitdask.model.factor import (
+    ROUNDING_TOLERANCE,
+    CountingFactor,
     Factor,
     Table,
     as_array,
-    checked,
-    declared,
-    frozen,
-    pruned,
-    shaped,
+    checked_probabilities,
+    describe_row,
+    first_index,
+    prune_inputs,
+    read_only,
+    restrict_to_declared,
+    with_input_axes,
 )
-from iitdask.model.wide import Wide
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+__all__ = [
+    "Factor",
+    "Substrate",
+    "unit_count",
+    "unit_tables",
+]
 
-    from numpy.typing import NDArray
+TPM_SHAPES = (
+    "(2^N, N) state-by-node, (2, ..., 2, N) state-by-node, (2^N, 2^N) state-by-state "
+    "or (k_0, ..., k_N-1, N, max k)"
+)
 
-__all__ = ["Factor", "Substrate"]
+
+def unit_count(array: Table, where: str) -> int:
+    """Return N, or say that the shape is none of the forms."""
+    shape: tuple[int, ...] = array.shape
+    if array.ndim == 2 and shape[0] == shape[1]:
+        count = shape[0].bit_length() - 1
+        if count >= 1 and shape[0] == 1 << count:
+            return count
+        raise SubstrateError(
+            f"{where}: expected a square (state-by-state) matrix to have 2^N rows, got {shape}"
+        )
+    if array.ndim == 2 and 1 <= shape[1] <= 62 and shape[0] == 1 << shape[1]:
+        return shape[1]
+    if _is_state_by_node(shape):
+        return shape[-1]
+    if _is_multivalued(shape):
+        return shape[-2]
+    if array.ndim >= 3 and 1 in shape[:-2] and shape[-2] == array.ndim - 2:
+        raise SubstrateError(f"{where}: expected units with two or more values, got shape {shape}")
+    raise SubstrateError(f"{where}: expected shape {TPM_SHAPES}, got {shape}")
 
 
-class _Given(NamedTuple):
+def _is_state_by_node(shape: tuple[int, ...]) -> bool:
+    count = len(shape) - 1
+    return count >= 1 and shape == (2,) * count + (count,)
+
+
+def _is_multivalued(shape: tuple[int, ...]) -> bool:
+    count = len(shape) - 2
+    return (
+        count >= 1 and shape[-2] == count and shape[-1] == max(shape[:-2]) and min(shape[:-2]) >= 2
+    )
+
+
+def unit_tables(array: Table, labels: Sequence[str], where: str) -> list[Table]:
+    """Return one table per unit, ``(k_0, ..., k_{N-1}, k_i)``.
+
+    Parameters
+    ----------
+    array
+        Any of the forms, already known to be one (:func:`unit_count`).
+    labels
+        ``N`` labels, for messages.
+    """
+    count = len(labels)
+    if array.ndim == 2 and array.shape[0] == array.shape[1]:
+        array = _from_state_by_state(array, labels, where)
+    if array.ndim == 2:
+        array = array.reshape((2,) * count + (count,), order="F")
+    if _is_state_by_node(array.shape):
+        return _from_state_by_node(array, labels, where)
+    return _from_multivalued(array, labels, where)
+
+
+def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list[Table]:
+    # Checked here, where the number is still the one the caller wrote.
+    _require_probabilities(array, labels, where)
+    on = np.clip(array, 0.0, 1.0)
+    return [np.stack([1.0 - on[..., i], on[..., i]], axis=-1) for i in range(len(labels))]
+
+
+def _require_probabilities(array: Table, labels: Sequence[str], where: str) -> None:
+    index = first_index(
+        array, ~((array >= -ROUNDING_TOLERANCE) & (array <= 1 + ROUNDING_TOLERANCE))
+    )
+    if index is not None:
+        raise SubstrateError(
+            f"{where}: {describe_row(index[:-1], labels, array.shape[:-1])}, unit "
+            f"{labels[index[-1]]!r}: expected a probability from 0 to 1, got {array[index]}"
+        )
+
+
+def _from_multivalued(array: Table, labels: Sequence[str], where: str) -> list[Table]:
+    levels = array.shape[:-2]
+    for i, level in enumerate(levels):
+        padding = array[..., i, level:]
+        index = first_index(padding, padding != 0)  # true for nan
+        if index is not None:
+            raise SubstrateError(
+                f"{where}: {describe_row(index[:-1], labels, levels)}, unit {labels[i]!r} has "
+                f"{level} values: expected 0 for value {level + index[-1]}, got {padding[index]}"
+            )
+    return [array[..., i, :level] for i, level in enumerate(levels)]
+
+
+def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Table:
+    """Return the state-by-node form of a state-by-state matrix, which must be a product."""
+    count = len(labels)
+    _require_distributions(array, count, where)
+    bits = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
+    on = np.clip(array @ bits.astype(np.float64), 0.0, 1.0)
+    product = np.ones_like(array)
+    for i in range(count):
+        product *= np.where(bits[:, i] == 1, on[:, i, None], 1.0 - on[:, i, None])
+    off = np.abs(array - product) - (1e-8 + 1e-5 * product)
+    worst = int(np.argmax(off))
+    if off.flat[worst] > 0:
+        row, column = divmod(worst, 1 << count)
+        raise SubstrateError(
+            f"{where}: not conditionally independent: from state {_state_digits(row, count)} to "
+            f"{_state_digits(column, count)} the units' own probabilities give "
+            f"{product[row, column]:.9g}, expected the same in the matrix, "
+            f"got {array[row, column]:.9g}"
+        )
+    return on
+
+
+def _require_distributions(array: Table, count: int, where: str) -> None:
+    index = first_index(
+        array, ~((array >= -ROUNDING_TOLERANCE) & (array <= 1 + ROUNDING_TOLERANCE))
+    )
+    if index is not None:
+        raise SubstrateError(
+            f"{where}: row {index[0]} (state {_state_digits(index[0], count)}), column {index[1]}: "
+            f"expected a probability from 0 to 1, got {array[index]}"
+        )
+    sums = array.sum(axis=1)
+    off: NDArray[np.bool_] = np.abs(sums - 1) > 1e-8
+    if off.any():
+        row = int(np.argmax(off))
+        raise SubstrateError(
+            f"{where}: row {row} (state {_state_digits(row, count)}): "
+            f"expected probabilities that sum to 1, got {sums[row]}"
+        )
+
+
+def _state_digits(row: int, count: int) -> str:
+    return "".join(str(row >> i & 1) for i in range(count))
+
+
+def factors_from_arrays(arrays: Sequence[Any], where: str) -> list[tuple[list[int], Table]]:
+    """Return inputs and table per unit of factors whose axes of size 1 are no inputs.
+
+    Parameters
+    ----------
+    arrays
+        N arrays ``(k_0 or 1, ..., k_{N-1} or 1, k_i)``.
+    """
+    count = len(arrays)
+    given: list[tuple[list[int], Table]] = []
+    for i, values in enumerate(arrays):
+        table = as_array(values, where)
+        if table.ndim != count + 1:
+            raise SubstrateError(
+                f"{where}: factor {i}: expected {count + 1} axes (every unit, own value), "
+                f"got shape {table.shape}"
+            )
+        inputs = [j for j in range(count) if table.shape[j] != 1]
+        unused = tuple(j for j in range(count) if table.shape[j] == 1)
+        given.append((inputs, table.squeeze(axis=unused)))
+    return given
+
+
+class _UnitTable(NamedTuple):
     """What the caller says about one unit, before it is checked."""
 
     inputs: tuple[int, ...]
-    table: Table | Wide
+    table: Table | CountingFactor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,7 +220,7 @@ class Substrate:
     ((1, 0), (1,))
     """
 
-    factors: tuple[Factor | Wide, ...]
+    factors: tuple[Factor | CountingFactor, ...]
     """One per unit, over the inputs its table varies with."""
     connectivity: NDArray[np.bool_]
     """``(N, N)`` declared edges, ``[from, to]``; may declare more than the factors use."""
@@ -68,13 +231,13 @@ class Substrate:
 
     def __post_init__(self) -> None:
         factors = tuple(
-            f._replace(counted=frozen(f.counted))
-            if isinstance(f, Wide)
-            else Factor(tuple(f.parents), frozen(f.table))
+            f._replace(probability_by_count=read_only(f.probability_by_count))
+            if isinstance(f, CountingFactor)
+            else Factor(tuple(f.parents), read_only(f.table))
             for f in self.factors
         )
         object.__setattr__(self, "factors", factors)
-        object.__setattr__(self, "connectivity", frozen(self.connectivity, np.bool_))
+        object.__setattr__(self, "connectivity", read_only(self.connectivity, np.bool_))
 
     def __reduce__(self) -> tuple[type[Substrate], tuple[Any, ...]]:
         # Unpickled arrays would be writable: rebuild instead.
@@ -110,7 +273,7 @@ class Substrate:
         SubstrateError
             The matrix, the connectivity or the labels are not acceptable.
         """
-        named, given = _whole(tpm, labels, where)
+        named, given = _parse_tpm(tpm, labels, where)
         if connectivity is None:
             connectivity = np.ones((len(given), len(given)), dtype=np.bool_)
         return cls._assembled(given, connectivity, named, where)
@@ -149,13 +312,13 @@ class Substrate:
         Substrate(2 units: A B; binary; 2 edges)
         """
         pairs = list(factors)
-        named = notation.as_labels(labels, len(pairs), where)
-        known = notation.numbered(named)
+        named = notation.parse_labels(labels, len(pairs), where)
+        known = notation.unit_numbers(named)
         given = []
         for label, (inputs, table) in zip(named, pairs, strict=True):
             place = f"{where}: unit {label!r}"
-            numbers = notation.resolved(inputs, known, f"{place}: inputs", SubstrateError)
-            given.append(_Given(numbers, as_array(table, place)))
+            numbers = notation.parse_units(inputs, known, f"{place}: inputs", SubstrateError)
+            given.append(_UnitTable(numbers, as_array(table, place)))
         return cls._assembled(given, connectivity, named, where)
 
     @classmethod
@@ -182,8 +345,8 @@ class Substrate:
         SubstrateError
             An unknown gate, input or parameter, or one out of range.
         """
-        named, factors = gates.factors(list(units), labels, where)
-        given = [_Given(inputs, table) for inputs, table in factors]
+        named, factors = gates.factors_from_units(list(units), labels, where)
+        given = [_UnitTable(inputs, table) for inputs, table in factors]
         return cls._assembled(given, connectivity, named, where)
 
     @classmethod
@@ -207,7 +370,7 @@ class Substrate:
         >>> Substrate.from_pyphi(swap)
         Substrate(2 units: A B; binary; 2 edges)
         """
-        found = pyphi.network_of(network, where)
+        found = pyphi.parse_network(network, where)
         return cls.from_tpm(found.tpm, found.connectivity, found.labels, where=where)
 
     def to_pyphi(self) -> dict[str, Any]:
@@ -230,21 +393,21 @@ class Substrate:
 
     @classmethod
     def _assembled(
-        cls, given: Sequence[_Given], connectivity: Any, labels: tuple[str, ...], where: str
+        cls, given: Sequence[_UnitTable], connectivity: Any, labels: tuple[str, ...], where: str
     ) -> Substrate:
-        levels = _levels(given, labels, where)
-        edges = _edges(given) if connectivity is None else connectivity
-        edges = _checked_edges(edges, labels, where)
-        factors: list[Factor | Wide] = []
+        levels = _unit_levels(given, labels, where)
+        edges = _edges_from_inputs(given) if connectivity is None else connectivity
+        edges = _parse_connectivity(edges, labels, where)
+        factors: list[Factor | CountingFactor] = []
         for i, (inputs, table) in enumerate(given):
             place = f"{where}: unit {labels[i]!r}"
-            if isinstance(table, Wide):
-                factors.append(_wide(table, inputs, levels, edges[:, i], place))
+            if isinstance(table, CountingFactor):
+                factors.append(_counting_factor(table, inputs, levels, edges[:, i], place))
                 continue
-            full = shaped(table, [levels[j] for j in inputs], levels[i], place)
-            full = checked(full, labels[i], [labels[j] for j in inputs], where)
-            factor = pruned(inputs, full)
-            factors.append(declared(factor, edges[:, i], i, labels, where))
+            full = with_input_axes(table, [levels[j] for j in inputs], levels[i], place)
+            full = checked_probabilities(full, labels[i], [labels[j] for j in inputs], where)
+            factor = prune_inputs(inputs, full)
+            factors.append(restrict_to_declared(factor, edges[:, i], i, labels, where))
         return cls(tuple(factors), edges, levels, labels)
 
     @property
@@ -254,7 +417,7 @@ class Substrate:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        return notation.numbered(self.labels)
+        return notation.unit_numbers(self.labels)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -264,7 +427,9 @@ class Substrate:
         digest.update(np.packbits(self.connectivity).tobytes())
         for factor in self.factors:
             digest.update(np.array([len(factor.parents), *factor.parents], dtype="<i8").tobytes())
-            table = factor.counted if isinstance(factor, Wide) else factor.table
+            table = (
+                factor.probability_by_count if isinstance(factor, CountingFactor) else factor.table
+            )
             digest.update(table.astype("<f8").tobytes())
         return digest.hexdigest()
 
@@ -282,7 +447,7 @@ class Substrate:
         StateError
             A value is missing, out of range or no whole number.
         """
-        return notation.as_state(state, self.levels, self.labels)
+        return notation.parse_state(state, self.levels, self.labels)
 
     def parse_units(self, units: object = None) -> tuple[int, ...]:
         """Return a set of units as ascending unit numbers.
@@ -300,7 +465,7 @@ class Substrate:
         """
         if units is None:
             return tuple(range(self.n_units))
-        return tuple(sorted(notation.resolved(units, self._numbers, "units")))
+        return tuple(sorted(notation.parse_units(units, self._numbers, "units")))
 
     def __repr__(self) -> str:
         shown = self.labels if self.n_units <= 12 else (*self.labels[:4], "...", self.labels[-1])
@@ -309,18 +474,18 @@ class Substrate:
         return f"Substrate({self.n_units} units: {' '.join(shown)}; {levels}; {edges} edges)"
 
 
-def _whole(
+def _parse_tpm(
     given: Any, labels: Iterable[str] | None, where: str
-) -> tuple[tuple[str, ...], list[_Given]]:
+) -> tuple[tuple[str, ...], list[_UnitTable]]:
     """Return labels and every unit's table of a whole matrix."""
     if _is_factor_list(given):
-        named = notation.as_labels(labels, len(given), where)
-        pairs = tpm.factor_list(given, where)
-        return named, [_Given(tuple(inputs), table) for inputs, table in pairs]
+        named = notation.parse_labels(labels, len(given), where)
+        pairs = factors_from_arrays(given, where)
+        return named, [_UnitTable(tuple(inputs), table) for inputs, table in pairs]
     array = as_array(given, where)
-    named = notation.as_labels(labels, tpm.unit_count(array, where), where)
+    named = notation.parse_labels(labels, unit_count(array, where), where)
     everyone = tuple(range(len(named)))
-    return named, [_Given(everyone, table) for table in tpm.tables(array, named, where)]
+    return named, [_UnitTable(everyone, table) for table in unit_tables(array, named, where)]
 
 
 def _is_factor_list(given: Any) -> bool:
@@ -330,44 +495,44 @@ def _is_factor_list(given: Any) -> bool:
     )
 
 
-def _levels(given: Sequence[_Given], labels: Sequence[str], where: str) -> tuple[int, ...]:
+def _unit_levels(given: Sequence[_UnitTable], labels: Sequence[str], where: str) -> tuple[int, ...]:
     if not given:
         raise SubstrateError(f"{where}: expected at least one unit, got none")
     for label, (_, table) in zip(labels, given, strict=True):
-        if isinstance(table, Wide):
+        if isinstance(table, CountingFactor):
             continue
         if table.ndim == 0 or table.shape[-1] < 2:
             raise SubstrateError(
                 f"{where}: unit {label!r}: expected two or more values on the last axis, "
                 f"got a table of shape {table.shape}"
             )
-    return tuple(2 if isinstance(table, Wide) else table.shape[-1] for _, table in given)
+    return tuple(2 if isinstance(table, CountingFactor) else table.shape[-1] for _, table in given)
 
 
-def _wide(
-    gate: Wide,
+def _counting_factor(
+    gate: CountingFactor,
     inputs: Sequence[int],
     levels: Sequence[int],
     allowed: NDArray[np.bool_],
     where: str,
-) -> Wide:
+) -> CountingFactor:
     """Return a gate without a table over its numbered inputs."""
     if any(levels[j] != 2 for j in inputs):
         raise SubstrateError(f"{where}: expected inputs with two values for so many of them")
-    made = Wide(tuple(sorted(inputs)), gate.counted)
+    made = CountingFactor(tuple(sorted(inputs)), gate.probability_by_count)
     if not made.declared(allowed):
         raise SubstrateError(f"{where}: connectivity omits an input of a gate that reads it")
     return made
 
 
-def _edges(given: Sequence[_Given]) -> NDArray[np.bool_]:
+def _edges_from_inputs(given: Sequence[_UnitTable]) -> NDArray[np.bool_]:
     edges = np.zeros((len(given), len(given)), dtype=np.bool_)
     for i, (inputs, _) in enumerate(given):
         edges[list(inputs), i] = True
     return edges
 
 
-def _checked_edges(connectivity: Any, labels: Sequence[str], where: str) -> NDArray[np.bool_]:
+def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> NDArray[np.bool_]:
     count = len(labels)
     array: NDArray[Any] = np.asarray(connectivity)
     if array.dtype != np.bool_:  # as floats, thousands of units would take gigabytes

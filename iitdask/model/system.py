@@ -1,29 +1,67 @@
-"""A candidate system: some units of a substrate in a state, the others as background."""
+"""The target of a computation, and its commonest kind: a candidate system in a state."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, StateError
-from iitdask.model.background import Background, held, require_reachable
-from iitdask.model.contraction import BUDGET
-from iitdask.model.factor import Factor, Table, frozen
-from iitdask.model.wide import Wide
+from iitdask.model.background import Background, conditioned, require_reachable
+from iitdask.model.contraction import TABLE_BUDGET_BYTES
+from iitdask.model.factor import CountingFactor, Factor, Table, read_only
+from iitdask.model.substrate import Substrate
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+__all__ = [
+    "System",
+    "Target",
+    "factor_rows",
+]
 
-    from numpy.typing import NDArray
 
-    from iitdask.model.substrate import Substrate
+class Target(Protocol):
+    """A substrate and what is asked of it, under names a study file uses."""
 
-__all__ = ["System", "factor_rows"]
+    FIELDS: ClassVar[tuple[str, ...]]
+    """Fields of a study that say what is asked; the first ones are required."""
+    REQUIRED: ClassVar[int]
+    """How many of ``FIELDS`` a study must give."""
+
+    @property
+    def substrate(self) -> Substrate:
+        """All units there are."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the units that masks in its stages number."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides results; labels do not."""
+        ...
+
+    @classmethod
+    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Self:
+        """Build it from the fields of a study that are given, all of them among ``FIELDS``.
+
+        Raises
+        ------
+        StateError
+            A field does not fit the substrate.
+        """
+        ...
+
+    def described(self) -> Mapping[str, Any]:
+        """Return the fields, as plain numbers and lists, that build it again."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +104,7 @@ class System:
         units: object = None,
         *,
         background: Background | None = None,
-        budget: int = BUDGET,
+        budget: int = TABLE_BUDGET_BYTES,
     ) -> System:
         """Build a candidate system.
 
@@ -149,7 +187,7 @@ class System:
     @cached_property
     def connectivity(self) -> NDArray[np.bool_]:
         """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
-        return frozen(self.substrate.connectivity[np.ix_(self.units, self.units)], np.bool_)
+        return read_only(self.substrate.connectivity[np.ix_(self.units, self.units)], np.bool_)
 
     @cached_property
     def effect(self) -> Table:
@@ -159,7 +197,7 @@ class System:
         """
         inside = frozenset(self.units)
         factors = self.substrate.factors
-        return self._tabulated([held(factors[i], inside, self.state) for i in self.units])
+        return self._tabulated([conditioned(factors[i], inside, self.state) for i in self.units])
 
     @cached_property
     def cause(self) -> Table:
@@ -187,7 +225,7 @@ class System:
             digest.update(table.astype("<f8").tobytes())
         return digest.hexdigest()
 
-    def _tabulated(self, factors: Sequence[Factor | Wide]) -> Table:
+    def _tabulated(self, factors: Sequence[Factor | CountingFactor]) -> Table:
         states, columns = math.prod(self.levels), sum(self.levels)
         need, budget = 8 * states * columns, self.background.budget
         if need > budget:
@@ -197,10 +235,12 @@ class System:
                 "choose fewer units or a larger budget"
             )
         local = {unit: i for i, unit in enumerate(self.units)}
-        return frozen(np.hstack([factor_rows(factor, local, self.levels) for factor in factors]))
+        return read_only(np.hstack([factor_rows(factor, local, self.levels) for factor in factors]))
 
 
-def factor_rows(factor: Factor | Wide, local: dict[int, int], levels: tuple[int, ...]) -> Table:
+def factor_rows(
+    factor: Factor | CountingFactor, local: dict[int, int], levels: tuple[int, ...]
+) -> Table:
     """Return the factor as ``(S, k)``: one little-endian row per state of all local units."""
     count = len(levels)
     shape = [1] * count

@@ -1,30 +1,32 @@
-"""A transition: what the units did, and which of them may be causes and effects."""
+"""Transitions between two states of all units, and the state pairs and triples of a network."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, StateError, UnreachableStateError
-from iitdask.model.background import Background, held
-from iitdask.model.contraction import BUDGET
-from iitdask.model.factor import Factor, Table, frozen
+from iitdask.model.background import Background, conditioned
+from iitdask.model.contraction import TABLE_BUDGET_BYTES
+from iitdask.model.factor import Factor, Table, read_only
+from iitdask.model.substrate import Substrate
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+__all__ = [
+    "StatePair",
+    "StateTriple",
+    "Transition",
+    "parse_field",
+    "require_possible",
+]
 
-    from numpy.typing import NDArray
-
-    from iitdask.model.substrate import Substrate
-
-__all__ = ["Transition", "named", "require_follows"]
-
-MOST_NAMED = 8
+MAX_NAMED_UNITS = 8
 """Units that a message names."""
 
 
@@ -96,11 +98,11 @@ class Transition:
             The effects cannot be as they are after the state before: this never happened.
         """
         states = [
-            named(name, substrate.parse_state, given)
+            parse_field(name, substrate.parse_state, given)
             for name, given in (("before", before), ("after", after))
         ]
         units = [
-            named(name, substrate.parse_units, given)
+            parse_field(name, substrate.parse_units, given)
             for name, given in (("causes", causes), ("effects", effects))
         ]
         for name, found in zip(("causes", "effects"), units, strict=True):
@@ -111,7 +113,7 @@ class Transition:
             max_order = most
         if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
             raise StateError(f"max_order: expected a whole number from 1 on, got {max_order!r}")
-        require_follows(substrate, states[0], states[1], units[1])
+        require_possible(substrate, states[0], states[1], units[1])
         return cls(substrate, states[0], states[1], units[0], units[1], min(max_order, most))
 
     @classmethod
@@ -153,13 +155,13 @@ class Transition:
     def connectivity(self) -> NDArray[np.bool_]:
         """``(causes, effects)`` declared edges."""
         edges = self.substrate.connectivity[np.ix_(self.causes, self.effects)]
-        return frozen(edges, np.bool_)
+        return read_only(edges, np.bool_)
 
     @cached_property
     def children(self) -> NDArray[np.int64]:
         """``(causes,)`` mask of the effects that each cause feeds."""
         weights = 1 << np.arange(len(self.effects), dtype=np.int64)
-        return frozen(self.connectivity @ weights, np.int64)
+        return read_only(self.connectivity @ weights, np.int64)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -198,7 +200,7 @@ class Transition:
         return self._tabulated([self._averaged(i, inside) for i in self.effects])
 
     def _held(self, unit: int, inside: frozenset[int]) -> Factor:
-        factor = held(self.substrate.factors[unit], inside, self.before)
+        factor = conditioned(self.substrate.factors[unit], inside, self.before)
         return Factor(factor.parents, factor.table[..., self.after[unit], None])
 
     def _averaged(self, unit: int, inside: frozenset[int]) -> Factor:
@@ -220,17 +222,19 @@ class Transition:
     def _tabulated(self, factors: list[Factor]) -> Table:
         states = math.prod(self.levels)
         need = 8 * states * len(factors)
-        if need > BUDGET:
+        if need > TABLE_BUDGET_BYTES:
             raise MemoryRefusedError(
                 f"transition with {len(self.causes)} causes: its table of {states} states needs "
-                f"{need / 2**30:.3g} GiB, more than the budget of {BUDGET / 2**30:.3g} GiB; "
+                f"{need / 2**30:.3g} GiB, more than the budget of {TABLE_BUDGET_BYTES / 2**30:.3g} GiB; "
                 "choose fewer causes"
             )
         local = {unit: i for i, unit in enumerate(self.causes)}
-        return frozen(np.hstack([_column(factor, local, self.levels) for factor in factors]))
+        return read_only(
+            np.hstack([_factor_column(factor, local, self.levels) for factor in factors])
+        )
 
 
-def require_follows(
+def require_possible(
     substrate: Substrate, before: tuple[int, ...], after: tuple[int, ...], units: Sequence[int]
 ) -> None:
     """Refuse a transition of probability 0: what never happened was not caused.
@@ -242,12 +246,14 @@ def require_follows(
     """
     nothing: frozenset[int] = frozenset()
     never = [
-        i for i in units if not held(substrate.factors[i], nothing, before).table[after[i]] > 0
+        i
+        for i in units
+        if not conditioned(substrate.factors[i], nothing, before).table[after[i]] > 0
     ]
     if not never:
         return
-    shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in never[:MOST_NAMED])
-    more = ", ..." if len(never) > MOST_NAMED else ""
+    shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in never[:MAX_NAMED_UNITS])
+    more = ", ..." if len(never) > MAX_NAMED_UNITS else ""
     text = ("" if max(before) < 10 else ",").join(map(str, before))
     raise UnreachableStateError(
         f"after: expected values that can follow the state before {text}, got {shown}{more}, "
@@ -255,7 +261,7 @@ def require_follows(
     )
 
 
-def named(name: str, parse: Any, given: object) -> tuple[int, ...]:
+def parse_field(name: str, parse: Any, given: object) -> tuple[int, ...]:
     """Read a state or units; complain under the name of the field."""
     try:
         return parse(given)  # type: ignore[no-any-return]
@@ -264,10 +270,161 @@ def named(name: str, parse: Any, given: object) -> tuple[int, ...]:
         raise StateError(f"{name}: {text}") from error
 
 
-def _column(factor: Factor, local: dict[int, int], levels: tuple[int, ...]) -> Table:
+def _factor_column(factor: Factor, local: dict[int, int], levels: tuple[int, ...]) -> Table:
     """Return ``(S, 1)``: the factor's value in every little-endian state of the causes."""
     shape = [1] * len(levels)
     for parent, size in zip(factor.parents, factor.table.shape, strict=False):
         shape[local[parent]] = size
     full = np.broadcast_to(factor.table.reshape(shape), levels)
     return full.ravel(order="F")[:, None]
+
+
+MAX_NEXUS_UNITS = 12
+"""Units of a network whose every transition can be looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class StatePair:
+    """All units in a state before and after; which of them matter is what is asked.
+
+    Build one with :meth:`asked`.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("before", "after")
+    """Fields of a study that say what is asked."""
+    REQUIRED: ClassVar[int] = 2
+    """How many of ``FIELDS`` a study must give."""
+
+    substrate: Substrate
+    """All units there are."""
+    before: tuple[int, ...]
+    """State of all units at t-1."""
+    after: tuple[int, ...]
+    """State of all units at t."""
+
+    @classmethod
+    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
+        """Build it from the fields of a study.
+
+        Raises
+        ------
+        StateError
+            A state does not fit, or there are too many units to look at all transitions.
+        UnreachableStateError
+            A unit with inputs cannot be as it is after the state before.
+        """
+        if substrate.n_units > MAX_NEXUS_UNITS:
+            raise StateError(
+                f"nexus: expected at most {MAX_NEXUS_UNITS} units, got {substrate.n_units}; "
+                "ask for the accounts of chosen causes and effects"
+            )
+        states = [parse_field(name, substrate.parse_state, fields[name]) for name in cls.FIELDS]
+        passage = cls(substrate, *states)
+        require_possible(substrate, passage.before, passage.after, passage.targets)
+        return passage
+
+    def described(self) -> dict[str, Any]:
+        """Return the fields of a study that build it again."""
+        return {"before": list(self.before), "after": list(self.after)}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all units."""
+        return self.substrate.labels
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Units with a declared output."""
+        return tuple(np.flatnonzero(self.substrate.connectivity.any(axis=1)).tolist())
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Units with a declared input."""
+        return tuple(np.flatnonzero(self.substrate.connectivity.any(axis=0)).tolist())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides results."""
+        return _fingerprint("passage", self.substrate, (self.before, self.after))
+
+
+@dataclass(frozen=True, eq=False)
+class StateTriple:
+    """Units through three states: what caused them to be as they were, and what that caused.
+
+    Build one with :meth:`asked`.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("before", "state", "after", "units", "max_order")
+    """Fields of a study that say what is asked."""
+    REQUIRED: ClassVar[int] = 3
+    """How many of ``FIELDS`` a study must give."""
+
+    substrate: Substrate
+    """All units there are."""
+    into: Transition
+    """From the state before to the current one."""
+    out_of: Transition
+    """From the current state to the one after."""
+
+    @classmethod
+    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StateTriple:
+        """Build it from the fields of a study.
+
+        Raises
+        ------
+        StateError
+            A state or the units do not fit.
+        UnreachableStateError
+            One of the states cannot follow the one before it.
+        """
+        state = parse_field("state", substrate.parse_state, fields["state"])
+        units = parse_field("units", substrate.parse_units, fields.get("units"))
+        same: dict[str, Any] = {
+            "causes": units,
+            "effects": units,
+            "max_order": fields.get("max_order"),
+        }
+        into = _transition_between("state", substrate, (fields["before"], state), same)
+        out_of = _transition_between("after", substrate, (state, fields["after"]), same)
+        return cls(substrate, into, out_of)
+
+    def described(self) -> dict[str, Any]:
+        """Return the fields of a study that build it again."""
+        return {
+            "before": list(self.into.before),
+            "state": list(self.into.after),
+            "after": list(self.out_of.after),
+            "units": list(self.into.units),
+            "max_order": self.into.max_order,
+        }
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the units."""
+        return self.into.labels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides results."""
+        both = self.into.fingerprint + self.out_of.fingerprint
+        return hashlib.sha256(f"iitdask course 1 {both}".encode()).hexdigest()
+
+
+def _transition_between(
+    name: str, substrate: Substrate, states: tuple[Any, Any], same: Mapping[str, Any]
+) -> Transition:
+    """Build one of the transitions; complain under the name of the state it leads to."""
+    try:
+        return Transition.of(substrate, *states, **same)
+    except UnreachableStateError as error:
+        text = str(error).removeprefix("after: ")
+        raise UnreachableStateError(f"{name}: {text}") from error
+
+
+def _fingerprint(kind: str, substrate: Substrate, numbers: Sequence[Sequence[int]]) -> str:
+    digest = hashlib.sha256(f"iitdask {kind} 1".encode())
+    digest.update(substrate.fingerprint.encode())
+    for each in numbers:
+        digest.update(np.array([len(each), *each], dtype="<i8").tobytes())
+    return digest.hexdigest()

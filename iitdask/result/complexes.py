@@ -1,4 +1,4 @@
-"""Complexes with the names users gave, and what a terminal shows of them."""
+"""Complexes of a network: labelling and summaries."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from iitdask.model.pool import Pool
-from iitdask.result.labels import state_text, text, units_text
-from iitdask.theory.complexes import FATES, REASONS
+from iitdask.model.candidate_set import CandidateSet
+from iitdask.result.formatting import state_text, text_array, units_text
+from iitdask.theory.complexes.recipe import EXCLUSION_REASONS, EXCLUSION_STATUS
 from iitdask.theory.options import Theory
 
-__all__ = ["complexes_rows", "complexes_table", "labelled_complexes"]
+__all__ = [
+    "complexes_summary",
+    "complexes_table",
+    "label_complexes",
+]
 
 
-def labelled_complexes(
-    tree: xr.DataTree, pool: Pool, options: Theory, about: dict[str, Any]
+def label_complexes(
+    tree: xr.DataTree, pool: CandidateSet, options: Theory, about: dict[str, Any]
 ) -> xr.DataTree:
     """Name units, complexes, candidates and reasons.
 
@@ -34,15 +38,15 @@ def labelled_complexes(
     """
     data = tree["complexes"].to_dataset()
     chosen = msgspec.to_builtins(options)
-    fates = [FATES[int(code)] for code in data["fate"].values]
+    fates = [EXCLUSION_STATUS[int(code)] for code in data["fate"].values]
     data = data.assign_coords(
-        unit=("unit", text(pool.labels)),
-        complex=("complex", _names(data["units"].values, pool)),
-        candidate=("candidate", _names(data["candidate_units"].values, pool)),
-        reason=("reason", text(REASONS)),
-        meaning=("reason", text(REASONS.values())),
+        unit=("unit", text_array(pool.labels)),
+        complex=("complex", _unit_set_names(data["units"].values, pool)),
+        candidate=("candidate", _unit_set_names(data["candidate_units"].values, pool)),
+        reason=("reason", text_array(EXCLUSION_REASONS)),
+        meaning=("reason", text_array(EXCLUSION_REASONS.values())),
     )
-    data["fate"] = ("candidate", text(fates), data["fate"].attrs)
+    data["fate"] = ("candidate", text_array(fates), data["fate"].attrs)
     data = data.assign_attrs(
         {
             "theory": chosen.pop("name"),
@@ -56,11 +60,11 @@ def labelled_complexes(
     return xr.DataTree.from_dict({"/complexes": data})
 
 
-def _names(inside: Any, pool: Pool) -> Any:
-    return text(units_text([pool.labels[i] for i in np.flatnonzero(row)]) for row in inside)
+def _unit_set_names(inside: Any, pool: CandidateSet) -> Any:
+    return text_array(units_text([pool.labels[i] for i in np.flatnonzero(row)]) for row in inside)
 
 
-def complexes_rows(tree: xr.DataTree) -> list[tuple[str, str]]:
+def complexes_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     """What there is to say about a search, as names and values."""
     data = tree["complexes"].to_dataset()
     about = data.attrs
@@ -72,17 +76,17 @@ def complexes_rows(tree: xr.DataTree) -> list[tuple[str, str]]:
     ]
     meanings = dict(zip(data["reason"].values, data["meaning"].values, strict=True))
     rows += [
-        ("excluded", f"{_count(number)}: {meanings[name]}")
+        ("excluded", f"{_count_text(number)}: {meanings[name]}")
         for name, number in about["excluded_by"].items()
     ]
     if not about["exhaustive"]:
-        left = _count(about["candidates_not_searched"])
+        left = _count_text(about["candidates_not_searched"])
         rows.append(("not searched", f"{left} candidate systems; the search was not exhaustive"))
     rows.append(("complexes", str(data.sizes["complex"])))
     return rows
 
 
-def _count(number: str) -> str:
+def _count_text(number: str) -> str:
     return number if len(number) <= 12 else f"about 10^{len(number) - 1}"
 
 

@@ -1,24 +1,47 @@
-"""Checksums: what a block holds, and what a stage's numbers depend on."""
+"""Checksums: of arrays, of JSON values, of a stage's lineage and of the package's source."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable, Iterable
+from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from iitdask.theory.base import Stage, Stored
+from iitdask.theory.stage import Stage, StageRef
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+__all__ = [
+    "array_digest",
+    "build_id",
+    "lineage",
+    "text_digest",
+]
 
-__all__ = ["digest", "lineage", "text_digest"]
+
+@cache
+def build_id() -> str:
+    """Version of the package and a digest of its source, such as ``0.1.0+9f2c61d08a4b``."""
+    folder = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(path.read_bytes())
+    try:
+        released = version("iitdask")
+    except PackageNotFoundError:
+        released = "unknown"
+    return f"{released}+{digest.hexdigest()[:12]}"
+
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def digest(array: Array) -> int:
+def array_digest(array: Array) -> int:
     """64 bits of an array's dtype, shape and bytes."""
     state = blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=8)
     # reshape before view: a zero-dimensional array has no axis to view as bytes.
@@ -48,10 +71,10 @@ def lineage(stage: Stage, earlier: Callable[[str], str]) -> str:
     grid = stage.grid
     inputs = {
         name: [earlier(given.stage), given.variable]
-        if isinstance(given, Stored)
-        else digest(np.asarray(given))
+        if isinstance(given, StageRef)
+        else array_digest(np.asarray(given))
         for name, given in sorted(stage.inputs.items())
     }
-    fills = [[v.name, np.dtype(v.dtype).str, repr(v.fill), v.inner] for v in stage.fills]
+    fills = [[v.name, np.dtype(v.dtype).str, repr(v.fill), v.inner] for v in stage.variables]
     axes = [grid.dims, grid.shape, sorted(grid.whole), sorted(grid.power_of_two)]
     return text_digest([stage.version, axes, fills, inputs, stage.until is not None])

@@ -1,16 +1,21 @@
-"""Where bundles are run: here, or on a Dask cluster.
+"""Engines: where bundles of blocks are computed.
 
-This is the only room that submits anything to Dask.
+Serial in this process, on a Dask cluster, or by processes that share a store. This is the
+only module that submits anything to Dask.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from itertools import groupby, islice
+from threading import get_ident
 from typing import Any
 from uuid import uuid4
 
@@ -19,47 +24,147 @@ from distributed import CancelledError, Client, Future, as_completed, get_worker
 
 from iitdask.errors import (
     InterruptedRunError,
+    RetiredError,
     StoreError,
     UnreachableStoreError,
     WorkerMismatchError,
 )
-from iitdask.run.census import Facts, facts, remarks
-from iitdask.run.doings import Begun, Doing, Doings, begun_by
-from iitdask.run.edition import edition
-from iitdask.run.job import Failure, Job, Receipt, Setting
-from iitdask.run.place import absolute
-from iitdask.run.worker import release, run_bundle, run_parcel
+from iitdask.run.checksum import build_id
+from iitdask.run.coordination import BlockClaims
+from iitdask.run.events import ActivityBoard, BlockActivity, OnBlockStart, throttled
+from iitdask.run.stage_group import StageGroup
+from iitdask.run.storage import absolute_url
+from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
+from iitdask.run.worker import clear_caches, run_bundle, run_pickled
 
-__all__ = ["STORES", "Engine", "Futures", "Inline", "engine_of", "worker_memory"]
+__all__ = [
+    "STORES_TOPIC",
+    "DaskEngine",
+    "Engine",
+    "SerialEngine",
+    "SharedStoreEngine",
+    "WorkerInfo",
+    "block_memory_limit",
+    "choose_engine",
+    "oversubscription_warnings",
+    "query_workers",
+    "require_same_build",
+    "this_process",
+]
 
-Engine = Callable[[Iterator[Job]], Generator[Receipt, None, None]]
+WORKER_ANSWER_SECONDS = 30.0
+"""Seconds that workers may take to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker."""
+
+    edition: str
+    """Its iitdask."""
+    cores: int
+    """Cores its process may use."""
+    threads: int = 0
+    """Blocks it computes at a time."""
+    name: str = ""
+    """What Dask calls it."""
+
+
+def this_process() -> dict[str, Any]:
+    """What a process says of itself."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return {"edition": build_id(), "cores": cores}
+
+
+def query_workers(client: Client) -> list[WorkerInfo]:
+    """Ask every worker of a cluster.
+
+    Raises
+    ------
+    WorkerMismatchError
+        A worker has no iitdask, or one that does not know the question.
+    """
+    try:
+        workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            return []
+        # First what any Python knows: a worker that cannot open a question of ours breaks off.
+        said: dict[str, Any] = client.run(find_spec, "iitdask", on_error="return")
+        if not any(_lacks_iitdask(answer) for answer in said.values()):
+            said = client.run(this_process, on_error="return")
+    except (OSError, TimeoutError) as error:
+        raise InterruptedRunError(f"the workers cannot be asked what they are: {error}") from error
+    found = []
+    for address, answer in said.items():
+        about = workers.get(address, {})
+        name = str(about.get("name", address))
+        if not isinstance(answer, dict):
+            if not _lacks_iitdask(answer):
+                continue
+            raise WorkerMismatchError(
+                f"worker {name}: expected iitdask {build_id()}, got none that answers "
+                f"({answer or 'not installed'}); install the same on every machine"
+            )
+        found.append(WorkerInfo(**answer, threads=int(about.get("nthreads", 0)), name=name))
+    return found
+
+
+def _lacks_iitdask(answer: Any) -> bool:
+    """Whether a worker has no iitdask; one that left meanwhile says nothing of the kind."""
+    return answer is None or (isinstance(answer, Exception) and not isinstance(answer, OSError))
+
+
+def require_same_build(workers: Iterable[WorkerInfo]) -> None:
+    """Raise a WorkerMismatchError unless all are of this process's iitdask."""
+    own = build_id()
+    other = [worker for worker in workers if worker.edition != own]
+    if other:
+        first = other[0]
+        raise WorkerMismatchError(
+            f"worker {first.name}: expected iitdask {own} as in this process, got "
+            f"{first.edition} ({len(other)} worker(s) in all); install the same on every machine"
+        )
+
+
+def oversubscription_warnings(workers: Iterable[WorkerInfo]) -> list[str]:
+    """What is not wrong but slow: workers whose threads are not as many as their cores."""
+    return [
+        f"worker {each.name} has {each.threads} threads on {each.cores} core(s): "
+        "they take turns; give it as many cores as threads"
+        for each in workers
+        if each.threads > each.cores
+    ]
+
+
+Engine = Callable[[Iterator[BundleTask]], Generator[BundleResult, None, None]]
 """Runs jobs and gives one receipt for each, in any order.
 
 Jobs are drawn one by one, since what comes next may depend on receipts.
 """
 
-FEWEST = 4
+MIN_BUNDLES_IN_FLIGHT = 4
 """Bundles in flight on a cluster that has no workers yet."""
 
-TOPIC = "iitdask"
+WORKER_TOPIC = "iitdask"
 """Under which workers tell what they begin."""
-STORES = "iitdask-stores"
+STORES_TOPIC = "iitdask-stores"
 """Under which a scheduler is told of the stores that are filled."""
 
-PAUSE = 0.1
+CLIENT_POLL_SECONDS = 0.1
 """Seconds after which to look whether the cluster is still there while no result comes."""
-FRESH = 1.0
+THREAD_COUNT_SECONDS = 1.0
 """Seconds for which it is believed how many threads a cluster has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inline:
+class SerialEngine:
     """Runs bundles one after the other in this process."""
 
-    doings: Doings | None = None
+    doings: ActivityBoard | None = None
     """Where to note what is in hand."""
 
-    def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
+    def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Run jobs as their receipts are asked for."""
         try:
             for job in jobs:
@@ -69,11 +174,11 @@ class Inline:
                     self.doings.ended("")
                 yield receipt
         finally:
-            release()
+            clear_caches()
 
 
 @dataclass(slots=True, eq=False)
-class _Crew:
+class _ThreadCount:
     """How many threads a cluster has: asked anew now and then, since workers come and go."""
 
     threads: int = 0
@@ -81,15 +186,15 @@ class _Crew:
 
     def count(self, client: Any) -> int:
         """Return how many there are."""
-        if time.monotonic() - self.asked > FRESH:
-            with _reached(client):
+        if time.monotonic() - self.asked > THREAD_COUNT_SECONDS:
+            with _scheduler_errors(client):
                 self.threads = sum(client.nthreads().values())
             self.asked = time.monotonic()
         return self.threads
 
 
 @dataclass(frozen=True, slots=True)
-class Futures:
+class DaskEngine:
     """Runs bundles on a Dask cluster, a window of them at a time.
 
     Those that are not worth the journey are run in this process.
@@ -99,14 +204,14 @@ class Futures:
     """Client of the cluster."""
     per_thread: int = 3
     """Bundles in flight for each thread of the cluster."""
-    doings: Doings | None = None
+    doings: ActivityBoard | None = None
     """Where to note what workers have in hand."""
-    crew: _Crew = field(default_factory=_Crew, repr=False, compare=False)
+    thread_count: _ThreadCount = field(default_factory=_ThreadCount, repr=False, compare=False)
     """How many threads there are."""
 
-    def __call__(self, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
+    def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Keep the window full until the jobs run out; cancel what is left when closed."""
-        flight = _Flight(self.client, self.doings or Doings())
+        flight = _InFlight(self.client, self.doings or ActivityBoard())
         try:
             yield from self._top_up(flight, jobs)
             for batch in flight.batches():
@@ -117,23 +222,25 @@ class Futures:
         finally:
             flight.cancel()
 
-    def _top_up(self, flight: _Flight, jobs: Iterator[Job]) -> Generator[Receipt, None, None]:
-        window = max(FEWEST, self.per_thread * self.crew.count(self.client))
+    def _top_up(
+        self, flight: _InFlight, jobs: Iterator[BundleTask]
+    ) -> Generator[BundleResult, None, None]:
+        window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self.thread_count.count(self.client))
         # Not while the cluster is spoken to: drawing jobs may write to the store, and that
         # fails for other reasons.
         drawn = list(islice(jobs, max(0, window - len(flight.sent))))
-        with _reached(self.client):
+        with _scheduler_errors(self.client):
             flight.send([job for job in drawn if not job.near])
-        yield from Inline(self.doings)(job for job in drawn if job.near)
+        yield from SerialEngine(self.doings)(job for job in drawn if job.near)
 
 
 @dataclass(slots=True, eq=False)
-class _Flight:
+class _InFlight:
     """The bundles that are out."""
 
     client: Any
-    doings: Doings
-    sent: dict[Future[Any], Job] = field(default_factory=dict)
+    doings: ActivityBoard
+    sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
     lent: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     number: int = 0
     # Part of every key, so that no result of an earlier run is taken for one of this.
@@ -148,16 +255,16 @@ class _Flight:
     def _listen(self) -> None:
         """Hear from workers what they begin."""
         if not self.listening:
-            self.client.subscribe_topic(TOPIC, self._hear)
+            self.client.subscribe_topic(WORKER_TOPIC, self._hear)
             self.listening = True
 
     def _hear(self, event: Any) -> None:
         told = event[1]
         # Other runs on this cluster tell of theirs.
         if self.token in told["bundle"] and self.sent:
-            self.doings.begun(told["bundle"], Doing(**told["doing"]))
+            self.doings.begun(told["bundle"], BlockActivity(**told["doing"]))
 
-    def send(self, jobs: list[Job]) -> None:
+    def send(self, jobs: list[BundleTask]) -> None:
         """Submit jobs, those of one stage in one call."""
         if jobs:
             self._listen()
@@ -167,9 +274,9 @@ class _Flight:
             slim = replace(setting, inputs={}) if setting.store is None else setting
             keys = [self._key(setting) for _ in group]
             futures = self.client.map(
-                _open_parcel,
+                _run_on_worker,
                 [cloudpickle.dumps(replace(job, setting=slim)) for job in group],
-                wanted=edition(),
+                wanted=build_id(),
                 inputs=self._inputs(setting),
                 key=keys,
                 retries=2,
@@ -192,13 +299,13 @@ class _Flight:
             else:
                 with self.done.thread_condition:
                     if not self.done.has_ready():
-                        self.done.thread_condition.wait(PAUSE)
+                        self.done.thread_condition.wait(CLIENT_POLL_SECONDS)
 
-    def receipt(self, future: Future[Any], result: Any) -> Receipt:
+    def receipt(self, future: Future[Any], result: Any) -> BundleResult:
         """Return what became of a bundle, whatever happened to it."""
         job = self.sent.pop(future)
         self.doings.ended(str(future.key))
-        if isinstance(result, Receipt):
+        if isinstance(result, BundleResult):
             return result
         error = result if isinstance(result, BaseException) else result[1]
         if isinstance(error, StoreError | UnreachableStoreError | WorkerMismatchError):
@@ -208,8 +315,8 @@ class _Flight:
             # Inputs die with the workers that held them; they are sent again.
             self.lent.pop(job.setting.key, None)
         text = f"{type(error).__name__}: {error}"
-        failed = tuple(Failure(block, text, "") for block in job.blocks)
-        return Receipt(job.setting.layout.name, "", (), failed)
+        failed = tuple(BlockError(block, text, "") for block in job.blocks)
+        return BundleResult(job.setting.layout.name, "", (), failed)
 
     def cancel(self) -> None:
         """Withdraw what is still out."""
@@ -218,17 +325,17 @@ class _Flight:
                 self.client.cancel(list(self.sent))
         if self.listening and self.client.status == "running":
             with suppress(OSError, ValueError):
-                self.client.unsubscribe_topic(TOPIC)
+                self.client.unsubscribe_topic(WORKER_TOPIC)
         for future in self.sent:
             self.doings.ended(str(future.key))
         self.sent.clear()
         self.lent.clear()
 
-    def _key(self, setting: Setting) -> str:
+    def _key(self, setting: StageContext) -> str:
         self.number += 1
         return f"{setting.layout.name.replace('/', '.')}-{self.number:06d}-{self.token}"
 
-    def _inputs(self, setting: Setting) -> Future[Any] | None:
+    def _inputs(self, setting: StageContext) -> Future[Any] | None:
         if setting.store is not None or not setting.inputs:
             return None
         if setting.key not in self.lent:
@@ -239,34 +346,36 @@ class _Flight:
         return self.lent[setting.key]
 
 
-def _open_parcel(parcel: bytes, wanted: str, inputs: Any = None) -> Receipt:
+def _run_on_worker(parcel: bytes, wanted: str, inputs: Any = None) -> BundleResult:
     """Fill the blocks of a parcel on a worker, which tells the driver what it begins."""
-    return replace(run_parcel(parcel, wanted, inputs, _telling()), remark=_remark())
+    return replace(
+        run_pickled(parcel, wanted, inputs, _block_start_reporter()), warning=_worker_warning()
+    )
 
 
-def _remark() -> str:
+def _worker_warning() -> str:
     """What is to be said of this worker; those that come late no census has seen."""
     try:
         worker: Any = get_worker()
     except ValueError:
         return ""
-    about = Facts(**facts(), threads=worker.state.nthreads, name=str(worker.name))
-    return "; ".join(remarks([about]))
+    about = WorkerInfo(**this_process(), threads=worker.state.nthreads, name=str(worker.name))
+    return "; ".join(oversubscription_warnings([about]))
 
 
-def _telling() -> Begun | None:
+def _block_start_reporter() -> OnBlockStart | None:
     try:
         worker: Any = get_worker()
         bundle = str(worker.get_current_task())
     except (ValueError, KeyError):
         return None  # no worker has this process, so nobody would hear
-    return begun_by(
-        lambda doing: worker.log_event(TOPIC, {"bundle": bundle, "doing": asdict(doing)})
+    return throttled(
+        lambda doing: worker.log_event(WORKER_TOPIC, {"bundle": bundle, "doing": asdict(doing)})
     )
 
 
-def engine_of(
-    client: Client | None, store: str | None = None, doings: Doings | None = None
+def choose_engine(
+    client: Client | None, store: str | None = None, doings: ActivityBoard | None = None
 ) -> Engine:
     """Choose the engine of a run, and tell its scheduler which store is filled.
 
@@ -280,14 +389,14 @@ def engine_of(
         Where to note what is in hand.
     """
     if client is None:
-        return Inline(doings)
+        return SerialEngine(doings)
     if store is not None:
-        with _reached(client):
-            client.log_event(STORES, {"store": absolute(store)})
-    return Futures(client, doings=doings)
+        with _scheduler_errors(client):
+            client.log_event(STORES_TOPIC, {"store": absolute_url(store)})
+    return DaskEngine(client, doings=doings)
 
 
-def worker_memory(client: Client | None, given: int | None = None) -> int | None:
+def block_memory_limit(client: Client | None, given: int | None = None) -> int | None:
     """Bytes one block may take on the least worker of a cluster; None when nobody knows.
 
     Parameters
@@ -298,17 +407,18 @@ def worker_memory(client: Client | None, given: int | None = None) -> int | None
         Bytes that each worker is said to have.
     """
     if client is None:
-        return given or _physical()
-    with _reached(client):
+        return given or _physical_memory_bytes()
+    with _scheduler_errors(client):
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
     each = [
-        (given or worker["memory_limit"] or _physical() or 0) // max(worker["nthreads"], 1)
+        (given or worker["memory_limit"] or _physical_memory_bytes() or 0)
+        // max(worker["nthreads"], 1)
         for worker in workers
     ]
     return min((some for some in each if some), default=given)
 
 
-def _physical() -> int | None:
+def _physical_memory_bytes() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -316,22 +426,112 @@ def _physical() -> int | None:
 
 
 @contextmanager
-def _reached(client: Client) -> Iterator[None]:
+def _scheduler_errors(client: Client) -> Iterator[None]:
     """Turn a scheduler that went away into an error that says so."""
     _require_running(client)
     try:
         yield
     except OSError as error:  # what distributed's closed comms and time-outs are
-        raise _lost(client) from error
+        raise _unreachable_scheduler(client) from error
 
 
 def _require_running(client: Client) -> None:
     if client.status != "running":
-        raise _lost(client)
+        raise _unreachable_scheduler(client)
 
 
-def _lost(client: Client) -> InterruptedRunError:
+def _unreachable_scheduler(client: Client) -> InterruptedRunError:
     return InterruptedRunError(
         f"the Dask scheduler is out of reach (client {client.status}); blocks already filled "
         "are safe in their store, start a cluster and run again"
     )
+
+
+CLAIM_POLL_SECONDS = 0.5
+"""Seconds between two looks at what others have in hand."""
+LIFETIME_OVER_MESSAGE = "the time given to this worker is over; what it filled is in the store"
+
+
+@dataclass(slots=True, eq=False)
+class SharedStoreEngine:
+    """Runs the bundles that no other process has in hand.
+
+    A receipt without blocks says that others may have filled some.
+    """
+
+    claims: BlockClaims
+    """Whose blocks are whose."""
+    threads: int = 1
+    """Bundles computed at a time."""
+    until: float | None = None
+    """Moment of ``time.monotonic`` after which no bundle is begun."""
+    doings: ActivityBoard = field(default_factory=ActivityBoard)
+    """Where to note what is in hand."""
+    _folders: dict[str, StageGroup] = field(default_factory=dict)
+
+    def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
+        """Claim and run, give back what is not run."""
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="block")
+        out: set[ThreadFuture[BundleResult]] = set()
+        stages: dict[str, None] = {}
+        idle = True
+        try:
+            for job in jobs:
+                if self._is_over():
+                    break
+                stages[job.setting.layout.name] = None
+                mine, doomed = self._claimed(job)
+                if doomed:
+                    yield BundleResult(job.setting.layout.name, "", (), doomed)
+                if not mine.blocks:
+                    continue
+                idle = False
+                out.add(pool.submit(self._run, mine))
+                while len(out) >= self.threads:
+                    ended, out = wait(out, return_when=FIRST_COMPLETED)
+                    yield from (each.result() for each in ended)
+            while out:
+                ended, out = wait(out, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in ended)
+            if self._is_over():
+                raise RetiredError(LIFETIME_OVER_MESSAGE)
+            if idle:
+                time.sleep(CLAIM_POLL_SECONDS)
+            for stage in stages:
+                yield BundleResult(stage, "", (), ())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.claims.release_all()
+            clear_caches()
+
+    def _run(self, job: BundleTask) -> BundleResult:
+        bundle = str(get_ident())
+        try:
+            return run_bundle(job, begun=self.doings.of(bundle))
+        finally:
+            self.doings.ended(bundle)
+            for block in job.blocks:
+                self.claims.drop(job.setting.layout.name, block)
+
+    def _claimed(self, job: BundleTask) -> tuple[BundleTask, tuple[BlockError, ...]]:
+        stage = job.setting.layout.name
+        folder = self._folder(job)
+        mine, doomed = [], []
+        for block in job.blocks:
+            if folder.is_committed(block):
+                continue
+            if self.claims.take(stage, block):
+                mine.append(block)
+            elif deaths := self.claims.poison_count(stage, block):
+                what = f"{deaths} processes died over it; `iitdask run` on this store tries again"
+                doomed.append(BlockError(block, what, ""))
+        return replace(job, blocks=tuple(mine)), tuple(doomed)
+
+    def _folder(self, job: BundleTask) -> StageGroup:
+        name, store = job.setting.layout.name, job.setting.store
+        if name not in self._folders:
+            self._folders[name] = StageGroup.load(str(store), name)
+        return self._folders[name]
+
+    def _is_over(self) -> bool:
+        return self.until is not None and time.monotonic() > self.until

@@ -1,43 +1,53 @@
-"""How a stage is cut into blocks, and which blocks are sent together.
+"""Tiling of a stage into blocks, bundling of blocks into tasks, and calibration of the cost model.
 
-A tiling depends on the stage and the wished block length alone, never on how
-many workers there are: the same study gives the same blocks everywhere.
+A tiling depends on the stage and the target block length alone, never on how many workers there are:
+the same study gives the same blocks everywhere.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from iitdask.theory.stage import Grid, Region, Stage
 
-    from iitdask.theory.base import Grid, Region, Stage
-
-__all__ = ["Block", "Bundle", "Tiling", "plan", "tile"]
+__all__ = [
+    "Block",
+    "Bundle",
+    "CachedCost",
+    "Calibration",
+    "Tiling",
+    "calibrate",
+    "plan_bundles",
+    "seconds_left",
+    "tile",
+    "worker_block_bytes",
+]
 
 Block = tuple[int, ...]
 """Coordinates of a block: its position along each axis of the grid."""
 
-MOST_BLOCKS = 20_000
+MAX_STAGE_BLOCKS = 20_000
 """Blocks a stage may have: every block is a file per variable, and clusters count files."""
-SPREAD_FROM = 0.2
+MIN_SPREAD_SECONDS = 0.2
 """Seconds from which a stage is worth spreading over workers."""
-SPREAD_OVER = 16
+MIN_SPREAD_BLOCKS = 16
 """Blocks a stage worth spreading should have at least."""
-SHORTEST = 0.02
+MIN_BLOCK_SECONDS = 0.02
 """Seconds below which a block is not split merely for being spread."""
-LARGEST = 128 * 2**20
+MAX_BLOCK_BYTES = 128 * 2**20
 """Bytes a block may fill before it is split whatever its cost."""
-FEWEST_BUNDLES = 32
+MIN_BUNDLES = 32
 """Bundles to keep while work remains, so that workers end together."""
-SHORTEST_BUNDLE = 0.05
+MIN_BUNDLE_SECONDS = 0.05
 """Seconds below which bundles are not made smaller for balance."""
-BLOCK_OVERHEAD = 0.005
+BLOCK_OVERHEAD_SECONDS = 0.005
 """Seconds a block costs however little it computes: a few small files are written."""
 
 
@@ -110,40 +120,41 @@ def tile(stage: Stage, block_seconds: float) -> Tiling:
     if not len(tiling):
         return tiling
     total = float(stage.cost(tiling.region(next(iter(tiling)))))
-    target, shortest = _wish(total, block_seconds)
+    target, shortest = _target_seconds(total, block_seconds)
     tried: list[tuple[float, Tiling]] = []
     while True:
         dearest, block = max((float(stage.cost(tiling.region(b))), b) for b in tiling)
         tried.append((dearest, tiling))
-        heavy = _bytes(stage, tiling) > LARGEST
+        heavy = _block_bytes(stage, tiling) > MAX_BLOCK_BYTES
         if dearest <= target and not heavy:
             break
-        finer = _halved(stage, tiling, block)
-        if finer is None or len(finer) > MOST_BLOCKS:
+        finer = _split_best_axis(stage, tiling, block)
+        if finer is None or len(finer) > MAX_STAGE_BLOCKS:
             break
         if not heavy and total / len(finer) < shortest:
             break
         tiling = finer
-    return _coarsest(stage, tried, target)
+    return _coarsest_adequate(stage, tried, target)
 
 
-def _wish(total: float, block_seconds: float) -> tuple[float, float]:
+def _target_seconds(total: float, block_seconds: float) -> tuple[float, float]:
     # A stage worth spreading gets blocks shorter than wished, but not so short
     # that handing them out costs more than filling them.
-    shortest = min(SHORTEST, block_seconds / 2)
-    if total < SPREAD_FROM:
+    shortest = min(MIN_BLOCK_SECONDS, block_seconds / 2)
+    if total < MIN_SPREAD_SECONDS:
         return block_seconds, shortest
-    return min(block_seconds, max(total / SPREAD_OVER, SHORTEST)), shortest
+    return min(block_seconds, max(total / MIN_SPREAD_BLOCKS, MIN_BLOCK_SECONDS)), shortest
 
 
-def _bytes(stage: Stage, tiling: Tiling) -> int:
+def _block_bytes(stage: Stage, tiling: Tiling) -> int:
     cells = math.prod(tiling.chunks)
     return sum(
-        cells * math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.fills
+        cells * math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize
+        for v in stage.variables
     )
 
 
-def _halved(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | None:
+def _split_best_axis(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | None:
     """Tiling with the chunks of one axis halved, or None when no axis can be."""
     region, grid = tiling.region(dearest), tiling.grid
     best: tuple[float, Tiling] | None = None
@@ -165,14 +176,16 @@ def _halved(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | None:
     return None if best is None else best[1]
 
 
-def _coarsest(stage: Stage, tried: list[tuple[float, Tiling]], target: float) -> Tiling:
+def _coarsest_adequate(stage: Stage, tried: list[tuple[float, Tiling]], target: float) -> Tiling:
     """First tiling about as good as the best: splitting may never relieve a lone dear cell."""
-    light = [pair for pair in tried if _bytes(stage, pair[1]) <= LARGEST] or tried[-1:]
+    light = [pair for pair in tried if _block_bytes(stage, pair[1]) <= MAX_BLOCK_BYTES] or tried[
+        -1:
+    ]
     enough = max(target, 1.1 * min(dearest for dearest, _ in light))
     return next(tiling for dearest, tiling in light if dearest <= enough)
 
 
-def plan(
+def plan_bundles(
     stage: Stage,
     tiling: Tiling,
     done: Container[Block],
@@ -203,8 +216,8 @@ def plan(
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
-    seconds = [cost * seconds_per_cost + BLOCK_OVERHEAD for cost, _ in todo]
-    budget = min(block_seconds, max(sum(seconds) / FEWEST_BUNDLES, SHORTEST_BUNDLE))
+    seconds = [cost * seconds_per_cost + BLOCK_OVERHEAD_SECONDS for cost, _ in todo]
+    budget = min(block_seconds, max(sum(seconds) / MIN_BUNDLES, MIN_BUNDLE_SECONDS))
     bundles: list[Bundle] = []
     blocks: list[Block] = []
     cost = spent = 0.0
@@ -217,3 +230,80 @@ def plan(
     if blocks:
         bundles.append(Bundle(tuple(blocks), cost))
     return bundles
+
+
+@dataclass(slots=True, eq=False)
+class CachedCost:
+    """A cost model that works out no region twice."""
+
+    cost: Callable[[Region], float]
+    """The model."""
+    known: dict[tuple[tuple[int, int], ...], float] = field(default_factory=dict)
+    """What it said."""
+
+    def __call__(self, region: Region) -> float:
+        """Predicted seconds of a region."""
+        key = tuple((part.start, part.stop) for part in region)
+        if key not in self.known:
+            self.known[key] = float(self.cost(region))
+        return self.known[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Measured against predicted seconds of the blocks filled so far."""
+
+    seconds: float = 0.0
+    """Measured seconds."""
+    cost: float = 0.0
+    """Predicted seconds of the same blocks."""
+
+    @property
+    def seconds_per_cost(self) -> float:
+        """Measured seconds per predicted second; 1 while nothing was measured.
+
+        The ratio of sums weighs blocks by their length, so that a thousand
+        trivial blocks do not drown one that matters.
+        """
+        return self.seconds / self.cost if self.seconds > 0 and self.cost > 0 else 1.0
+
+    def more(self, seconds: float, cost: float) -> Calibration:
+        """Fit with more blocks in it."""
+        return Calibration(self.seconds + seconds, self.cost + cost)
+
+
+def calibrate(stage: Stage, tiling: Tiling, ticks: Mapping[Block, float]) -> Calibration:
+    """Compare the seconds of filled blocks with what the stage predicted."""
+    priced = [(s, float(stage.cost(tiling.region(b)))) for b, s in ticks.items()]
+    # Blocks predicted to cost nothing say nothing about the price of a cost unit.
+    known = [(seconds, cost) for seconds, cost in priced if cost > 0]
+    return Calibration(sum(seconds for seconds, _ in known), sum(cost for _, cost in known))
+
+
+def worker_block_bytes(stage: Stage, tiling: Tiling, inputs: int) -> int:
+    """Bytes a worker needs to fill one block.
+
+    Parameters
+    ----------
+    stage : Stage
+        What is filled.
+    tiling : Tiling
+        Its blocks.
+    inputs : int
+        Bytes of the stage's inputs together.
+
+    Returns
+    -------
+    int
+        Inputs, the arrays of the largest block and the stage's scratch.
+    """
+    cells = math.prod(map(min, tiling.chunks, tiling.grid.shape))
+    each = sum(
+        math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.variables
+    )
+    return inputs + cells * each + stage.scratch
+
+
+def seconds_left(cost: float, measured: Calibration, threads: int) -> float:
+    """Wall seconds until blocks of a predicted cost are filled by some threads."""
+    return cost * measured.seconds_per_cost / max(threads, 1)

@@ -1,4 +1,4 @@
-"""One study: what is to be computed, as frozen values read from YAML, JSON or Python."""
+"""Study files: read YAML, JSON or a Python mapping into a checked ``Study``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ import yaml
 
 from iitdask.errors import SpecError
 from iitdask.model import examples
-from iitdask.model.readers import substrate_from
-from iitdask.model.subject import Subject
+from iitdask.model.readers import substrate_from_study
 from iitdask.model.substrate import Substrate
+from iitdask.model.system import Target
 from iitdask.theory.catalog import (
     COMPUTATIONS,
-    computation,
     default_theory,
-    subject_of,
+    get_computation,
+    target_from_fields,
     theory_options,
 )
 from iitdask.theory.options import Theory
 
-__all__ = ["Point", "RunOptions", "Study", "asked_in", "made_point", "point_of", "read_study"]
+__all__ = [
+    "Problem",
+    "RunOptions",
+    "Study",
+    "problem_fields",
+    "problem_from_fields",
+    "problem_from_study",
+    "read_study",
+]
 
-NOTES = ("name", "title", "citation", "figure", "note")
+NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,10 +96,10 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Problem:
     """One system, one theory, one computation: what a store holds."""
 
-    subject: Subject
+    target: Target
     """What it is about, such as a candidate system in its substrate and state."""
     options: Theory
     """Theory with its options."""
@@ -102,16 +110,16 @@ class Point:
     def fingerprint(self) -> str:
         """Digest of everything that decides the numbers; labels, cluster and block size do not."""
         chosen = json.dumps(msgspec.to_builtins(self.options), sort_keys=True)
-        parts = [self.compute, chosen, self.subject.fingerprint]
+        parts = [self.compute, chosen, self.target.fingerprint]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def described(self) -> dict[str, Any]:
         """The study as a store records it: normalised, comparable field by field."""
-        substrate = self.subject.substrate
+        substrate = self.target.substrate
         return {
             "compute": self.compute,
             "theory": msgspec.to_builtins(self.options),
-            **self.subject.described(),
+            **self.target.described(),
             "labels": list(substrate.labels),
             "substrate": substrate.fingerprint,
         }
@@ -126,19 +134,19 @@ def read_study(given: str | Path | dict[str, Any]) -> tuple[Study, Path]:
         The file is missing, not YAML or JSON, or a field is unknown or of the wrong kind.
     """
     if isinstance(given, dict):
-        return _decoded(given, "study"), Path()
+        return _study_from_mapping(given, "study"), Path()
     path = Path(given)
     if not path.exists() and str(given) in examples.names():
-        return _decoded(examples.spec(str(given)), str(given)), Path()
+        return _study_from_mapping(examples.spec(str(given)), str(given)), Path()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         hint = "expected a study file or the name of an example (`iitdask examples`)"
         raise SpecError(f"{path}: cannot be read ({error}); {hint}") from error
-    return _decoded(_parsed(text, path), str(path)), path.parent
+    return _study_from_mapping(_parse_file(text, path), str(path)), path.parent
 
 
-def _parsed(text: str, path: Path) -> Any:
+def _parse_file(text: str, path: Path) -> Any:
     try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except json.JSONDecodeError as error:
@@ -150,7 +158,7 @@ def _parsed(text: str, path: Path) -> Any:
         raise SpecError(f"{path}:{line} expected YAML, {problem}") from error
 
 
-def _decoded(content: Any, where: str) -> Study:
+def _study_from_mapping(content: Any, where: str) -> Study:
     if not isinstance(content, dict):
         raise SpecError(
             f"{where}: expected a mapping with `substrate`, got {type(content).__name__}"
@@ -158,31 +166,33 @@ def _decoded(content: Any, where: str) -> Study:
     try:
         study = msgspec.convert(content, Study)
     except msgspec.ValidationError as error:
-        fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTES)
+        fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTE_FIELDS)
         raise SpecError(f"{where}: {error}; a study has {fields}") from error
     if study.substrate is None and "substrate" not in (study.sweep or {}):
         raise SpecError(f"{where}: expected `substrate`, got {', '.join(content) or 'nothing'}")
     return study
 
 
-def point_of(study: Study, folder: Path, where: str) -> Point:
+def problem_from_study(study: Study, folder: Path, where: str) -> Problem:
     """Build what a study asks for."""
-    computation(study.compute, f"{where}: compute")
+    get_computation(study.compute, f"{where}: compute")
     if study.sweep is not None:
         raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
-    substrate: Substrate = substrate_from(study.substrate or {}, folder, f"{where}: substrate")
+    substrate: Substrate = substrate_from_study(
+        study.substrate or {}, folder, f"{where}: substrate"
+    )
     options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
-    return made_point(study.compute, substrate, options, asked_in(study), where)
+    return problem_from_fields(study.compute, substrate, options, problem_fields(study), where)
 
 
-def asked_in(study: Study) -> dict[str, Any]:
+def problem_fields(study: Study) -> dict[str, Any]:
     """Return the fields of a study that say what is asked of its substrate."""
-    names = dict.fromkeys(f for each in COMPUTATIONS.values() for f in each.subject.FIELDS)
+    names = dict.fromkeys(f for each in COMPUTATIONS.values() for f in each.target.FIELDS)
     return {name: getattr(study, name) for name in names}
 
 
-def made_point(
+def problem_from_fields(
     compute: str, substrate: Substrate, options: Theory, fields: dict[str, Any], where: str
-) -> Point:
+) -> Problem:
     """Build a point; None among the fields means not given."""
-    return Point(subject_of(compute, substrate, fields, where), options, compute)
+    return Problem(target_from_fields(compute, substrate, fields, where), options, compute)

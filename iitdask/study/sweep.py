@@ -1,61 +1,241 @@
-"""Run a sweep: what is new is computed once, and the cube is readable from the first minute."""
+"""A sweep as one job: its points, its recipe, and the cube written while blocks arrive."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from iitdask.errors import IITError, LedgerMismatchError, SpecError
 from iitdask.model.substrate import Substrate
-from iitdask.result.assemble import labelled
+from iitdask.model.system import Target
+from iitdask.result.cube import build_cube
+from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import text_digest
-from iitdask.run.doings import posted
-from iitdask.run.engines import Engine, engine_of, worker_memory
-from iitdask.run.events import Observer
+from iitdask.run.coordination import lock, open_session
+from iitdask.run.engines import Engine, block_memory_limit, choose_engine
+from iitdask.run.events import BlocksFilled, Event, EventLog, Observer, StageOpened, publishing
 from iitdask.run.execute import execute
-from iitdask.run.journal import Journal
-from iitdask.run.lease import alone
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.outcome import consolidate, load_result, save_apart, save_result, study_of
-from iitdask.run.place import open_store
-from iitdask.run.presence import driving
-from iitdask.run.roll import enrol, enrolled
-from iitdask.run.store import ZarrLedger
-from iitdask.run.survey import costs_of
-from iitdask.run.tree import attributes, make_group
-from iitdask.study.axes import Axis, read_axes
-from iitdask.study.cells import Cells, cells_of
-from iitdask.study.grounds import grounds_of
-from iitdask.study.keeper import Keeper, Order, ordered
-from iitdask.study.provenance import provenance
-from iitdask.study.spec import Study, asked_in
+from iitdask.run.ledger import Ledger, MemoryLedger
+from iitdask.run.result_group import (
+    IncrementalResult,
+    append_point_ids,
+    consolidate,
+    load_result,
+    read_point_ids,
+    save_result,
+    save_tree,
+    store_attrs,
+)
+from iitdask.run.status import read_costs
+from iitdask.run.storage import open_store
+from iitdask.run.zarr_io import create_group, read_attrs
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.study.axis_values import build_substrates
+from iitdask.study.spec import Study, problem_fields
+from iitdask.study.store_contents import provenance
+from iitdask.study.sweep_axes import Axis, read_axes
+from iitdask.study.sweep_layout import SweepLayout, build_layout
 from iitdask.theory.catalog import default_theory, theory_options
-from iitdask.theory.swept import Heavy, Keep, blank, swept
+from iitdask.theory.stage import Recipe
+from iitdask.theory.sweeps.recipe import (
+    DONE,
+    LargeProblem,
+    OnResult,
+    PointBatch,
+    batch_stage_name,
+    empty_outcomes,
+    store_outcomes,
+    sweep_recipe,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
-    from numpy.typing import NDArray
 
-    from iitdask.model.subject import Subject
-    from iitdask.run.ledger import Ledger
-    from iitdask.theory.base import Stages
+__all__ = [
+    "CubeWriter",
+    "PointOrder",
+    "Sweep",
+    "build_sweep",
+    "order_points",
+    "prepare_shared_sweep",
+    "register_points",
+    "run_sweep",
+    "sweep_from_study",
+]
 
-__all__ = ["Sweep", "enrol_sweep", "made_sweep", "run_sweep", "shared_sweep", "sweep_of"]
+MIN_WRITE_INTERVAL_SECONDS = 1.0
+"""Least seconds between two looks at what has arrived."""
+WRITE_INTERVAL_RATIO = 20.0
+"""How much longer than writing the cube the time between two writings is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointOrder:
+    """Points in the order in which they became part of the store."""
+
+    cells: SweepLayout
+    """The cells; their points are numbered in this order."""
+    portions: tuple[PointBatch, ...]
+    """The small points, stage by stage."""
+    heavy: dict[int, Any]
+    """The others, by number."""
+    count: int
+    """How many there are."""
+
+
+def order_points(cells: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrder:
+    """Number the points of a sweep as the lists of a store do, see :mod:`iitdask.run.result_group`."""
+    place = {bytes(each): p for p, each in enumerate(cells.digests)}
+    small, begin = cells.n_small, 0
+    portions: list[PointBatch] = []
+    heavy: dict[int, Any] = {}
+    number = np.full(len(cells.digests), -1)
+    for k, digests in enumerate(lists):
+        known = np.array([place[bytes(each)] for each in digests], np.int64)
+        number[known] = begin + np.arange(len(known))
+        first = 0
+        for compute, points in cells.points.items():
+            own = np.flatnonzero((known >= first) & (known < first + len(points)))
+            chosen = points.at(known[own] - first).alone()
+            portions.append(PointBatch(batch_stage_name(k, compute), compute, begin + own, chosen))
+            first += len(points)
+        heavy |= {
+            begin + int(i): cells.heavy[int(known[i]) - small]
+            for i in np.flatnonzero(known >= small)
+        }
+        begin += len(known)
+    point = np.where(cells.point >= 0, number[cells.point], -1)
+    return PointOrder(replace(cells, point=point), tuple(portions), heavy, begin)
+
+
+class CubeWriter:
+    """Sees blocks arrive, and keeps the cube in the store up to date.
+
+    What it knows beyond the ledger may be lost at any time.
+    """
+
+    def __init__(
+        self,
+        order: PointOrder,
+        ledger: Ledger,
+        url: str | None,
+        out: dict[str, NDArray[Any]],
+        whole: bool,
+    ) -> None:
+        self._whole = whole
+        self._order, self._ledger, self._url, self._out = order, ledger, url, out
+        self._stages = {portion.name: portion for portion in order.portions}
+        self._seen: dict[str, set[Any]] = {name: set() for name in self._stages}
+        self._heavy: dict[str, set[str]] = {}
+        self._keys = {point.key: number for number, point in order.heavy.items()}
+        self._mosaic: IncrementalResult | None = None
+        self._shown = np.zeros(order.count, np.int8)
+        self._next = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, StageOpened) and event.stage.startswith("points/"):
+            self._heavy.setdefault(event.stage.split("/")[1], set()).add(event.stage)
+        now = time.monotonic()
+        if self._url is None or not isinstance(event, StageOpened | BlocksFilled):
+            return
+        if now >= self._next and "finished" not in store_attrs(self._url):
+            self._write(self._url)
+            self._next = time.monotonic() + max(
+                MIN_WRITE_INTERVAL_SECONDS, WRITE_INTERVAL_RATIO * (time.monotonic() - now)
+            )
+
+    def cube(self) -> xr.Dataset:
+        """Return the cube as far as it is known."""
+        cells = self._order.cells
+        return build_cube(
+            cells.computes,
+            dims=cells.dims,
+            coords=cells.coords,
+            cells=(cells.point, cells.problem, cells.problems),
+            outcomes=self._out,
+            extra={
+                "n_units": cells.n_units,
+                "frequency": cells.frequency,
+                "seconds": _values_by_cell(self._seconds(), cells.point),
+                "structure": self._structures() if self._whole else None,
+                "point": cells.point,
+            },
+            attrs={} if cells.theory is None else {"theory": cells.theory},
+        )
+
+    def _structures(self) -> NDArray[Any]:
+        """Where in the store the whole result of each cell is."""
+        groups = np.full(self._order.count + 1, "", object)
+        for number, point in self._order.heavy.items():
+            if self._out["status"][number] == DONE:
+                groups[number] = f"structures/{point.key}"
+        # The last one is that of no point.
+        return np.asarray(groups[self._order.cells.point])
+
+    def _write(self, url: str) -> None:
+        for name, portion in self._stages.items():
+            self._look(name, portion)
+        data = self.cube()
+        fresh = self._out["status"] != self._shown
+        self._shown = self._out["status"].copy()
+        if self._mosaic is None:
+            self._mosaic = IncrementalResult(url, data)
+            return
+        point = self._order.cells.point
+        changed = np.where(point >= 0, fresh[point], False)
+        self._mosaic.update(data, changed.reshape(tuple(self._order.cells.dims.values())))
+
+    def _look(self, name: str, portion: PointBatch) -> None:
+        """Take over the blocks of a stage that have arrived since."""
+        try:
+            tiling, done = self._ledger.tiling(name), self._ledger.done(name)
+        except (IITError, KeyError):
+            return  # not opened yet
+        for block in sorted(done - self._seen[name]):
+            region = tiling.region(block)[0]
+            arrays = self._ledger.arrays(name, block)
+            store_outcomes(self._out, portion.small[region], arrays["value"], arrays["number"])
+            self._seen[name].add(block)
+
+    def _seconds(self) -> NDArray[Any]:
+        """(points,) seconds each took, of those that are there."""
+        out = np.full(self._order.count, np.nan)
+        for name, portion in self._stages.items():
+            if not len(portion.points):
+                continue
+            try:
+                tiling, ticks = self._ledger.tiling(name), self._ledger.ticks(name)
+            except (IITError, KeyError):
+                continue
+            for block, seconds in ticks.items():
+                region = tiling.region(block)[0]
+                out[portion.small[region]] = seconds / (region.stop - region.start)
+        for key, names in self._heavy.items():
+            ticks_of = [sum(self._ledger.ticks(name).values()) for name in sorted(names)]
+            out[self._keys[key]] = sum(ticks_of)
+        return out
+
+
+def _values_by_cell(values: NDArray[Any], point: NDArray[Any]) -> NDArray[Any]:
+    return np.where(point >= 0, values[point], np.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
     """A sweep that can be run."""
 
-    cells: Cells
+    cells: SweepLayout
     """What is computed, and where it goes."""
     fixed: Mapping[str, Any]
     """What all cells have in common."""
@@ -80,11 +260,11 @@ class Sweep:
         return {**self.fixed, "sweep": dict(self._dims())}
 
 
-def sweep_of(study: Study, folder: Path, where: str) -> Sweep:
+def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study asks for."""
     axes = read_axes(study.sweep, f"{where}: sweep")
-    fields = asked_in(study)
-    return made_sweep(
+    fields = problem_fields(study)
+    return build_sweep(
         study.compute,
         substrate=study.substrate,
         axes=axes,
@@ -96,7 +276,7 @@ def sweep_of(study: Study, folder: Path, where: str) -> Sweep:
     )
 
 
-def made_sweep(
+def build_sweep(
     compute: str,
     *,
     substrate: Substrate | Mapping[str, Any] | None,
@@ -107,9 +287,9 @@ def made_sweep(
     where: str,
     keep: bool = False,
 ) -> Sweep:
-    """Build a sweep from its parts, see :func:`iitdask.study.cells.cells_of`."""
-    grounds = grounds_of(substrate, axes, folder, where)
-    cells = cells_of(
+    """Build a sweep from its parts, see :func:`iitdask.study.sweep_layout.build_layout`."""
+    grounds = build_substrates(substrate, axes, folder, where)
+    cells = build_layout(
         compute,
         axes=axes,
         grounds=grounds,
@@ -130,13 +310,13 @@ def made_sweep(
     if not grounds.dims:
         fixed["substrate"] = grounds.fingerprint(0)
     elif "substrate" not in names:
-        fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_listed))])
+        fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_as_json))])
     if keep:
         fixed["keep"] = "structures"
     return Sweep(cells, fixed, keep)
 
 
-def _listed(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
@@ -152,7 +332,7 @@ def run_sweep(
 ) -> xr.DataTree:
     """Compute a sweep, or what is missing of it.
 
-    Parameters are those of :func:`iitdask.study.driver.run_point`.
+    Parameters are those of :func:`iitdask.study.run.run_problem`.
 
     Returns
     -------
@@ -164,28 +344,28 @@ def run_sweep(
     LedgerMismatchError
         The store holds another study, or values along an axis that this sweep lacks.
     """
-    memory = worker_memory(client, memory)
+    memory = block_memory_limit(client, memory)
     options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
     if store is None:
         if sweep.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
-        order = ordered(sweep.cells, [sweep.cells.digests])
-        engine = engine_of(client)
-        return _computed(order, MemoryLedger(), engine, None, observers, **options)
+        order = order_points(sweep.cells, [sweep.cells.digests])
+        engine = choose_engine(client)
+        return _run_sweep_recipe(order, MemoryLedger(), engine, None, observers, **options)
     url = os.fspath(store)
     ledger = ZarrLedger(url, sweep.described(), sweep.fingerprint)
-    with driving(url, join) as driver, posted(url, driver) as doings:
-        order = ordered(sweep.cells, enrol_sweep(url, sweep))
-        if "tidied" in study_of(url):
+    with open_session(url, join) as driver, publishing(url, driver) as doings:
+        order = order_points(sweep.cells, register_points(url, sweep))
+        if "tidied" in store_attrs(url):
             return load_result(url)
-        journal, about = Journal(url, driver), provenance()
+        journal, about = EventLog(url, driver), provenance()
         journal.begin({"study": sweep.fingerprint, "provenance": about})
         try:
-            options["keep"] = _keeping(url) if sweep.keep else None
-            engine = engine_of(client, url, doings)
+            options["keep"] = _structure_writer(url) if sweep.keep else None
+            engine = choose_engine(client, url, doings)
             watched: list[Observer] = [*observers, journal]
-            tree = _computed(order, ledger, engine, url, watched, **options)
-            save_result(url, tree, about, costs_of(url))
+            tree = _run_sweep_recipe(order, ledger, engine, url, watched, **options)
+            save_result(url, tree, about, read_costs(url))
             consolidate(url)
         except KeyboardInterrupt:
             journal.end({"reason": "interrupted"})
@@ -196,14 +376,14 @@ def run_sweep(
     return tree
 
 
-def enrol_sweep(url: str, sweep: Sweep) -> list[NDArray[Any]]:
+def register_points(url: str, sweep: Sweep) -> list[NDArray[Any]]:
     """Make the points of a sweep part of its store; all lists of points it has then."""
-    with alone(open_store(url), "roll"):
-        return _grown(url, sweep)
+    with lock(open_store(url), "roll"):
+        return _grow_axes(url, sweep)
 
 
-def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
-    about, digests = study_of(url), sweep.cells.digests
+def _grow_axes(url: str, sweep: Sweep) -> list[NDArray[Any]]:
+    about, digests = store_attrs(url), sweep.cells.digests
     axes = json.loads(json.dumps(sweep.axes))
     before = about.get("axes", {})
     for name, labels in before.items():
@@ -213,7 +393,7 @@ def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
                 f"{url} has {name}={lost[0]!r}, which this study lacks: an axis may grow, not "
                 "shrink. Use another store"
             )
-    lists = enrolled(url)
+    lists = read_point_ids(url)
     wanted = {bytes(each) for each in digests}
     known = {bytes(each) for each in np.concatenate([*lists, digests[:0]])}
     if known - wanted:
@@ -223,17 +403,17 @@ def _grown(url: str, sweep: Sweep) -> list[NDArray[Any]]:
         )
     new = np.array([bytes(each) not in known for each in digests], bool)
     if new.any():
-        enrol(url, len(lists), digests[new])
+        append_point_ids(url, len(lists), digests[new])
         lists.append(digests[new])
     if axes != before:
         store = open_store(url)
-        kept = {k: v for k, v in attributes(store).items() if k not in ("finished", "tidied")}
-        make_group(store, "", {**kept, "axes": axes})
+        kept = {k: v for k, v in read_attrs(store).items() if k not in ("finished", "tidied")}
+        create_group(store, "", {**kept, "axes": axes})
     return lists
 
 
-def _computed(
-    order: Order,
+def _run_sweep_recipe(
+    order: PointOrder,
     ledger: Ledger,
     engine: Engine,
     url: str | None,
@@ -241,9 +421,9 @@ def _computed(
     *,
     block_seconds: float,
     memory: int | None,
-    keep: Keep | None = None,
+    keep: OnResult | None = None,
 ) -> xr.DataTree:
-    recipe, keeper = _prepared(order, ledger, url, keep)
+    recipe, keeper = _prepare_recipe(order, ledger, url, keep)
     execute(
         recipe,
         ledger,
@@ -255,27 +435,27 @@ def _computed(
     return xr.DataTree(keeper.cube())
 
 
-def _prepared(
-    order: Order, ledger: Ledger, url: str | None, keep: Keep | None
-) -> tuple[Stages, Keeper]:
-    out = blank(order.cells.computes, order.count)
-    keeper = Keeper(order, ledger, url, out, keep is not None)
-    return swept(order.portions, order.heavy, out, keep=keep), keeper
+def _prepare_recipe(
+    order: PointOrder, ledger: Ledger, url: str | None, keep: OnResult | None
+) -> tuple[Recipe, CubeWriter]:
+    out = empty_outcomes(order.cells.computes, order.count)
+    keeper = CubeWriter(order, ledger, url, out, keep is not None)
+    return sweep_recipe(order.portions, order.heavy, out, keep=keep), keeper
 
 
-def shared_sweep(url: str, sweep: Sweep, ledger: Ledger) -> tuple[Stages, Keeper]:
+def prepare_shared_sweep(url: str, sweep: Sweep, ledger: Ledger) -> tuple[Recipe, CubeWriter]:
     """Make the recipe of a sweep that others may fill too, and what has its cube in the end.
 
     Its cube is not written meanwhile.
     """
-    order = ordered(sweep.cells, enrol_sweep(url, sweep))
-    return _prepared(order, ledger, None, _keeping(url) if sweep.keep else None)
+    order = order_points(sweep.cells, register_points(url, sweep))
+    return _prepare_recipe(order, ledger, None, _structure_writer(url) if sweep.keep else None)
 
 
-def _keeping(url: str) -> Keep:
+def _structure_writer(url: str) -> OnResult:
     """Return what writes the whole result of a point into the store."""
 
-    def keep(point: Heavy, subject: Subject, tree: xr.DataTree) -> None:
-        save_apart(url, f"structures/{point.key}", labelled(tree, subject, point.options))
+    def keep(point: LargeProblem, subject: Target, tree: xr.DataTree) -> None:
+        save_tree(url, f"structures/{point.key}", label_tree(tree, subject, point.options))
 
     return keep

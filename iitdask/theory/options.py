@@ -6,7 +6,14 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["IIT3", "IIT4", "IIT42026", "Causation2019", "Theory", "Unfolding"]
+__all__ = [
+    "IIT3",
+    "IIT4",
+    "IIT42026",
+    "Causation2019",
+    "Theory",
+    "Unfolding",
+]
 
 
 class IIT3(

@@ -14,30 +14,40 @@ from bokeh.models import ColumnDataSource, CustomJS, Select, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
-from iitdask.theory.landscape import MOST_UNITS
-from iitdask.view import relations as links
-from iitdask.view import repertoires as shapes
-from iitdask.view import structure
-from iitdask.view.account import account_panels
-from iitdask.view.complexes import complexes_panels
-from iitdask.view.cube import cube_panels
-from iitdask.view.facts import facts_html, more_html, rows_of, title_of
-from iitdask.view.landscape import add_places, landscape
-from iitdask.view.network import Net, network
-from iitdask.view.sheet import TEMPLATE, WIDTH, heading, text
-from iitdask.view.theme import CAUSE, EFFECT, RELATION
-from iitdask.view.trees import harmless
+from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
+from iitdask.view import relation_figures as links
+from iitdask.view import structure_figures
+from iitdask.view import structure_figures as shapes
+from iitdask.view.accessor import extra_table_html, summary_html, summary_of, title_of, without_tex
+from iitdask.view.account_figures import account_panels
+from iitdask.view.complexes_figures import complexes_panels
+from iitdask.view.network_figures import NetworkDrawing, draw_network
+from iitdask.view.pages import (
+    CAUSE,
+    EFFECT,
+    PAGE_TEMPLATE,
+    PAGE_WIDTH_PIXELS,
+    RELATION,
+    html_block,
+    section_heading,
+)
+from iitdask.view.structure_figures import add_map_positions, landscape
+from iitdask.view.sweep_figures import cube_panels
 
-__all__ = ["document", "fill", "page"]
+__all__ = [
+    "explorer_document",
+    "explorer_html",
+    "fill_explorer",
+]
 
-KEY = f"""
+STRUCTURE_KEY = f"""
 <p class="key">In the graph: <b>black ring</b> mechanism;
 <b style="color: {CAUSE}">left half ring</b> cause purview and its state;
 <b style="color: {EFFECT}">right half ring</b> effect purview and its state;
 <b style="color: {RELATION}">outer ring</b> overlap of the selected relation.
 Dark units are on; dashed connections are severed by the minimum partition.</p>
 """
-CONCEPTS_KEY = f"""
+CONCEPT_KEY = f"""
 <p class="key">In the graph: <b>black ring</b> mechanism;
 <b style="color: {CAUSE}">left half ring</b> cause purview;
 <b style="color: {EFFECT}">right half ring</b> effect purview.
@@ -46,7 +56,7 @@ Dark units are on; dashed connections are severed by the minimum partition.
 """
 
 
-def page(tree: xr.DataTree) -> str:
+def explorer_html(tree: xr.DataTree) -> str:
     """Write the explorer of a result as one HTML file that needs nothing else.
 
     Parameters
@@ -54,22 +64,22 @@ def page(tree: xr.DataTree) -> str:
     tree : DataTree
         A result, or an exhibit, which has more to show.
     """
-    doc = document(tree)
-    return str(file_html(doc, INLINE, doc.title, template=TEMPLATE))
+    doc = explorer_document(tree)
+    return str(file_html(doc, INLINE, doc.title, template=PAGE_TEMPLATE))
 
 
-def document(tree: xr.DataTree) -> Document:
+def explorer_document(tree: xr.DataTree) -> Document:
     """Make the explorer of a result as a Bokeh document."""
     doc = Document()
-    fill(doc, tree)
+    fill_explorer(doc, tree)
     return doc
 
 
-def fill(doc: Document, tree: xr.DataTree) -> None:
+def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
     """Put the explorer of a result into a document."""
-    tree = harmless(tree)
+    tree = without_tex(tree)
     doc.title = title_of(tree)
-    doc.template = TEMPLATE
+    doc.template = PAGE_TEMPLATE
     doc.template_variables["title"] = doc.title
     parts: list[UIElement] = []
     if is_cube(tree):
@@ -83,43 +93,48 @@ def fill(doc: Document, tree: xr.DataTree) -> None:
     elif "system" in tree.children:
         parts += _system_panels(tree)
     else:
-        parts.append(text(facts_html(rows_of(tree))))
-    if more := more_html(tree):
-        parts.append(text(more))
+        parts.append(html_block(summary_html(summary_of(tree))))
+    if more := extra_table_html(tree):
+        parts.append(html_block(more))
     doc.add_root(column(*parts, name="explorer"))
 
 
-def _net(tree: xr.DataTree) -> Net:
+def _system_network(tree: xr.DataTree) -> NetworkDrawing:
     extra = tree["network"].to_dataset() if "network" in tree.children else None
-    return Net.of_system(tree["system"].to_dataset(), extra)
+    return NetworkDrawing.of_system(tree["system"].to_dataset(), extra)
 
 
 def _system_panels(tree: xr.DataTree) -> list[UIElement]:
-    fig, _ = network(_net(tree), "System: state and minimum partition", 420)
-    return [row(fig, text(facts_html(rows_of(tree)), 700))]
+    fig, _ = draw_network(_system_network(tree), "System: state and minimum partition", 420)
+    return [row(fig, html_block(summary_html(summary_of(tree)), 700))]
 
 
 def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     data = tree["distinctions"].to_dataset()
     is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
-    source = structure.distinctions_source(data)
-    fig, lights = network(_net(tree), "System: state, cut, selected distinction")
-    note = text("", 800, name="selection")
-    key = KEY if is_specified else CONCEPTS_KEY
+    source = structure_figures.distinctions_source(data)
+    fig, lights = draw_network(_system_network(tree), "System: state, cut, selected distinction")
+    note = html_block("", 800, name="selection")
+    key = STRUCTURE_KEY if is_specified else CONCEPT_KEY
     choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
     picker = Select(title="Distinction", options=choices, width=260, name="picker")
     args: dict[str, Any] = {
         "distinctions": source,
         "lights": lights,
-        "members": structure.memberships(data),
+        "members": structure_figures.memberships(data),
         "note": note,
         "picker": picker,
         "rep": None, "bars": {}, "figures": {}, "relations": None, "shown": None, "points": None,
         "drawn": links.DRAWN,
     }  # fmt: skip
     parts: list[UIElement] = [
-        row(fig, column(text(facts_html(rows_of(tree)), 800), picker, note, text(key, 800))),
-        heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
+        row(
+            fig,
+            column(
+                html_block(summary_html(summary_of(tree)), 800), picker, note, html_block(key, 800)
+            ),
+        ),
+        section_heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
         *_distinction_panels(source, " (bits)" if is_specified else ""),
     ]
     if "network" in tree.children and ("repertoires" in tree.children or not is_specified):
@@ -129,50 +144,61 @@ def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     if "landscape" in tree.children:
         parts += _landscape_panels(tree, data, source)
     elif "repertoires" in tree.children:
-        about = f"Not drawn: this map is for systems of at most {MOST_UNITS} units."
-        parts.append(heading("Mechanism × purview", about))
-    _link(doc, args)
+        about = f"Not drawn: this map is for systems of at most {LANDSCAPE_MAX_UNITS} units."
+        parts.append(section_heading("Mechanism × purview", about))
+    _link_panels(doc, args)
     return parts
 
 
 def _distinction_panels(source: ColumnDataSource, unit: str) -> list[UIElement]:
-    table = structure.table(source, unit)
-    if table.width > WIDTH - 2 * 295:
-        size = (WIDTH // 2 - 10, 330)
+    table = structure_figures.distinctions_table(source, unit)
+    if table.width > PAGE_WIDTH_PIXELS - 2 * 295:
+        size = (PAGE_WIDTH_PIXELS // 2 - 10, 330)
         return [
             table,
-            row(structure.by_order(source, size, unit), structure.plane(source, size, unit)),
+            row(
+                structure_figures.by_order(source, size, unit),
+                structure_figures.plane(source, size, unit),
+            ),
         ]
-    return [row(table, structure.by_order(source, unit=unit), structure.plane(source, unit=unit))]
+    return [
+        row(
+            table,
+            structure_figures.by_order(source, unit=unit),
+            structure_figures.plane(source, unit=unit),
+        )
+    ]
 
 
 def _repertoire_panels(tree: xr.DataTree, args: dict[str, Any]) -> list[UIElement]:
     network = tree["network"].to_dataset()
     levels = network["levels"].values[network["inside"].values].tolist()
     if "repertoires" in tree.children:
-        args["rep"] = shapes.rows_of(tree["repertoires"].to_dataset(), levels)
+        args["rep"] = shapes.repertoire_arrays(tree["repertoires"].to_dataset(), levels)
     else:
-        args["rep"] = shapes.concept_rows(tree["distinctions"].to_dataset(), levels)
+        args["rep"] = shapes.concept_repertoire_arrays(tree["distinctions"].to_dataset(), levels)
     figures = []
-    kinds = shapes.KINDS if "repertoires" in tree.children else shapes.KINDS[:2]
+    kinds = (
+        shapes.REPERTOIRE_KINDS if "repertoires" in tree.children else shapes.REPERTOIRE_KINDS[:2]
+    )
     for side in ("cause", "effect"):
-        fig, source = shapes.bars(side, kinds=kinds)
+        fig, source = shapes.repertoire_bars(side, kinds=kinds)
         args["bars"][side], args["figures"][side] = source, fig
         figures.append(fig)
     about = (
         "Of the selected distinction. On the cause side the partitioned distribution is "
         "renormalised; of large purviews the most probable states are shown."
     )
-    return [heading("Repertoires", about), row(*figures)]
+    return [section_heading("Repertoires", about), row(*figures)]
 
 
 def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) -> list[UIElement]:
-    found = links.largest(tree)
+    found = links.largest_relations(tree)
     count = links.count_text(found.count)
     about = f"{count} relations"
     if not found.listed:
-        return [heading("Relations", "This structure has no relations.")]
-    fig, source, shown, points = links.drawing(found, data)
+        return [section_heading("Relations", "This structure has no relations.")]
+    fig, source, shown, points = links.draw_relations(found, data)
     args |= {"relations": source, "shown": shown, "points": points}
     args["figures"]["relations"] = fig
     listed = len(found.listed)
@@ -183,16 +209,18 @@ def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) 
         f" At most {links.DRAWN} are drawn: the largest, those listed of the selected distinction,"
         " or the selected one."
     )
-    table = links.table(source)
-    plots = row(links.by_degree(tree["relations"].to_dataset()), links.by_phi(found))
-    return [heading("Relations", about), row(fig, column(plots, table))]
+    table = links.relations_table(source)
+    plots = row(
+        links.relations_by_degree(tree["relations"].to_dataset()), links.relations_by_phi(found)
+    )
+    return [section_heading("Relations", about), row(fig, column(plots, table))]
 
 
 def _landscape_panels(
     tree: xr.DataTree, data: xr.Dataset, source: ColumnDataSource
 ) -> list[UIElement]:
     labels = [str(name) for name in data["unit"].values]
-    add_places(source, data)
+    add_map_positions(source, data)
     maps = [
         landscape(tree["landscape"].to_dataset(), labels, side, source)
         for side in ("cause", "effect")
@@ -201,10 +229,10 @@ def _landscape_panels(
         "Colour is φ, white is 0, grey are purviews that are not connected with the mechanism. "
         "Squares are the distinctions; dotted pairs are those a bound excluded from the search."
     )
-    return [heading("Mechanism × purview", about), row(*maps)]
+    return [section_heading("Mechanism × purview", about), row(*maps)]
 
 
-def _link(doc: Document, args: dict[str, Any]) -> None:
+def _link_panels(doc: Document, args: dict[str, Any]) -> None:
     code = files("iitdask.view").joinpath("select.js").read_text(encoding="utf-8")
     follow = CustomJS(args=args, code=code)
     source, picker, relations = args["distinctions"], args["picker"], args["relations"]

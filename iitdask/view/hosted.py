@@ -20,12 +20,17 @@ from bokeh.server.tornado import BokehTornado
 from distributed import SchedulerPlugin
 from tornado.ioloop import IOLoop
 
-from iitdask.run.engines import STORES
-from iitdask.run.pulse import PulseReader
-from iitdask.view.monitor import live
-from iitdask.view.sheet import TEMPLATE, text
+from iitdask.run.engines import STORES_TOPIC
+from iitdask.run.status import RunMonitor
+from iitdask.view.pages import PAGE_TEMPLATE, html_block
+from iitdask.view.status_page import fill_status_page
 
-__all__ = ["PATH", "LivePage", "dask_setup", "page_of"]
+__all__ = [
+    "PATH",
+    "LivePage",
+    "dask_setup",
+    "page_of",
+]
 
 PATH = "iit"
 """Where on the scheduler's web server the page is."""
@@ -86,18 +91,18 @@ def _origins(server: Any) -> list[str]:
 
 def _fill(scheduler: Any, doc: Document) -> None:
     """Show the latest run, or the one that the address asks for: ``/iit?run=2``."""
-    stores = list(dict.fromkeys(told["store"] for _, told in scheduler.get_events(STORES)))
+    stores = list(dict.fromkeys(told["store"] for _, told in scheduler.get_events(STORES_TOPIC)))
     if not stores:
         doc.title = "iitdask: live"
-        doc.template = TEMPLATE
+        doc.template = PAGE_TEMPLATE
         doc.template_variables["title"] = doc.title
-        doc.add_root(text("<p>No run with a store has begun on this scheduler yet.</p>"))
+        doc.add_root(html_block("<p>No run with a store has begun on this scheduler yet.</p>"))
         return
     wanted = doc.session_context.request.arguments.get("run", [b""])[-1].decode(errors="replace")
     number = int(wanted) if wanted.isdecimal() and 0 < int(wanted) <= len(stores) else len(stores)
     if len(stores) > 1:
-        doc.add_root(text(_runs(stores, number), name="runs"))
-    live(doc, PulseReader(stores[number - 1]))
+        doc.add_root(html_block(_runs(stores, number), name="runs"))
+    fill_status_page(doc, RunMonitor(stores[number - 1]))
 
 
 def _runs(stores: list[str], shown: int) -> str:

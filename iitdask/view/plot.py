@@ -8,15 +8,15 @@ import xarray as xr
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
-from iitdask.view import account as accounts
-from iitdask.view import complexes as searches
-from iitdask.view import landscape as maps
-from iitdask.view import network as nets
-from iitdask.view import relations as links
-from iitdask.view import structure
-from iitdask.view.explorer import page
-from iitdask.view.sweep import sweep
-from iitdask.view.trees import Page, as_tree
+from iitdask.view import account_figures as accounts
+from iitdask.view import complexes_figures as searches
+from iitdask.view import network_figures as nets
+from iitdask.view import relation_figures as links
+from iitdask.view import structure_figures
+from iitdask.view import structure_figures as maps
+from iitdask.view.accessor import Page, as_tree
+from iitdask.view.explorer import explorer_html
+from iitdask.view.sweep_figures import sweep
 
 __all__ = [
     "account",
@@ -51,38 +51,46 @@ def network(result: Result, size: int = 420) -> figure:
     >>> iit.plot.network(iit.sia(iit.examples.load("xor"), "000")).title.text
     'ABC in state 000'
     """
-    tree = _with(result, "system")
+    tree = _require_node(result, "system")
     about = tree["system"].attrs
-    net = nets.Net.of_system(tree["system"].to_dataset(), _maybe(tree, "network"))
-    return nets.network(net, f"{about.get('units')} in state {about.get('state')}", size)[0]
+    net = nets.NetworkDrawing.of_system(tree["system"].to_dataset(), _node_or_none(tree, "network"))
+    return nets.draw_network(net, f"{about.get('units')} in state {about.get('state')}", size)[0]
 
 
 def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw phi of every distinction against the number of units in its mechanism."""
-    data = _with(result, "distinctions")["distinctions"].to_dataset()
-    return structure.by_order(structure.distinctions_source(data), size, _unit(data))
+    data = _require_node(result, "distinctions")["distinctions"].to_dataset()
+    return structure_figures.by_order(
+        structure_figures.distinctions_source(data), size, _phi_unit(data)
+    )
 
 
 def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw phi of every distinction's cause against phi of its effect."""
-    data = _with(result, "distinctions")["distinctions"].to_dataset()
-    return structure.plane(structure.distinctions_source(data), size, _unit(data))
+    data = _require_node(result, "distinctions")["distinctions"].to_dataset()
+    return structure_figures.plane(
+        structure_figures.distinctions_source(data), size, _phi_unit(data)
+    )
 
 
 def relations(result: Result, size: int = 420) -> figure:
     """Draw the largest relations as linked purviews; the title says how many."""
-    tree = _with(result, "relations")
-    return links.drawing(links.largest(tree), tree["distinctions"].to_dataset(), size)[0]
+    tree = _require_node(result, "relations")
+    return links.draw_relations(
+        links.largest_relations(tree), tree["distinctions"].to_dataset(), size
+    )[0]
 
 
 def relations_by_degree(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw log2 of the number of relations by degree."""
-    return links.by_degree(_with(result, "relations")["relations"].to_dataset(), size)
+    return links.relations_by_degree(
+        _require_node(result, "relations")["relations"].to_dataset(), size
+    )
 
 
 def relations_by_phi(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw the distribution of phi over relations, the largest ones where there are too many."""
-    return links.by_phi(links.largest(_with(result, "relations")), size)
+    return links.relations_by_phi(links.largest_relations(_require_node(result, "relations")), size)
 
 
 def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
@@ -97,32 +105,32 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
     size : int
         Pixels.
     """
-    tree = _with(result, "landscape")
+    tree = _require_node(result, "landscape")
     data = tree["distinctions"].to_dataset()
-    source = structure.distinctions_source(data)
-    maps.add_places(source, data)
+    source = structure_figures.distinctions_source(data)
+    maps.add_map_positions(source, data)
     labels = [str(name) for name in data["unit"].values]
     return maps.landscape(tree["landscape"].to_dataset(), labels, side, source, size)
 
 
 def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
     """Draw phi_s of complexes against their size; the explorer has the network coloured by them."""
-    data = _with(result, "complexes")["complexes"].to_dataset()
+    data = _require_node(result, "complexes")["complexes"].to_dataset()
     return searches.by_size(searches.complexes_source(data), size, searches.phi_name(data))
 
 
 def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
     """Draw an account: the units before and after, and the links between them."""
-    tree = _with(result, "links")
-    return accounts.links(tree, accounts.links_source(tree), size)
+    tree = _require_node(result, "links")
+    return accounts.draw_links(tree, accounts.links_source(tree), size)
 
 
 def explorer(result: Result) -> Page:
     """Make the page of linked figures; it shows itself in a notebook and can be saved."""
-    return Page(page(as_tree(result)))
+    return Page(explorer_html(as_tree(result)))
 
 
-def _with(result: Result, node: str) -> xr.DataTree:
+def _require_node(result: Result, node: str) -> xr.DataTree:
     tree = as_tree(result)
     if node not in tree.children:
         there = ", ".join(tree.children) or "none"
@@ -130,9 +138,9 @@ def _with(result: Result, node: str) -> xr.DataTree:
     return tree
 
 
-def _maybe(tree: xr.DataTree, node: str) -> xr.Dataset | None:
+def _node_or_none(tree: xr.DataTree, node: str) -> xr.Dataset | None:
     return tree[node].to_dataset() if node in tree.children else None
 
 
-def _unit(data: Any) -> str:
+def _phi_unit(data: Any) -> str:
     return " (bits)" if "state_cause" in data else ""

@@ -21,15 +21,15 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     """Seconds of one computation, stage by stage, warm, in this process."""
     import iitdask as iit
     from iitdask.model.system import System
-    from iitdask.study.driver import run_point
-    from iitdask.study.spec import Point
-    from iitdask.study.warmth import warm_up
+    from iitdask.study.precompile import precompile
+    from iitdask.study.run import run_problem
+    from iitdask.study.spec import Problem
     from tests.benchmarks.systems import system
 
     for family in ("iit4", "iit4-large"):
-        warm_up(family)
+        precompile(family)
     substrate, state = system(kind, n)
-    point = Point(System.of(substrate, state), iit.IIT4(), what)
+    point = Problem(System.of(substrate, state), iit.IIT4(), what)
     runs, stages = [], {}
 
     def watch(event):
@@ -39,7 +39,7 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     tree = None
     for _ in range(repeats):
         began = time.perf_counter()
-        tree = run_point(point, observers=(watch,))
+        tree = run_problem(point, observers=(watch,))
         runs.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     base = 6 if what == "ces" else 4

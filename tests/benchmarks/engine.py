@@ -20,18 +20,18 @@ import xarray as xr
 from iitdask.cluster.local import local
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
-from iitdask.run.engines import Futures, Inline
+from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
-from iitdask.run.plan import plan, tile
-from iitdask.run.store import ZarrLedger
-from iitdask.study.driver import run_point
-from iitdask.study.inquiry import estimate_point
-from iitdask.study.spec import Point
-from iitdask.study.warmth import warm_up
-from iitdask.theory.base import Grid, Stage, Variable
-from iitdask.theory.catalog import recipe, theory_options
-from iitdask.theory.mechanisms import mice_stage
+from iitdask.run.plan import plan_bundles, tile
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.study.precompile import precompile
+from iitdask.study.problem import estimate_problem
+from iitdask.study.run import run_problem
+from iitdask.study.spec import Problem
+from iitdask.theory.catalog import build_recipe, theory_options
+from iitdask.theory.iit4.mechanisms import mice_stage
+from iitdask.theory.stage import Grid, Stage, Variable
 from tests.benchmarks.systems import system
 
 
@@ -61,7 +61,7 @@ def deterministic(n, seed=1):
 
 def point(substrate, state=None):
     n = substrate.n_units
-    return Point(System.of(substrate, state or "1" * n), theory_options("iit4"), "ces")
+    return Problem(System.of(substrate, state or "1" * n), theory_options("iit4"), "ces")
 
 
 def image(substrate):
@@ -84,7 +84,7 @@ def line(length, seconds):
     stage = Stage(
         name="line",
         grid=Grid(("cell",), (length,)),
-        fills=(Variable("x", "float64", float("nan"), "", "The number of the cell."),),
+        variables=(Variable("x", "float64", float("nan"), "", "The number of the cell."),),
         compute=busy,
         inputs={"seconds": np.array([seconds])},
         cost=lambda region: seconds * (region[0].stop - region[0].start),
@@ -99,7 +99,9 @@ def overhead(folder):
         ledger = ZarrLedger(str(folder / "five.zarr"))
         began = time.perf_counter()
         events = []
-        execute(line(8, 5.0), ledger, Futures(client), block_seconds=5.0, observers=[events.append])
+        execute(
+            line(8, 5.0), ledger, DaskEngine(client), block_seconds=5.0, observers=[events.append]
+        )
         wall = time.perf_counter() - began
     inside = sum(each.seconds for each in events if isinstance(each, BlocksFilled))
     yield "blocks of 5 s on 1 worker", f"{inside:.1f} s in blocks", f"{wall:.1f} s wall"
@@ -115,7 +117,7 @@ def many(count):
             stage = Stage(
                 name=f"trivial-{k}",
                 grid=Grid(("cell",), (min(20_000, count - 20_000 * k),)),
-                fills=(Variable("x", "float64", float("nan"), "", "The number of the cell."),),
+                variables=(Variable("x", "float64", float("nan"), "", "The number of the cell."),),
                 compute=busy,
                 inputs={"seconds": np.array([0.0])},
                 cost=lambda region: 1.0 * (region[0].stop - region[0].start),
@@ -141,7 +143,9 @@ def trivial(folder, count=100_000):
         began = time.perf_counter()
         events = []
         # One cell a block; bundles are made of what they measure, which is next to nothing.
-        execute(many(count), ledger, Futures(client), block_seconds=1.0, observers=[events.append])
+        execute(
+            many(count), ledger, DaskEngine(client), block_seconds=1.0, observers=[events.append]
+        )
         wall = time.perf_counter() - began
     done = sum(each.blocks for each in events if isinstance(each, BlocksFilled))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -168,7 +172,7 @@ def speedup(folder):
                 for again in range(3):
                     store = folder / f"{units}-{workers}-{again}.zarr"
                     began = time.perf_counter()
-                    run_point(work, client=client, store=store, block_seconds=block_seconds)
+                    run_problem(work, client=client, store=store, block_seconds=block_seconds)
                     took.append(time.perf_counter() - began)
                 walls[workers] = statistics.median(took)
                 yield (
@@ -185,7 +189,7 @@ def speedup(folder):
 def compiled():
     """Load the kernels of both families."""
     for family in ("iit4", "iit4-large"):
-        warm_up(family)
+        precompile(family)
 
 
 def in_memory(client, work, count):
@@ -201,7 +205,7 @@ def in_memory(client, work, count):
 
 def bare(work):
     """Compute without a store; what comes out stays where it is."""
-    run_point(work)
+    run_problem(work)
 
 
 def ising(n, seed=1):
@@ -221,10 +225,10 @@ def forecast(folder):
             substrate = make(n)
             work = point(substrate, image(substrate) if name == "deterministic" else None)
             with mock.patch("time.perf_counter", time.process_time):
-                found = estimate_point(work)
+                found = estimate_problem(work)
                 events = []
                 began = time.process_time()
-                run_point(work, store=folder / f"{name}-{n}.zarr", observers=[events.append])
+                run_problem(work, store=folder / f"{name}-{n}.zarr", observers=[events.append])
                 whole_run = time.process_time() - began
             blocks = sum(e.seconds for e in events if isinstance(e, BlocksFilled))
             guess = found.core_seconds - found.between
@@ -277,7 +281,7 @@ def cluster(_folder):
         factor = 1000 * 3600 / float(stage.cost(whole(stage)))
         scaled = replace(stage, cost=Scaled(stage.cost, factor))
         tiling = tile(scaled, block_seconds)
-        bundles = [b.cost for b in plan(scaled, tiling, (), 1.0, block_seconds)]
+        bundles = [b.cost for b in plan_bundles(scaled, tiling, (), 1.0, block_seconds)]
         costs = np.array(bundles) * chance.choice(ratios / ratios.mean(), len(bundles))
         for workers in (10, 100, 1000):
             wall, tail = played(costs.tolist(), workers)
@@ -308,7 +312,7 @@ def measured_ratios(measured):
     options = theory_options("iit4")
     with tempfile.TemporaryDirectory() as folder:
         ledger = ZarrLedger(f"{folder}/measured.zarr")
-        execute(recipe("ces", measured, options), ledger, Inline(), block_seconds=0.02)
+        execute(build_recipe("ces", measured, options), ledger, SerialEngine(), block_seconds=0.02)
         stage = mice_stage(measured)
         tiling = ledger.open(stage, 0.02)
         ticks = ledger.ticks("mice")

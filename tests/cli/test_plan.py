@@ -5,8 +5,9 @@ import re
 import pytest
 import yaml
 
-from iitdask.cli.forecast import plan
-from iitdask.theory import mechanisms, waves
+from iitdask.cli.estimate_command import plan
+from iitdask.theory.iit4 import mechanisms
+from iitdask.theory.iit4 import mechanisms as waves
 
 TPM = [[0.1, 0.2, 0.8], [0.7, 0.4, 0.3], [0.6, 0.8, 0.1], [0.9, 0.3, 0.6]]
 TPM += [[0.3, 0.9, 0.2], [0.2, 0.6, 0.7], [0.8, 0.1, 0.4], [0.4, 0.7, 0.9]]
@@ -47,16 +48,18 @@ def test_plan_of_a_structure__names_mechanisms_and_purviews(planned, monkeypatch
 
 
 def test_plan_of_a_divided_mechanism__names_the_purviews_of_every_share(planned, monkeypatch):
-    monkeypatch.setattr(waves, "SPLIT", waves.Split(units=3, seconds=waves.PAIR * 2**6))
+    monkeypatch.setattr(
+        waves, "DEFAULT_SHARDING", waves.Sharding(units=3, seconds=waves.SECONDS_PER_PAIR * 2**6)
+    )
     found = planned("ces")
     assert found["waves/first"] == ["(0,): part ABC (effect purviews even in ABC)"]
     assert found["waves/later"] == ["(0,): part ABC (effect purviews odd in ABC)"]
     (block,) = found["mice"]
     assert block.endswith("x all purviews, but not the effects of ABC")
-    monkeypatch.setattr(waves, "SPLIT", waves.Split(units=4, seconds=0.0))
+    monkeypatch.setattr(waves, "DEFAULT_SHARDING", waves.Sharding(units=4, seconds=0.0))
     found = planned("ces", tpm=[row * 2 for row in TPM] * 8, state="001111")
     assert "A (effect purviews even in AE, odd in BF, even in C, even in D)" in str(found)
-    monkeypatch.setattr(waves, "SPLIT", waves.Split(units=4))
+    monkeypatch.setattr(waves, "DEFAULT_SHARDING", waves.Sharding(units=4))
     assert "waves/first" not in planned("ces")
 
 

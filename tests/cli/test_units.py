@@ -1,6 +1,6 @@
 import pytest
 
-from iitdask.cli.units import duration
+from iitdask.cli.output import parse_duration
 from iitdask.errors import InputError
 
 TIMES = {
@@ -17,14 +17,14 @@ TIMES = {
 
 @pytest.mark.parametrize("given", TIMES)
 def test_duration__reads_what_people_and_slurm_write(given):
-    assert duration(given, "--lifetime") == TIMES[given]
+    assert parse_duration(given, "--lifetime") == TIMES[given]
 
 
 @pytest.mark.parametrize("given", ["soon", "1:a", "1-", ""])
 def test_duration__refuses_what_is_no_time(given):
     with pytest.raises(InputError, match="--lifetime: expected a time such as"):
-        duration(given, "--lifetime")
+        parse_duration(given, "--lifetime")
 
 
 def test_duration__may_be_missing():
-    assert duration(None, "--lifetime") is None
+    assert parse_duration(None, "--lifetime") is None

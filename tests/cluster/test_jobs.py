@@ -8,12 +8,10 @@ import dask
 import pytest
 from distributed.security import Security
 
-from iitdask.cli.cluster import Place
-from iitdask.cluster import scripts
-from iitdask.cluster.allocation import is_driver
-from iitdask.cluster.certificates import exported, write_certificates
-from iitdask.cluster.jobs import Wishes, jobs_for
-from iitdask.cluster.slurm import Watch, worker_script
+from iitdask.cli.run_command import ClusterChoice
+from iitdask.cluster import jobs as scripts
+from iitdask.cluster.jobs import JobOptions, resolve_job_spec, tls_exports, write_certificates
+from iitdask.cluster.slurm import QueueWatch, is_driver, worker_script
 from iitdask.errors import InputError
 
 SITE = {
@@ -32,8 +30,8 @@ SITE = {
 
 
 def place(cluster, **more):
-    given = {"workers": 3, "memory": None, "wishes": Wishes(), "adapt": False, **more}
-    return Place(cluster=cluster, **given)
+    given = {"workers": 3, "memory": None, "wishes": JobOptions(), "adapt": False, **more}
+    return ClusterChoice(cluster=cluster, **given)
 
 
 def script(cluster, **more):
@@ -43,7 +41,7 @@ def script(cluster, **more):
 @pytest.mark.parametrize("cluster", ["slurm", "slurm-allocation", "slurm-array"])
 def test_script__of_every_shape_pins_threads_and_may_be_requeued(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = script(cluster, memory="8GB", wishes=Wishes(cores=4, partition="batch"))
+    text = script(cluster, memory="8GB", wishes=JobOptions(cores=4, partition="batch"))
     for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         assert f"export {name}_NUM_THREADS=1" in text
     assert "IITDASK_NUMBA_CACHE" in text
@@ -55,7 +53,7 @@ def test_script__of_every_shape_pins_threads_and_may_be_requeued(cluster, tmp_pa
 
 def test_script__of_a_worker_leaves_before_its_walltime(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = worker_script(jobs_for(Wishes(walltime="01:00:00", port=8786)))
+    text = worker_script(resolve_job_spec(JobOptions(walltime="01:00:00", port=8786)))
     assert "--lifetime 3240s --lifetime-stagger 180s" in text
     assert "SCHEDULER:8786" in text
     assert "--nworkers" not in text
@@ -63,7 +61,7 @@ def test_script__of_a_worker_leaves_before_its_walltime(tmp_path, monkeypatch):
 
 def test_script__of_an_allocation_gives_memory_to_each_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    wishes = Wishes(cores=2, interface="ib0", port=8786)
+    wishes = JobOptions(cores=2, interface="ib0", port=8786)
     text = script("slurm-allocation", memory="1GiB", wishes=wishes)
     assert "#SBATCH --ntasks=5" in text
     assert "#SBATCH --mem-per-cpu=512M" in text
@@ -76,7 +74,7 @@ def test_script__of_an_allocation_that_was_requeued_works_beside_what_is_left_of
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    text = script("slurm-allocation", wishes=Wishes())
+    text = script("slurm-allocation", wishes=JobOptions())
     (start,) = [line for line in text.splitlines() if line.startswith("exec srun")]
     command = f"printf '%s\\n' {start.split('=0 ')[1]}"
     for restarts, joined in ((None, False), ("1", True)):
@@ -89,9 +87,9 @@ def test_script__of_an_allocation_that_was_requeued_works_beside_what_is_left_of
 
 def test_script__of_an_allocation_with_tls_makes_certificates_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = script("slurm-allocation", wishes=Wishes(tls=True))
+    text = script("slurm-allocation", wishes=JobOptions(tls=True))
     lines = text.splitlines()
-    (made,) = [i for i, line in enumerate(lines) if "-m iitdask.cluster.certificates" in line]
+    (made,) = [i for i, line in enumerate(lines) if "-m iitdask.cluster.jobs" in line]
     (start,) = [i for i, line in enumerate(lines) if line.startswith("srun ")]
     assert made < start
     assert "export DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=true" in lines[made:start]
@@ -102,7 +100,7 @@ def test_certificates__are_for_this_user_alone_and_dask_takes_them(tmp_path):
     write_certificates(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()] == [0o600, 0o600]
-    given = dict(line.removeprefix("export ").split("=", 1) for line in exported(str(folder)))
+    given = dict(line.removeprefix("export ").split("=", 1) for line in tls_exports(str(folder)))
     said = dask.config.collect_env({name: value.strip('"') for name, value in given.items()})
     with dask.config.set(dask.config.merge(dask.config.config, said)):
         security = Security()
@@ -119,7 +117,7 @@ def test_script__of_an_array_names_the_study_of_a_sweep():
 
 def test_script__of_an_array_goes_on_in_the_next_time_slice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = script("slurm-array", memory="1GiB", wishes=Wishes(walltime="10"))
+    text = script("slurm-array", memory="1GiB", wishes=JobOptions(walltime="10"))
     assert "#SBATCH --array=0-2" in text
     assert "#SBATCH --signal=B:USR1@30" in text
     assert "iitdask work run.zarr --quiet --threads 1" in text
@@ -149,7 +147,7 @@ def test_script__of_an_array_requeues_what_is_not_finished(code, late, requeued,
     for each in (work, control):
         each.chmod(0o755)
     with dask.config.set({"jobqueue.here": {"python": str(work), "log-directory": str(tmp_path)}}):
-        text = script("slurm-array", wishes=Wishes(site="here"))
+        text = script("slurm-array", wishes=JobOptions(site="here"))
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
         "SLURM_ARRAY_TASK_ID": "1",
@@ -169,7 +167,7 @@ def test_script__of_an_array_requeues_what_is_not_finished(code, late, requeued,
 
 def test_site__is_a_preset_of_the_dask_configuration_and_flags_win():
     with dask.config.set({"jobqueue.mysite": SITE}):
-        jobs = jobs_for(Wishes(site="mysite", walltime="30", directive=("--qos=low",)))
+        jobs = resolve_job_spec(JobOptions(site="mysite", walltime="30", directive=("--qos=low",)))
     assert (jobs.partition, jobs.account, jobs.cores) == ("batch", "brains", 8)
     assert (jobs.interface, jobs.scratch, jobs.python) == ("ib0", "/scratch/me", "/opt/python")
     assert jobs.seconds == 1800
@@ -181,7 +179,7 @@ def test_site__is_a_preset_of_the_dask_configuration_and_flags_win():
 
 def test_site__that_is_not_known_is_named():
     with pytest.raises(InputError, match=r"expected a preset jobqueue\.NAME .* got 'nowhere'"):
-        jobs_for(Wishes(site="nowhere"))
+        resolve_job_spec(JobOptions(site="nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +187,7 @@ def test_site__that_is_not_known_is_named():
     [("30", 1800), ("05:00", 300), ("01:00:00", 3600), ("1-12", 129600), ("1-00:30", 88200)],
 )
 def test_walltime__is_read_as_slurm_reads_it(walltime, seconds):
-    assert jobs_for(Wishes(walltime=walltime)).seconds == seconds
+    assert resolve_job_spec(JobOptions(walltime=walltime)).seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -203,7 +201,7 @@ def test_walltime__is_read_as_slurm_reads_it(walltime, seconds):
 )
 def test_wishes__that_cannot_be_are_refused(wishes, memory, message):
     with pytest.raises(InputError, match=message):
-        jobs_for(Wishes(**wishes), memory)
+        resolve_job_spec(JobOptions(**wishes), memory)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +210,12 @@ def test_wishes__that_cannot_be_are_refused(wishes, memory, message):
         (lambda: place("slrum"), "--cluster: expected local, slurm"),
         (lambda: place("slurm", workers=0), "--workers: expected 1 or more"),
         (lambda: script("local"), "--print-job: expected --cluster slurm"),
-        (lambda: place("slurm-array", wishes=Wishes(tls=True)), "--tls: expected --cluster slurm"),
-        (lambda: place("kubernetes", wishes=Wishes(tls=True)), "got 'kubernetes', whose conn"),
-        (lambda: place("local", wishes=Wishes(tls=True)), "got 'local', whose conn"),
+        (
+            lambda: place("slurm-array", wishes=JobOptions(tls=True)),
+            "--tls: expected --cluster slurm",
+        ),
+        (lambda: place("kubernetes", wishes=JobOptions(tls=True)), "got 'kubernetes', whose conn"),
+        (lambda: place("local", wishes=JobOptions(tls=True)), "got 'local', whose conn"),
     ],
 )
 def test_place__that_cannot_be_is_refused(call, message):
@@ -236,7 +237,7 @@ def test_sbatch__that_refuses_is_quoted(tmp_path, monkeypatch):
         command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(InputError, match="sbatch refused the job: invalid partition"):
-        scripts.submitted(jobs_for(Wishes()), "#!/bin/sh\n")
+        scripts.submit(resolve_job_spec(JobOptions()), "#!/bin/sh\n")
 
 
 def test_allocation__outside_of_one_is_said(monkeypatch):
@@ -279,8 +280,8 @@ class Cluster:
 
 def test_watch__replaces_jobs_that_left_the_queue(monkeypatch):
     cluster = Cluster({"a": "1", "b": "2", "c": "3"}, alive="a", busy="a")
-    monkeypatch.setattr("iitdask.cluster.slurm._queued", lambda: {"1", "3"})
-    Watch(cluster, cluster, 3, None, 1.0).tend()
+    monkeypatch.setattr("iitdask.cluster.slurm._queued_jobs", lambda: {"1", "3"})
+    QueueWatch(cluster, cluster, 3, None, 1.0).tend()
     # a works, c waits in the queue or was preempted: both are left alone.
     assert cluster.dropped == ["b"]
     assert cluster.asked == [3]
@@ -288,38 +289,38 @@ def test_watch__replaces_jobs_that_left_the_queue(monkeypatch):
 
 def test_watch__does_nothing_while_slurm_does_not_answer(monkeypatch):
     cluster = Cluster({"a": "1", "b": "2"}, alive="", busy="")
-    monkeypatch.setattr("iitdask.cluster.slurm._queued", lambda: None)
-    Watch(cluster, cluster, 2, None, 1.0).tend()
+    monkeypatch.setattr("iitdask.cluster.slurm._queued_jobs", lambda: None)
+    QueueWatch(cluster, cluster, 2, None, 1.0).tend()
     assert (cluster.dropped, cluster.asked) == ([], [])
 
 
 def test_watch__lets_waiting_and_idle_jobs_go_when_little_is_left(monkeypatch):
     cluster = Cluster({"a": "1", "b": "2", "c": "3", "d": "4"}, alive="abc", busy="b")
-    monkeypatch.setattr("iitdask.cluster.slurm._queued", lambda: {"1", "2", "3", "4"})
-    Watch(cluster, cluster, 4, lambda: 2, 1.0).tend()
+    monkeypatch.setattr("iitdask.cluster.slurm._queued_jobs", lambda: {"1", "2", "3", "4"})
+    QueueWatch(cluster, cluster, 4, lambda: 2, 1.0).tend()
     assert cluster.dropped == ["d", "a"]
-    Watch(cluster, cluster, 4, lambda: 0, 1.0).tend()
+    QueueWatch(cluster, cluster, 4, lambda: 0, 1.0).tend()
     # The busy one stays, whatever is predicted.
     assert cluster.dropped == ["d", "a", "c"]
-    Watch(cluster, cluster, 4, lambda: 9, 1.0).tend()
+    QueueWatch(cluster, cluster, 4, lambda: 9, 1.0).tend()
     assert cluster.asked == [4]
 
 
 def test_queue__is_none_where_squeue_fails(tmp_path, monkeypatch):
-    from iitdask.cluster.slurm import _queued
+    from iitdask.cluster.slurm import _queued_jobs
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _queued() is None
+    assert _queued_jobs() is None
     squeue = tmp_path / "squeue"
     squeue.write_text("#!/bin/sh\nprintf '12\\n13\\n'\n")
     squeue.chmod(0o755)
-    assert _queued() == {"12", "13"}
+    assert _queued_jobs() == {"12", "13"}
     squeue.write_text("#!/bin/sh\nexit 1\n")
-    assert _queued() is None
+    assert _queued_jobs() is None
 
 
 def test_print_job__submits_nothing(tmp_path, monkeypatch, capsys):
-    from iitdask.cli.run import run
+    from iitdask.cli.run_command import run
 
     monkeypatch.chdir(tmp_path)
     assert run("basic", cluster="slurm-array", print_job=True) == 0

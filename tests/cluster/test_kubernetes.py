@@ -34,7 +34,7 @@ def kubectl(tmp_path, monkeypatch):
 
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setattr("iitdask.cluster.kubernetes.PAUSE", 0.05)
+    monkeypatch.setattr("iitdask.cluster.kubernetes.RETRY_SECONDS", 0.05)
     put.asked = lambda: (tmp_path / "asked").read_text().splitlines()
     return put
 

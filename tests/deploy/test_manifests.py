@@ -181,7 +181,7 @@ def test_job__holds_the_same_cluster_as_the_cluster_alone():
 
 def test_commands__are_ones_that_exist():
     from iitdask.cli.app import COMMANDS
-    from iitdask.cli.work import work
+    from iitdask.cli.run_command import work
 
     for path in MANIFESTS:
         for document in documents(path):

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from iitdask.errors import SubstrateError
-from iitdask.model.automata import equivalent_rules, rule_classes
-from iitdask.model.batch import Batch
-from iitdask.model.families import Family
+from iitdask.model.batch import Batch, Family, equivalent_rules, rule_classes
 from iitdask.model.substrate import Substrate
 
 BLOCKS = {

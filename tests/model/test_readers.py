@@ -8,7 +8,7 @@ import pytest
 
 from iitdask.errors import SubstrateError
 from iitdask.model import examples
-from iitdask.model.readers import load, substrate_from
+from iitdask.model.readers import load, substrate_from_study
 
 TPM = [[0, 0], [0, 1], [1, 0], [1, 1]]
 SWAP = [[0, 1], [1, 0]]
@@ -31,7 +31,7 @@ def write(folder):
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.txt", "a.json", "b.json"])
 def test_tpm_file__every_format(tmp_path, name):
     write(tmp_path)
-    substrate = substrate_from({"tpm": name}, tmp_path)
+    substrate = substrate_from_study({"tpm": name}, tmp_path)
     assert [f.parents for f in substrate.factors] == [(1,), (0,)]
     named = name in {"a.npz", "b.json"}
     assert substrate.labels == (("P", "Q") if named else ("A", "B"))
@@ -43,7 +43,7 @@ def test_tpm_file__every_format(tmp_path, name):
 def test_tpm_file__what_the_block_says_has_priority(tmp_path):
     write(tmp_path)
     block = {"tpm": "a.npz", "labels": ["X", "Y"], "connectivity": [[1, 1], [1, 1]]}
-    substrate = substrate_from(block, tmp_path)
+    substrate = substrate_from_study(block, tmp_path)
     assert substrate.labels == ("X", "Y")
     assert substrate.connectivity.all()
 
@@ -62,12 +62,12 @@ def test_tpm_file__what_the_block_says_has_priority(tmp_path):
     ],
 )
 def test_inline__all_say_the_same(tmp_path, block):
-    expected = substrate_from({"units": UNITS}, tmp_path).fingerprint
-    assert substrate_from(block, tmp_path).fingerprint == expected
+    expected = substrate_from_study({"units": UNITS}, tmp_path).fingerprint
+    assert substrate_from_study(block, tmp_path).fingerprint == expected
 
 
 def test_example(tmp_path):
-    found = substrate_from({"example": "basic"}, tmp_path)
+    found = substrate_from_study({"example": "basic"}, tmp_path)
     assert found.fingerprint == examples.load("basic").fingerprint
 
 
@@ -89,7 +89,7 @@ def test_example(tmp_path):
 )
 def test_block__refuses(tmp_path, block, message):
     with pytest.raises(SubstrateError, match=message):
-        substrate_from(block, tmp_path)
+        substrate_from_study(block, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_tpm_file__refuses(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(SubstrateError, match=message):
-        substrate_from({"tpm": name}, tmp_path)
+        substrate_from_study({"tpm": name}, tmp_path)
 
 
 class Bomb:
@@ -130,10 +130,10 @@ def test_pickles_are_never_loaded(tmp_path, suffix):
     else:
         np.savez(path, tpm=array)
     with pytest.raises(SubstrateError, match="expected a NumPy"):
-        substrate_from({"tpm": path.name}, tmp_path)
+        substrate_from_study({"tpm": path.name}, tmp_path)
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(SubstrateError, match="expected a NumPy"):
-        substrate_from({"tpm": path.name}, tmp_path)
+        substrate_from_study({"tpm": path.name}, tmp_path)
 
 
 STUDY = """

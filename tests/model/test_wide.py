@@ -8,11 +8,10 @@ import pytest
 import iitdask as iit
 from iitdask.errors import MemoryRefusedError, SubstrateError, UnreachableStateError
 from iitdask.model import gates
-from iitdask.model.contraction import contracted
-from iitdask.model.factor import Factor
-from iitdask.model.wide import Wide
-from iitdask.study.inquiry import audit_store
-from iitdask.study.keep import kept_point
+from iitdask.model.contraction import contract
+from iitdask.model.factor import CountingFactor, Factor
+from iitdask.study.problem import verify_stored_run
+from iitdask.study.store_contents import read_problem
 
 COUNTING = ["AND", "OR", "NAND", "NOR", "XOR", "XNOR", "MAJORITY", "MINORITY"]
 INPUTS = 5
@@ -24,16 +23,16 @@ def pair(request, monkeypatch):
     units = [{"gate": "COPY", "inputs": [0]}] * INPUTS
     units = [*units, {"gate": request.param, "inputs": list(range(INPUTS)), "noise": 0.125}]
     table = iit.Substrate.from_units(units).factors[-1]
-    monkeypatch.setattr(gates, "TABULATED", 3)
+    monkeypatch.setattr(gates, "MAX_TABULATED_INPUTS", 3)
     wide = iit.Substrate.from_units(units).factors[-1]
-    assert isinstance(wide, Wide)
+    assert isinstance(wide, CountingFactor)
     return table, wide
 
 
 def test_wide__counts_what_the_table_says(pair):
     table, wide = pair
     for x in product((0, 1), repeat=INPUTS):
-        np.testing.assert_array_equal(wide.counted[sum(x)], table.table[x])
+        np.testing.assert_array_equal(wide.probability_by_count[sum(x)], table.table[x])
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -41,7 +40,7 @@ def test_likelihoods__multiply_to_the_table(pair, value):
     table, wide = pair
     tensors = wide.likelihoods(value, 100)
     assert max(t.values.size for t in tensors) < 2**INPUTS * 3
-    found = contracted(tensors, tuple(range(INPUTS)), [str(i) for i in range(200)])
+    found = contract(tensors, tuple(range(INPUTS)), [str(i) for i in range(200)])
     expected = table.table[..., value]
     np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), rtol=1e-14)
 
@@ -101,7 +100,7 @@ def test_complexes__do_not_depend_on_how_a_gate_is_kept(monkeypatch):
     units[0] = {"label": "r0", "gate": "XOR", "inputs": ["r5", "r2"]}
     state = "0110100"
     plain = iit.complexes(iit.Substrate.from_units(units), state)
-    monkeypatch.setattr(gates, "TABULATED", 3)
+    monkeypatch.setattr(gates, "MAX_TABULATED_INPUTS", 3)
     wide = iit.complexes(iit.Substrate.from_units(units), state)
     assert plain["complex"].values.tolist() == wide["complex"].values.tolist()
     np.testing.assert_array_equal(plain["phi"].values, wide["phi"].values)
@@ -111,10 +110,10 @@ def test_wide__survives_a_store(tmp_path):
     substrate = iit.Substrate.from_units(fan(40))
     url = str(tmp_path / "fan.zarr")
     iit.complexes(substrate, [0] * 41, store=url, max_size=2)
-    kept = kept_point(url).subject.substrate
+    kept = read_problem(url).target.substrate
     assert kept.fingerprint == substrate.fingerprint
-    assert isinstance(kept.factors[-1], Wide)
-    assert not audit_store(url).problems
+    assert isinstance(kept.factors[-1], CountingFactor)
+    assert not verify_stored_run(url).problems
 
 
 def test_wide__refuses_what_needs_its_table():

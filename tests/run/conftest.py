@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from distributed import Client, LocalCluster
 
-from iitdask.run.engines import Futures, Inline
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.store import ZarrLedger
+from iitdask.run.engines import DaskEngine, SerialEngine
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.zarr_ledger import ZarrLedger
 
 
 @pytest.fixture(scope="session")
@@ -34,4 +34,8 @@ def ledger(request, tmp_path):
 
 @pytest.fixture(params=["inline", "futures"])
 def engine(request):
-    return Inline() if request.param == "inline" else Futures(request.getfixturevalue("client"))
+    return (
+        SerialEngine()
+        if request.param == "inline"
+        else DaskEngine(request.getfixturevalue("client"))
+    )

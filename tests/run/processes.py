@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import yaml
 
-from iitdask.run.folder import Folder, stage_names
-from iitdask.run.place import open_store
+from iitdask.run.stage_group import StageGroup, list_stages
+from iitdask.run.storage import open_store
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0
@@ -115,10 +115,10 @@ def wait_until(claim, seconds=PATIENCE, step=0.02):
 def content(store):
     """Bytes of every variable of every stage."""
     found = {}
-    for name in stage_names(open_store(str(store))):
-        folder = Folder.load(str(store), name)
+    for name in list_stages(open_store(str(store))):
+        folder = StageGroup.load(str(store), name)
         assert len(folder.done()) == len(folder.layout.tiling)
-        arrays, bad = folder.gather(folder.layout.fills)
+        arrays, bad = folder.gather(folder.layout.variables)
         assert not bad
         found |= {(name, key): array.tobytes() for key, array in arrays.items()}
     return found

@@ -6,14 +6,14 @@ import weakref
 import numpy as np
 
 from iitdask.run import worker
-from iitdask.run.worker import _Bench, _Benches
+from iitdask.run.worker import _PreparedStage, _PreparedStages
 
 
 class Maker:
     """Makes inputs of a size ready, and notes when."""
 
     def __init__(self, *names):
-        self.made, self.alive, self.benches = [], {}, _Benches()
+        self.made, self.alive, self.benches = [], {}, _PreparedStages()
         for name in names:
             self.use(name)
 
@@ -22,7 +22,7 @@ class Maker:
             self.made.append(name)
             array = np.zeros(1000)
             self.alive[name] = weakref.ref(array)
-            return _Bench(({"table": array}, np.zeros(0)), None)
+            return _PreparedStage(({"table": array}, np.zeros(0)), None)
 
         return self.benches.get((name,), make)
 
@@ -32,7 +32,7 @@ def test_small_inputs__of_a_few_stages_are_kept():
 
 
 def test_large_inputs__are_let_go_before_those_of_another_stage_are_made(monkeypatch):
-    monkeypatch.setattr(worker, "LARGE", 7999)
+    monkeypatch.setattr(worker, "PREPARED_BYTES", 7999)
     maker = Maker("a")
     maker.use("b")
     gc.collect()
@@ -43,6 +43,6 @@ def test_large_inputs__are_let_go_before_those_of_another_stage_are_made(monkeyp
 
 
 def test_inputs__are_kept_while_they_are_few_bytes_in_all(monkeypatch):
-    monkeypatch.setattr(worker, "LARGE", 16000)
+    monkeypatch.setattr(worker, "PREPARED_BYTES", 16000)
     assert Maker("a", "b", "c", "a").made == ["a", "b", "c"]
     assert Maker("a", "b", "c", "d", "c", "a").made == ["a", "b", "c", "d", "a"]

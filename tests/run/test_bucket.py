@@ -14,15 +14,24 @@ import xarray as xr
 from processes import ROOT, call, end, start, wait_until, write_study
 
 from iitdask.errors import InputError, StoreError, UnreachableStoreError
-from iitdask.run import bucket
-from iitdask.run.engines import Inline
+from iitdask.run import storage
+from iitdask.run.coordination import live_sessions, open_session
+from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
-from iitdask.run.folder import WORK, Folder
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.place import create, delete, erase, get, has, names, open_store, put
-from iitdask.run.presence import drivers, driving
-from iitdask.run.store import ZarrLedger
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.stage_group import WORK_GROUP, StageGroup
+from iitdask.run.storage import (
+    create_key,
+    delete_key,
+    delete_prefix,
+    key_exists,
+    list_dir,
+    open_store,
+    read_key,
+    write_key,
+)
+from iitdask.run.zarr_ledger import ZarrLedger
 
 pytestmark = pytest.mark.slow
 
@@ -84,21 +93,21 @@ def url(server, tmp_path):
 
 @pytest.fixture(scope="module")
 def expected():
-    return execute(toys.toy(), MemoryLedger(), Inline())
+    return execute(toys.toy(), MemoryLedger(), SerialEngine())
 
 
 def rerun(url, **more):
     events = []
     ledger = ZarrLedger(url)
-    tree = execute(toys.toy(**more), ledger, Inline(), observers=[events.append])
+    tree = execute(toys.toy(**more), ledger, SerialEngine(), observers=[events.append])
     return tree, sum(event.blocks for event in events if isinstance(event, BlocksFilled))
 
 
 def content(url):
     found = {}
     for stage in ("squares", "pairs"):
-        folder = Folder.load(url, stage)
-        arrays, bad = folder.gather(folder.layout.fills)
+        folder = StageGroup.load(url, stage)
+        arrays, bad = folder.gather(folder.layout.variables)
         assert not bad
         found |= {(stage, name): array.tobytes() for name, array in arrays.items()}
     return found
@@ -110,7 +119,7 @@ def test_bucket__holds_the_same_bits_and_a_full_one_runs_nothing(url, expected, 
     assert blocks > 0
     assert rerun(url)[1] == 0
     on_disk = str(tmp_path / "run.zarr")
-    execute(toys.toy(), ZarrLedger(on_disk), Inline())
+    execute(toys.toy(), ZarrLedger(on_disk), SerialEngine())
     assert content(url) == content(on_disk)
     assert rerun(url, version=2)[1] > 0
 
@@ -126,7 +135,7 @@ def test_bucket__killed_midway_resumes_with_the_rest_and_the_same_bits(url, expe
     )
     store = open_store(url)
     try:
-        assert wait_until(lambda: len(names(store, "work/squares/tick")) > 6, seconds=40)
+        assert wait_until(lambda: len(list_dir(store, "work/squares/tick")) > 6, seconds=40)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -142,9 +151,9 @@ def test_bucket__killed_midway_resumes_with_the_rest_and_the_same_bits(url, expe
 def test_bucket__damage_is_found_and_redone(url, expected):
     rerun(url)
     store = open_store(url)
-    chunk = next(n for n in names(store, "work/squares/value") if n.startswith("c."))
+    chunk = next(n for n in list_dir(store, "work/squares/value") if n.startswith("c."))
     key = f"work/squares/value/{chunk}"
-    put(store, key, (get(store, key) or b"")[:-1])
+    write_key(store, key, (read_key(store, key) or b"")[:-1])
     tree, blocks = rerun(url)
     assert blocks == 1
     xr.testing.assert_identical(tree, expected)
@@ -170,8 +179,8 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
     study = write_study(tmp_path, 6, 3, 0.0005)
     crew = [start("iitdask", "work", url, "--spec", study) for _ in range(2)]
     try:
-        ticks = f"{WORK}/mice/tick"
-        assert wait_until(lambda: len(names(open_store(url), ticks)) > 3)
+        ticks = f"{WORK_GROUP}/mice/tick"
+        assert wait_until(lambda: len(list_dir(open_store(url), ticks)) > 3)
         os.killpg(crew[0].pid, signal.SIGKILL)
         assert crew[1].wait(timeout=90) == 0
     finally:
@@ -184,9 +193,9 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
 
 def test_driving__works_on_a_bucket(url):
     ZarrLedger(url)
-    with driving(url) as driver:
-        assert [each.token for each in drivers(url)] == [driver.token]
-    assert drivers(url) == []
+    with open_session(url) as driver:
+        assert [each.token for each in live_sessions(url)] == [driver.token]
+    assert live_sessions(url) == []
 
 
 @pytest.fixture(params=["bucket", "folder", "fsspec"])
@@ -199,23 +208,23 @@ def place(request, tmp_path):
 
 
 def test_create__succeeds_once(place):
-    assert create(place, "log/claim", b"one")
-    assert not create(place, "log/claim", b"two")
-    assert get(place, "log/claim") == b"one"
-    assert names(place, "log") == ["claim"]
-    delete(place, "log/claim")
-    assert not has(place, "log/claim")
-    assert create(place, "log/claim", b"three")
-    erase(place, "log")
-    assert names(place, "log") == []
+    assert create_key(place, "log/claim", b"one")
+    assert not create_key(place, "log/claim", b"two")
+    assert read_key(place, "log/claim") == b"one"
+    assert list_dir(place, "log") == ["claim"]
+    delete_key(place, "log/claim")
+    assert not key_exists(place, "log/claim")
+    assert create_key(place, "log/claim", b"three")
+    delete_prefix(place, "log")
+    assert list_dir(place, "log") == []
 
 
 @pytest.mark.parametrize("place", ["bucket", "folder"], indirect=True)
 def test_create__of_many_at_once_one_succeeds(place):
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda n: create(place, "log/claim", b"%d" % n), range(16)))
+        won = list(pool.map(lambda n: create_key(place, "log/claim", b"%d" % n), range(16)))
     assert won.count(True) == 1
-    assert get(place, "log/claim") == b"%d" % won.index(True)
+    assert read_key(place, "log/claim") == b"%d" % won.index(True)
 
 
 def test_bucket__that_does_not_exist_is_named(server):
@@ -229,7 +238,7 @@ def test_bucket__that_does_not_exist_is_named(server):
 
 def test_bucket__out_of_reach_is_not_taken_for_an_empty_one(server, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr(bucket, "RETRIES", 0)
+    monkeypatch.setattr(storage, "MAX_RETRIES", 0)
     with pytest.raises(UnreachableStoreError, match="out of reach"):
         ZarrLedger(f"s3://{BUCKET}/run.zarr")
 

@@ -13,38 +13,44 @@ from distributed import Client, LocalCluster
 from toy_recipe import toy
 
 from iitdask.errors import WorkerMismatchError
-from iitdask.run import census as room
-from iitdask.run import engines, filling, worker
-from iitdask.run.census import Facts, census, remarks, require_one_edition
-from iitdask.run.demand import Demand
-from iitdask.run.edition import edition
-from iitdask.run.engines import Futures
+from iitdask.run import engines, worker
+from iitdask.run import engines as room
+from iitdask.run import execute as filling
+from iitdask.run.checksum import build_id
+from iitdask.run.engines import (
+    DaskEngine,
+    WorkerInfo,
+    oversubscription_warnings,
+    query_workers,
+    require_same_build,
+)
+from iitdask.run.estimate import WorkerDemand
 from iitdask.run.events import BlocksFilled, Remarked, StageFilled, StageOpened
 from iitdask.run.execute import execute
-from iitdask.run.memory import MemoryLedger
-from iitdask.study.driver import run_point
-from iitdask.study.spec import point_of, read_study
+from iitdask.run.ledger import MemoryLedger
+from iitdask.study.run import run_problem
+from iitdask.study.spec import problem_from_study, read_study
 
 OLD = "0.0.1+abc"
 
 
 def basic():
     study, folder = read_study("basic")
-    return point_of(study, folder, "basic")
+    return problem_from_study(study, folder, "basic")
 
 
 def test_edition__changes_with_the_source():
-    version, _, digest = edition().partition("+")
+    version, _, digest = build_id().partition("+")
     assert version.count(".") == 2
     assert len(digest) == 12
 
 
 def test_census__knows_every_worker(client):
-    (found,) = census(client)
-    assert found.edition == edition()
+    (found,) = query_workers(client)
+    assert found.edition == build_id()
     assert found.threads == 2
     assert found.cores >= 1
-    require_one_edition([found])
+    require_same_build([found])
 
 
 def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch):
@@ -52,26 +58,26 @@ def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch)
         return {"tcp://127.0.0.1:1": OSError("closed")}
 
     monkeypatch.setattr(client, "run", gone)
-    assert census(client) == []
+    assert query_workers(client) == []
 
 
 def test_run__is_refused_by_a_cluster_of_another_edition(client, monkeypatch):
-    monkeypatch.setattr(room, "facts", lambda: {"edition": OLD, "cores": 2})
+    monkeypatch.setattr(room, "this_process", lambda: {"edition": OLD, "cores": 2})
     with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
-        run_point(basic(), client=client)
+        run_problem(basic(), client=client)
 
 
 def test_run__is_refused_by_a_worker_that_comes_later(client, monkeypatch):
-    monkeypatch.setattr(worker, "edition", lambda: OLD)
+    monkeypatch.setattr(worker, "build_id", lambda: OLD)
     with pytest.raises(WorkerMismatchError, match=r"as the driver has, got 0\.0\.1"):
-        execute(toy(), MemoryLedger(), Futures(client))
+        execute(toy(), MemoryLedger(), DaskEngine(client))
 
 
 def test_parcel__is_not_opened_by_another_edition():
     with pytest.raises(WorkerMismatchError, match="install the same on every machine"):
-        worker.run_parcel(b"what no pickle is", OLD)
+        worker.run_pickled(b"what no pickle is", OLD)
     with pytest.raises(pickle.UnpicklingError):
-        worker.run_parcel(b"what no pickle is", edition())
+        worker.run_pickled(b"what no pickle is", build_id())
 
 
 @pytest.mark.cluster
@@ -98,28 +104,30 @@ def test_run__is_refused_by_workers_without_iitdask(tmp_path, monkeypatch):
     ):
         client.wait_for_workers(1)
         with pytest.raises(WorkerMismatchError, match="got none that answers"):
-            run_point(basic(), client=client)
+            run_problem(basic(), client=client)
 
 
 def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch):
-    crowded = Facts(edition(), cores=2, threads=4, name="n1")
-    fair = Facts(edition(), cores=4, threads=4, name="n2")
-    (text,) = remarks([crowded, fair])
+    crowded = WorkerInfo(build_id(), cores=2, threads=4, name="n1")
+    fair = WorkerInfo(build_id(), cores=4, threads=4, name="n2")
+    (text,) = oversubscription_warnings([crowded, fair])
     assert text.startswith("worker n1 has 4 threads on 2 core(s)")
     for module in (room, engines):
-        monkeypatch.setattr(module, "facts", lambda: {"edition": edition(), "cores": 1})
+        monkeypatch.setattr(module, "facts", lambda: {"edition": build_id(), "cores": 1})
     events = []
-    run_point(basic(), client=client, observers=[events.append])
+    run_problem(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
     assert "2 threads on 1 core(s)" in remark.text
 
 
 def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
-    monkeypatch.setattr("iitdask.study.driver.census", lambda _: [])
-    monkeypatch.setattr(engines, "facts", lambda: {"edition": edition(), "cores": 1})
-    monkeypatch.setattr(filling, "NEAR", -1.0)  # so small a system would not be sent anywhere
+    monkeypatch.setattr("iitdask.study.run.query_workers", lambda _: [])
+    monkeypatch.setattr(engines, "this_process", lambda: {"edition": build_id(), "cores": 1})
+    monkeypatch.setattr(
+        filling, "LOCAL_SECONDS", -1.0
+    )  # so small a system would not be sent anywhere
     events = []
-    run_point(basic(), client=client, observers=[events.append])
+    run_problem(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
     assert "2 threads on 1 core(s)" in remark.text
     # Before the first blocks are booked, not when all is done.
@@ -160,7 +168,7 @@ def test_run__of_another_edition_ends_in_one_line(tmp_path):
 
 
 def test_demand__follows_the_work_that_is_left():
-    demand = Demand(threads=2, horizon=100.0)
+    demand = WorkerDemand(threads=2, horizon=100.0)
     assert demand.workers() == 1
     demand(StageOpened("a", 100, 100, 1000.0))
     assert demand.workers() == 5

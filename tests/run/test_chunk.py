@@ -6,8 +6,8 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from iitdask.run.chunk import decoded, encoded
-from iitdask.run.place import get, put
+from iitdask.run.storage import read_key, write_key
+from iitdask.run.zarr_io import decode_chunk, encode_chunk
 
 CHECKED = [Crc32cCodec()]
 PACKED = [ZstdCodec(level=3), Crc32cCodec()]
@@ -26,7 +26,7 @@ def written(array, chunks, fill, compressors):
         config={"write_empty_chunks": True},
     )
     made[...] = array
-    return get(store, "x/c" + "/0" * array.ndim)
+    return read_key(store, "x/c" + "/0" * array.ndim)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -43,16 +43,16 @@ def written(array, chunks, fill, compressors):
 )
 def test_a_chunk_is_what_zarr_writes(array, chunks, fill, packed):
     """Whole chunks and short ones, padded with the fill value."""
-    made = encoded(array, chunks, fill, packed=packed)
+    made = encode_chunk(array, chunks, fill, packed=packed)
     assert made == written(array, chunks, fill, PACKED if packed else CHECKED)
-    again = decoded(made, chunks, array.dtype, packed=packed)
+    again = decode_chunk(made, chunks, array.dtype, packed=packed)
     assert again[tuple(map(slice, array.shape))].tobytes() == array.tobytes()
 
 
 def test_bytes_lie_the_same_way_on_every_machine():
     """Big-endian arrays are turned."""
     little = np.arange(4, dtype="<i4")
-    assert encoded(little.astype(">i4"), (4,), 0, packed=False) == encoded(
+    assert encode_chunk(little.astype(">i4"), (4,), 0, packed=False) == encode_chunk(
         little, (4,), 0, packed=False
     )
 
@@ -60,12 +60,12 @@ def test_bytes_lie_the_same_way_on_every_machine():
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_chunk_with_any_bit_flipped_is_refused(packed):
     """Whatever the bit says: also the length that compressed data claim to have."""
-    made = encoded(np.arange(6, dtype=np.int16), (6,), 0, packed=packed)
+    made = encode_chunk(np.arange(6, dtype=np.int16), (6,), 0, packed=packed)
     for bit in range(8 * len(made)):
         harmed = bytearray(made)
         harmed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ValueError, match="does not match its checksum"):
-            decoded(bytes(harmed), (6,), np.dtype(np.int16), packed=packed)
+            decode_chunk(bytes(harmed), (6,), np.dtype(np.int16), packed=packed)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x00" * 40])
@@ -73,7 +73,7 @@ def test_what_is_no_chunk_is_refused(content):
     """Cut short, or something else; with a checksum or without one."""
     for checked in (True, False):
         with pytest.raises(ValueError, match=r"checksum|unpacked|reshape"):
-            decoded(content, (6,), np.dtype(np.int16), packed=True, checked=checked)
+            decode_chunk(content, (6,), np.dtype(np.int16), packed=True, checked=checked)
 
 
 @pytest.mark.parametrize("random", [True, False])
@@ -81,13 +81,13 @@ def test_large_chunks_are_packed_where_that_is_worth_it(random):
     """Zarr reads both; what is as good as random is not squeezed."""
     chance = np.random.default_rng(1)
     array = chance.uniform(size=1 << 16) if random else np.arange(1 << 16) % 100 * 0.5
-    made = encoded(array, array.shape, 0.0, packed=True)
+    made = encode_chunk(array, array.shape, 0.0, packed=True)
     squeezed = written(array, array.shape, 0.0, PACKED)
     assert (made == squeezed) is not random
     store = MemoryStore()
     read = zarr.create_array(
         store, name="x", shape=array.shape, chunks=array.shape, dtype=float, compressors=PACKED
     )
-    put(store, "x/c/0", made)
-    for found in (read[...], decoded(made, array.shape, array.dtype, packed=True)):
+    write_key(store, "x/c/0", made)
+    for found in (read[...], decode_chunk(made, array.shape, array.dtype, packed=True)):
         assert found.tobytes() == array.tobytes()

@@ -11,10 +11,10 @@ import xarray as xr
 
 from iitdask.cli.app import main
 from iitdask.errors import IITError
-from iitdask.run.outcome import load_result, tidy
-from iitdask.study.driver import run_point
-from iitdask.study.inquiry import audit_store
-from iitdask.study.spec import point_of, read_study
+from iitdask.run.result_group import drop_blocks, load_result
+from iitdask.study.problem import verify_stored_run
+from iitdask.study.run import run_problem
+from iitdask.study.spec import problem_from_study, read_study
 
 
 def deleted(path, _chance):
@@ -37,13 +37,13 @@ def flipped(path, chance):
 def point(tmp_path_factory):
     path = proc.write_study(tmp_path_factory.mktemp("study"), 3, 3, 0.001, "small")
     study, folder = read_study(path)
-    return point_of(study, folder, "small")
+    return problem_from_study(study, folder, "small")
 
 
 @pytest.fixture(scope="module")
 def whole(point, tmp_path_factory):
     store = tmp_path_factory.mktemp("whole") / "run.zarr"
-    return store, run_point(point, store=store, block_seconds=0.001)
+    return store, run_problem(point, store=store, block_seconds=0.001)
 
 
 def look(store):
@@ -57,7 +57,7 @@ def look(store):
 
 def repeat(point, store):
     try:
-        return run_point(point, store=store, block_seconds=0.001)
+        return run_problem(point, store=store, block_seconds=0.001)
     except IITError as error:
         assert str(store) in str(error) or "stage" in str(error)
         return None
@@ -65,7 +65,7 @@ def repeat(point, store):
 
 def check(store):
     try:
-        return audit_store(str(store), sample=3, seed=1).problems
+        return verify_stored_run(str(store), sample=3, seed=1).problems
     except IITError as error:
         return (str(error),)
 
@@ -127,16 +127,16 @@ def test_verify__names_the_damage_and_ends_with_1(whole, tmp_path, capsys):
 
 def test_tidy__drops_the_blocks_and_keeps_the_result(point, whole, tmp_path):
     store = shutil.copytree(whole[0], tmp_path / "run.zarr")
-    tidy(str(store))
+    drop_blocks(str(store))
     assert not (store / "work").exists()
     xr.testing.assert_identical(load_result(str(store)), whole[1])
-    assert audit_store(str(store)).problems == ()
+    assert verify_stored_run(str(store)).problems == ()
     events = []
-    again = run_point(point, store=store, observers=[events.append])
+    again = run_problem(point, store=store, observers=[events.append])
     assert events == []
     xr.testing.assert_identical(again, whole[1])
     next(path for path in store.glob("result/distinctions/phi/c.*")).write_bytes(b"x")
-    xr.testing.assert_identical(run_point(point, store=store), whole[1])
+    xr.testing.assert_identical(run_problem(point, store=store), whole[1])
     assert (store / "work").exists()
 
 

@@ -9,19 +9,23 @@ import pytest
 import toy_recipe as toys
 from processes import wait_until
 
-from iitdask.run.claims import Claims
-from iitdask.run.doings import Doing, Doings, doing_of, in_hand, posted
-from iitdask.run.engines import Futures, Inline
+from iitdask.run.coordination import BlockClaims, open_session
+from iitdask.run.engines import DaskEngine, SerialEngine, SharedStoreEngine
+from iitdask.run.events import (
+    ActivityBoard,
+    BlockActivity,
+    EventLog,
+    describe_block,
+    publishing,
+    read_activity,
+)
 from iitdask.run.execute import execute
-from iitdask.run.journal import Journal
-from iitdask.run.layout import Layout
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.place import names, open_store
+from iitdask.run.ledger import MemoryLedger
 from iitdask.run.plan import Tiling, tile
-from iitdask.run.presence import driving
-from iitdask.run.pulse import PulseReader
-from iitdask.run.sharing import Shared
-from iitdask.run.store import ZarrLedger
+from iitdask.run.status import RunMonitor
+from iitdask.run.storage import list_dir, open_store
+from iitdask.run.task import StageLayout
+from iitdask.run.zarr_ledger import ZarrLedger
 
 HERE = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -32,16 +36,16 @@ def ago(seconds):
 
 def test_doing__names_the_cells_along_axes_that_are_cut():
     stage = toys.first_stage()
-    layout = Layout.of(stage, Tiling(stage.grid, (1, 16)), "")
-    assert doing_of(layout, (1, 2)).cells == "side 1 of 2, code 32–47 of 64"
-    layout = Layout.of(stage, Tiling(stage.grid, (2, 64)), "")
-    assert doing_of(layout, (0, 0)).cells == "all of it"
-    assert doing_of(layout, (0, 0)).worker == HERE
-    assert 0 <= doing_of(layout, (0, 0)).seconds < 60
-    assert doing_of(layout, (0, 0)).memory > 1e6
+    layout = StageLayout.of(stage, Tiling(stage.grid, (1, 16)), "")
+    assert describe_block(layout, (1, 2)).cells == "side 1 of 2, code 32–47 of 64"
+    layout = StageLayout.of(stage, Tiling(stage.grid, (2, 64)), "")
+    assert describe_block(layout, (0, 0)).cells == "all of it"
+    assert describe_block(layout, (0, 0)).worker == HERE
+    assert 0 <= describe_block(layout, (0, 0)).seconds < 60
+    assert describe_block(layout, (0, 0)).memory > 1e6
 
 
-class Watched(Doings):
+class Watched(ActivityBoard):
     """Doings that remember what they were told, and what was in hand with it."""
 
     def __init__(self):
@@ -56,8 +60,8 @@ class Watched(Doings):
 def test_sharing__notes_what_its_threads_begin(tmp_path):
     url, doings = str(tmp_path / "run.zarr"), Watched()
     ledger = ZarrLedger(url)
-    with driving(url, join=True) as owner:
-        engine = Shared(Claims(url, owner), threads=2, doings=doings)
+    with open_session(url, join=True) as owner:
+        engine = SharedStoreEngine(BlockClaims(url, owner), threads=2, doings=doings)
         execute(toys.toy(toys.slow_squares), ledger, engine, block_seconds=0.02)
     assert {each.stage for each in doings.told} == {"squares", "pairs"}
     assert doings.now == {}
@@ -67,9 +71,9 @@ def test_sharing__notes_what_its_threads_begin(tmp_path):
 def test_engines__note_what_is_begun_and_forget_it_in_the_end(where, request):
     doings = Watched()
     if where == "inline":
-        engine = Inline(doings)
+        engine = SerialEngine(doings)
     else:
-        engine = Futures(request.getfixturevalue("client"), doings=doings)
+        engine = DaskEngine(request.getfixturevalue("client"), doings=doings)
     execute(toys.toy(toys.slow_squares), MemoryLedger(), engine, block_seconds=0.02)
     assert {each.stage for each in doings.told} == {"squares", "pairs"}
     assert {each.worker for each in doings.told} == {HERE}
@@ -80,30 +84,30 @@ def test_engines__note_what_is_begun_and_forget_it_in_the_end(where, request):
 def test_file__follows_and_is_removed(tmp_path):
     url = str(tmp_path / "run.zarr")
     ZarrLedger(url)
-    doing = Doing("far:7", "mice", "mechanism 3 of 9", ago(5))
-    with driving(url) as driver, posted(url, driver) as doings:
-        assert in_hand(url, driver) is None
+    doing = BlockActivity("far:7", "mice", "mechanism 3 of 9", ago(5))
+    with open_session(url) as driver, publishing(url, driver) as doings:
+        assert read_activity(url, driver) is None
         doings.begun("a", doing)
-        assert wait_until(lambda: in_hand(url, driver) == (doing,), 30)
+        assert wait_until(lambda: read_activity(url, driver) == (doing,), 30)
         doings.ended("a")
-        assert wait_until(lambda: in_hand(url, driver) == (), 30)
+        assert wait_until(lambda: read_activity(url, driver) == (), 30)
         doings.begun("b", doing)
-        assert wait_until(lambda: in_hand(url, driver) == (doing,), 30)
-    assert [name for name in names(open_store(url), "log") if "doing" in name] == []
+        assert wait_until(lambda: read_activity(url, driver) == (doing,), 30)
+    assert [name for name in list_dir(open_store(url), "log") if "doing" in name] == []
 
 
 def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
     url = str(tmp_path / "run.zarr")
     ledger = ZarrLedger(url)
     ledger.open(toys.first_stage(), 1.0)
-    with driving(url) as driver:
-        with posted(url, driver) as doings:
+    with open_session(url) as driver:
+        with publishing(url, driver) as doings:
             for k in range(6):
                 doings.begun(
-                    str(k), Doing("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
+                    str(k), BlockActivity("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
                 )
-            assert wait_until(lambda: in_hand(url, driver), 30)
-            (worker,) = PulseReader(url)().workers
+            assert wait_until(lambda: read_activity(url, driver), 30)
+            (worker,) = RunMonitor(url)().workers
         assert worker.name == "far:7"
         assert worker.doing.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
         assert worker.doing.endswith("; and 2 more")
@@ -113,20 +117,20 @@ def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
 
 def test_pulse__admits_that_it_does_not_know(tmp_path):
     url = str(tmp_path / "run.zarr")
-    execute(toys.toy(), ZarrLedger(url), Inline(), observers=[])
-    with driving(url) as driver:
-        journal = Journal(url, driver)
+    execute(toys.toy(), ZarrLedger(url), SerialEngine(), observers=[])
+    with open_session(url) as driver:
+        journal = EventLog(url, driver)
         journal.begin({})
         filled = {"stage": "squares", "blocks": 1, "cost": 1.0, "seconds": 2.0, "worker": "far:7"}
         journal.note("BlocksFilled", filled)
-        (worker,) = PulseReader(url)().workers
+        (worker,) = RunMonitor(url)().workers
         assert (worker.doing, worker.blocks) == ("unknown", 1)
-        with posted(url, driver) as doings:
-            doings.begun("a", Doing("far:8", "squares", "code 3 of 64", ago(1)))
-            assert wait_until(lambda: in_hand(url, driver), 30)
-            found = {each.name: each.doing for each in PulseReader(url)().workers}
+        with publishing(url, driver) as doings:
+            doings.begun("a", BlockActivity("far:8", "squares", "code 3 of 64", ago(1)))
+            assert wait_until(lambda: read_activity(url, driver), 30)
+            found = {each.name: each.doing for each in RunMonitor(url)().workers}
         assert found == {"far:7": "idle", "far:8": "squares: code 3 of 64"}
-    (worker,) = PulseReader(url)().workers
+    (worker,) = RunMonitor(url)().workers
     assert worker.doing == "-"
 
 
@@ -135,15 +139,15 @@ def test_pulse__adds_up_runs_side_by_side(tmp_path):
     stage = toys.first_stage()
     blocks = len(tile(stage, 0.05))
     ZarrLedger(url).open(stage, 0.05)
-    with driving(url) as one, driving(url, join=True) as two:
+    with open_session(url) as one, open_session(url, join=True) as two:
         for number, driver in enumerate((one, two)):
-            journal = Journal(url, driver)
+            journal = EventLog(url, driver)
             journal.begin({})
             opened = {"stage": "squares", "blocks": blocks, "todo": blocks, "cost": 10.0 - number}
             journal.note("StageOpened", opened)
             filled = {"stage": "squares", "blocks": 1, "cost": 2.0, "seconds": 4.0}
             journal.note("BlocksFilled", {**filled, "worker": f"far:{number}"})
-        pulse = PulseReader(url)()
+        pulse = RunMonitor(url)()
         assert [each.name for each in pulse.workers] == ["far:0", "far:1"]
         assert pulse.history[-1][1] == 8.0
         (squares,) = pulse.stages
@@ -153,8 +157,8 @@ def test_pulse__adds_up_runs_side_by_side(tmp_path):
 
 
 def test_doings__of_threads_are_told_apart():
-    doings = Doings()
-    layout = Layout.of(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
+    doings = ActivityBoard()
+    layout = StageLayout.of(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
     threads = [
         threading.Thread(target=lambda k=k: doings.of(str(k))(layout, (0, 0))) for k in range(4)
     ]

@@ -15,12 +15,12 @@ from iitdask.errors import (
     MemoryRefusedError,
     StoreError,
 )
-from iitdask.run.engines import Futures, Inline
+from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageFilled, StageOpened
 from iitdask.run.execute import execute, repeat_block
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.store import ZarrLedger
-from iitdask.theory.base import Stored, gather, scoped
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.stage import StageRef, gather, scoped
 
 
 def count(events):
@@ -28,7 +28,7 @@ def count(events):
 
 
 def reference():
-    return execute(toys.toy(), MemoryLedger(), Inline())
+    return execute(toys.toy(), MemoryLedger(), SerialEngine())
 
 
 def test_execute__gives_identical_trees_whatever_ledger_and_engine(ledger, engine):
@@ -98,7 +98,7 @@ def test_execute__stops_a_search_at_the_first_block_in_grid_order(ledger, engine
     assert 40 <= last < 48
     assert count(events) == 0
     xr.testing.assert_identical(tree, again)
-    assert np.array_equal(ledger.read(Stored("search", "x")), found, equal_nan=True)
+    assert np.array_equal(ledger.read(StageRef("search", "x")), found, equal_nan=True)
 
 
 def test_execute__runs_on_worker_processes(tmp_path):
@@ -107,8 +107,8 @@ def test_execute__runs_on_worker_processes(tmp_path):
         Client(cluster) as client,
     ):
         store = ZarrLedger(str(tmp_path / "run.zarr"))
-        xr.testing.assert_identical(execute(toys.toy(), store, Futures(client)), reference())
-        tree = execute(toys.toy(), MemoryLedger(), Futures(client))
+        xr.testing.assert_identical(execute(toys.toy(), store, DaskEngine(client)), reference())
+        tree = execute(toys.toy(), MemoryLedger(), DaskEngine(client))
         xr.testing.assert_identical(tree, reference())
 
 
@@ -122,7 +122,7 @@ def test_execute__sets_a_block_aside_that_kills_its_worker(tmp_path):
         )
         store = ZarrLedger(str(tmp_path / "run.zarr"))
         with pytest.raises(BlockFailedError, match=r"block \(1, 0\), tried 3 times: KilledWorker"):
-            execute(toys.toy(toys.deadly), store, Futures(client))
+            execute(toys.toy(toys.deadly), store, DaskEngine(client))
         assert set(store.open(toys.first_stage(toys.deadly), 5.0)) - store.done("squares") == {
             (1, 0)
         }
@@ -142,7 +142,7 @@ def test_execute__lists_blocks_that_fail_and_fills_all_others(ledger, engine):
 
 def test_repeat_block__lets_the_exception_through(ledger):
     with pytest.raises(BlockFailedError, match="squares"):
-        execute(toys.toy(toys.failing), ledger, Inline())
+        execute(toys.toy(toys.failing), ledger, SerialEngine())
     with pytest.raises(ZeroDivisionError, match="no such square"):
         repeat_block(toys.toy(toys.failing), ledger, "squares", (1, 0))
     assert repeat_block(toys.toy(), ledger, "squares", (1, 0))["value"].ndim == 2
@@ -150,7 +150,7 @@ def test_repeat_block__lets_the_exception_through(ledger):
         repeat_block(toys.toy(), ledger, "squares", (7, 0))
     with pytest.raises(StoreError, match="comes before and lacks 1 block"):
         repeat_block(toys.toy(), ledger, "pairs", (0, 0))
-    execute(toys.toy(), ledger, Inline())
+    execute(toys.toy(), ledger, SerialEngine())
     assert repeat_block(toys.toy(), ledger, "pairs", (0, 0))["rank"].dtype == "int64"
     with pytest.raises(InputError, match="asks for no stage 'triples'"):
         repeat_block(toys.toy(), ledger, "triples", (0, 0))
@@ -180,9 +180,9 @@ def test_execute__refuses_stages_of_one_step_that_need_each_other(ledger):
         yield (toys.first_stage(), toys.first_stage())
 
     with pytest.raises(InputError, match="'pairs' reads 'squares' of the same step"):
-        execute(tangled(), ledger, Inline())
+        execute(tangled(), ledger, SerialEngine())
     with pytest.raises(InputError, match="different names"):
-        execute(twice(), ledger, Inline())
+        execute(twice(), ledger, SerialEngine())
 
 
 def test_execute__says_so_when_the_cluster_is_gone(tmp_path):
@@ -195,15 +195,15 @@ def test_execute__says_so_when_the_cluster_is_gone(tmp_path):
             client.close()
 
     with pytest.raises(InterruptedRunError, match="scheduler is out of reach"):
-        execute(toys.toy(), store, Futures(client), observers=[pull_the_plug])
+        execute(toys.toy(), store, DaskEngine(client), observers=[pull_the_plug])
     cluster.close()
-    xr.testing.assert_identical(execute(toys.toy(), store, Inline()), reference())
+    xr.testing.assert_identical(execute(toys.toy(), store, SerialEngine()), reference())
 
 
 def test_execute__plans_a_stage_and_those_it_feeds_afresh_when_its_version_is_raised(ledger):
-    execute(toys.toy(), ledger, Inline())
+    execute(toys.toy(), ledger, SerialEngine())
     events = []
-    execute(toys.toy(version=2), ledger, Inline(), observers=[events.append])
+    execute(toys.toy(version=2), ledger, SerialEngine(), observers=[events.append])
     opened = {e.stage: e.todo == e.blocks for e in events if isinstance(e, StageOpened)}
     assert opened == {"squares": True, "pairs": True}
 
@@ -233,7 +233,7 @@ def test_execute__fills_a_short_stage_here_and_others_on_workers(tmp_path):
         for ledger in (ZarrLedger(str(tmp_path / "run.zarr")), MemoryLedger()):
             events = []
             for recipe in (toys.toy(), cheap("short"), cheap("several", "at once")):
-                execute(recipe, ledger, Futures(client), observers=[events.append])
+                execute(recipe, ledger, DaskEngine(client), observers=[events.append])
             filled = {e.stage: e.worker for e in events if isinstance(e, BlocksFilled)}
             assert filled["short"] == here
             assert len(filled) == 5
@@ -253,6 +253,6 @@ def test_execute__asks_the_cost_of_a_region_once(ledger):
         yield (replace(toys.first_stage(), cost=cost),)
         return xr.DataTree()
 
-    execute(costly(), ledger, Inline(), block_seconds=0.05)
+    execute(costly(), ledger, SerialEngine(), block_seconds=0.05)
     assert len(ledger.done("squares")) > 8
     assert len(asked) == len(set(asked)) > 8

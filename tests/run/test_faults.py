@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import processes as proc
 import pytest
 
-from iitdask.run.journal import entries, journals
+from iitdask.run.events import list_logs, read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -239,8 +239,8 @@ def test_run__takes_over_from_a_driver_that_was_killed(brief, brief_undisturbed,
     proc.end(first)
     assert proc.call("run", brief, "--store", store, "--quiet").returncode == 0
     assert proc.shown(store) == proc.shown(brief_undisturbed)
-    logs = journals(str(store))
-    kinds = [[line["event"] for line in entries(str(store), key)] for key in logs]
+    logs = list_logs(str(store))
+    kinds = [[line["event"] for line in read_events(str(store), key)] for key in logs]
     assert len(logs) == 2
     assert [each[0] for each in kinds] == ["RunStarted", "RunStarted"]
     assert kinds[1][-1] == "RunFinished"

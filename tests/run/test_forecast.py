@@ -4,18 +4,18 @@ import time
 import pytest
 import toy_recipe as toys
 
-from iitdask.run import forecast
-from iitdask.run.engines import Inline
+from iitdask.run import estimate
+from iitdask.run.engines import SerialEngine
+from iitdask.run.estimate import estimate_recipe
 from iitdask.run.execute import execute
-from iitdask.run.forecast import estimate_recipe
-from iitdask.run.memory import MemoryLedger
+from iitdask.run.ledger import MemoryLedger
 
 
 def test_estimate__counts_blocks_exactly_where_all_is_known(monkeypatch):
-    monkeypatch.setattr(forecast, "FULL", 100.0)
+    monkeypatch.setattr(estimate, "FULL_STAGE_SECONDS", 100.0)
     found = estimate_recipe(toys.toy(), block_seconds=0.5)
     ledger = MemoryLedger()
-    execute(toys.toy(), ledger, Inline(), block_seconds=0.5)
+    execute(toys.toy(), ledger, SerialEngine(), block_seconds=0.5)
     blocks = {name: len(ledger.done(name)) for name in ("squares", "pairs")}
     assert {each.name: each.blocks for each in found.stages} == blocks
     assert found.complete
@@ -25,14 +25,14 @@ def test_estimate__counts_blocks_exactly_where_all_is_known(monkeypatch):
 
 
 def test_estimate__samples_what_is_dear(monkeypatch):
-    monkeypatch.setattr(forecast, "FULL", 0.0)
+    monkeypatch.setattr(estimate, "FULL_STAGE_SECONDS", 0.0)
     found = estimate_recipe(toys.toy(toys.slow_squares), block_seconds=0.5, seconds=0.2)
     assert found.stages[0].basis == "sampled"
     assert found.stages[0].dearest > 0
 
 
 def test_estimate__takes_the_model_at_its_word_when_nothing_may_be_spent(monkeypatch):
-    monkeypatch.setattr(forecast, "FULL", 0.0)
+    monkeypatch.setattr(estimate, "FULL_STAGE_SECONDS", 0.0)
     found = estimate_recipe(toys.toy(), block_seconds=0.5, seconds=0.0)
     first = found.stages[0]
     assert first.basis == "model"

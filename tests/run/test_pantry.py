@@ -6,25 +6,26 @@ import toy_recipe as toys
 import xarray as xr
 
 from iitdask.errors import InputError
-from iitdask.run.engines import Inline
+from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.pantry import Pantry, jars
-from iitdask.run.store import ZarrLedger
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.zarr_ledger import StageCache, ZarrLedger, list_entries
 
 
 def run(tmp_path, name, scale=1.0, budget=10**9, engine=None):
     events = []
-    with Pantry(str(tmp_path / "cache"), ("squares",), budget).opened() as pantry:
+    with StageCache(str(tmp_path / "cache"), ("squares",), budget).opened() as pantry:
         ledger = ZarrLedger(str(tmp_path / name), pantry=pantry)
-        tree = execute(toys.toy(scale=scale), ledger, engine or Inline(), observers=[events.append])
+        tree = execute(
+            toys.toy(scale=scale), ledger, engine or SerialEngine(), observers=[events.append]
+        )
     done = [e.stage for e in events if isinstance(e, BlocksFilled)]
     return tree, done
 
 
 def test_pantry__keeps_a_stage_for_other_studies(tmp_path, engine):
-    expected = execute(toys.toy(), MemoryLedger(), Inline())
+    expected = execute(toys.toy(), MemoryLedger(), SerialEngine())
     tree, done = run(tmp_path, "a.zarr", engine=engine)
     xr.testing.assert_identical(tree, expected)
     assert set(done) == {"squares", "pairs"}
@@ -32,7 +33,7 @@ def test_pantry__keeps_a_stage_for_other_studies(tmp_path, engine):
     tree, done = run(tmp_path, "b.zarr", engine=engine)
     xr.testing.assert_identical(tree, expected)
     assert set(done) == {"pairs"}
-    (jar,) = jars(str(tmp_path / "cache"))
+    (jar,) = list_entries(str(tmp_path / "cache"))
     assert (jar.stage, jar.blocks, jar.done, jar.in_use) == ("squares", jar.done, jar.blocks, False)
 
 
@@ -40,7 +41,7 @@ def test_pantry__tells_inputs_apart(tmp_path):
     run(tmp_path, "a.zarr")
     _, done = run(tmp_path, "b.zarr", scale=2.0)
     assert "squares" in done
-    assert len(jars(str(tmp_path / "cache"))) == 2
+    assert len(list_entries(str(tmp_path / "cache"))) == 2
 
 
 def test_pantry__mends_a_damaged_entry(tmp_path):
@@ -56,9 +57,14 @@ def test_pantry__drops_the_least_recently_used(tmp_path):
         run(tmp_path, f"{scale}.zarr", scale)
         time.sleep(0.02)
     run(tmp_path, "again.zarr", 1.0)
-    kept = {jar.path.name for jar in jars(str(tmp_path / "cache"))}
-    run(tmp_path, "3.0.zarr", 3.0, budget=max(j.nbytes for j in jars(str(tmp_path / "cache"))) * 2)
-    left = {jar.path.name for jar in jars(str(tmp_path / "cache"))}
+    kept = {jar.path.name for jar in list_entries(str(tmp_path / "cache"))}
+    run(
+        tmp_path,
+        "3.0.zarr",
+        3.0,
+        budget=max(j.nbytes for j in list_entries(str(tmp_path / "cache"))) * 2,
+    )
+    left = {jar.path.name for jar in list_entries(str(tmp_path / "cache"))}
     assert len(kept & left) == 1
     shutil.rmtree(tmp_path / "again.zarr")
     _, done = run(tmp_path, "again.zarr", 1.0)
@@ -67,4 +73,4 @@ def test_pantry__drops_the_least_recently_used(tmp_path):
 
 def test_jars__wants_a_directory(tmp_path):
     with pytest.raises(InputError, match="expected a directory"):
-        jars(str(tmp_path / "nowhere"))
+        list_entries(str(tmp_path / "nowhere"))

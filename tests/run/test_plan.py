@@ -6,9 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_recipe import by_cells, first_stage
 
-from iitdask.run.cost import Fit, block_bytes, fit, seconds_left
-from iitdask.run.plan import MOST_BLOCKS, Tiling, plan, tile
-from iitdask.theory.base import Grid, Stage, Variable
+from iitdask.run.plan import (
+    MAX_STAGE_BLOCKS,
+    Calibration,
+    Tiling,
+    calibrate,
+    plan_bundles,
+    seconds_left,
+    tile,
+    worker_block_bytes,
+)
+from iitdask.theory.stage import Grid, Stage, Variable
 
 
 def stage(shape, cost, *, whole=(), power_of_two=(), dtype="float64", until=None):
@@ -16,7 +24,7 @@ def stage(shape, cost, *, whole=(), power_of_two=(), dtype="float64", until=None
     return Stage(
         name="any",
         grid=Grid(dims, shape, whole, power_of_two),
-        fills=(Variable("x", dtype, 0, "", ""),),
+        variables=(Variable("x", dtype, 0, "", ""),),
         compute=dict,
         cost=cost,
         until=until,
@@ -54,7 +62,7 @@ def test_tile__partitions_the_grid(some, seconds):
     for block in tiling:
         seen[tiling.region(block)] += 1
     assert (seen == 1).all()
-    assert len(list(tiling)) == len(tiling) <= MOST_BLOCKS
+    assert len(list(tiling)) == len(tiling) <= MAX_STAGE_BLOCKS
     assert list(tiling) == sorted(tiling)
 
 
@@ -73,7 +81,7 @@ def test_tile__respects_axes_and_repeats_itself(some, seconds):
 def test_plan__bundles_every_missing_block_once_dearest_first(some, seconds, skip, rate):
     tiling = tile(some, seconds)
     done = set(list(tiling)[:skip])
-    bundles = plan(some, tiling, done, rate, seconds)
+    bundles = plan_bundles(some, tiling, done, rate, seconds)
     planned = [block for bundle in bundles for block in bundle.blocks]
     costs = [some.cost(tiling.region(block)) for block in planned]
     assert sorted(planned) == sorted(set(tiling) - done)
@@ -84,7 +92,7 @@ def test_plan__bundles_every_missing_block_once_dearest_first(some, seconds, ski
 def test_plan__keeps_grid_order_when_the_stage_stops_early():
     some = stage((64,), skewed, until=bool)
     tiling = tile(some, 0.05)
-    planned = [b for bundle in plan(some, tiling, set(), 1.0, 0.1) for b in bundle.blocks]
+    planned = [b for bundle in plan_bundles(some, tiling, set(), 1.0, 0.1) for b in bundle.blocks]
     assert planned == list(tiling)
 
 
@@ -99,7 +107,7 @@ def test_tile__makes_blocks_of_the_wished_length_but_enough_to_spread(total, sec
 
 def test_tile__never_makes_more_blocks_than_the_file_system_bears():
     shape = (4096, 4096)
-    assert 10_000 < len(tile(stage(shape, even(1e9, shape)), 1.0)) <= MOST_BLOCKS
+    assert 10_000 < len(tile(stage(shape, even(1e9, shape)), 1.0)) <= MAX_STAGE_BLOCKS
 
 
 def test_tile__does_not_split_in_vain_when_one_cell_is_the_whole_cost():
@@ -115,27 +123,27 @@ def test_plan__keeps_enough_bundles_for_workers_to_end_together():
     shape = (1024,)
     some = stage(shape, even(10.0, shape))
     tiling = Tiling(some.grid, (1,))
-    assert 30 <= len(plan(some, tiling, set(), 1.0, 5.0)) <= 40
-    assert len(plan(some, tiling, set(), 100.0, 5.0)) >= 200
+    assert 30 <= len(plan_bundles(some, tiling, set(), 1.0, 5.0)) <= 40
+    assert len(plan_bundles(some, tiling, set(), 100.0, 5.0)) >= 200
 
 
 def test_plan__bundles_blocks_that_cost_nothing():
     some = stage((4096,), lambda _: 0.0)
-    bundles = plan(some, Tiling(some.grid, (1,)), set(), 1.0, 5.0)
+    bundles = plan_bundles(some, Tiling(some.grid, (1,)), set(), 1.0, 5.0)
     assert sum(len(bundle.blocks) for bundle in bundles) == 4096
     assert len(bundles) < 50
 
 
 def test_fit__is_the_ratio_of_sums_and_ignores_blocks_that_cost_nothing():
     some = stage((4,), lambda region: float(region[0].start))
-    measured = fit(some, Tiling(some.grid, (1,)), {(0,): 9.0, (1,): 2.0, (3,): 6.0})
-    assert measured == Fit(8.0, 4.0)
-    assert measured.more(2.0, 1.0).per_cost == 2.0
-    assert Fit().per_cost == 1.0
+    measured = calibrate(some, Tiling(some.grid, (1,)), {(0,): 9.0, (1,): 2.0, (3,): 6.0})
+    assert measured == Calibration(8.0, 4.0)
+    assert measured.more(2.0, 1.0).seconds_per_cost == 2.0
+    assert Calibration().seconds_per_cost == 1.0
     assert seconds_left(10.0, measured, 4) == 5.0
 
 
 def test_block_bytes__counts_inputs_outputs_and_scratch():
     tiling = Tiling(first_stage().grid, (1, 16))
-    assert block_bytes(first_stage(), tiling, 100) == 100 + 16 * (8 + 24 + 1)
+    assert worker_block_bytes(first_stage(), tiling, 100) == 100 + 16 * (8 + 24 + 1)
     assert by_cells(tiling.region((0, 0))) == pytest.approx(0.032)

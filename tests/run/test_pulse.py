@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import iitdask as iit
-from iitdask.run.pulse import PulseReader
-from iitdask.run.story import MOST, Story
+from iitdask.run.events import MAX_HISTORY_SAMPLES, RunHistory
+from iitdask.run.status import RunMonitor
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def opened(cost, todo):
 
 
 def test_pulse__waits_for_a_store_that_is_not_there(tmp_path):
-    pulse = PulseReader(str(tmp_path / "none.zarr"))()
+    pulse = RunMonitor(str(tmp_path / "none.zarr"))()
     assert pulse.state == "waiting"
     assert "none.zarr" in pulse.note
     assert pulse.stages == ()
@@ -47,7 +47,7 @@ def finished(tmp_path_factory):
 
 def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     store, tree = finished
-    pulse = PulseReader(store)()
+    pulse = RunMonitor(store)()
     assert pulse.state == "finished"
     assert {each.fraction for each in pulse.stages} == {1.0}
     assert {each.left for each in pulse.stages} == {0.0}
@@ -55,7 +55,7 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     assert len(pulse.workers) == 1
     assert sum(each.blocks for each in pulse.workers) == sum(each.done for each in pulse.stages)
     assert len(pulse.history) == len(pulse.stages)
-    mice = next(each for each in pulse.findings if each.stage == "mice")
+    mice = next(each for each in pulse.partial_results if each.stage == "mice")
     assert mice.best == pytest.approx(float(tree["distinctions"]["phi"].max()))
     assert mice.searched == tree.attrs["search"]["pairs_searched"]
     assert mice.pairs == tree.attrs["search"]["pairs"]
@@ -63,37 +63,37 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
 
 def test_pulse__reads_on_where_it_stopped(finished):
     store, _ = finished
-    reader = PulseReader(store)
+    reader = RunMonitor(store)
     first, again = reader(), reader()
     assert again.history == first.history
     assert again.stages == first.stages
 
 
 def test_story__leaves_out_torn_lines():
-    story = Story()
-    story.hear(opened(10.0, 5) + b'{"at": "2026-01-01T00:0\n' + filled(4, 2.0, 4.0))
+    story = RunHistory()
+    story.feed(opened(10.0, 5) + b'{"at": "2026-01-01T00:0\n' + filled(4, 2.0, 4.0))
     told = story.stages["mice"]
     assert (told.cost, told.seconds, told.left) == (2.0, 4.0, 16.0)
     assert story.history() == ((4.0, 4.0, 16.0),)
 
 
 def test_story__damage_found_later_begins_what_is_left_anew():
-    story = Story()
-    story.hear(opened(4.0, 2) + filled(1, 2.0, 2.0) + filled(2, 2.0, 2.0))
+    story = RunHistory()
+    story.feed(opened(4.0, 2) + filled(1, 2.0, 2.0) + filled(2, 2.0, 2.0))
     assert story.stages["mice"].left == 0.0
-    story.hear(line(3, "StageOpened", stage="mice", blocks=2, todo=1, cost=2.0))
+    story.feed(line(3, "StageOpened", stage="mice", blocks=2, todo=1, cost=2.0))
     assert story.stages["mice"].left == 2.0
 
 
 @settings(max_examples=20)
-@given(st.integers(1, 4 * MOST), st.integers(1, 50))
+@given(st.integers(1, 4 * MAX_HISTORY_SAMPLES), st.integers(1, 50))
 def test_story__keeps_a_bounded_history_that_ends_with_the_present(count, step):
-    story = Story()
+    story = RunHistory()
     lines = [opened(float(count), count), *(filled(k + 1, 1.0, 1.0) for k in range(count))]
     for begin in range(0, len(lines), step):
-        story.hear(b"".join(lines[begin : begin + step]))
+        story.feed(b"".join(lines[begin : begin + step]))
     history = np.array(story.history())
-    assert len(history) <= MOST
+    assert len(history) <= MAX_HISTORY_SAMPLES
     assert history[-1].tolist() == [count, count, 0.0]
     assert (np.diff(history[:, 0]) > 0).all()
     assert not any(math.isnan(x) for x in history.ravel())

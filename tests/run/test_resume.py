@@ -9,12 +9,12 @@ import pytest
 import toy_recipe as toys
 import xarray as xr
 
-from iitdask.run.engines import Inline
+from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.store import ZarrLedger
-from iitdask.theory.base import Stored
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.stage import StageRef
 
 RUN = """
 import sys
@@ -63,11 +63,11 @@ def test_run__killed_midway_resumes_with_the_rest_and_is_bitwise_equal(engine, t
     done = len(ledger.done("squares"))
     assert 6 <= done < total
     events = []
-    tree = execute(toys.toy(), ledger, Inline(), observers=[events.append])
+    tree = execute(toys.toy(), ledger, SerialEngine(), observers=[events.append])
     blocks = sum(event.blocks for event in events if isinstance(event, BlocksFilled))
-    expected = execute(toys.toy(), MemoryLedger(), Inline())
+    expected = execute(toys.toy(), MemoryLedger(), SerialEngine())
     assert blocks == total - done + len(ledger.done("pairs"))
     xr.testing.assert_identical(tree, expected)
     for stage, variable in (("squares", "value"), ("squares", "moments"), ("pairs", "product")):
         fresh = expected["one" if stage == "squares" else "two"][variable].values
-        assert ledger.read(Stored(stage, variable)).tobytes() == fresh.tobytes()
+        assert ledger.read(StageRef(stage, variable)).tobytes() == fresh.tobytes()

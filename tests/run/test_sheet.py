@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import zarr
 
-from iitdask.run import sheet as room
-from iitdask.run.place import delete, get, names, open_store, put
-from iitdask.run.sheet import Sheet
+from iitdask.run import zarr_io as room
+from iitdask.run.storage import delete_key, list_dir, open_store, read_key, write_key
+from iitdask.run.zarr_io import ArrayLayout
 
 ARRAYS = {
     "scalar": np.array(3.5),
@@ -43,18 +43,18 @@ def same(found, array):
 def test_sheet__is_read_by_zarr_with_the_same_bits(array, separator, store):
     attrs = {"units": "bit", "fields": [1, 2]}
     dims = tuple("abc"[: array.ndim]) or None
-    written = Sheet.of("one/x", array, dims=dims, attrs=attrs, separator=separator)
+    written = ArrayLayout.of("one/x", array, dims=dims, attrs=attrs, separator=separator)
     written.write(store, array)
     found = zarr.open_array(store, path="one/x", mode="r")
     same(np.asarray(found[...]), array)
     assert found.attrs.asdict() == attrs
-    same(Sheet.found(store, "one/x").read(store), array)
+    same(ArrayLayout.found(store, "one/x").read(store), array)
 
 
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_sheet__reads_what_zarr_wrote(array, store):
     zarr.create_array(store, name="plain", data=array)
-    same(Sheet.found(store, "plain").read(store), array)
+    same(ArrayLayout.found(store, "plain").read(store), array)
     zarr.create_array(
         store,
         name="cut",
@@ -64,13 +64,13 @@ def test_sheet__reads_what_zarr_wrote(array, store):
         compressors=[zarr.codecs.ZstdCodec(level=3), zarr.codecs.Crc32cCodec()],
         chunk_key_encoding={"name": "default", "separator": "."},
     )[...] = array
-    same(Sheet.found(store, "cut").read(store), array)
+    same(ArrayLayout.found(store, "cut").read(store), array)
 
 
 @pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf, 0.5, 0.0])
 @pytest.mark.parametrize("packed", [True, False])
 def test_metadata__are_those_zarr_writes(fill, packed, store):
-    sheet = Sheet(
+    sheet = ArrayLayout(
         path="x",
         shape=(5, 4),
         chunks=(2, 4),
@@ -94,27 +94,27 @@ def test_metadata__are_those_zarr_writes(fill, packed, store):
         compressors=codecs if packed else codecs[1:],
         chunk_key_encoding={"name": "default", "separator": "."},
     )
-    theirs = get(store, "x/zarr.json")
+    theirs = read_key(store, "x/zarr.json")
     assert json.loads(theirs) == sheet.metadata()
-    assert sheet.is_described(theirs, closely=True)
-    again = Sheet.found(store, "x")
+    assert sheet.matches(theirs, closely=True)
+    again = ArrayLayout.found(store, "x")
     assert again.metadata() == ({**sheet.metadata(), "codecs": again.metadata()["codecs"]})
     np.testing.assert_array_equal(again.read(store), np.full((5, 4), fill))
 
 
 def test_text__is_read_by_zarr(store):
     text = np.array([["A", "", "naïve"], ["Φ", "AB/C", "x" * 1000]], object)
-    Sheet.of("x", text).write(store, text)
+    ArrayLayout.of("x", text).write(store, text)
     np.testing.assert_array_equal(zarr.open_array(store, path="x", mode="r")[...], text)
 
 
 def test_large_arrays__are_cut_along_their_first_axis(store, monkeypatch):
-    monkeypatch.setattr(room, "LARGEST", 100)
+    monkeypatch.setattr(room, "MAX_CHUNK_BYTES", 100)
     array = np.arange(35.0).reshape(7, 5)
-    Sheet.of("x", array, separator=".").write(store, array)
-    assert {"c.0.0", "c.1.0", "c.2.0", "c.3.0"} <= set(names(store, "x"))
+    ArrayLayout.of("x", array, separator=".").write(store, array)
+    assert {"c.0.0", "c.1.0", "c.2.0", "c.3.0"} <= set(list_dir(store, "x"))
     same(np.asarray(zarr.open_array(store, path="x", mode="r")[...]), array)
-    same(Sheet.found(store, "x").read(store), array)
+    same(ArrayLayout.found(store, "x").read(store), array)
 
 
 def changed(metadata, **values):
@@ -152,41 +152,41 @@ HARMS = {
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 def test_found__refuses_what_it_does_not_know(harm, store):
     array = np.arange(6.0).reshape(2, 3)
-    sheet = Sheet.of("x", array)
+    sheet = ArrayLayout.of("x", array)
     sheet.write(store, array)
     harmed = harm(sheet.metadata())
-    put(store, "x/zarr.json", harmed)
-    assert not sheet.is_described(harmed, closely=False)
+    write_key(store, "x/zarr.json", harmed)
+    assert not sheet.matches(harmed, closely=False)
     with pytest.raises(ValueError, match="the array at x cannot be opened"):
-        Sheet.found(store, "x")
+        ArrayLayout.found(store, "x")
 
 
 def test_found__says_where_nothing_is(store):
     with pytest.raises(FileNotFoundError, match="no array at x/y"):
-        Sheet.found(store, "x/y")
+        ArrayLayout.found(store, "x/y")
 
 
 def test_read__refuses_a_damaged_chunk_and_fills_in_a_missing_one(store):
     array = np.arange(6.0).reshape(2, 3)
-    sheet = Sheet.of("x", array, fill=np.nan)
+    sheet = ArrayLayout.of("x", array, fill=np.nan)
     sheet.write(store, array)
-    content = get(store, "x/c.0.0")
+    content = read_key(store, "x/c.0.0")
     for harmed in (b"", content[:-1], content[:9] + bytes([content[9] ^ 4]) + content[10:]):
-        put(store, "x/c.0.0", harmed)
+        write_key(store, "x/c.0.0", harmed)
         with pytest.raises(ValueError, match="does not match its checksum"):
             sheet.read(store)
-    delete(store, "x/c.0.0")
+    delete_key(store, "x/c.0.0")
     np.testing.assert_array_equal(sheet.read(store), np.full((2, 3), np.nan))
     with pytest.raises(ValueError, match="a chunk is missing"):
-        sheet.decoded(get(store, "x/c.0.0"))
+        sheet.decoded(read_key(store, "x/c.0.0"))
 
 
 def test_is_described__minds_prose_only_when_asked_to(store):
     array = np.arange(3)
-    ours, other = (Sheet.of("x", array, attrs={"units": unit}) for unit in ("bit", "nat"))
+    ours, other = (ArrayLayout.of("x", array, attrs={"units": unit}) for unit in ("bit", "nat"))
     content = other.described()["x/zarr.json"]
-    assert ours.is_described(content, closely=False)
-    assert not ours.is_described(content, closely=True)
-    assert not ours.is_described(None, closely=False)
-    shorter = Sheet.of("x", array[:2])
-    assert not ours.is_described(shorter.described()["x/zarr.json"], closely=False)
+    assert ours.matches(content, closely=False)
+    assert not ours.matches(content, closely=True)
+    assert not ours.matches(None, closely=False)
+    shorter = ArrayLayout.of("x", array[:2])
+    assert not ours.matches(shorter.described()["x/zarr.json"], closely=False)

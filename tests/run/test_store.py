@@ -12,32 +12,32 @@ import toy_recipe as toys
 import xarray as xr
 
 from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
-from iitdask.run import place
-from iitdask.run import store as store_room
-from iitdask.run.engines import Inline
+from iitdask.run import storage
+from iitdask.run import zarr_ledger as store_room
+from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.execute import execute
-from iitdask.run.folder import Folder
-from iitdask.run.layout import Layout
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.outcome import load_result, save_result
-from iitdask.run.place import explained, names, open_store
-from iitdask.run.store import ZarrLedger
-from iitdask.theory.base import Stored
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.result_group import load_result, save_result
+from iitdask.run.stage_group import StageGroup
+from iitdask.run.storage import disk_full_as_error, list_dir, open_store
+from iitdask.run.task import StageLayout
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.stage import StageRef
 
 STUDY = {"theory": "toy", "state": "100", "options": {"ties": "all", "rounds": 3}}
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return execute(toys.toy(), MemoryLedger(), Inline())
+    return execute(toys.toy(), MemoryLedger(), SerialEngine())
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     """A small full store; tests copy it before they do it harm."""
     url = tmp_path_factory.mktemp("full") / "run.zarr"
-    execute(toys.toy(), ZarrLedger(str(url)), Inline(), block_seconds=0.5)
+    execute(toys.toy(), ZarrLedger(str(url)), SerialEngine(), block_seconds=0.5)
     return url
 
 
@@ -48,7 +48,7 @@ def copied(full, tmp_path):
 
 def rerun(path):
     events = []
-    tree = execute(toys.toy(), ZarrLedger(str(path)), Inline(), observers=[events.append])
+    tree = execute(toys.toy(), ZarrLedger(str(path)), SerialEngine(), observers=[events.append])
     return tree, sum(e.blocks for e in events if isinstance(e, BlocksFilled))
 
 
@@ -112,29 +112,29 @@ def test_read__names_and_unticks_a_damaged_block(copied):
     flip(0.5)(copied / "work/squares/value/c.1.0")
     ledger = ZarrLedger(str(copied))
     with pytest.raises(DamagedStoreError, match=r"'squares', 1 block\(s\).*: \(1, 0\)"):
-        ledger.read(Stored("squares", "value"))
+        ledger.read(StageRef("squares", "value"))
     assert (1, 0) not in ledger.done("squares")
     with pytest.raises(StoreError, match=r"1 block\(s\) are missing"):
-        ledger.read(Stored("squares", "value"))
+        ledger.read(StageRef("squares", "value"))
 
 
 def test_read__minds_only_the_variable_it_returns(copied):
     flip(0.5)(copied / "work/squares/moments/c.1.0.0")
     ledger = ZarrLedger(str(copied))
-    assert ledger.read(Stored("squares", "value")).shape == (2, toys.CODES)
+    assert ledger.read(StageRef("squares", "value")).shape == (2, toys.CODES)
     with pytest.raises(DamagedStoreError, match="squares"):
         ledger.arrays("squares", (1, 0))
 
 
 def test_read__names_the_variables_there_are(copied):
     with pytest.raises(InputError, match="no variable 'valu'; it has value, moments, odd"):
-        ZarrLedger(str(copied)).read(Stored("squares", "valu"))
+        ZarrLedger(str(copied)).read(StageRef("squares", "valu"))
     with pytest.raises(StoreError, match="no stage 'cubes'"):
-        ZarrLedger(str(copied)).read(Stored("cubes", "value"))
+        ZarrLedger(str(copied)).read(StageRef("cubes", "value"))
 
 
 def test_answer__of_a_large_stage_is_checked_and_read_lazily(copied, expected, monkeypatch):
-    monkeypatch.setattr(store_room, "EAGER", 0)
+    monkeypatch.setattr(store_room, "MAX_EAGER_BYTES", 0)
     lazy = ZarrLedger(str(copied)).answer("squares")
     assert not lazy["value"]._in_memory
     xr.testing.assert_identical(xr.Dataset(lazy), expected["one"].to_dataset())
@@ -243,14 +243,14 @@ def test_ledger__keeps_what_it_is_given(ledger):
         np.testing.assert_array_equal(array, arrays[name])
     answer = ledger.answer("squares")
     assert np.isnan(answer["value"].values[1]).all()
-    assert ledger.size(Stored("squares", "moments")) == 2 * toys.CODES * 3 * 8
+    assert ledger.size(StageRef("squares", "moments")) == 2 * toys.CODES * 3 * 8
     with pytest.raises(StoreError, match="missing"):
-        ledger.read(Stored("squares", "value"))
+        ledger.read(StageRef("squares", "value"))
     with pytest.raises(StoreError, match="not filled"):
         ledger.arrays("squares", (0, 1))
     with pytest.raises(StoreError, match="no stage 'cubes'"):
         ledger.done("cubes")
-    ledger.forget("squares", tiling)
+    ledger.delete_blocks("squares", tiling)
     assert ledger.done("squares") == set()
     assert np.isnan(ledger.answer("squares")["value"].values).all()
 
@@ -266,15 +266,15 @@ def test_ledger__keeps_every_bit(tmp_path):
     x = np.resize(odd, tiling.chunks)
     ledger.fill("search", (1,), {"x": x}, 0.0)
     assert ledger.verify("search") == []
-    assert ledger.read(Stored("search", "x"))[tiling.region((1,))].tobytes() == x.tobytes()
+    assert ledger.read(StageRef("search", "x"))[tiling.region((1,))].tobytes() == x.tobytes()
 
 
 def test_store__does_not_take_a_stragglers_block_for_its_own(tmp_path, expected):
     ledger, url = ZarrLedger(str(tmp_path / "run.zarr")), str(tmp_path / "run.zarr")
     old = toys.first_stage(scale=2.0)
     ledger.open(old, 5.0)
-    straggler = Folder.load(url, "squares")
-    execute(toys.toy(), ledger, Inline())
+    straggler = StageGroup.load(url, "squares")
+    execute(toys.toy(), ledger, SerialEngine())
     straggler.write((0, 0), _block(MemoryLedger(), old), 0.1)
     assert ledger.verify("squares") == [(0, 0)]
     xr.testing.assert_identical(rerun(url)[0], expected)
@@ -288,7 +288,7 @@ def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied,
             flip(0.5)(copied / "work/squares/value/c.1.0")
 
     with pytest.raises(DamagedStoreError, match=r"'squares'.*\(1, 0\); run again"):
-        execute(toys.toy(), ZarrLedger(str(copied)), Inline(), observers=[harm_once])
+        execute(toys.toy(), ZarrLedger(str(copied)), SerialEngine(), observers=[harm_once])
     xr.testing.assert_identical(rerun(copied)[0], expected)
 
 
@@ -306,39 +306,39 @@ def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied,
 def test_deposit__gives_back_what_it_was_given(array, tmp_path):
     url = str(tmp_path / "run.zarr")
     ZarrLedger(url).open(toys.first_stage(), 5.0)
-    folder = Folder.load(url, "squares")
-    found = folder.withdraw("a", folder.deposit("a", array))
+    folder = StageGroup.load(url, "squares")
+    found = folder.read_input("a", folder.write_input("a", array))
     assert found.dtype == array.dtype
     np.testing.assert_array_equal(found, array)
     with pytest.raises(DamagedStoreError, match="_inputs/a is not what was written"):
-        folder.withdraw("a", 0)
+        folder.read_input("a", 0)
 
 
 def test_lend__gives_workers_an_address_that_holds_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ledger = ZarrLedger("run.zarr")
     ledger.open(toys.first_stage(), 5.0)
-    assert ledger.lend(toys.first_stage()).store == str(tmp_path / "run.zarr")
+    assert ledger.worker_context(toys.first_stage()).store == str(tmp_path / "run.zarr")
 
 
 def test_layout__survives_json():
     stage = toys.first_stage()
     ledger = MemoryLedger()
-    layout = Layout.of(stage, ledger.open(stage, 5.0), "abc")
+    layout = StageLayout.of(stage, ledger.open(stage, 5.0), "abc")
     text = json.dumps(layout.to_json(), allow_nan=False)
-    again = Layout.from_json(json.loads(text))
+    again = StageLayout.from_json(json.loads(text))
     assert again.to_json() == layout.to_json()
     with pytest.raises(ValueError, match="does not match its checksum"):
-        Layout.from_json(json.loads(text.replace('"abc"', '"abd"')))
+        StageLayout.from_json(json.loads(text.replace('"abc"', '"abd"')))
 
 
 def test_store__works_at_any_address_fsspec_knows(tmp_path, expected):
     url = f"memory://{tmp_path.name}/run.zarr"
     xr.testing.assert_identical(rerun(url)[0], expected)
     assert rerun(url)[1] == 0
-    execute(toys.toy(version=2), ZarrLedger(url), Inline())
+    execute(toys.toy(version=2), ZarrLedger(url), SerialEngine())
     assert rerun(url)[1] > 0
-    assert "zarr.json" in names(open_store(url), "")
+    assert "zarr.json" in list_dir(open_store(url), "")
 
 
 def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
@@ -349,12 +349,12 @@ def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
 
     ledger.open(toys.first_stage(), 5.0)
     block = _block(ledger, toys.first_stage())
-    monkeypatch.setattr(place, "_spill", fail)
+    monkeypatch.setattr(storage, "_write_file", fail)
     with pytest.raises(StoreError, match=r"block .0, 0.: no space left .* free some space"):
         ledger.fill("squares", (0, 0), block, 0.0)
     with pytest.raises(StoreError, match="no space left"):
-        execute(toys.toy(), ledger, Inline())
-    with pytest.raises(OSError, match="other trouble"), explained("x"):
+        execute(toys.toy(), ledger, SerialEngine())
+    with pytest.raises(OSError, match="other trouble"), disk_full_as_error("x"):
         raise OSError(errno.EIO, "other trouble")
 
 
@@ -385,6 +385,6 @@ def test_store__made_by_another_process_meanwhile_is_opened(full, tmp_path, monk
         looks.append(path)
         return path.exists()
 
-    monkeypatch.setattr(store_room, "_holds_something", holds)
+    monkeypatch.setattr(store_room, "_is_occupied", holds)
     assert ZarrLedger(str(url)).fingerprint == ZarrLedger(str(full)).fingerprint
     assert len(looks) == 1

@@ -7,14 +7,14 @@ import pytest
 import xarray as xr
 import zarr
 
-from iitdask.run.place import get, names, open_store, put
-from iitdask.run.tree import (
-    add_attributes,
-    attributes,
-    make_group,
-    make_root,
-    mend_groups,
-    write_node,
+from iitdask.run.storage import list_dir, open_store, read_key, write_key
+from iitdask.run.zarr_io import (
+    create_group,
+    create_root,
+    read_attrs,
+    repair_groups,
+    update_attrs,
+    write_dataset,
 )
 
 
@@ -31,15 +31,15 @@ def read(store, path):
 
 def test_groups__are_those_of_zarr(store):
     attrs = {"study": {"state": [1, 0]}, "name": "Φ", "value": 0.1}
-    assert make_root(store, attrs)
-    assert not make_root(store, {})
-    make_group(store, "one", attrs)
+    assert create_root(store, attrs)
+    assert not create_root(store, {})
+    create_group(store, "one", attrs)
     for path in ("", "one"):
         theirs = zarr.open_group(store, path=path, mode="r+")
         assert theirs.attrs.asdict() == attrs
         theirs.attrs.update({"more": 1})
-        assert attributes(store, path) == {**attrs, "more": 1}
-        add_attributes(store, path, {"more": 2, "most": None})
+        assert read_attrs(store, path) == {**attrs, "more": 1}
+        update_attrs(store, path, {"more": 2, "most": None})
         assert zarr.open_group(store, path=path, mode="r").attrs.asdict() == {
             **attrs,
             "more": 2,
@@ -48,14 +48,14 @@ def test_groups__are_those_of_zarr(store):
 
 
 def test_add_attributes__keeps_what_zarr_gathered(store):
-    make_root(store, {})
-    write_node(store, "one", xr.Dataset({"x": ("a", np.arange(3))}))
+    create_root(store, {})
+    write_dataset(store, "one", xr.Dataset({"x": ("a", np.arange(3))}))
     with pytest.warns(UserWarning, match="Consolidated metadata"):
         zarr.consolidate_metadata(store, path="one")
-    before = json.loads(get(store, "one/zarr.json"))
+    before = json.loads(read_key(store, "one/zarr.json"))
     assert "x" in before["consolidated_metadata"]["metadata"]
-    add_attributes(store, "one", {"whole": True})
-    assert json.loads(get(store, "one/zarr.json")) == {**before, "attributes": {"whole": True}}
+    update_attrs(store, "one", {"whole": True})
+    assert json.loads(read_key(store, "one/zarr.json")) == {**before, "attributes": {"whole": True}}
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_add_attributes__keeps_what_zarr_gathered(store):
     ],
 )
 def test_mend_groups__replaces_what_cannot_be_read_and_nothing_else(content, store):
-    make_group(store, "one", {"kept": 1})
-    put(store, "one/two/zarr.json", content)
+    create_group(store, "one", {"kept": 1})
+    write_key(store, "one/two/zarr.json", content)
     with pytest.raises(ValueError, match=r"one/two|Expecting|decode"):
-        attributes(store, "one/two")
+        read_attrs(store, "one/two")
     with pytest.raises(FileNotFoundError, match=r"one/two/three/zarr[.]json does not exist"):
-        attributes(store, "one/two/three")
-    mend_groups(store, "one/two/three")
-    assert attributes(store, "one") == {"kept": 1}
-    assert attributes(store, "one/two") == attributes(store, "one/two/three") == {}
+        read_attrs(store, "one/two/three")
+    repair_groups(store, "one/two/three")
+    assert read_attrs(store, "one") == {"kept": 1}
+    assert read_attrs(store, "one/two") == read_attrs(store, "one/two/three") == {}
 
 
 PLAIN = xr.Dataset(
@@ -98,8 +98,8 @@ PLAIN = xr.Dataset(
 
 
 def test_write_node__is_read_by_xarray(store):
-    make_root(store, {})
-    write_node(store, "result", PLAIN)
+    create_root(store, {})
+    write_dataset(store, "result", PLAIN)
     found = read(store, "result")
     wanted = PLAIN.assign_attrs(big_phi=0.25)
     wanted["count"].attrs["range"] = [0, 3]
@@ -110,7 +110,7 @@ def test_write_node__is_read_by_xarray(store):
         assert found[name].dtype == PLAIN[name].dtype
         assert found[name].values.tobytes() == PLAIN[name].values.tobytes()
     # Every chunk ends with a checksum, which those that xarray writes do not.
-    assert {"name": "crc32c"} in json.loads(get(store, "result/phi/zarr.json"))["codecs"]
+    assert {"name": "crc32c"} in json.loads(read_key(store, "result/phi/zarr.json"))["codecs"]
 
 
 ODD = {
@@ -125,7 +125,7 @@ ODD = {
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD)
 def test_write_node__leaves_what_is_not_plain_to_xarray(data, store):
     data = data.drop_attrs().drop_vars("fixed")
-    make_root(store, {})
-    write_node(store, "result", data)
+    create_root(store, {})
+    write_dataset(store, "result", data)
     xr.testing.assert_identical(read(store, "result"), data)
-    assert "zarr.json" in names(store, "result/phi")
+    assert "zarr.json" in list_dir(store, "result/phi")

@@ -13,13 +13,19 @@ import processes as proc
 import pytest
 
 from iitdask.errors import RetiredError
-from iitdask.run.claims import DEATHS, Claims
-from iitdask.run.lease import TERM, alone
-from iitdask.run.place import get, names, open_store, put
-from iitdask.run.presence import Driver, _now, driving
-from iitdask.run.store import ZarrLedger
-from iitdask.study.sharing import prepare_store, work_on
-from iitdask.study.spec import point_of, read_study
+from iitdask.run.coordination import (
+    LEASE_SECONDS,
+    MAX_OWNER_DEATHS,
+    BlockClaims,
+    Session,
+    _utc_now,
+    lock,
+    open_session,
+)
+from iitdask.run.storage import list_dir, open_store, read_key, write_key
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.study.run import prepare_store, run_shared
+from iitdask.study.spec import problem_from_study, read_study
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +52,9 @@ def worker(store, *words, log=None):
 
 def prepared(store, study):
     found, folder = read_study(study)
-    prepare_store(str(store), point_of(found, folder, str(study)), found.run.block_seconds)
+    prepare_store(
+        str(store), problem_from_study(found, folder, str(study)), found.run.block_seconds
+    )
     return str(store)
 
 
@@ -72,7 +80,7 @@ def test_work__of_three_survives_kills_and_is_bitwise_equal(study, undisturbed, 
     assert proc.shown(store) == proc.shown(undisturbed)
     # Whoever was killed had one block in hand; nobody else did what was done.
     assert len(watch.again) <= 1
-    assert names(open_store(str(store)), "log/claims") == []
+    assert list_dir(open_store(str(store)), "log/claims") == []
     assert "Traceback" not in log.read_text()
 
 
@@ -87,8 +95,8 @@ def test_work__on_a_full_store_computes_nothing(undisturbed):
 def test_work__whose_time_is_over_says_so_and_leaves_the_rest(study, tmp_path):
     store = prepared(tmp_path / "brief.zarr", study)
     with pytest.raises(RetiredError, match="time given to this worker is over"):
-        work_on(store, seconds=0.0)
-    assert names(open_store(store), "log/claims") == []
+        run_shared(store, seconds=0.0)
+    assert list_dir(open_store(store), "log/claims") == []
     done = proc.call("work", store, "--lifetime", "0s")
     assert done.returncode == 75
     assert "Traceback" not in done.stderr
@@ -113,21 +121,23 @@ def test_work__beside_another_edition_is_refused(study, tmp_path):
 
 def test_work__gives_up_a_block_that_killed_too_many(study, tmp_path):
     store = prepared(tmp_path / "deadly.zarr", study)
-    put(open_store(store), "log/claims/system/0.0", f"{DEATHS - 1} nobody".encode())
-    put(open_store(store), "log/claims/system/0.0.0", f"{DEATHS - 1} nobody".encode())
-    put(open_store(store), "log/claims/system/0", f"{DEATHS - 1} nobody".encode())
+    write_key(open_store(store), "log/claims/system/0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
+    write_key(
+        open_store(store), "log/claims/system/0.0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode()
+    )
+    write_key(open_store(store), "log/claims/system/0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
     done = proc.call("work", store)
     assert done.returncode == 1
-    assert f"{DEATHS} processes died over it" in done.stderr
+    assert f"{MAX_OWNER_DEATHS} processes died over it" in done.stderr
     assert proc.call("run", study, "--store", store, "--quiet").returncode == 0
 
 
 def driver(host, edition=""):
-    return Driver(host, 1, _now(), _now(), "token", edition, "running")
+    return Session(host, 1, _utc_now(), _utc_now(), "token", edition, "running")
 
 
 def say(store, who):
-    put(open_store(store), who.key, json.dumps(asdict(who)).encode())
+    write_key(open_store(store), who.key, json.dumps(asdict(who)).encode())
 
 
 @pytest.fixture
@@ -138,9 +148,9 @@ def url(tmp_path):
 
 
 def test_claims__are_respected_while_their_owner_lives(url):
-    with driving(url, join=True) as one:
-        with driving(url, join=True) as two:
-            mine, other = Claims(url, one), Claims(url, two)
+    with open_session(url, join=True) as one:
+        with open_session(url, join=True) as two:
+            mine, other = BlockClaims(url, one), BlockClaims(url, two)
             assert mine.take("squares", (0, 1))
             assert mine.take("squares", (0, 1))
             assert not other.take("squares", (0, 1))
@@ -150,39 +160,39 @@ def test_claims__are_respected_while_their_owner_lives(url):
         # The other left without giving anything back.
         assert mine.take("a/b", (0,))
         assert mine.take("squares", (0, 1))
-        assert get(open_store(url), "log/claims/squares/0.1") == f"1 {one.token}".encode()
-        mine.drop_all()
-    assert names(open_store(url), "log/claims/squares") == ["1.1"]
+        assert read_key(open_store(url), "log/claims/squares/0.1") == f"1 {one.token}".encode()
+        mine.release_all()
+    assert list_dir(open_store(url), "log/claims/squares") == ["1.1"]
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"0 "])
 def test_claims__that_cannot_be_read_are_nobodys(url, content):
-    with driving(url) as one:
-        put(open_store(url), "log/claims/squares/0", content)
-        assert Claims(url, one).take("squares", (0,))
+    with open_session(url) as one:
+        write_key(open_store(url), "log/claims/squares/0", content)
+        assert BlockClaims(url, one).take("squares", (0,))
 
 
 def test_claims__of_a_silent_machine_are_void(url):
     gone = replace(driver(socket.gethostname() + "-other"), beat="2020-01-01T00:00:00+00:00")
     say(url, gone)
-    put(open_store(url), "log/claims/squares/0", f"0 {gone.token}".encode())
-    with driving(url, join=True) as one:
-        assert Claims(url, one).take("squares", (0,))
+    write_key(open_store(url), "log/claims/squares/0", f"0 {gone.token}".encode())
+    with open_session(url, join=True) as one:
+        assert BlockClaims(url, one).take("squares", (0,))
 
 
 def test_lease__of_the_dead_runs_out(url, monkeypatch):
     key = "log/leases/stage"
     store = open_store(url)
     for left in (b"0", b"rubbish", b""):
-        put(store, key, left)
-        with alone(store, "stage"):
-            assert get(store, key) != left
-        assert get(store, key) is None
-    clock = iter([100.0, 101.0, 102.0, 103.0 + TERM])
+        write_key(store, key, left)
+        with lock(store, "stage"):
+            assert read_key(store, key) != left
+        assert read_key(store, key) is None
+    clock = iter([100.0, 101.0, 102.0, 103.0 + LEASE_SECONDS])
     monkeypatch.setattr("time.sleep", lambda _: None)
-    put(store, key, repr(105.0).encode())
+    write_key(store, key, repr(105.0).encode())
     monkeypatch.setattr("time.time", lambda: next(clock, 200.0))
-    with alone(store, "stage"):
+    with lock(store, "stage"):
         pass
 
 
@@ -190,16 +200,18 @@ def test_lease__of_a_process_that_is_gone_is_void_at_once(url, monkeypatch):
     key, store = "log/leases/stage", open_store(url)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    put(store, key, f"{time.time() + TERM} {gone.pid} {socket.gethostname()}".encode())
+    write_key(
+        store, key, f"{time.time() + LEASE_SECONDS} {gone.pid} {socket.gethostname()}".encode()
+    )
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
-    with alone(store, "stage"):
-        assert f" {os.getpid()} ".encode() in get(store, key)
+    with lock(store, "stage"):
+        assert f" {os.getpid()} ".encode() in read_key(store, key)
 
 
 def test_lease__is_renewed_while_it_is_held(url, monkeypatch):
-    monkeypatch.setattr("iitdask.run.lease.TERM", 0.03)
+    monkeypatch.setattr("iitdask.run.coordination.LEASE_SECONDS", 0.03)
     key, store = "log/leases/stage", open_store(url)
-    with alone(store, "stage"):
-        first = get(store, key)
-        assert proc.wait_until(lambda: get(store, key) != first)
-    assert get(store, key) is None
+    with lock(store, "stage"):
+        first = read_key(store, key)
+        assert proc.wait_until(lambda: read_key(store, key) != first)
+    assert read_key(store, key) is None

@@ -10,9 +10,9 @@ import xarray as xr
 import yaml
 
 from iitdask.errors import InputError
-from iitdask.run.roll import enrolled
-from iitdask.study.asked import asked_of
-from iitdask.study.sharing import work_on
+from iitdask.run.result_group import read_point_ids
+from iitdask.study.problem import job_from_study
+from iitdask.study.run import run_shared
 from iitdask.study.spec import read_study
 from iitdask.study.sweep import run_sweep
 
@@ -54,9 +54,9 @@ def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path)
         for each in crew:
             proc.end(each)
     assert len(watch.again) <= 1
-    assert len(enrolled(str(store))) == 1
+    assert len(read_point_ids(str(store))) == 1
     kept = xr.open_zarr(store / "result").load()
-    alone = run_sweep(asked_of(*read_study(SPEC), "study")).to_dataset()
+    alone = run_sweep(job_from_study(*read_study(SPEC), "study")).to_dataset()
     assert set(kept.data_vars) == set(alone.data_vars)
     for name in set(alone.data_vars) - {"seconds"}:
         np.testing.assert_array_equal(kept[name].values, alone[name].values)
@@ -64,7 +64,7 @@ def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path)
 
 def test_work__on_a_sweep_without_its_study_is_refused_in_one_line(study, tmp_path):
     store = tmp_path / "made.zarr"
-    made = asked_of(
+    made = job_from_study(
         *read_study({**SPEC, "sweep": {"state": "all"}, "substrate": {"example": "basic"}}), "s"
     )
     run_sweep(made, store=store)
@@ -73,4 +73,4 @@ def test_work__on_a_sweep_without_its_study_is_refused_in_one_line(study, tmp_pa
     assert done.stderr.count("\n") == 1
     assert "holds a sweep, which its study file tells; give it with --spec" in done.stderr
     with pytest.raises(InputError, match="holds a sweep"):
-        work_on(str(store))
+        run_shared(str(store))

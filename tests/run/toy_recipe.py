@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from iitdask.theory.base import Grid, Stage, Stored, Variable
+from iitdask.theory.stage import Grid, Stage, StageRef, Variable
 
 CODES = 64
 
@@ -53,7 +53,7 @@ def first_stage(compute=squares, version=1, scale=1.0):
     return Stage(
         name="squares",
         grid=Grid(("side", "code"), (2, CODES), power_of_two=("code",)),
-        fills=(
+        variables=(
             Variable("value", "float64", float("nan"), "bit", "Squared logarithm."),
             Variable("moments", "float64", 0.0, "bit", "Its powers.", (("moment", 3),)),
             Variable("odd", "bool", False, "", "Whether it is large."),
@@ -70,12 +70,12 @@ def second_stage(count, compute=pairs, weight=0.5):
     return Stage(
         name="pairs",
         grid=Grid(("source", "target"), (count, 16), whole=("target",)),
-        fills=(
+        variables=(
             Variable("product", "float64", float("nan"), "bit", "A product."),
             Variable("rank", "int64", -1, "count", "The product, rounded."),
         ),
         compute=compute,
-        inputs={"value": Stored("squares", "value"), "weight": np.array([weight])},
+        inputs={"value": StageRef("squares", "value"), "weight": np.array([weight])},
         cost=by_cells,
     )
 
@@ -103,7 +103,7 @@ def search_stage(step=1.0):
     return Stage(
         name="search",
         grid=Grid(("x",), (256,)),
-        fills=(Variable("x", "float64", float("nan"), "", "The number."),),
+        variables=(Variable("x", "float64", float("nan"), "", "The number."),),
         compute=first_large,
         inputs={"step": np.array([step])},
         cost=by_cells,

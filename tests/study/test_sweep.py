@@ -11,16 +11,16 @@ import xarray as xr
 import iitdask as iit
 from iitdask.errors import LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
-from iitdask.run.outcome import load_result
+from iitdask.run.result_group import load_result
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_of
+from iitdask.study.sweep import run_sweep, sweep_from_study
 
 RANDOM = {"family": "erdos-renyi", "n": 4, "count": 12, "seed": 1, "gates": ["AND", "OR", "XOR"]}
 
 
 def made(spec):
     study, folder = read_study(spec)
-    return sweep_of(study, folder, "study")
+    return sweep_from_study(study, folder, "study")
 
 
 def without_seconds(data):

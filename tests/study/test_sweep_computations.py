@@ -7,9 +7,9 @@ import xarray as xr
 import iitdask as iit
 from iitdask.errors import LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
-from iitdask.study.inquiry import audit_store
+from iitdask.study.problem import verify_stored_run
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_of
+from iitdask.study.sweep import run_sweep, sweep_from_study
 
 AXES = {"compute": ["sia", "ces", "complexes"], "state": "all"}
 PAIR = {"units": [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "AND", "inputs": ["A", "B"]}]}
@@ -21,7 +21,7 @@ def made(compute, state="all"):
         "theory": "iit4",
         "sweep": {"compute": compute, "state": state},
     }
-    return sweep_of(*read_study(spec), "study")
+    return sweep_from_study(*read_study(spec), "study")
 
 
 def has(data, compute):
@@ -110,7 +110,7 @@ def test_axis_of_computations__grows(tmp_path):
     whole = run_sweep(made(["ces", "sia"])).to_dataset()
     changing = ["seconds", "point"]
     xr.testing.assert_identical(grown.drop_vars(changing), whole.drop_vars(changing))
-    assert not audit_store(str(store), 10).problems
+    assert not verify_stored_run(str(store), 10).problems
     again = []
     run_sweep(made(["ces", "sia"]), store=store, observers=[again.append])
     assert not [event for event in again if isinstance(event, BlocksFilled)]
@@ -121,7 +121,7 @@ def test_axis_of_computations__grows(tmp_path):
 def test_store__of_both_kinds_of_small_points_is_checked_whole(tmp_path):
     store = tmp_path / "both.zarr"
     run_sweep(made(["ces", "complexes", "sia"], ["100", "001"]), store=store)
-    found = audit_store(str(store), 10)
+    found = verify_stored_run(str(store), 10)
     assert not found.problems
     assert found.recomputed >= 2
 

@@ -5,7 +5,7 @@ import pytest
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
-from iitdask.model.families import Family
+from iitdask.model.batch import Family
 
 FAMILY = {
     "family": "erdos-renyi",

@@ -11,9 +11,9 @@ import xarray as xr
 import zarr
 
 from iitdask.run.events import BlocksFilled
-from iitdask.run.place import open_store
+from iitdask.run.storage import open_store
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_of
+from iitdask.study.sweep import run_sweep, sweep_from_study
 
 ROOT = Path(__file__).parents[2]
 SPEC = {
@@ -58,7 +58,7 @@ def child(store, after):
 
 
 def made():
-    return sweep_of(*read_study(SPEC), "study")
+    return sweep_from_study(*read_study(SPEC), "study")
 
 
 def test_killed_sweep__ends_with_the_identical_cube(tmp_path):

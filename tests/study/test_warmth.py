@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from iitdask.study.warmth import SECONDS, warm_up
-from iitdask.theory.rehearsal import REHEARSALS
+from iitdask.study.precompile import COMPILE_SECONDS, precompile
+from iitdask.theory.catalog import COMPILE_CASES
 
-WARM = "from iitdask.study.warmth import warm_up; warm_up({!r})"
+WARM = "from iitdask.study.precompile import warm_up; warm_up({!r})"
 HEARD = """
 from numba.core import event
 compiled = []
@@ -75,9 +75,9 @@ def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
 
 
 def test_a_helper_that_fails_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iitdask.study.warmth.sys.executable", "/bin/false")
-    warm_up("iit4")
+    monkeypatch.setattr("iitdask.study.precompile.sys.executable", "/bin/false")
+    precompile("iit4")
 
 
 def test_every_family__says_how_long_it_takes():
-    assert set(SECONDS) == set(REHEARSALS)
+    assert set(COMPILE_SECONDS) == set(COMPILE_CASES)

@@ -182,7 +182,7 @@ def test_size__that_cannot_be_held_is_refused_before_anything_is_computed(monkey
     substrate = iit.Substrate.from_factors(layers)
     with pytest.raises(MemoryRefusedError, match=r"^account of 17 causes and 17 effects: "):
         iit.account(substrate, [1] * 18, [0] * 17 + [1], range(17), range(1, 18))
-    monkeypatch.setattr("iitdask.theory.account.BUDGET", 2000)
+    monkeypatch.setattr("iitdask.theory.causation.account.TABLE_BUDGET_BYTES", 2000)
     tree = example("causation2019-fig8a")
     assert tree.attrs["n_links"] == 8
     assert np.isnan(tree["system"]["alpha"])

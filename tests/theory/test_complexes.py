@@ -13,13 +13,13 @@ from hypothesis import given, settings
 
 import iitdask as iit
 from iitdask.errors import InputError, StateError, UnreachableStateError
-from iitdask.model.pool import Pool
+from iitdask.model.candidate_set import CandidateSet
 from iitdask.run import plan
 from iitdask.run.events import StageOpened
-from iitdask.study.driver import run_point
-from iitdask.study.spec import Point
+from iitdask.study.run import run_problem
+from iitdask.study.spec import Problem
 from iitdask.theory.catalog import theory_options
-from iitdask.theory.exclusion import COMPLEX, LESS_PHI, OVERLAP, TIED, excluded
+from iitdask.theory.complexes.recipe import COMPLEX, LESS_PHI, OVERLAP, TIED, decide_exclusion
 from tests import reference
 from tests.strategies import cases
 
@@ -138,7 +138,7 @@ def test_complexes__capped_at_specified_states_agrees_with_sia():
 
 def decided(candidates, phi, winners):
     """Run an exclusion whose contests are answered from a list."""
-    search, asked, answers = excluded(candidates, phi), [], None
+    search, asked, answers = decide_exclusion(candidates, phi), [], None
     while True:
         try:
             contests = search.send(answers)
@@ -283,10 +283,10 @@ def dense():
 
 def test_complexes__do_not_depend_on_the_blocks(dense, monkeypatch):
     whole = iit.complexes(dense, "0" * 7)
-    monkeypatch.setattr(plan, "SHORTEST", 0.0)
-    point = Point(Pool.of(dense, "0" * 7), theory_options("iit4"), "complexes")
+    monkeypatch.setattr(plan, "MIN_BLOCK_SECONDS", 0.0)
+    point = Problem(CandidateSet.of(dense, "0" * 7), theory_options("iit4"), "complexes")
     events = []
-    tree = run_point(point, block_seconds=1e-4, observers=[events.append])
+    tree = run_problem(point, block_seconds=1e-4, observers=[events.append])
     assert max(e.blocks for e in events if isinstance(e, StageOpened)) > 8
     xr.testing.assert_identical(tree["complexes"].to_dataset(), whole)
 

@@ -7,11 +7,9 @@ import pytest
 
 import iitdask as iit
 from iitdask.errors import InputError, UnreachableStateError
-from iitdask.kernels.candidates import ZERO_CUT
-from iitdask.model.influence import Influence
-from iitdask.model.pool import Pool
-from iitdask.theory.candidates import candidates_stage, fill_candidates
-from iitdask.theory.generation import generated
+from iitdask.kernels.iit4.system_phi import ZERO_COST_CUT
+from iitdask.model.candidate_set import CandidateSet, Influence
+from iitdask.theory.complexes.candidates import candidate_search, candidates_stage, fill_candidates
 from tests import reference
 from tests.strategies import asymmetric, gated, next_state, symmetric
 
@@ -61,11 +59,11 @@ def test_certificates__never_exclude_an_irreducible_system(part):
     by_graph = by_cut = 0
     for number in range(part * SYSTEMS // 10, (part + 1) * SYSTEMS // 10):
         factors, cm, state = drawn(number)
-        pool = Pool.of(iit.Substrate.from_tpm(list(factors), cm), state)
-        kept = generated(pool).candidates
+        pool = CandidateSet.of(iit.Substrate.from_tpm(list(factors), cm), state)
+        kept = candidate_search(pool).candidates
         found = dict(zip(kept, verdicts(pool, kept), strict=True))
         for units in subsets(len(state)):
-            if found.get(units, ZERO_CUT) == ZERO_CUT:
+            if found.get(units, ZERO_COST_CUT) == ZERO_COST_CUT:
                 assert truth(factors, cm.astype(int), state, units) == 0.0, (number, units)
                 by_cut += units in found
                 by_graph += units not in found and strongly_connected(cm[np.ix_(units, units)])
@@ -77,7 +75,7 @@ def test_certificates__never_exclude_an_irreducible_system(part):
 @pytest.mark.parametrize("number", range(150))
 def test_candidates__of_some_units_have_all_others_as_background(number):
     factors, cm, state = drawn(number)
-    pool = Pool.of(iit.Substrate.from_tpm(list(factors), cm), state, range(1, len(state)))
+    pool = CandidateSet.of(iit.Substrate.from_tpm(list(factors), cm), state, range(1, len(state)))
     found = iit.complexes(pool.substrate, state, pool.units)
     rows = [tuple(np.flatnonzero(row).tolist()) for row in found["candidate_units"].values]
     ours = dict(zip(rows, found["candidate_phi"].values.tolist(), strict=True))
@@ -95,7 +93,7 @@ def strongly_connected(cm):
 @pytest.mark.parametrize("number", range(60))
 def test_determining__sets_are_all_that_are_minimal(number):
     factors, cm, state = drawn(number)
-    pool = Pool.of(iit.Substrate.from_tpm(list(factors), cm), state)
+    pool = CandidateSet.of(iit.Substrate.from_tpm(list(factors), cm), state)
     influence = Influence(pool.substrate, pool.state, pool.background)
     for unit, factor in enumerate(factors):
         for inside in subsets(len(state)):
@@ -120,14 +118,14 @@ def ring(n, reader="COPY"):
 
 
 def test_generated__a_ring_has_one_candidate():
-    found = generated(Pool.of(ring(40), "01" * 20))
+    found = candidate_search(CandidateSet.of(ring(40), "01" * 20))
     assert found.candidates == (tuple(range(40)),)
     assert found.apart == 2**40 - 2
     assert found.exhaustive
 
 
 def test_generated__a_size_limit_leaves_the_ring_unsearched():
-    found = generated(Pool.of(ring(40), "01" * 20, max_size=4))
+    found = candidate_search(CandidateSet.of(ring(40), "01" * 20, max_size=4))
     assert found.candidates == ()
     assert found.unsearched > 0
     assert not found.exhaustive
@@ -140,15 +138,17 @@ def test_generated__an_input_that_the_outside_masks_is_no_edge():
         {"gate": "AND", "inputs": ["A", "C"]},
         {"gate": "NOT", "inputs": ["C"]},
     ]
-    masked = Pool.of(iit.Substrate.from_units(units), "000")
-    assert (0, 1) not in generated(masked).candidates
-    assert (2,) in generated(masked).candidates
+    masked = CandidateSet.of(iit.Substrate.from_units(units), "000")
+    assert (0, 1) not in candidate_search(masked).candidates
+    assert (2,) in candidate_search(masked).candidates
 
 
 def test_generated__a_unit_that_is_settled_alone_is_cut_off():
     # An OR that is on next because of its own input needs nobody else now.
     units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
-    assert (0, 1) not in generated(Pool.of(iit.Substrate.from_units(units), "11")).candidates
+    assert (0, 1) not in candidate_search(
+        CandidateSet.of(iit.Substrate.from_units(units), "11")
+    ).candidates
 
 
 def test_generated__a_unit_that_tells_its_own_past_is_cut_off():
@@ -159,26 +159,26 @@ def test_generated__a_unit_that_tells_its_own_past_is_cut_off():
         {"gate": "COPY", "inputs": ["D"]},
         {"gate": "AND", "inputs": ["A", "C"]},
     ]
-    pool = Pool.of(iit.Substrate.from_units(units), "1110")
-    assert not any({2, 3} <= set(each) for each in generated(pool).candidates)
+    pool = CandidateSet.of(iit.Substrate.from_units(units), "1110")
+    assert not any({2, 3} <= set(each) for each in candidate_search(pool).candidates)
 
 
 def test_generated__jointly_keeps_what_hangs_together_on_either_side():
     units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
-    pool = Pool.of(iit.Substrate.from_units(units), "11")
-    assert (0, 1) in generated(pool, jointly=True).candidates
+    pool = CandidateSet.of(iit.Substrate.from_units(units), "11")
+    assert (0, 1) in candidate_search(pool, jointly=True).candidates
 
 
 def test_generated__dense_components_beyond_a_list_are_refused(monkeypatch):
-    monkeypatch.setattr("iitdask.theory.generation.MOST", 100)
+    monkeypatch.setattr("iitdask.theory.complexes.candidates.MAX_COMPONENT_CANDIDATES", 100)
     dense = iit.Substrate.from_tpm(np.random.default_rng(0).random((2**8, 8)))
     with pytest.raises(InputError, match="give max_size or candidates"):
-        generated(Pool.of(dense, "0" * 8))
+        candidate_search(CandidateSet.of(dense, "0" * 8))
 
 
 def test_generated__in_the_order_of_the_specification():
     dense = iit.Substrate.from_tpm(np.random.default_rng(0).random((2**4, 4)))
-    found = generated(Pool.of(dense, "0000")).candidates
+    found = candidate_search(CandidateSet.of(dense, "0000")).candidates
     expected = [tuple(sorted(c)) for k in (4, 3, 2, 1) for c in combinations((3, 2, 1, 0), k)]
     assert list(found) == expected
 
@@ -187,7 +187,7 @@ def test_generated__in_the_order_of_the_specification():
 def test_complexes__iit3_excludes_nothing_that_its_own_analysis_keeps(number):
     factors, cm, state = drawn(number)
     substrate = iit.Substrate.from_tpm(list(factors), cm)
-    kept = set(generated(Pool.of(substrate, state), jointly=True).candidates)
+    kept = set(candidate_search(CandidateSet.of(substrate, state), jointly=True).candidates)
     for units in subsets(len(state)):
         if units not in kept:
             try:

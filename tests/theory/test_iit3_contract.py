@@ -11,8 +11,8 @@ import iitdask as iit
 from iitdask.cli.app import main
 from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
 from iitdask.run.events import BlocksFilled
-from iitdask.study.driver import run_point
-from iitdask.study.spec import point_of, read_study
+from iitdask.study.run import run_problem
+from iitdask.study.spec import problem_from_study, read_study
 
 FIG4 = "iit3-2014-fig4"
 
@@ -82,13 +82,13 @@ def test_too_many_units__are_refused_in_one_line():
 
 
 def test_store__keeps_every_bit_and_is_read_again(tree, tmp_path):
-    point = point_of(*read_study(FIG4), FIG4)
+    point = problem_from_study(*read_study(FIG4), FIG4)
     events = []
-    first = run_point(point, store=tmp_path / "fig4.zarr", observers=[events.append])
+    first = run_problem(point, store=tmp_path / "fig4.zarr", observers=[events.append])
     assert sum(isinstance(e, BlocksFilled) for e in events) == 5
     xr.testing.assert_identical(first, tree)
     events.clear()
-    again = run_point(point, store=tmp_path / "fig4.zarr", observers=[events.append])
+    again = run_problem(point, store=tmp_path / "fig4.zarr", observers=[events.append])
     assert not any(isinstance(e, BlocksFilled) for e in events)
     xr.testing.assert_identical(again, tree)
     how = {"group": "result", "engine": "zarr", "consolidated": False}
@@ -115,15 +115,15 @@ def test_sia__in_one_block_says_what_the_stages_of_a_structure_say(n):
 
 def test_engine__dask_and_small_blocks_give_the_same_bits():
     substrate = noisy()
-    point = point_of(
+    point = problem_from_study(
         *read_study({"substrate": {"example": "basic"}, "state": "100", "theory": "iit3"}), ""
     )
     expected = iit.ces(substrate, "0110", theory="iit3")
     local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
         assert iit.ces(substrate, "0110", theory="iit3", client=client).identical(expected)
-    whole = run_point(point)
-    assert run_point(point, block_seconds=1e-6).identical(whole)
+    whole = run_problem(point)
+    assert run_problem(point, block_seconds=1e-6).identical(whole)
 
 
 def called(*words):

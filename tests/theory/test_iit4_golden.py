@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.kernels.codes import popcounts
-from iitdask.kernels.irreducibility import lost_inputs
-from iitdask.kernels.orders import set_order, size_order
-from iitdask.kernels.partitions import whole_minima
-from iitdask.kernels.sources import source_minima
-from iitdask.kernels.witness import optimal_partitions
+from iitdask.kernels.iit4.system_partition import set_partition_minima, source_minima
+from iitdask.kernels.iit4.system_witness import inputs_severed_by_key, optimal_partitions
+from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size, popcounts
 
 FOLDER = Path(__file__).parents[1] / "golden"
 FILES = sorted(path.stem for path in FOLDER.glob("iit4_*.json"))
@@ -218,7 +215,7 @@ ORDERS = json.loads((FOLDER / "enumeration_orders.json").read_text())
 def test_set_order__is_the_published_one(units):
     n = int(units)
     children = np.full(n, (1 << n) - 1, np.int64)
-    masks = set_order((1 << n) - 1, size_order(n), children, True).tolist()
+    masks = hash_set_order((1 << n) - 1, nonempty_masks_by_size(n), children, True).tolist()
     expected = [sum(1 << i for i in z) for z in ORDERS["purview_set_order_all_subsets"][units]]
     assert masks == expected
 
@@ -233,7 +230,7 @@ def zero_cost_partitions(n, pairs_cost):
 def optimum(costs, ratio):
     """Least cost less ratio per pair, and the partitions that attain it, with every O searched."""
     size = costs.shape[1]
-    whole, minima = whole_minima(costs, ratio), np.empty(size)
+    whole, minima = set_partition_minima(costs, ratio), np.empty(size)
     source_minima(costs, ratio, whole, np.ones(size, bool), 0, size, minima)
     return minima.min(), *optimal_partitions(costs, ratio, whole, 1e-9, minima)
 
@@ -243,7 +240,7 @@ def test_directed_partitions__the_one_named_severs_most_and_all_of_those_are_cou
     n, listed = int(units), ORDERS["directed_set_partitions"][units]
     most = max(p["n_cut"] for p in listed)
     count, ways, key = zero_cost_partitions(n, 1.0)
-    lost = lost_inputs(key, n)
+    lost = inputs_severed_by_key(key, n)
     severed = [[a, b] for a in range(n) for b in range(n) if lost[b] >> a & 1]
     attained = sorted(sorted(p["edges"]) for p in listed if p["n_cut"] == most)
     assert (count, ways) == (most, len(attained))

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import LedgerMismatchError
-from iitdask.kernels.codes import segment_offsets, value_offsets
-from iitdask.kernels.marginals import marginal_table
-from iitdask.kernels.repertoire import forward_probability, mixture
+from iitdask.kernels.distributions import forward_probability, marginal_table, sum_all_products
+from iitdask.kernels.subsets import segment_offsets, value_offsets
 from iitdask.model.system import System
-from iitdask.run.outcome import load_result
-from iitdask.study.driver import run_point
-from iitdask.study.spec import Point
+from iitdask.run.result_group import load_result
+from iitdask.study.run import run_problem
+from iitdask.study.spec import Problem
 from iitdask.theory.catalog import theory_options
 from tests.runs import Blocks, bits
 from tests.strategies import ASYMMETRIC, KINDS, SYMMETRIC, Case, cases, gate
@@ -159,7 +158,7 @@ def test_repertoires__sum_to_one_and_match_the_definition(case):
         assume(False)
     levels = np.array(system.levels, np.int64)
     forward = np.empty(len(system.effect))
-    mixture(system.effect, system.code, system.code + 1, levels, forward)
+    sum_all_products(system.effect, system.code, system.code + 1, levels, forward)
     assert forward.sum() == pytest.approx(1.0, abs=1e-12)
     assert (forward >= 0).all()
     cause = forward_probability(system.cause, levels, np.array(system.local_state, np.int64))
@@ -234,17 +233,17 @@ def a_point(compute="ces", state="0110", **options):
     factors.append(gate(levels, [0], "copy", 0.2))
     substrate = iit.Substrate.from_tpm(factors)
     system = System.of(substrate, state + "1", "ABCD")
-    return Point(system, theory_options("iit4", **options), compute)
+    return Problem(system, theory_options("iit4", **options), compute)
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return run_point(a_point())
+    return run_problem(a_point())
 
 
 def test_blocks__one_and_many_give_the_same_bits(whole):
     blocks = Blocks()
-    tree = run_point(a_point(), observers=[blocks], block_seconds=1e-6)
+    tree = run_problem(a_point(), observers=[blocks], block_seconds=1e-6)
     assert blocks.filled > 20
     assert bits(tree) == bits(whole)
 
@@ -252,13 +251,13 @@ def test_blocks__one_and_many_give_the_same_bits(whole):
 @settings(max_examples=15)
 @given(cases())
 def test_blocks__one_and_many_give_the_same_bits_for_any_system(case):
-    point = Point(System.of(case.substrate(), case.state), theory_options("iit4"), "ces")
-    assert bits(run_point(point, block_seconds=1e-6)) == bits(run_point(point))
+    point = Problem(System.of(case.substrate(), case.state), theory_options("iit4"), "ces")
+    assert bits(run_problem(point, block_seconds=1e-6)) == bits(run_problem(point))
 
 
 def test_store__gives_the_same_as_memory_when_written_and_when_read(whole, tmp_path):
     url = str(tmp_path / "run.zarr")
-    written = run_point(a_point(), store=url, block_seconds=1e-4)
+    written = run_problem(a_point(), store=url, block_seconds=1e-4)
     assert bits(written) == bits(whole)
     read = load_result(url)
     assert bits(read) == bits(whole)
@@ -268,16 +267,16 @@ def test_store__gives_the_same_as_memory_when_written_and_when_read(whole, tmp_p
 def test_client__gives_the_same_as_memory(whole, tmp_path):
     local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
-        kept = run_point(a_point(), client=client, store=tmp_path / "a.zarr", block_seconds=1e-4)
-        unkept = run_point(a_point(), client=client, block_seconds=1e-4)
+        kept = run_problem(a_point(), client=client, store=tmp_path / "a.zarr", block_seconds=1e-4)
+        unkept = run_problem(a_point(), client=client, block_seconds=1e-4)
     assert bits(kept) == bits(whole)
     assert bits(unkept) == bits(whole)
 
 
 def test_replay__of_a_full_store_fills_no_block(whole, tmp_path):
     first, second = Blocks(), Blocks()
-    run_point(a_point(), store=tmp_path / "run.zarr", observers=[first])
-    again = run_point(a_point(), store=tmp_path / "run.zarr", observers=[second])
+    run_problem(a_point(), store=tmp_path / "run.zarr", observers=[first])
+    again = run_problem(a_point(), store=tmp_path / "run.zarr", observers=[second])
     assert first.filled > 0
     assert second.filled == 0
     xr.testing.assert_identical(again, whole)
@@ -293,6 +292,6 @@ def test_replay__of_a_full_store_fills_no_block(whole, tmp_path):
     ids=["compute", "state", "ties"],
 )
 def test_store__of_another_study_is_refused_by_name(other, difference, tmp_path):
-    run_point(a_point(), store=tmp_path / "run.zarr")
+    run_problem(a_point(), store=tmp_path / "run.zarr")
     with pytest.raises(LedgerMismatchError, match=difference):
-        run_point(other, store=tmp_path / "run.zarr")
+        run_problem(other, store=tmp_path / "run.zarr")

@@ -5,9 +5,14 @@ import pytest
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
-from iitdask.kernels.batches import STATE_UNREACHABLE, SYSTEM_UNREACHABLE
+from iitdask.kernels.batch_tables import STATE_UNREACHABLE, SYSTEM_UNREACHABLE
 from iitdask.model.batch import Batch
-from iitdask.theory.points import COUNTS, QUANTITIES, Points, points_stage
+from iitdask.theory.sweeps.small_systems import (
+    COUNTS,
+    QUANTITIES,
+    SmallSystems,
+    small_systems_stage,
+)
 
 GATES = ["AND", "OR", "XOR", "NAND", "NOR", "MAJORITY"]
 THEORIES = ["iit4", "iit4-2026", iit.IIT42026(differentiation="specified")]
@@ -45,13 +50,13 @@ def asked(rng, count):
         code = sum(v * int(np.prod(each.levels[:i])) for i, v in enumerate(state))
         rows.append((k, code, sum(1 << i for i in chosen), int(rng.integers(3)), state, chosen))
     arrays = (np.array([row[i] for row in rows], np.int64) for i in range(4))
-    points = Points(Batch.of(substrates), *arrays)
+    points = SmallSystems(Batch.of(substrates), *arrays)
     order = np.lexsort(points.own_levels().T)
     return substrates, points.at(order), [rows[i] for i in order]
 
 
 def filled(points, structures):
-    stage = points_stage("points", points, structures)
+    stage = small_systems_stage("points", points, structures)
     return stage.compute(dict(stage.inputs), (slice(0, len(points)),))
 
 
@@ -94,7 +99,7 @@ def test_points__have_the_numbers_of_the_full_recipes(seed, structures):
 
 def test_blocks__have_the_same_bits_wherever_they_are_cut():
     _, points, _ = asked(np.random.default_rng(2), 40)
-    stage = points_stage("points", points, True)
+    stage = small_systems_stage("points", points, True)
     whole = stage.compute(dict(stage.inputs), (slice(0, 40),))
     parts = [stage.compute(dict(stage.inputs), (slice(k, k + 8),)) for k in range(0, 40, 8)]
     for name, values in whole.items():

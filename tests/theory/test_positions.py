@@ -9,11 +9,11 @@ import xarray as xr
 
 import iitdask as iit
 from iitdask.model.system import System
-from iitdask.run.engines import Inline
+from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
-from iitdask.run.memory import MemoryLedger
-from iitdask.theory.mechanisms import mice_stage
-from iitdask.theory.tables import marginals_stage
+from iitdask.run.ledger import MemoryLedger
+from iitdask.theory.iit4.mechanisms import mice_stage
+from iitdask.theory.marginal_tables import marginals_stage
 from tests import reference
 from tests.strategies import Case, gate, table
 
@@ -57,7 +57,7 @@ def test_ties__no_phi_ties_with_a_phi_that_is_small():
     nudge = 3e-13
     factor = np.array([[0.3 + nudge, 0.7 - nudge], [0.3 - nudge, 0.7 + nudge]])
     pair = System.of(iit.Substrate.from_factors([([1], factor), ([0], factor)]), "11")
-    mice = execute(searched(pair), MemoryLedger(), Inline())
+    mice = execute(searched(pair), MemoryLedger(), SerialEngine())
     assert mice["phi"].values[1, 1:3] == pytest.approx(nudge / np.log(2), rel=1e-2)
     assert mice["ties"].values[1, 1:3].tolist() == [1, 1]  # the purview that is fed, no other
 

@@ -8,13 +8,18 @@ from hypothesis import assume, given, settings
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from iitdask.model.system import System
-from iitdask.run.engines import Inline
+from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
-from iitdask.run.memory import MemoryLedger
-from iitdask.theory.iit4 import ces
-from iitdask.theory.landscape import EVALUATED, EXCLUDED, UNCONNECTED, landscape
+from iitdask.run.ledger import MemoryLedger
+from iitdask.theory.iit4.recipe import ces
+from iitdask.theory.iit4.repertoires import (
+    EVALUATED,
+    EXCLUDED,
+    UNCONNECTED,
+    landscape,
+    probable_repertoires,
+)
 from iitdask.theory.options import IIT4
-from iitdask.theory.repertoires import repertoires
 from tests.reference.mechanisms import admissible, link
 from tests.reference.substrate import CAUSE, EFFECT
 from tests.reference.substrate import System as Oracle
@@ -47,7 +52,7 @@ def test_kept_repertoires__are_the_same_from_many_blocks():
     system = System.of(iit.examples.load("iit4-2023-fig6d"), iit.examples.state("iit4-2023-fig6d"))
     recipes = [ces(system, IIT4()) for _ in range(2)]
     whole, split = (
-        execute(recipe, MemoryLedger(), Inline(), block_seconds=seconds)
+        execute(recipe, MemoryLedger(), SerialEngine(), block_seconds=seconds)
         for recipe, seconds in zip(recipes, (5.0, 1e-9), strict=True)
     )
     xr.testing.assert_identical(
@@ -57,7 +62,7 @@ def test_kept_repertoires__are_the_same_from_many_blocks():
 
 
 def test_kept_repertoires__are_left_out_where_they_would_be_too_many(monkeypatch):
-    monkeypatch.setattr("iitdask.theory.kept_repertoires.MOST_ROWS", 9)
+    monkeypatch.setattr("iitdask.theory.iit4.repertoires.MAX_STORED_STATES", 9)
     tree = iit.ces(iit.examples.load("basic"), "100")
     assert "repertoires" not in tree.children
     assert len(tree["distinctions"].phi) == 2
@@ -69,7 +74,7 @@ def test_kept_repertoires__are_left_out_where_they_would_be_too_many(monkeypatch
 def test_repertoires__are_those_of_the_definitions(case):
     tree, system = unfolded(case)
     data = tree["distinctions"].to_dataset()
-    written = repertoires(system, data, most=10_000)
+    written = probable_repertoires(system, data, most=10_000)
     oracle = Oracle(case.factors, case.cm, case.state, case.units)
     for k in range(data.sizes["mechanism"]):
         mechanism = tuple(case.units[i] for i in np.flatnonzero(data["mechanism_units"].values[k]))
@@ -95,7 +100,7 @@ def test_repertoires__are_those_of_the_definitions(case):
 def test_repertoires__give_phi_at_the_specified_state(case):
     tree, system = unfolded(case)
     data = tree["distinctions"].to_dataset()
-    written = repertoires(system, data)
+    written = probable_repertoires(system, data)
     for side, _ in SIDES:
         ratio = written[f"likelihood_{side}"] / written[f"likelihood_partitioned_{side}"]
         phi = written[f"selectivity_{side}"].values * np.log2(ratio.values)
@@ -107,7 +112,10 @@ def test_repertoires__keep_the_most_probable_states_and_the_specified_one(most):
     substrate = iit.examples.load("iit4-2023-fig6d")
     system = System.of(substrate, iit.examples.state("iit4-2023-fig6d"))
     data = iit.ces(substrate, system.state)["distinctions"].to_dataset()
-    whole, some = repertoires(system, data, most=1000), repertoires(system, data, most=most)
+    whole, some = (
+        probable_repertoires(system, data, most=1000),
+        probable_repertoires(system, data, most=most),
+    )
     for side, _ in SIDES:
         for k in range(data.sizes["mechanism"]):
             every, kept = rows_of(whole, side, k), rows_of(some, side, k)

@@ -7,18 +7,25 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from iitdask.errors import UnreachableStateError
-from iitdask.kernels.irreducibility import EPS, minimum_partition
-from iitdask.kernels.partitions import two_block_start, whole_minima
-from iitdask.kernels.sources import open_sources, source_minima
-from iitdask.kernels.witness import optimal_partitions
+from iitdask.kernels.iit4.system_partition import (
+    candidate_sources,
+    set_partition_minima,
+    source_minima,
+    starting_partition,
+)
+from iitdask.kernels.iit4.system_witness import (
+    SUM_TOLERANCE_BITS,
+    minimum_partition,
+    optimal_partitions,
+)
 from iitdask.model.system import System
-from iitdask.run.engines import Futures, Inline
+from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import StageOpened
 from iitdask.run.execute import execute
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.store import ZarrLedger
-from iitdask.theory import irreducibility
-from iitdask.theory.iit4 import sia
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.iit4 import system_analysis
+from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.options import IIT4
 from tests.benchmarks.systems import KINDS as LARGE
 from tests.benchmarks.systems import system
@@ -75,7 +82,7 @@ def minima_of(costs, ratio, blocks=1, searched=None):
     """Minimum of every O, searched in so many blocks."""
     size = costs.shape[1]
     searched = np.ones(size, bool) if searched is None else searched
-    out, whole = np.empty(size), whole_minima(costs, ratio)
+    out, whole = np.empty(size), set_partition_minima(costs, ratio)
     for begin in range(0, size, size // blocks):
         end = begin + size // blocks
         source_minima(costs, ratio, whole, searched, begin, end, out[begin:end])
@@ -129,28 +136,30 @@ def test_minima__are_the_same_bits_in_blocks_and_beside_others(costs, ratio, blo
 @settings(max_examples=30)
 @given(tables((8, 9)))
 def test_source_sets_left_out__cost_more_than_the_ratio(costs):
-    ratio = max(two_block_start(costs)[0], 0.0)
-    left_out = ~open_sources(costs, ratio)
+    ratio = max(starting_partition(costs)[0], 0.0)
+    left_out = ~candidate_sources(costs, ratio)
     assert (minima_of(costs, ratio)[left_out] > 0.9e-9).all()
 
 
 @pytest.mark.parametrize("kind", ["dense", "ising"])
 def test_source_sets__most_are_left_out_of_noisy_systems(kind):
     some = System.of(*system(kind, 9))
-    costs = irreducibility._costs(some, 0, cause=False)
-    assert open_sources(costs, two_block_start(costs)[0]).mean() < 0.8
+    costs = system_analysis._cut_costs(some, 0, cause=False)
+    assert candidate_sources(costs, starting_partition(costs)[0]).mean() < 0.8
 
 
 @settings(max_examples=30)
 @given(tables((8, 8)))
 def test_minimum__is_the_same_with_every_source_set_searched(costs):
     cost, pairs, ways, key, _ = minimum_partition(costs, 1e-13)
-    ratio = max(two_block_start(costs)[0], 0.0)
+    ratio = max(starting_partition(costs)[0], 0.0)
     while True:
         minima = minima_of(costs, ratio)
-        found = optimal_partitions(costs, ratio, whole_minima(costs, ratio), EPS, minima)
+        found = optimal_partitions(
+            costs, ratio, set_partition_minima(costs, ratio), SUM_TOLERANCE_BITS, minima
+        )
         least = minima.min() + ratio * found[0]
-        if least <= 1e-13 or minima.min() >= -EPS:
+        if least <= 1e-13 or minima.min() >= -SUM_TOLERANCE_BITS:
             break
         ratio = least / found[0]
     assert (cost, pairs, ways, key.tolist()) == (least, *found[:2], found[2].tolist())
@@ -159,7 +168,7 @@ def test_minimum__is_the_same_with_every_source_set_searched(costs):
 def analyse(some, ledger=None, engine=None, **options):
     """The system's irreducibility as a recipe, its numbers."""
     recipe = sia(some, IIT4())
-    return bits(execute(recipe, ledger or MemoryLedger(), engine or Inline(), **options))
+    return bits(execute(recipe, ledger or MemoryLedger(), engine or SerialEngine(), **options))
 
 
 @settings(max_examples=40)
@@ -172,7 +181,7 @@ def test_waves__give_the_bits_of_one_search(data):
         assume(False)
     at_once = analyse(some)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(irreducibility, "WAVES", 2)
+        patch.setattr(system_analysis, "SPLIT_MIN_UNITS", 2)
         assert analyse(some, block_seconds=1e-7) == at_once
 
 
@@ -180,14 +189,14 @@ def test_waves__give_the_bits_of_one_search(data):
 def test_waves__give_the_bits_of_larger_systems(kind, monkeypatch):
     some = System.of(*system(kind, 9))
     at_once = analyse(some)
-    monkeypatch.setattr(irreducibility, "WAVES", 9)
+    monkeypatch.setattr(system_analysis, "SPLIT_MIN_UNITS", 9)
     assert analyse(some, block_seconds=1e-4) == at_once
 
 
 @pytest.fixture
 def gates(monkeypatch):
     """A deterministic system of three candidates that need two ratios, three and one; in waves."""
-    monkeypatch.setattr(irreducibility, "WAVES", 2)
+    monkeypatch.setattr(system_analysis, "SPLIT_MIN_UNITS", 2)
     return System.of(*system("deterministic", 7, seed=1))
 
 
@@ -215,7 +224,7 @@ def test_waves__only_candidates_whose_ratio_falls_take_part_in_the_next(gates):
 @pytest.mark.parametrize("engine", ["inline", "futures"])
 def test_waves__give_the_same_bits_on_every_engine(store, engine, gates, client, tmp_path):
     ledger = MemoryLedger() if store == "memory" else ZarrLedger(str(tmp_path / "run.zarr"))
-    blocks, run = Blocks(), Inline() if engine == "inline" else Futures(client)
+    blocks, run = Blocks(), SerialEngine() if engine == "inline" else DaskEngine(client)
     found = analyse(gates, ledger, run, observers=[blocks], block_seconds=1e-7)
     assert blocks.filled > 30
     again = Blocks()

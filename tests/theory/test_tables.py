@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from iitdask.theory.tables import child_masks
+from iitdask.theory.marginal_tables import child_masks
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (1, 4), (4, 1), (2, 5), (5, 2)])

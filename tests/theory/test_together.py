@@ -6,14 +6,14 @@ from hypothesis import assume, given, settings
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
-from iitdask.kernels import mechanisms
+from iitdask.kernels.iit4 import mechanism_search
 from tests.benchmarks.systems import system
 from tests.strategies import ASYMMETRIC, SYMMETRIC, cases
 
 
 def unfolded(*given, together):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mechanisms, "TOGETHER", 0 if together else 99)
+        patch.setattr(mechanism_search, "JOINT_BOUND_MIN_UNITS", 0 if together else 99)
         tree = iit.ces(*given)
     searched = tree.attrs.pop("search")
     return tree, searched

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iitdask.kernels.iit3.emd import earth_movers_distance, fill_neighbours, make_flow_scratch
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.transport import flow_room, lay_out, moving_cost
 from tests.reference.concepts import emd, marginal_distance
 
 FAR = 1e9
@@ -14,10 +14,10 @@ FAR = 1e9
 
 @kernel
 def distance(p, q, levels, limit, room):
-    size, degree = lay_out((1 << len(levels)) - 1, levels, room)
+    size, degree = fill_neighbours((1 << len(levels)) - 1, levels, room)
     for x in range(size):
         room.excess[x] = p[x] - q[x]
-    return moving_cost(size, degree, limit, room)
+    return earth_movers_distance(size, degree, limit, room)
 
 
 def distributions(seed, levels, kind):
@@ -34,7 +34,7 @@ def distributions(seed, levels, kind):
 
 def ours(p, q, levels, limit=FAR):
     levels = np.array(levels, np.int64)
-    return distance(p, q, levels, limit, flow_room(levels))
+    return distance(p, q, levels, limit, make_flow_scratch(levels))
 
 
 def shaped(p, levels):

@@ -7,9 +7,8 @@ import pytest
 
 import iitdask as iit
 from iitdask.errors import MemoryRefusedError
-from iitdask.model.net import net_arrays
-from iitdask.model.pool import Pool
-from iitdask.theory.generation import generated
+from iitdask.model.candidate_set import CandidateSet, flat_factors
+from iitdask.theory.complexes.candidates import candidate_search
 
 N = 200
 
@@ -50,8 +49,8 @@ def test_generated__small_candidates_are_the_ones_of_the_component():
     """A size limit leaves out larger candidates, and no other."""
     rng = np.random.default_rng(3)
     substrate = iit.Substrate.from_tpm(rng.random((2**5, 5)), rng.random((5, 5)) < 2)
-    whole = generated(Pool.of(substrate, "00000")).candidates
-    small = generated(Pool.of(substrate, "00000", max_size=3)).candidates
+    whole = candidate_search(CandidateSet.of(substrate, "00000")).candidates
+    small = candidate_search(CandidateSet.of(substrate, "00000", max_size=3)).candidates
     assert small == tuple(units for units in whole if len(units) <= 3)
     assert len(small) == sum(1 for k in (1, 2, 3) for _ in combinations(range(5), k))
 
@@ -59,6 +58,6 @@ def test_generated__small_candidates_are_the_ones_of_the_component():
 def test_complexes__beyond_the_memory_for_a_posterior_are_refused():
     study = boolean_network(3, 0.05, 0)
     substrate = iit.Substrate.from_units(study["substrate"]["units"])
-    pool = Pool.of(substrate, study["state"], max_size=2, budget=2**20)
+    pool = CandidateSet.of(substrate, study["state"], max_size=2, budget=2**20)
     with pytest.raises(MemoryRefusedError, match=r"more than the budget of 0\.000977 GiB"):
-        net_arrays(pool, pool.able)
+        flat_factors(pool, pool.units_with_inputs_and_outputs)

@@ -16,44 +16,49 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from iitdask.errors import UnreachableStateError
-from iitdask.kernels.shares import group_masks, share_numbers
+from iitdask.kernels.iit4.mechanism_search import group_masks, shard_numbers
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
-from iitdask.run.engines import Futures, Inline
+from iitdask.run.engines import DaskEngine, SerialEngine
+from iitdask.run.estimate import estimate_recipe
 from iitdask.run.events import StageOpened
 from iitdask.run.execute import execute
-from iitdask.run.forecast import estimate_recipe
-from iitdask.run.memory import MemoryLedger
-from iitdask.run.store import ZarrLedger
-from iitdask.theory import waves
-from iitdask.theory.iit4 import ces
+from iitdask.run.ledger import MemoryLedger
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.iit4 import mechanisms
+from iitdask.theory.iit4.mechanisms import (
+    Sharding,
+    expensive_mechanisms,
+    find_maximal_causes_effects,
+    shard_table,
+)
+from iitdask.theory.iit4.recipe import ces
+from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import IIT4
-from iitdask.theory.tables import marginals_stage
-from iitdask.theory.waves import Split, find_mice, heavy_effects, parts_of
 from tests.benchmarks.systems import KINDS as LARGE
 from tests.benchmarks.systems import system
 from tests.runs import Blocks, bits
 from tests.strategies import KINDS, SYMMETRIC, cases
 
-EVERYTHING = Split(units=1, seconds=0.0)
-NOTHING = Split(units=99)
+EVERYTHING = Sharding(units=1, seconds=0.0)
+NOTHING = Sharding(units=99)
 
 
 def search(system, split):
     """A recipe of the search alone."""
     yield (marginals_stage(system),)
-    return xr.DataTree(xr.Dataset((yield from find_mice(system, split))))
+    return xr.DataTree(xr.Dataset((yield from find_maximal_causes_effects(system, split))))
 
 
 def found(system, split, **options):
     """Phi and ties of every mechanism."""
-    tree = execute(search(system, split), MemoryLedger(), Inline(), **options)
+    tree = execute(search(system, split), MemoryLedger(), SerialEngine(), **options)
     return {name: tree[name].values.tobytes() for name in ("phi", "ties", "tied_purviews")}
 
 
 def unfold(system, split, ledger=None, engine=None, **options):
     recipe = ces(system, IIT4(), split)
-    return execute(recipe, ledger or MemoryLedger(), engine or Inline(), **options)
+    return execute(recipe, ledger or MemoryLedger(), engine or SerialEngine(), **options)
 
 
 def about(tree):
@@ -74,7 +79,7 @@ def drawn(data, **options):
 def test_divided__gives_the_phi_and_ties_of_the_whole_search(data):
     some = drawn(data, kinds=KINDS, units=(1, 4))
     least = data.draw(st.sampled_from((0.0, 1e-6, 4e-6)))  # all, or only the large mechanisms
-    assert found(some, Split(1, least)) == found(some, NOTHING)
+    assert found(some, Sharding(1, least)) == found(some, NOTHING)
 
 
 @settings(max_examples=30)
@@ -89,7 +94,7 @@ def test_divided__gives_the_bits_of_the_whole_structure(data):
 @pytest.mark.parametrize("kind", LARGE)
 def test_divided__gives_the_bits_of_larger_systems(kind):
     some = System.of(*system(kind, 8))
-    assert found(some, Split(8, 4e-4)) == found(some, NOTHING)
+    assert found(some, Sharding(8, 4e-4)) == found(some, NOTHING)
 
 
 def ternary(first, rest):
@@ -112,8 +117,8 @@ def test_purviews_apart_by_less_than_the_tolerance__tie_as_in_the_whole_search()
         if isinstance(event, StageOpened):
             opened.append(event.stage)
 
-    tree = execute(search(some, EVERYTHING), MemoryLedger(), Inline(), observers=[note])
-    whole = execute(search(some, NOTHING), MemoryLedger(), Inline())
+    tree = execute(search(some, EVERYTHING), MemoryLedger(), SerialEngine(), observers=[note])
+    whole = execute(search(some, NOTHING), MemoryLedger(), SerialEngine())
     assert "waves/again" in opened
     tied = np.unpackbits(tree["tied_purviews"].values[1, 0b0001], bitorder="little")
     assert np.flatnonzero(tied).tolist() == [0b0100, 0b1000]
@@ -130,17 +135,17 @@ def test_search__counts_every_pair_once():
 
 
 def test_heavy__only_large_mechanisms_of_large_systems():
-    assert not len(heavy_effects(SimpleNamespace(n=14), Split())[0])
-    heavy, _ = heavy_effects(SimpleNamespace(n=15), Split())
+    assert not len(expensive_mechanisms(SimpleNamespace(n=14), Sharding())[0])
+    heavy, _ = expensive_mechanisms(SimpleNamespace(n=15), Sharding())
     assert sorted(mask.bit_count() for mask in heavy.tolist()) == [14] * 15 + [15]
-    parts, costs = parts_of(SimpleNamespace(n=15), Split())
+    parts, costs = shard_table(SimpleNamespace(n=15), Sharding())
     assert len(parts) == 15 * 4 + 8
     assert costs.max() <= 5.0
-    assert not len(heavy_effects(SimpleNamespace(n=15), Split(units=16))[0])
+    assert not len(expensive_mechanisms(SimpleNamespace(n=15), Sharding(units=16))[0])
 
 
 def test_shares__are_alike():
-    shares = share_numbers(9, 3)
+    shares = shard_numbers(9, 3)
     assert np.bincount(shares).tolist() == [64] * 8
     assert group_masks(9, 3) == [0b001001001, 0b010010010, 0b100100100]
     assert shares[0b000001011] == 0b010
@@ -170,7 +175,7 @@ def client():
 @pytest.mark.parametrize("engine", ["inline", "futures"])
 def test_divided__gives_the_same_bits_on_every_engine(store, engine, ring, whole, client, tmp_path):
     ledger = MemoryLedger() if store == "memory" else ZarrLedger(str(tmp_path / "run.zarr"))
-    blocks, run = Blocks(), Inline() if engine == "inline" else Futures(client)
+    blocks, run = Blocks(), SerialEngine() if engine == "inline" else DaskEngine(client)
     options = {"observers": [blocks], "block_seconds": 1e-5}
     tree = unfold(ring, EVERYTHING, ledger, run, **options)
     assert bits(tree) == bits(whole)
@@ -234,7 +239,7 @@ def test_killed_in_the_second_wave__resumes_with_the_rest_and_gives_the_same_bit
 
 
 def test_estimate__knows_the_waves_and_samples_them(ring, monkeypatch):
-    monkeypatch.setattr(waves, "PAIR", 1.0)
+    monkeypatch.setattr(mechanisms, "SECONDS_PER_PAIR", 1.0)
     known = estimate_recipe(ces(ring, IIT4(), EVERYTHING), seconds=0.05)
     stages = {each.name: each for each in known.stages}
     assert known.complete

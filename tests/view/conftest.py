@@ -1,10 +1,10 @@
 import pytest
 
 import iitdask as iit
-from iitdask.study.driver import run_point
-from iitdask.study.exhibit import exhibit
-from iitdask.study.spec import point_of, read_study
-from iitdask.view.explorer import page
+from iitdask.study.run import run_problem
+from iitdask.study.spec import problem_from_study, read_study
+from iitdask.study.store_contents import load_for_view
+from iitdask.view.explorer import explorer_html
 from tests.view.browser import FLAGS, chromium
 
 
@@ -17,7 +17,7 @@ def stores(tmp_path_factory):
         if name not in made:
             made[name] = str(folder / f"{name}.zarr")
             study, where = read_study(name)
-            run_point(point_of(study, where, name), store=made[name])
+            run_problem(problem_from_study(study, where, name), store=made[name])
         return made[name]
 
     return store
@@ -32,7 +32,7 @@ def swept(tmp_path_factory):
     axes = {"state": "all", "noise": [0.0, 0.1, 0.2], "units": ["ABC", "AB"]}
     cube = iit.sweep(axes, {"units": units}, store=str(folder / "cube.zarr"))
     path = folder / "cube.html"
-    path.write_text(page(exhibit(str(folder / "cube.zarr"))), encoding="utf-8")
+    path.write_text(explorer_html(load_for_view(str(folder / "cube.zarr"))), encoding="utf-8")
     return path, cube
 
 
@@ -44,7 +44,7 @@ def explorers(stores, tmp_path_factory):
     def explorer(name):
         if name not in made:
             made[name] = folder / f"{name}.html"
-            made[name].write_text(page(exhibit(stores(name))), encoding="utf-8")
+            made[name].write_text(explorer_html(load_for_view(stores(name))), encoding="utf-8")
         return made[name]
 
     return explorer

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.study.exhibit import exhibit
-from iitdask.view.explorer import page
+from iitdask.study.store_contents import load_for_view
+from iitdask.view.explorer import explorer_html
 from tests.view.browser import opened
 
 READ = """() => {
@@ -230,7 +230,7 @@ def test_explorer__of_a_thousand_distinctions_opens(browser, tmp_path):
     # distinctions alone whose cause and effect share nothing.
     apart = int((~((cause == effect) & (cause >= 0)).any(axis=1)).sum())
     assert tree["relations"].attrs["count"] == str(2**1023 - 1 - apart)
-    path.write_text(page(exhibit(store)), encoding="utf-8")
+    path.write_text(explorer_html(load_for_view(store)), encoding="utf-8")
     assert path.stat().st_size < 10e6
     with opened(browser, path.as_uri(), "explorer-ten") as ten:
         # The bound of the contract is 10 s; what is asserted is that it opens at all.
@@ -250,7 +250,7 @@ def test_explorer__takes_no_name_for_mathematics(browser, tmp_path):
         for name, other in zip(names, reversed(names), strict=True)
     ]
     path = tmp_path / "maths.html"
-    path.write_text(page(iit.ces(iit.Substrate.from_units(units), "10")), encoding="utf-8")
+    path.write_text(explorer_html(iit.ces(iit.Substrate.from_units(units), "10")), encoding="utf-8")
     with opened(browser, path.as_uri(), "explorer-maths") as one:
         assert one.get_by_text(r"$\alpha$").first.is_visible()
 
@@ -263,6 +263,6 @@ def test_page__writes_the_names_of_units_as_text_only():
             {"label": "B", "gate": "COPY", "inputs": [name]},
         ]
     )
-    html = page(iit.ces(substrate, "10"))
+    html = explorer_html(iit.ces(substrate, "10"))
     assert name not in html
     assert "<img" not in html.split('<script type="application/json"')[0].split("<main>")[1]

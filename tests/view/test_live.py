@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from iitdask.run.pulse import PulseReader
-from iitdask.view.monitor import live
-from iitdask.view.serve import serve_beside
+from iitdask.run.status import RunMonitor
+from iitdask.view.pages import serve_page_in_thread
+from iitdask.view.status_page import fill_status_page
 from tests.view.browser import opened
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
@@ -57,9 +57,9 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
     log = tmp_path / "log"
 
     def app(doc):
-        live(doc, PulseReader(str(store)), period=200)
+        fill_status_page(doc, RunMonitor(str(store)), period=200)
 
-    with serve_beside(app) as served, opened(browser, served.url, "live") as page:
+    with serve_page_in_thread(app) as served, opened(browser, served.url, "live") as page:
         page.wait_for_function(SAYS, arg="waiting")
         with scheduler(log, port) as (first, address):
             driver = proc.start(*words, address, log=log)

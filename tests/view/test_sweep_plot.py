@@ -7,7 +7,7 @@ from bokeh.models import FlexBox
 
 import iitdask as iit
 from iitdask.errors import InputError
-from iitdask.view.cube import cube_panels
+from iitdask.view.sweep_figures import cube_panels
 
 
 @pytest.fixture(scope="module")

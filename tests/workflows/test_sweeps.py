@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iitdask.model.automata import equivalent_rules
+from iitdask.model.batch import equivalent_rules
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_of
+from iitdask.study.sweep import run_sweep, sweep_from_study
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "sweeps"
 
@@ -17,7 +17,7 @@ def cube(name, **changes):
     sweep = {**study.sweep, **changes}
     spec = {"compute": study.compute, "substrate": study.substrate, "sweep": sweep}
     spec = {key: value for key, value in spec.items() if value is not None}
-    return run_sweep(sweep_of(*read_study(spec), name)).to_dataset()
+    return run_sweep(sweep_from_study(*read_study(spec), name)).to_dataset()
 
 
 def test_noise__is_what_the_readme_says():

@@ -1,0 +1,581 @@
+"""Public functions of iitdask: analyse a system, find complexes, explain a transition, sweep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from iitdask.errors import SpecError
+from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System, Target
+from iitdask.model.transition import StatePair, StateTriple, Transition
+from iitdask.run.estimate import Estimate
+from iitdask.study.problem import estimate_problem, estimate_sweep
+from iitdask.study.run import run_problem
+from iitdask.study.spec import Problem, problem_from_study, read_study
+from iitdask.study.sweep import Sweep, build_sweep, run_sweep, sweep_from_study
+from iitdask.study.sweep_axes import read_axes
+from iitdask.theory.catalog import theory_options
+from iitdask.theory.options import Theory
+from iitdask.view.accessor import register
+from iitdask.view.progress import show_progress
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = [
+    "account",
+    "causal_nexus",
+    "ces",
+    "complexes",
+    "estimate",
+    "sia",
+    "sweep",
+    "true_events",
+]
+
+register()  # results show themselves in notebooks
+
+
+def sia(
+    substrate: Substrate,
+    state: Any,
+    units: Any = None,
+    theory: str | Theory | dict[str, Any] = "iit4",
+    *,
+    ties: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Analyse how irreducible a system is.
+
+    Parameters
+    ----------
+    substrate : Substrate
+        All units and what each computes.
+    state : tuple of int, str or dict
+        Current state of all units: ``(1, 0, 0)``, ``"100"`` or ``{"A": 1, "B": 0, "C": 0}``.
+    units : labels or numbers, optional
+        The candidate system; all units when not given.
+    theory : str or options
+        ``"iit4"`` (Albantakis et al. 2023), ``"iit4-2026"`` (with the cap on phi_s) or
+        ``"iit3"`` (Oizumi et al. 2014; ``IIT3(background="2014")`` as published).
+    ties : {"reference", "canonical"}, optional
+        How tied states are chosen among: in the published order (default), or independently
+        of how the units are numbered.
+    client : distributed.Client, optional
+        Where to compute; this process when not given.
+    store : str or path, optional
+        Zarr store: the run becomes resumable and its result is kept there.
+    cache : str or path, optional
+        Directory that keeps marginal tables for other studies of the same units.
+    progress : bool, optional
+        True shows a bar.
+
+    Returns
+    -------
+    Dataset
+        Scalars ``phi``, ``normalized_phi``, ``phi_cause``, ``phi_effect``,
+        ``intrinsic_information_cause``, ``intrinsic_information_effect`` (bits),
+        ``n_tied_partitions``; ``cause_state(unit)``, ``effect_state(unit)``;
+        ``cut(source, target)``, the connections the minimum partition severs; ``part(unit)``.
+        Under IIT 3.0 ``phi`` is big Phi, and of the others there are those it defines.
+
+    Raises
+    ------
+    StateError
+        The state or units do not fit the substrate, or no past state leads to the state.
+    InputError
+        The theory or an option of it is not known.
+    LedgerMismatchError
+        The store holds another study.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.sia(iit.examples.load("basic"), "100")
+    >>> round(float(found.phi), 4)
+    0.415
+    """
+    tree = _run_system(
+        "sia",
+        substrate,
+        state,
+        units,
+        theory,
+        ties=ties,
+        client=client,
+        store=store,
+        cache=cache,
+        progress=progress,
+    )
+    return tree["system"].to_dataset()
+
+
+def ces(
+    substrate: Substrate,
+    state: Any,
+    units: Any = None,
+    theory: str | Theory | dict[str, Any] = "iit4",
+    *,
+    ties: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Unfold the cause-effect structure of a system.
+
+    Parameters are those of :func:`sia`.
+
+    Returns
+    -------
+    DataTree
+        ``/system``, the dataset of :func:`sia`; ``/distinctions`` with dim ``mechanism``:
+        ``phi`` (bits), and for cause and effect purview, state, phi, intrinsic information,
+        partition and ties; ``/relations``: ``count`` (exact), ``sum_phi`` (bits),
+        ``count_by_degree``; attrs ``big_phi``, ``sum_phi_distinctions``,
+        ``sum_phi_relations`` (bits), ``tie_sensitive``. Under IIT 3.0 ``/distinctions`` are the
+        concepts with their repertoires, ``/cut_distinctions`` those of the system under its
+        minimum partition; attrs ``big_phi``, ``conceptual_information``.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> tree = iit.ces(iit.examples.load("xor"), "000")
+    >>> tree.attrs["big_phi"], int(tree["relations"]["count"])
+    (9.5, 15)
+    """
+    return _run_system(
+        "ces",
+        substrate,
+        state,
+        units,
+        theory,
+        ties=ties,
+        client=client,
+        store=store,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def complexes(
+    substrate: Substrate,
+    state: Any,
+    units: Any = None,
+    theory: str | Theory | dict[str, Any] = "iit4",
+    *,
+    max_size: int | None = None,
+    candidates: Iterable[Any] | None = None,
+    ties: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Find the complexes of a network: the systems that no overlapping system excludes.
+
+    Systems that fall apart once the units outside are fixed are not evaluated; see
+    :mod:`iitdask.theory.complexes.candidates` for why their phi_s is 0.
+
+    Parameters
+    ----------
+    substrate, state, theory, ties, client, store, progress
+        As for :func:`sia`.
+    units : labels or numbers, optional
+        Units that candidates consist of; all units when not given.
+    max_size : int, optional
+        Most units of a candidate.
+    candidates : list, optional
+        The candidates themselves, each as labels or numbers; all subsets when not given.
+
+    Returns
+    -------
+    Dataset
+        ``phi(complex)`` in bits, most irreducible first; ``units(complex, unit)``;
+        ``big_phi(complex)`` where equal phi_s had to be decided by Phi;
+        ``candidates_evaluated``; ``candidates_excluded_by(reason)`` (-1 beyond int64, exact
+        in attribute ``excluded_by``); ``candidate_phi(candidate)``, ``candidate_units``
+        and ``fate(candidate)`` of every candidate with phi_s above 0. Attributes
+        ``exhaustive``, ``searched``, ``candidates_not_searched``.
+
+    Raises
+    ------
+    StateError
+        The state or units do not fit the substrate, or no past state leads to the state.
+    InputError
+        There are more candidates than a list can hold: give ``max_size`` or ``candidates``.
+    MemoryRefusedError
+        The exact background needs a table larger than the budget.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.complexes(iit.examples.load("iit4-2023-fig1"), "011")
+    >>> found["complex"].values.tolist(), found["phi"].values.round(3).tolist()
+    (['C', 'AB'], [0.212, 0.172])
+    """
+    options = theory_options(theory, ties=ties)
+    pool = CandidateSet.of(substrate, state, units, max_size, candidates)
+    tree = _run_problem(
+        "complexes", pool, options, client=client, store=store, cache=None, progress=progress
+    )
+    return tree["complexes"].to_dataset()
+
+
+def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
+    """Say what a study will take, before it is run.
+
+    Parameters
+    ----------
+    spec : str, path or dict
+        Study file, name of an example, or the content of a study.
+    seconds : float
+        Seconds to spend on each dear stage, computing a little of it here.
+
+    Returns
+    -------
+    Estimate
+        ``blocks``, ``core_seconds`` with ``low`` and ``high``, ``bytes_per_worker``,
+        ``store_bytes``, ``wall_seconds(workers)``, and the same stage by stage.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.estimate("iit4-2023-fig6a")
+    >>> found.complete, found.low < found.core_seconds < found.high
+    (True, True)
+    """
+    given = spec if isinstance(spec, dict) else os.fspath(spec)
+    study, folder = read_study(given)
+    where = "study" if isinstance(given, dict) else given
+    options = {"block_seconds": study.run.block_seconds, "seconds": seconds}
+    if study.sweep is not None:
+        return estimate_sweep(sweep_from_study(study, folder, where), **options)
+    return estimate_problem(problem_from_study(study, folder, where), **options)
+
+
+def _run_system(
+    compute: str,
+    substrate: Substrate,
+    state: Any,
+    units: Any,
+    theory: Any,
+    *,
+    ties: str | None,
+    client: Client | None,
+    store: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+    progress: bool | None,
+) -> xr.DataTree:
+    options = theory_options(theory, ties=ties)
+    system = System.of(substrate, state, units)
+    return _run_problem(
+        compute, system, options, client=client, store=store, cache=cache, progress=progress
+    )
+
+
+def _run_problem(
+    compute: str,
+    subject: Target,
+    options: Theory,
+    *,
+    client: Client | None,
+    store: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+    progress: bool | None,
+) -> xr.DataTree:
+    point = Problem(subject, options, compute)
+    with show_progress(bool(progress)) as observers:
+        return run_problem(point, client=client, store=store, observers=observers, cache=cache)
+
+
+register()  # results show themselves in notebooks
+
+
+def account(
+    substrate: Substrate,
+    before: Any,
+    after: Any,
+    causes: Any = None,
+    effects: Any = None,
+    *,
+    background: str | None = None,
+    max_order: int | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find what caused what in a transition.
+
+    Every occurrence, a set of units in their actual state, is asked for its actual
+    cause among the causes before and its actual effect among the effects after:
+    Albantakis et al. 2019, definitions 1 and 2.
+
+    Parameters
+    ----------
+    substrate : Substrate
+        All units and what each computes.
+    before, after : tuple of int, str or dict
+        States of all units at t-1 and t: ``(1, 0)``, ``"10"`` or ``{"A": 1, "B": 0}``.
+    causes, effects : labels or numbers, optional
+        Units that may be causes, and effects; all units when not given.
+    background : {"causal", "2019"}, optional
+        Units that are neither: averaged with their posterior given the whole state after when
+        causes are sought (default), or held at their state before, as published.
+    max_order : int, optional
+        Most units of an occurrence whose cause or effect is sought. Purviews are not limited.
+    client : distributed.Client, optional
+        Where to compute; this process when not given.
+    store : str or path, optional
+        Zarr store: the run becomes resumable and its result is kept there.
+    progress : bool, optional
+        True shows a bar.
+
+    Returns
+    -------
+    DataTree
+        ``/links`` with dim ``link``: ``direction`` (``"cause"``: the purview caused the
+        mechanism), ``mechanism(link, unit)``, ``purview(link, unit)``, ``alpha`` (bits),
+        ``probability``, ``partitioned_probability``, ``ratio`` (bits), ``partition``, and
+        ``tied_purview(link, tie, unit)`` with the ``n_tied_purviews`` purviews of the same
+        alpha; ``/system``: ``alpha`` of the whole account (bits), ``alpha_causes``,
+        ``alpha_effects``, ``sum_alpha``, ``cut(source, target)``, its weakest cut; not a
+        number where cuts of so many units are too many, see attribute ``reason``.
+
+    Raises
+    ------
+    StateError
+        States or units do not fit the substrate.
+    UnreachableStateError
+        The effects cannot be as they are after the state before; or no past state leads to
+        the state after and the posterior of the background needs one.
+    MemoryRefusedError
+        There are too many causes and effects for occurrences of this order.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.account(iit.examples.load("causation2019-fig6"), "10", "10")
+    >>> found["links"]["alpha"].values.round(3).tolist(), round(found.attrs["alpha"], 3)
+    ([0.415, 0.415, 0.17, 0.415, 0.415], 0.17)
+    """
+    transition = Transition.of(substrate, before, after, causes, effects, max_order=max_order)
+    return _run_causation(
+        "account", transition, background, client=client, store=store, progress=progress
+    )
+
+
+def causal_nexus(
+    substrate: Substrate,
+    before: Any,
+    after: Any,
+    *,
+    background: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find the causes and effects within a network whose account is most irreducible.
+
+    Every set of units with outputs is tried with every set of units with inputs; of equal
+    alpha the larger transition is taken. Parameters are those of :func:`account`.
+
+    Returns
+    -------
+    DataTree
+        The account of the nexus, as :func:`account` returns it, with its ``causes`` and
+        ``effects`` among the attributes; ``/candidates``: all irreducible ones, ``causes``,
+        ``effects(candidate, unit)`` and ``alpha(candidate)`` (bits), the strongest first.
+        Where none is irreducible ``/candidates`` is empty and there is no account.
+
+    Raises
+    ------
+    UnreachableStateError
+        A unit with inputs cannot be as it is after the state before.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.causal_nexus(iit.examples.load("causation2019-fig6"), "10", "10")
+    >>> found.attrs["causes"], found.attrs["effects"], round(found.attrs["alpha"], 3)
+    ('OR', 'OR', 1.415)
+    """
+    passage = StatePair.asked(substrate, {"before": before, "after": after})
+    return _run_causation(
+        "nexus", passage, background, client=client, store=store, progress=progress
+    )
+
+
+def true_events(
+    substrate: Substrate,
+    before: Any,
+    state: Any,
+    after: Any,
+    units: Any = None,
+    *,
+    background: str | None = None,
+    max_order: int | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find the occurrences that something caused and that caused something.
+
+    Parameters are those of :func:`account`, with three successive states of all units;
+    the same ``units`` are causes and effects of both transitions.
+
+    Returns
+    -------
+    DataTree
+        ``/events`` with dim ``event``: ``mechanism``, ``purview_cause``, ``purview_effect``
+        ``(event, unit)``, ``alpha_cause``, ``alpha_effect`` (bits); ``/into`` and ``/out_of``,
+        the accounts of both transitions.
+
+    Raises
+    ------
+    UnreachableStateError
+        One of the states cannot follow the one before it.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.true_events(iit.examples.load("causation2019-fig6"), "10", "10", "10")
+    >>> found["events"]["mechanism"].values.tolist()
+    [[True, False], [False, True]]
+    """
+    given = {"before": before, "state": state, "after": after, "units": units}
+    course = StateTriple.asked(substrate, given | {"max_order": max_order})
+    return _run_causation(
+        "events", course, background, client=client, store=store, progress=progress
+    )
+
+
+def _run_causation(
+    compute: str,
+    subject: Target,
+    background: str | None,
+    *,
+    client: Client | None,
+    store: str | os.PathLike[str] | None,
+    progress: bool | None,
+) -> xr.DataTree:
+    options = theory_options("causation2019", background=background)
+    point = Problem(subject, options, compute)
+    with show_progress(bool(progress)) as observers:
+        return run_problem(point, client=client, store=store, observers=observers)
+
+
+def sweep(
+    spec_or_axes: str | os.PathLike[str] | Mapping[str, Any],
+    substrate: Substrate | Mapping[str, Any] | str | None = None,
+    state: Any = None,
+    units: Any = None,
+    theory: Any = None,
+    *,
+    compute: str = "sia",
+    keep: str | None = None,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+    **fields: Any,
+) -> xr.Dataset:
+    """Compute many points at once: one labelled cube over all axes.
+
+    Parameters
+    ----------
+    spec_or_axes : str, path or mapping
+        A study with a ``sweep:`` block (its file, or its content), or the axes alone: from
+        ``state``, ``units``, ``theory``, ``compute``, ``substrate`` or the name of a parameter
+        of units (``temperature``, ``noise``, ``A.threshold``, ``A.weights.B``) to its values.
+        States may be ``"all"``, ``"reachable"`` or ``{"trajectory": {"steps": 1000}}``, units
+        ``"all"`` or ``{"size": 4}``, numbers ``{"linspace": [0.1, 2, 20]}``, substrates a list
+        or a family such as ``{"family": "erdos-renyi", "n": 4, "count": 1000, "seed": 1}``.
+        Axes under ``zip`` go through their values together.
+    substrate : Substrate, mapping or str, optional
+        With axes: the substrate, its block (whose units' parameters can be axes), or the name
+        of an example.
+    state, units, theory, **fields
+        With axes: what is the same everywhere, as for :func:`sia`.
+    compute : {"sia", "ces", "complexes", "account"}
+        With axes: what is computed at every point, unless that is an axis: then a variable
+        that some computations lack names in its attribute ``computations`` those it is of,
+        and what a computation does not take (the state ``before`` for ``sia``) changes nothing.
+    keep : {"structures"}, optional
+        With axes: keep the whole result of every point in the store, in the group that the
+        variable ``structure`` names.
+    client : distributed.Client, optional
+        Where to compute; this process when not given.
+    store : str or path, optional
+        Zarr store: the sweep becomes resumable and may grow along its axes; the cube is
+        readable in its group ``result`` while it is computed.
+    progress : bool, optional
+        True shows a bar.
+
+    Returns
+    -------
+    Dataset
+        The axes as dimensions; ``phi`` (phi_s, bits), of structures also ``big_phi``,
+        ``n_distinctions``, ``n_relations`` and sums; ``status`` (``done``, ``unreachable``,
+        ``failed``), ``message``, ``reason`` (why phi is 0), ``seconds``.
+
+    Raises
+    ------
+    SpecError
+        An axis has no meaning, or no point of it can be built.
+    LedgerMismatchError
+        The store holds another sweep.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> cube = iit.sweep({"state": "all"}, iit.examples.load("basic"))
+    >>> round(cube.phi.sel(state="100").item(), 4), cube.status.sel(state="010").item()
+    (0.415, 'unreachable')
+    """
+    made, block_seconds = _sweep_from_arguments(
+        spec_or_axes, substrate, {"state": state, "units": units, **fields}, theory, (compute, keep)
+    )
+    with show_progress(bool(progress)) as observers:
+        tree = run_sweep(
+            made, client=client, store=store, observers=observers, block_seconds=block_seconds
+        )
+    return tree.to_dataset()
+
+
+def _sweep_from_arguments(
+    given: Any, substrate: Any, fields: Mapping[str, Any], theory: Any, what: tuple[str, str | None]
+) -> tuple[Sweep, float]:
+    if not isinstance(given, Mapping) or "sweep" in given:
+        beside = {"substrate": substrate, "theory": theory, **fields}
+        for name, value in beside.items():
+            if value is not None:
+                raise SpecError(f"{name}: is said by the study; give it there")
+        where = "study" if isinstance(given, Mapping) else os.fspath(given)
+        study, folder = read_study(dict(given) if isinstance(given, Mapping) else where)
+        if study.sweep is None:
+            raise SpecError(f"{where}: sweep: expected axes, got none")
+        return sweep_from_study(study, folder, where), study.run.block_seconds
+    compute, keep = what
+    if keep not in (None, "structures"):
+        raise SpecError(f"keep: expected structures, got {keep!r}")
+    base = {"example": substrate} if isinstance(substrate, str) else substrate
+    axes = read_axes(given)
+    made = build_sweep(
+        compute,
+        substrate=base,
+        axes=axes,
+        fields=fields,
+        theory=theory,
+        folder=Path(),
+        where="sweep",
+        keep=keep is not None,
+    )
+    return made, 5.0

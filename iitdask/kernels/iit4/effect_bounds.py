@@ -1,0 +1,263 @@
+"""Effect purviews of a mechanism bounded by partitions into two blocks, and by first blocks.
+
+At one price a partition into the blocks B and the rest has the value
+sum over the purview's units of min(nothing, B, rest): for all B a sum of vectors that belong to
+the mechanism and the price. The same holds of the bound on all partitions that the first block
+gives (disintegration.first_blocks). The vectors are summed over the subsets of either half of
+the units; a purview then costs one addition of two vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.iit4.leading_bounds import MIN_PRICE_FACTOR, ROUNDING_FACTOR
+from iitdask.kernels.iit4.mechanism_partition import COST_TOLERANCE_BITS, ON_EFFECT
+from iitdask.kernels.iit4.partition_search import (
+    GOAL_EXISTENCE,
+    minimise_over_subsets,
+    search_from_block,
+)
+from iitdask.kernels.jit import index, inner, merged
+from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance
+
+__all__ = [
+    "tighten_bounds",
+]
+
+PRICE_STEP = 1.4  # from a price to the next
+SEARCH_PRICE_FACTOR = 1.15  # a purview is searched at the first price above so many times its ratio
+MIN_TABLED_PURVIEWS = 24  # purviews left for which tables of vectors would not pay
+# NumPy integers: a literal would compile what it is handed to once more
+TWO_BLOCKS, FIRST_BLOCK, ZERO_INT64, ONE_INT64 = np.int64(0), np.int64(1), np.int64(0), np.int64(1)
+
+
+@inner
+def fill_two_block_vector(s, row, elements, mu, out, begin):
+    """``out[begin + b]``: least value of one unit at mu, that keeps nothing, b, or all but b."""
+    f, pops, half = s.effects, s.pops, 1 << (elements - 1)
+    none = f[row] - mu * elements
+    out[begin] = none
+    first, last, to = index(row), index(row + 2 * half - 1), index(begin)
+    for b in range(index(1), index(half)):
+        one = f[first + b] - mu * (elements - pops[b])
+        two = f[last - b] - mu * pops[b]
+        least = min(two, one)
+        out[to + b] = min(none, least)
+
+
+@inner
+def fill_first_block_vector(s, row, over, elements, mu, out, begin):
+    """``out[begin + h]``: a bound on one unit's value, the first block being half + h.
+
+    That is nothing, the block, or any part of the elements left: the least over these parts is
+    left in ``s.bound`` from ``over`` on.
+    """
+    f, pops, half, below = s.effects, s.pops, 1 << (elements - 1), s.bound
+    first, place, to = index(row), index(over), index(begin)
+    for b in range(index(half)):
+        below[place + b] = f[first + b] - mu * (elements - pops[b])
+    minimise_over_subsets(below, over, half, index(1))
+    first, place = index(row + half), index(over + half - 1)
+    for h in range(index(half - 1)):
+        block = f[first + h] - mu * (elements - 1.0 - pops[h])
+        least = below[place - h]
+        out[to + h] = min(block, least)
+    out[begin + half - 1] = below[over]  # the mechanism kept whole is no partition
+
+
+@inner
+def fill_vectors(t, s, led, elements, mu, kind):
+    """Fill ``led.low`` and ``led.high`` with the sums of one kind of vector over sets of units."""
+    n, half = t.levels.shape[0], 1 << (elements - 1)
+    for j in range(n):
+        table, place = (led.low, j) if j < n // 2 else (led.high, j - n // 2)
+        begin = half << place
+        if place == 0:
+            for b in range(half):
+                table[b] = 0.0
+        if kind == TWO_BLOCKS:
+            fill_two_block_vector(s, led.base[j], elements, mu, table, begin)
+        else:
+            fill_first_block_vector(s, led.base[j], j << elements, elements, mu, table, begin)
+        own, width = index(begin), index(half)
+        for a in range(width, own, width):
+            for b in range(width):
+                table[own + a + b] = table[a + b] + table[own + b]
+
+
+@inner
+def least_entry(lower, upper, sums, n, purview, half, first):
+    """Least entry, from ``first`` on, of the sum of vectors over a purview's units.
+
+    lower, upper, sums : ``led.low``, ``led.high`` and scratch
+    Takes the arrays, not ``led``: handing over all of that costs more than the work.
+    """
+    low, high = index((purview & ((1 << n // 2) - 1)) * half), index((purview >> n // 2) * half)
+    if half < 4:
+        least = 1e300
+        for b in range(index(first), index(half)):
+            value = lower[low + b] + upper[high + b]
+            least = min(least, value)
+        return least
+    # quartered, then halved again and again: only so the minimum is taken of whole vectors
+    rest = index(half // 4)
+    for b in range(rest):
+        at, to = low + b, high + b
+        one, two = lower[at] + upper[to], lower[at + rest] + upper[to + rest]
+        at, to = at + rest + rest, to + rest + rest
+        three, four = lower[at] + upper[to], lower[at + rest] + upper[to + rest]
+        one, three = min(one, two), min(three, four)
+        sums[b] = min(one, three)
+    if first > 0:
+        sums[0] = 1e300
+        for b in range(rest, index(half), rest):
+            value = lower[low + b] + upper[high + b]
+            sums[0] = min(sums[0], value)
+    while rest > index(1):
+        rest = rest // index(2)
+        for b in range(rest):
+            other = sums[rest + b]
+            sums[b] = min(sums[b], other)
+    return sums[0]
+
+
+@merged
+def two_block_ratio(s, led, n, purview, elements, mu, least):
+    """Cost per severed pair of the partition into two blocks whose value is ``least``."""
+    half, full = 1 << (elements - 1), (1 << elements) - 1
+    low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
+    best = 1
+    while best < half - 1 and led.low[low + best] + led.high[high + best] > least:
+        best += 1
+    cost, severed = 0.0, 0.0
+    for j in range(n):
+        if purview >> j & 1:
+            keep, top, row = 0, s.effects[led.base[j]] - mu * elements, led.base[j]
+            one = s.effects[row + best] - mu * (elements - s.pops[best])
+            two = s.effects[row + full - best] - mu * s.pops[best]
+            if one < top:
+                keep, top = best, one
+            if two < top:
+                keep = full - best
+            cost += s.effects[row + keep]
+            severed += elements - s.pops[keep]
+    return cost / severed if severed > 0.0 else 1e300
+
+
+@merged
+def is_limit_undercut(s, led, n, purview, elements, mu, limit, tally):
+    """Whether some partition's value at mu is below ``limit``; after ``fill_vectors`` of CHILD."""
+    half, users = 1 << (elements - 1), ZERO_INT64
+    low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
+    for j in range(n):
+        if purview >> j & 1:
+            s.base[users], s.over[users] = led.base[j], j << elements
+            s.now[0, users] = s.effects[led.base[j]] - mu * elements
+            users += 1
+    f, found, nodes = s.effects, False, ZERO_INT64
+    for h in range(half):
+        if led.low[low + h] + led.high[high + h] < limit:
+            found, nodes = search_from_block(
+                f,
+                s,
+                users,
+                elements,
+                mu,
+                ON_EFFECT,
+                limit,
+                GOAL_EXISTENCE,
+                half + h,
+                s.picks,
+                nodes,
+            )
+            if found:
+                break
+    tally[1] += nodes
+    return found
+
+
+@merged
+def tighten_at_price(t, s, led, elements, mu, best, left, count):
+    """Tighten the bounds of the purviews ``left`` at one price; returns how many remain."""
+    n, half = t.levels.shape[0], 1 << (elements - 1)
+    fill_vectors(t, s, led, elements, mu, TWO_BLOCKS)
+    for k in range(count):
+        purview = left[k]
+        if half > 1 and led.ratio[purview] * PRICE_STEP > mu:
+            least = least_entry(led.low, led.high, led.sums, n, purview, half, ONE_INT64)
+            if least < 0.0:
+                ratio = two_block_ratio(s, led, n, purview, elements, mu, least)
+                if ratio < led.ratio[purview]:
+                    led.ratio[purview] = max(ratio, 0.0)
+                    pairs = elements * s.pops[purview]
+                    bound = led.ratio[purview] * pairs * led.weight[purview] * ROUNDING_FACTOR
+                    led.upper[purview] = min(led.upper[purview], bound)
+    fill_vectors(t, s, led, elements, mu, FIRST_BLOCK)
+    kept = ZERO_INT64
+    for k in range(count):
+        purview = left[k]
+        ratio = led.ratio[purview]
+        if mu > MIN_PRICE_FACTOR * ratio and ratio > 0.3 * mu and led.upper[purview] >= best:
+            least = least_entry(led.low, led.high, led.sums, n, purview, half, ZERO_INT64)
+            bound = (
+                led.weight[purview]
+                * ratio
+                * (COST_TOLERANCE_BITS - least)
+                / (mu - ratio)
+                * ROUNDING_FACTOR
+            )
+            led.upper[purview] = min(led.upper[purview], bound)
+        led.upper[purview] = max(led.upper[purview], 2.0 * PHI_ZERO_BITS)
+        if led.upper[purview] >= best:
+            left[kept] = purview
+            kept += 1
+    return kept
+
+
+@merged
+def search_at_price(t, s, led, elements, mu, best, left, count, tally):
+    """Search the purviews ``left`` whose ratio goes with a price; returns how many remain."""
+    n, kept, filled = t.levels.shape[0], ZERO_INT64, False
+    for k in range(count):
+        purview = left[k]
+        ratio = led.ratio[purview]
+        if mu > SEARCH_PRICE_FACTOR * ratio and mu <= SEARCH_PRICE_FACTOR * PRICE_STEP * ratio:
+            if not filled:
+                fill_vectors(t, s, led, elements, mu, FIRST_BLOCK)
+                filled = True
+            limit = COST_TOLERANCE_BITS - best / led.weight[purview] * (mu - ratio) / ratio
+            if not is_limit_undercut(s, led, n, purview, elements, mu, limit, tally):
+                led.upper[purview] = 2.0 * PHI_ZERO_BITS
+                continue
+        left[kept] = purview
+        kept += 1
+    return kept
+
+
+@inner
+def tighten_bounds(t, s, led, elements, best, left, tally):
+    """Tighten ``led.upper`` where it reaches the best phi found.
+
+    left : (2**n,) int64 scratch: the purviews not below it, those looked at having no bound
+    """
+    floor, size = best - phi_tolerance(best), led.upper.shape[0]
+    count, smallest, largest = ZERO_INT64, 1e300, 0.0
+    for purview in range(1, size):
+        if (
+            led.upper[purview] >= floor
+            and led.upper[purview] > 2.0 * PHI_ZERO_BITS
+            and led.ratio[purview] > 0.0
+        ):
+            left[count] = purview
+            count += 1
+            smallest, largest = min(smallest, led.ratio[purview]), max(largest, led.ratio[purview])
+    mu, last = 0.6 * max(smallest, 0.02 * largest), 2.0 * largest
+    first = mu
+    while mu < last and count > MIN_TABLED_PURVIEWS:
+        count = tighten_at_price(t, s, led, elements, mu, floor, left, count)
+        mu *= PRICE_STEP
+    mu = first
+    while mu < last and count > MIN_TABLED_PURVIEWS:
+        count = search_at_price(t, s, led, elements, mu, floor, left, count, tally)
+        mu *= PRICE_STEP

@@ -1,0 +1,235 @@
+"""Maximal causes and effects of ranges of mechanisms, and of shards of one mechanism's purviews.
+
+A mechanism's purviews can be split into a power of two of shards that are alike. The units are
+dealt to groups; the shard of a purview says of every group whether the purview has an odd number
+of its units. So each shard has purviews of all sizes and with all units, takes about as long as
+any other, and the best of one is near the best of all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.iit4.leading_bounds import make_leading_states
+from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
+from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
+from iitdask.kernels.iit4.pair_costs import cause_scan, reversed_bits
+from iitdask.kernels.iit4.purview_search import best_effect_purviews, best_purviews, prepare_effects
+from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.subsets import popcounts
+
+__all__ = [
+    "JOINT_BOUND_MIN_UNITS",
+    "EffectShards",
+    "MechanismResults",
+    "ShardResult",
+    "group_masks",
+    "make_purview_scratch",
+    "search_effects_jointly",
+    "search_mechanism_range",
+    "search_mechanisms",
+    "shard_numbers",
+]
+
+Array = NDArray[Any]
+JOINT_BOUND_MIN_UNITS = 8
+"""Units from which the effect purviews of a mechanism are bounded together.
+
+Fewer are as fast one by one, and what bounds them together is a third of all compilation.
+"""
+LOG2_MECHANISMS_PER_SCAN = (
+    8  # log2 of the mechanisms scanned together: six vectors of 2 kB stay in cache
+)
+
+
+class MechanismResults(NamedTuple):
+    """What a range of m mechanisms leaves behind, filled in place."""
+
+    phis: Array
+    """(m,) float64 largest phi, bits."""
+    ties: Array
+    """(m,) int64 how many purviews attain it."""
+    bits: Array
+    """(m, ceil(2**n / 8)) uint8, one bit per tied purview."""
+    searched: Array
+    """(m,) int64 purviews not bounded away."""
+    nodes: Array
+    """(m, 2) int64 bound tables built and nodes visited."""
+
+
+class PurviewScratch(NamedTuple):
+    """Working memory of the search over purviews, beside that of one pair."""
+
+    joint: Array
+    """(S,) float64 effects of a mechanism, summed over its states."""
+    sums: Array
+    """(codes,) float64 the same summed down to every purview."""
+    bounds: Array
+    """(2**n,) float64 upper bounds on phi of every purview, later the values, negated."""
+    best: Array
+    """(2**n,) float64"""
+    gains: Array
+    """(2**n,) float64"""
+    heap: Array
+    """(2**n,) int64 purviews, the largest bound first."""
+
+
+@kernel
+def make_purview_scratch(size, states, codes):
+    """Working memory for systems of so many subsets and states, and states of all subsets."""
+    return PurviewScratch(
+        np.empty(states),
+        np.empty(codes),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size, np.int64),
+    )
+
+
+@leaf
+def search_mechanisms(side, t, s, first, width, scanned, room, found):
+    """Search the purviews of the 2**width mechanisms from ``first`` on, a row each of ``found``.
+
+    scanned : what ``cause_scan`` filled, weights, states and bounds; on the effect side unused
+    """
+    for lane in range(1 << width):
+        row = reversed_bits(lane, width)
+        mechanism = first + row
+        if mechanism > 0:
+            if side == ON_CAUSE:
+                for purview in range(scanned[2].shape[0]):
+                    room.bounds[purview] = scanned[2][purview, lane]
+            else:
+                prepare_effects(t, s, mechanism, room)
+            bits, nodes = found.bits[row], found.nodes[row]
+            one = best_purviews(side, t, s, mechanism, room, scanned, lane, bits, nodes)
+            found.phis[row], found.ties[row], found.searched[row] = one
+
+
+@leaf
+def search_effects_jointly(t, s, led, first, room, found, kept, known):
+    """The same for effects, by the bounds that hold for all purviews of a mechanism together.
+
+    kept : (2**n,) bool, the purviews that are searched; none given: all of them
+    known : see ``best_effect_purviews``
+    """
+    bits, nodes = found.bits, found.nodes
+    for row in range(found.phis.shape[0]):
+        mechanism = first + row
+        if mechanism > 0:
+            prepare_effects(t, s, mechanism, room)
+            for purview in range(kept.shape[0]):
+                room.bounds[purview] = room.bounds[purview] if kept[purview] else 0.0
+            one = best_effect_purviews(t, s, led, mechanism, room, bits[row], nodes[row], known)
+            found.phis[row], found.ties[row], found.searched[row] = one
+
+
+def search_mechanism_range(
+    side: np.int64, t: MarginalTables, s: PairScratch, begin: int, found: MechanismResults
+) -> None:
+    """Search the purviews of the mechanisms from ``begin`` on, as many as ``found`` has rows.
+
+    side : ON_CAUSE or ON_EFFECT; that many is a power of two and divides begin
+    """
+    room = make_purview_scratch(len(t.codes), len(s.like), int(t.offsets[-1]))
+    if side == ON_CAUSE:
+        search_cause_range(t, s, begin, room, found)
+    else:
+        search_effect_range(t, s, begin, room, found)
+
+
+def search_effect_range(
+    t: MarginalTables, s: PairScratch, begin: int, room: PurviewScratch, found: MechanismResults
+) -> None:
+    """Search the effects of a range of mechanisms, one after the other."""
+    n, none = len(t.levels), np.empty((0, 0))
+    width, unused = len(found.phis).bit_length() - 1, (none, np.empty((0, 0), np.int64), none)
+    if n < JOINT_BOUND_MIN_UNITS:
+        search_mechanisms(ON_EFFECT, t, s, begin, width, unused, room, found)
+    else:
+        led, every = make_leading_states(n, len(s.like)), np.empty(0, np.bool_)
+        search_effects_jointly(t, s, led, begin, room, found, every, 0.0)
+
+
+def search_cause_range(
+    t: MarginalTables, s: PairScratch, begin: int, room: PurviewScratch, found: MechanismResults
+) -> None:
+    """Search the causes of a range of mechanisms, scanned together."""
+    size, count = len(t.codes), len(found.phis)
+    width = min(LOG2_MECHANISMS_PER_SCAN, count.bit_length() - 1)
+    lanes = 1 << width
+    vectors, table = np.empty((6, lanes)), np.empty((size, lanes))
+    weights, states = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
+    for row in range(0, count, lanes):
+        first, rows = begin + row, MechanismResults(*(each[row : row + lanes] for each in found))
+        cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
+        search_mechanisms(ON_CAUSE, t, s, first, width, (weights, states, table), room, rows)
+
+
+def group_masks(n: int, groups: int) -> list[int]:
+    """Units of every group: dealt in turn."""
+    return [sum(1 << unit for unit in range(first, n, groups)) for first in range(groups)]
+
+
+def shard_numbers(n: int, groups: int) -> Array:
+    """(2**n,) int64, the share of every purview: bit g is set when it is odd in group g."""
+    counts, every = popcounts(n), np.arange(1 << n)
+    shares = np.zeros(1 << n, np.int64)
+    for g, mask in enumerate(group_masks(n, groups)):
+        shares |= (counts[every & mask] & 1) << g
+    return shares
+
+
+class ShardResult(NamedTuple):
+    """The best purviews of a share."""
+
+    phi: float
+    """Largest phi, or what was known of others when none attains that, bits."""
+    ties: int
+    """How many purviews attain it."""
+    lowest: float
+    """The smallest phi of these; nan when there is none."""
+    bits: Array
+    """(ceil(2**n / 8),) uint8, one bit per tied purview."""
+    searched: int
+    """Purviews not bounded away."""
+    nodes: Array
+    """(2,) int64 bound tables built and nodes visited."""
+
+
+class EffectShards:
+    """Searches the effect purviews of mechanisms share by share."""
+
+    def __init__(self, tables: MarginalTables) -> None:
+        self._tables, self._scratch = tables, make_pair_scratch(tables)
+        states = len(self._scratch.like)
+        self._room = make_purview_scratch(len(tables.codes), states, int(tables.offsets[-1]))
+        self._leads = make_leading_states(len(tables.levels), states)
+        self._groups, self._shares = -1, np.empty(0, np.int64)
+
+    def best(self, mechanism: int, groups: int, share: int, known: float) -> ShardResult:
+        """Search one share; ``known`` is a phi that the mechanism is known to attain, or 0."""
+        if groups != self._groups:
+            self._groups = groups
+            self._shares = shard_numbers(len(self._tables.levels), groups)
+        own = self._shares == share
+        found = MechanismResults(
+            np.zeros(1),
+            np.zeros(1, np.int64),
+            np.zeros((1, (len(own) + 7) // 8), np.uint8),
+            np.zeros(1, np.int64),
+            np.zeros((1, 2), np.int64),
+        )
+        given = (self._tables, self._scratch, self._leads, mechanism, self._room)
+        search_effects_jointly(*given, found, own, known)
+        tied = own & np.unpackbits(found.bits[0], count=len(own), bitorder="little").astype(bool)
+        ties, values = int(tied.sum()), -self._room.bounds  # the search keeps them negated
+        lowest = float(values[tied].min()) if ties else float("nan")
+        bits = np.packbits(tied, bitorder="little")
+        return ShardResult(
+            float(found.phis[0]), ties, lowest, bits, int(found.searched[0]), found.nodes[0]
+        )

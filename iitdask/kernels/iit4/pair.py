@@ -1,0 +1,313 @@
+"""One mechanism over one purview, in either direction: phi, states, ties, the partition.
+
+Both directions share one search, so the kernels below take the direction as a
+number and are compiled once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.distributions import make_product_scratch, product_distribution, sum_products
+from iitdask.kernels.iit4.mechanism_partition import (
+    ON_CAUSE,
+    ON_EFFECT,
+    cause_starting_partition,
+    cheapest_by_size,
+    effect_starting_partition,
+    is_below_floor,
+)
+from iitdask.kernels.iit4.pair_costs import (
+    cause_costs,
+    cause_states,
+    cost_bound,
+    effect_costs,
+    effect_states,
+    state_rows,
+)
+from iitdask.kernels.iit4.partition_search import (
+    BELOW_FLOOR,
+    minimum_disintegrating_partition,
+    name_disintegrating_partition,
+)
+from iitdask.kernels.jit import inner, leaf, merged
+from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcounts, write_units
+
+__all__ = [
+    "MarginalTables",
+    "PairScratch",
+    "describe_pairs",
+    "fill_mechanism_costs",
+    "make_pair_scratch",
+    "pair_phi",
+]
+
+
+class MarginalTables(NamedTuple):
+    """Marginals of both directions, laid out for the searches."""
+
+    levels: NDArray[np.int64]
+    """(n,) values per unit."""
+    columns: NDArray[np.int64]
+    """(n + 1,) see codes.value_offsets."""
+    offsets: NDArray[np.int64]
+    """(2**n + 1,) see codes.segment_offsets."""
+    children: NDArray[np.int64]
+    """(n,) masks of the units that each unit feeds."""
+    codes: NDArray[np.int64]
+    """(2**n,) code of every subset in the current state."""
+    cause: NDArray[np.float64]
+    """(n, codes) P(unit in its current state | part of an earlier state)."""
+    log_cause: NDArray[np.float64]
+    """(codes, n) log2 of the same: what one part of a state says of all units lies together."""
+    effect: NDArray[np.float64]
+    """(codes, c) P(unit takes value | part of the present state)."""
+    log_effect: NDArray[np.float64]
+    """(2**n, c) log2 of the rows of ``effect`` at the current state."""
+
+
+class PairScratch(NamedTuple):
+    """Working memory of one search, made once per block."""
+
+    pops: NDArray[np.float64]
+    """(2**n,) popcounts."""
+    answer: NDArray[np.float64]
+    """(2,) cost and severed pairs of the best partition so far."""
+    child: NDArray[np.float64]
+    """(2**n,) bounds of first choices."""
+    costs: NDArray[np.float64]
+    """Room for the costs ``f`` of one pair."""
+    bound: NDArray[np.float64]
+    """As much again for their superset-closed minima."""
+    over: NDArray[np.int64]
+    """(n,) where the minima of each user begin."""
+    now: NDArray[np.float64]
+    """(n + 2, n) cheapest choice of each user at each depth."""
+    blocks: NDArray[np.int64]
+    """(n + 2,) blocks of the family in hand."""
+    left: NDArray[np.int64]
+    """(n + 2,) elements not yet in a block."""
+    sub: NDArray[np.int64]
+    """(n + 2,) next block to try at each depth."""
+    picks: NDArray[np.int64]
+    """(n,) what each user keeps."""
+    masks: NDArray[np.int64]
+    """(2**n,)"""
+    codes: NDArray[np.int64]
+    """(2**n,)"""
+    mech: NDArray[np.int64]
+    """(n,) units of the mechanism."""
+    purv: NDArray[np.int64]
+    """(n,) units of the purview."""
+    base: NDArray[np.int64]
+    """(n,) where the costs of each user begin."""
+    starts: NDArray[np.int64]
+    """(n,) where each user's ``least`` begins."""
+    least: NDArray[np.float64]
+    """Least cost of each user by number of severed elements."""
+    rows: NDArray[np.int64]
+    """(n,) what each user keeps under the named partition."""
+    like: NDArray[np.float64]
+    """(S,) probabilities of the purview's states."""
+    sums: NDArray[np.float64]
+    """(S,) sums of probabilities over the mechanism's states."""
+    weights: NDArray[np.float64]
+    """(S,) selectivity of the specified states."""
+    phis: NDArray[np.float64]
+    """(S,) phi of the specified states."""
+    halves: NDArray[np.float64]
+    """See repertoire.room_of_products."""
+    effects: NDArray[np.float64]
+    """Room for the costs of every value given each part of the mechanism."""
+
+
+def make_pair_scratch(tables: MarginalTables) -> PairScratch:
+    """Allocate working memory for systems of this size."""
+    n, size = len(tables.levels), len(tables.codes)
+    states = int(tables.offsets[-1] - tables.offsets[-2])
+    return PairScratch(
+        pops=popcounts(n).astype(np.float64),
+        answer=np.empty(2),
+        child=np.empty(size),
+        costs=np.empty(n * size),
+        bound=np.empty(n * size),
+        over=np.zeros(n, np.int64),
+        now=np.empty((n + 2, n)),
+        blocks=np.zeros(n + 2, np.int64),
+        left=np.zeros(n + 2, np.int64),
+        sub=np.zeros(n + 2, np.int64),
+        picks=np.zeros(n, np.int64),
+        masks=np.zeros(size, np.int64),
+        codes=np.zeros(size, np.int64),
+        mech=np.zeros(n, np.int64),
+        purv=np.zeros(n, np.int64),
+        base=np.zeros(n, np.int64),
+        starts=np.zeros(n, np.int64),
+        least=np.empty((tables.effect.shape[1] + n) * (n + 1)),
+        rows=np.zeros(n, np.int64),
+        like=np.empty(states),
+        sums=np.empty(states),
+        weights=np.empty(states),
+        phis=np.empty(states),
+        halves=make_product_scratch(tables.levels),
+        effects=np.empty(tables.effect.shape[1] * size),
+    )
+
+
+@inner
+def fill_cause_costs(t, s, mechs, purvs, z):
+    """Fill ``s.costs`` with every block's cost, for a cause pair at one state of the purview."""
+    cause_costs(
+        t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.masks, s.codes, s.costs
+    )
+
+
+@inner
+def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
+    """Cost and severed pairs at one specified state, or NOTHING when the cost is below floor.
+
+    Leaves in ``s.base`` where each user's costs begin.
+    """
+    users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
+    if side == ON_CAUSE:
+        f = s.costs
+        purview = 0
+        for k in range(purvs):
+            purview |= 1 << s.purv[k]
+        cost, severed = cause_starting_partition(t, s, mechs, purvs, purview, z, floor)
+    else:
+        f = s.effects
+        state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+        for u in range(users):
+            s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
+        if floor > zero:
+            ratio = cost_bound(f, s.base, users, elements) / (users * elements)
+            if ratio > 0.0 and is_below_floor(s.least, s.starts, users, elements, ratio, floor):
+                return BELOW_FLOOR, float(users * elements)
+        cost, severed = effect_starting_partition(f, s.base, users, elements, floor)
+    if cost <= zero:
+        return 0.0, severed
+    if cost / severed * (users * elements) < floor:
+        return BELOW_FLOOR, severed
+    if side == ON_CAUSE:
+        fill_cause_costs(t, s, mechs, purvs, z)
+        for u in range(users):
+            s.starts[u] = u * (elements + 1)
+            cheapest_by_size(f, s.base[u], elements, s.pops, side, s.least, s.starts[u])
+    return minimum_disintegrating_partition(
+        f, s, users, elements, side, cost, severed, floor, zero, tally
+    )
+
+
+@inner
+def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
+    """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
+
+    begin, end : the states among which they all are
+    mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
+    returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
+    The state is the first that no later one exceeds, spec.md 6.2.
+    """
+    phi, answer, pairs, state = -1.0, 0.0, 1.0, 0
+    for z in range(begin, end):
+        s.phis[z] = -1.0
+        weight = s.weights[z]
+        if weight > 0.0:
+            reach = max(phi, best)
+            cost, severed = pair_cost(
+                side,
+                t,
+                s,
+                mechs,
+                purvs,
+                z,
+                (reach - phi_tolerance(reach)) / weight,
+                PHI_ZERO_BITS / weight,
+                tally,
+            )
+            s.phis[z] = cost * weight
+            if phi < 0.0 or s.phis[z] > phi + phi_tolerance(phi):
+                phi, answer, pairs, state = s.phis[z], cost, severed, z
+    return phi, answer, pairs, state
+
+
+@inner
+def fill_mechanism_costs(t, s, mechanism, mechs):
+    """Fill ``s.effects`` and ``s.least``: what all effect purviews of a mechanism share."""
+    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
+    for r in range(t.log_effect.shape[1]):
+        cheapest_by_size(s.effects, r << mechs, mechs, s.pops, ON_EFFECT, s.least, r * (mechs + 1))
+
+
+@inner
+def specify_states(side, t, s, mechanism, purview, mechs, purvs):
+    """Specified states of one pair, from the tables; fills ``s.weights``; returns ii."""
+    if side == ON_CAUSE:
+        return cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
+    states = t.offsets[purview + 1] - t.offsets[purview]
+    first, begin, end = np.int64(0), t.offsets[mechanism], t.offsets[mechanism + 1]
+    sum_products(t.effect, begin, end, t.levels, t.columns, s.purv, purvs, s.halves, s.sums)
+    product_distribution(
+        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like
+    )
+    fill_mechanism_costs(t, s, mechanism, mechs)
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    ii, _, _ = effect_states(s.like, states, s.sums, first, scale, s.weights)
+    return ii
+
+
+@merged
+def describe_pair(side, t, s, mechanism, purview, wanted, bits, kept, tally):
+    """States, ties and the named partition of one pair: a row of ``describe_pairs``.
+
+    returns (phi, ii, state, ties, severed pairs)
+    """
+    mechs, purvs = write_units(mechanism, s.mech), write_units(purview, s.purv)
+    states = t.offsets[purview + 1] - t.offsets[purview]
+    ii = specify_states(side, t, s, mechanism, purview, mechs, purvs)
+    first = np.int64(0)
+    phi, cost, severed, state = pair_phi(side, t, s, mechs, purvs, first, states, 0.0, tally)
+    ties = 0
+    for z in range(states):
+        if s.phis[z] >= phi - phi_tolerance(phi):
+            ties += 1
+            bits[z >> 3] |= np.uint8(1 << (z & 7))
+    users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
+    place = wanted if s.phis[wanted] >= phi - phi_tolerance(phi) else state
+    if place != state or cost <= PHI_ZERO_BITS:
+        cost, severed = pair_cost(side, t, s, mechs, purvs, place, 0.0, PHI_ZERO_BITS, tally)
+    f = s.costs if side == ON_CAUSE else s.effects
+    if side == ON_CAUSE:
+        fill_cause_costs(t, s, mechs, purvs, place)  # an early end may have left it half filled
+    else:
+        state_rows(s.purv, purvs, t.levels, t.columns, place, 1 << mechs, s.base)
+    name_disintegrating_partition(f, s, users, elements, side, cost, severed, s.rows, tally)
+    for u in range(users):
+        mask = 0
+        for e in range(elements):
+            if s.rows[u] >> e & 1:
+                mask |= 1 << (s.purv[e] if side == ON_CAUSE else s.mech[e])
+        kept[s.mech[u] if side == ON_CAUSE else s.purv[u]] = mask
+    return phi, ii, state, ties, severed
+
+
+@leaf
+def describe_pairs(t, s, chosen, values, numbers, bits, kept, tally):
+    """States, ties and the named partition of chosen pairs.
+
+    chosen  : (p, 4) int64 side, mechanism, purview, and the state of the purview at which the
+              partition is named, if it ties for the largest phi
+    values  : (2, p) float64 phi and intrinsic information, bits; filled
+    numbers : (3, p) int64 state, ties, severed pairs; filled
+    bits    : (p, ceil(S / 8)) uint8, one bit per tied state of the purview; filled
+    kept    : (p, n) int64, partners each unit still sees under the partition, filled where there
+              is such a unit
+    """
+    for k in range(chosen.shape[0]):
+        side, mechanism, purview, wanted = chosen[k, 0], chosen[k, 1], chosen[k, 2], chosen[k, 3]
+        values[0, k], values[1, k], numbers[0, k], numbers[1, k], numbers[2, k] = describe_pair(
+            side, t, s, mechanism, purview, wanted, bits[k], kept[k], tally
+        )

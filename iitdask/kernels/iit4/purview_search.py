@@ -1,0 +1,325 @@
+"""Search over the purviews of one mechanism by decreasing upper bound."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.distributions import product_distribution, sum_products
+from iitdask.kernels.iit4.effect_bounds import tighten_bounds
+from iitdask.kernels.iit4.leading_bounds import (
+    bound_leading_states,
+    is_leading_specified,
+    is_leading_specified_by_bound,
+    is_leading_specified_by_sums,
+    sum_leading_states,
+)
+from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
+from iitdask.kernels.iit4.pair import fill_mechanism_costs, pair_phi
+from iitdask.kernels.iit4.pair_costs import (
+    cause_states,
+    coarse_bounds,
+    cost_bound,
+    effect_states,
+    marginalise_to_all_purviews,
+    marginalise_to_purview,
+    state_rows,
+)
+from iitdask.kernels.jit import inner, leaf, merged
+from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview, phi_tolerance, write_units
+
+__all__ = [
+    "best_effect_purviews",
+    "best_purviews",
+    "fill_heap",
+    "prepare_effects",
+    "purview_of_largest_bound",
+    "sift_down",
+]
+
+
+@inner
+def sift_down(heap, keys, start, count):
+    """Restore the order of a max-heap below ``start``."""
+    item = heap[start]
+    root = start
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        other = min(child + 1, count - 1)
+        # a choice, not a branch, that a processor would guess wrong half the time
+        child = other if keys[heap[other]] > keys[heap[child]] else child
+        if keys[heap[child]] <= keys[item]:
+            break
+        heap[root] = heap[child]
+        root = child
+    heap[root] = item
+
+
+@inner
+def fill_heap(bounds, heap, floor):
+    """Make a max-heap of the purviews whose bound exceeds zero and reaches floor; how many."""
+    count = np.int64(0)  # a literal 0 would compile the callee once more
+    for purview in range(1, bounds.shape[0]):
+        if bounds[purview] > PHI_ZERO_BITS and bounds[purview] >= floor:
+            heap[count] = purview
+            count += 1
+    for start in range(count // 2 - 1, -1, -1):
+        sift_down(heap, bounds, start, count)
+    return count
+
+
+@inner
+def purview_of_largest_bound(bounds):
+    """Purview of the largest bound: a few of them cost less than a heap."""
+    top = 1
+    for purview in range(2, bounds.shape[0]):
+        top = purview if bounds[purview] > bounds[top] else top
+    return top
+
+
+VISITS_BEFORE_TIGHTENING = 3  # purviews looked at before the bounds of the others are tightened
+VISITED = -1.0
+FORWARD = np.bool_(True)  # a literal would compile the callee once more
+PURVIEWS_SUMMED_SINGLY = 12  # purviews summed out one by one before it pays to sum out all at once
+
+
+@merged
+def specified_cause(t, s, mechanism, purview, weight, state):
+    """Fill ``s.weights`` from what the scan found; look at all states only when some tie.
+
+    returns the range of states that was filled
+    """
+    if state < 0:
+        cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
+        return np.int64(0), t.offsets[purview + 1] - t.offsets[purview]
+    s.weights[state] = weight
+    return state, state + 1
+
+
+@inner
+def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
+    """Fill ``s.weights``; returns an upper bound on phi at the specified states and their range.
+
+    sums : float64, the sums over mechanism states of p(z | m'), from ``begin`` on
+    """
+    states = t.offsets[purview + 1] - t.offsets[purview]
+    first = np.int64(0)  # a literal 0 would compile the callee once more
+    product_distribution(
+        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like
+    )
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    ii, first, last = effect_states(s.like, states, sums, begin, scale, s.weights)
+    best = 0.0
+    if ii > PHI_ZERO_BITS:
+        for z in range(first, last):
+            if s.weights[z] > 0.0:
+                state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+                limit = s.weights[z] * cost_bound(s.effects, s.base, purvs, mechs)
+                best = max(best, limit)
+    return best, first, last
+
+
+@inner
+def clip_bounds(bounds):
+    """Replace bounds up to zero: one below zero would later pass for a value kept negated."""
+    for purview in range(bounds.shape[0]):
+        bounds[purview] = bounds[purview] if bounds[purview] > PHI_ZERO_BITS else 0.0
+
+
+@inner
+def mark_ties(best, bounds, bits):
+    """Set one bit per purview whose value, kept negated, ties with the best; returns how many."""
+    ties = 0
+    for purview in range(1, bounds.shape[0]):
+        value = -bounds[purview]
+        # no phi ties with none, however small that is: zero is also left where nothing was searched
+        if value > PHI_ZERO_BITS and value >= best - phi_tolerance(best):
+            ties += 1
+            bits[purview >> 3] |= np.uint8(1 << (purview & 7))
+    return ties
+
+
+@inner
+def purview_sums(t, purview, room, looks):
+    """Where in ``room.sums`` the sums over mechanism states begin of a purview's states.
+
+    The first purviews are summed out of the joint one by one, then all at once.
+    """
+    if looks <= PURVIEWS_SUMMED_SINGLY:
+        marginalise_to_purview(room.joint, t.levels, purview, room.sums)
+        return np.int64(0)
+    if looks == PURVIEWS_SUMMED_SINGLY + 1:
+        marginalise_to_all_purviews(room.joint, t.levels, t.offsets, room.sums)
+    return t.offsets[purview]
+
+
+@inner
+def is_all_to_all(children, full):
+    """Whether the system is all-to-all: then every purview is admissible."""
+    for i in range(children.shape[0]):
+        if children[i] != full:
+            return False
+    return True
+
+
+@merged
+def best_purviews(side, t, s, mechanism, room, scanned, lane, bits, tally):
+    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
+
+    scanned, lane : what ``cause_scan`` filled, and where in it the mechanism is
+    """
+    bounds, heap = room.bounds, room.heap
+    mechs = write_units(mechanism, s.mech)
+    dense = is_all_to_all(t.children, bounds.shape[0] - 1)
+    clip_bounds(bounds)
+    best, visited, looks, tries = 0.0, 0, 0, 0
+    heap[0], count = purview_of_largest_bound(bounds), 1
+    while True:
+        if tries == 1:  # those that the first look leaves: often few
+            count = fill_heap(bounds, heap, best - phi_tolerance(best))
+        tries += 1
+        if (
+            count == 0
+            or bounds[heap[0]] <= PHI_ZERO_BITS
+            or bounds[heap[0]] < best - phi_tolerance(best)
+        ):
+            break
+        purview = heap[0]
+        count -= 1
+        heap[0] = heap[count]
+        sift_down(heap, bounds, np.int64(0), count)
+        phi = -1.0
+        if dense or is_purview(mechanism, purview, t.children, side != ON_CAUSE):
+            purvs = write_units(purview, s.purv)
+            limit = bounds[purview]
+            looks += 1
+            if side == ON_CAUSE:
+                weight, state = scanned[0][purview, lane], scanned[1][purview, lane]
+                first, last = specified_cause(t, s, mechanism, purview, weight, state)
+            else:
+                start = purview_sums(t, purview, room, looks)
+                limit, first, last = specified_effect(
+                    t, s, mechanism, purview, mechs, purvs, room.sums, start
+                )
+            if limit > PHI_ZERO_BITS and limit >= best - phi_tolerance(best):
+                phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, first, last, best, tally)
+                visited += 1
+                best = max(best, phi)
+        bounds[purview] = -phi  # from here on the value, kept where the bound was
+    if best <= PHI_ZERO_BITS:
+        return 0.0, 0, visited
+    return best, mark_ties(best, bounds, bits), visited
+
+
+@inner
+def effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally):
+    """Phi of an effect pair, negative when it is below the best; and whether it was searched."""
+    purvs = write_units(purview, s.purv)
+    if is_leading_specified_by_sums(
+        t.levels,
+        s.purv,
+        purvs,
+        led.weight[purview],
+        led.rival[purview],
+        led.second,
+        led.inside,
+        purview,
+        float(t.offsets[mechanism + 1] - t.offsets[mechanism]),
+    ):
+        first = led.state[purview]
+        last = first + 1
+        s.weights[first] = led.weight[purview]
+        state_rows(s.purv, purvs, t.levels, t.columns, first, 1 << mechs, s.base)
+        limit = s.weights[first] * cost_bound(s.effects, s.base, purvs, mechs)
+    else:
+        led.summed[0] += 1
+        start = purview_sums(t, purview, room, led.summed[0])
+        limit, first, last = specified_effect(
+            t, s, mechanism, purview, mechs, purvs, room.sums, start
+        )
+    if limit > PHI_ZERO_BITS and limit >= best - phi_tolerance(best):
+        phi, _, _, _ = pair_phi(ON_EFFECT, t, s, mechs, purvs, first, last, best, tally)
+        return phi, 1
+    return -1.0, 0
+
+
+@merged
+def best_effect_purviews(t, s, led, mechanism, room, bits, tally, known):
+    """Visit the effect purviews of one mechanism; returns (phi, ties, visited).
+
+    As ``best_purviews``, by the bounds that hold if a purview's leading state is specified. The
+    purviews these leave out are asked afterwards whether it is.
+    known : a phi that the mechanism is known to attain, or 0; what is below it is left out
+    """
+    bounds, heap = room.bounds, room.heap
+    mechs = write_units(mechanism, s.mech)
+    dense = is_all_to_all(t.children, bounds.shape[0] - 1)
+    clip_bounds(bounds)
+    bound_leading_states(t, s, led, mechanism, mechs, bounds)
+    sum_leading_states(room.joint, t.levels, led.column, t.columns, led.inside)
+    best, visited, looks, tries, tight = known, 0, 0, 0, mechs == 1
+    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    span = np.log2(scale)
+    count = fill_heap(led.upper, heap, PHI_ZERO_BITS) if tight else 1
+    ahead = VISITS_BEFORE_TIGHTENING if known <= PHI_ZERO_BITS else 0
+    while True:
+        if not tight:
+            heap[0], count = purview_of_largest_bound(led.upper), 1
+            tries += 1
+        if (
+            count == 0
+            or led.upper[heap[0]] <= PHI_ZERO_BITS
+            or led.upper[heap[0]] < best - phi_tolerance(best)
+        ):
+            break
+        if not tight and (looks == ahead or tries > 2 * VISITS_BEFORE_TIGHTENING):
+            tight = True
+            tighten_bounds(t, s, led, mechs, best, heap, tally)
+            count = fill_heap(led.upper, heap, best - phi_tolerance(best))
+            continue
+        purview = heap[0]
+        count -= 1
+        heap[0] = heap[count]
+        sift_down(heap, led.upper, np.int64(0), count)
+        led.upper[purview], phi = VISITED, -1.0
+        if dense or is_purview(mechanism, purview, t.children, FORWARD):
+            looks += 1
+            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally)
+            visited += more
+            best = max(best, phi)
+        bounds[purview] = -phi  # from here on the value, kept where the bound was
+    for purview in range(1, bounds.shape[0]):
+        if led.upper[purview] == VISITED or bounds[purview] < best - phi_tolerance(best):
+            continue
+        if bounds[purview] <= PHI_ZERO_BITS or led.upper[purview] >= bounds[purview]:
+            continue
+        top, rival = led.weight[purview], led.rival[purview]
+        if is_leading_specified_by_bound(top, rival, led.inside[purview], scale, span):
+            continue
+        if dense or is_purview(mechanism, purview, t.children, FORWARD):
+            purvs = write_units(purview, s.purv)
+            if is_leading_specified_by_sums(
+                t.levels, s.purv, purvs, top, rival, led.second, led.inside, purview, scale
+            ):
+                continue
+            if is_leading_specified(t, s, led, mechanism, purview, purvs, room.joint):
+                continue
+            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally)
+            visited += more
+            best = max(best, phi)
+            bounds[purview] = -phi
+    if best <= PHI_ZERO_BITS:
+        return 0.0, 0, visited
+    return best, mark_ties(best, bounds, bits), visited
+
+
+@leaf
+def prepare_effects(t, s, mechanism, room):
+    """Everything about a mechanism's effects that its purviews share, and their bounds."""
+    full, begin, end = t.codes.shape[0] - 1, t.offsets[mechanism], t.offsets[mechanism + 1]
+    n = write_units(full, s.purv)
+    sum_products(t.effect, begin, end, t.levels, t.columns, s.purv, n, s.halves, room.joint)
+    mechs = write_units(mechanism, s.mech)
+    fill_mechanism_costs(t, s, mechanism, mechs)
+    bounds, best, gains = room.bounds, room.best, room.gains
+    row, costs = t.codes[mechanism], s.effects
+    coarse_bounds(t.effect, row, costs, mechs, t.levels, t.columns, bounds, best, gains)

@@ -1,0 +1,292 @@
+"""Minimum partition of a system in one direction, the number of ties, and the named one.
+
+The witness runs once a ratio, over the few source sets O that attain its minimum and, of their
+subproblems, over the few that an optimum leads to: those are marked first. Every one keeps
+(value, severed pairs, number of ways, key); the key is the severed set as a big number whose
+leading bits are the first ordered pairs (from, to), so that the largest key is the
+lexicographically smallest set. Keys add over parts, hence the same dynamic programme finds the
+best one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iitdask.kernels.iit4.system_partition import (
+    candidate_sources,
+    part_costs,
+    set_partition_minima,
+    source_minima,
+    source_part_costs,
+    source_part_minima,
+    starting_partition,
+)
+from iitdask.kernels.jit import inner, kernel
+from iitdask.kernels.subsets import popcounts
+
+__all__ = [
+    "SUM_TOLERANCE_BITS",
+    "inputs_severed_by_key",
+    "minimum_partition",
+    "optimal_partitions",
+    "partition_cost",
+]
+
+HUGE_BITS = 1e300
+SLACK_TOLERANCES = 64  # tolerances that a subproblem may be off its least sum, one for each part
+NO_FORBIDDEN_PART, FIRST_ROW = (
+    np.int64(-1),
+    np.int64(0),
+)  # NumPy integers: one compiled function, not two
+
+
+@inner
+def add_severed_pairs(key, n, lost, part):
+    """Set the bits of the pairs from ``lost`` to ``part``."""
+    for a in range(n):
+        if lost >> a & 1:
+            for i in range(n):
+                if part >> i & 1:
+                    rank = a * n + i
+                    key[rank >> 6] |= np.uint64(1) << np.uint64(63 - (rank & 63))
+
+
+@inner
+def is_larger_key(key, keys, u):
+    """Whether a key is larger than that of subproblem u."""
+    for w in range(key.shape[0]):
+        if key[w] != keys[u, w]:
+            return key[w] > keys[u, w]
+    return False
+
+
+@inner
+def update_optimum(u, value, count, ways, key, best, counted, many, keys, eps):
+    """Let a candidate compete for subproblem u: least value, then most pairs, then key."""
+    if value < best[u] - eps or (value <= best[u] + eps and count > counted[u]):
+        best[u] = value
+        counted[u] = count
+        many[u] = ways
+        for w in range(key.shape[0]):
+            keys[u, w] = key[w]
+    elif value <= best[u] + eps and count == counted[u]:
+        many[u] += ways
+        if is_larger_key(key, keys, u):
+            for w in range(key.shape[0]):
+                keys[u, w] = key[w]
+
+
+@inner
+def mark_subproblems(h, source, forbidden, best, marked, slack):
+    """Mark every subset that a marked one's best parts leave, down to the smallest.
+
+    best : least sum of ``h`` over the set partitions of each subset of ``source``
+    """
+    u = source
+    while u:
+        if marked[u]:
+            low = u & -u
+            rest = u ^ low
+            sub = rest
+            while True:
+                part = sub | low
+                if part != forbidden and h[part] + best[u ^ part] <= best[u] + slack:
+                    marked[u ^ part] = True
+                if sub == 0:
+                    break
+                sub = (sub - 1) & rest
+        u = (u - 1) & source
+
+
+@inner
+def solve_subproblems(h, counts, n, source, forbidden, marked, best, counted, many, keys, key, eps):
+    """Settle the marked subsets of ``source`` with parts that lose ``source`` less themselves.
+
+    The others keep their least sum; it takes part in no optimum. ``key`` is scratch.
+    """
+    best[0], counted[0], many[0] = 0.0, 0, 1.0
+    for w in range(key.shape[0]):
+        keys[0, w] = 0
+    u = 0
+    while True:
+        u = (u - source) & source
+        if u == 0:
+            break
+        if not marked[u]:
+            continue
+        best[u], counted[u], many[u] = HUGE_BITS, -1, 0.0
+        low = u & -u
+        rest = u ^ low
+        sub = rest
+        while True:
+            part = sub | low
+            value = h[part] + best[u ^ part]
+            if part != forbidden and value <= best[u] + eps:
+                lost = source & ~part
+                for w in range(key.shape[0]):
+                    key[w] = keys[u ^ part, w]
+                add_severed_pairs(key, n, lost, part)
+                pairs = counted[u ^ part] + counts[part] * counts[lost]
+                update_optimum(u, value, pairs, many[u ^ part], key, best, counted, many, keys, eps)
+            if sub == 0:
+                break
+            sub = (sub - 1) & rest
+
+
+@inner
+def mark_first_subproblems(sums, whole, source, limit, within, outside):
+    """Mark where the best partitions with sources O begin: U of O, and what is left to others.
+
+    sums, whole  : (2**n,) float64  least sums over set partitions, of subsets of O and of S
+    limit        : float            a sum up to this is among the best
+    within, outside : (2**n,) bool  ``within`` is filled for the subsets of O, ``outside`` added to
+    """
+    rest = (whole.shape[0] - 1) & ~source
+    within[0] = False
+    sub = source
+    while sub:
+        within[sub] = sums[sub] + whole[source ^ sub] + whole[rest] <= limit
+        if within[sub]:
+            outside[source ^ sub] = True
+            outside[rest] = True
+        sub = (sub - 1) & source
+
+
+@inner
+def may_attain_minimum(source, n, counts, minimum, least, eps, top, top_count):
+    """Whether a partition with sources O may attain the minimum with as many pairs as the first.
+
+    Some unit of O loses other members of O alone, so that n - |O| pairs at least stay. Where
+    everything costs the same per pair, as in AND gates that are all on, this spares all O.
+    """
+    if minimum > least + eps:
+        return False
+    return top[0] > least + eps or top_count[0] <= n * (n - 1) - (n - counts[source])
+
+
+@kernel
+def optimal_partitions(g, lam, whole, eps, minima):
+    """Among partitions with cost - lam * count at its minimum, the ones with most pairs.
+
+    g      : (n, 2**n) float64   see partitions.cut_costs
+    whole  : (2**n,) float64     see partitions.whole_minima, at the same lam
+    minima : (2**n,) float64     see sources.source_minima, of all O
+    returns (count, ways, key): severed pairs, number of such partitions (float, exact below
+    2**53), key of the lexicographically smallest severed set as uint64 words.
+    """
+    n, size = g.shape
+    full = size - 1
+    words = (n * n + 63) // 64
+    counts = popcounts(n)
+    parts = part_costs(g, counts, lam)
+    best, h, sums = whole.copy(), np.empty(size), np.empty(size)
+    least = HUGE_BITS
+    for source in range(size):
+        least = min(least, minima[source])
+    slack = SLACK_TOLERANCES * eps
+    within, marked = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+    counted, many = np.zeros(size, np.int64), np.zeros(size)
+    keys, key = np.zeros((size, words), np.uint64), np.zeros(words, np.uint64)
+    marked[full] = True
+    mark_subproblems(parts, full, full, best, marked, slack)
+    solve_subproblems(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
+    top, top_count, top_many = np.full(1, HUGE_BITS), np.full(1, -1), np.zeros(1)
+    top_key, first = np.zeros((1, words), np.uint64), keys[full]
+    update_optimum(
+        FIRST_ROW,
+        best[full],
+        counted[full],
+        many[full],
+        first,
+        top,
+        top_count,
+        top_many,
+        top_key,
+        eps,
+    )
+    for source in range(1, full):
+        if may_attain_minimum(source, n, counts, minima[source], least, eps, top, top_count):
+            source_part_costs(g, counts, lam, source, h)
+            source_part_minima(h, source, sums)
+            mark_first_subproblems(sums, best, source, least + slack, within, marked)
+    mark_subproblems(parts, full, full, best, marked, slack)
+    solve_subproblems(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
+    icount, imany = np.zeros(size, np.int64), np.zeros(size)
+    ikeys = np.zeros((size, words), np.uint64)
+    for source in range(1, full):
+        if not may_attain_minimum(source, n, counts, minima[source], least, eps, top, top_count):
+            continue
+        source_part_costs(g, counts, lam, source, h)
+        source_part_minima(h, source, sums)
+        mark_first_subproblems(sums, best, source, least + slack, within, marked)
+        mark_subproblems(h, source, NO_FORBIDDEN_PART, sums, within, slack)
+        solve_subproblems(
+            h, counts, n, source, NO_FORBIDDEN_PART, within, sums, icount, imany, ikeys, key, eps
+        )
+        rest = full & ~source
+        sub = source
+        while sub:
+            value = sums[sub] + best[source ^ sub] + best[rest]
+            for w in range(words):
+                key[w] = ikeys[sub, w] | keys[source ^ sub, w] | keys[rest, w]
+            pairs = icount[sub] + counted[source ^ sub] + counted[rest]
+            ways = imany[sub] * many[source ^ sub] * many[rest]
+            update_optimum(
+                FIRST_ROW, value, pairs, ways, key, top, top_count, top_many, top_key, eps
+            )
+            sub = (sub - 1) & source
+    return top_count[0], top_many[0], top_key[0].copy()
+
+
+SUM_TOLERANCE_BITS = 2e-12  # two sums of logarithms that are mathematically equal differ by less
+
+
+@kernel
+def minimum_partition(g, zero):
+    """Minimum information partition of a system in one direction.
+
+    g    : (n, 2**n) float64  see partitions.cut_costs, n >= 2
+    zero : float              a cost up to this is no cost: the system is reducible
+    returns (cost, count, ways, key, rounds): of the partitions with the least cost / count,
+    those with the largest cost; how many there are; the named one as a key (see witness);
+    how many searches at a fixed ratio it took (Dinkelbach).
+    """
+    size = g.shape[1]
+    lam, cost, count = starting_partition(g)
+    minima = np.empty(size)
+    rounds = 0
+    while True:
+        lam = max(0.0, lam)
+        whole = set_partition_minima(g, lam)
+        source_minima(g, lam, whole, candidate_sources(g, lam), 0, size, minima)
+        rounds += 1
+        pairs, ways, key = optimal_partitions(g, lam, whole, SUM_TOLERANCE_BITS, minima)
+        least = minima[0]
+        for source in range(1, size):
+            least = min(least, minima[source])
+        cost = least + lam * pairs
+        count = pairs
+        if cost <= zero or least >= -SUM_TOLERANCE_BITS:
+            return cost, count, ways, key, rounds
+        lam = cost / count
+
+
+@kernel
+def inputs_severed_by_key(key, n):
+    """Inputs each unit loses under the partition a key names; (n,) int64 masks."""
+    out = np.zeros(n, np.int64)
+    for a in range(n):
+        for i in range(n):
+            rank = a * n + i
+            if key[rank >> 6] >> np.uint64(63 - (rank & 63)) & np.uint64(1):
+                out[i] |= 1 << a
+    return out
+
+
+@kernel
+def partition_cost(g, lost):
+    """Bits all units lose together, before selectivity."""
+    total = 0.0
+    for i in range(lost.shape[0]):
+        total += g[i, lost[i]]
+    return total

@@ -1,0 +1,398 @@
+"""Candidate systems of a network, and which inputs can make a difference to a set of units.
+
+For a set S of units, the others W, the current state u, and a unit b of S:
+
+*Effect side.* A set D of b's inputs in S is *determining* when b's next value has the same
+distribution for all values of b's other inputs in S, those in D and in W being held at u.
+All inputs that E_b(x_S) = F_b(x_S, u_W) varies with are one determining set; an AND that
+has an input off is determined by that input alone.
+
+*Cause side.* What counts is the likelihood C_b(x_S)[u_b], an average of F_b(x_S, x_W)[u_b]
+over values x_W with positive posterior probability. Some units tell their own past: F_k[u_k]
+is positive for one value of k's input from itself only. Every state of S from which u_S can
+follow then has that value, and so has every specified cause state, which is the likeliest
+one. b's *effective* inputs are those of S that F_b[u_b] varies with, for some values of the
+other inputs in S that agree with what is told, and some values in W that are possible;
+and, where they made a difference to that, the units that told.
+
+Both are monotone. For T part of S, if D is determining in S then the part of D in T is
+determining in T: of the inputs that were free, those outside T are now held. An input
+effective in T is effective in S: the values at which F_b varies are possible in S, too,
+because those of W restricted to b's inputs outside S have positive posterior as a marginal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.errors import MemoryRefusedError, StateError
+from iitdask.model.background import Background, conditioned
+from iitdask.model.contraction import TABLE_BUDGET_BYTES
+from iitdask.model.factor import CountingFactor, Table
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+
+__all__ = [
+    "CandidateSet",
+    "Influence",
+    "flat_factors",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateSet:
+    """All candidate systems of a substrate in a state, or some of them.
+
+    Build one with :meth:`of`. Units outside the pool are background of every candidate.
+
+    Examples
+    --------
+    >>> from iitdask.model.examples import load
+    >>> pool = Pool.of(load("basic"), "100", max_size=2)
+    >>> pool.units, pool.largest
+    ((0, 1, 2), 2)
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("state", "units", "max_size", "candidates")
+    """Fields of a study that say what is asked."""
+    REQUIRED: ClassVar[int] = 1
+    """How many of ``FIELDS`` a study must give."""
+
+    substrate: Substrate
+    """All units there are."""
+    state: tuple[int, ...]
+    """Current state of all units."""
+    units: tuple[int, ...]
+    """Unit numbers of the pool, ascending."""
+    max_size: int | None
+    """Most units of a candidate; None: as many as there are."""
+    given: tuple[tuple[int, ...], ...] | None
+    """The candidates, when they were listed; None: all subsets of the pool."""
+    background: Background
+    """What the current state tells about the past of all units."""
+
+    @classmethod
+    def of(
+        cls,
+        substrate: Substrate,
+        state: object,
+        units: object = None,
+        max_size: int | None = None,
+        candidates: Iterable[object] | None = None,
+        *,
+        budget: int = TABLE_BUDGET_BYTES,
+    ) -> CandidateSet:
+        """Say which candidates are looked at.
+
+        Parameters
+        ----------
+        substrate
+            All units.
+        state
+            Current state of all units, see :meth:`Substrate.parse_state`.
+        units
+            Units of which candidates consist. Default: all.
+        max_size
+            Most units of a candidate.
+        candidates
+            The candidates themselves, each as :meth:`Substrate.parse_units` takes it.
+        budget
+            Bytes that one table may take.
+
+        Raises
+        ------
+        StateError
+            Something does not fit the substrate.
+        UnreachableStateError
+            No past state leads to the current state.
+        MemoryRefusedError
+            Deciding that needs a table of more than ``budget`` bytes.
+        """
+        now = substrate.parse_state(state)
+        pool = substrate.parse_units(units)
+        if not pool:
+            raise StateError("units: expected at least one unit, got none")
+        if max_size is not None and not (isinstance(max_size, int) and max_size >= 1):
+            raise StateError(f"max_size: expected a whole number from 1, got {max_size!r}")
+        given = (
+            None if candidates is None else _parse_candidates(substrate, candidates, pool, max_size)
+        )
+        return cls(substrate, now, pool, max_size, given, Background.of(substrate, now, budget))
+
+    @classmethod
+    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> CandidateSet:
+        """Build it from the fields of a study, see :meth:`of`."""
+        asked = (fields.get(name) for name in cls.FIELDS)
+        return cls.of(substrate, *asked)
+
+    def described(self) -> dict[str, Any]:
+        """Return the fields of a study that build it again."""
+        return {
+            "state": list(self.state),
+            "units": list(self.units),
+            "max_size": self.max_size,
+            "candidates": None if self.given is None else [list(each) for each in self.given],
+        }
+
+    def __reduce__(self) -> tuple[type[CandidateSet], tuple[Any, ...]]:
+        fields = (self.state, self.units, self.max_size, self.given, self.background)
+        return CandidateSet, (self.substrate, *fields)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all units of the substrate."""
+        return self.substrate.labels
+
+    @property
+    def largest(self) -> int:
+        """Most units that a candidate may have."""
+        return min(self.max_size or len(self.units), len(self.units))
+
+    @cached_property
+    def units_with_inputs_and_outputs(self) -> tuple[int, ...]:
+        """Units of the pool with a declared input and a declared output: spec.md 9."""
+        edges = self.substrate.connectivity
+        both = np.flatnonzero(edges.any(axis=0) & edges.any(axis=1))
+        return tuple(sorted(set(self.units).intersection(both.tolist())))
+
+    def system(self, units: tuple[int, ...]) -> System:
+        """Return one candidate as a system of its own."""
+        return System.of(self.substrate, self.state, units, background=self.background)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides results."""
+        digest = hashlib.sha256(b"iitdask pool 1")
+        digest.update(self.substrate.fingerprint.encode())
+        lists = [self.state, self.units, (self.max_size or 0,)]
+        if self.given is not None:
+            lists += [(), *self.given]
+        for numbers in lists:
+            digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
+        return digest.hexdigest()
+
+
+def _parse_candidates(
+    substrate: Substrate, candidates: Iterable[object], pool: tuple[int, ...], most: int | None
+) -> tuple[tuple[int, ...], ...]:
+    """Return listed candidates, each once, in the order of the specification."""
+    if isinstance(candidates, str):
+        raise StateError(f"candidates: expected a list of sets of units, got {candidates!r}")
+    found = set()
+    for number, each in enumerate(candidates):
+        if each is None:
+            raise StateError(f"candidates: entry {number}: expected units, got none")
+        try:
+            units = substrate.parse_units(each)
+        except StateError as error:
+            raise StateError(f"candidates: entry {number}: {error}") from None
+        if not units or not set(units) <= set(pool):
+            raise StateError(
+                f"candidates: entry {number}: expected units of the pool, got {each!r}"
+            )
+        if most is not None and len(units) > most:
+            raise StateError(
+                f"candidates: entry {number}: expected at most {most} units (max_size), got "
+                f"{len(units)}"
+            )
+        found.add(units)
+    if not found:
+        raise StateError("candidates: expected at least one, got none")
+    return tuple(sorted(found, key=lambda u: (-len(u), tuple(-i for i in reversed(u)))))
+
+
+def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, NDArray[Any]]:
+    """Lay out tables and posteriors of some units, see :mod:`iitdask.kernels.iit4.system_phi`.
+
+    Raises
+    ------
+    MemoryRefusedError
+        The exact posterior of a unit's inputs needs a table larger than the budget.
+    """
+    substrate, needed = pool.substrate, set(units)
+    counts: list[tuple[int, int, int]] = [(0, 0, 0)]
+    parents: list[NDArray[Any]] = []
+    tables: list[NDArray[Any]] = []
+    posteriors: list[NDArray[Any]] = []
+    for unit, factor in enumerate(substrate.factors):
+        if unit not in needed:
+            counts.append((0, 0, 0))
+            continue
+        try:
+            table = factor.table
+            joint = pool.background.joint(factor.parents, substrate.levels)
+        except MemoryRefusedError as error:
+            raise MemoryRefusedError(f"unit {substrate.labels[unit]!r}: {error}") from None
+        # Rows little-endian: the first input fastest.
+        rows = np.moveaxis(table, -1, 0).reshape(table.shape[-1], -1, order="F")
+        parents.append(np.array(factor.parents, np.int64))
+        tables.append(rows.T.ravel())
+        posteriors.append(joint.ravel(order="F"))
+        counts.append((len(factor.parents), table.size, joint.size))
+    starts = np.cumsum(np.array(counts, np.int64), axis=0)
+    return {
+        "levels": np.array(substrate.levels, np.int64),
+        "state": np.array(pool.state, np.int64),
+        "starts": np.ascontiguousarray(starts[:, 0]),
+        "parents": _concatenated(parents, np.int64),
+        "table_starts": np.ascontiguousarray(starts[:, 1]),
+        "tables": _concatenated(tables, np.float64),
+        "posterior_starts": np.ascontiguousarray(starts[:, 2]),
+        "posteriors": _concatenated(posteriors, np.float64),
+    }
+
+
+def _concatenated(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
+
+
+MAX_POSTERIOR_ROWS = 1 << 16
+"""Rows of a table up to which the posterior of all its inputs is asked for."""
+EXHAUSTIVE_INPUTS = 8
+"""Inputs up to which all minimal determining sets are found; beyond, only some."""
+
+
+class Influence:
+    """Determining and effective inputs of units of one substrate in one state."""
+
+    def __init__(self, substrate: Substrate, state: Sequence[int], background: Background) -> None:
+        self._substrate = substrate
+        self._state = state
+        self._background = background
+        self._joints: dict[int, Table | None] = {}
+        self._told: dict[int, int | None] = {}
+        self._causes: dict[tuple[int, frozenset[int]], frozenset[int]] = {}
+
+    def determining(self, unit: int, inside: Collection[int]) -> tuple[frozenset[int], ...]:
+        """Minimal determining sets among ``inside``, smaller ones first; at least one."""
+        own = conditioned(self._substrate.factors[unit], inside, self._state)
+        now = [self._state[p] for p in own.parents]
+        if isinstance(own, CountingFactor):
+            return own.minimal(now)
+        return _minimal_determining_sets(own.table, own.parents, now)
+
+    def causes(self, unit: int, inside: Collection[int]) -> frozenset[int]:
+        """Inputs among ``inside`` that are effective on the cause side.
+
+        Where the posterior is too large to be looked at, all values count as possible.
+        """
+        factor = self._substrate.factors[unit]
+        key = (unit, frozenset(factor.parents).intersection(inside))
+        if isinstance(factor, CountingFactor):
+            return key[1]
+        if key not in self._causes:
+            here = _input_axes(factor.parents, key[1])
+            likelihood = factor.table[..., self._state[unit]]
+            possible = self._possible(unit, here)
+            found = _varying_axes(likelihood, possible) & here
+            told = {a: v for a in found if (v := self._own_past(factor.parents[a])) is not None}
+            if told:
+                fixed = tuple(
+                    slice(told[a], told[a] + 1) if a in told else slice(None)
+                    for a in range(likelihood.ndim)
+                )
+                found = set(told) | (_varying_axes(likelihood[fixed], possible) & found)
+            self._causes[key] = frozenset(factor.parents[a] for a in found)
+        return self._causes[key]
+
+    def effective(self, unit: int, inside: Collection[int]) -> frozenset[int]:
+        """Inputs among ``inside`` that E_b or C_b vary with at all, whatever the states."""
+        factor = self._substrate.factors[unit]
+        if isinstance(factor, CountingFactor):
+            return frozenset(factor.parents).intersection(inside)
+        here = _input_axes(factor.parents, inside)
+        table = factor.table
+        now = [slice(None) if a in here else slice(v, v + 1) for a, v in self._now(unit)]
+        found = _varying_axes(table[tuple(now)], np.ones((1,) * table.ndim, bool))
+        found |= _varying_axes(table, self._possible(unit, here)[..., None])
+        return frozenset(factor.parents[a] for a in found & here)
+
+    def _now(self, unit: int) -> list[tuple[int, int]]:
+        return [(a, self._state[p]) for a, p in enumerate(self._substrate.factors[unit].parents)]
+
+    def _possible(self, unit: int, free: set[int]) -> NDArray[np.bool_]:
+        """Where the posterior of a unit's inputs is positive, those at some axes being free."""
+        joint = self._joint(unit)
+        if joint is None:
+            return np.ones((1,) * len(self._substrate.factors[unit].parents), bool)
+        return np.asarray(joint.sum(axis=tuple(free), keepdims=True) > 0)
+
+    def _own_past(self, unit: int) -> int | None:
+        """Value a unit must have had, by what it is now alone; None where both are possible."""
+        if unit not in self._told:
+            self._told[unit] = None
+            factor = self._substrate.factors[unit]
+            if unit in factor.parents and not isinstance(factor, CountingFactor):
+                axis = factor.parents.index(unit)
+                possible = factor.table[..., self._state[unit]] > 0
+                others = tuple(a for a in range(possible.ndim) if a != axis)
+                values = np.flatnonzero(possible.any(axis=others))
+                if len(values) == 1:
+                    self._told[unit] = int(values[0])
+        return self._told[unit]
+
+    def _joint(self, unit: int) -> Table | None:
+        if unit not in self._joints:
+            factor, levels = self._substrate.factors[unit], self._substrate.levels
+            self._joints[unit] = None
+            with suppress(MemoryRefusedError):
+                if factor.table.size <= MAX_POSTERIOR_ROWS * levels[unit]:
+                    self._joints[unit] = self._background.joint(factor.parents, levels)
+        return self._joints[unit]
+
+
+def _input_axes(parents: Sequence[int], inside: Collection[int]) -> set[int]:
+    return {axis for axis, parent in enumerate(parents) if parent in inside}
+
+
+def _varying_axes(table: Table, possible: NDArray[np.bool_]) -> set[int]:
+    """Axes along which a table differs somewhere at possible places.
+
+    possible : same number of axes, length 1 along the axes that are free.
+    """
+    found = set()
+    for axis in range(table.ndim):
+        differs = (table != table.take([0], axis)).any(axis=axis, keepdims=True)
+        if (differs & possible.any(axis=axis, keepdims=True)).any():
+            found.add(axis)
+    return found
+
+
+def _minimal_determining_sets(
+    table: Table, parents: Sequence[int], now: Sequence[int]
+) -> tuple[frozenset[int], ...]:
+    """Sets of inputs that, held at their current values, leave the rest without a say."""
+
+    def determines(axes: Collection[int]) -> bool:
+        index = tuple(now[a] if a in axes else slice(None) for a in range(len(parents)))
+        rows = table[index].reshape(-1, table.shape[-1])
+        return bool((rows == rows[0]).all())
+
+    whole = [a for a in range(len(parents)) if (table != table.take([0], a)).any()]
+    if not any(determines(set(whole) - {a}) for a in whole):
+        found = [set(whole)]
+    elif len(whole) <= EXHAUSTIVE_INPUTS:
+        found = []
+        for size in range(len(whole)):
+            for axes in map(set, combinations(whole, size)):
+                if not any(each <= axes for each in found) and determines(axes):
+                    found.append(axes)
+    else:
+        found = [{a} for a in whole if determines({a})]
+        for start in range(len(whole)):
+            left = set(whole)
+            for a in whole[start:] + whole[:start]:
+                if determines(left - {a}):
+                    left -= {a}
+            if not any(each <= left for each in found):
+                found.append(left)
+    return tuple(frozenset(parents[a] for a in axes) for axes in sorted(found, key=len))

@@ -1,0 +1,241 @@
+"""Names and states of units as people write them, and states as little-endian numbers."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.errors import InputError, StateError, SubstrateError
+
+__all__ = [
+    "decode_state",
+    "default_labels",
+    "parse_labels",
+    "parse_state",
+    "parse_units",
+    "purview_states",
+    "purview_unit_states",
+    "suggestion",
+    "unit_numbers",
+]
+
+Labels = tuple[str, ...]
+
+
+def default_labels(count: int) -> Labels:
+    """Return ``A`` to ``Z``, or ``U0``, ``U1``, ... when letters do not suffice."""
+    if count <= len(string.ascii_uppercase):
+        return tuple(string.ascii_uppercase[:count])
+    return tuple(f"U{i}" for i in range(count))
+
+
+def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels:
+    """Return one distinct label per unit, or raise what is wrong with ``labels``."""
+    if labels is None:
+        return default_labels(count)
+    if isinstance(labels, str):
+        labels = [part.strip() for part in labels.split(",")] if "," in labels else list(labels)
+    named = tuple(_parse_label(label, where) for label in labels)
+    if len(named) != count:
+        raise SubstrateError(f"{where}: expected {count} labels, one per unit, got {len(named)}")
+    seen: set[str] = set()
+    for label in named:
+        if label in seen:
+            raise SubstrateError(f"{where}: label {label!r} is given to two units")
+        seen.add(label)
+    return named
+
+
+def _parse_label(label: object, where: str) -> str:
+    if not isinstance(label, str):
+        raise SubstrateError(
+            f"{where}: expected a label to be text, got {label!r} (quote it in YAML)"
+        )
+    if not label.strip() or "," in label:
+        raise SubstrateError(f"{where}: expected a label without commas, got {label!r}")
+    return str(label)
+
+
+def unit_numbers(labels: Labels) -> dict[str, int]:
+    """Return the unit number of each label, in unit order."""
+    return {label: i for i, label in enumerate(labels)}
+
+
+def suggestion(name: str, known: Iterable[str], limit: int = 12) -> str:
+    """Return the names to suggest: the close ones, or else the first few of all."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(each) for each in close) + "?"
+    rest = ", ..." if len(known) > limit else ""
+    return "known: " + ", ".join(known[:limit]) + rest
+
+
+def parse_units(
+    units: object, numbers: Mapping[str, int], where: str, error: type[InputError] = StateError
+) -> tuple[int, ...]:
+    """Return unit numbers in the given order.
+
+    Parameters
+    ----------
+    units
+        A unit number, a label, a string of one-character labels such as
+        ``"ABC"``, a comma separated string, or a sequence of numbers and labels.
+    numbers
+        The number of every label of the substrate, see :func:`unit_numbers`.
+    where
+        What to call the input in a message.
+    error
+        What to raise.
+    """
+    parts = _split_units(units, numbers)
+    if not isinstance(parts, Iterable):
+        raise error(f"{where}: expected labels or unit numbers, got {units!r}")
+    found = tuple(_unit_number(part, numbers, where, error) for part in parts)
+    if len(set(found)) < len(found):
+        twice = next(i for i in found if found.count(i) > 1)
+        raise error(f"{where}: unit {list(numbers)[twice]!r} is named twice")
+    return found
+
+
+def _split_units(units: Any, numbers: Mapping[str, int]) -> Any:
+    if isinstance(units, (bool, int, np.integer)):
+        return [units]
+    if not isinstance(units, str):
+        return units
+    if units in numbers:
+        return [units]
+    if "," in units:
+        return [part.strip() for part in units.split(",")]
+    if all(letter in numbers for letter in units):
+        return list(units)
+    return [units]
+
+
+def _unit_number(
+    unit: object, numbers: Mapping[str, int], where: str, error: type[InputError]
+) -> int:
+    if isinstance(unit, str) and unit in numbers:
+        return numbers[unit]
+    if isinstance(unit, str) and not unit.isdecimal():
+        raise error(f"{where}: no unit is called {unit!r}; {suggestion(unit, numbers)}")
+    if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, str, np.integer)):
+        raise error(
+            f"{where}: expected a label or a unit number, got {unit!r} (quote labels in YAML)"
+        )
+    number = int(unit)
+    if not 0 <= number < len(numbers):
+        raise error(f"{where}: expected a unit number from 0 to {len(numbers) - 1}, got {unit!r}")
+    return number
+
+
+def parse_state(
+    state: object, levels: Sequence[int], labels: Labels, where: str = "state"
+) -> tuple[int, ...]:
+    """Return one value per unit, in unit order.
+
+    Parameters
+    ----------
+    state
+        Integers in unit order, a string with one digit per unit, or a mapping
+        from label (or unit number) to value.
+    levels
+        How many values each unit has.
+    """
+    values = _parse_values(state, labels, where)
+    if len(values) != len(levels):
+        raise StateError(
+            f"{where}: expected {len(levels)} values, one per unit, got {len(values)} in {state!r}"
+        )
+    for label, value, level in zip(labels, values, levels, strict=True):
+        if not 0 <= value < level:
+            raise StateError(
+                f"{where}: unit {label!r} has values 0 to {level - 1}, got {value} in {state!r}"
+            )
+    return values
+
+
+def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
+    if isinstance(state, Mapping):
+        return _values_from_mapping(state, labels, where)
+    if isinstance(state, str):
+        if not (state.isascii() and state.isdecimal()):
+            raise StateError(f"{where}: expected one digit per unit, got {state!r}")
+        return tuple(int(digit) for digit in state)
+    if not isinstance(state, (Sequence, np.ndarray)):
+        raise StateError(
+            f'{where}: expected a list of values or a string such as "100" (quoted in YAML), '
+            f"got {state!r}"
+        )
+    return tuple(_whole_number(value, where) for value in state)
+
+
+def _values_from_mapping(state: Mapping[Any, Any], labels: Labels, where: str) -> tuple[int, ...]:
+    numbers = parse_units(list(state), unit_numbers(labels), where)
+    values = dict(zip(numbers, state.values(), strict=True))
+    for i, label in enumerate(labels):
+        if i not in values:
+            raise StateError(f"{where}: unit {label!r} is given no value")
+    return tuple(_whole_number(values[i], where) for i in range(len(labels)))
+
+
+def _whole_number(value: Any, where: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise StateError(f"{where}: expected whole numbers, got {value!r}") from None
+
+
+def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:
+    """Value of each unit in a state.
+
+    Examples
+    --------
+    >>> digits(5, (2, 3))
+    (1, 2)
+    """
+    out = []
+    for k in levels:
+        out.append(code % k)
+        code //= k
+    return tuple(out)
+
+
+def purview_states(code: int, levels: Sequence[int]) -> NDArray[Any]:
+    """(2**n,) state of every purview that a state of all units implies.
+
+    Examples
+    --------
+    >>> restrictions(0b10, (2, 2)).tolist()
+    [0, 0, 1, 2]
+    """
+    out, weight = np.zeros(1, np.int64), np.ones(1, np.int64)
+    for value, k in zip(decode_state(code, levels), levels, strict=True):
+        out = np.concatenate([out, out + value * weight])
+        weight = np.concatenate([weight, weight * k])
+    return out
+
+
+def purview_unit_states(
+    codes: Sequence[int], levels: Sequence[int], purviews: Sequence[int]
+) -> NDArray[np.int64]:
+    """(count, n) state of each unit of purviews in given states, -1 outside the purview.
+
+    Examples
+    --------
+    >>> spread([2, 1], (2, 2, 2), [0b011, 0b100]).tolist()
+    [[0, 1, -1], [-1, -1, 1]]
+    """
+    masks, rest = np.array(purviews, np.int64), np.array(codes, np.int64)
+    out = np.full((len(masks), len(levels)), -1)
+    for i, k in enumerate(levels):
+        inside = (masks >> i & 1).astype(bool)
+        out[inside, i] = rest[inside] % k
+        rest[inside] //= k
+    return out

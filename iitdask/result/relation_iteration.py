@@ -1,0 +1,91 @@
+"""Iterate over the relations of a cause-effect structure, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import xarray as xr
+
+from iitdask.errors import InputError
+from iitdask.theory.iit4.relations import Bindings, relations_by_degree, top_relations
+
+__all__ = [
+    "Relation",
+    "iterate",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One relation between distinctions (Albantakis et al. 2023, Eq. 38 ff.)."""
+
+    mechanisms: tuple[str, ...]
+    """Labels of the related distinctions."""
+    overlap: tuple[tuple[str, int], ...]
+    """Unit and state of everything they have in common."""
+    phi: float
+    """Integrated information of the relation, bits."""
+
+    @property
+    def degree(self) -> int:
+        """Number of distinctions; 1 for a self-relation."""
+        return len(self.mechanisms)
+
+
+def iterate(
+    tree: xr.DataTree, top: int | None = None, degree: int | None = None
+) -> Iterator[Relation]:
+    """Yield relations lazily: there may be more than could ever be listed.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A cause-effect structure, as ``iitdask.ces`` returns it.
+    top : int, optional
+        Only this many, those with the largest phi. Without it and without `degree`, all
+        relations by decreasing phi.
+    degree : int, optional
+        Only relations between this many distinctions; without `top` in the order of the
+        distinctions.
+
+    Raises
+    ------
+    InputError
+        The tree has no distinctions node, or a number is not positive.
+    """
+    for name, value in (("top", top), ("degree", degree)):
+        if value is not None and value < 1:
+            raise InputError(f"{name}: expected a positive number, got {value!r}")
+    if "distinctions" not in tree.children:
+        raise InputError("tree: expected a cause-effect structure with a node 'distinctions'")
+    data = tree["distinctions"].to_dataset()
+    if "relations" not in tree.children:
+        raise InputError(f"tree: expected relations, {tree.attrs.get('theory')} defines none")
+    bindings, atoms = _bindings(data)
+    names = [str(name) for name in data["mechanism"].values]
+    if degree is not None and top is None:
+        found = relations_by_degree(bindings, degree)
+    else:
+        found = islice(top_relations(bindings, degree), top)
+    for relation in found:
+        overlap = tuple(atoms[b] for b in range(len(atoms)) if relation.overlap >> b & 1)
+        yield Relation(tuple(names[d] for d in relation.distinctions), overlap, relation.phi)
+
+
+def _bindings(data: xr.Dataset) -> tuple[Bindings, list[tuple[str, int]]]:
+    """Number the unit-states that occur, and each distinction's as bitmasks."""
+    labels = [str(name) for name in data["unit"].values] if "unit" in data.coords else []
+    atoms: dict[tuple[str, int], int] = {}
+    masks: dict[str, list[int]] = {"cause": [], "effect": []}
+    for side, out in masks.items():
+        for row in np.asarray(data[f"state_{side}"].values):
+            mask = 0
+            for label, value in zip(labels, row.tolist(), strict=True):
+                if value >= 0:
+                    mask |= 1 << atoms.setdefault((label, int(value)), len(atoms))
+            out.append(mask)
+    phi = np.asarray(data["phi"].values, float)
+    return Bindings(phi, tuple(masks["cause"]), tuple(masks["effect"])), list(atoms)

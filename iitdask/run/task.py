@@ -1,0 +1,284 @@
+"""How one stage lies in a ledger: its variables, its blocks and its lineage.
+
+What goes to a worker and what comes back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from iitdask.errors import InputError
+from iitdask.run.checksum import text_digest
+from iitdask.run.plan import Block, Tiling
+from iitdask.theory.stage import Grid, Region, Stage, StageRef, Variable
+
+__all__ = [
+    "BlockError",
+    "BlockResult",
+    "BundleResult",
+    "BundleTask",
+    "ForeignRef",
+    "InputRef",
+    "StageContext",
+    "StageLayout",
+]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class StageLayout:
+    """What a ledger knows of a stage without having the stage."""
+
+    name: str
+    """Name of the stage."""
+    version: int
+    """Version of the numbers."""
+    lineage: str
+    """Digest of all that the numbers depend on."""
+    tiling: Tiling
+    """Axes and blocks."""
+    variables: tuple[Variable, ...]
+    """The variables, in the order in which a tick lists their checksums."""
+    partial: bool
+    """Whether blocks may rightly stay unfilled (the stage has an `until`)."""
+
+    @classmethod
+    def of(cls, stage: Stage, tiling: Tiling, lineage: str) -> StageLayout:
+        """Lay a stage out over a tiling."""
+        partial = stage.until is not None
+        return cls(stage.name, stage.version, lineage, tiling, stage.variables, partial)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all variables together."""
+        return sum(map(self.size, self.variables))
+
+    def size(self, variable: Variable) -> int:
+        """Bytes of one variable."""
+        return math.prod(self.shape(variable)) * np.dtype(variable.dtype).itemsize
+
+    def variable(self, name: str) -> Variable:
+        """Find a variable by its name."""
+        for variable in self.variables:
+            if variable.name == name:
+                return variable
+        known = ", ".join(v.name for v in self.variables)
+        raise InputError(f"stage {self.name!r} has no variable {name!r}; it has {known}")
+
+    def dims(self, variable: Variable) -> tuple[str, ...]:
+        """Names of a variable's axes."""
+        return self.tiling.grid.dims + tuple(dim for dim, _ in variable.inner)
+
+    def shape(self, variable: Variable) -> tuple[int, ...]:
+        """Lengths of a variable's axes."""
+        return self.tiling.grid.shape + tuple(n for _, n in variable.inner)
+
+    def empty(self, variable: Variable) -> Array:
+        """Return a variable with no block filled."""
+        return np.full(self.shape(variable), variable.fill, variable.dtype)
+
+    def blank(self, variable: Variable) -> Array:
+        """Return room for a variable of which every cell will be written."""
+        return np.empty(self.shape(variable), variable.dtype)
+
+    def attrs(self, variable: Variable) -> dict[str, str]:
+        """Return what is written beside a variable."""
+        return {"units": variable.unit, "comment": variable.doc}
+
+    def validated(self, block: Block, arrays: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the arrays of a block after checking names, shapes and dtypes."""
+        names = [variable.name for variable in self.variables]
+        if set(arrays) != set(names):
+            raise InputError(
+                f"stage {self.name!r} fills {sorted(names)}, its compute gave {sorted(arrays)}"
+            )
+        inside = _region_shape(self.tiling.region(block))
+        # Laid out as they will be checked and written: once, not each time.
+        ordered = {v.name: np.asarray(arrays[v.name], order="C") for v in self.variables}
+        return {v.name: self._fitting(v, inside, ordered[v.name]) for v in self.variables}
+
+    def _fitting(self, variable: Variable, inside: tuple[int, ...], array: Array) -> Array:
+        shape = inside + tuple(n for _, n in variable.inner)
+        dtype = np.dtype(variable.dtype)
+        if array.shape != shape or array.dtype != dtype:
+            raise InputError(
+                f"stage {self.name!r}, variable {variable.name!r}: expected {dtype} {shape}, "
+                f"compute gave {array.dtype} {array.shape}"
+            )
+        return array
+
+    def answer(self, arrays: Mapping[str, Array]) -> dict[str, xr.Variable]:
+        """Label the arrays of the whole stage."""
+        return {
+            v.name: xr.Variable(self.dims(v), arrays[v.name], self.attrs(v)) for v in self.variables
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layout as JSON, with a checksum over itself."""
+        grid = self.tiling.grid
+        found: dict[str, Any] = {
+            "stage": self.name,
+            "version": self.version,
+            "lineage": self.lineage,
+            "grid": {key: list(value) for key, value in asdict(grid).items()},
+            "chunks": list(self.tiling.chunks),
+            "variables": [_variable_to_json(variable) for variable in self.variables],
+            "partial": self.partial,
+        }
+        return {**found, "check": text_digest([found])}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> StageLayout:
+        """Read what `to_json` wrote; ValueError when it is not that."""
+        try:
+            body = {key: value for key, value in given.items() if key != "check"}
+            if text_digest([body]) != given["check"]:
+                raise ValueError("the layout of the stage does not match its checksum")
+            grid = Grid(**{key: tuple(value) for key, value in body["grid"].items()})
+            tiling = Tiling(grid, tuple(body["chunks"]))
+            fills = tuple(_variable_from_json(variable) for variable in body["variables"])
+            name, version, lineage = body["stage"], body["version"], body["lineage"]
+            return cls(name, version, lineage, tiling, fills, body["partial"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the layout of a stage: {error!r}") from error
+
+
+def _region_shape(region: Region) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in region)
+
+
+def _variable_to_json(variable: Variable) -> dict[str, Any]:
+    # JSON has no NaN and no infinities: such fills travel as text.
+    odd = isinstance(variable.fill, float) and not math.isfinite(variable.fill)
+    inner = [list(axis) for axis in variable.inner]
+    fill = str(variable.fill) if odd else variable.fill
+    return {**asdict(variable), "inner": inner, "fill": fill}
+
+
+def _variable_from_json(given: Mapping[str, Any]) -> Variable:
+    fill = given["fill"]
+    inner = tuple((dim, n) for dim, n in given["inner"])
+    return Variable(
+        **{**given, "inner": inner, "fill": float(fill) if isinstance(fill, str) else fill}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """An input array that the driver put into the store for the workers."""
+
+    name: str
+    """Name of the input."""
+    digest: int
+    """Checksum of the array."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRef:
+    """An array that an earlier stage left in another store."""
+
+    url: str
+    """Address of that store."""
+    stored: StageRef
+    """Stage and variable."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageContext:
+    """What all bundles of one stage share."""
+
+    stage: Stage
+    """The stage, without inputs and cost: it travels with every bundle."""
+    layout: StageLayout
+    """Its blocks and variables."""
+    ledger: str
+    """What tells this ledger from others."""
+    store: str | None
+    """Address at which workers write; None when the driver fills the ledger."""
+    inputs: Mapping[str, Array | StageRef | ForeignRef | InputRef]
+    """The stage's inputs, or where in the store they are."""
+
+    @classmethod
+    def of(
+        cls,
+        stage: Stage,
+        layout: StageLayout,
+        ledger: str,
+        store: str | None,
+        inputs: Mapping[str, Array | StageRef | ForeignRef | InputRef],
+    ) -> StageContext:
+        """Strip a stage of what workers get by other ways or do not need."""
+        return cls(
+            replace(stage, inputs={}, members={}, cost=_zero_cost), layout, ledger, store, inputs
+        )
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells prepared inputs of this stage from others in one process."""
+        chunks = self.layout.tiling.chunks
+        return (self.ledger, self.layout.name, self.layout.lineage, chunks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BundleTask:
+    """One bundle, ready to be run."""
+
+    setting: StageContext
+    """What it shares with the other bundles of its stage."""
+    blocks: tuple[Block, ...]
+    """The blocks to fill, in this order."""
+    near: bool = False
+    """Whether to send it to a worker would take longer than to run it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockResult:
+    """One block that was computed."""
+
+    block: Block
+    """Block coordinates."""
+    seconds: float
+    """Seconds the computation took."""
+    arrays: Mapping[str, Array] | None
+    """The arrays, when the driver is to put them into the ledger."""
+    meets_until: bool
+    """Whether the stage's `until` holds for the block."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockError:
+    """One block that could not be computed."""
+
+    block: Block
+    """Block coordinates."""
+    error: str
+    """The exception, as text."""
+    traceback: str
+    """Where it came from."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BundleResult:
+    """What became of one bundle."""
+
+    stage: str
+    """Name of the stage."""
+    worker: str
+    """Host and process."""
+    filled: tuple[BlockResult, ...]
+    """Blocks that were computed."""
+    failed: tuple[BlockError, ...]
+    """Blocks that were not."""
+    warning: str = ""
+    """What is not as one would want it on the worker."""
+
+
+def _zero_cost(region: Region) -> float:
+    return 0.0 * len(region)

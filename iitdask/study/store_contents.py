@@ -1,0 +1,288 @@
+"""What a store holds beside its stages: provenance, the problem or sweep it was made for, data for views."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numba
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from iitdask.errors import DamagedStoreError, InputError, StoreError
+from iitdask.model.batch import Batch
+from iitdask.model.factor import CountingFactor, Factor
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+from iitdask.result.cube import STATUS_NAMES
+from iitdask.result.formatting import text_array
+from iitdask.result.label_tree import package_version
+from iitdask.run.coordination import lock
+from iitdask.run.result_group import load_result, read_point_ids, store_attrs
+from iitdask.run.stage_group import DAMAGE_ERRORS, list_stages
+from iitdask.run.storage import delete_prefix, disk_full_as_error, open_store
+from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs
+from iitdask.run.zarr_ledger import read_unchecked_input
+from iitdask.study.spec import Problem, problem_from_fields
+from iitdask.theory.catalog import get_computation, theory_options
+from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, landscape, probable_repertoires
+from iitdask.theory.stage import Recipe
+from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
+from iitdask.theory.sweeps.small_systems import BATCHED_COMPUTATIONS, SmallSystems
+from iitdask.theory.variables import make_dataset
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+__all__ = [
+    "StoredSweep",
+    "git_state",
+    "load_for_view",
+    "provenance",
+    "read_problem",
+    "write_problem",
+]
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what a result was made."""
+    about: dict[str, Any] = {
+        "iitdask": package_version(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "host": socket.gethostname(),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+    }
+    state = git_state()
+    return about | ({} if state is None else {"git": state})
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the working directory and whether it was changed; None outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    found = []
+    for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            done = subprocess.run(
+                [git, *words], capture_output=True, text=True, timeout=5, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode:
+            return None
+        found.append(done.stdout.strip())
+    return {"commit": found[0], "changed": bool(found[1])}
+
+
+SUBSTRATE_GROUP = "substrate"
+
+
+def write_problem(url: str, point: Problem) -> None:
+    """Write the substrate of a point into its store, unless it is there and whole."""
+    substrate = point.target.substrate
+    store = open_store(url)
+    with lock(store, SUBSTRATE_GROUP):
+        try:
+            if _read_substrate(url).fingerprint == substrate.fingerprint:
+                return
+        except (*DAMAGE_ERRORS, InputError):
+            pass
+        _write_substrate(url, store, substrate)
+
+
+def _write_substrate(url: str, store: Store, substrate: Substrate) -> None:
+    delete_prefix(store, SUBSTRATE_GROUP)
+    wide = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
+    tables = [
+        np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)
+        for f in substrate.factors
+    ]
+    attrs: dict[str, Any] = {
+        "levels": list(substrate.levels),
+        "labels": list(substrate.labels),
+        "parents": [list(factor.parents) for factor in substrate.factors],
+        "counted": wide,
+        "comment": "Probability tables of all units, one after the other; see `parents`. "
+        "A `counted` unit has one row for each number of its inputs that are on.",
+    }
+    with disk_full_as_error(f"{url}: {SUBSTRATE_GROUP}"):
+        create_group(store, SUBSTRATE_GROUP, attrs)
+        for name, data in (
+            ("tables", np.concatenate(tables)),
+            ("connectivity", np.array(substrate.connectivity)),
+        ):
+            ArrayLayout.of(f"{SUBSTRATE_GROUP}/{name}", data).write(store, data)
+
+
+def read_problem(url: str) -> Problem:
+    """Rebuild the point of a store.
+
+    Raises
+    ------
+    InputError
+        The store is that of a sweep.
+    DamagedStoreError
+        What is there is not what the store's fingerprint says.
+    """
+    about = store_attrs(url)
+    if "sweep" in about.get("study", {}):
+        raise InputError(f"{url}: holds a sweep, which its study file tells; give it with --spec")
+    try:
+        study = about["study"]
+        compute = study["compute"]
+        fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
+        options = theory_options(study["theory"])
+        point = problem_from_fields(compute, _read_substrate(url), options, fields, url)
+        intact = point.fingerprint == about["fingerprint"]
+    except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
+        what = " ".join(str(error).split())
+        raise DamagedStoreError(
+            f"{url}: the study of the store cannot be read ({what}); run it again to mend this"
+        ) from error
+    if not intact:
+        raise DamagedStoreError(
+            f"{url}: the study of the store is not what was written; run it again to mend this"
+        )
+    return point
+
+
+def _read_substrate(url: str) -> Substrate:
+    store = open_store(url)
+    attrs = read_attrs(store, SUBSTRATE_GROUP)
+    levels, parents = attrs["levels"], attrs["parents"]
+    flat, edges = (
+        ArrayLayout.found(store, f"{SUBSTRATE_GROUP}/{name}").read(store)
+        for name in ("tables", "connectivity")
+    )
+    counted = set(attrs.get("counted", ()))
+    factors: list[Factor | CountingFactor] = []
+    begin = 0
+    for unit, inputs in enumerate(parents):
+        shape = (*(levels[j] for j in inputs), levels[unit])
+        if unit in counted:
+            shape = (len(inputs) + 1, levels[unit])
+        end = begin + int(np.prod(shape))
+        kind = CountingFactor if unit in counted else Factor
+        factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
+        begin = end
+    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]))
+
+
+BATCH_TABLES = ("sizes", "levels", "starts", "tables", "children")
+
+
+class StoredSweep:
+    """The stages of small points of a sweep, made anew from what the store holds.
+
+    Points that are split themselves are stages of their own, whose blocks have checksums.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        about = store_attrs(url)
+        one = about["study"].get("compute")
+        self.computes = about["axes"]["compute"] if one is None else [one]
+        lists = read_point_ids(url)
+        self.count = sum(map(len, lists))
+        begin, self.portions = 0, list[PointBatch]()
+        known = set(list_stages(open_store(url)))
+        for k, digests in enumerate(lists):
+            first = begin  # small points come before the others, see Cells
+            for compute in BATCHED_COMPUTATIONS:
+                name = batch_stage_name(k, compute)
+                if name in known:
+                    points = _read_small_systems(url, name)
+                    small = first + np.arange(len(points))
+                    self.portions.append(PointBatch(name, compute, small, points))
+                    first += len(points)
+            begin += len(digests)
+        self._out: dict[str, NDArray[Any]] = {}
+
+    def recipe(self) -> Recipe:
+        """Make the recipe of the small points."""
+        self._out = empty_outcomes(self.computes, self.count)
+        return sweep_recipe(self.portions, {}, self._out)
+
+    def finish(self, _tree: xr.DataTree) -> xr.DataTree:
+        """Return the cube that is kept, with the outcomes of the small points put in anew."""
+        cube = load_result(self.url).to_dataset()
+        point = cube["point"].values
+        numbers = np.concatenate([*(each.small for each in self.portions), np.zeros(0, np.int64)])
+        ours = np.isin(point, numbers)
+        for name, values in self._out.items():
+            kept = cube[name].values.copy()
+            fresh = values[point[ours]]
+            if name == "status":
+                fresh = np.array([STATUS_NAMES[code] for code in fresh.tolist()], object)
+            kept[ours] = fresh
+            cube[name] = cube[name].copy(data=kept)
+        return xr.DataTree(cube)
+
+
+def _read_small_systems(url: str, stage: str) -> SmallSystems:
+    arrays = {name: read_unchecked_input(url, stage, name) for name in ("points", *BATCH_TABLES)}
+    batch = Batch(**{name: arrays[name] for name in BATCH_TABLES})
+    substrate, code, units, cap = arrays["points"]
+    return SmallSystems(batch, substrate, code, units, cap)
+
+
+def load_for_view(url: str) -> xr.DataTree:
+    """Load a result and add what its substrate tells about it.
+
+    Parameters
+    ----------
+    url : str
+        Address of a finished store.
+
+    Returns
+    -------
+    DataTree
+        The result, with ``/network`` (all units of the substrate and their connections), and
+        for a cause-effect structure ``/repertoires`` and, where the system is small enough,
+        ``/landscape``. Nothing is added where the store's substrate cannot be read.
+
+    Raises
+    ------
+    StoreError
+        The run has not finished, or its result is damaged.
+    """
+    tree = load_result(url)
+    try:
+        point = read_problem(url)
+    except (StoreError, InputError):  # damaged, or that of a sweep, which has many
+        return tree
+    nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+    nodes["/network"] = _network_dataset(point)
+    system = point.target
+    if isinstance(system, System) and "state_cause" in nodes.get("/distinctions", ()):
+        nodes["/repertoires"] = probable_repertoires(system, nodes["/distinctions"])
+        if system.n <= LANDSCAPE_MAX_UNITS:
+            nodes["/landscape"] = landscape(system)
+    return xr.DataTree.from_dict(nodes)
+
+
+def _network_dataset(point: Problem) -> xr.Dataset:
+    substrate, subject = point.target.substrate, point.target
+    units = getattr(subject, "units", range(substrate.n_units))
+    inside = np.isin(np.arange(substrate.n_units), list(units))
+    state = getattr(subject, "state", None)
+    names = text_array(substrate.labels)
+    values = {
+        "connectivity": (("source", "target"), np.array(substrate.connectivity)),
+        "levels": (("unit",), np.array(substrate.levels)),
+        "inside": (("unit",), inside),
+        "current_state": (
+            ("unit",),
+            np.full(substrate.n_units, -1) if state is None else np.array(state),
+        ),
+    }
+    return make_dataset(values).assign_coords(unit=names, source=names, target=names)

@@ -1,0 +1,1 @@
+"""Actual causation: what caused what in a transition."""

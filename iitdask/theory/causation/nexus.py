@@ -1,0 +1,250 @@
+"""The causal nexus, and true events: occurrences with both an actual cause and an actual effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from iitdask.kernels.causation import ALPHA_ZERO_BITS, masks_by_size
+from iitdask.kernels.subsets import phi_tolerance
+from iitdask.model.transition import StatePair, StateTriple, Transition
+from iitdask.theory.causation.account import (
+    Link,
+    account,
+    account_search,
+    account_tree,
+    block_strengths,
+    compute_account,
+    is_weakly_connected,
+    weakest_cut,
+)
+from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline, pair_values
+from iitdask.theory.options import Causation2019
+from iitdask.theory.stage import Grid, Recipe, Region, Stage, scoped
+from iitdask.theory.variables import make_dataset, variable
+
+__all__ = [
+    "events",
+    "nexus",
+]
+
+Array = NDArray[Any]
+BACKGROUNDS = ("causal", "2019")
+
+
+def nexus(passage: StatePair, options: Causation2019) -> Recipe:
+    """Find the transition within a network whose account is most irreducible, and its account."""
+    sides = [_nonempty_sets(passage.sources), _nonempty_sets(passage.targets)]
+    alpha = np.zeros((0, 0))
+    if all(sides):
+        (found,) = yield (nexus_stage(passage, options.background, sides),)
+        alpha = found["alpha"].values
+    best = float(np.nanmax(alpha, initial=0.0))
+    tied = np.argwhere(alpha >= best - phi_tolerance(best)).tolist() if best > 0 else []
+    ranked = sorted(tied, key=lambda at: -len({*sides[0][at[0]], *sides[1][at[1]]}))
+    nodes = {"/candidates": _candidates_dataset(passage, sides, alpha)}
+    about: dict[str, Any] = {
+        "alpha": best,
+        "n_candidates": alpha.size,
+        "n_undefined": int(np.isnan(alpha).sum()),
+    }
+    if ranked:
+        causes, effects = sides[0][ranked[0][0]], sides[1][ranked[0][1]]
+        chosen = Transition.of(passage.substrate, passage.before, passage.after, causes, effects)
+        tree = yield from scoped("nexus", account(chosen, options))
+        nodes |= {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+        about |= {"causes": list(causes), "effects": list(effects)}
+    about["n_tied"] = len(ranked)
+    nodes["/"] = nodes.get("/", xr.Dataset()).assign_attrs(about)
+    return xr.DataTree.from_dict(nodes)
+
+
+def _nonempty_sets(units: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every nonempty set, by size and then lexicographically."""
+    masks = masks_by_size(len(units))[1:].tolist()
+    return [tuple(u for k, u in enumerate(units) if mask >> k & 1) for mask in masks]
+
+
+def _candidates_dataset(
+    passage: StatePair, sides: Sequence[Sequence[tuple[int, ...]]], alpha: Array
+) -> xr.Dataset:
+    """List the irreducible candidates, the most irreducible first."""
+    found = np.argwhere(alpha > 0).tolist()
+    found.sort(key=lambda at: (-alpha[tuple(at)], at))
+    inside = np.zeros((2, len(found), passage.substrate.n_units), np.bool_)
+    for k, at in enumerate(found):
+        for side in (0, 1):
+            inside[side, k, list(sides[side][at[side]])] = True
+    dims = ("candidate", "unit")
+    return make_dataset(
+        {
+            "alpha": (("candidate",), np.array([alpha[tuple(at)] for at in found], float)),
+            "causes": (dims, inside[0]),
+            "effects": (dims, inside[1]),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CellCost:
+    """Predicted seconds of a range of candidates."""
+
+    sizes: tuple[tuple[int, ...], tuple[int, ...]]
+    """Units of each set of causes and of effects."""
+
+    def __call__(self, region: Region) -> float:
+        """Sum over the pairs of the region."""
+        parts = [np.array(s)[axis] for s, axis in zip(self.sizes, region, strict=True)]
+        pairs = np.exp2(1.585 * (parts[0][:, None] + parts[1][None, :]))
+        return float((1.5e-3 + 5e-9 * pairs).sum())
+
+
+def nexus_stage(
+    passage: StatePair, background: str, sides: Sequence[Sequence[tuple[int, ...]]]
+) -> Stage:
+    """Alpha of the account of every set of causes and every set of effects."""
+    substrate = passage.substrate
+    units = tuple(range(substrate.n_units))
+    everyone = Transition(substrate, passage.before, passage.after, units, units, len(units))
+    sizes = tuple(map(len, sides[0])), tuple(map(len, sides[1]))
+    return Stage(
+        name="candidates",
+        grid=Grid(("causes", "effects"), (len(sides[0]), len(sides[1]))),
+        variables=(variable("alpha", "float64", np.nan),),
+        compute=fill_candidates,
+        inputs={
+            "actual": everyone.effect,
+            "connectivity": np.array(substrate.connectivity),
+            "levels": np.array(substrate.levels, np.int64),
+            "before": np.array(passage.before, np.int64),
+            "causes": _set_masks(sides[0]),
+            "effects": _set_masks(sides[1]),
+            "background": np.array([BACKGROUNDS.index(background)]),
+        },
+        prepare=dict,
+        cost=CellCost(sizes),
+        fixed=True,
+    )
+
+
+def _set_masks(sets: Sequence[tuple[int, ...]]) -> Array:
+    return np.array([sum(1 << u for u in units) for units in sets], np.int64)
+
+
+def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """Alpha of a range of candidates; not a number where an occurrence has no cause repertoire."""
+    causes, effects = inputs["causes"][region[0]], inputs["effects"][region[1]]
+    out = np.empty((len(causes), len(effects)))
+    n = len(inputs["levels"])
+    for row, a in enumerate(causes.tolist()):
+        for column, b in enumerate(effects.tolist()):
+            sets = [tuple(u for u in range(n) if mask >> u & 1) for mask in (a, b)]
+            out[row, column] = candidate_alpha(inputs, sets[0], sets[1])
+    return {"alpha": out}
+
+
+def candidate_alpha(
+    inputs: Mapping[str, Array], causes: tuple[int, ...], effects: tuple[int, ...]
+) -> float:
+    """Alpha of the account of one transition, as :func:`iitdask.theory.causation.account.account` has it."""
+    connectivity, before = inputs["connectivity"], inputs["before"]
+    if not is_weakly_connected(connectivity, sorted({*causes, *effects})):
+        return 0.0
+    chosen = connectivity[np.ix_(causes, effects)]
+    children = chosen @ (1 << np.arange(len(effects), dtype=np.int64))
+    a, b = len(causes), len(effects)
+    nothing = np.empty(0)
+    sides = (
+        PairSearch("causes", False, children, b, a, b, nothing, nothing),
+        PairSearch("effects", True, children, a, b, a, nothing, nothing),
+    )
+    tables = _transition_tables(inputs, causes, effects)
+    levels = inputs["levels"][list(causes)]
+    strengths = []
+    for side, table in zip(sides, tables, strict=True):
+        if table is None:
+            return float("nan")
+        values = pair_values(side, table, levels, before[list(causes)])
+        if np.isnan(values[:, -1]).any():
+            return float("nan")
+        strengths.append(
+            block_strengths(side.masks, side.own, [minimum_partitions_inline(side, values)])
+        )
+    whole = strengths[0] + strengths[1].T
+    if not whole[-1, -1] > ALPHA_ZERO_BITS:
+        return 0.0
+    last = replace(account_search(children, (a, b), "account"), more=None)
+    found = minimum_partitions_inline(last, whole[masks_by_size(b)])
+    return weakest_cut(float(found[-1, -1]), whole[-1])[0]
+
+
+def _transition_tables(
+    inputs: Mapping[str, Array], causes: tuple[int, ...], effects: tuple[int, ...]
+) -> tuple[Array | None, Array]:
+    """P(effect has its value after | state of the causes), for causes and for effects.
+
+    None where the posterior of the units that are neither is needed and not defined.
+    """
+    levels, before = inputs["levels"].tolist(), inputs["before"].tolist()
+    n = len(levels)
+    actual = inputs["actual"].reshape((*levels, n), order="F")
+    held = tuple(slice(None) if u in causes else before[u] for u in range(n))
+    effect = actual[held][..., list(effects)].reshape((-1, len(effects)), order="F")
+    if BACKGROUNDS[int(inputs["background"][0])] == "2019":
+        return effect, effect
+    chosen = actual[..., list(effects)]
+    outside = tuple(u for u in range(n) if u not in causes and u not in effects)
+    if any(np.ptp(chosen, axis=u).max() > 0 for u in outside):
+        inside = tuple(u for u in range(n) if u not in outside)
+        joint = actual.prod(axis=-1)
+        if not joint.sum() > 0:
+            return None, effect
+        posterior = joint.sum(axis=inside, keepdims=True) / joint.sum()
+        chosen = (chosen * posterior[..., None]).sum(axis=outside, keepdims=True)
+    else:
+        chosen = chosen.mean(axis=outside, keepdims=True)
+    others = tuple(u for u in effects if u not in causes)
+    cause = chosen.mean(axis=others, keepdims=True)
+    return cause.reshape((-1, len(effects)), order="F"), effect
+
+
+def events(course: StateTriple, options: Causation2019) -> Recipe:
+    """Find the occurrences that something caused and that caused something."""
+    into = yield from scoped("into", compute_account(course.into, options))
+    out_of = yield from scoped("out-of", compute_account(course.out_of, options))
+    causes = {link.mechanism: link for link in into.links if not link.forward}
+    effects = {link.mechanism: link for link in out_of.links if link.forward}
+    both = [mechanism for mechanism in causes if mechanism in effects]
+    n = len(course.into.units)
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "mechanism": (("event", "unit"), _membership(both, n)),
+    }
+    for name, links in (("cause", causes), ("effect", effects)):
+        found = [links[m] for m in both]
+        values |= {
+            f"purview_{name}": (("event", "unit"), _membership([x.purviews[0] for x in found], n)),
+            f"alpha_{name}": (("event",), _alphas(found)),
+            f"n_tied_purviews_{name}": (
+                ("event",),
+                np.array([len(x.purviews) for x in found], int),
+            ),
+        }
+    nodes = {"/events": make_dataset(values), "/": xr.Dataset(attrs={"n_events": len(both)})}
+    for name, found_account in (("into", into), ("out_of", out_of)):
+        for node in account_tree(found_account).subtree:
+            path = f"/{name}" if node.path == "/" else f"/{name}{node.path}"
+            nodes[path] = node.to_dataset(inherit=False)
+    return xr.DataTree.from_dict(nodes)
+
+
+def _alphas(links: list[Link]) -> Any:
+    return np.array([link.alpha for link in links], float)
+
+
+def _membership(masks: list[int], n: int) -> Any:
+    return (np.array(masks, np.int64)[:, None] >> np.arange(n) & 1).astype(np.bool_)

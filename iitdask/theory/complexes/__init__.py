@@ -1,0 +1,1 @@
+"""Complexes: irreducible candidate systems of a substrate after exclusion."""

@@ -1,0 +1,569 @@
+"""Candidate systems that can be irreducible, found without looking at all subsets.
+
+*Certificate.* Choose for every unit b of a set S a determining set D_b (effect side,
+model/influence.py), and let T be part of S with two or more units, not strongly connected
+in the graph with edges a -> b for a in D_b. Then T falls into non-empty A and B without an
+edge from A to B. The directed partition {A out, B in} of T severs exactly the connections
+from A to B. Each unit b of B has its determining inputs in B; severing averages others, over
+which its next value has the same distribution as now, so p(z_b | current state) stays the
+same for every z, whatever the specified effect state: phi_e of this partition is 0, and so
+is phi_s of T, the least over partitions of min(phi_c, phi_e). On the cause side the same
+holds in the graph of effective inputs: at any specified cause state, the likelihood of b's
+current value does not vary with inputs in A. The only partition of a single unit severs its
+connection to itself, so a unit whose D_b is empty, or that is not its own effective input on
+the cause side, has phi_s 0. Hence *irreducible candidates are strongly connected on the
+cause side, and on the effect side for every choice of determining sets*.
+
+*Closed sets.* B is closed in S if every unit of B has a determining set within B. By choosing
+these, an irreducible T lies within B or outside it. Closed sets are grown from each unit.
+
+*Where a severed edge must show on both sides* (IIT 3.0 compares whole structures), a cut
+loses nothing for sure only if neither E nor C vary with what it severs; there the graph of
+such inputs must be strongly connected (``jointly``).
+
+*Recursion.* The graphs of a set contain the graphs of its parts (model/influence.py). So
+every irreducible T within S lies in one strongly connected component of S; each component is
+a smaller set with a smaller graph, and so on until nothing falls apart any more. The parts of
+such a component are enumerated by fixing, one unit after another, whether it belongs to T,
+shrinking what is left in the same way at each step: a set that has fallen away from the
+fixed units takes all its subsets with it.
+
+*Size.* In a strongly connected T of k units any two units are at most k - 1 steps apart,
+either way, so units farther than that from a fixed one fall away too.
+
+phi_s of many candidate systems as one stage: each block evaluates whole candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
+from iitdask.kernels.iit4.system_phi import (
+    IRREDUCIBLE,
+    NO_CAUSE,
+    NO_EFFECT,
+    REDUCIBLE,
+    UNREACHABLE,
+    ZERO_COST_CUT,
+    candidate_phis,
+)
+from iitdask.kernels.subsets import PHI_ZERO_BITS
+from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
+from iitdask.theory.iit4.recipe import sia
+from iitdask.theory.options import IIT42026, Unfolding
+from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, gather, scoped
+from iitdask.theory.variables import variable
+
+__all__ = [
+    "REASON_NAMES",
+    "CandidatePhi",
+    "CandidateSets",
+    "Certificate",
+    "Evaluate",
+    "candidate_name",
+    "candidate_search",
+    "evaluate",
+    "evaluate_one_by_one",
+    "find_certificate",
+]
+
+MAX_COMPONENT_CANDIDATES = 1 << 22
+"""Candidates of one component beyond which a smaller max_size is asked for."""
+SPARSE_MAX_INPUTS = 6
+"""Inputs up to which a unit's graph is taken anew for every set, not once a component."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A cut that loses nothing."""
+
+    side: str
+    """Where it loses nothing: ``effect``, ``cause``, or ``both``."""
+    part: tuple[int, ...]
+    """Severing all connections from the rest of the candidate into these units loses nothing;
+    of a single unit, severing its connection to itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSets:
+    """Candidates to be evaluated, and what became of the others."""
+
+    candidates: tuple[tuple[int, ...], ...]
+    """Unit numbers, in the order of spec.md 9: larger ones first."""
+    components: tuple[tuple[int, ...], ...]
+    """Sets that can hold irreducible candidates, when all subsets were asked for."""
+    all_subsets: int
+    """Non-empty subsets of the pool."""
+    n_without_input_or_output: int
+    """Of those, subsets with a unit that has no declared input or no declared output."""
+    apart: int
+    """Subsets of the others that are not strongly connected, on the effect or cause side."""
+    unsearched: int
+    """Subsets of components beyond the largest size asked for, or not among those listed."""
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether every subset was evaluated or shown to be reducible."""
+        return self.unsearched == 0
+
+
+def candidate_search(pool: CandidateSet, jointly: bool = False) -> CandidateSets:
+    """Find the candidates of a pool that no certificate excludes.
+
+    Parameters
+    ----------
+    pool
+        Which candidates are asked for.
+    jointly
+        Exclude only what falls apart in the union of the effect and the cause graph.
+
+    Raises
+    ------
+    InputError
+        There are too many of them for a list.
+    """
+    graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
+    total, able = (1 << len(pool.units)) - 1, (1 << len(pool.units_with_inputs_and_outputs)) - 1
+    if pool.given is not None:
+        kept = [
+            each
+            for each in pool.given
+            if set(each) <= set(pool.units_with_inputs_and_outputs) and graphs.holds(each)
+        ]
+        beyond = sum(
+            1 for each in pool.given if not set(each) <= set(pool.units_with_inputs_and_outputs)
+        )
+        return CandidateSets(
+            candidates=tuple(kept),
+            components=(),
+            all_subsets=total,
+            n_without_input_or_output=beyond,
+            apart=len(pool.given) - beyond - len(kept),
+            unsearched=total - len(pool.given),
+        )
+    components = sorted(_irreducible_components(graphs, pool.units_with_inputs_and_outputs))
+    largest = pool.largest
+    found: list[tuple[int, ...]] = []
+    unsearched = 0
+    for component in components:
+        found += _Component(graphs, component, min(largest, len(component))).candidates(pool)
+        unsearched += sum(comb(len(component), k) for k in range(largest + 1, len(component) + 1))
+    found.sort(key=lambda units: (-len(units), tuple(-i for i in reversed(units))))
+    return CandidateSets(
+        candidates=tuple(found),
+        components=tuple(components),
+        all_subsets=total,
+        n_without_input_or_output=total - able,
+        apart=able - unsearched - len(found),
+        unsearched=unsearched,
+    )
+
+
+class _Graphs:
+    """Who needs whom among a set of units, on both sides, as masks over those units."""
+
+    def __init__(self, influence: Influence, jointly: bool) -> None:
+        self._influence = influence
+        self.jointly = jointly
+
+    def choices(self, units: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per unit, masks of its minimal determining sets among the units."""
+        place = {unit: k for k, unit in enumerate(units)}
+        if self.jointly:
+            return [(mask,) for mask in self.inputs(units)]
+        return [
+            tuple(
+                _local_mask(place, each) for each in self._influence.determining(unit, place.keys())
+            )
+            for unit in units
+        ]
+
+    def inputs(self, units: Sequence[int]) -> list[int]:
+        """Per unit, the mask of its effective inputs on the cause side, or on either."""
+        place = {unit: k for k, unit in enumerate(units)}
+        of = self._influence.effective if self.jointly else self._influence.causes
+        return [_local_mask(place, of(unit, place.keys())) for unit in units]
+
+    def holds(self, units: Sequence[int]) -> bool:
+        """Whether the certificate leaves a candidate."""
+        full = (1 << len(units)) - 1
+        return _Component(self, tuple(units), len(units)).reduced(full, full) == full
+
+
+def find_certificate(
+    pool: CandidateSet, units: Sequence[int], jointly: bool = False
+) -> Certificate | None:
+    """Show a cut that loses nothing, or None where the certificate shows none at once.
+
+    The smallest set found that needs nothing from the rest of the candidate.
+    """
+    graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
+    choices, full = graphs.choices(units), (1 << len(units)) - 1
+    found: list[tuple[int, int, str]] = []
+    sides = (("both", choices),) if jointly else (("effect", choices), ("cause", None))
+    for side, own in sides:
+        needs = own or [(mask,) for mask in graphs.inputs(units)]
+        for k, each in enumerate(needs):
+            part = _closed_set(needs, 1 << k, full)
+            if part != full or (len(units) == 1 and 0 in each):
+                found.append((part.bit_count(), part, side))
+    if not found:
+        return None
+    _, part, side = min(found)
+    return Certificate(side, _units_of_mask(units, part))
+
+
+def _local_mask(place: Mapping[int, int], units: Iterable[int]) -> int:
+    return sum(1 << place[unit] for unit in units)
+
+
+def _units_of_mask(units: Sequence[int], mask: int) -> tuple[int, ...]:
+    return tuple(unit for k, unit in enumerate(units) if mask >> k & 1)
+
+
+def _bit_positions(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _transposed(inputs: Sequence[int]) -> list[int]:
+    outputs = [0] * len(inputs)
+    for b, mask in enumerate(inputs):
+        for a in _bit_positions(mask):
+            outputs[a] |= 1 << b
+    return outputs
+
+
+def _reachable(steps: Sequence[int], start: int, inside: int, most: int = -1) -> int:
+    """Units reached from a set within ``inside``, in at most so many steps (-1: any number)."""
+    seen = front = start
+    while front and most:
+        new = 0
+        for k in _bit_positions(front):
+            new |= steps[k]
+        front = new & inside & ~seen
+        seen |= front
+        most -= 1
+    return seen
+
+
+def _strong_components(inputs: Sequence[int]) -> Iterator[int]:
+    """Masks of the strongly connected components that contain a cycle."""
+    outputs = _transposed(inputs)
+    left = (1 << len(inputs)) - 1
+    while left:
+        low = left & -left
+        part = _reachable(outputs, low, left) & _reachable(inputs, low, left)
+        if part != low or inputs[low.bit_length() - 1] & low:
+            yield part
+        left &= ~part
+
+
+def _closed_set(choices: Sequence[Sequence[int]], start: int, inside: int, avoided: int = 0) -> int:
+    """Grow a set until each of its units has a determining set in it, avoiding some units."""
+    closed = waiting = start
+    while waiting:
+        low = waiting & -waiting
+        waiting ^= low
+        wanted = min(
+            (choice & inside & ~closed for choice in choices[low.bit_length() - 1]),
+            key=lambda new: (bool(new & avoided), new.bit_count()),
+        )
+        closed |= wanted
+        waiting |= wanted
+    return closed
+
+
+def _irreducible_components(graphs: _Graphs, units: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Sets that hold every irreducible candidate and do not fall apart as a whole."""
+    waiting = [tuple(units)]
+    while waiting:
+        now = waiting.pop()
+        parts = _split(graphs, now)
+        if parts is None:
+            yield now
+        else:
+            waiting += [_units_of_mask(now, mask) for mask in parts if mask]
+
+
+def _split(graphs: _Graphs, units: Sequence[int]) -> list[int] | None:
+    """Masks of what a set falls into, None when it does not."""
+    full = (1 << len(units)) - 1
+    choices = graphs.choices(units)
+    for inputs in ([each[0] for each in choices], graphs.inputs(units)):
+        parts = list(_strong_components(inputs))
+        if parts != [full]:
+            return parts
+    if any(len(each) > 1 for each in choices):
+        for k in range(len(units)):
+            closed = _closed_set(choices, 1 << k, full)
+            if closed != full:
+                return [closed, full & ~closed]
+    return None
+
+
+class _Component:
+    """A component, and the candidates within it."""
+
+    def __init__(self, graphs: _Graphs, units: tuple[int, ...], largest: int) -> None:
+        self._graphs = graphs
+        self._units = units
+        self._largest = largest
+        self._choices = graphs.choices(units)
+        self._choosy = any(len(each) > 1 for each in self._choices)
+        inputs = [each[0] for each in self._choices]
+        self._effect = inputs, _transposed(inputs)
+        inputs = graphs.inputs(units)
+        self._cause = inputs, _transposed(inputs)
+        self._sparse = all(mask.bit_count() <= SPARSE_MAX_INPUTS for mask in inputs)
+
+    def candidates(self, pool: CandidateSet) -> Iterator[tuple[int, ...]]:
+        """Every part of the component that the certificate leaves, in some order."""
+        full = (1 << len(self._units)) - 1
+        count = 0
+        for k in range(len(self._units)):
+            for mask in self._within(full & ~((1 << k) - 1), 1 << k):
+                count += 1
+                if count > MAX_COMPONENT_CANDIDATES:
+                    names = ", ".join(pool.labels[u] for u in self._units[:6])
+                    raise InputError(
+                        f"complexes: the {len(self._units)} strongly connected units {names}, ... "
+                        f"have more than {MAX_COMPONENT_CANDIDATES} candidates; give max_size or candidates"
+                    )
+                yield _units_of_mask(self._units, mask)
+
+    def _within(self, most: int, least: int) -> Iterator[int]:
+        """Candidates that contain ``least`` and lie within ``most``."""
+        pending = [(most, least)]
+        while pending:
+            most, least = pending.pop()
+            if least.bit_count() == self._largest:
+                most = least
+            most = self.reduced(most, least)
+            if least & ~most:
+                continue
+            if most == least:
+                yield least
+                continue
+            free = most & ~least
+            chosen = free & -free
+            pending.append((most & ~chosen, least))
+            pending.append((most, least | chosen))
+
+    def reduced(self, most: int, least: int) -> int:
+        """What stays strongly connected with the fixed units, 0 if they fall apart."""
+        root = least & -least
+        far = self._largest - 1
+        while True:
+            before = most
+            for inputs, outputs in (self._effect, self._causes_within(most)):
+                near = _reachable(inputs, root, most, far)
+                most = near & _reachable(outputs, root, near, far)
+                if least & ~most or (most == root and not inputs[root.bit_length() - 1] & root):
+                    return 0
+            if self._choosy:
+                most = self._uncut(most, least, root)
+            if most == before or not most:
+                return most
+
+    def _uncut(self, most: int, least: int, root: int) -> int:
+        """Apply closed sets: a candidate lies within each or outside it."""
+        for k in _bit_positions(most):
+            if not most >> k & 1:
+                continue
+            closed = _closed_set(self._choices, 1 << k, most, root)
+            most = most & closed if closed & root else most & ~closed
+            if least & ~most:
+                return 0
+        return most
+
+    def _causes_within(self, mask: int) -> tuple[Sequence[int], Sequence[int]]:
+        if not self._sparse or mask.bit_count() == len(self._units):
+            return self._cause
+        units = _units_of_mask(self._units, mask)
+        place = list(_bit_positions(mask))
+        inputs = [0] * len(self._units)
+        for k, local in zip(place, self._graphs.inputs(units), strict=True):
+            inputs[k] = sum(1 << place[j] for j in _bit_positions(local))
+        return inputs, _transposed(inputs)
+
+
+Array = NDArray[Any]
+
+CAPPED = 6
+REASON_NAMES = {
+    UNREACHABLE: "UNREACHABLE",
+    NO_CAUSE: "NO_CAUSE",
+    NO_EFFECT: "NO_EFFECT",
+    ZERO_COST_CUT: "ZERO_CUT",
+    REDUCIBLE: "REDUCIBLE",
+    CAPPED: "CAPPED",
+}
+"""Why a candidate's phi_s is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePhi:
+    """Integrated information of candidates."""
+
+    phi: Array
+    """(C,) bits."""
+    verdicts: Array
+    """(C,) why it is 0, see ``REASON_NAMES``; 0 where it is not."""
+
+
+Evaluate = Callable[
+    [CandidateSet, Sequence[tuple[int, ...]], Any],
+    Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi],
+]
+"""Evaluates candidates of a pool under a theory's options."""
+
+
+def candidate_name(units: Sequence[int]) -> str:
+    """Name of a candidate in stage names: its unit numbers."""
+    return "-".join(map(str, units))
+
+
+def evaluate(
+    pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Unfolding
+) -> Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi]:
+    """Evaluate candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
+    if not candidates:
+        return CandidatePhi(np.zeros(0), np.zeros(0, np.int64))
+    (filled,) = yield (candidates_stage(pool, candidates),)
+    values = filled["value"].values
+    phi, verdicts = values[:, 0].copy(), filled["verdict"].values.copy()
+    if isinstance(options, IIT42026):
+        where = options.differentiation == "specified"
+        probabilities = values[:, 5:7] if where else values[:, 3:5]
+        open_ = (probabilities > 0) & (probabilities < 1)
+        bits = np.where(open_, -np.log2(np.where(open_, probabilities, 1.0)), 0.0)
+        capped = np.minimum(phi, np.minimum(values[:, 1:3], bits).min(axis=1))
+        if where:  # which of several tied pairs is named can matter: ask the full analysis
+            tied = np.flatnonzero((filled["tied_pairs"].values > 1) & (phi > 0))
+            again = yield from evaluate_one_by_one(sia)(
+                pool, [candidates[int(k)] for k in tied], options
+            )
+            capped[tied] = again.phi
+        capped = np.where(capped > PHI_ZERO_BITS, capped, 0.0)
+        verdicts[(capped == 0) & (verdicts == IRREDUCIBLE)] = CAPPED
+        phi = capped
+    return CandidatePhi(phi, verdicts)
+
+
+def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
+    """Evaluate candidates by a theory's own analysis of one system, all under one plan.
+
+    Parameters
+    ----------
+    analysis
+        Recipe of a system under the theory's options; scalar ``phi`` of its node ``/system``.
+    """
+
+    def measure(
+        pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Any
+    ) -> Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi]:
+        phi, verdicts = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
+        recipes: dict[str, Recipe] = {}
+        for k, units in enumerate(candidates):
+            try:
+                system = pool.system(units)
+            except UnreachableStateError:
+                verdicts[k] = UNREACHABLE
+                continue
+            recipes[str(k)] = scoped(
+                f"candidates/{candidate_name(units)}", analysis(system, options)
+            )
+        trees = yield from gather(recipes)
+        for name, tree in trees.items():
+            phi[int(name)] = float(tree["system"]["phi"])
+            verdicts[int(name)] = IRREDUCIBLE if phi[int(name)] > 0 else REDUCIBLE
+        return CandidatePhi(phi, verdicts)
+
+    return measure
+
+
+def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) -> Stage:
+    """One grid over candidates; a cell is a whole candidate."""
+    levels = pool.substrate.levels
+    widest = max(len(units) for units in candidates)
+    rows = np.full((len(candidates), widest), -1, np.int64)
+    for k, units in enumerate(candidates):
+        rows[k, : len(units)] = units
+    net = flat_factors(pool, {unit for units in candidates for unit in units})
+    costs = np.array([_candidate_seconds(levels, units) for units in candidates])
+    # Same units, same rows of the posterior: what a unit's columns take beside the searches.
+    scan = np.diff(net["table_starts"]) * 4e-9
+    costs += [sum(scan[unit] for unit in units) for units in candidates]
+    most = max(prod(levels[u] for u in units) for units in candidates)
+    scratch = 16 * most * max(sum(levels[u] for u in units) for units in candidates)
+    scratch += 200 * 2**widest
+    if scratch > 2 * pool.background.budget:
+        raise MemoryRefusedError(
+            f"complexes: a candidate of {widest} units needs {scratch / 2**30:.3g} GiB; "
+            "give max_size"
+        )
+    return Stage(
+        name="candidates",
+        grid=Grid(("candidate",), (len(candidates),)),
+        variables=(
+            variable("verdict", "int64", -1),
+            variable("tied_pairs", "int64", 0),
+            variable("value", "float64", np.nan, (("quantity", 7),)),
+        ),
+        compute=fill_candidates,
+        inputs={"candidates": rows, **net},
+        members={"candidate": np.array([sum(1 << u for u in units) for units in candidates])},
+        cost=Cost(np.concatenate([[0.0], np.cumsum(costs)])),
+        scratch=scratch,
+    )
+
+
+def _candidate_seconds(levels: Sequence[int], units: Sequence[int]) -> float:
+    """Seconds that the searches of one candidate take when nothing shows that phi is 0."""
+    n, states = len(units), prod(levels[u] for u in units)
+    return float(3e-6 + 0.3e-9 * states**2 + 1e-7 * n * 2**n + 7e-9 * 4.0**n)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cost:
+    """Predicted seconds of a range of candidates."""
+
+    total: Array
+    """(C + 1,) seconds of the candidates before each."""
+
+    def __call__(self, region: Region) -> float:
+        """Sum over the region."""
+        return float(self.total[region[0].stop] - self.total[region[0].start])
+
+
+NET_ARRAYS = ("starts", "parents", "table_starts", "tables", "posterior_starts", "posteriors")
+
+
+def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """Evaluate a range of candidates."""
+    begin, end = region[0].start, region[0].stop
+    verdicts, ties = np.zeros(end - begin, np.int64), np.zeros(end - begin, np.int64)
+    values = np.zeros((end - begin, 7))
+    arrays = tuple(inputs[name] for name in NET_ARRAYS)
+    candidate_phis(
+        inputs["candidates"],
+        begin,
+        end,
+        inputs["levels"],
+        inputs["state"],
+        arrays,
+        verdicts,
+        ties,
+        values,
+    )
+    return {"verdict": verdicts, "tied_pairs": ties, "value": values}

@@ -1,0 +1,326 @@
+"""Complexes of a network: candidates, their phi_s, and exclusion among overlapping systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from iitdask.model.candidate_set import CandidateSet
+from iitdask.theory.complexes.candidates import (
+    REASON_NAMES,
+    CandidatePhi,
+    CandidateSets,
+    Evaluate,
+    candidate_name,
+    candidate_search,
+    evaluate,
+    evaluate_one_by_one,
+    find_certificate,
+)
+from iitdask.theory.iit3 import recipe
+from iitdask.theory.iit4.recipe import ces
+from iitdask.theory.stage import Filled, Recipe, Stage, gather, scoped
+from iitdask.theory.variables import make_dataset
+
+__all__ = [
+    "COMPLEX",
+    "EXCLUSION_REASONS",
+    "EXCLUSION_STATUS",
+    "LESS_PHI",
+    "OVERLAP",
+    "TIED",
+    "Contest",
+    "ExclusionRule",
+    "complexes",
+    "decide_exclusion",
+    "iit3_complexes",
+]
+
+COMPLEX, OVERLAP, LESS_PHI, TIED = 0, 1, 2, 3
+"""What becomes of a candidate: it is a complex, it overlaps a complex of larger phi_s, it
+overlaps systems of the same phi_s one of which has a larger Phi, or none of which has."""
+
+UnitSet = tuple[int, ...]
+Contest = tuple[int, ...]
+"""Candidates, by number, that overlap in a chain and have the same phi_s."""
+_Row = TypeVar("_Row")
+
+
+def decide_exclusion(
+    candidates: Sequence[UnitSet], phi: Sequence[float], tie: float = 1e-12
+) -> Generator[tuple[Contest, ...], Sequence[int | None], tuple[list[int], dict[int, int]]]:
+    """Decide which candidates are complexes.
+
+    Parameters
+    ----------
+    candidates
+        Unit numbers, in the order of the specification.
+    phi
+        Their phi_s; those of 0 do not take part.
+    tie
+        Relative difference up to which two of them tie.
+
+    Yields
+    ------
+    tuple of Contest
+        Contests of one tier; to be answered with the winner of each, None where nobody wins.
+
+    Returns
+    -------
+    list of int
+        Complexes by candidate number, in order of their acceptance.
+    dict of int to int
+        What became of every candidate with positive phi_s.
+    """
+    fates: dict[int, int] = {}
+    accepted: list[int] = []
+    taken: set[int] = set()
+    for tier in _tiers(phi, tie):
+        free = [k for k in tier if taken.isdisjoint(candidates[k])]
+        fates.update((k, OVERLAP) for k in tier)
+        groups = _overlap_groups(candidates, free)
+        contests = tuple(group for group in groups if len(group) > 1)
+        answers = iter((yield contests) if contests else ())
+        for group in groups:
+            winner = group[0] if len(group) == 1 else next(answers)
+            fates.update((k, TIED if winner is None else LESS_PHI) for k in group)
+            if winner is not None:
+                fates[winner] = COMPLEX
+                accepted.append(winner)
+                taken.update(candidates[winner])
+    return accepted, fates
+
+
+def _tiers(phi: Sequence[float], tie: float) -> list[list[int]]:
+    """Group candidates of equal phi: each tier holds what ties with its first member."""
+    order = sorted((k for k, value in enumerate(phi) if value > 0), key=lambda k: -phi[k])
+    tiers: list[list[int]] = []
+    for k in order:
+        first = phi[tiers[-1][0]] if tiers else 0.0
+        if tiers and first - phi[k] <= tie * max(1.0, first):
+            tiers[-1].append(k)
+        else:
+            tiers.append([k])
+    return [sorted(tier) for tier in tiers]
+
+
+def _overlap_groups(candidates: Sequence[UnitSet], members: Sequence[int]) -> list[Contest]:
+    """Connected components of the overlap graph, in order of their first members."""
+    parent = {k: k for k in members}
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = k = parent[parent[k]]
+        return k
+
+    owner: dict[int, int] = {}
+    for k in members:
+        for unit in candidates[k]:
+            a, b = root(k), root(owner.setdefault(unit, k))
+            parent[max(a, b)] = min(a, b)
+    groups: dict[int, list[int]] = {}
+    for k in members:
+        groups.setdefault(root(k), []).append(k)
+    return [tuple(group) for group in groups.values()]
+
+
+EXCLUSION_REASONS = {
+    "NO_INPUT_OR_OUTPUT": "a unit has no declared input or no declared output",
+    "NOT_STRONGLY_CONNECTED": "not strongly connected once the outside is fixed",
+    "UNREACHABLE": "no past state leads to its state while the outside has its values",
+    "NO_CAUSE": "the state has no cause",
+    "NO_EFFECT": "the state has no effect",
+    "ZERO_CUT": "a cut between two blocks loses nothing",
+    "REDUCIBLE": "a partition loses nothing",
+    "CAPPED": "limited to zero by intrinsic information or differentiation (2026)",
+    "OVERLAP": "overlaps a complex of larger phi_s",
+    "LESS_PHI": "an overlapping system of equal phi_s has a larger Phi",
+    "TIED": "overlapping systems of equal phi_s have the same Phi: none exists",
+}
+EXCLUSION_STATUS = {COMPLEX: "complex", OVERLAP: "OVERLAP", LESS_PHI: "LESS_PHI", TIED: "TIED"}
+
+PHI_TIE = 1e-12
+"""Relative difference up to which two values of Phi tie."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionRule:
+    """What a theory says about candidates."""
+
+    measure: Evaluate = evaluate
+    """Evaluates candidates."""
+    structure: Callable[[Any, Any], Recipe] | None = ces
+    """Unfolds a system of equal phi_s; attribute ``big_phi`` decides. None: nobody wins a tie."""
+    jointly: bool = False
+    """Whether a severed edge shows on both sides, see :mod:`iitdask.theory.complexes.candidates`."""
+    tie: float = PHI_TIE
+    """Relative difference up to which two phi_s tie."""
+
+
+IIT3_EXCLUSION = ExclusionRule(
+    measure=evaluate_one_by_one(recipe.sia), structure=None, jointly=True, tie=1e-6
+)
+"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved (spec.md 12)."""
+
+
+def iit3_complexes(pool: CandidateSet, options: Any) -> Recipe:
+    """Find the complexes of a pool under IIT 3.0, see :func:`complexes`."""
+    return complexes(pool, options, IIT3_EXCLUSION)
+
+
+def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionRule()) -> Recipe:
+    """Find the complexes of a pool: a tree whose node ``/complexes`` is the dataset."""
+    found = candidate_search(pool, rule.jointly)
+    result = yield from rule.measure(pool, found.candidates, options)
+    search = decide_exclusion(found.candidates, result.phi.tolist(), rule.tie)
+    judge = _TieBreaker(pool, options, rule, found.candidates, {})
+    answer: list[int | None] | None = None
+    while True:
+        try:
+            contests = search.send(answer)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            accepted, fates = stop.value
+            break
+        answer = yield from judge.winners(contests)
+    made = _ComplexSearch(found, result, accepted, fates, judge.big_phi)
+    data = _complexes_dataset(pool, made)
+    if pool.given is not None:
+        data.attrs["certificates"] = _certificates(pool, found, rule)
+    return xr.DataTree.from_dict({"/complexes": data})
+
+
+def _certificates(
+    pool: CandidateSet, found: CandidateSets, rule: ExclusionRule
+) -> dict[str, dict[str, Any]]:
+    """By listed candidate that falls apart: a cut that loses nothing."""
+    out: dict[str, dict[str, Any]] = {}
+    for units in sorted(set(pool.given or ()) - set(found.candidates)):
+        shown = find_certificate(pool, units, rule.jointly)
+        if shown is not None:
+            part = [pool.labels[unit] for unit in shown.part]
+            out[candidate_name(units)] = {"side": shown.side, "into": part}
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _TieBreaker:
+    """Decides between overlapping systems of equal phi_s."""
+
+    pool: CandidateSet
+    options: Any
+    rule: ExclusionRule
+    candidates: Sequence[tuple[int, ...]]
+    big_phi: dict[int, float]
+    """Phi of the candidates that were unfolded."""
+
+    def winners(
+        self, contests: Sequence[Contest]
+    ) -> Generator[tuple[Stage, ...], tuple[Filled, ...], list[int | None]]:
+        """Find the one system of largest Phi in each contest; None where that is tied."""
+        unfold = self.rule.structure
+        if unfold is None:
+            return [None for _ in contests]
+        names = {k: candidate_name(self.candidates[k]) for contest in contests for k in contest}
+        recipes = {
+            str(k): scoped(
+                f"structures/{name}", unfold(self.pool.system(self.candidates[k]), self.options)
+            )
+            for k, name in names.items()
+        }
+        trees = yield from gather(recipes)
+        sizes = {int(k): _comparable_phi(tree) for k, tree in trees.items()}
+        self.big_phi.update({int(k): float(tree.attrs["big_phi"]) for k, tree in trees.items()})
+        return [_unique_largest({k: sizes[k] for k in contest}) for contest in contests]
+
+
+def _unique_largest(sizes: dict[int, tuple[bool, float]]) -> int | None:
+    beyond, most = max(sizes.values())
+    slack = PHI_TIE * max(1.0, most)
+    tied = [k for k, (big, size) in sizes.items() if big == beyond and most - size <= slack]
+    return tied[0] if len(tied) == 1 else None
+
+
+def _comparable_phi(tree: xr.DataTree) -> tuple[bool, float]:
+    """Phi as something that compares; its logarithm where no double holds it."""
+    value = float(tree.attrs["big_phi"])
+    if np.isfinite(value):
+        return False, value
+    return True, float(tree["relations"]["log2_sum_phi"])
+
+
+@dataclass(frozen=True, slots=True)
+class _ComplexSearch:
+    """Everything a search found."""
+
+    found: CandidateSets
+    result: CandidatePhi
+    accepted: Sequence[int]
+    fates: dict[int, int]
+    big_phi: dict[int, float]
+
+
+def _complexes_dataset(pool: CandidateSet, made: _ComplexSearch) -> xr.Dataset:
+    found, result, accepted, fates = made.found, made.result, made.accepted, made.fates
+    counts = _excluded_counts(found, result, fates)
+    listed = sorted(fates)
+    n_units = pool.substrate.n_units
+    evaluated = len(found.candidates) - counts["UNREACHABLE"]
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "phi": (("complex",), np.array([result.phi[k] for k in accepted], float)),
+        "big_phi": (("complex",), np.array([made.big_phi.get(k, np.nan) for k in accepted], float)),
+        "units": (("complex", "unit"), _membership(found, accepted, n_units)),
+        "candidates_evaluated": ((), evaluated),
+        "candidates_excluded_by": (
+            ("reason",),
+            np.array([c if c < 2**63 else -1 for c in counts.values()], np.int64),
+        ),
+        "candidate_phi": (("candidate",), np.array([result.phi[k] for k in listed], float)),
+        "candidate_units": (("candidate", "unit"), _membership(found, listed, n_units)),
+        "fate": (("candidate",), np.array([fates[k] for k in listed], np.int64)),
+    }
+    attrs = {
+        "exhaustive": found.exhaustive,
+        "searched": _scope_text(pool, found),
+        "candidates": str(found.all_subsets),
+        "candidates_not_searched": str(found.unsearched),
+        "excluded_by": {name: str(count) for name, count in counts.items() if count},
+    }
+    return make_dataset(values, attrs)
+
+
+def _membership(found: CandidateSets, numbers: Sequence[int], n_units: int) -> Any:
+    out = np.zeros((len(numbers), n_units), bool)
+    for row, k in enumerate(numbers):
+        out[row, list(found.candidates[k])] = True
+    return out
+
+
+def _excluded_counts(
+    found: CandidateSets, result: CandidatePhi, fates: dict[int, int]
+) -> dict[str, int]:
+    counts = dict.fromkeys(EXCLUSION_REASONS, 0)
+    counts["NO_INPUT_OR_OUTPUT"], counts["NOT_STRONGLY_CONNECTED"] = (
+        found.n_without_input_or_output,
+        found.apart,
+    )
+    for code, name in REASON_NAMES.items():
+        counts[name] = int((result.verdicts == code).sum())
+    for code, name in EXCLUSION_STATUS.items():
+        if code != COMPLEX:
+            counts[name] = sum(1 for fate in fates.values() if fate == code)
+    return counts
+
+
+def _scope_text(pool: CandidateSet, found: CandidateSets) -> str:
+    """In words, which candidates were looked at."""
+    inside, all_units = len(pool.units), pool.substrate.n_units
+    of = f"all {all_units} units" if inside == all_units else f"{inside} of {all_units} units"
+    if pool.given is not None:
+        return f"{len(pool.given)} listed candidates of {of}"
+    if found.exhaustive:
+        return f"all non-empty subsets of {of}"
+    return f"subsets of at most {pool.max_size} of {of}"

@@ -1,0 +1,313 @@
+"""Concepts of a system under IIT 3.0: stages, the choice among purviews, and their details."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.iit3.bipartition import (
+    Repertoires,
+    fill_repertoires,
+    make_bipartition_scratch,
+    make_repertoires,
+)
+from iitdask.kernels.iit3.concepts import (
+    both_repertoires,
+    cause_distances,
+    choose_concepts,
+    list_tied_bipartitions,
+    null_effect_distance,
+    purview_phis,
+)
+from iitdask.kernels.subsets import (
+    hash_set_order,
+    nonempty_masks_by_size,
+    segment_offsets,
+    state_codes,
+    value_offsets,
+)
+from iitdask.model.system import System
+from iitdask.theory.iit4.distinctions import SET_ORDER_MAX_UNITS, PurviewOrder
+from iitdask.theory.marginal_tables import child_masks, unit_arrays
+from iitdask.theory.options import IIT3
+from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef
+from iitdask.theory.variables import variable
+
+__all__ = [
+    "CAUSE",
+    "EFFECT",
+    "Concepts",
+    "RepertoireSources",
+    "concepts_stage",
+    "details_stage",
+    "prepare_sources",
+    "purview_ranks",
+    "repertoire_bytes",
+    "select_concepts",
+    "source_inputs",
+]
+
+Array = NDArray[Any]
+CAUSE, EFFECT = 0, 1
+UNRANKED = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class RepertoireSources:
+    """What repertoires under any cut are made of."""
+
+    levels: Array
+    """(n,) values per unit."""
+    offsets: Array
+    """(2**n + 1,) where the states of each purview begin."""
+    children: Array
+    """(n,) units that each unit feeds."""
+    forward: Array
+    """(C, n) P(unit is in its current state | code), cause side."""
+    rows: Array
+    """(2**n, w) P(unit takes a compared value | subset's current state), effect side."""
+    intact: Repertoires
+    """Those of the system without a cut."""
+    more: Mapping[str, Array]
+    """The stage's other inputs."""
+
+    def under(self, target: int) -> Repertoires:
+        """Repertoires when the units of a mask lose their inputs from all others."""
+        made = make_repertoires(self.levels, self.offsets)
+        fill_repertoires(self.forward, self.rows, target, made)
+        return made
+
+    def children_under(self, target: int) -> Array:
+        """Units that each unit still feeds."""
+        inside = target >> np.arange(len(self.levels)) & 1
+        left: Array = np.where(inside, self.children, self.children & ~target)
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class Concepts:
+    """The best cause and effect of every mechanism, by mechanism mask."""
+
+    sides: Array
+    """(2, 2**n) phi of cause and effect; 0 in both where there is no concept."""
+    purviews: Array
+    """(2, 2**n) masks."""
+    ties: Array
+    """(2, 2**n) purviews that tie, the chosen one included."""
+
+    @classmethod
+    def empty(cls, size: int) -> Concepts:
+        """Make room for all mechanisms."""
+        numbers = np.zeros((2, 2, size), np.int64)
+        return cls(np.zeros((2, size)), numbers[0], numbers[1])
+
+    @classmethod
+    def of(cls, filled: Filled) -> Concepts:
+        """Read what a stage over mechanisms has found."""
+        found = (filled[name].values.T for name in ("sides", "purviews", "ties"))
+        return cls(*(np.ascontiguousarray(values) for values in found))
+
+    @property
+    def phi(self) -> Array:
+        """(2**n,) phi of each concept, 0 where there is none."""
+        least: Array = self.sides.min(axis=0)
+        return least
+
+    @property
+    def mechanisms(self) -> list[int]:
+        """Masks of the mechanisms that have a concept."""
+        found: list[int] = np.flatnonzero(self.phi > 0).tolist()
+        return found
+
+
+def source_inputs(system: System, options: IIT3) -> dict[str, Array | StageRef]:
+    """Inputs from which ``prepare_sources`` works."""
+    past = 0 if options.background == "2014" else -1  # the effect table is the first
+    return {
+        **unit_arrays(system),
+        "marginals": StageRef("marginals", "probability"),
+        "past": np.array(past),
+    }
+
+
+def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
+    """Lay the stored marginals out for repertoires."""
+    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    offsets, columns = segment_offsets(levels), value_offsets(levels)
+    codes = state_codes(offsets, state, len(levels))
+    compared = [columns[i] + v for i, k in enumerate(levels) for v in (range(k) if k > 2 else (1,))]
+    forward = marginals[int(inputs["past"])][columns[:-1] + state].T
+    made = RepertoireSources(
+        levels=levels,
+        offsets=offsets,
+        children=inputs["children"],
+        forward=np.ascontiguousarray(forward),
+        rows=np.ascontiguousarray(marginals[0][compared][:, codes].T),
+        intact=make_repertoires(levels, offsets),
+        more=inputs,
+    )
+    fill_repertoires(made.forward, made.rows, 0, made.intact)
+    return made
+
+
+def repertoire_bytes(levels: Sequence[int]) -> int:
+    """Memory that the repertoires of a system take."""
+    size, codes = 1 << len(levels), prod(k + 1 for k in levels)
+    return 8 * size * (codes + size * sum(1 if k == 2 else k for k in levels))
+
+
+def concepts_stage(system: System, options: IIT3) -> Stage:
+    """Integrated information of every mechanism over every purview, in both directions."""
+    n = system.n
+    size = 1 << n
+    return Stage(
+        name="concepts",
+        grid=Grid(("mechanism",), (size,), power_of_two=("mechanism",)),
+        variables=(
+            variable("phi_cause", "float64", np.nan, (("purview", size),)),
+            variable("phi_effect", "float64", np.nan, (("purview", size),)),
+        ),
+        compute=fill_concepts,
+        inputs=source_inputs(system, options),
+        prepare=prepare_sources,
+        cost=lambda region: (region[0].stop - region[0].start) * 1.1e-7 * 10.0**n / size,
+        scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
+    )
+
+
+def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
+    """Search a range of mechanisms."""
+    begin, end = region[0].start, region[0].stop
+    cause, effect = np.zeros((2, end - begin, len(sources.offsets) - 1))
+    room = make_bipartition_scratch(sources.levels)
+    purview_phis(begin, end, sources.intact, room, sources.children, cause, effect)
+    return {"phi_cause": cause, "phi_effect": effect}
+
+
+def purview_ranks(system: System, ties: str) -> Array:
+    """(2, 2**n, 2**n) preference among tied purviews at [direction, mechanism]; less is better."""
+    size = 1 << system.n
+    order = PurviewOrder(system, ties)
+    out = np.full((2, size, size), UNRANKED)
+    if ties == "canonical" or system.substrate.n_units > SET_ORDER_MAX_UNITS:
+        ranked = sorted(range(1, size), key=order.canonical_key)
+        out[:, :, ranked] = np.arange(size - 1)
+        return out
+    outer = np.zeros(size, np.int64)
+    for i, unit in enumerate(system.units):
+        outer[1 << i : 2 << i] = outer[: 1 << i] | 1 << unit
+    inner = {mask: z for z, mask in enumerate(outer.tolist())}
+    sequence = nonempty_masks_by_size(system.substrate.n_units)
+    children = child_masks(system.substrate.connectivity)
+    for m in range(1, size):
+        for direction in (CAUSE, EFFECT):
+            found = hash_set_order(outer[m], sequence, children, direction == EFFECT)
+            inside = [inner[mask] for mask in found.tolist() if mask in inner]
+            out[direction, m, inside] = np.arange(len(inside))
+    return out
+
+
+def select_concepts(cause: Array, effect: Array, rank: Array) -> Concepts:
+    """Choose the best purviews where all are known."""
+    made = Concepts.empty(len(cause))
+    both = np.ascontiguousarray(cause), np.ascontiguousarray(effect)
+    choose_concepts(*both, rank, made.sides, made.purviews, made.ties)
+    return made
+
+
+def details_stage(system: System, options: IIT3, rows: Sequence[tuple[Any, ...]]) -> Stage:
+    """Repertoires and named partitions of chosen causes and effects.
+
+    rows : (target, direction, mechanism, purview, phi), the cut's target units first
+    """
+    n, states = system.n, int(np.prod(system.levels))
+    state = (("state", states),)
+    return Stage(
+        name="details",
+        grid=Grid(("side",), (len(rows),)),
+        variables=(
+            variable("kept", "int64", -1, (("unit", n),)),
+            variable("ties", "int64", 0),
+            variable("repertoire", "float64", np.nan, state),
+            variable("partitioned_repertoire", "float64", np.nan, state),
+            variable("distance_to_null", "float64", np.nan),
+        ),
+        compute=fill_details,
+        inputs={
+            **source_inputs(system, options),
+            "chosen": np.array([row[:4] for row in rows], np.int64),
+            "phi": np.array([row[4] for row in rows], float),
+        },
+        prepare=prepare_sources,
+        cost=lambda region: (region[0].stop - region[0].start) * 1e-6 * 4.0**n,
+        scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
+    )
+
+
+def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]:
+    """Work out a range of causes and effects."""
+    chosen = sources.more["chosen"][region[0]]
+    phi = sources.more["phi"][region[0]]
+    count, n = len(chosen), len(sources.levels)
+    states = int(np.prod(sources.levels))
+    room = make_bipartition_scratch(sources.levels)
+    parts = np.zeros((1 << (2 * n - 1), 3), np.int64)
+    kept, ties = np.full((count, n), -1, np.int64), np.zeros(count, np.int64)
+    both, null = np.full((2, count, states), np.nan), np.zeros(count)
+    made: dict[int, Repertoires] = {0: sources.intact}
+    for k, (target, direction, m, z) in enumerate(chosen.tolist()):
+        if target not in made:
+            made[target] = sources.under(target)
+        reps = made[target]
+        cause = direction == CAUSE
+        found = parts[: list_tied_bipartitions(m, z, cause, phi[k], reps, room, parts)]
+        m1, z1 = min(found[:, :2].tolist(), key=lambda part: _severed_pairs_key(m, z, *part))
+        ties[k] = len(found)
+        kept[k] = (
+            _kept_partners((m, m1), (z, z1), n) if cause else _kept_partners((z, z1), (m, m1), n)
+        )
+        size = both_repertoires(m, z, m1, z1, cause, reps, room, both[:, k])
+        both[:, k, size:] = np.nan
+        null[k] = (
+            _cause_distance_to_null(m, z, reps, sources.intact, room)
+            if cause
+            else null_effect_distance(m, z, reps, sources.intact)
+        )
+    return {
+        "kept": kept,
+        "ties": ties,
+        "repertoire": both[0],
+        "partitioned_repertoire": both[1],
+        "distance_to_null": null,
+    }
+
+
+def _cause_distance_to_null(
+    m: int, z: int, reps: Repertoires, intact: Repertoires, room: Any
+) -> float:
+    purview = np.full((2, len(reps.effect)), z, np.int64)
+    out, zero = np.zeros(1), np.zeros(1, np.int64)
+    pair = np.zeros((1, 2), np.int64)
+    cause_distances(pair, np.array([m]), zero, purview, purview, reps, intact, room, out)
+    return float(out[0])
+
+
+def _severed_pairs_key(m: int, z: int, m1: int, z1: int) -> int:
+    """Severed pairs as a number: the smallest is the one whose first pairs are kept."""
+    key = 0
+    for i in range(m.bit_length()):
+        for j in range(z.bit_length()):
+            if m >> i & 1 and z >> j & 1:
+                key = 2 * key + ((m1 >> i & 1) ^ (z1 >> j & 1))
+    return key
+
+
+def _kept_partners(own: tuple[int, int], partners: tuple[int, int], n: int) -> list[int]:
+    """Partners each unit still sees; given both sides as a mask and the first part of it."""
+    seen = partners[0] ^ partners[1], partners[1]
+    return [seen[own[1] >> i & 1] if own[0] >> i & 1 else -1 for i in range(n)]

@@ -1,0 +1,352 @@
+"""Constellations of concepts under cuts, and the extended earth mover's distance between them.
+
+The phi of concepts is moved from one set to the other, or to the null concept; a unit of phi
+costs the distance of the two concepts. Effects are independent units, so their distance is a
+sum. That of causes is a transport problem of its own: it is bounded from below first, and
+computed only for the pairs that a transport plan under the bounds would use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.iit3.bipartition import (
+    Repertoires,
+    fill_repertoires,
+    make_bipartition_scratch,
+    make_repertoires,
+)
+from iitdask.kernels.iit3.concepts import (
+    DISTANCE_PRECISION,
+    TIE_MARGIN,
+    cause_distances,
+    fill_concept_marginals,
+    fill_distance_bounds,
+    find_concepts,
+    mark_unchanged_concepts,
+)
+from iitdask.model.system import System
+from iitdask.theory.iit3.concepts import (
+    Concepts,
+    RepertoireSources,
+    prepare_sources,
+    repertoire_bytes,
+    source_inputs,
+)
+from iitdask.theory.options import IIT3
+from iitdask.theory.stage import Grid, Region, Stage, StageRef
+from iitdask.theory.variables import variable
+
+__all__ = [
+    "Constellation",
+    "CutSearch",
+    "StructureDistance",
+    "StructureDistances",
+    "cut_concepts_stage",
+    "cuts_stage",
+    "tie_limit",
+]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Constellation:
+    """Concepts and the repertoires they are made of."""
+
+    concepts: Concepts
+    """By mechanism."""
+    repertoires: Repertoires
+    """Of the system, intact or cut."""
+
+
+def tie_limit(incumbent: float) -> float:
+    """Return what a distance must exceed to be neither the least nor tied with it."""
+    return incumbent * (1 + TIE_MARGIN) + TIE_MARGIN
+
+
+class StructureDistances:
+    """Distances of other constellations from one."""
+
+    def __init__(self, whole: Constellation, room: Any) -> None:
+        self._whole = whole
+        self._room = room
+        reps = whole.repertoires
+        self._plain = np.stack([_uniform_marginals(reps), reps.effect[0]])
+
+    def to(self, cut: Constellation) -> StructureDistance:
+        """The distance from another constellation, bounded by the marginals of the units."""
+        return StructureDistance(self._whole, cut, self._plain, self._room)
+
+    @cached_property
+    def to_null(self) -> Array:
+        """(2**n,) distance of each concept's cause from the uniform distribution."""
+        return _distances_to_null(self._whole, self._room)
+
+
+def _distances_to_null(these: Constellation, room: Any) -> Array:
+    out = np.zeros(len(these.concepts.phi))
+    chosen = np.array(these.concepts.mechanisms, np.int64)
+    pairs = np.stack([np.arange(len(chosen)), np.zeros(len(chosen), np.int64)], axis=1)
+    reps, purviews, found = these.repertoires, these.concepts.purviews, np.empty(len(chosen))
+    null = np.zeros(1, np.int64)
+    cause_distances(pairs, chosen, null, purviews, purviews, reps, reps, room, found)
+    out[chosen] = found
+    return out
+
+
+class StructureDistance:
+    """What is to be moved and what it costs, by pairs of concepts; null concepts last.
+
+    plain : (2, w) marginals of the units in the null concept's cause and effect
+    """
+
+    def __init__(self, whole: Constellation, cut: Constellation, plain: Array, room: Any) -> None:
+        self._cut, self._room = cut, room
+        intact, reps = whole.repertoires, cut.repertoires
+        first, second = whole.concepts, cut.concepts
+        purviews = first.purviews, second.purviews
+        phi, phi_cut = first.phi, second.phi
+        same = np.zeros(len(phi), bool)
+        mark_unchanged_concepts(phi, purviews[0], phi_cut, purviews[1], intact, reps, same)
+        self._supply, self._demand, one, two = _unmatched_phi(phi, phi_cut, same)
+        self._one, self._two = one, two
+        self._causes = (one, two, *purviews, intact, reps, room)
+        shape, width = (len(one), len(two)), intact.effect.shape[1]
+        rows = [np.empty((count, 2, width)) for count in shape]
+        fill_concept_marginals(one, purviews[0], intact, plain, rows[0])
+        fill_concept_marginals(two, purviews[1], reps, plain, rows[1])
+        self._effect, self._cause = np.empty(shape), np.empty(shape)
+        fill_distance_bounds(*rows, intact.compared, intact.weights, self._effect, self._cause)
+        self._total = self._effect + self._cause
+        self._known = (one[:, None] == 0) & (two[None] == 0)
+
+    @property
+    def bound(self) -> float:
+        """Lower bound, to six decimals."""
+        return round(self._least(), 6)
+
+    def found(self, incumbent: float, null: Array) -> tuple[float, bool]:
+        """Distance to six decimals, and whether it is exact; a bound beyond the incumbent if not.
+
+        null : (2**n,) see ``Distances.to_null``; the cut's repertoires are those of the start.
+        """
+        self._sharpen(null, _distances_to_null(self._cut, self._room))
+        if self._least() > tie_limit(incumbent):
+            return self.bound, False
+        while True:
+            value, moved = _transport(self._supply, self._demand, self._total)
+            if value > tie_limit(incumbent):
+                return round(value, 6), False
+            if not self._work_out(moved):
+                return round(value, 6), True
+
+    def _sharpen(self, null: Array, null_cut: Array) -> None:
+        """Use the distances to the null concept: they bound the others, which are a metric."""
+        one, two = null[self._one], null_cut[self._two]
+        away = np.abs(one[:, None] - two[None])
+        known = (self._one[:, None] == 0) | (self._two[None] == 0)
+        bounds = np.maximum(self._cause, away - 2 * DISTANCE_PRECISION)  # each of them is rounded
+        self._cause = np.where(known, away, bounds)
+        self._known |= known
+        self._total = self._effect + self._cause
+
+    def _least(self) -> float:
+        """Bound of the distance: everything goes where it costs least."""
+        if not self._total.size:
+            return 0.0
+        supply = float(self._supply @ self._total.min(axis=1))
+        return max(supply, float(self._demand @ self._total.min(axis=0)))
+
+    def _work_out(self, wanted: Array) -> bool:
+        """Replace bounds by distances; whether there was any to replace."""
+        pairs = np.argwhere(wanted & ~self._known)
+        if not len(pairs):
+            return False
+        out = np.empty(len(pairs))
+        cause_distances(pairs, *self._causes, out)
+        where = tuple(pairs.T)
+        self._total[where] = self._effect[where] + out
+        self._known[where] = True
+        return True
+
+
+def _unmatched_phi(phi: Array, phi_cut: Array, same: Array) -> tuple[Array, Array, Array, Array]:
+    """Phi to be moved and to be received, and whose it is; 0 stands for the null concept."""
+    one, two = np.flatnonzero((phi > 0) & ~same), np.flatnonzero((phi_cut > 0) & ~same)
+    supply, demand = phi[one], phi_cut[two]
+    more = supply.sum() - demand.sum()
+    if more > 0:
+        return supply, np.append(demand, more), one, np.append(two, 0)
+    if more < 0:
+        return np.append(supply, -more), demand, np.append(one, 0), two
+    return supply, demand, one, two
+
+
+def _uniform_marginals(reps: Repertoires) -> Array:
+    return np.repeat(1.0 / reps.levels, np.diff(reps.compared))
+
+
+def _transport(supply: Array, demand: Array, cost: Array) -> tuple[float, Array]:
+    """Least cost of moving a supply to a demand, and where something is moved."""
+    if not cost.size:
+        return 0.0, cost > 0
+    if len(supply) == 1 or len(demand) == 1:  # all of it goes to, or comes from, one concept
+        moved = demand if len(supply) == 1 else supply
+        return float(moved @ cost.ravel()), np.ones(cost.shape, bool)
+    import ot  # noqa: PLC0415  heavy, and needed for few distances
+
+    # Both sum to the same, and their order is kept: no checks, and no duals are wanted.
+    plan = ot.emd(supply, demand, cost, center_dual=False, check_marginals=False)
+    return float((plan * cost).sum()), plan > 0
+
+
+SHARED_MAX_UNITS = 8  # up to which a block keeps what cuts have in common: 7**n numbers
+
+
+@dataclass(frozen=True, slots=True)
+class CutSearch:
+    """A system whose concepts are known and whose cuts are asked for."""
+
+    system: System
+    """Candidate system."""
+    options: IIT3
+    """The choices made about the theory."""
+    rank: Array
+    """Preference among tied purviews."""
+    concepts: Concepts
+    """Of the intact system."""
+
+    def inputs(self, targets: Array, incumbent: float = np.inf) -> dict[str, Array | StageRef]:
+        """Inputs of a stage over some cuts."""
+        return {
+            **source_inputs(self.system, self.options),
+            "intact_phi": StageRef("concepts", "phi_cause"),
+            "sides": self.concepts.sides,
+            "purviews": self.concepts.purviews,
+            "rank": self.rank,
+            "targets": np.asarray(targets, np.int64),
+            "incumbent": np.array(incumbent),
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds of one cut."""
+        return 6e-8 * 9.0**self.system.n
+
+    @property
+    def scratch(self) -> int:
+        """Bytes that the repertoires of the system and of one cut need."""
+        n = self.system.n
+        shared: int = 7**n if n <= SHARED_MAX_UNITS else 0
+        return 2 * repertoire_bytes(self.system.levels) + 8 * (2 * (1 << 2 * n) + shared)
+
+
+def cuts_stage(cutting: CutSearch, name: str, targets: Array, incumbent: float) -> Stage:
+    """Distance of the intact concepts from those under each cut.
+
+    targets   : masks of the units that each cut severs from the inputs of all others
+    incumbent : a distance some cut attains; cuts that exceed it are given up
+    """
+    each = cutting.seconds
+    return Stage(
+        name=name,
+        grid=Grid(("cut",), (len(targets),)),
+        variables=(
+            variable("distance", "float64", np.nan),
+            variable("exact", "bool", False),
+            variable("cut_concepts", "int64", -1),
+        ),
+        compute=fill_cuts,
+        inputs=cutting.inputs(targets, incumbent),
+        prepare=prepare_sources,
+        cost=lambda region: each * (region[0].stop - region[0].start),
+        scratch=cutting.scratch,
+    )
+
+
+def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
+    """Analyse a range of cuts, those of the least bound first: then most others are given up."""
+    targets = sources.more["targets"][region[0]].tolist()
+    incumbent = float(sources.more["incumbent"])
+    sides, purviews = sources.more["sides"], sources.more["purviews"]
+    whole = Constellation(Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact)
+    under = make_repertoires(sources.levels, sources.offsets)
+    room = make_bipartition_scratch(sources.levels)
+    search = StructureDistances(whole, room)
+    n = len(sources.levels)
+    known = np.full(7**n if n <= SHARED_MAX_UNITS else 0, np.nan)
+    distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
+    found, away = list[Concepts](), list[StructureDistance]()
+    for k, target in enumerate(targets):
+        fill_repertoires(sources.forward, sources.rows, target, under)
+        found.append(concepts_under_cut(sources, target, under, room, known))
+        away.append(search.to(Constellation(found[k], under)))
+        distance[k] = away[k].bound
+    for k in np.argsort(distance, kind="stable").tolist():
+        if distance[k] > tie_limit(incumbent):
+            break
+        fill_repertoires(sources.forward, sources.rows, targets[k], under)
+        distance[k], exact[k] = away[k].found(incumbent, search.to_null)
+        if exact[k]:
+            incumbent = min(incumbent, distance[k])
+    counts = np.array([len(concepts.mechanisms) for concepts in found], np.int64)
+    return {"distance": distance, "exact": exact, "cut_concepts": counts}
+
+
+def cut_concepts_stage(cutting: CutSearch, target: int) -> Stage:
+    """Concepts under one cut, by mechanism."""
+    size = 1 << cutting.system.n
+    side = (("side", 2),)
+    each = cutting.seconds
+    return Stage(
+        name="cut-concepts",
+        grid=Grid(("mechanism",), (size,), whole=("mechanism",)),
+        variables=(
+            variable("sides", "float64", np.nan, side),
+            variable("purviews", "int64", 0, side),
+            variable("ties", "int64", 0, side),
+        ),
+        compute=fill_cut_concepts,
+        inputs=cutting.inputs(np.array([target])),
+        prepare=prepare_sources,
+        cost=lambda _region: each,
+        scratch=cutting.scratch,
+    )
+
+
+def fill_cut_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
+    """Find the concepts under the first cut of the list."""
+    target = int(sources.more["targets"][0])
+    room = make_bipartition_scratch(sources.levels)
+    found = concepts_under_cut(sources, target, sources.under(target), room, np.zeros(0))
+    return {
+        "sides": found.sides.T[region],
+        "purviews": found.purviews.T[region],
+        "ties": found.ties.T[region],
+    }
+
+
+def concepts_under_cut(
+    sources: RepertoireSources, target: int, under: Repertoires, room: Any, known: Array
+) -> Concepts:
+    """Concepts of the system under a cut, given its repertoires and what other cuts found."""
+    made = Concepts.empty(len(under.effect))
+    find_concepts(
+        target,
+        sources.more["intact_phi"],
+        sources.more["rank"],
+        sources.children_under(target),
+        under,
+        room,
+        known,
+        made.sides,
+        made.purviews,
+        made.ties,
+    )
+    return made

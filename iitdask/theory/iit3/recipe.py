@@ -1,0 +1,306 @@
+"""IIT 3.0, top to bottom: Oizumi, Albantakis and Tononi 2014."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from iitdask.errors import MemoryRefusedError
+from iitdask.kernels.iit3.concepts import is_positive, is_tied
+from iitdask.model.system import System
+from iitdask.theory.iit3.concepts import (
+    Concepts,
+    concepts_stage,
+    details_stage,
+    fill_concepts,
+    prepare_sources,
+    purview_ranks,
+    repertoire_bytes,
+    select_concepts,
+    source_inputs,
+)
+from iitdask.theory.iit3.constellations import CutSearch, cut_concepts_stage, cuts_stage, fill_cuts
+from iitdask.theory.iit4.system_analysis import is_strongly_connected
+from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
+from iitdask.theory.options import IIT3
+from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage
+from iitdask.theory.variables import make_dataset, variable
+
+__all__ = [
+    "ces",
+    "one_block_stage",
+    "sia",
+]
+
+Array = NDArray[Any]
+ONE_BLOCK_MAX_UNITS = 6  # units up to which a system is analysed in one block
+DIRECTIONS = ("cause", "effect")
+REASON_TEXTS = {
+    "NO_STRONG_CONNECTIVITY": "the units are not strongly connected",
+    "MONAD": "a single unit has no unidirectional partition",
+    "NO_CONCEPTS": "no mechanism is irreducible",
+    "REDUCIBLE": "a partition makes no difference",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SystemAnalysis:
+    """Outcome of the analysis of one candidate system."""
+
+    phi: float = 0.0
+    """Distance at the minimum cut, Phi of the system."""
+    target: int = 0
+    """Units that the minimum cut severs from all others, as a mask; 0 without a cut."""
+    ties: int = 0
+    """Cuts that tie."""
+    reasons: tuple[str, ...] = ()
+    """Why Phi is 0, when a rule decided it."""
+
+
+AnalysisRecipe = Generator[
+    tuple[Stage, ...], tuple[Filled, ...], tuple[SystemAnalysis, Concepts, Array]
+]
+
+
+def sia(system: System, options: IIT3) -> Recipe:
+    """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
+    reasons = _zero_phi_reasons(system)
+    if reasons:
+        found = SystemAnalysis(reasons=reasons)
+    elif system.n <= ONE_BLOCK_MAX_UNITS:
+        single, more = _cut_targets(system.n)
+        targets = single + more
+        (filled,) = yield (one_block_stage(system, options, np.array(targets)),)
+        if int(filled["concepts"].values[0]):
+            found = _minimum_cut(
+                system.n, targets, filled["distance"].values[0], filled["exact"].values[0]
+            )
+        else:
+            found = SystemAnalysis(reasons=("NO_CONCEPTS",))
+    else:
+        found, _, _ = yield from _analyse(system, options)
+    return xr.DataTree.from_dict({"/system": _system_dataset(system, found)})
+
+
+def ces(system: System, options: IIT3) -> Recipe:
+    """Unfold the conceptual structure of a system, and that of the system under its cut."""
+    found, whole, rank = yield from _analyse(system, options)
+    nodes = {"/system": _system_dataset(system, found)}
+    structures = [("distinctions", 0, whole)]
+    if found.target:
+        cutting = CutSearch(system, options, rank, whole)
+        (cut,) = yield (cut_concepts_stage(cutting, found.target),)
+        structures.append(("cut_distinctions", found.target, Concepts.of(cut)))
+    rows = [row for _, target, concepts in structures for row in _details_rows(target, concepts)]
+    details = None
+    if rows:
+        (details,) = yield (details_stage(system, options, rows),)
+    begin, information = 0, 0.0
+    for name, _, concepts in structures:
+        end = begin + 2 * len(concepts.mechanisms)
+        part = None if details is None else _select_rows(details, slice(begin, end))
+        nodes[f"/{name}"] = _concepts_dataset(system, concepts, part)
+        if name == "distinctions":
+            information = _conceptual_information(concepts, part)
+        begin = end
+    attrs = {
+        "big_phi": found.phi,
+        "sum_phi_distinctions": float(whole.phi.sum()),
+        "conceptual_information": information,
+        "n_distinctions": len(whole.mechanisms),
+    }
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
+
+
+def _analyse(system: System, options: IIT3) -> AnalysisRecipe:
+    """Concepts, gatekeeping (spec.md 8.1), the cuts one by one and the least of them."""
+    _require_memory(system)
+    yield (marginals_stage(system),)
+    (filled,) = yield (concepts_stage(system, options),)
+    rank = purview_ranks(system, options.ties)
+    concepts = select_concepts(filled["phi_cause"].values, filled["phi_effect"].values, rank)
+    reasons = _zero_phi_reasons(system) or (() if concepts.mechanisms else ("NO_CONCEPTS",))
+    if reasons:
+        return SystemAnalysis(reasons=reasons), concepts, rank
+    targets, distances, exact = list[int](), list[float](), list[bool]()
+    cutting = CutSearch(system, options, rank, concepts)
+    incumbent = np.inf
+    for name, masks in zip(("cuts", "cuts/more"), _cut_targets(system.n), strict=True):
+        if not masks:
+            continue
+        stage = cuts_stage(cutting, name, np.array(masks), incumbent)
+        (cuts,) = yield (stage,)
+        targets += masks
+        distances += cuts["distance"].values.tolist()
+        exact += cuts["exact"].values.tolist()
+        incumbent = min(d for d, sure in zip(distances, exact, strict=True) if sure)
+    return _minimum_cut(system.n, targets, distances, exact), concepts, rank
+
+
+def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> SystemAnalysis:
+    """The cut of the least distance; among ties the one that keeps the first connections."""
+    away = np.asarray(distances, float).tolist()
+    least = min(d for d, sure in zip(away, np.asarray(exact).tolist(), strict=True) if sure)
+    tied = [t for t, d in zip(targets, away, strict=True) if is_tied(d, least)]
+    target = min(tied, key=lambda t: _severed_connections(n, t).ravel().tolist())
+    if not is_positive(least):
+        return SystemAnalysis(0.0, target, 0, ("REDUCIBLE",))
+    return SystemAnalysis(away[list(targets).index(target)], target, len(tied))
+
+
+def _require_memory(system: System) -> None:
+    need, budget = repertoire_bytes(system.levels), system.background.budget
+    if need > budget:
+        raise MemoryRefusedError(
+            f"iit3: the repertoires of {system.n} units need {need / 2**30:.3g} GiB, more than "
+            f"the budget of {budget / 2**30:.3g} GiB; choose fewer units"
+        )
+
+
+def _zero_phi_reasons(system: System) -> tuple[str, ...]:
+    if not is_strongly_connected(system.connectivity):
+        return ("NO_STRONG_CONNECTIVITY",)
+    return ("MONAD",) if system.n == 1 else ()
+
+
+def _cut_targets(n: int) -> tuple[list[int], list[int]]:
+    """Every unidirectional cut by the units it isolates: one unit against the rest, then others."""
+    every = range(1, (1 << n) - 1)
+    return (
+        [t for t in every if t.bit_count() in (1, n - 1)],
+        [t for t in every if t.bit_count() not in (1, n - 1)],
+    )
+
+
+def _severed_connections(n: int, target: int) -> Array:
+    inside = (target >> np.arange(n) & 1).astype(bool)
+    severed: Array = ~inside[:, None] & inside[None]
+    return severed if target else np.zeros((n, n), bool)
+
+
+def _system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
+    inside = found.target >> np.arange(system.n) & 1
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "phi": ((), found.phi),
+        "n_tied_partitions": ((), found.ties),
+        "cut": (("source", "target"), _severed_connections(system.n, found.target)),
+        "part": (("unit",), inside ^ inside[0]),
+    }
+    reason = "; ".join(REASON_TEXTS[name] for name in found.reasons)
+    return _without_bit_units(
+        make_dataset(values, {"reason": reason, "reasons": " ".join(found.reasons)})
+    )
+
+
+def _without_bit_units(data: xr.Dataset) -> xr.Dataset:
+    """IIT 3.0 counts units that differ, not bits."""
+    for name in ("phi", "phi_cause", "phi_effect"):
+        if name in data:
+            data[name].attrs.pop("units")
+    return data
+
+
+def _details_rows(target: int, concepts: Concepts) -> list[tuple[Any, ...]]:
+    """What ``details_stage`` is to work out: causes and effects in turn."""
+    return [
+        (target, side, m, int(concepts.purviews[side, m]), concepts.sides[side, m])
+        for m in concepts.mechanisms
+        for side in range(2)
+    ]
+
+
+def _select_rows(details: Filled, rows: slice) -> dict[str, xr.Variable]:
+    """Causes and effects that lie there."""
+    return {name: values.isel(side=rows) for name, values in details.items()}
+
+
+def _conceptual_information(concepts: Concepts, details: Filled | None) -> float:
+    if details is None:
+        return 0.0
+    away = details["distance_to_null"].values.reshape(-1, 2).sum(axis=1)
+    return round(float(concepts.phi[concepts.mechanisms] @ away), 6)
+
+
+def _concepts_dataset(system: System, concepts: Concepts, details: Filled | None) -> xr.Dataset:
+    chosen, n = concepts.mechanisms, system.n
+    states = int(np.prod(system.levels))
+    rows, line = ("mechanism", "unit"), ("mechanism",)
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "mechanism_units": (rows, _units_of_masks(chosen, n)),
+        "phi": (line, concepts.phi[chosen]),
+    }
+    for side, name in enumerate(DIRECTIONS):
+        purviews = concepts.purviews[side, chosen]
+        values |= {
+            f"phi_{name}": (line, concepts.sides[side, chosen]),
+            f"purview_{name}": (rows, _units_of_masks(purviews, n)),
+            f"n_tied_purviews_{name}": (line, concepts.ties[side, chosen]),
+        }
+        own = None if details is None else _select_rows(details, slice(side, None, 2))
+        for key, to, shape in (
+            ("kept", rows, (0, n)),
+            ("ties", line, (0,)),
+            ("repertoire", ("mechanism", "purview_state"), (0, states)),
+            ("partitioned_repertoire", ("mechanism", "purview_state"), (0, states)),
+        ):
+            data = np.zeros(shape) if own is None else own[key].values
+            called = f"n_tied_partitions_{name}" if key == "ties" else f"{key}_{name}"
+            kind = data if key.endswith("repertoire") else data.astype(np.int64)
+            values[called] = (to, kind)
+    return _without_bit_units(make_dataset(values))
+
+
+def _units_of_masks(masks: Sequence[int] | Array, n: int) -> Array:
+    column = np.array(masks, np.int64).reshape(-1, 1)
+    return (column >> np.arange(n) & 1).astype(bool)
+
+
+def one_block_stage(system: System, options: IIT3, targets: Array) -> Stage:
+    """How many concepts a system has, and their distance from those under every cut."""
+    cut, n = (("cut", len(targets)),), system.n
+    given = {**marginals_stage(system).inputs, **source_inputs(system, options)}
+    del given["marginals"]  # made here
+    return Stage(
+        name="system",
+        grid=Grid(("system",), (1,)),
+        variables=(
+            variable("concepts", "int64", -1),
+            variable("distance", "float64", np.nan, cut),
+            variable("exact", "bool", False, cut),
+        ),
+        compute=fill_one_block,
+        inputs={**given, "rank": purview_ranks(system, options.ties), "targets": targets},
+        cost=lambda _region: 6e-8 * 18.0**n,
+        scratch=2 * repertoire_bytes(system.levels),
+    )
+
+
+def fill_one_block(inputs: Mapping[str, Array], _region: Region) -> dict[str, Array]:
+    """Tables, concepts and cuts, one after the other."""
+    tpm = inputs["tpm"]
+    everything = slice(0, len(tpm)), slice(0, tpm.shape[2])
+    marginals = fill_marginals(inputs, everything)["probability"]
+    sources = prepare_sources({**inputs, "marginals": marginals})
+    filled = fill_concepts(sources, (slice(0, len(sources.intact.effect)),))
+    found = select_concepts(filled["phi_cause"], filled["phi_effect"], inputs["rank"])
+    count, cuts = len(found.mechanisms), len(inputs["targets"])
+    out = {"distance": np.zeros(cuts), "exact": np.zeros(cuts, bool)}
+    if count:
+        more = {
+            **inputs,
+            "intact_phi": filled["phi_cause"],
+            "sides": found.sides,
+            "purviews": found.purviews,
+            "incumbent": np.array(np.inf),
+        }
+        out = fill_cuts(replace(sources, more=more), (slice(0, cuts),))
+    return {
+        "concepts": np.array([count]),
+        "distance": out["distance"][None],
+        "exact": out["exact"][None],
+    }

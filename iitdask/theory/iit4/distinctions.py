@@ -1,0 +1,408 @@
+"""Distinctions of a cause-effect structure: choice among ties, datasets, sensitivity to ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from math import fsum
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
+from iitdask.model.labels import decode_state, purview_states, purview_unit_states
+from iitdask.model.system import System
+from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
+from iitdask.theory.iit4.relations import Bindings, RelationSums, relation_phi
+from iitdask.theory.iit4.system_analysis import SystemAnalysis, system_dataset
+from iitdask.theory.marginal_tables import child_masks
+from iitdask.theory.options import Unfolding
+from iitdask.theory.stage import Filled
+from iitdask.theory.ties import canonical_ranks
+from iitdask.theory.variables import make_dataset
+
+__all__ = [
+    "CauseEffectSide",
+    "CauseEffectStructure",
+    "Distinction",
+    "PurviewOrder",
+    "TiedPurviews",
+    "collect_ties",
+    "congruent_distinctions",
+    "float_and_log2",
+    "relation_bindings",
+    "structure_tree",
+    "tie_sensitivity",
+]
+
+Array = NDArray[Any]
+SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
+TieKey = Callable[[int, bool, Sequence[int]], list[int]]
+
+
+class CauseEffectSide(NamedTuple):
+    """A cause or effect of a mechanism: one purview among those that tie."""
+
+    purview: int
+    """Mask."""
+    phi: float
+    """Integrated information over this purview, bits."""
+    information: float
+    """Intrinsic information, bits."""
+    state: int
+    """Representative specified state, little-endian over the purview."""
+    states: tuple[int, ...]
+    """All specified states whose phi ties, in state order."""
+    kept: tuple[int, ...]
+    """(n,) partners each unit still sees under the named partition; -1 where none applies."""
+
+
+class TiedPurviews(NamedTuple):
+    """An irreducible mechanism with its tied purviews, the representative first."""
+
+    mechanism: int
+    """Mask."""
+    cause: tuple[CauseEffectSide, ...]
+    """Tied cause purviews."""
+    effect: tuple[CauseEffectSide, ...]
+    """Tied effect purviews."""
+
+
+class Distinction(NamedTuple):
+    """A mechanism with the cause and effect chosen for it."""
+
+    choices: TiedPurviews
+    """What could be chosen."""
+    cause: CauseEffectSide
+    """Chosen cause; its ``state`` agrees with the system's."""
+    effect: CauseEffectSide
+    """Chosen effect, likewise."""
+
+    @property
+    def phi(self) -> float:
+        """phi_d, bits."""
+        return min(self.choices.cause[0].phi, self.choices.effect[0].phi)
+
+
+class PurviewOrder:
+    """Orders the tied purviews of a mechanism: by the published set order, or canonically."""
+
+    def __init__(self, system: System, ties: str) -> None:
+        self._system = system
+        self._reference = ties == "reference" and system.substrate.n_units <= SET_ORDER_MAX_UNITS
+        self._ranks: Array | None = None
+        self._sequence: Array | None = None
+        self._children = child_masks(system.substrate.connectivity) if self._reference else None
+
+    def sort(self, mechanism: int, forward: bool, purviews: Sequence[int]) -> list[int]:
+        """Purview masks in order; the first is the representative."""
+        if len(purviews) == 1:
+            return list(purviews)
+        if not self._reference:
+            return sorted(purviews, key=self.canonical_key)
+        if self._sequence is None:
+            self._sequence = nonempty_masks_by_size(self._system.substrate.n_units)
+        outer = {self._outer(p): p for p in purviews}
+        order = hash_set_order(self._outer(mechanism), self._sequence, self._children, forward)
+        return [outer[p] for p in order.tolist() if p in outer]
+
+    def canonical_key(self, purview: int) -> tuple[int, tuple[int, ...]]:
+        """Larger first, then by the units' ranks in a label-independent numbering."""
+        if self._ranks is None:
+            self._ranks = canonical_ranks(self._system)[list(self._system.units)]
+        units = [i for i in range(self._system.n) if purview >> i & 1]
+        return -len(units), tuple(sorted(int(self._ranks[i]) for i in units))
+
+    def _outer(self, mask: int) -> int:
+        """Mask over the substrate's units."""
+        return sum(1 << unit for i, unit in enumerate(self._system.units) if mask >> i & 1)
+
+
+def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:
+    """Collect the details of tied pairs by mechanism, each side in tie order."""
+    sides: dict[tuple[int, int], list[CauseEffectSide]] = {}
+    bits = details["tied_states"].values
+    names = ("phi", "information", "state", "ties", "kept")
+    columns = [details[name].values.tolist() for name in names]
+    rows = zip(pairs.tolist(), *columns, strict=True)
+    for k, ((direction, mechanism, purview), phi, information, state, ties, kept) in enumerate(
+        rows
+    ):
+        tied: tuple[int, ...] = (state,)
+        if ties > 1:
+            tied = tuple(np.flatnonzero(np.unpackbits(bits[k], bitorder="little")).tolist())
+        side = CauseEffectSide(purview, phi, information, state, tied, tuple(kept))
+        sides.setdefault((mechanism, direction), []).append(side)
+    return [
+        TiedPurviews(
+            mechanism,
+            _in_tie_order(mechanism, sides[mechanism, CAUSE], order, forward=False),
+            _in_tie_order(mechanism, sides[mechanism, EFFECT], order, forward=True),
+        )
+        for mechanism in sorted({m for m, _ in sides})
+    ]
+
+
+def _in_tie_order(
+    mechanism: int, found: Sequence[CauseEffectSide], order: PurviewOrder, forward: bool
+) -> tuple[CauseEffectSide, ...]:
+    """Tied sides of a mechanism, the representative first."""
+    if len(found) == 1:
+        return (found[0],)
+    sides = {side.purview: side for side in found}
+    return tuple(sides[p] for p in order.sort(mechanism, forward, sorted(sides)))
+
+
+def congruent_distinctions(
+    system: System, every: Sequence[TiedPurviews], states: tuple[int, int], ties: str
+) -> list[Distinction]:
+    """Keep the mechanisms whose cause and effect can agree with the system's states."""
+    implied = [purview_states(state, system.levels) for state in states]
+    out = []
+    for choices in every:
+        cause = _congruent_side(choices.cause, implied[0], ties)
+        effect = _congruent_side(choices.effect, implied[1], ties)
+        if cause is not None and effect is not None:
+            out.append(Distinction(choices, cause, effect))
+    return out
+
+
+def admissible_alternatives(
+    found: Distinction, implied: Sequence[Array]
+) -> tuple[list[CauseEffectSide], list[CauseEffectSide]]:
+    """Every admissible cause and effect of a distinction, the chosen ones included.
+
+    implied : of every purview, the state that the system's cause and effect state imply
+    """
+    out = []
+    for side, states in ((found.choices.cause, implied[0]), (found.choices.effect, implied[1])):
+        fitting = [_in_system_state(s, states) for s in side]
+        out.append([s for s in fitting if s is not None])
+    return out[0], out[1]
+
+
+def _in_system_state(side: CauseEffectSide, implied: Array) -> CauseEffectSide | None:
+    """The side in the state a system state implies, if that is one of its tied states."""
+    wanted = int(implied[side.purview])
+    if wanted == side.state:
+        return side  # as nearly always: one that ties for itself alone
+    return side._replace(state=wanted) if wanted in side.states else None
+
+
+def _congruent_side(
+    sides: Sequence[CauseEffectSide], implied: Array, ties: str
+) -> CauseEffectSide | None:
+    """Spec.md 10: the representative's tied states first, then the largest tied purview."""
+    if ties == "canonical":  # congruent, then larger, then the label-independent order
+        fitting = (_in_system_state(side, implied) for side in sides)
+        return next((side for side in fitting if side is not None), None)
+    first = _in_system_state(sides[0], implied)
+    if first is not None:
+        return first
+    others = [s for s in sides[1:] if s.state == implied[s.purview]]
+    return max(others, key=lambda s: s.purview.bit_count(), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class CauseEffectStructure:
+    """Everything a cause-effect structure is made of."""
+
+    system: System
+    """Candidate system."""
+    options: Unfolding
+    """Unfolding and the choices made about it."""
+    found: SystemAnalysis
+    """Verdict on the system."""
+    states: tuple[int, int]
+    """Cause and effect state that distinctions must agree with, little-endian."""
+    every: Sequence[TiedPurviews]
+    """Mechanisms irreducible in both directions, with all tied purviews."""
+    chosen: Sequence[Distinction]
+    """The distinctions."""
+    sums: RelationSums
+    """Totals over their relations."""
+    search: dict[str, int]
+    """How much of the search was bounded away."""
+
+
+def relation_bindings(
+    system: System, chosen: Sequence[Distinction], states: tuple[int, int]
+) -> Bindings:
+    """Unit-states that each distinction binds; a unit with one state on both sides counts once."""
+    n = system.n
+    values = [decode_state(s, system.levels) for s in states]
+    differing = int(sum(1 << i for i in range(n) if values[0][i] != values[1][i]))
+
+    def effect_bits(purview: int) -> int:
+        return (purview & ~differing) | (purview & differing) << n
+
+    return Bindings(
+        np.array([d.phi for d in chosen]),
+        tuple(d.cause.purview for d in chosen),
+        tuple(effect_bits(d.effect.purview) for d in chosen),
+    )
+
+
+def structure_tree(made: CauseEffectStructure, ties: dict[str, Any]) -> xr.DataTree:
+    """Lay a structure out as ``/system``, ``/distinctions`` and ``/relations``."""
+    system, chosen = made.system, made.chosen
+    phi_d = fsum(d.phi for d in chosen)  # one result, whatever the order or the Python
+    phi_r, log_r = float_and_log2(made.sums.phi)
+    attrs: dict[str, Any] = {
+        "sum_phi_distinctions": phi_d,
+        "sum_phi_relations": phi_r,
+        "big_phi": phi_d + phi_r,
+        "n_distinctions": len(chosen),
+        "n_irreducible_mechanisms": len(made.every),
+        "n_tied_mechanisms": sum(1 for d in chosen if _has_ties(d)),
+        "search": made.search,
+        **ties,
+    }
+    node = system_dataset(system, made.found)
+    if made.found.states is None:  # name the states that congruence was judged by
+        for name, code in zip(("cause_state", "effect_state"), made.states, strict=True):
+            values = np.array(decode_state(code, system.levels))
+            node[name] = node[name].copy(data=values)
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs=attrs),
+            "/system": node,
+            "/distinctions": _distinctions_dataset(system, chosen),
+            "/relations": _relations_dataset(made.sums, phi_r, log_r),
+        }
+    )
+
+
+def _has_ties(found: Distinction) -> bool:
+    sides = (found.choices.cause, found.choices.effect)
+    return any(len(side) > 1 or len(side[0].states) > 1 for side in sides)
+
+
+def float_and_log2(value: Fraction) -> tuple[float, float]:
+    """Return a fraction as a double (infinite beyond its range) and as log2."""
+    if value == 0:
+        return 0.0, -np.inf
+    shift = value.numerator.bit_length() - value.denominator.bit_length()
+    scaled = value / 2**shift if shift >= 0 else value * 2**-shift
+    log = shift + float(np.log2(float(scaled)))
+    return (float(value) if shift < 1023 else np.inf), log
+
+
+def _distinctions_dataset(system: System, chosen: Sequence[Distinction]) -> xr.Dataset:
+    n, count = system.n, len(chosen)
+    bits = np.arange(n)
+
+    def units(masks: Sequence[int]) -> Any:
+        return (np.array(masks, np.int64).reshape(count, 1) >> bits & 1).astype(bool)
+
+    rows, line = ("mechanism", "unit"), ("mechanism",)
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "mechanism_units": (rows, units([d.choices.mechanism for d in chosen])),
+        "phi": (line, np.array([d.phi for d in chosen], float)),
+    }
+    for name in ("cause", "effect"):
+        sides: list[CauseEffectSide] = [getattr(d, name) for d in chosen]
+        tied: list[tuple[CauseEffectSide, ...]] = [getattr(d.choices, name) for d in chosen]
+        purviews = [s.purview for s in sides]
+        values |= {
+            f"phi_{name}": (line, np.array([s.phi for s in sides], float)),
+            f"purview_{name}": (rows, units(purviews)),
+            f"state_{name}": (
+                rows,
+                purview_unit_states([s.state for s in sides], system.levels, purviews),
+            ),
+            f"intrinsic_information_{name}": (
+                line,
+                np.array([s.information for s in sides], float),
+            ),
+            f"kept_{name}": (rows, np.array([s.kept for s in sides], np.int64).reshape(count, n)),
+            f"n_tied_purviews_{name}": (line, np.array([len(t) for t in tied], np.int64)),
+            f"n_tied_states_{name}": (line, np.array([len(s.states) for s in sides], np.int64)),
+        }
+    return make_dataset(values)
+
+
+def _relations_dataset(sums: RelationSums, phi: float, log_phi: float) -> xr.Dataset:
+    degrees = sums.by_degree
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "count": ((), _int64_or_minus_one(sums.count)),
+        "log2_count": ((), _log2(sums.count)),
+        "sum_phi": ((), phi),
+        "log2_sum_phi": ((), log_phi),
+        "count_by_degree": (
+            ("degree",),
+            np.array([_int64_or_minus_one(x) for x in degrees], np.int64),
+        ),
+        "log2_count_by_degree": (("degree",), np.array([_log2(x) for x in degrees], float)),
+    }
+    coords = {"degree": np.arange(1, len(degrees) + 1)}
+    return make_dataset(values, {"count": str(sums.count)}, coords)
+
+
+def _int64_or_minus_one(count: int) -> int:
+    return count if count < 2**63 else -1
+
+
+def _log2(count: int) -> float:
+    shift = max(0, count.bit_length() - 60)
+    return float(np.log2(float(count >> shift))) + shift if count else -np.inf
+
+
+MAX_ALTERNATIVES = 2000  # other choices tried at most
+
+
+def tie_sensitivity(made: CauseEffectStructure) -> dict[str, Any]:
+    """Return ``tie_sensitive`` (the structure) and ``phi_tie_sensitive`` (yes, no, not determined).
+
+    The first asks for any other admissible choice of system states or purviews; the second tries
+    them, one tie at a time.
+    """
+    others = [pair for pair in made.found.tied_state_pairs if pair != made.states]
+    swaps = list(_alternative_purviews(made))
+    total = fsum(d.phi for d in made.chosen) + float_and_log2(made.sums.phi)[0]
+    verdict = "no"
+    if any(
+        abs(phi - total) > 1e-9 * max(1.0, total) for phi in _alternative_phis(made, others, swaps)
+    ):
+        verdict = "yes"
+    elif len(others) + len(swaps) > MAX_ALTERNATIVES:
+        verdict = "not determined"
+    return {"tie_sensitive": bool(others or swaps), "phi_tie_sensitive": verdict}
+
+
+def _alternative_purviews(made: CauseEffectStructure) -> Iterator[tuple[int, int, CauseEffectSide]]:
+    """Distinction, side and every admissible purview that was not chosen."""
+    implied = [purview_states(state, made.system.levels) for state in made.states]
+    for k, found in enumerate(made.chosen):
+        if len(found.choices.cause) == len(found.choices.effect) == 1:
+            continue
+        now = (found.cause.purview, found.effect.purview)
+        for side, options in enumerate(admissible_alternatives(found, implied)):
+            yield from ((k, side, option) for option in options if option.purview != now[side])
+
+
+def _alternative_phis(
+    made: CauseEffectStructure,
+    others: Sequence[tuple[int, int]],
+    swaps: Sequence[tuple[int, int, CauseEffectSide]],
+) -> Iterator[float]:
+    for pair in islice(others, MAX_ALTERNATIVES):
+        yield _big_phi(
+            made, congruent_distinctions(made.system, made.every, pair, made.options.ties), pair
+        )
+    for k, side, option in islice(swaps, max(0, MAX_ALTERNATIVES - len(others))):
+        old = made.chosen[k]
+        sides = (option, old.effect) if side == 0 else (old.cause, option)
+        swapped = [*made.chosen[:k], Distinction(old.choices, *sides), *made.chosen[k + 1 :]]
+        yield _big_phi(made, swapped, made.states)
+
+
+def _big_phi(
+    made: CauseEffectStructure, chosen: Sequence[Distinction], states: tuple[int, int]
+) -> float:
+    relations = relation_phi(relation_bindings(made.system, chosen, states))
+    return fsum(d.phi for d in chosen) + float_and_log2(relations)[0]

@@ -1,0 +1,415 @@
+"""Repertoires of distinctions, and phi of every mechanism over every purview."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from iitdask.kernels.distributions import write_repertoires
+from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
+from iitdask.kernels.iit4.mechanism_search import (
+    MechanismResults,
+    make_purview_scratch,
+    search_mechanisms,
+)
+from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, describe_pairs, make_pair_scratch
+from iitdask.kernels.iit4.pair_costs import cause_scan
+from iitdask.kernels.iit4.purview_search import prepare_effects
+from iitdask.kernels.subsets import (
+    PHI_ZERO_BITS,
+    is_purview,
+    segment_offsets,
+    state_codes,
+    value_offsets,
+)
+from iitdask.model.system import System
+from iitdask.theory.iit4.distinctions import Distinction
+from iitdask.theory.iit4.mechanisms import DIRECTION_CODES
+from iitdask.theory.marginal_tables import (
+    fill_marginals,
+    marginals_stage,
+    prepare_tables,
+    table_inputs,
+)
+from iitdask.theory.stage import Filled, Grid, Region, Stage
+from iitdask.theory.variables import make_dataset, variable
+
+__all__ = [
+    "LANDSCAPE_MAX_UNITS",
+    "MAX_PURVIEW_STATES",
+    "MAX_STORED_STATES",
+    "PAIR_STATUS",
+    "landscape",
+    "probable_repertoires",
+    "repertoires_stage",
+    "stored_repertoires",
+]
+
+Array = NDArray[Any]
+MAX_STORED_STATES = 1 << 23
+"""States of all chosen purviews together, up to which their repertoires are kept (64 MiB)."""
+
+
+def repertoires_stage(system: System, chosen: Sequence[Distinction]) -> Stage | None:
+    """Write the repertoires out, one row per state of a purview; None where they are too many."""
+    listed = [(0, d.choices.mechanism, d.cause.purview) for d in chosen]
+    listed += [(1, d.choices.mechanism, d.effect.purview) for d in chosen]
+    pairs = np.array(listed, np.int64).reshape(len(listed), 3)
+    states = np.diff(segment_offsets(np.array(system.levels)))  # of every purview
+    begins = np.concatenate([[0], np.cumsum(states[pairs[:, 2]])])
+    if not 0 < begins[-1] <= MAX_STORED_STATES:
+        return None
+    return Stage(
+        name="repertoires",
+        grid=Grid(("row",), (int(begins[-1]),)),
+        variables=(variable("repertoire", "float64", np.nan),),
+        compute=fill_repertoires,
+        inputs={
+            **table_inputs(system),
+            "pairs": pairs,
+            "begins": begins.astype(np.int64),
+        },
+        prepare=prepare_repertoires,
+        cost=lambda region: 1e-5 + 4e-9 * system.n * (region[0].stop - region[0].start),
+    )
+
+
+def prepare_repertoires(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Take from the marginals what repertoires at the current state are made of."""
+    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    offsets, columns = segment_offsets(levels), value_offsets(levels)
+    codes = state_codes(offsets, state, len(levels))
+    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state])
+    effect = np.ascontiguousarray(marginals[0][:, codes].T)
+    return cause, effect, levels, columns, offsets, inputs["pairs"], inputs["begins"]
+
+
+def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, Array]:
+    """Write a range of rows."""
+    out = np.empty(region[0].stop - region[0].start)
+    write_repertoires(*prepared, region[0].start, out)
+    return {"repertoire": out}
+
+
+def stored_repertoires(stage: Stage, filled: Filled) -> xr.Dataset:
+    """Return the node ``/repertoires``: both sides ragged, a row per state of a purview.
+
+    Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause
+    repertoire of distinction k, its purview's states little-endian; likewise ``_effect``.
+    """
+    begins = np.asarray(stage.inputs["begins"])
+    rows, half = filled["repertoire"].values, len(begins) // 2
+    middle = begins[half]
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "begin_cause": (("edge",), begins[: half + 1]),
+        "constrained_cause": (("row_cause",), rows[:middle]),
+        "begin_effect": (("edge",), begins[half:] - middle),
+        "constrained_effect": (("row_effect",), rows[middle:]),
+    }
+    return make_dataset(values)
+
+
+MAX_PURVIEW_STATES = 32
+"""States of one purview that are written out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _MechanismPurview:
+    """A mechanism over its cause or effect purview."""
+
+    system: System
+    """Candidate system."""
+    mechanism: list[int]
+    """Units of the mechanism."""
+    purview: list[int]
+    """Units of the purview."""
+    kept: list[int]
+    """Per unit, mask of the partners it still sees under the partition."""
+    state: list[int]
+    """Specified state of the purview's units."""
+
+    @property
+    def place(self) -> int:
+        """Number of the specified state among those of the purview, little-endian."""
+        return _state_code(self.state, [self.system.levels[j] for j in self.purview])
+
+
+@dataclass(frozen=True, slots=True)
+class _Distributions:
+    """Distributions over all states of a purview."""
+
+    constrained: Array
+    """Given the mechanism's state."""
+    partitioned: Array
+    """Given the mechanism's state under the minimum partition."""
+    likelihood: Array
+    """What phi compares: as ``constrained``, on the cause side before normalising."""
+    likelihood_partitioned: Array
+    """As ``partitioned``, likewise."""
+    unconstrained: Callable[[Array], Array]
+    """Gives the unconstrained distribution at some states; the rest of it may be dear."""
+
+
+def probable_repertoires(
+    system: System, distinctions: xr.Dataset, most: int = MAX_PURVIEW_STATES
+) -> xr.Dataset:
+    """Write out the cause and effect repertoires of distinctions.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    distinctions : Dataset
+        Node ``/distinctions`` of its structure.
+    most : int
+        States of a purview to keep: the most probable ones and the specified one.
+
+    Returns
+    -------
+    Dataset
+        For cause and effect, ragged along ``row_*``: rows ``begin_*(mechanism)`` to the next
+        are ``code_*`` (state of the purview, little-endian) with probabilities
+        ``constrained_*``, ``unconstrained_*`` and ``partitioned_*``, the last under the minimum
+        partition (on the cause side renormalised). Per mechanism ``likelihood_*`` and
+        ``likelihood_partitioned_*``, the two probabilities whose log-ratio, times
+        ``selectivity_*``, is phi (Albantakis et al. 2023, Eq. 24 and 25).
+    """
+    values: dict[str, tuple[tuple[str, ...], Any]] = {}
+    for side, write in (("cause", _cause_distributions), ("effect", _effect_distributions)):
+        parts = [
+            _most_probable_states(write(pair), pair, most)
+            for pair in _mechanism_purviews(system, distinctions, side)
+        ]
+        counts = [len(part["code"]) for part in parts]
+        values[f"begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
+        for name in ("code", "constrained", "unconstrained", "partitioned"):
+            kind = np.int64 if name == "code" else float
+            joined = np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
+            values[f"{name}_{side}"] = ((f"row_{side}",), joined.astype(kind))
+        for name in ("likelihood", "likelihood_partitioned", "selectivity"):
+            numbers = np.array([part[name] for part in parts], float)
+            values[f"{name}_{side}"] = (("mechanism",), numbers)
+    return make_dataset(values)
+
+
+def _mechanism_purviews(system: System, data: xr.Dataset, side: str) -> list[_MechanismPurview]:
+    names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
+    columns = [data[name].values for name in names]
+    return [
+        _MechanismPurview(
+            system,
+            np.flatnonzero(mechanism).tolist(),
+            np.flatnonzero(purview).tolist(),
+            kept.tolist(),
+            state[purview].tolist(),
+        )
+        for mechanism, purview, kept, state in zip(*columns, strict=True)
+    ]
+
+
+def _marginals(system: System, table: Array, kept: Sequence[int]) -> Array:
+    """(states of kept, columns) table given the kept units, the others uniform; little-endian."""
+    n, levels = system.n, system.levels
+    cube = table.reshape(*reversed(levels), -1)  # the axis of unit i is n - 1 - i
+    others = tuple(n - 1 - i for i in range(n) if i not in set(kept))
+    mean: Array = cube.mean(axis=others) if others else cube
+    return mean.reshape(-1, table.shape[1])
+
+
+def _first_column(system: System, unit: int) -> int:
+    return sum(system.levels[:unit])
+
+
+def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
+    out = 0
+    for value, k in zip(reversed(values), reversed(levels), strict=True):
+        out = out * k + value
+    return out
+
+
+def _marginals_at_state(system: System, table: Array, kept: Sequence[int]) -> Array:
+    """(columns,) marginals given the current state of the kept units."""
+    state = [system.local_state[i] for i in kept]
+    found = _marginals(system, table, kept)
+    row: Array = found[_state_code(state, [system.levels[i] for i in kept])]
+    return row
+
+
+def _joint_distribution(system: System, rows: Array, units: Sequence[int]) -> Array:
+    """(m, states of units) products of the units' marginals in each row, little-endian."""
+    out = np.ones((len(rows), 1))
+    for i in units:
+        begin = _first_column(system, i)
+        own = rows[:, begin : begin + system.levels[i]]
+        out = (own[:, :, None] * out[:, None, :]).reshape(len(rows), -1)
+    return out
+
+
+def _units_of_mask(mask: int) -> list[int]:
+    return [i for i in range(mask.bit_length()) if mask >> i & 1]
+
+
+def _effect_distributions(pair: _MechanismPurview) -> _Distributions:
+    system, purview = pair.system, pair.purview
+    table = np.asarray(system.effect)
+    constrained = _joint_distribution(
+        system, _marginals_at_state(system, table, pair.mechanism)[None], purview
+    )[0]
+    partitioned = np.ones(1)
+    for j in purview:
+        own = _joint_distribution(
+            system, _marginals_at_state(system, table, _units_of_mask(pair.kept[j]))[None], [j]
+        )[0]
+        partitioned = (own[:, None] * partitioned[None, :]).ravel()
+    rows = _marginals(system, table, pair.mechanism)
+
+    def unconstrained(codes: Array) -> Array:
+        out, weight = np.ones((len(rows), len(codes))), 1
+        for j in purview:
+            out *= rows[:, _first_column(system, j) + codes // weight % system.levels[j]]
+            weight *= system.levels[j]
+        mean: Array = out.mean(axis=0)
+        return mean
+
+    return _Distributions(constrained, partitioned, constrained, partitioned, unconstrained)
+
+
+def _cause_distributions(pair: _MechanismPurview) -> _Distributions:
+    system = pair.system
+    table = np.asarray(system.cause)
+    states = int(np.prod([system.levels[j] for j in pair.purview]))
+    codes, digits = np.arange(states), {}
+    for j in pair.purview:
+        digits[j], codes = codes % system.levels[j], codes // system.levels[j]
+    whole = _marginals(system, table, pair.purview)
+    like, parted = np.ones(states), np.ones(states)
+    for i in pair.mechanism:
+        column = _first_column(system, i) + system.local_state[i]
+        like *= whole[:, column]
+        place, weight = np.zeros(states, np.int64), 1
+        seen = _units_of_mask(pair.kept[i])
+        for j in seen:
+            place += digits[j] * weight
+            weight *= system.levels[j]
+        parted *= _marginals(system, table, seen)[place, column]
+    return _Distributions(
+        _normalised(like),
+        _normalised(parted),
+        like,
+        parted,
+        lambda wanted: np.full(len(wanted), 1.0 / states),
+    )
+
+
+def _normalised(values: Array) -> Array:
+    total = values.sum()
+    return values / total if total > 0 else values
+
+
+def _most_probable_states(
+    found: _Distributions, pair: _MechanismPurview, most: int
+) -> dict[str, Any]:
+    """Keep the states that are written out."""
+    order = np.argsort(-found.constrained, kind="stable").tolist()
+    first = order if pair.place in order[:most] else [pair.place, *order]
+    codes = np.array(sorted(first[:most]), np.int64)
+    return {
+        "code": codes,
+        "constrained": found.constrained[codes],
+        "unconstrained": found.unconstrained(codes),
+        "partitioned": found.partitioned[codes],
+        "likelihood": found.likelihood[pair.place],
+        "likelihood_partitioned": found.likelihood_partitioned[pair.place],
+        "selectivity": found.constrained[pair.place],
+    }
+
+
+LANDSCAPE_MAX_UNITS = 8
+"""Units of the largest system whose landscape is written out: 2 * (2**8 - 1)**2 pairs."""
+PAIR_STATUS = ("not connected", "excluded by a bound", "evaluated")
+UNCONNECTED, EXCLUDED, EVALUATED = range(3)
+
+
+def landscape(system: System) -> xr.Dataset:
+    """Evaluate every pair of mechanism and purview of a small system.
+
+    Returns
+    -------
+    Dataset
+        ``pair_phi(direction, mechanism_mask, purview_mask)``, bits, nan where the purview is not
+        admissible (spec.md 6.3); ``outcome``: index into the attribute ``outcomes``. Row and
+        column k stand for mask k + 1.
+    """
+    tables = _system_tables(system)
+    scratch = make_pair_scratch(tables)
+    size = len(tables.codes)
+    phi = np.full((2, size, size), np.nan)
+    outcome = np.zeros((2, size, size), np.int8)
+    for row, side in enumerate(DIRECTION_CODES):
+        _evaluate_pairs(side, tables, scratch, phi[row], outcome[row])
+        for mechanism in range(1, size):
+            evaluated = _replay_search(side, tables, scratch, mechanism)
+            outcome[row, mechanism][(outcome[row, mechanism] == EXCLUDED) & evaluated] = EVALUATED
+    dims = ("direction", "mechanism_mask", "purview_mask")
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "pair_phi": (dims, phi[:, 1:, 1:]),
+        "outcome": (dims, outcome[:, 1:, 1:]),
+    }
+    return make_dataset(values, {"outcomes": list(PAIR_STATUS)})
+
+
+def _system_tables(system: System) -> MarginalTables:
+    stage = marginals_stage(system)
+    region = tuple(slice(0, length) for length in stage.grid.shape)
+    given: dict[str, Any] = {**table_inputs(system)}
+    inputs = {name: np.asarray(value) for name, value in stage.inputs.items()}
+    given["marginals"] = fill_marginals(inputs, region)["probability"]
+    return prepare_tables(given)
+
+
+def _evaluate_pairs(
+    side: Any, t: MarginalTables, s: PairScratch, phi: Array, outcome: Array
+) -> None:
+    n, size = len(t.levels), len(t.codes)
+    for mechanism in range(1, size):
+        chosen = np.array(
+            [
+                (side, mechanism, purview, 0)
+                for purview in range(1, size)
+                if is_purview(mechanism, purview, t.children, side != ON_CAUSE)
+            ],
+            np.int64,
+        ).reshape(-1, 4)
+        count = len(chosen)
+        values, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
+        bits = np.zeros((count, (len(s.like) + 7) // 8), np.uint8)
+        kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
+        describe_pairs(t, s, chosen, values, numbers, bits, kept, tally)
+        found = values[0]
+        phi[mechanism, chosen[:, 2]] = np.where(found > PHI_ZERO_BITS, found, 0.0)
+        outcome[mechanism, chosen[:, 2]] = EXCLUDED
+
+
+def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int) -> Array:
+    """(2**n,) whether the search works out phi of each purview of one mechanism."""
+    size = len(t.codes)
+    room = make_purview_scratch(size, len(s.like), int(t.offsets[-1]))
+    one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)
+    found = MechanismResults(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
+    vectors, table = np.empty((6, 1)), np.zeros((size, 1))
+    weights, states = np.zeros((size, 1)), np.zeros((size, 1), np.int64)
+    if side == ON_EFFECT:
+        prepare_effects(t, s, mechanism, room)
+        before = room.bounds.copy()
+    else:
+        cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, table, weights, states)
+        before = table[:, 0]
+    search_mechanisms(side, t, s, mechanism, 0, (weights, states, table), room, found)
+    # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
+    evaluated: Array = (before > PHI_ZERO_BITS) & (room.bounds <= 0.0)
+    return evaluated

@@ -1,0 +1,108 @@
+"""Marginal tables of a system: the stage that fills them, and their layout for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.distributions import marginal_table
+from iitdask.kernels.iit4.pair import MarginalTables
+from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
+from iitdask.model.system import System
+from iitdask.theory.stage import Grid, Region, Stage, StageRef
+from iitdask.theory.variables import variable
+
+__all__ = [
+    "child_masks",
+    "marginals_stage",
+    "prepare_tables",
+    "table_inputs",
+    "unit_arrays",
+]
+
+Array = NDArray[Any]
+
+
+def child_masks(connectivity: Array) -> Array:
+    """Mask of the units that each unit feeds; (n,) int64 of (n, m) bool, m units at most 62."""
+    return np.asarray(connectivity @ (1 << np.arange(connectivity.shape[1], dtype=np.int64)))
+
+
+def unit_arrays(system: System) -> dict[str, Array]:
+    """Arrays every stage over a system's units needs."""
+    return {
+        "levels": np.array(system.levels, np.int64),
+        "state": np.array(system.local_state, np.int64),
+        "children": child_masks(system.connectivity),
+    }
+
+
+def marginals_stage(system: System) -> Stage:
+    """Tables of marginals over every subset of inputs, algorithms.md section 1.
+
+    One side when cause and effect are the same array (the system is the whole substrate).
+    """
+    sides = (system.effect,) if system.cause is system.effect else (system.effect, system.cause)
+    codes = int(np.prod([k + 1 for k in system.levels]))
+    columns = system.effect.shape[1]
+    return Stage(
+        name="marginals",
+        grid=Grid(("side", "column"), (len(sides), columns)),
+        variables=(variable("probability", "float64", np.nan, (("code", codes),)),),
+        compute=fill_marginals,
+        inputs={"tpm": np.stack(sides), "levels": np.array(system.levels, np.int64)},
+        cost=lambda region: 2e-9 * codes * _region_size(region),
+        scratch=16 * codes,
+    )
+
+
+def _region_size(region: Region) -> int:
+    return int(np.prod([axis.stop - axis.start for axis in region]))
+
+
+def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """Fill a range of columns of one or both tables."""
+    sides, columns = region
+    levels = inputs["levels"]
+    offsets = segment_offsets(levels)
+    out = []
+    for side in range(sides.start, sides.stop):
+        tpm = np.ascontiguousarray(inputs["tpm"][side][:, columns])
+        table = np.empty((offsets[-1], tpm.shape[1]))
+        marginal_table(tpm, levels, offsets, table)
+        out.append(table.T)
+    return {"probability": np.stack(out)}
+
+
+def table_inputs(system: System) -> dict[str, Array | StageRef]:
+    """Inputs from which ``prepare_tables`` makes the tables."""
+    return {**unit_arrays(system), "marginals": StageRef("marginals", "probability")}
+
+
+def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> MarginalTables:
+    """Lay the stored marginals out for the searches and take the logarithms once.
+
+    causes : whether causes are searched; they need as much memory again as effects
+    """
+    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    offsets = segment_offsets(levels)
+    codes = state_codes(offsets, state, len(levels))
+    effect = np.ascontiguousarray(marginals[0].T)
+    columns = value_offsets(levels)
+    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state, : None if causes else 0])
+    with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
+        log_cause, log_effect = np.log2(cause), np.log2(effect[codes])
+    return MarginalTables(
+        levels=levels,
+        columns=columns,
+        offsets=offsets,
+        children=inputs["children"],
+        codes=codes,
+        cause=cause,
+        log_cause=np.ascontiguousarray(log_cause.T),
+        effect=effect,
+        log_effect=log_effect,
+    )

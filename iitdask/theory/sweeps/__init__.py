@@ -1,0 +1,1 @@
+"""Sweeps: many systems as one recipe."""

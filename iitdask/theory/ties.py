@@ -1,0 +1,218 @@
+"""Orders among tied choices: the published one, and one that ignores how units are numbered.
+
+``ties="reference"`` follows spec.md 8.4 for system states. ``ties="canonical"``
+numbers the units by an invariant of (substrate, state, candidate): colours are
+refined by what each unit computes from which colours and whom it feeds, and
+where several units still share a colour, each is singled out in turn and the
+numbering with the smallest form wins. Units that stay exchangeable are related
+by an automorphism; for them the choice cannot matter up to relabelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.model.labels import decode_state
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import System
+
+__all__ = [
+    "StateOrder",
+    "canonical_ranks",
+]
+
+Array = NDArray[Any]
+PERMUTED_MAX_UNITS = 8  # the published rule tries all permutations of the units
+MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic symmetric graphs
+
+
+class StateOrder:
+    """Chooses among tied pairs of system states."""
+
+    def __init__(self, system: System, ties: str) -> None:
+        self._system = system
+        self._ties = ties
+
+    def first(self, choices: Sequence[tuple[int, int]]) -> int:
+        """Position of the pair of (cause, effect) states that is named."""
+        if len(choices) == 1:
+            return 0
+        system = self._system
+        levels = system.levels
+        pairs = [tuple(decode_state(code, levels) for code in choice) for choice in choices]
+        if self._ties == "canonical":
+            ranks = canonical_ranks(system)[list(system.units)]
+            order = np.argsort(ranks)
+            keys = [tuple(tuple(x[i] for i in order) for x in pair) for pair in pairs]
+        elif system.n == system.substrate.n_units <= PERMUTED_MAX_UNITS:
+            forms = _smallest_relabellings(system.substrate)
+            keys = [
+                tuple(min(tuple(x[i] for i in pi) for pi in forms) for x in pair) for pair in pairs
+            ]
+        else:
+            return 0
+        return min(range(len(keys)), key=keys.__getitem__)
+
+
+def _smallest_relabellings(substrate: Substrate) -> list[tuple[int, ...]]:
+    """Permutations that keep sizes and connectivity and make the joint table's bytes smallest."""
+    n, levels, cm = substrate.n_units, substrate.levels, substrate.connectivity
+    joint = _joint_table(substrate)
+    best, kept = b"", list[tuple[int, ...]]()
+    for pi in permutations(range(n)):
+        order = list(pi)
+        if [levels[i] for i in order] != list(levels) or (cm[np.ix_(order, order)] != cm).any():
+            continue
+        moved = joint.transpose([*order, n, n + 1])[..., order, :]
+        form = np.ascontiguousarray(moved).tobytes()
+        if not kept or form < best:
+            best, kept = form, [pi]
+        elif form == best:
+            kept.append(pi)
+    return kept
+
+
+def _joint_table(substrate: Substrate) -> Array:
+    """P(unit takes value | state of all units), axes (x_0 .. x_{N-1}, unit, value), 12 decimals."""
+    n, levels = substrate.n_units, substrate.levels
+    out = np.zeros((*levels, n, max(levels)))
+    for i, factor in enumerate(substrate.factors):
+        shape = [levels[j] if j in factor.parents else 1 for j in range(n)]
+        out[..., i, : levels[i]] = factor.table.reshape([*shape, levels[i]])
+    return np.round(out, 12) + 0.0
+
+
+def canonical_ranks(system: System) -> Array:
+    """Rank of every substrate unit in a numbering that does not depend on the given one."""
+    substrate = system.substrate
+    inside = np.isin(np.arange(substrate.n_units), system.units)
+    colours = [
+        _digest(k, s, bool(a))
+        for k, s, a in zip(substrate.levels, system.state, inside, strict=True)
+    ]
+    search = _CanonicalLabelling(substrate, colours)
+    search.descend(colours)
+    return search.ranks
+
+
+def _digest(*parts: Any) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
+
+
+class _CanonicalLabelling:
+    """Depth-first search over refinements of a colouring; keeps the smallest form."""
+
+    def __init__(self, substrate: Substrate, colours: Sequence[int]) -> None:
+        self._substrate = substrate
+        self._fixed = tuple(colours)
+        self._best: bytes | None = None
+        self._leaves = 0
+        self.ranks: Array = np.arange(substrate.n_units)
+
+    def descend(self, colours: Sequence[int]) -> None:
+        """Refine, then single out the members of one ambiguous colour in turn."""
+        colours = self._refine(list(colours))
+        classes: dict[int, list[int]] = {}
+        for unit, colour in enumerate(colours):
+            classes.setdefault(colour, []).append(unit)
+        shared = [c for c in sorted(classes) if len(classes[c]) > 1]
+        if not shared:
+            self._consider(colours)
+            return
+        members = classes[min(shared, key=lambda c: (len(classes[c]), c))]
+        tried: list[int] = []
+        for unit in members:
+            if self._leaves >= MAX_LABELLINGS:
+                return
+            if any(self._exchangeable(unit, other) for other in tried):
+                continue  # an automorphism maps this branch onto one already taken
+            tried.append(unit)
+            singled = list(colours)
+            singled[unit] = _digest("chosen", colours[unit])
+            self.descend(singled)
+
+    def _consider(self, colours: Sequence[int]) -> None:
+        self._leaves += 1
+        order = np.argsort(np.array(colours, dtype=np.uint64))
+        form = self._form(order.tolist())
+        if self._best is None or form < self._best:
+            self._best = form
+            self.ranks = np.argsort(order)
+
+    def _exchangeable(self, a: int, b: int) -> bool:
+        """Whether swapping two units leaves substrate, state and candidate as they are."""
+        same = list(range(self._substrate.n_units))
+        swapped = list(same)
+        swapped[a], swapped[b] = b, a
+        return self._form(same) == self._form(swapped)
+
+    def _form(self, order: list[int]) -> bytes:
+        """Bytes of everything that is given, with the units numbered in this order."""
+        substrate = self._substrate
+        place = {unit: k for k, unit in enumerate(order)}
+        digest = hashlib.sha256(np.array([self._fixed[i] for i in order], np.int64).tobytes())
+        digest.update(substrate.connectivity[np.ix_(order, order)].tobytes())
+        for unit in order:
+            parents, table = substrate.factors[unit].parents, substrate.factors[unit].table
+            axes = sorted(range(len(parents)), key=lambda k: place[parents[k]])
+            digest.update(repr([place[parents[k]] for k in axes]).encode())
+            moved = np.round(table.transpose([*axes, len(parents)]), 12) + 0.0
+            digest.update(np.ascontiguousarray(moved).tobytes())
+        return digest.digest()
+
+    def _refine(self, colours: list[int]) -> list[int]:
+        count = len(set(colours))
+        while True:
+            colours = self._recolour(colours)
+            now = len(set(colours))
+            if now in (count, len(colours)):
+                return colours
+            count = now
+
+    def _recolour(self, colours: list[int]) -> list[int]:
+        """One round: what a unit computes from which colours, whom it feeds and how."""
+        substrate = self._substrate
+        feeds: list[list[int]] = [[] for _ in colours]
+        own = []
+        for unit, factor in enumerate(substrate.factors):
+            parents, table = factor.parents, factor.table
+            rows, codes = _coloured_rows(table, [colours[p] for p in parents])
+            own.append(_digest(colours[unit], _multiset(codes, rows)))
+            for axis, parent in enumerate(parents):
+                _, rest = _coloured_rows(
+                    table,
+                    [c if k != axis else -1 for k, c in enumerate(colours[p] for p in parents)],
+                )
+                feeds[parent].append(_digest(own[-1], _multiset(rest, rows)))
+        cm = substrate.connectivity
+        return [
+            _digest(
+                own[i],
+                sorted(feeds[i]),
+                sorted(colours[j] for j in np.flatnonzero(cm[i])),
+                sorted(colours[j] for j in np.flatnonzero(cm[:, i])),
+                bool(cm[i, i]),
+            )
+            for i in range(len(colours))
+        ]
+
+
+def _coloured_rows(table: Array, colours: Sequence[int]) -> tuple[Array, Array]:
+    """Rows of a table, each with a code of its inputs that knows only their colours."""
+    shape = table.shape[:-1]
+    codes = np.zeros(shape, np.uint64)
+    for axis, colour in enumerate(colours):
+        weights = np.array([_digest(colour, v) for v in range(shape[axis])], np.uint64)
+        codes += weights.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    return np.round(table.reshape(-1, table.shape[-1]), 12) + 0.0, codes.ravel()
+
+
+def _multiset(codes: Array, rows: Array) -> str:
+    order = np.lexsort((*rows.T, codes))
+    return hashlib.sha256(codes[order].tobytes() + rows[order].tobytes()).hexdigest()

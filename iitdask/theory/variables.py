@@ -1,0 +1,171 @@
+"""Name, unit and meaning of every variable of every stage and result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from iitdask.theory.stage import Variable
+
+__all__ = [
+    "VARIABLES",
+    "make_dataset",
+    "variable",
+]
+
+VARIABLES: dict[str, tuple[str, str]] = {
+    # name: (unit, meaning)
+    "phi": ("bit", "integrated information"),
+    "normalized_phi": ("bit", "integrated information per severed pair, at the minimum partition"),
+    "phi_cause": ("bit", "integrated information on the cause side"),
+    "phi_effect": ("bit", "integrated information on the effect side"),
+    "intrinsic_information_cause": ("bit", "intrinsic information of the specified cause state"),
+    "intrinsic_information_effect": ("bit", "intrinsic information of the specified effect state"),
+    "differentiation_cause": ("bit", "differentiation on the cause side (2026)"),
+    "differentiation_effect": ("bit", "differentiation on the effect side (2026)"),
+    "n_tied_partitions": (
+        "count",
+        "partitions tied for the minimum; 0 where none was chosen or the system is reducible",
+    ),
+    "n_tied_states": ("count", "pairs of cause and effect states tied for the largest phi_s"),
+    "cause_state": ("", "specified cause state of each unit, -1 where none was specified"),
+    "effect_state": ("", "specified effect state of each unit, -1 where none was specified"),
+    "cut": ("", "whether the minimum partition severs the connection source -> target"),
+    "part": ("", "part of the minimum partition that a unit belongs to"),
+    "mechanism_units": ("", "units of the mechanism"),
+    "purview_cause": ("", "units of the cause purview"),
+    "purview_effect": ("", "units of the effect purview"),
+    "state_cause": ("", "state of the cause purview, -1 outside it"),
+    "state_effect": ("", "state of the effect purview, -1 outside it"),
+    "partition_cause": ("", "minimum partition on the cause side, mechanism/purview parts"),
+    "partition_effect": ("", "minimum partition on the effect side, mechanism/purview parts"),
+    "kept_cause": ("mask", "purview units each mechanism unit still sees under the partition"),
+    "kept_effect": ("mask", "mechanism units each purview unit still sees under the partition"),
+    "n_tied_purviews_cause": ("count", "cause purviews tied for the largest phi"),
+    "n_tied_purviews_effect": ("count", "effect purviews tied for the largest phi"),
+    "n_tied_states_cause": ("count", "tied specified states of the cause purview"),
+    "n_tied_states_effect": ("count", "tied specified states of the effect purview"),
+    "count": ("count", "number of relations; -1 where int64 cannot hold it (see attrs)"),
+    "log2_count": ("", "log2 of the number of relations"),
+    "sum_phi": ("bit", "sum of phi over relations"),
+    "log2_sum_phi": ("", "log2 of the sum of phi over relations"),
+    "count_by_degree": ("count", "relations by number of distinctions; -1 beyond int64"),
+    "log2_count_by_degree": ("", "log2 of the relations by number of distinctions"),
+    # complexes
+    "units": ("", "units of the complex"),
+    "big_phi": ("bit", "Phi of the complex, where equal phi_s had to be decided by it"),
+    "candidates_evaluated": ("count", "candidate systems whose phi_s was determined"),
+    "candidates_excluded_by": ("count", "candidate systems that are no complex, by reason"),
+    "candidate_phi": ("bit", "phi_s of a candidate system; those above 0 are listed"),
+    "candidate_units": ("", "units of the candidate system"),
+    "fate": ("", "what became of the candidate system"),
+    "verdict": ("", "what was found about a candidate, see kernels.candidates"),
+    "tied_pairs": ("count", "pairs of specified states tied for the largest phi"),
+    "value": ("bit", "phi_s, informations and probabilities, see kernels.candidates"),
+    "alpha": ("bit", "causal strength; of an account: what its weakest cut costs"),
+    "alpha_causes": ("bit", "what the weakest cut costs of the causes alone"),
+    "alpha_effects": ("bit", "what the weakest cut costs of the effects alone"),
+    "alpha_cause": ("bit", "causal strength of the event's actual cause"),
+    "alpha_effect": ("bit", "causal strength of the event's actual effect"),
+    "causes": ("", "units that may be causes"),
+    "effects": ("", "units that may be effects"),
+    "sum_alpha": ("bit", "sum of alpha over links"),
+    "direction": ("", "cause: the purview caused the mechanism; effect: the mechanism caused it"),
+    "mechanism": ("", "units of the occurrence whose cause or effect this is"),
+    "purview": ("", "units of its actual cause or effect"),
+    "tied_purview": ("", "all purviews of the same alpha, none within another"),
+    "n_tied_purviews": ("count", "purviews of the same alpha; more than 1: indeterminate"),
+    "partitioned_probability": ("", "the same under the named least partition"),
+    "ratio": ("bit", "log-ratio of the probability to that with the mechanism unknown"),
+    "partition": ("", "least partition, mechanism/purview parts"),
+    # IIT 3.0
+    "conceptual_information": ("", "distance of the concepts from none at all"),
+    "n_tied_partitions_cause": ("count", "partitions tied for the minimum on the cause side"),
+    "n_tied_partitions_effect": ("count", "partitions tied for the minimum on the effect side"),
+    "repertoire_cause": ("", "P(state of the cause purview), little-endian over its units"),
+    "repertoire_effect": ("", "P(state of the effect purview), little-endian over its units"),
+    "partitioned_repertoire_cause": ("", "the same under the minimum partition"),
+    "partitioned_repertoire_effect": ("", "the same under the minimum partition"),
+    "repertoire": ("", "P(state of the purview), little-endian over its units"),
+    "partitioned_repertoire": ("", "the same under the minimum partition"),
+    "distance_to_null": ("", "earth mover's distance from the unconstrained repertoire"),
+    "distance": ("", "of the cut system's concepts; a lower bound where not exact"),
+    "exact": ("", "whether the distance is exact; otherwise it exceeds that of another cut"),
+    "sides": ("", "phi of cause and effect, 0 in both where there is no concept"),
+    "purviews": ("mask", "cause and effect purview"),
+    "concepts": ("count", "concepts of the system"),
+    "cut_concepts": ("count", "concepts of the system under the cut"),
+    # repertoires, landscape, network: what can be looked at beside a result
+    "begin_cause": ("", "first row of each distinction in the cause repertoires, and the end"),
+    "code_cause": ("", "state of the cause purview, little-endian"),
+    "constrained_cause": ("", "cause repertoire: probability given the mechanism's state"),
+    "unconstrained_cause": ("", "probability with the mechanism's state unknown"),
+    "partitioned_cause": ("", "cause repertoire under the minimum partition"),
+    "likelihood_cause": ("", "probability phi compares, at the specified cause state"),
+    "likelihood_partitioned_cause": ("", "the same under the minimum partition"),
+    "selectivity_cause": ("", "cause repertoire at the specified state"),
+    "begin_effect": ("", "first row of each distinction in the effect repertoires, and the end"),
+    "code_effect": ("", "state of the effect purview, little-endian"),
+    "constrained_effect": ("", "effect repertoire: probability given the mechanism's state"),
+    "unconstrained_effect": ("", "probability with the mechanism's state unknown"),
+    "partitioned_effect": ("", "effect repertoire under the minimum partition"),
+    "likelihood_effect": ("", "probability phi compares, at the specified effect state"),
+    "likelihood_partitioned_effect": ("", "the same under the minimum partition"),
+    "selectivity_effect": ("", "effect repertoire at the specified state"),
+    "pair_phi": ("bit", "integrated information of a mechanism over a purview"),
+    "outcome": ("", "what the search made of a pair of mechanism and purview"),
+    "connectivity": ("", "whether source is an input of target"),
+    "current_state": ("", "current state of each unit"),
+    "levels": ("count", "how many states each unit has"),
+    "inside": ("", "whether the unit belongs to the candidate system"),
+    # sweeps
+    "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
+    # stages
+    "connected": ("", "whether mechanism and purview hang together"),
+    "bits": ("bit", "log2 of the probability of the purview's actual state"),
+    "free": ("bit", "the same when the mechanism is not known"),
+    "strength": ("bit", "sum of alpha over the links within a mechanism and a purview"),
+    "best": ("bit", "log2 of it under the best partition, the whole pair included"),
+    "probability": ("", "P(unit takes value | some inputs fixed, the rest uniform)"),
+    "forward": ("", "cause: p(current state | state); effect: p(state | current state)"),
+    "information": ("bit", "intrinsic information of each state"),
+    "cost": ("bit", "log-ratio the minimum partition costs, before selectivity"),
+    "pairs": ("count", "ordered pairs the minimum partition severs"),
+    "ways": ("count", "partitions that attain the minimum"),
+    "key": ("mask", "the named partition: leading bits are the first (from, to) pairs"),
+    "rounds": ("count", "searches at a fixed ratio"),
+    "least": ("bit", "least cost - ratio * pairs with this source set, inf if left out"),
+    "ties": ("count", "tied candidates"),
+    "tied_purviews": ("mask", "one bit per purview mask tied for the largest phi"),
+    "lowest": ("bit", "smallest integrated information among what ties"),
+    "tied_states": ("mask", "one bit per specified state tied for the largest phi"),
+    "searched": ("count", "purviews whose bound did not exclude them"),
+    "tables": ("count", "bound tables built by the searches"),
+    "nodes": ("count", "nodes visited by the searches"),
+    "state": ("", "specified state, little-endian over the purview"),
+    "kept": ("mask", "partners each unit still sees under the minimum partition, -1 elsewhere"),
+}
+
+
+def variable(
+    name: str, dtype: str, fill: float, inner: tuple[tuple[str, int], ...] = ()
+) -> Variable:
+    """Declare a stage variable whose meaning the vocabulary knows."""
+    unit, meaning = VARIABLES[name]
+    return Variable(name=name, dtype=dtype, fill=fill, unit=unit, doc=meaning, inner=inner)
+
+
+def make_dataset(
+    values: dict[str, tuple[tuple[str, ...], Any]],
+    attrs: dict[str, Any] | None = None,
+    coords: dict[str, Any] | None = None,
+) -> xr.Dataset:
+    """Make a dataset whose variables carry their unit and meaning."""
+    data = {}
+    for name, (dims, value) in values.items():
+        unit, meaning = VARIABLES[name]
+        about = {"comment": meaning} | ({"units": unit} if unit else {})
+        data[name] = xr.Variable(dims, np.asarray(value), about)
+    return xr.Dataset(data, coords, attrs or {})

@@ -1,0 +1,200 @@
+"""An account of a transition: the units before and after, and the links between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from bokeh.layouts import row
+from bokeh.models import (
+    ColumnDataSource,
+    DataTable,
+    HoverTool,
+    NumberFormatter,
+    Range1d,
+    StringFormatter,
+    TableColumn,
+    UIElement,
+)
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from iitdask.result.causation import link_rows
+from iitdask.view.accessor import summary_html, summary_of
+from iitdask.view.pages import INK, SIDES, empty_figure, html_block, legend_below, section_heading
+
+__all__ = [
+    "account_panels",
+    "draw_links",
+    "links_source",
+]
+
+Array = NDArray[Any]
+MAX_DRAWN_LINKS = 60
+"""Links that are drawn."""
+
+
+def account_panels(tree: xr.DataTree) -> list[UIElement]:
+    """Show an account: two rows of units, and every link by its strength."""
+    source = links_source(tree)
+    drawn = len(source.data["alpha"])
+    total = tree["links"].sizes["link"]
+    note = "Line width and opacity grow with alpha. Select a link in the table or the figure."
+    if drawn < total:
+        note += f" Shown are the {drawn} strongest of {total:,} links."
+    return [
+        row(draw_links(tree, source), html_block(summary_html(summary_of(tree)), 560)),
+        section_heading("Links", note),
+        _links_table(source),
+    ]
+
+
+def links_source(tree: xr.DataTree) -> ColumnDataSource:
+    """One row per link, the strongest first, with its lines in the drawing."""
+    data = tree["links"].to_dataset()
+    alpha = np.asarray(data["alpha"].values, float)
+    strongest = np.argsort(-alpha, kind="stable")[:MAX_DRAWN_LINKS]
+    rows = link_rows(tree)
+    middle = _link_positions(data, strongest)
+    lines = [_link_lines(data, k, at) for k, at in zip(strongest.tolist(), middle, strict=True)]
+    top = float(alpha.max()) if len(alpha) else 1.0
+    weight = alpha[strongest] / (top or 1.0)
+    kinds = [str(name) for name in data["direction"].values[strongest]]
+    return ColumnDataSource(
+        {
+            "rank": list(range(1, len(strongest) + 1)),
+            "link": [rows[k][0] for k in strongest],
+            "alpha": alpha[strongest],
+            "ties": data["n_tied_purviews"].values[strongest].astype(int),
+            "partition": [rows[k][3] for k in strongest],
+            "direction": kinds,
+            "colour": [SIDES[kind] for kind in kinds],
+            "width": 1.0 + 4.0 * weight,
+            "opacity": 0.35 + 0.6 * weight,
+            "dot": 7 + 9 * weight,
+            "xs": [each[0] for each in lines],
+            "ys": [each[1] for each in lines],
+            "x": middle,
+            "y": [_link_height(kind) for kind in kinds],
+        },
+        name="links",
+    )
+
+
+def _link_height(kind: str) -> float:
+    return 0.62 if kind == "cause" else 0.38
+
+
+def _link_positions(data: xr.Dataset, chosen: Array) -> list[float]:
+    """Places between the rows: over the units of the link, apart from those already placed."""
+    count = data.sizes["unit"]
+    taken: dict[str, list[float]] = {"cause": [], "effect": []}
+    gap = 0.35 if len(chosen) <= 3 * count else 0.12
+    out = []
+    for k in chosen.tolist():
+        own = np.flatnonzero(data["mechanism"].values[k])
+        others = np.flatnonzero(data["purview"].values[k])
+        wish = float(np.concatenate([own, others]).mean())
+        used = taken[str(data["direction"].values[k])]
+        steps = (wish + sign * step * gap for step in range(1000) for sign in (1, -1))
+        place = next(x for x in steps if all(abs(x - each) >= 0.9 * gap for each in used))
+        used.append(place)
+        out.append(place)
+    return out
+
+
+def _link_lines(data: xr.Dataset, k: int, middle: float) -> tuple[list[float], list[float]]:
+    """From the units before to the link, and on to the units after, with gaps between."""
+    cause = str(data["direction"].values[k]) == "cause"
+    before, after = (
+        np.flatnonzero(data[name].values[k])
+        for name in (("purview", "mechanism") if cause else ("mechanism", "purview"))
+    )
+    height = _link_height("cause" if cause else "effect")
+    xs: list[float] = []
+    ys: list[float] = []
+    for units, y in ((before, 0.93), (after, 0.07)):
+        for unit in units.tolist():
+            xs += [float(unit), middle, np.nan]
+            ys += [y, height, np.nan]
+    return xs, ys
+
+
+def draw_links(
+    tree: xr.DataTree, source: ColumnDataSource, size: tuple[int, int] = (640, 420)
+) -> figure:
+    """Draw the units before above the units after, and the links between them."""
+    data = tree["links"].to_dataset()
+    labels = [str(name) for name in data["unit"].values]
+    count = len(labels)
+    fig = empty_figure(
+        "Actual causes and effects",
+        frame_width=size[0],
+        frame_height=size[1],
+        x_range=Range1d(-1.0, count),
+        y_range=Range1d(-0.12, 1.12),
+    )
+    fig.axis.visible, fig.grid.visible = False, False
+    look = {
+        "line_color": "colour", "line_width": "width", "line_alpha": "opacity",
+        "nonselection_line_alpha": 0.12, "selection_line_alpha": 1.0, "selection_line_color": INK,
+    }  # fmt: skip
+    lines = fig.multi_line("xs", "ys", source=source, **look)
+    dots = fig.scatter(
+        "x", "y", size="dot", fill_color="colour", line_color=INK, source=source,
+        nonselection_alpha=0.25,
+    )  # fmt: skip
+    tips = [("link", "@link"), ("alpha (bits)", "@alpha{0.000000}"), ("kind", "@direction")]
+    fig.add_tools(HoverTool(renderers=[dots, lines], tooltips=tips))
+    for y, name in ((1.0, "before"), (0.0, "after")):
+        _draw_units(fig, labels, data[name].values.tolist(), y)
+        fig.text([-0.9], [y], text=[name], text_baseline="middle", text_font_size="12px")
+    blank: dict[str, Any] = {"x": [np.nan], "y": [np.nan], "size": 11, "line_color": INK}
+    entries = [
+        (f"{side}: {what}", [fig.scatter(fill_color=colour, **blank)])
+        for (side, colour), what in zip(
+            SIDES.items(), ("what brought a unit about", "what a unit brought about"), strict=True
+        )
+    ]
+    legend_below(fig, entries)
+    return fig
+
+
+def _draw_units(fig: figure, labels: list[str], state: list[int], y: float) -> None:
+    top = max(max(state, default=1), 1)
+    grey = [255 - int(205 * value / top) for value in state]
+    count = len(labels)
+    source = ColumnDataSource(
+        {
+            "x": list(range(count)),
+            "y": [y] * count,
+            "fill": [f"#{v:02x}{v:02x}{v:02x}" for v in grey],
+            "ink": ["white" if v < 130 else INK for v in grey],
+            "text": [f"{name}\n{value}" for name, value in zip(labels, state, strict=True)],
+        }
+    )
+    fig.scatter(
+        "x", "y", marker="circle", size=38, fill_color="fill", line_color=INK, source=source
+    )
+    fig.text(
+        "x", "y", text="text", text_color="ink", text_align="center", text_baseline="middle",
+        text_font_size="12px" if count <= 12 else "9px", source=source,
+    )  # fmt: skip
+
+
+def _links_table(source: ColumnDataSource) -> DataTable:
+    number = NumberFormatter(format="0.000000", text_align="right")
+    plain = StringFormatter()
+    columns = [
+        TableColumn(field="rank", title="#", width=36),
+        TableColumn(field="link", title="link", formatter=plain, width=430),
+        TableColumn(field="alpha", title="α (bits)", formatter=number, width=90),
+        TableColumn(field="direction", title="kind", formatter=plain, width=70),
+        TableColumn(field="ties", title="tied", width=50),
+        TableColumn(field="partition", title="least partition", formatter=plain, width=420),
+    ]
+    return DataTable(
+        source=source, columns=columns, width=1120, height=330, index_position=None,
+        autosize_mode="none", reorderable=False, name="links-table",
+    )  # fmt: skip

@@ -1,0 +1,294 @@
+"""The status page of a run: progress, workers, partial results."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.layouts import column, row
+from bokeh.models import (
+    ColumnDataSource,
+    Div,
+    FactorRange,
+    HoverTool,
+    Range1d,
+    UIElement,
+)
+from bokeh.plotting import figure
+
+from iitdask.run.status import RunSnapshot, StageProgress, WorkerStatus
+from iitdask.view.accessor import summary_html, table_html
+from iitdask.view.pages import (
+    EFFECT,
+    FAINT,
+    INK,
+    PAGE_TEMPLATE,
+    RELATION,
+    empty_figure,
+    html_block,
+    section_heading,
+)
+
+__all__ = [
+    "fill_status_page",
+]
+
+REFRESH_MILLISECONDS = 1000
+"""Milliseconds between two looks."""
+MAX_MEMORY_SAMPLES = 600
+"""Looks whose memory is drawn."""
+
+
+def fill_status_page(
+    doc: Document, read: Callable[[], RunSnapshot], period: int = REFRESH_MILLISECONDS
+) -> None:
+    """Put a page into a document that follows a run; it reads and never writes.
+
+    Parameters
+    ----------
+    doc : Document
+        An empty document.
+    read : callable
+        Takes the pulse of the store.
+    period : int
+        Milliseconds between two looks.
+    """
+    doc.title = "iitdask: live"
+    doc.template = PAGE_TEMPLATE
+    doc.template_variables["title"] = doc.title
+    page = _StatusPage.empty()
+    doc.add_root(page.layout)
+
+    one = asyncio.Lock()
+
+    async def look() -> None:
+        # In a thread: a store may be slow to read, and this one serves others meanwhile.
+        async with one:
+            page.show(await asyncio.to_thread(read))
+
+    doc.add_next_tick_callback(look)
+    doc.add_periodic_callback(look, period)
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration; unknown when it is nan."""
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 0.001:
+        return "0 s" if seconds <= 0 else "< 1 ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86400:.3g} d"
+
+
+@dataclass(slots=True, eq=False)
+class _StatusPage:
+    """The parts of the page that change."""
+
+    layout: UIElement
+    status: Div
+    failures: Div
+    bars: ColumnDataSource
+    bars_range: FactorRange
+    stages: Div
+    workers: Div
+    lines: list[_Curve]
+    held: list[tuple[float, float]]
+    """Of the looks so far: wall seconds of the run, memory in GB."""
+
+    @classmethod
+    def empty(cls) -> _StatusPage:
+        status, failures = html_block("", 580, name="status"), html_block("", name="failures")
+        bars_fig, bars = _progress_figure()
+        stages, workers = html_block("", name="stages"), html_block("", name="workers")
+        lines = [
+            _Curve.empty("Work done", ("wall time (s)", "core-seconds"), EFFECT),
+            _Curve.empty("Time left, for the stages known", ("wall time (s)", "seconds"), RELATION),
+            _Curve.empty("Memory of workers, as far as known", ("wall time (s)", "GB"), INK),
+        ]
+        layout = column(
+            row(bars_fig, status),
+            section_heading("Workers"),
+            workers,
+            section_heading("Stages: forecast and actual"),
+            stages,
+            section_heading("History of this run"),
+            row(*(each.fig for each in lines)),
+            section_heading("Failures"),
+            failures,
+            name="live",
+        )
+        return cls(layout, status, failures, bars, bars_fig.y_range, stages, workers, lines, [])
+
+    def show(self, pulse: RunSnapshot) -> None:
+        """Draw a pulse."""
+        self.status.text = summary_html(_run_summary(pulse))
+        self.failures.text = _failures_html(pulse)
+        names = [each.name for each in pulse.stages]
+        if list(self.bars_range.factors) != names[::-1]:
+            self.bars_range.factors = names[::-1]
+        self.bars.data = {
+            "stage": names,
+            "done": [each.fraction for each in pulse.stages],
+            "all": [1.0 for _ in names],
+            "said": [f"{each.done} of {each.blocks} blocks" for each in pulse.stages],
+        }
+        self.stages.text = table_html(STAGE_COLUMNS, [_stage_row(each) for each in pulse.stages])
+        self.workers.text = table_html(
+            WORKER_COLUMNS, [_worker_row(each) for each in pulse.workers]
+        )
+        work, left, memory = self.lines
+        wall = [each[0] for each in pulse.history]
+        work.draw(wall, [each[1] for each in pulse.history])
+        left.draw(wall, [each[2] for each in pulse.history])
+        held = [each.memory for each in pulse.workers if not math.isnan(each.memory)]
+        if held and pulse.state == "running":
+            if self.held and pulse.elapsed < self.held[-1][0]:
+                self.held = []  # another run has begun
+            self.held = [*self.held, (pulse.elapsed, sum(held) / 1e9)][-MAX_MEMORY_SAMPLES:]
+            memory.draw([each[0] for each in self.held], [each[1] for each in self.held])
+
+
+@dataclass(slots=True, eq=False)
+class _Curve:
+    """A curve whose axes begin at what is drawn first."""
+
+    fig: figure
+    source: ColumnDataSource
+    x: list[float]
+    y: list[float]
+
+    @classmethod
+    def empty(cls, title: str, axes: tuple[str, str], colour: str) -> _Curve:
+        source = ColumnDataSource({"x": [], "y": []})
+        fig = empty_figure(
+            title, *axes, width=410, height=260, toolbar_location=None,
+            x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+        )  # fmt: skip
+        fig.line("x", "y", source=source, line_color=colour, line_width=2)
+        dots = fig.scatter("x", "y", source=source, size=4, color=colour)
+        tips = [(axes[0], "@x"), (axes[1], "@y")]
+        fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+        fig.visible = False  # until there is something to draw
+        return cls(fig, source, [], [])
+
+    def draw(self, x: list[float], y: list[float]) -> None:
+        if (x, y) == (self.x, self.y) or not x:
+            return
+        self.x, self.y = x, y
+        self.fig.visible = True
+        self.source.data = {"x": x, "y": y}
+        start = x[0] if len(x) >= MAX_MEMORY_SAMPLES else 0.0
+        self.fig.x_range.start, self.fig.x_range.end = start, max(x[-1], start + 1)
+        self.fig.y_range.end = max(y) * 1.08 or 1.0
+
+
+def _stage_row(each: StageProgress) -> list[str]:
+    return [
+        each.name,
+        f"{each.done} of {each.blocks}",
+        duration_text(each.forecast),
+        duration_text(each.actual),
+        _ratio_text(each.actual, each.forecast),
+        duration_text(each.left) if each.left else "-",
+    ]
+
+
+def _worker_row(each: WorkerStatus) -> list[str]:
+    return [
+        each.name,
+        each.doing,
+        duration_text(each.since) if not math.isnan(each.since) else "-",
+        str(each.blocks),
+        duration_text(each.seconds),
+        "-" if math.isnan(each.silence) else f"{duration_text(max(each.silence, 0.0))} ago",
+        _megabytes_text(each.memory),
+    ]
+
+
+STAGE_COLUMNS = ("stage", "blocks", "forecast of one core", "taken", "ratio", "left")
+WORKER_COLUMNS = (
+    "worker", "computes now", "since", "blocks filled", "core time", "last receipt", "memory",
+)  # fmt: skip
+
+
+def _ratio_text(actual: float, forecast: float) -> str:
+    return f"{actual / forecast:.3g}" if forecast > 0 and actual > 0 else "-"
+
+
+def _megabytes_text(memory: float) -> str:
+    return "-" if math.isnan(memory) else f"{memory / 1e6:.0f} MB"
+
+
+def _run_summary(pulse: RunSnapshot) -> list[tuple[str, str]]:
+    study = pulse.study
+    rows = [("store", pulse.url), ("state", f"{pulse.state} ({pulse.note})")]
+    if study:
+        theory = study.get("theory")
+        name = theory.get("name") if isinstance(theory, dict) else None
+        axes = study.get("sweep")
+        swept = f"swept over {', '.join(map(str, axes))}" if axes else None
+        said = (study.get("compute"), name, swept)
+        rows.insert(0, ("study", ", ".join(str(each) for each in said if each)))
+    if pulse.state == "waiting":
+        return rows
+    rows.append(("elapsed", duration_text(pulse.elapsed)))
+    if pulse.state == "running":
+        left = duration_text(pulse.seconds_left)
+        rows.append(("left", f"{left} for the stages known so far"))
+    rows += [
+        ("rate", f"{pulse.rate:.3g} core-seconds a second"),
+        ("workers", str(len(pulse.workers))),
+    ]
+    held = [each.memory for each in pulse.workers if not math.isnan(each.memory)]
+    if held:
+        rows.append(("memory", f"{sum(held) / 1e6:.0f} MB, of {len(held)} worker(s)"))
+    for each in pulse.partial_results:
+        if not math.isnan(each.best):
+            so_far = " so far" if pulse.state == "running" else ""
+            rows.append((f"best φ{so_far}", f"{each.best:.6g} bits ({each.stage})"))
+        if each.pairs:
+            share = 100 * (1 - each.searched / each.pairs)
+            what = f"{each.searched:,} of {each.pairs:,} purviews searched, {share:.1f} % excluded"
+            rows.append(("pruning", f"{what} ({each.stage})"))
+    return rows
+
+
+def _failures_html(pulse: RunSnapshot) -> str:
+    if not pulse.failures:
+        return "<p>None.</p>"
+    shown = "".join(f"<li>{escape(each)}</li>" for each in pulse.failures[:50])
+    more = len(pulse.failures) - 50
+    rest = f"<p>and {more} more</p>" if more > 0 else ""
+    head = f"<p>{len(pulse.failures)} block(s) in quarantine: given up until the run is repeated."
+    return f"{head}</p><ul>{shown}</ul>{rest}"
+
+
+def _progress_figure() -> tuple[figure, ColumnDataSource]:
+    empty: dict[str, list[Any]] = {name: [] for name in ("stage", "done", "all", "said")}
+    source = ColumnDataSource(empty, name="progress")
+    fig = empty_figure(
+        "Stages, by predicted cost",
+        "part done",
+        width=660,
+        height=330,
+        x_range=Range1d(0, 1.42),
+        y_range=FactorRange(),
+        toolbar_location=None,
+    )
+    fig.grid.visible = False
+    fig.xaxis.ticker = [0, 0.25, 0.5, 0.75, 1]
+    fig.hbar("stage", right="all", height=0.55, fill_color=FAINT, line_color=None, source=source)
+    fig.hbar("stage", right="done", height=0.55, color=EFFECT, source=source)
+    fig.text(
+        1.02, "stage", text="said", source=source, text_baseline="middle", text_font_size="11px"
+    )
+    return fig, source

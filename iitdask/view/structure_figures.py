@@ -1,0 +1,482 @@
+"""Distinctions of a cause-effect structure: table, plane, repertoires, mechanism-purview maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from bokeh.models import (
+    ColorBar,
+    ColumnDataSource,
+    CustomJSHover,
+    CustomJSTickFormatter,
+    DataTable,
+    FactorRange,
+    FixedTicker,
+    HoverTool,
+    LinearColorMapper,
+    LogColorMapper,
+    NumberFormatter,
+    Range1d,
+    StringFormatter,
+    TableColumn,
+)
+from bokeh.plotting import figure
+from bokeh.transform import dodge
+from numpy.typing import NDArray
+
+from iitdask.view.pages import (
+    EFFECT,
+    FAINT,
+    INK,
+    MECHANISM,
+    MUTED,
+    PHI,
+    SIDES,
+    empty_figure,
+    legend_below,
+)
+
+__all__ = [
+    "REPERTOIRE_KINDS",
+    "add_map_positions",
+    "by_order",
+    "concept_repertoire_arrays",
+    "distinctions_source",
+    "distinctions_table",
+    "landscape",
+    "memberships",
+    "plane",
+    "repertoire_arrays",
+    "repertoire_bars",
+]
+
+Array = NDArray[Any]
+DOT_STYLE = {
+    "size": 9,
+    "fill_color": EFFECT,
+    "fill_alpha": 0.55,
+    "line_color": INK,
+    "line_alpha": 0.7,
+    "nonselection_fill_alpha": 0.25,
+    "nonselection_line_alpha": 0.35,
+    "selection_fill_color": "#F0E442",
+    "selection_fill_alpha": 1.0,
+    "selection_line_color": MECHANISM,
+    "selection_line_width": 2,
+}
+STATE_COLUMNS = ("cause_state", "effect_state")
+DISTINCTION_TIPS = [
+    ("mechanism", "@mechanism"),
+    ("φ_d", "@phi{0.000000}"),
+    ("cause", "@cause in @cause_state"),
+    ("effect", "@effect in @effect_state"),
+]
+
+
+def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
+    """One row per distinction, in the order of the result."""
+    names = [str(name) for name in data["mechanism"].values]
+    order = data["mechanism_units"].values.sum(axis=1).astype(int)
+    labels = np.array([str(name) for name in data["unit"].values], dtype=object)
+    columns: dict[str, Any] = {
+        "mechanism": names,
+        "order": order,
+        "spread": order + _spread_offsets(order),
+        "phi": _finite(data["phi"].values),
+    }
+    for side in ("cause", "effect"):
+        inside = data[f"purview_{side}"].values
+        columns |= {
+            side: [_joined_names(labels[row].tolist()) for row in inside],
+            f"{side}_state": _state_texts(data, side),
+            f"phi_{side}": _finite(data[f"phi_{side}"].values),
+            f"ii_{side}": _intrinsic_information(data, side),
+            f"partition_{side}": [str(text) for text in data[f"partition_{side}"].values],
+            f"tied_{side}": data[f"n_tied_purviews_{side}"].values.astype(int),
+        }
+    return ColumnDataSource(columns, name="distinctions")
+
+
+def _state_texts(data: xr.Dataset, side: str) -> list[str]:
+    """Specified states as text; a concept of IIT 3.0 specifies none."""
+    inside = data[f"purview_{side}"].values
+    if f"state_{side}" not in data:
+        return [""] * len(inside)
+    state = data[f"state_{side}"].values
+    return [_digits_text(values[row].tolist()) for row, values in zip(inside, state, strict=True)]
+
+
+def _intrinsic_information(data: xr.Dataset, side: str) -> Array:
+    name = f"intrinsic_information_{side}"
+    return _finite(data[name].values) if name in data else np.full(data.sizes["mechanism"], np.nan)
+
+
+def _finite(values: Array) -> Array:
+    return np.asarray(values, float)
+
+
+def _joined_names(names: list[str]) -> str:
+    return ("" if all(len(name) == 1 for name in names) else ",").join(names) or "\N{EMPTY SET}"
+
+
+def _digits_text(values: list[int]) -> str:
+    return ("" if all(v < 10 for v in values) else ",").join(map(str, values))
+
+
+def _spread_offsets(order: Array) -> Array:
+    """Sideways offsets that keep mechanisms of the same order apart."""
+    out = np.zeros(len(order))
+    for k in np.unique(order):
+        own = np.flatnonzero(order == k)
+        out[own] = (np.arange(len(own)) + 0.5) / len(own) * 0.7 - 0.35
+    return out
+
+
+def memberships(data: xr.Dataset) -> dict[str, Any]:
+    """Flat arrays for the page's script: which units, in which states."""
+    return {
+        "units": [str(name) for name in data["unit"].values],
+        "count": int(data.sizes["mechanism"]),
+        "mechanism": data["mechanism_units"].values.astype(np.int8).ravel(),
+        "specified": "state_cause" in data,
+        **{side: _places(data, side).astype(np.int16).ravel() for side in ("cause", "effect")},
+    }
+
+
+def _places(data: xr.Dataset, side: str) -> Array:
+    """State of each unit of the purview, -1 outside; 0 inside where none is specified."""
+    if f"state_{side}" in data:
+        return np.asarray(data[f"state_{side}"].values)
+    return np.where(data[f"purview_{side}"].values, 0, -1)
+
+
+def distinctions_table(
+    source: ColumnDataSource, unit: str = " (bits)", height: int = 330
+) -> DataTable:
+    """Show distinctions as a table that sorts by any column, as wide as their names need."""
+    number = NumberFormatter(format="0.000000", text_align="right")
+    code = StringFormatter(font_style="normal")
+    wide = max((len(name) for name in source.data["mechanism"]), default=1)
+    name_width = int(min(240, max(82, 8 * wide)))
+    long = max((len(each) for side in STATE_COLUMNS for each in source.data[side]), default=0)
+    state_width = int(min(150, max(58, 18 + 8 * long)))
+    columns = [
+        TableColumn(field="mechanism", title="mechanism", formatter=code, width=name_width),
+        TableColumn(field="phi", title=f"φ_d{unit}", formatter=number, width=78),
+        TableColumn(field="cause", title="cause", formatter=code, width=name_width),
+        TableColumn(field="cause_state", title="state", formatter=code, width=state_width),
+        TableColumn(field="phi_cause", title=f"φ_c{unit}", formatter=number, width=78),
+        TableColumn(field="effect", title="effect", formatter=code, width=name_width),
+        TableColumn(field="effect_state", title="state", formatter=code, width=state_width),
+        TableColumn(field="phi_effect", title=f"φ_e{unit}", formatter=number, width=78),
+    ]
+    if not long:  # concepts of IIT 3.0 specify none
+        columns = [each for each in columns if each.field not in STATE_COLUMNS]
+    return DataTable(
+        source=source,
+        columns=columns,
+        width=20 + sum(each.width for each in columns),
+        height=height,
+        index_position=None,
+        autosize_mode="none",
+        sortable=True,
+        selectable=True,
+        reorderable=False,
+        name="distinctions-table",
+    )
+
+
+def by_order(
+    source: ColumnDataSource, size: tuple[int, int] = (295, 330), unit: str = " (bits)"
+) -> figure:
+    """Draw phi_d against the number of units in the mechanism."""
+    most = int(max(source.data["order"], default=1))
+    fig = empty_figure(
+        "Distinctions by order",
+        "units in the mechanism",
+        f"φ_d{unit}",
+        width=size[0],
+        height=size[1],
+        x_range=Range1d(0.4, most + 0.6),
+    )
+    fig.xaxis.ticker = list(range(1, most + 1))
+    dots = fig.scatter("spread", "phi", source=source, **DOT_STYLE)
+    fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
+    return fig
+
+
+def plane(
+    source: ColumnDataSource, size: tuple[int, int] = (295, 330), unit: str = " (bits)"
+) -> figure:
+    """Draw phi of the cause against phi of the effect."""
+    values = [*source.data["phi_cause"], *source.data["phi_effect"]]
+    top = float(max(values, default=1.0)) * 1.08 or 1.0
+    fig = empty_figure(
+        "Cause-effect plane",
+        f"φ_c{unit}",
+        f"φ_e{unit}",
+        width=size[0],
+        height=size[1],
+        x_range=Range1d(-0.04 * top, top),
+        y_range=Range1d(-0.04 * top, top),
+    )
+    fig.line([0, top], [0, top], line_color=MUTED, line_dash="dotted")
+    dots = fig.scatter("phi_cause", "phi_effect", source=source, **DOT_STYLE)
+    fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
+    return fig
+
+
+DIRECTIONS = ("cause", "effect")
+UNCONNECTED_COLOUR = "#BDBDBD"
+
+
+def _masks_by_size(n: int) -> Array:
+    """Masks 1 .. 2**n - 1 by number of units, then by units."""
+    masks = np.arange(1, 1 << n)
+    return masks[np.lexsort((masks, np.bitwise_count(masks)))]
+
+
+def _mask_names(masks: Array, labels: list[str]) -> list[str]:
+    glue = "" if all(len(label) == 1 for label in labels) else ","
+    return [
+        glue.join(label for i, label in enumerate(labels) if mask >> i & 1)
+        for mask in masks.tolist()
+    ]
+
+
+def add_map_positions(source: ColumnDataSource, data: xr.Dataset) -> None:
+    """Give each distinction its place in the maps, so that a click there selects it."""
+    n = data.sizes["unit"]
+    masks = _masks_by_size(n)
+    at = np.zeros(1 << n, int)
+    at[masks] = np.arange(len(masks))
+    weights = 1 << np.arange(n)
+    source.data["map_y"] = at[data["mechanism_units"].values @ weights] + 0.5
+    for side in DIRECTIONS:
+        source.data[f"map_{side}"] = at[data[f"purview_{side}"].values @ weights] + 0.5
+
+
+def landscape(
+    data: xr.Dataset,
+    labels: list[str],
+    side: str,
+    source: ColumnDataSource | None = None,
+    size: int = 440,
+) -> figure:
+    """Draw phi of every pair of one direction.
+
+    Parameters
+    ----------
+    data : Dataset
+        Node ``/landscape`` of an exhibit.
+    labels : list of str
+        Names of the units.
+    side : {"cause", "effect"}
+        Which of the two.
+    source : ColumnDataSource, optional
+        Distinctions with their places, see :func:`add_map_positions`.
+    size : int
+        Pixels.
+    """
+    row = DIRECTIONS.index(side)
+    masks = _masks_by_size(len(labels))
+    grid = np.ix_(masks - 1, masks - 1)
+    phi = data["pair_phi"].values[row][grid].astype(np.float32)
+    outcome = data["outcome"].values[row][grid]
+    names, count = _mask_names(masks, labels), len(masks)
+    fig = empty_figure(
+        f"φ of every mechanism over every {side} purview",
+        f"{side} purview",
+        "mechanism",
+        frame_width=size,
+        frame_height=size,
+        x_range=Range1d(0, count),
+        y_range=Range1d(count, 0),
+    )
+    fig.grid.visible = False
+    mapper = _phi_colours(phi)
+    place = {"x": [0], "y": [0], "dw": [count], "dh": [count]}
+    image = ColumnDataSource({"phi": [phi], **place})
+    drawn = fig.image("phi", "x", "y", "dw", "dh", source=image, color_mapper=mapper)
+    _excluded_marks(fig, outcome)
+    _name_ticks(fig, names)
+    if source is not None:
+        _distinction_marks(fig, source, side)
+    bar = ColorBar(color_mapper=mapper, width=12, title="bits")
+    fig.add_layout(bar, "right")
+    _add_hover(fig, drawn, names, outcome, list(data.attrs["outcomes"]))
+    return fig
+
+
+def _phi_colours(phi: Array) -> LogColorMapper:
+    """Map phi to colours by its logarithm, over three decades at most; 0 is white."""
+    above = phi[phi > 0]
+    top = float(above.max()) if above.size else 1.0
+    low = max(float(above.min()), top / 1000) if above.size else 0.1
+    return LogColorMapper(
+        palette=PHI,
+        low=min(low, 0.999 * top),
+        high=top,
+        low_color="white",
+        nan_color=UNCONNECTED_COLOUR,
+    )
+
+
+def _excluded_marks(fig: figure, outcome: Array) -> None:
+    """Dot the pairs a bound excluded; as an image where there is no room for dots."""
+    excluded = outcome == 1
+    y, x = np.nonzero(excluded)
+    if len(outcome) <= 63:
+        marks = ColumnDataSource({"x": x + 0.5, "y": y + 0.5})
+        if len(outcome) <= 31:
+            fig.scatter("x", "y", size=5, fill_color="white", line_color=MUTED, source=marks)
+        else:
+            fig.scatter("x", "y", size=2, color="#A0A0A0", line_color=None, source=marks)
+        return
+    fine = np.zeros((3 * len(outcome), 3 * len(outcome)), np.uint8)
+    fine[1::3, 1::3] = excluded
+    veil = LinearColorMapper(palette=["rgba(0, 0, 0, 0)", "#FFFFFF"], low=-0.5, high=1.5)
+    fig.image([fine], 0, 0, len(outcome), len(outcome), color_mapper=veil)
+
+
+def _distinction_marks(fig: figure, source: ColumnDataSource, side: str) -> None:
+    fig.scatter(
+        f"map_{side}", "map_y", source=source, marker="square", size=9, fill_color=None,
+        line_color="#E6007E", line_width=2, nonselection_line_alpha=1.0,
+        selection_line_color=INK, selection_line_width=3, selection_fill_color="#F0E442",
+        selection_fill_alpha=0.6,
+    )  # fmt: skip
+
+
+def _name_ticks(fig: figure, names: list[str]) -> None:
+    """Name every line where there is room, else every so many."""
+    step = 1 if len(names) <= 31 else int(np.ceil(len(names) / 21))
+    for axis in fig.axis:
+        axis.ticker = FixedTicker(ticks=[k + 0.5 for k in range(0, len(names), step)])
+        axis.formatter = CustomJSTickFormatter(
+            args={"names": names}, code="return names[Math.floor(tick)] || ''"
+        )
+        axis.major_label_text_font_size = "9px"
+        axis.minor_tick_line_color = None
+    fig.xaxis.major_label_orientation = np.pi / 2
+
+
+def _add_hover(
+    fig: figure, drawn: Any, names: list[str], outcome: Array, outcomes: list[str]
+) -> None:
+    args = {"names": names, "outcome": outcome.astype(np.int8).ravel(), "outcomes": outcomes}
+    name = CustomJSHover(args=args, code="return names[Math.floor(value)] || ''")
+    what = CustomJSHover(
+        args=args,
+        code="""
+        const x = Math.floor(special_vars.x), y = Math.floor(special_vars.y)
+        return outcomes[outcome[y * names.length + x]] || ''
+        """,
+    )
+    tips = [
+        ("mechanism", "$y{custom}"),
+        ("purview", "$x{custom}"),
+        ("φ (bits)", "@phi{0.000000}"),
+        ("search", "$snap_x{custom}"),
+    ]
+    formatters = {"$y": name, "$x": name, "$snap_x": what}
+    fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips, formatters=formatters))
+
+
+REPERTOIRE_KINDS = ("constrained", "partitioned", "unconstrained")
+REPERTOIRE_MEANING = {
+    "constrained": "given the mechanism's state",
+    "partitioned": "the same under the minimum partition",
+    "unconstrained": "with the mechanism's state unknown",
+}
+
+
+def repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
+    """Flat arrays for the page's script."""
+    out: dict[str, Any] = {"levels": levels}
+    for side in SIDES:
+        out[f"begin_{side}"] = data[f"begin_{side}"].values.astype(np.int32)
+        out[f"code_{side}"] = data[f"code_{side}"].values.astype(np.int32)
+        for kind in REPERTOIRE_KINDS:
+            out[f"{kind}_{side}"] = data[f"{kind}_{side}"].values.astype(np.float32)
+        for name in ("likelihood", "likelihood_partitioned", "selectivity"):
+            out[f"{name}_{side}"] = data[f"{name}_{side}"].values.astype(np.float64)
+    return out
+
+
+def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
+    """Flat arrays of the concepts of IIT 3.0, which carry their repertoires."""
+    out: dict[str, Any] = {"levels": levels}
+    for side in SIDES:
+        whole, parted = (
+            data[name].values for name in (f"repertoire_{side}", f"partitioned_repertoire_{side}")
+        )
+        known = ~np.isnan(whole)
+        counts = known.sum(axis=1)
+        out[f"begin_{side}"] = np.cumsum([0, *counts]).astype(np.int32)
+        codes = [np.arange(count) for count in counts]
+        out[f"code_{side}"] = np.concatenate([[], *codes]).astype(np.int32)
+        out[f"constrained_{side}"] = whole[known].astype(np.float32)
+        out[f"partitioned_{side}"] = parted[known].astype(np.float32)
+        # What phi compares in IIT 3.0 is the two distributions, nothing at a state.
+        out[f"unconstrained_{side}"] = np.full(int(known.sum()), np.nan, np.float32)
+        for name in ("likelihood", "likelihood_partitioned", "selectivity"):
+            out[f"{name}_{side}"] = np.full(len(counts), np.nan)
+    return out
+
+
+def repertoire_bars(
+    side: str, size: tuple[int, int] = (615, 290), kinds: tuple[str, ...] = REPERTOIRE_KINDS
+) -> tuple[figure, ColumnDataSource]:
+    """Make an empty bar chart; the page's script fills its source when a distinction is selected.
+
+    Without the unconstrained distribution among `kinds` no state is marked either: a concept of
+    IIT 3.0 specifies none.
+
+    Returns
+    -------
+    figure, ColumnDataSource
+        Columns ``state``, the three of ``REPERTOIRE_KINDS``, and ``mark`` (the specified state's height).
+    """
+    empty: dict[str, list[Any]] = {name: [] for name in ("state", *REPERTOIRE_KINDS, "mark")}
+    source = ColumnDataSource(empty, name=f"repertoire-{side}")
+    fig = empty_figure(
+        f"{side.capitalize()} repertoire",
+        "state of the purview",
+        "probability",
+        width=size[0],
+        height=size[1],
+        x_range=FactorRange(),
+        y_range=Range1d(0, 1.12),
+    )
+    fig.xgrid.visible = False
+    looks = {
+        "constrained": {"fill_color": SIDES[side], "line_color": SIDES[side]},
+        "partitioned": {
+            "fill_color": "white",
+            "line_color": SIDES[side],
+            "hatch_pattern": "/",
+            "hatch_color": SIDES[side],
+        },
+        "unconstrained": {"fill_color": FAINT, "line_color": MUTED},
+    }
+    entries = []
+    for k, kind in enumerate(kinds):
+        drawn = fig.vbar(
+            dodge("state", (k - (len(kinds) - 1) / 2) * 0.27, range=fig.x_range),
+            top=kind,
+            width=0.25,
+            source=source,
+            **looks[kind],
+        )
+        entries.append((f"{kind}: {REPERTOIRE_MEANING[kind]}" if k == 1 else kind, [drawn]))
+        tips = [("state", "@state"), *((name, f"@{name}{{0.000000}}") for name in kinds)]
+        fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+    mark = fig.scatter(
+        "state", "mark", marker="inverted_triangle", size=10, color=INK, source=source
+    )
+    marked = [("specified state", [mark])] if "unconstrained" in kinds else []
+    legend_below(fig, [(name.split(":")[0], drawn) for name, drawn in entries] + marked)
+    return fig, source

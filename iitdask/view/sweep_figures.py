@@ -1,0 +1,382 @@
+"""Sweeps: a variable over one axis as lines, over two as a map, and the page of a cube."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from bokeh.document import Document
+from bokeh.events import DocumentReady
+from bokeh.layouts import column, row
+from bokeh.models import (
+    AdaptiveTicker,
+    ColorBar,
+    ColumnDataSource,
+    CustomJS,
+    CustomJSTickFormatter,
+    HoverTool,
+    LinearColorMapper,
+    Range1d,
+    Select,
+    UIElement,
+)
+from bokeh.plotting import figure
+
+from iitdask.errors import InputError
+from iitdask.result.cube import cube_summary
+from iitdask.view.accessor import summary_html
+from iitdask.view.pages import (
+    EFFECT,
+    FAINT,
+    GROUPS,
+    INK,
+    PHI,
+    empty_figure,
+    html_block,
+    legend_below,
+    section_heading,
+)
+
+__all__ = [
+    "cube_panels",
+    "sweep",
+]
+
+VARIABLE_NAMES = {"phi": "φ_s", "big_phi": "Φ"}
+MAX_LINES = 8
+MAX_MAP_CELLS = 250_000
+
+
+def sweep(
+    cube: xr.Dataset,
+    x: str | None = None,
+    y: str | None = None,
+    variable: str | None = None,
+    *,
+    by: str | None = None,
+    size: tuple[int, int] = (560, 380),
+    **where: Any,
+) -> figure:
+    """Draw a number of a sweep over one or two of its axes.
+
+    Parameters
+    ----------
+    cube : Dataset
+        What ``iitdask.sweep`` returned, or ``xarray.open_zarr`` read from its store.
+    x, y : str, optional
+        Axes. With both a map; with `x` alone lines. Default: the longest axis is `x`.
+    variable : str, optional
+        What is drawn; ``big_phi`` where there is one, else ``phi``.
+    by : str, optional
+        Axis of which every value is a line.
+    size : tuple of int
+        Pixels.
+    **where
+        Values to hold other axes at. Axes that are not named are averaged over, points
+        without a number left out.
+
+    Raises
+    ------
+    InputError
+        There is no such axis, value or variable.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> cube = iit.sweep({"state": "all", "noise": [0, 0.1]}, "basic")
+    >>> iit.plot.sweep(cube, x="state", y="noise").title.text
+    'φ_s by state and noise'
+    """
+    name = variable or next((v for v in ("big_phi", "phi", "alpha") if v in cube), "phi")
+    if name not in cube or cube[name].dtype.kind not in "fiub":
+        known = ", ".join(str(v) for v in cube.data_vars if cube[v].dtype.kind in "fiu")
+        raise InputError(f"variable: expected one of {known}, got {name!r}")
+    x = x or max(cube.sizes, key=lambda dim: cube.sizes[dim])  # type: ignore[assignment]
+    for axis in filter(None, (x, y, by, *where)):
+        if axis not in cube.sizes:
+            known = ", ".join(map(str, cube.sizes))
+            raise InputError(f"axis: expected one of {known}, got {axis!r}")
+    values = cube[name].where(cube["status"] == "done") if "status" in cube else cube[name]
+    values = _select(values, where)
+    others = [dim for dim in values.dims if dim not in (x, y, by)]
+    values = values.mean(others, skipna=True) if others else values
+    unit = cube[name].attrs.get("units", "")
+    label = VARIABLE_NAMES.get(name, name) + (f" ({unit}s)" if unit == "bit" else "")
+    if y is None:
+        return _lines(values, str(x), by, label, size)
+    return _map(values, str(x), y, label, size)
+
+
+def _select(values: xr.DataArray, where: dict[str, Any]) -> xr.DataArray:
+    try:
+        return values.sel(where)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"axis: there is no such value: {where}") from error
+
+
+def _tick_labels(values: xr.DataArray, dim: str) -> list[str]:
+    labels = values[dim].values if dim in values.coords else np.arange(values.sizes[dim])
+    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in labels.tolist()]
+
+
+def _is_numeric(values: xr.DataArray, dim: str) -> bool:
+    return dim in values.coords and values[dim].dtype.kind in "fiu"
+
+
+def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]) -> figure:
+    grid = values.transpose(y, x).values
+    if grid.size > MAX_MAP_CELLS:
+        raise InputError(f"a map of {grid.size} cells is too large to be drawn; hold some axes")
+    across, down = _tick_labels(values, x), _tick_labels(values, y)
+    fig = empty_figure(
+        f"{label.split(' (', maxsplit=1)[0]} by {x} and {y}",
+        x,
+        y,
+        x_range=across,
+        y_range=down,
+        width=size[0],
+        height=size[1],
+    )
+    there = grid[np.isfinite(grid)]
+    low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
+    mapper = LinearColorMapper(
+        palette=PHI, low=min(low, 0.0), high=high if high > low else low + 1.0, nan_color=FAINT
+    )
+    source = ColumnDataSource(
+        {
+            "x": np.tile(np.array(across, object), len(down)).tolist(),
+            "y": np.repeat(np.array(down, object), len(across)).tolist(),
+            "value": grid.ravel(),
+        }
+    )
+    colour: Any = {"field": "value", "transform": mapper}
+    fig.rect("x", "y", 1, 1, source=source, fill_color=colour, line_color=None)
+    fig.add_layout(ColorBar(color_mapper=mapper, title=label), "right")
+    fig.add_tools(HoverTool(tooltips=[(x, "@x"), (y, "@y"), (label, "@value")]))
+    fig.xaxis.major_label_orientation = 0.9
+    return fig
+
+
+def _lines(
+    values: xr.DataArray, x: str, by: str | None, label: str, size: tuple[int, int]
+) -> figure:
+    numeric = _is_numeric(values, x)
+    places: Any = values[x].values.astype(float) if numeric else _tick_labels(values, x)
+    more = {} if numeric else {"x_range": places}
+    title = f"{label.split(' (', maxsplit=1)[0]} by {x}" + (f", a line for each {by}" if by else "")
+    fig = empty_figure(title, x, label, width=size[0], height=size[1], **more)
+    names = _tick_labels(values, by) if by else [label]
+    if len(names) > MAX_LINES:
+        raise InputError(f"by: expected at most {MAX_LINES} lines, {by} has {len(names)} values")
+    entries = []
+    for k, name in enumerate(names):
+        line = (values.isel({by: k}) if by else values).transpose(x).values
+        source = ColumnDataSource({"x": places, "y": line, "line": [name] * len(line)})
+        colour = GROUPS[k % len(GROUPS)]
+        drawn = [
+            fig.line("x", "y", source=source, color=colour, line_width=2),
+            fig.scatter("x", "y", source=source, color=colour, size=6),
+        ]
+        entries.append((f"{by} {name}" if by else name, drawn))
+    fig.add_tools(HoverTool(tooltips=[(x, "@x"), (label, "@y"), *([(by, "@line")] if by else [])]))
+    if by:
+        legend_below(fig, entries)
+    if not numeric:
+        fig.xaxis.major_label_orientation = 0.9
+    return fig
+
+
+MAX_PAGE_NUMBERS = 4_000_000
+"""Numbers that go into the page."""
+MAIN_VARIABLES = ("phi", "big_phi", "alpha")
+HIDDEN_VARIABLES = ("point",)
+TEXT_VARIABLES = ("status", "message", "reason")
+
+
+def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
+    """Show a sweep: choose what is drawn over which axes, select a cell to see it along them."""
+    dims = [
+        {"name": str(dim), "labels": _axis_labels(data, str(dim))} for dim in data["status"].dims
+    ]
+    names, left_out = _drawable_variables(data)
+    labels = ColumnDataSource({"x": [[]], "y": [[]]})
+    heat = ColumnDataSource({k: [] for k in ("x", "y", "value", "xname", "yname")}, name="heat")
+    rows = ColumnDataSource({"place": [], "value": [], "mark": []}, name="rows")
+    columns = ColumnDataSource({"place": [], "value": [], "mark": []}, name="columns")
+    mapper = LinearColorMapper(palette=PHI, low=0, high=1, nan_color="#BDBDBD")
+    figures = {"rows": _profile(rows, labels, "x")}
+    if len(dims) > 1:
+        figures |= {
+            "heat": _heatmap(heat, mapper, labels),
+            "columns": _profile(columns, labels, "y"),
+        }
+    picks = _menus(dims, names)
+    note = html_block("", 380, name="cell")
+    args = {
+        "dims": dims,
+        "values": {name: data[name].values.astype(np.float32).ravel() for name in names},
+        "units": {name: _unit_text(data[name]) for name in names},
+        "words": {name: _text_codes(data[name].values) for name in TEXT_VARIABLES if name in data},
+        "picks": picks, "heat": heat, "rows": rows, "columns": columns, "figures": figures,
+        "mapper": mapper, "labels": labels, "note": note,
+    }  # fmt: skip
+    _link_cube(doc, args)
+    about = "Select a cell or a dot: the profiles go through it. Grey cells have no numbers."
+    if left_out:
+        about += f" Left out of this page for their size: {', '.join(left_out)}."
+    controls = [each for each in (picks["variable"], picks["x"], picks["y"], picks["over"]) if each]
+    controls += [each for each in picks["rest"] if each]
+    plots = [figures[name] for name in ("heat", "rows", "columns") if name in figures]
+    return [
+        html_block(summary_html(cube_summary(data))),
+        section_heading("Sweep", about),
+        row(*controls[:6]),
+        *([row(*controls[6:])] if len(controls) > 6 else []),
+        row(plots[0], *([column(*plots[1:])] if len(plots) > 1 else []), note),
+    ]
+
+
+def _axis_labels(data: xr.Dataset, dim: str) -> list[str]:
+    values = data[dim].values if dim in data.coords else np.arange(data.sizes[dim])
+    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in values.tolist()]
+
+
+def _drawable_variables(data: xr.Dataset) -> tuple[list[str], list[str]]:
+    """Names of what can be drawn, the main ones first, and of what is too much for a page."""
+    shape = data["status"].shape
+    found = [
+        str(name)
+        for name, value in data.data_vars.items()
+        if value.dtype.kind in "fiu" and value.shape == shape and name not in HIDDEN_VARIABLES
+    ]
+    found.sort(
+        key=lambda name: (
+            MAIN_VARIABLES.index(name) if name in MAIN_VARIABLES else len(MAIN_VARIABLES)
+        )
+    )
+    room = max(1, MAX_PAGE_NUMBERS // max(1, data["status"].size))
+    return found[:room], found[room:]
+
+
+def _unit_text(values: xr.DataArray) -> str:
+    unit = str(values.attrs.get("units", ""))
+    return {"bit": "bits", "count": ""}.get(unit, unit)
+
+
+def _text_codes(values: Any) -> dict[str, Any]:
+    texts, at = np.unique(np.asarray(values).astype(str).ravel(), return_inverse=True)
+    return {"texts": texts.tolist(), "at": at.astype(np.int32)}
+
+
+def _menus(dims: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    """Menus: what is drawn, over which axes, and what becomes of the others."""
+    axes = [dim["name"] for dim in dims]
+    longest = sorted(range(len(dims)), key=lambda k: -len(dims[k]["labels"]))
+    first = axes[longest[0]]
+    several = len(dims) > 1
+    rest = [
+        Select(title=f"{dim['name']} (where not drawn)", options=["all", *dim["labels"]],
+               value=dim["labels"][0] if len(dims) > 2 else "all", width=170)
+        if len(dims) > 2 or several else None
+        for dim in dims
+    ]  # fmt: skip
+    return {
+        "variable": Select(title="Variable", options=names, value=names[0], width=210),
+        "x": Select(title="Across", options=axes, value=first, width=150),
+        "y": Select(title="Down", options=axes, value=axes[longest[1]], width=150)
+        if several
+        else None,
+        "over": Select(title="Of all", options=["mean", "largest"], value="mean", width=110)
+        if several
+        else None,
+        "rest": rest,
+    }
+
+
+def _ticks(fig: figure, labels: ColumnDataSource, which: str, axis: str) -> None:
+    chosen = fig.xaxis if axis == "x" else fig.yaxis
+    chosen.ticker = AdaptiveTicker(base=10, mantissas=[1, 2, 5], min_interval=1)
+    chosen.formatter = CustomJSTickFormatter(
+        args={"labels": labels, "which": which},
+        code="const names = labels.data[which][0]; return names[tick] ?? ''",
+    )
+    chosen.minor_tick_line_color = None
+
+
+def _heatmap(
+    source: ColumnDataSource, mapper: LinearColorMapper, labels: ColumnDataSource
+) -> figure:
+    fig = empty_figure(
+        "Heatmap",
+        " ",
+        " ",
+        width=520,
+        height=470,
+        x_range=Range1d(-0.5, 0.5),
+        y_range=Range1d(-0.5, 0.5),
+    )
+    fig.grid.visible = False
+    cells = fig.rect(
+        "x", "y", width=1, height=1, source=source, line_color=None,
+        fill_color={"field": "value", "transform": mapper}, nonselection_fill_alpha=1.0,
+        selection_line_color="#E6007E", selection_line_width=3,
+    )  # fmt: skip
+    tips = [("across", "@xname"), ("down", "@yname"), ("value", "@value{0.000000}")]
+    fig.add_tools(HoverTool(renderers=[cells], tooltips=tips))
+    fig.add_layout(ColorBar(color_mapper=mapper, width=12), "right")
+    _ticks(fig, labels, "x", "x")
+    _ticks(fig, labels, "y", "y")
+    fig.xaxis.major_label_orientation = 0.9
+    return fig
+
+
+def _profile(source: ColumnDataSource, labels: ColumnDataSource, which: str) -> figure:
+    fig = empty_figure(
+        "Profile",
+        " ",
+        " ",
+        width=370,
+        height=235,
+        x_range=Range1d(-0.5, 0.5),
+        y_range=Range1d(0, 1),
+    )
+    fig.line("place", "value", source=source, line_color=EFFECT, line_width=1.5)
+    dots = fig.scatter("place", "value", source=source, size=7, color=EFFECT)
+    fig.scatter(
+        "place", "value", source=source, size=13, fill_color=None, line_color=INK, line_width=2.5,
+        line_alpha="mark",
+    )  # fmt: skip
+    fig.add_tools(HoverTool(renderers=[dots], tooltips=[("value", "@value{0.000000}")]))
+    _ticks(fig, labels, which, "x")
+    fig.xaxis.major_label_orientation = 0.9
+    return fig
+
+
+def _link_cube(doc: Document, args: dict[str, Any]) -> None:
+    code = files("iitdask.view").joinpath("cube.js").read_text(encoding="utf-8")
+    redraw = CustomJS(args={**args, "redraw": True}, code=code)
+    follow = CustomJS(args={**args, "redraw": False}, code=code)
+    picks, heat = args["picks"], args["heat"]
+    for each in (picks["variable"], picks["x"], picks["y"], picks["over"], *picks["rest"]):
+        if each is not None:
+            each.js_on_change("value", redraw)
+    heat.selected.js_on_change("indices", follow)
+    for name, step in (
+        ("rows", "Math.floor(now / nx) * nx + at"),
+        ("columns", "at * nx + now % nx"),
+    ):
+        args[name].selected.js_on_change(
+            "indices",
+            CustomJS(
+                args={"heat": heat, "labels": args["labels"]},
+                code=f"""
+                if (!cb_obj.indices.length) return
+                const nx = labels.data.x[0].length, now = heat.selected.indices[0] ?? 0
+                const at = cb_obj.indices[0]
+                heat.selected.indices = [{step}]
+                """,
+            ),
+        )
+    doc.js_on_event(DocumentReady, redraw)
