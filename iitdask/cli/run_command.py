@@ -209,7 +209,7 @@ def run(
     quiet
         Show the result only.
     dashboard
-        Serve a live page on this machine while it runs, and at /iit of the Dask dashboard.
+        Serve a status page on this machine while it runs.
     dashboard_port
         Port of the live page; any free one when not given.
     """
@@ -238,7 +238,7 @@ def run(
     with (
         place.opened(demand) as client,
         show_progress(not quiet) as observers,
-        _live_page(url, dashboard, dashboard_port, client),
+        _live_page(url, dashboard, dashboard_port),
     ):
         options: dict[str, Any] = {
             "client": client,
@@ -282,12 +282,12 @@ def _require_affordable(
             )
 
 
-def _live_page(url: str, wanted: bool, port: int, client: Any) -> AbstractContextManager[None]:
+def _live_page(url: str, wanted: bool, port: int) -> AbstractContextManager[None]:
     if not wanted:
         return nullcontext()
     from iitdask.cli.store_commands import status_page
 
-    return status_page(url, "127.0.0.1", port, client)
+    return status_page(url, "127.0.0.1", port)
 
 
 def _default_store(where: str) -> str:

@@ -31,7 +31,6 @@ from iitdask.run.zarr_ledger import list_entries
 from iitdask.study.problem import verify_stored_run
 from iitdask.study.store_contents import load_for_view
 from iitdask.view.explorer import explorer_html, fill_explorer
-from iitdask.view.hosted import LivePage, page_of
 from iitdask.view.pages import serve_page, serve_page_in_thread
 from iitdask.view.status_page import fill_status_page
 
@@ -56,23 +55,11 @@ def _fill_page(store: str, doc: Document) -> None:
 
 
 @contextmanager
-def status_page(store: str, address: str, port: int, client: Any = None) -> Iterator[None]:
-    """Serve the live page of a store while a run fills it, on the Dask dashboard as well."""
+def status_page(store: str, address: str, port: int) -> Iterator[None]:
+    """Serve the status page of a store while a run fills it."""
     with serve_page_in_thread(lambda doc: _fill_page(store, doc), address, port) as served:
         print(f"live page: {served.url}", file=sys.stderr, flush=True)
-        if client is not None:
-            print(_hosted(client), file=sys.stderr, flush=True)
         yield
-
-
-def _hosted(client: Any) -> str:
-    """Mount the page on a scheduler; one that cannot have it is no reason not to compute."""
-    try:
-        client.register_plugin(LivePage())
-    except Exception as error:  # noqa: BLE001 the border: whatever the scheduler raised travels here
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return f"not on the Dask dashboard ({what})"
-    return f"on the Dask dashboard: {page_of(client)}"
 
 
 def serve_status_page(store: str, address: str, port: int) -> None:

@@ -33,12 +33,10 @@ from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims
 from iitdask.run.events import ActivityBoard, BlockActivity, OnBlockStart, throttled
 from iitdask.run.stage_group import StageGroup
-from iitdask.run.storage import absolute_url
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
 
 __all__ = [
-    "STORES_TOPIC",
     "DaskEngine",
     "Engine",
     "SerialEngine",
@@ -148,8 +146,6 @@ MIN_BUNDLES_IN_FLIGHT = 4
 
 WORKER_TOPIC = "iitdask"
 """Under which workers tell what they begin."""
-STORES_TOPIC = "iitdask-stores"
-"""Under which a scheduler is told of the stores that are filled."""
 
 CLIENT_POLL_SECONDS = 0.1
 """Seconds after which to look whether the cluster is still there while no result comes."""
@@ -374,26 +370,17 @@ def _block_start_reporter() -> OnBlockStart | None:
     )
 
 
-def choose_engine(
-    client: Client | None, store: str | None = None, doings: ActivityBoard | None = None
-) -> Engine:
-    """Choose the engine of a run, and tell its scheduler which store is filled.
+def choose_engine(client: Client | None, doings: ActivityBoard | None = None) -> Engine:
+    """Return the engine of a run.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        Client of the cluster; this process when not given.
-    store : str, optional
-        Address of the store.
-    doings : Doings, optional
-        Where to note what is in hand.
+        Client of the cluster; without one, blocks are computed in this process.
+    doings : ActivityBoard, optional
+        Record of the blocks being computed.
     """
-    if client is None:
-        return SerialEngine(doings)
-    if store is not None:
-        with _scheduler_errors(client):
-            client.log_event(STORES_TOPIC, {"store": absolute_url(store)})
-    return DaskEngine(client, doings=doings)
+    return SerialEngine(doings) if client is None else DaskEngine(client, doings=doings)
 
 
 def block_memory_limit(client: Client | None, given: int | None = None) -> int | None:

@@ -137,7 +137,7 @@ def run_problem(
             journal.begin({"study": point.fingerprint, "provenance": about})
             watched: list[Observer] = [*observers, journal]
             try:
-                engine = choose_engine(client, url, doings)
+                engine = choose_engine(client, doings)
                 tree = _run_problem_recipe(
                     point, ledger, engine, client, **options, observers=watched
                 )

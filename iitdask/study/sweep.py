@@ -362,7 +362,7 @@ def run_sweep(
         journal.begin({"study": sweep.fingerprint, "provenance": about})
         try:
             options["keep"] = _structure_writer(url) if sweep.keep else None
-            engine = choose_engine(client, url, doings)
+            engine = choose_engine(client, doings)
             watched: list[Observer] = [*observers, journal]
             tree = _run_sweep_recipe(order, ledger, engine, url, watched, **options)
             save_result(url, tree, about, read_costs(url))
