@@ -76,5 +76,5 @@ def lineage(stage: Stage, earlier: Callable[[str], str]) -> str:
         for name, given in sorted(stage.inputs.items())
     }
     fills = [[v.name, np.dtype(v.dtype).str, repr(v.fill), v.inner] for v in stage.variables]
-    axes = [grid.dims, grid.shape, sorted(grid.whole), sorted(grid.power_of_two)]
+    axes = [grid.dims, grid.shape, sorted(grid.unsplit), sorted(grid.power_of_two)]
     return text_digest([stage.version, axes, fills, inputs, stage.until is not None])

@@ -271,7 +271,7 @@ def _estimate_stage(walk: _Estimator, stage: Stage) -> Filled:
     blind = any(
         isinstance(x, StageRef) and x.stage in walk.unfilled_stages for x in stage.inputs.values()
     )
-    scale = 1.0 if stage.fixed else walk.scale  # before this stage adds to it
+    scale = 1.0 if stage.size_is_known else walk.scale  # before this stage adds to it
     rate, factor, basis = walk.seconds_per_cost, UNSEEN_FACTOR, "model"
     if total * walk.seconds_per_cost <= FULL_STAGE_SECONDS and not blind:
         measured = _fill_stage(walk, stage)

@@ -41,7 +41,7 @@ from iitdask.run.plan import (
 )
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import compute_block
-from iitdask.theory.stage import Filled, Recipe, Stage, StageRef
+from iitdask.theory.stage import Filled, Recipe, Stage, StageRef, run_recipe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +52,6 @@ __all__ = [
     "StageRun",
     "execute",
     "repeat_block",
-    "run_recipe",
 ]
 
 MAX_ATTEMPTS = 3
@@ -336,21 +335,6 @@ def _read_complete_stage(stage: Stage, ledger: Ledger) -> Filled:
     if missing and stage.until is None:
         raise StoreError(f"stage {stage.name!r} comes before and lacks {missing} block(s)")
     return ledger.answer(stage.name)
-
-
-def run_recipe(
-    recipe: Recipe, fill: Callable[[tuple[Stage, ...]], tuple[Filled, ...]]
-) -> xr.DataTree:
-    """Answer a recipe with what the stages it asks for were filled with; what it returns."""
-    with closing(recipe):
-        answer: tuple[Filled, ...] | None = None
-        while True:
-            try:
-                stages = recipe.send(answer)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            answer = None  # not held while the next stages are filled
-            answer = fill(stages)
 
 
 def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

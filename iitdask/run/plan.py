@@ -159,7 +159,7 @@ def _split_best_axis(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | N
     region, grid = tiling.region(dearest), tiling.grid
     best: tuple[float, Tiling] | None = None
     for axis, (dim, chunk) in enumerate(zip(grid.dims, tiling.chunks, strict=True)):
-        if dim in grid.whole or chunk == 1:
+        if dim in grid.unsplit or chunk == 1:
             continue
         half = 1 << (chunk - 1).bit_length() - 1
         part = region[axis]

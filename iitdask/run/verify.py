@@ -11,7 +11,6 @@ import numpy as np
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import lineage
-from iitdask.run.execute import run_recipe
 from iitdask.run.plan import Block, Tiling
 from iitdask.run.result_group import load_result, store_attrs, tree_digest
 from iitdask.run.stage_group import StageGroup, list_stages
@@ -19,7 +18,7 @@ from iitdask.run.storage import absolute_url, open_store
 from iitdask.run.task import StageContext
 from iitdask.run.worker import compute_block
 from iitdask.run.zarr_ledger import ZarrLedger, read_stage_variable
-from iitdask.theory.stage import Filled, Recipe, Stage, StageRef
+from iitdask.theory.stage import Filled, Recipe, Stage, StageRef, run_recipe
 
 if TYPE_CHECKING:
     import xarray as xr

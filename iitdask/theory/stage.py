@@ -8,6 +8,7 @@ in the same order. Nothing here knows where the blocks are computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -15,26 +16,55 @@ import numpy as np
 import xarray as xr
 
 __all__ = [
+    "CumulativeCost",
     "Filled",
     "Grid",
     "Recipe",
     "Region",
     "Stage",
     "StageRef",
+    "Steps",
     "Variable",
+    "answer_steps",
     "gather",
+    "run_recipe",
     "scoped",
+    "uniform_cost",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Step = TypeVar("Step")
+Reply = TypeVar("Reply")
 Result = TypeVar("Result")
 Region = tuple[slice, ...]
 """The part of a grid that one block covers: one slice per axis, step 1, bounds given."""
 
 
 def unit_cost(_region: Region) -> float:
-    """The cost of a region nobody predicted."""
+    """Return 1 for every region: the default where no cost is predicted."""
     return 1.0
+
+
+def uniform_cost(seconds: float) -> Callable[[Region], float]:
+    """Return a cost of so many seconds for each position along the first axis."""
+    return lambda region: seconds * (region[0].stop - region[0].start)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CumulativeCost:
+    """Predicted seconds of a range of positions along a grid's only axis."""
+
+    before: Array
+    """(positions + 1,) seconds of all positions before each."""
+
+    @classmethod
+    def from_seconds(cls, seconds: Array) -> CumulativeCost:
+        """Sum up the seconds of each position, (positions,)."""
+        return cls(np.concatenate([[0.0], np.cumsum(seconds)]))
+
+    def __call__(self, region: Region) -> float:
+        """Return the seconds of the range."""
+        return float(self.before[region[0].stop] - self.before[region[0].start])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +93,7 @@ class Grid:
     """Axis names."""
     shape: tuple[int, ...]
     """Axis lengths."""
-    whole: tuple[str, ...] = ()
+    unsplit: tuple[str, ...] = ()
     """Axes that are never split."""
     power_of_two: tuple[str, ...] = ()
     """Axes whose blocks must be aligned powers of two (bitmask axes)."""
@@ -101,10 +131,11 @@ class Stage:
     """Bytes a block needs beside its inputs and outputs."""
     version: int = 1
     """Raised when the numbers a stage produces change."""
-    fixed: bool = False
-    """Whether its size follows from the question alone, and not from what earlier stages found."""
+    size_is_known: bool = False
+    """True if its size follows from the target alone, not from the results of earlier stages."""
     grows_later_stages: bool = True
-    """Whether the more of it is filled, the more is asked for afterwards."""
+    """True if later stages grow with the number of cells filled here; used to extrapolate
+    estimates."""
     members: Mapping[str, Array] = field(default_factory=dict)
     """Of axes that list sets of units: the mask at each position; of pairs its mechanism and
     purview, after the direction where there are both; of shares of a mechanism's purviews the
@@ -115,22 +146,68 @@ class Stage:
 
 
 Filled = Mapping[str, xr.Variable]
-"""What a stage was filled with. No dataset: to make one takes longer than a small stage."""
-Recipe = Generator[tuple[Stage, ...], tuple[Filled, ...], xr.DataTree]
-"""A recipe: yields stages, receives their answers, returns the result."""
+"""Arrays of a filled stage, by variable name. A dataset would take longer to make than a small
+stage takes to compute."""
+Steps = Generator[tuple[Stage, ...], tuple[Filled, ...], Result]
+"""Part of a recipe: yields the stages of each step, receives what they were filled with, and
+returns a value of its own."""
+Recipe = Steps[xr.DataTree]
+"""A recipe: yields the stages of each step, receives what they were filled with, and returns the
+result."""
 
 
-def scoped(
-    prefix: str, recipe: Generator[tuple[Stage, ...], tuple[Filled, ...], Result]
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], Result]:
-    """Run a recipe with every stage's name put under a path."""
-    answer: tuple[Filled, ...] | None = None
+def run_recipe(
+    recipe: Steps[Result], fill: Callable[[tuple[Stage, ...]], tuple[Filled, ...]]
+) -> Result:
+    """Run a recipe to its end and return its result.
+
+    Parameters
+    ----------
+    recipe
+        Closed afterwards, whether or not it ended.
+    fill
+        Fills the stages of one step; its return value is sent to the recipe.
+    """
+    with closing(recipe):
+        filled: tuple[Filled, ...] | None = None
+        while True:
+            try:
+                stages = recipe.send(filled)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            filled = None  # frees the arrays before the next stages are filled
+            filled = fill(stages)
+
+
+def answer_steps(
+    generator: Generator[Step, Reply, Result],
+    answer: Callable[[Step], Steps[Reply]],
+) -> Steps[Result]:
+    """Run a generator as part of a recipe and return its result.
+
+    Parameters
+    ----------
+    generator
+        Yields steps of any kind.
+    answer
+        The part of a recipe that returns the reply to one of them.
+    """
+    reply: Reply | None = None
     while True:
         try:
-            stages = recipe.send(answer)  # type: ignore[arg-type]
+            step = generator.send(reply)  # type: ignore[arg-type]
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        answer = yield tuple(_under_prefix(stage, prefix) for stage in stages)
+        reply = yield from answer(step)
+
+
+def scoped(prefix: str, recipe: Steps[Result]) -> Steps[Result]:
+    """Run a recipe with the names of all its stages put under a path."""
+
+    def under_prefix(stages: tuple[Stage, ...]) -> Steps[tuple[Filled, ...]]:
+        return (yield tuple(_under_prefix(stage, prefix) for stage in stages))
+
+    return (yield from answer_steps(recipe, under_prefix))
 
 
 def _under_prefix(stage: Stage, prefix: str) -> Stage:
@@ -143,10 +220,8 @@ def _under_prefix(stage: Stage, prefix: str) -> Stage:
     return replace(stage, name=f"{prefix}/{stage.name}", inputs=inputs)
 
 
-def gather(
-    recipes: Mapping[str, Recipe],
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], dict[str, xr.DataTree]]:
-    """Advance several recipes in step, under one plan; return their results by key."""
+def gather(recipes: Mapping[str, Recipe]) -> Steps[dict[str, xr.DataTree]]:
+    """Run several recipes together, a step of each at a time; return their results by key."""
     results: dict[str, xr.DataTree] = {}
     waiting: dict[str, tuple[Stage, ...]] = {}
     for key, recipe in recipes.items():

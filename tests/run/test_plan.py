@@ -19,11 +19,11 @@ from iitdask.run.plan import (
 from iitdask.theory.stage import Grid, Stage, Variable
 
 
-def stage(shape, cost, *, whole=(), power_of_two=(), dtype="float64", until=None):
+def stage(shape, cost, *, unsplit=(), power_of_two=(), dtype="float64", until=None):
     dims = tuple(f"axis{i}" for i in range(len(shape)))
     return Stage(
         name="any",
-        grid=Grid(dims, shape, whole, power_of_two),
+        grid=Grid(dims, shape, unsplit, power_of_two),
         variables=(Variable("x", dtype, 0, "", ""),),
         compute=dict,
         cost=cost,
@@ -48,7 +48,7 @@ def stages(draw):
     two = tuple(draw(st.lists(st.sampled_from(dims), unique=True))) if dims else ()
     total = draw(st.sampled_from([0.0, 0.1, 3.0, 1e4]))
     cost = draw(st.sampled_from([skewed, even(total, shape) if math.prod(shape) else skewed]))
-    return stage(shape, cost, whole=whole, power_of_two=two)
+    return stage(shape, cost, unsplit=whole, power_of_two=two)
 
 
 lengths = st.sampled_from([0.001, 0.5, 30.0])
@@ -71,7 +71,7 @@ def test_tile__partitions_the_grid(some, seconds):
 def test_tile__respects_axes_and_repeats_itself(some, seconds):
     tiling = tile(some, seconds)
     for dim, n, chunk in zip(some.grid.dims, some.grid.shape, tiling.chunks, strict=True):
-        assert chunk == max(n, 1) or dim not in some.grid.whole
+        assert chunk == max(n, 1) or dim not in some.grid.unsplit
         assert chunk == max(n, 1) or chunk & (chunk - 1) == 0
     assert tile(some, seconds) == tiling
 

@@ -69,7 +69,7 @@ def first_stage(compute=squares, version=1, scale=1.0):
 def second_stage(count, compute=pairs, weight=0.5):
     return Stage(
         name="pairs",
-        grid=Grid(("source", "target"), (count, 16), whole=("target",)),
+        grid=Grid(("source", "target"), (count, 16), unsplit=("target",)),
         variables=(
             Variable("product", "float64", float("nan"), "bit", "A product."),
             Variable("rank", "int64", -1, "count", "The product, rounded."),

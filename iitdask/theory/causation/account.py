@@ -8,7 +8,7 @@ best cut is found as the best partition of a pair is, with sums of alpha for val
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ from iitdask.theory.causation.partitions import (
     witness_stage,
 )
 from iitdask.theory.options import Causation2019
-from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, StageRef
+from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, StageRef, Steps
 from iitdask.theory.variables import make_dataset, variable
 
 __all__ = [
@@ -77,7 +77,7 @@ class AccountIrreducibility:
 
 def account_irreducibility(
     transition: Transition, done: Sequence[PairSearchResult[list[Any]]]
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], AccountIrreducibility]:
+) -> Steps[AccountIrreducibility]:
     """Find the weakest cuts of the account, and of its causes and effects alone."""
     n = len(transition.units)
     alpha = dict.fromkeys(("account", "causes", "effects"), 0.0)
@@ -144,13 +144,13 @@ def strength_stage(done: PairSearchResult[Any]) -> Stage:
     return Stage(
         name=f"system/{side.name}-strength",
         # Every set needs those within it: one block.
-        grid=Grid(("mechanism",), (1 << side.own,), whole=("mechanism",)),
+        grid=Grid(("mechanism",), (1 << side.own,), unsplit=("mechanism",)),
         variables=(variable("strength", "float64", 0.0, (("purview", 1 << side.other),)),),
         compute=fill_strengths,
         inputs={"masks": side.masks, **stage_refs(done.stages, "alpha")},
         cost=lambda _region: 1e-9 * (side.own + side.other) * cells,
         scratch=16 * cells,
-        fixed=True,
+        size_is_known=True,
     )
 
 
@@ -183,7 +183,7 @@ def block_strengths(masks: Array, own: int, alpha: Sequence[Array]) -> Array:
 
 def _named_cut(
     done: PairSearchResult[float], strengths: Array, least: float
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], tuple[Array, int]]:
+) -> Steps[tuple[Array, int]]:
     """Purview units that each effect keeps under the named cut, and how many cuts tie."""
     side, top = done.parting, float(strengths[-1])
     ways, kept = 0, np.zeros(side.own, np.int64)
@@ -267,9 +267,7 @@ def account(transition: Transition, options: Causation2019) -> Recipe:
     return account_tree(found)
 
 
-def compute_account(
-    transition: Transition, options: Causation2019
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], Account]:
+def compute_account(transition: Transition, options: Causation2019) -> Steps[Account]:
     """Compute an account.
 
     Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,18 +90,13 @@ def _candidates_dataset(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CellCost:
-    """Predicted seconds of a range of candidates."""
+def _candidate_seconds(region: Region, n_causes: Array, n_effects: Array) -> float:
+    """Predicted seconds of a range of sets of causes and a range of sets of effects.
 
-    sizes: tuple[tuple[int, ...], tuple[int, ...]]
-    """Units of each set of causes and of effects."""
-
-    def __call__(self, region: Region) -> float:
-        """Sum over the pairs of the region."""
-        parts = [np.array(s)[axis] for s, axis in zip(self.sizes, region, strict=True)]
-        pairs = np.exp2(1.585 * (parts[0][:, None] + parts[1][None, :]))
-        return float((1.5e-3 + 5e-9 * pairs).sum())
+    n_causes, n_effects : (sets,) units of each set
+    """
+    units = n_causes[region[0]][:, None] + n_effects[region[1]][None, :]
+    return float((1.5e-3 + 5e-9 * np.exp2(1.585 * units)).sum())
 
 
 def nexus_stage(
@@ -111,7 +106,7 @@ def nexus_stage(
     substrate = passage.substrate
     units = tuple(range(substrate.n_units))
     everyone = Transition(substrate, passage.before, passage.after, units, units, len(units))
-    sizes = tuple(map(len, sides[0])), tuple(map(len, sides[1]))
+    sizes = [np.array([len(units) for units in sets]) for sets in sides]
     return Stage(
         name="candidates",
         grid=Grid(("causes", "effects"), (len(sides[0]), len(sides[1]))),
@@ -127,8 +122,8 @@ def nexus_stage(
             "background": np.array([BACKGROUNDS.index(background)]),
         },
         prepare=dict,
-        cost=CellCost(sizes),
-        fixed=True,
+        cost=lambda region: _candidate_seconds(region, *sizes),
+        size_is_known=True,
     )
 
 
@@ -151,7 +146,7 @@ def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Ar
 def candidate_alpha(
     inputs: Mapping[str, Array], causes: tuple[int, ...], effects: tuple[int, ...]
 ) -> float:
-    """Alpha of the account of one transition, as :func:`iitdask.theory.causation.account.account` has it."""
+    """Return alpha of the account of one transition, see :mod:`iitdask.theory.causation.account`."""
     connectivity, before = inputs["connectivity"], inputs["before"]
     if not is_weakly_connected(connectivity, sorted({*causes, *effects})):
         return 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -27,7 +27,16 @@ from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.subsets import segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.transition import Transition
-from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef
+from iitdask.theory.stage import (
+    CumulativeCost,
+    Filled,
+    Grid,
+    Region,
+    Stage,
+    StageRef,
+    Steps,
+    uniform_cost,
+)
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -129,7 +138,7 @@ def connected_stage(side: PairSearch, every: bool = True) -> Stage:
         inputs={"children": side.children, "numbers": np.array(numbers, np.int64)},
         members={"mechanism": masks_by_size(side.own) if every else side.masks},
         cost=lambda region: 2.5e-8 * size * (region[0].stop - region[0].start),
-        fixed=True,
+        size_is_known=True,
     )
 
 
@@ -210,18 +219,6 @@ def minimum_partitions_inline(side: PairSearch, values: Array) -> Array:
     return fill_partitions(tables, (slice(0, len(values)),))["alpha"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RowCost:
-    """Predicted seconds of a range of rows."""
-
-    sums: Array
-    """(rows + 1,) seconds of all rows before each."""
-
-    def __call__(self, region: Region) -> float:
-        """Seconds of the range."""
-        return float(self.sums[region[0].stop] - self.sums[region[0].start])
-
-
 @dataclass(frozen=True, slots=True)
 class PairSearchResult(Generic[Summary]):
     """What came of a parting."""
@@ -236,7 +233,7 @@ class PairSearchResult(Generic[Summary]):
 
 def minimum_partitions(
     sides: Sequence[PairSearch], look: Callable[[int, Array], Summary]
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], list[PairSearchResult[Summary]]]:
+) -> Steps[list[PairSearchResult[Summary]]]:
     """Part several sides, batch by batch, in step.
 
     Parameters
@@ -244,8 +241,8 @@ def minimum_partitions(
     sides
         The sides.
     look
-        Given the first row of a batch and alpha, see :func:`minimum_partitions_inline`; what it returns is
-        all that is held of them.
+        Summarises a batch, given its first row and alpha (see :func:`minimum_partitions_inline`);
+        only the summaries are held in memory.
     """
     plans = [_partition_stages(side) for side in sides]
     seen: list[list[Summary]] = [[] for _ in sides]
@@ -305,15 +302,15 @@ def _partition_stage(
     read = side.named or end < len(sizes)
     return Stage(
         name=f"{side.name}/parting-{len(before)}",
-        grid=Grid(("mechanism",), (end - begin,), whole=("mechanism",) if mixed else ()),
+        grid=Grid(("mechanism",), (end - begin,), unsplit=("mechanism",) if mixed else ()),
         variables=(best, alpha) if read else (alpha,),
         compute=fill_partitions if read else fill_last_partitions,
         inputs={**side.inputs(), **stage_refs(before, "best")},
         prepare=prepare_partitions,
         members={"mechanism": side.masks[begin:end]},
-        cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds[begin:end])])),
+        cost=CumulativeCost.from_seconds(seconds[begin:end]),
         scratch=_scratch_bytes(side),
-        fixed=True,
+        size_is_known=True,
     )
 
 
@@ -324,7 +321,7 @@ def _scratch_bytes(side: PairSearch) -> int:
 
 
 def stage_refs(stages: Sequence[str], name: str) -> dict[str, StageRef]:
-    """Inputs that earlier stages left, one after the other; ``referenced_rows`` joins them again."""
+    """Refer to rows that earlier stages filled, in order; :func:`referenced_rows` reads them."""
     return {f"{name}-{k}": StageRef(stage, name) for k, stage in enumerate(stages)}
 
 
@@ -355,8 +352,8 @@ def witness_stage(side: PairSearch, stages: Sequence[str], pairs: Array, alpha: 
         inputs={**side.inputs(), **stage_refs(stages, "best"), "pairs": pairs, "alpha": alpha},
         prepare=prepare_witness,
         members={"pair": pairs},
-        cost=RowCost(np.concatenate([[0.0], np.cumsum(seconds)])),
-        fixed=side.final,
+        cost=CumulativeCost.from_seconds(seconds),
+        size_is_known=side.final,
         scratch=_scratch_bytes(side),
     )
 
@@ -439,18 +436,6 @@ def require_memory(transition: Transition, wanted: tuple[PairSearch, PairSearch]
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ValueCost:
-    """Predicted seconds of a range of mechanisms."""
-
-    each: float
-    """Seconds of one."""
-
-    def __call__(self, region: Region) -> float:
-        """Seconds of the range."""
-        return self.each * float(region[0].stop - region[0].start)
-
-
 def value_stages(
     transition: Transition, background: str, wanted: tuple[PairSearch, PairSearch]
 ) -> tuple[Stage, Stage]:
@@ -475,9 +460,9 @@ def value_stages(
             },
             prepare=prepare_effect_values if side.forward else prepare_cause_values,
             members={"mechanism": side.masks},
-            cost=ValueCost(seconds),
+            cost=uniform_cost(seconds),
             scratch=scratch,
-            fixed=True,
+            size_is_known=True,
         )
         for side, table, seconds, scratch in zip((causes, effects), tables, each, room, strict=True)
     )

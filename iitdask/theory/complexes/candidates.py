@@ -58,7 +58,7 @@ from iitdask.kernels.subsets import PHI_ZERO_BITS
 from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
 from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.options import IIT42026, Unfolding
-from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, gather, scoped
+from iitdask.theory.stage import CumulativeCost, Filled, Grid, Recipe, Region, Stage, gather, scoped
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -523,7 +523,7 @@ def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) 
         compute=fill_candidates,
         inputs={"candidates": rows, **net},
         members={"candidate": np.array([sum(1 << u for u in units) for units in candidates])},
-        cost=Cost(np.concatenate([[0.0], np.cumsum(costs)])),
+        cost=CumulativeCost.from_seconds(costs),
         scratch=scratch,
     )
 
@@ -532,18 +532,6 @@ def _candidate_seconds(levels: Sequence[int], units: Sequence[int]) -> float:
     """Seconds that the searches of one candidate take when nothing shows that phi is 0."""
     n, states = len(units), prod(levels[u] for u in units)
     return float(3e-6 + 0.3e-9 * states**2 + 1e-7 * n * 2**n + 7e-9 * 4.0**n)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cost:
-    """Predicted seconds of a range of candidates."""
-
-    total: Array
-    """(C + 1,) seconds of the candidates before each."""
-
-    def __call__(self, region: Region) -> float:
-        """Sum over the region."""
-        return float(self.total[region[0].stop] - self.total[region[0].start])
 
 
 NET_ARRAYS = ("starts", "parents", "table_starts", "tables", "posterior_starts", "posteriors")

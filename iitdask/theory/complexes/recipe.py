@@ -23,7 +23,7 @@ from iitdask.theory.complexes.candidates import (
 )
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.recipe import ces
-from iitdask.theory.stage import Filled, Recipe, Stage, gather, scoped
+from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
 from iitdask.theory.variables import make_dataset
 
 __all__ = [
@@ -156,7 +156,7 @@ class ExclusionRule:
     structure: Callable[[Any, Any], Recipe] | None = ces
     """Unfolds a system of equal phi_s; attribute ``big_phi`` decides. None: nobody wins a tie."""
     jointly: bool = False
-    """Whether a severed edge shows on both sides, see :mod:`iitdask.theory.complexes.candidates`."""
+    """Whether a severed edge shows on both sides, see :mod:`~iitdask.theory.complexes.candidates`."""
     tie: float = PHI_TIE
     """Relative difference up to which two phi_s tie."""
 
@@ -178,14 +178,7 @@ def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionR
     result = yield from rule.measure(pool, found.candidates, options)
     search = decide_exclusion(found.candidates, result.phi.tolist(), rule.tie)
     judge = _TieBreaker(pool, options, rule, found.candidates, {})
-    answer: list[int | None] | None = None
-    while True:
-        try:
-            contests = search.send(answer)  # type: ignore[arg-type]
-        except StopIteration as stop:
-            accepted, fates = stop.value
-            break
-        answer = yield from judge.winners(contests)
+    accepted, fates = yield from answer_steps(search, judge.winners)
     made = _ComplexSearch(found, result, accepted, fates, judge.big_phi)
     data = _complexes_dataset(pool, made)
     if pool.given is not None:
@@ -217,9 +210,7 @@ class _TieBreaker:
     big_phi: dict[int, float]
     """Phi of the candidates that were unfolded."""
 
-    def winners(
-        self, contests: Sequence[Contest]
-    ) -> Generator[tuple[Stage, ...], tuple[Filled, ...], list[int | None]]:
+    def winners(self, contests: Sequence[Contest]) -> Steps[list[int | None]]:
         """Find the one system of largest Phi in each contest; None where that is tied."""
         unfold = self.rule.structure
         if unfold is None:

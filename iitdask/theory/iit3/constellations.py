@@ -306,7 +306,7 @@ def cut_concepts_stage(cutting: CutSearch, target: int) -> Stage:
     each = cutting.seconds
     return Stage(
         name="cut-concepts",
-        grid=Grid(("mechanism",), (size,), whole=("mechanism",)),
+        grid=Grid(("mechanism",), (size,), unsplit=("mechanism",)),
         variables=(
             variable("sides", "float64", np.nan, side),
             variable("purviews", "int64", 0, side),

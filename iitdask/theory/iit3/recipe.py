@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from iitdask.theory.iit3.constellations import CutSearch, cut_concepts_stage, cu
 from iitdask.theory.iit4.system_analysis import is_strongly_connected
 from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
 from iitdask.theory.options import IIT3
-from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage
+from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, Steps
 from iitdask.theory.variables import make_dataset, variable
 
 __all__ = [
@@ -62,9 +62,7 @@ class SystemAnalysis:
     """Why Phi is 0, when a rule decided it."""
 
 
-AnalysisRecipe = Generator[
-    tuple[Stage, ...], tuple[Filled, ...], tuple[SystemAnalysis, Concepts, Array]
-]
+AnalysisRecipe = Steps[tuple[SystemAnalysis, Concepts, Array]]
 
 
 def sia(system: System, options: IIT3) -> Recipe:

@@ -10,7 +10,7 @@ once finds most of what they need.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
 from iitdask.model.system import System
 from iitdask.theory.marginal_tables import prepare_tables, table_inputs
-from iitdask.theory.stage import Filled, Grid, Region, Stage
+from iitdask.theory.stage import Filled, Grid, Region, Stage, Steps
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -287,9 +287,7 @@ def shard_table(system: System, split: Sharding) -> tuple[Array, Array]:
     return np.array(rows, np.int64).reshape(-1, 4), np.array(costs)
 
 
-def find_maximal_causes_effects(
-    system: System, split: Sharding | None = None
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], Filled]:
+def find_maximal_causes_effects(system: System, split: Sharding | None = None) -> Steps[Filled]:
     """Best phi and tied purviews of every mechanism; the stage ``mice``, with what was divided."""
     parts, costs = shard_table(system, split or DEFAULT_SHARDING)
     if not len(parts):

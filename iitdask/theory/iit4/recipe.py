@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from itertools import product
 
 import xarray as xr
@@ -35,7 +34,7 @@ from iitdask.theory.iit4.system_analysis import (
 )
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
-from iitdask.theory.stage import Filled, Recipe, Stage
+from iitdask.theory.stage import Recipe, Steps
 from iitdask.theory.ties import StateOrder
 
 __all__ = [
@@ -76,9 +75,7 @@ def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Re
     return tree
 
 
-def _default_states(
-    system: System, options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], tuple[int, int]]:
+def _default_states(system: System, options: Unfolding) -> Steps[tuple[int, int]]:
     """States of greatest intrinsic information where the analysis specified none."""
     (filled,) = yield (states_stage(system),)
     cause, effect = specified_states(filled)

@@ -24,7 +24,7 @@ from iitdask.kernels.subsets import (
 )
 from iitdask.model.batch import Batch
 from iitdask.theory.options import IIT4, IIT42026, Theory
-from iitdask.theory.stage import Grid, Region, Stage
+from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -151,7 +151,7 @@ def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> St
             "tables": batch.tables,
             "children": batch.children,
         },
-        cost=Cost(np.concatenate([[0.0], np.cumsum(each + outside)])),
+        cost=CumulativeCost.from_seconds(each + outside),
         scratch=4 * CHUNK_BYTES + 2**20,
         version=1,
     )
@@ -163,18 +163,6 @@ def _system_seconds(own: Array, structures: bool) -> Array:
     states = np.where(own > 0, own, 1).prod(axis=1)
     sia = 5e-6 + 4e-7 * states + 1.2e-7 * 4.0**units
     return np.asarray(sia + structures * (1e-5 + 1.2e-6 * 4.0**units))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cost:
-    """Predicted seconds of a range of points."""
-
-    total: Array
-    """(P + 1,) seconds of the points before each."""
-
-    def __call__(self, region: Region) -> float:
-        """Sum over the region."""
-        return float(self.total[region[0].stop] - self.total[region[0].start])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
