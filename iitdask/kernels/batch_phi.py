@@ -1,6 +1,6 @@
 """System phi of many small systems in one call, with tied states ordered as published.
 
-Where units can be exchanged, the published rule (spec.md 8.4) writes the substrate in every
+Where units can be exchanged, the published rule (mathematics.md 8.4) writes the substrate in every
 numbering of its units that keeps the declared graph, takes the numberings with the smallest form,
 and names the pair of states that is smallest in one of those.
 """
@@ -326,7 +326,7 @@ def select_answer(
 
 @kernel
 def fill_system_phis(points, begin, end, net, own, tables, states, out, notes):
-    """Analyse the candidates begin .. end - 1, IIT 4.0 (2023), spec.md 8.
+    """Analyse the candidates begin .. end - 1, IIT 4.0 (2023), mathematics.md 8.
 
     points, net, own : see kernels.batches.system_tables
     tables : effect, cause, current, standing, as that filled them

@@ -2,7 +2,7 @@
 
 The searches over mechanisms are those of kernels.iit4.mechanism_search, strung together in
 compiled code: a system of four units takes less time than Python needs to call its fifteen
-mechanisms one by one. Relations are summed in closed form (spec.md 11).
+mechanisms one by one. Relations are summed in closed form (mathematics.md 11).
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def order_tied_purviews(mechanism, bits, size, outside, forward, out):
 def congruent_purview(side, t, s, mechanism, bits, system, outside, order, tally):
     """(phi of the representative, purview that agrees with the system's state, or 0).
 
-    Spec.md 10: the representative in any of its tied states, then the largest other tied
+    mathematics.md 10: the representative in any of its tied states, then the largest other tied
     purview whose own representative state agrees.
     """
     count = order_tied_purviews(mechanism, bits, t.codes.shape[0], outside, side != ON_CAUSE, order)
@@ -270,7 +270,7 @@ def unfold_system(sides, t, s, room, system, outside, out):
 
 @kernel
 def unfold_systems(sides, shape, points, begin, end, net, tables, s, notes, sequences, out, counts):
-    """Unfold the structures of the candidates begin .. end - 1, spec.md 5, 6, 10 and 11.
+    """Unfold the structures of the candidates begin .. end - 1, mathematics.md 5, 6, 10 and 11.
 
     sides  : (2,) int64 ON_CAUSE, ON_EFFECT
     shape  : levels, columns, offsets, see kernels.pairs.Tables

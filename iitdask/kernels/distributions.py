@@ -186,7 +186,7 @@ def forward_probability(tpm, levels, state):
 
     tpm   : (S, c) float64   cause side, P(unit takes value | earlier state)
     state : (n,) int64       current state
-    spec.md section 3, p_c(m | z) with M = Z = S.
+    mathematics.md 3, p_c(m | z) with M = Z = S.
     """
     columns = value_offsets(levels)
     out = np.ones(tpm.shape[0])

@@ -95,9 +95,9 @@ def state_codes(offsets, state, n):
 
 
 PHI_ZERO_BITS = 1e-13
-"""A phi up to this is zero (spec.md section 0)."""
+"""A phi up to this is zero (mathematics.md 0)."""
 STATE_TIE_RELATIVE = 1e-12
-"""Relative difference up to which two specified states tie (spec.md section 4)."""
+"""Relative difference up to which two specified states tie (mathematics.md 4)."""
 STATE_TIE_BITS = 1e-15
 """Absolute part of the same: intrinsic informations near zero carry rounding of this size."""
 
@@ -126,7 +126,7 @@ def is_admissible(origin, target, children):
     """Whether all of origin feed target, all of target are fed, and all hang together.
 
     origin, target : masks; children : (n,) int64, units that each unit feeds.
-    spec.md 6.3: no zero row or column, and connected when both sides have several units.
+    mathematics.md 6.3: no zero row or column, and connected when both sides have several units.
     """
     reached = 0
     i = 0

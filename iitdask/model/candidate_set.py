@@ -159,7 +159,7 @@ class CandidateSet:
 
     @cached_property
     def units_with_inputs_and_outputs(self) -> tuple[int, ...]:
-        """Units of the pool with a declared input and a declared output: spec.md 9."""
+        """Units of the pool with a declared input and a declared output: mathematics.md 9."""
         edges = self.substrate.connectivity
         both = np.flatnonzero(edges.any(axis=0) & edges.any(axis=1))
         return tuple(sorted(set(self.units).intersection(both.tolist())))

@@ -41,7 +41,7 @@ def unit_arrays(system: System) -> dict[str, Array]:
 
 
 def marginals_stage(system: System) -> Stage:
-    """Tables of marginals over every subset of inputs, algorithms.md section 1.
+    """Tables of marginals over every subset of inputs, mathematics.md 19.
 
     One side when cause and effect are the same array (the system is the whole substrate).
     """

@@ -1,6 +1,6 @@
 """Orders among tied choices: the published one, and one that ignores how units are numbered.
 
-``ties="reference"`` follows spec.md 8.4 for system states. ``ties="canonical"``
+``ties="reference"`` follows mathematics.md 8.4 for system states. ``ties="canonical"``
 numbers the units by an invariant of (substrate, state, candidate): colours are
 refined by what each unit computes from which colours and whom it feeds, and
 where several units still share a colour, each is singled out in turn and the

@@ -50,7 +50,7 @@ def units_of(tree, data, row):
 
 
 def expected(data):
-    """Values without the dropped links of the reference (spec.md 13.2), where they differ."""
+    """Values without the dropped links of the reference (mathematics.md 13.2), where they differ."""
     return data.get("without_tie_bug", data)
 
 

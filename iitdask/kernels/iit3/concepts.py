@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 DISTANCE_PRECISION = 1e-6
-"""Distances are rounded to it, and two that differ by no more tie (spec.md 12)."""
+"""Distances are rounded to it, and two that differ by no more tie (mathematics.md 12)."""
 TIE_MARGIN = 3e-6
 """Distances that differ by more, and by more than this part, do not tie however rounded."""
 

@@ -209,7 +209,7 @@ def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
     begin, end : the states among which they all are
     mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
     returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
-    The state is the first that no later one exceeds, spec.md 6.2.
+    The state is the first that no later one exceeds, mathematics.md 6.2.
     """
     phi, answer, pairs, state = -1.0, 0.0, 1.0, 0
     for z in range(begin, end):

@@ -1,6 +1,6 @@
 """Branch-and-bound search for the minimum disintegrating partition of a pair.
 
-algorithms.md section 4. One side's units (``users``: the purview of an effect, the mechanism of a
+mathematics.md 22. One side's units (``users``: the purview of an effect, the mechanism of a
 cause) each keep a block of the other side's units (``elements``) or nothing; two blocks are equal
 or disjoint. ``f[s.base[u] + B]`` is what it costs user u (bits, before selectivity) to keep only
 B, and the pairs it severs number ``elements - |B|``. Minimise the sum of costs per severed pair;

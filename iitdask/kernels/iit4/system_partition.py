@@ -1,6 +1,6 @@
 """Minimum over directed set partitions of a system, without enumerating any.
 
-algorithms.md section 3. A partition changes the probability of unit i only through the set of
+mathematics.md 21. A partition changes the probability of unit i only through the set of
 inputs ``cut`` that it loses; ``g[i, cut]`` is what that costs (bits, before selectivity). Parts
 that lose everything outside themselves ("in" or "both") and parts that lose only the other
 members of O ("out", O being the union of the out- and both-parts) add up, so the best partition

@@ -114,7 +114,7 @@ def candidate_tables(units, levels, state, net):
     net    : starts (N + 1,), parents, table starts (N + 1,), tables, posterior starts (N + 1,),
              posteriors; a table has its unit's values side by side
     returns (S, c) float64 twice: P(unit takes value | state of the candidate) with the units
-    outside held at their current values (effect, spec.md 2), and averaged with the posterior
+    outside held at their current values (effect, mathematics.md 2), and averaged with the posterior
     of their previous values given the current state of all units (cause, eq. 3 and 4).
     """
     states, columns = 1, 0
@@ -194,7 +194,7 @@ def state_pair_phi(cause, cause_pairs, effect, effect_pairs):
 
 @kernel
 def candidate_phi(effect, cause, levels, current, out):
-    """How irreducible one candidate is, IIT 4.0 (2023): spec.md 8.
+    """How irreducible one candidate is, IIT 4.0 (2023): mathematics.md 8.
 
     effect, cause : (S, c) float64  see ``candidate_tables``
     levels, current : (n,) int64    of its units

@@ -300,7 +300,7 @@ def compute_account(transition: Transition, options: Causation2019) -> Steps[Acc
 
 
 def strongest_purviews(begin: int, alpha: Array) -> list[StrongestPurviews]:
-    """Row, tied purviews and alpha of every mechanism with a link (spec.md 13.3).
+    """Row, tied purviews and alpha of every mechanism with a link (mathematics.md 13.3).
 
     alpha : (rows, 2**other) bits of the mechanisms from row ``begin`` on
     """

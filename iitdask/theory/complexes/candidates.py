@@ -96,7 +96,7 @@ class CandidateSets:
     """Candidates to be evaluated, and what became of the others."""
 
     candidates: tuple[tuple[int, ...], ...]
-    """Unit numbers, in the order of spec.md 9: larger ones first."""
+    """Unit numbers, in the order of mathematics.md 9: larger ones first."""
     components: tuple[tuple[int, ...], ...]
     """Sets that can hold irreducible candidates, when all subsets were asked for."""
     all_subsets: int

@@ -164,7 +164,7 @@ class ExclusionRule:
 IIT3_EXCLUSION = ExclusionRule(
     measure=evaluate_one_by_one(recipe.sia), structure=None, jointly=True, tie=1e-6
 )
-"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved (spec.md 12)."""
+"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved (mathematics.md 12)."""
 
 
 def iit3_complexes(pool: CandidateSet, options: Any) -> Recipe:

@@ -116,7 +116,7 @@ def ces(system: System, options: IIT3) -> Recipe:
 
 
 def _analyse(system: System, options: IIT3) -> AnalysisRecipe:
-    """Concepts, gatekeeping (spec.md 8.1), the cuts one by one and the least of them."""
+    """Concepts, gatekeeping (mathematics.md 8.1), the cuts one by one and the least of them."""
     _require_memory(system)
     yield (marginals_stage(system),)
     (filled,) = yield (concepts_stage(system, options),)

@@ -196,7 +196,7 @@ def _in_system_state(side: CauseEffectSide, implied: Array) -> CauseEffectSide |
 def _congruent_side(
     sides: Sequence[CauseEffectSide], implied: Array, ties: str
 ) -> CauseEffectSide | None:
-    """Spec.md 10: the representative's tied states first, then the largest tied purview."""
+    """mathematics.md 10: the representative's tied states first, then the largest tied purview."""
     if ties == "canonical":  # congruent, then larger, then the label-independent order
         fitting = (_in_system_state(side, implied) for side in sides)
         return next((side for side in fitting if side is not None), None)

@@ -53,7 +53,7 @@ def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Re
     """Unfold a cause-effect structure: system, distinctions and relations."""
     found = yield from analyse_system(system, options)
     states = found.states
-    if states is None:  # disconnected systems still have distinctions, spec.md 10
+    if states is None:  # disconnected systems still have distinctions, mathematics.md 10
         states = yield from _default_states(system, options)
     yield (marginals_stage(system),)
     mice = yield from find_maximal_causes_effects(system, split)

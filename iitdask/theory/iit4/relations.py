@@ -1,4 +1,4 @@
-"""Relations between distinctions: sums and counts in closed form, and one by one (spec.md 11).
+"""Relations between distinctions: sums and counts in closed form, and one by one (mathematics.md 11).
 
 A distinction binds a set of unit-states u_d, the union of its cause's and its
 effect's. Any set of two or more distinctions whose u_d intersect is a relation,

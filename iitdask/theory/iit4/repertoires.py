@@ -342,7 +342,7 @@ def landscape(system: System) -> xr.Dataset:
     -------
     Dataset
         ``pair_phi(direction, mechanism_mask, purview_mask)``, bits, nan where the purview is not
-        admissible (spec.md 6.3); ``outcome``: index into the attribute ``outcomes``. Row and
+        admissible (mathematics.md 6.3); ``outcome``: index into the attribute ``outcomes``. Row and
         column k stand for mask k + 1.
     """
     tables = _system_tables(system)

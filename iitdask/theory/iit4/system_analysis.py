@@ -164,7 +164,7 @@ def _intrinsic_information(weight: Array, p: Array, q: Array | float) -> Array:
 
 
 def specified_states(states: Filled) -> tuple[SpecifiedStates, SpecifiedStates]:
-    """Cause and effect states that maximise intrinsic information, all ties kept (spec.md 4)."""
+    """Cause and effect states that maximise intrinsic information, all ties kept (mathematics.md 4)."""
     forward, information = states["forward"].values, states["information"].values
     top = forward[0].max()
     cause = np.flatnonzero(forward[0] >= top * (1 - STATE_TIE_RELATIVE))
@@ -593,7 +593,7 @@ def _differentiation(
     effect: SpecifiedStates,
     chosen: _StatePair,
 ) -> tuple[float, float]:
-    """Spec.md 8.5: at the current state as the reference does, or at the specified states."""
+    """mathematics.md 8.5: at the current state as the reference does, or at the specified states."""
     if options.differentiation == "specified":
         p_cause, p_effect = chosen.cause.selectivity, chosen.effect.selectivity
     else:

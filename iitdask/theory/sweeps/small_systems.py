@@ -291,7 +291,7 @@ def _summarise(run: _Chunk, laid: _SystemTables, quantities: int, counts: int) -
 
 
 def _apply_cap(cap: Array, laid: _SystemTables, values: Array, numbers: Array) -> None:
-    """Limit phi_s to intrinsic information and differentiation, spec.md 8.5."""
+    """Limit phi_s to intrinsic information and differentiation, mathematics.md 8.5."""
     capped = np.flatnonzero((cap > 0) & (laid.notes[:, 1] > 0))
     if not len(capped):
         return
