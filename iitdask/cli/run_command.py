@@ -32,7 +32,7 @@ from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError, Retir
 from iitdask.run.coordination import live_sessions
 from iitdask.run.estimate import WorkerDemand
 from iitdask.run.result_group import store_attrs
-from iitdask.run.storage import delete_prefix, list_dir, local_path, open_store
+from iitdask.run.storage import local_path, open_store
 from iitdask.study.precompile import COMPILE_SECONDS, is_family_compiled, precompile
 from iitdask.study.problem import StudyJob, estimate_job, job_from_study, job_kernel_families
 from iitdask.study.run import prepare_store, run_problem, run_shared
@@ -297,14 +297,14 @@ def _default_store(where: str) -> str:
 
 def _delete_store(url: str) -> None:
     path = local_path(url)
-    there = bool(list_dir(open_store(url), "")) if path is None else path.exists()
+    there = bool(open_store(url).list_dir("")) if path is None else path.exists()
     if there:
         store_attrs(url)  # never delete what is not a store
         busy = live_sessions(url)
         if busy:
             raise BusyStoreError(f"--fresh: {url} is being filled by {busy[0].described()}")
         if path is None:
-            delete_prefix(open_store(url), "")
+            open_store(url).delete_prefix("")
         else:
             shutil.rmtree(path)
 

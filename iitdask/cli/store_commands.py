@@ -23,8 +23,7 @@ from iitdask.model import examples as published
 from iitdask.result.cube import write_result as write
 from iitdask.result.formatting import as_json
 from iitdask.run.coordination import live_sessions
-from iitdask.run.result_group import drop_blocks
-from iitdask.run.result_group import load_partial_result
+from iitdask.run.result_group import drop_blocks, load_partial_result
 from iitdask.run.status import RunMonitor, StageStatus, StoreStatus, read_status
 from iitdask.run.storage import local_path
 from iitdask.run.zarr_ledger import list_entries

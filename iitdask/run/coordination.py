@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -25,6 +25,7 @@ from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.checksum import build_id
 from iitdask.run.plan import Block
 from iitdask.run.storage import (
+    Store,
     create_key,
     delete_key,
     delete_prefix,
@@ -35,9 +36,6 @@ from iitdask.run.storage import (
     write_key,
 )
 from iitdask.run.zarr_io import repair_groups
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
 
 __all__ = [
     "LOG_GROUP",

@@ -15,18 +15,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import psutil
-from zarr.abc.store import Store
-from zarr.storage import LocalStore
 
 from iitdask.errors import UnreachableStoreError
 from iitdask.run.coordination import LOG_GROUP, Session, create_log_group, every
 from iitdask.run.plan import Block
 from iitdask.run.storage import (
+    Store,
     delete_key,
     disk_full_as_error,
     list_dir,
@@ -189,8 +187,8 @@ class EventLog:
         line = json.dumps({"at": _utc_now(), "event": kind, **content}, default=str)
         store = open_store(self.url)
         with disk_full_as_error(f"{self.url}: {self.key}"):
-            if isinstance(store, LocalStore):
-                with (Path(store.root) / self.key).open("a", encoding="utf-8") as out:
+            if store.directory is not None:
+                with (store.directory / self.key).open("a", encoding="utf-8") as out:
                     out.write(line + "\n")
                 return
         self.lines.append(line)

@@ -14,14 +14,13 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import array_digest, text_digest
 from iitdask.run.coordination import lock
 from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP
-from iitdask.run.storage import delete_prefix, disk_full_as_error, list_dir, open_store
+from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.zarr_io import read_attrs, repair_groups, update_attrs, write_dataset
 
 __all__ = [
@@ -70,7 +69,7 @@ def save_result(
     with disk_full_as_error(url), lock(store, RESULT_GROUP):
         if _is_already_saved(url, check):
             return
-        delete_prefix(store, RESULT_GROUP)
+        store.delete_prefix(RESULT_GROUP)
         _write_tree(store, RESULT_GROUP, tree)
         marks: dict[str, Any] = {
             "finished": _utc_now(),
@@ -87,7 +86,7 @@ def save_tree(url: str, group: str, tree: xr.DataTree) -> None:
     with disk_full_as_error(url), lock(store, group):
         if _is_complete(store, group):
             return
-        delete_prefix(store, group)
+        store.delete_prefix(group)
         _write_tree(store, group, tree)
         update_attrs(store, group, {COMPLETE: True})
 
@@ -111,7 +110,7 @@ def consolidate(url: str) -> None:
     with warnings.catch_warnings(), disk_full_as_error(url):
         # zarr says that other readers may not know it; they read the arrays' own instead.
         warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(open_store(url), path=RESULT_GROUP)
+        zarr.consolidate_metadata(open_store(url).zarr, path=RESULT_GROUP)
 
 
 def load_result(url: str) -> xr.DataTree:
@@ -187,7 +186,7 @@ def drop_blocks(url: str) -> None:
     load_result(url)
     store = open_store(url)
     update_attrs(store, "", {"tidied": _utc_now()})
-    delete_prefix(store, WORK_GROUP)
+    store.delete_prefix(WORK_GROUP)
 
 
 def tree_digest(tree: xr.DataTree) -> str:
@@ -229,7 +228,7 @@ def _read_tree(url: str) -> xr.DataTree:
         # What is missing or cannot be read is found by the checksum, and then named.
         warnings.simplefilter("ignore")
         with xr.open_datatree(
-            open_store(url),  # type: ignore[arg-type]
+            open_store(url).zarr,  # type: ignore[arg-type]
             group=RESULT_GROUP,
             engine="zarr",
             consolidated=False,
@@ -291,14 +290,14 @@ class IncrementalResult:
         self.url = url
         store = open_store(url)
         with disk_full_as_error(url), lock(store, RESULT_GROUP):
-            delete_prefix(store, RESULT_GROUP)
+            store.delete_prefix(RESULT_GROUP)
             encoding = {
                 str(name): {"chunks": chunk_lengths(values.shape)}
                 for name, values in data.data_vars.items()
                 if values.ndim
             }
             data.to_zarr(
-                store,
+                store.zarr,
                 group=RESULT_GROUP,
                 mode="w",
                 zarr_format=3,
@@ -306,7 +305,7 @@ class IncrementalResult:
                 encoding=encoding,
             )
         consolidate(url)
-        group = zarr.open_group(store, path=RESULT_GROUP, mode="r+")
+        group = zarr.open_group(store.zarr, path=RESULT_GROUP, mode="r+")
         self._arrays: dict[str, Any] = {str(name): group[str(name)] for name in data.data_vars}
 
     def update(self, data: xr.Dataset, changed: NDArray[Any]) -> None:
@@ -341,9 +340,9 @@ def read_point_ids(url: str) -> list[NDArray[Any]]:
     """
     store = open_store(url)
     found: list[NDArray[Any]] = []
-    for number in sorted(int(name) for name in list_dir(store, POINT_IDS_GROUP) if name.isdigit()):
+    for number in sorted(int(name) for name in store.list_dir(POINT_IDS_GROUP) if name.isdigit()):
         try:
-            array = zarr.open_array(store, path=f"{POINT_IDS_GROUP}/{number}", mode="r")
+            array = zarr.open_array(store.zarr, path=f"{POINT_IDS_GROUP}/{number}", mode="r")
             if COMPLETE not in array.attrs:
                 break  # a run died while it wrote it, before it computed any of its points
             found.append(np.asarray(array[...]))
@@ -360,12 +359,12 @@ def append_point_ids(url: str, number: int, digests: NDArray[Any]) -> None:
     store = open_store(url)
     path = f"{POINT_IDS_GROUP}/{number}"
     with disk_full_as_error(f"{url}: {path}"):
-        delete_prefix(store, path)
+        store.delete_prefix(path)
         codecs: Any = [ZstdCodec(level=3), Crc32cCodec()]
         about: dict[str, Any] = {
             "comment": "Digests of points; their order is that of the stage of this number."
         }
         array = zarr.create_array(
-            store, name=path, data=digests, compressors=codecs, attributes=about
+            store.zarr, name=path, data=digests, compressors=codecs, attributes=about
         )
         array.attrs.update({COMPLETE: True})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,23 +18,10 @@ import xarray as xr
 from iitdask.errors import DamagedStoreError
 from iitdask.run.checksum import array_digest
 from iitdask.run.plan import Block
-from iitdask.run.storage import (
-    delete_key,
-    delete_prefix,
-    delete_stale_temp,
-    disk_full_as_error,
-    key_exists,
-    list_dir,
-    open_store,
-    read_keys,
-    write_keys,
-)
+from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.task import StageLayout
 from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs, repair_groups
 from iitdask.theory.stage import Region, Variable
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
 
 __all__ = [
     "DAMAGE_ERRORS",
@@ -61,7 +48,7 @@ def read_stage_layout(url: str, store: Store, name: str) -> StageLayout | None:
     try:
         return StageLayout.from_json(read_attrs(store, f"{WORK_GROUP}/{name}"))
     except DAMAGE_ERRORS as error:
-        if list_dir(store, f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}"):
+        if store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}"):
             log.warning("%s: stage %r has no readable layout (%s)", url, name, error)
         return None
 
@@ -69,9 +56,9 @@ def read_stage_layout(url: str, store: Store, name: str) -> StageLayout | None:
 def list_stages(store: Store, path: str = "") -> list[str]:
     """Names of all stages that have blocks, nested ones too."""
     found = []
-    for name in sorted(list_dir(store, f"{WORK_GROUP}/{path}" if path else WORK_GROUP)):
+    for name in sorted(store.list_dir(f"{WORK_GROUP}/{path}" if path else WORK_GROUP)):
         below = f"{path}/{name}" if path else name
-        inside = [] if "." in name else list_dir(store, f"{WORK_GROUP}/{below}")
+        inside = [] if "." in name else store.list_dir(f"{WORK_GROUP}/{below}")
         if COMMIT_ARRAY in inside:
             found.append(below)
         if inside and not {"c", "zarr"} >= {each.split(".")[0] for each in inside}:
@@ -110,12 +97,12 @@ class StageGroup:
         repair_groups(store, f"{folder.path}/{INPUTS_GROUP}")
         with disk_full_as_error(f"{folder.path} of the store"):
             for sheet in folder._mismatched_arrays(closely=True):
-                delete_key(store, f"{sheet.path}/zarr.json")
-                write_keys(store, sheet.described())
+                store.delete(f"{sheet.path}/zarr.json")
+                store.write_many(sheet.described())
             # Last: a group with a layout is a group that is complete.
             if read_attrs(store, folder.path) != layout.to_json():
                 create_group(store, folder.path, layout.to_json())
-        delete_stale_temp(store, folder.path)
+        store.delete_stale_temp(folder.path)
         return folder
 
     @classmethod
@@ -140,21 +127,21 @@ class StageGroup:
         sheets = {f"{each.path}/zarr.json": each for each in (*self._sheets.values(), self._ticks)}
         return [
             sheets[key]
-            for key, content in read_keys(self.store, sheets)
+            for key, content in self.store.read_many(sheets)
             if not sheets[key].matches(content, closely=closely)
         ]
 
     def done(self) -> set[Block]:
         """Blocks that have a tick: one listing, nothing is read."""
         found = (
-            _parse_commit_key(name) for name in list_dir(self.store, f"{self.path}/{COMMIT_ARRAY}")
+            _parse_commit_key(name) for name in self.store.list_dir(f"{self.path}/{COMMIT_ARRAY}")
         )
         tiling = self.layout.tiling
         return {block for block in found if block is not None and block in tiling}
 
     def is_committed(self, block: Block) -> bool:
         """Whether a block has a tick: nothing is read."""
-        return key_exists(self.store, self._commit_key(block))
+        return self.store.exists(self._commit_key(block))
 
     def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
         """Write a block's chunks, then its tick."""
@@ -168,9 +155,9 @@ class StageGroup:
         }
         tick = np.array(record, np.uint64).reshape(self._ticks.chunks)
         with disk_full_as_error(f"{self.url}: stage {self.layout.name!r}, block {block}"):
-            write_keys(self.store, chunks)
+            self.store.write_many(chunks)
             # Only now: a tick says that all else is there.
-            write_keys(self.store, {self._commit_key(block): self._ticks.encoded(tick)})
+            self.store.write_many({self._commit_key(block): self._ticks.encoded(tick)})
 
     def seconds(self, blocks: Iterable[Block]) -> dict[Block, float]:
         """Seconds of ticked blocks; those whose tick cannot be read are left out."""
@@ -225,7 +212,7 @@ class StageGroup:
     def open_lazy(self) -> dict[str, xr.Variable]:
         """Open the stage as variables that read when they are looked at; nothing is checked."""
         found = xr.open_dataset(
-            self.store,  # type: ignore[arg-type]
+            self.store.zarr,  # type: ignore[arg-type]
             group=self.path,
             engine="zarr",
             consolidated=False,
@@ -238,9 +225,9 @@ class StageGroup:
     def delete_blocks(self, blocks: Iterable[Block]) -> None:
         """Remove blocks, ticks first."""
         for block in blocks:
-            delete_key(self.store, self._commit_key(block))
+            self.store.delete(self._commit_key(block))
             for variable in self.layout.variables:
-                delete_key(self.store, self._key(variable, block))
+                self.store.delete(self._key(variable, block))
 
     def write_input(self, name: str, array: Array) -> int:
         """Put an input array where workers find it; return its checksum."""
@@ -248,7 +235,7 @@ class StageGroup:
         with suppress(DamagedStoreError):  # another driver's workers may be reading it
             self.read_input(name, expected)
             return expected
-        delete_prefix(self.store, path)
+        self.store.delete_prefix(path)
         with disk_full_as_error(f"{self.url}: input {name!r} of stage {self.layout.name!r}"):
             ArrayLayout.of(path, array).write(self.store, array)
         return expected
@@ -271,9 +258,9 @@ class StageGroup:
 
     def clear(self) -> None:
         """Remove the stage, but not stages whose path lies under its own."""
-        delete_key(self.store, f"{self.path}/zarr.json")
+        self.store.delete(f"{self.path}/zarr.json")
         for name in (COMMIT_ARRAY, INPUTS_GROUP, *(v.name for v in self.layout.variables)):
-            delete_prefix(self.store, f"{self.path}/{name}")
+            self.store.delete_prefix(f"{self.path}/{name}")
 
     def damage_error(self, blocks: Iterable[Block]) -> DamagedStoreError:
         """Build the error that names damaged blocks."""
@@ -297,7 +284,7 @@ class StageGroup:
         """What ticks say, and the blocks whose tick cannot be read."""
         by_key = {self._commit_key(block): block for block in blocks}
         records, bad = {}, set()
-        for key, content in read_keys(self.store, by_key):
+        for key, content in self.store.read_many(by_key):
             try:
                 records[by_key[key]] = self._ticks.decoded(content).reshape(-1)
             except ValueError:
@@ -321,7 +308,7 @@ class StageGroup:
                 )
             return
         by_key = {self._key(variable, block): block for block in records}
-        for key, content in read_keys(self.store, by_key):
+        for key, content in self.store.read_many(by_key):
             block = by_key[key]
             shape = (*_region_shape(self.layout.tiling.region(block)), *inner)
             try:

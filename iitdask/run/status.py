@@ -486,7 +486,9 @@ def _partial_result(url: str, stage: str) -> PartialResult | None:
 
 def _read_variable(url: str, stage: str, variable: str) -> tuple[tuple[str, ...], Any] | None:
     try:
-        array = zarr.open_array(open_store(url), path=f"{WORK_GROUP}/{stage}/{variable}", mode="r")
+        array = zarr.open_array(
+            open_store(url).zarr, path=f"{WORK_GROUP}/{stage}/{variable}", mode="r"
+        )
     except DAMAGE_ERRORS:
         return None
     if array.size > MAX_LIVE_CELLS:

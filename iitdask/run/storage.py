@@ -1,7 +1,9 @@
-"""Key-value access to the place where a store lies: a directory, object storage or anything fsspec opens.
+"""Key-value access to the place where a store lies: a directory, object storage or any fsspec URL.
 
-Only this module knows paths, URLs and keys. Credentials, regions and endpoints of object storage come
-from the environment alone, by the names each provider's own tools use.
+Only this module knows paths, URLs and keys. Credentials, regions and endpoints of object storage
+come from the environment alone, by the names each provider's own tools use
+(``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``GOOGLE_APPLICATION_CREDENTIALS``,
+``AZURE_STORAGE_ACCOUNT_NAME``): no URL and no file written here holds a secret.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import errno
 import os
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,54 +24,326 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype, cpu, default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.abc.buffer import Buffer, BufferPrototype
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.buffer import default_buffer_prototype
+from zarr.buffer.cpu import Buffer as CpuBuffer
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from iitdask.errors import InputError, StoreError, UnreachableStoreError
+from iitdask.run.compat import run_coroutine
 
 __all__ = [
     "OBJECT_STORE_SCHEMES",
+    "DirectoryStore",
     "ObjectStoreWithErrors",
-    "absolute_url",
-    "create_key",
-    "delete_key",
-    "delete_prefix",
-    "delete_stale_temp",
+    "RemoteStore",
+    "Store",
     "disk_full_as_error",
-    "key_exists",
-    "list_dir",
     "local_path",
-    "open_object_store",
     "open_store",
-    "read_key",
-    "read_keys",
-    "write_key",
-    "write_keys",
 ]
 
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
-"""Schemes of addresses that mean object storage."""
+"""URL schemes of object storage."""
 MAX_RETRIES = 6
-"""How often a request is repeated before the store counts as out of reach."""
+"""Times a request to object storage is repeated before the store counts as unreachable."""
 RETRY_TIMEOUT = timedelta(seconds=60)
-"""How long that may take."""
+"""Time that all tries of one request may take together."""
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+MAX_CONCURRENT_KEYS = 64
+"""Keys requested at once from a store whose every request crosses a network."""
+STALE_TEMP_SECONDS = 60.0
+"""Seconds after which a temporary file has no living writer."""
 
 
-def open_object_store(url: str) -> ObjectStoreWithErrors:
-    """Open a prefix of an object store.
+class Store(ABC):
+    """A key-value store: opened once per run and handed to all that read or write it.
+
+    Keys are paths below the store with ``/`` between their parts. A store may be pickled; a
+    worker that unpickles it opens the same place.
+    """
+
+    url: str
+    """Address as the user gave it; error messages name it."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """URL that means the same place to processes with another working directory."""
+
+    @property
+    @abstractmethod
+    def zarr(self) -> ZarrStore:
+        """The same place as zarr and xarray open it."""
+
+    @property
+    def directory(self) -> Path | None:
+        """Directory of the store; None if it is not on this file system."""
+        return None
+
+    @abstractmethod
+    def read(self, key: str) -> bytes | None:
+        """Return the content of a key; None if there is none."""
+
+    @abstractmethod
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield keys with their contents, in order; None for those missing or unreadable."""
+
+    @abstractmethod
+    def write_many(self, contents: Mapping[str, bytes]) -> None:
+        """Write several keys, each atomically, in no order."""
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write one key, atomically replacing what it held."""
+        self.write_many({key: content})
+
+    @abstractmethod
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a key unless it exists; return whether it was written.
+
+        Of several processes exactly one succeeds on a file system (also a shared one) and on
+        object storage; on other fsspec file systems several may.
+        """
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Return whether there is a key."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete one key, which may be missing."""
+
+    @abstractmethod
+    def delete_prefix(self, path: str) -> None:
+        """Delete everything under a path."""
+
+    @abstractmethod
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names directly under a path, in no order."""
+
+    def delete_stale_temp(self, path: str) -> None:  # noqa: B027 only files need it
+        """Delete what killed writers left half-written in the arrays under a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStore(Store):
+    """A store that is a directory; keys are files in it."""
+
+    url: str
+    """Address as the user gave it."""
+    root: str
+    """Absolute path of the directory."""
+
+    @property
+    def address(self) -> str:
+        """Absolute path of the directory."""
+        return self.root
+
+    @property
+    def zarr(self) -> LocalStore:
+        """The same directory as zarr and xarray open it."""
+        return LocalStore(self.root)
+
+    @property
+    def directory(self) -> Path:
+        """The directory."""
+        return Path(self.root)
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of a file; None if there is none."""
+        try:
+            with open(f"{self.root}/{key}", "rb") as file:
+                return file.read()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield keys with their contents, in order; None for those missing or unreadable."""
+        for key in keys:
+            try:
+                yield key, self.read(key)
+            except OSError:
+                yield key, None
+
+    def write_many(self, contents: Mapping[str, bytes]) -> None:
+        """Write several files, each by a rename."""
+        for key, content in contents.items():
+            _replace_file(f"{self.root}/{key}", content)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a file unless it exists; return whether it was written."""
+        return _create_exclusive(f"{self.root}/{key}", content)
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is a file."""
+        return os.path.isfile(f"{self.root}/{key}")
+
+    def delete(self, key: str) -> None:
+        """Delete one file, which may be missing."""
+        # A damaged store may hold a directory where a file should be, or the reverse.
+        path = f"{self.root}/{key}"
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            _unlink(path)
+
+    def delete_prefix(self, path: str) -> None:
+        """Delete a directory and everything in it."""
+        shutil.rmtree(f"{self.root}/{path}", ignore_errors=True)
+
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names in a directory, in no order."""
+        # One directory read instead of one await per name: 20 000 commit records take milliseconds.
+        try:
+            return os.listdir(f"{self.root}/{path}")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def delete_stale_temp(self, path: str) -> None:
+        """Delete what killed writers left half-written in the arrays under a path."""
+        # Only old files: workers of another driver may be writing at this moment.
+        oldest = time.time() - STALE_TEMP_SECONDS
+        directory = Path(self.root) / path
+        for temp in (*directory.glob("*.partial"), *directory.glob("*/*.partial")):
+            with suppress(FileNotFoundError):
+                if temp.stat().st_mtime < oldest:
+                    temp.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStore(Store):
+    """A store behind a network, or anything else that fsspec has a name for."""
+
+    url: str
+    """Address as the user gave it."""
+    backend: ZarrStore = field(compare=False, repr=False)
+    """The place as zarr opens it."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """Pickle the address alone: connections do not travel."""
+        return open_store, (self.url,)
+
+    @property
+    def address(self) -> str:
+        """The URL."""
+        return self.url
+
+    @property
+    def zarr(self) -> ZarrStore:
+        """The same place as zarr and xarray open it."""
+        return self.backend
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of a key; None if there is none."""
+        buffer = run_coroutine(self.backend.get(key, default_buffer_prototype()))
+        return None if buffer is None else buffer.to_bytes()
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield keys with their contents, in order; None for those missing or unreadable."""
+
+        async def read_one(key: str) -> bytes | None:
+            try:
+                buffer = await self.backend.get(key, default_buffer_prototype())
+            except OSError:
+                return None
+            return None if buffer is None else buffer.to_bytes()
+
+        async def read_all(batch: list[str]) -> list[bytes | None]:
+            return await asyncio.gather(*map(read_one, batch))
+
+        waiting = iter(keys)
+        while batch := list(islice(waiting, MAX_CONCURRENT_KEYS)):
+            yield from zip(batch, run_coroutine(read_all(batch)), strict=True)
+
+    def write_many(self, contents: Mapping[str, bytes]) -> None:
+        """Write several keys at once."""
+
+        async def write_all() -> None:
+            puts = (self.backend.set(k, CpuBuffer.from_bytes(c)) for k, c in contents.items())
+            await asyncio.gather(*puts)
+
+        run_coroutine(write_all())
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a key unless it exists; return whether it was written."""
+        if isinstance(self.backend, ObjectStoreWithErrors):
+            return self.backend.create(key, content)
+        if self.exists(key):
+            return False
+        self.write(key, content)
+        return True
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is a key."""
+        return bool(run_coroutine(self.backend.exists(key)))
+
+    def delete(self, key: str) -> None:
+        """Delete one key, which may be missing."""
+        run_coroutine(self.backend.delete(key))
+
+    def delete_prefix(self, path: str) -> None:
+        """Delete all keys under a path."""
+        run_coroutine(self.backend.delete_dir(path))
+
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names directly under a path, in no order."""
+
+        async def list_names() -> list[str]:
+            names = self.backend.list_dir(path)
+            return [name.rstrip("/").rsplit("/", 1)[-1] async for name in names]
+
+        return run_coroutine(list_names())
+
+
+def local_path(url: str) -> Path | None:
+    """Return the directory a URL means; None if it is not on this file system."""
+    parts = urlsplit(url)
+    if "://" not in url:
+        return Path(url).expanduser()
+    return Path(parts.path) if parts.scheme == "file" else None
+
+
+def open_store(url: str | os.PathLike[str] | Store) -> Store:
+    """Open a directory, a prefix of an object store, or any URL that fsspec opens.
 
     Parameters
     ----------
-    url : str
-        ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://CONTAINER/PREFIX``.
+    url : str or path
+        Address; a store that is open is returned as it is.
 
     Raises
     ------
     InputError
-        The address holds a secret or cannot be understood, or obstore is not installed.
+        The URL holds a secret or cannot be understood, or obstore is not installed.
     """
+    if isinstance(url, Store):
+        return url
+    url = os.fspath(url)
+    path = local_path(url)
+    if path is not None:
+        return DirectoryStore(url, str(path.absolute()))
+    if urlsplit(url).scheme in OBJECT_STORE_SCHEMES:
+        return RemoteStore(url, _open_object_store(url))
+    return RemoteStore(url, FsspecStore.from_url(url))
+
+
+@contextmanager
+def disk_full_as_error(what: str) -> Iterator[None]:
+    """Turn a full disk into a StoreError that says what to do; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL_ERRNOS:
+            raise
+        raise StoreError(
+            f"{what}: no space left to write ({error.strerror}); "
+            "blocks already filled are safe, free some space and run again"
+        ) from error
+
+
+def _open_object_store(url: str) -> ObjectStoreWithErrors:
     try:
         from obstore.store import from_url  # noqa: PLC0415 an extra: most stores are directories
     except ImportError:
@@ -82,21 +358,21 @@ def open_object_store(url: str) -> ObjectStoreWithErrors:
 
 
 class ObjectStoreWithErrors(ObjectStore[Any]):
-    """A prefix of an object store whose errors say, in a line, what is wrong.
+    """A prefix of an object store whose errors say in one line what is wrong.
 
-    What cannot be reached is not damage: it raises an UnreachableStoreError,
-    and nothing is taken for missing or wrong because a network failed.
+    An unreachable store is not damage: it raises an UnreachableStoreError, and nothing counts as
+    missing or wrong because a network failed.
     """
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Read a key; None when there is none."""
+        """Read a key; None if there is none."""
         with _unreachable_as_error(str(self)):
             return await super().get(key, prototype, byte_range)
 
     async def exists(self, key: str) -> bool:
-        """Whether there is a key."""
+        """Return whether there is a key."""
         with _unreachable_as_error(str(self)):
             return await super().exists(key)
 
@@ -116,13 +392,13 @@ class ObjectStoreWithErrors(ObjectStore[Any]):
             await super().delete_dir(prefix)
 
     async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
-        """List what lies directly under a prefix."""
+        """Yield the names directly under a prefix."""
         with _unreachable_as_error(str(self)):
             async for name in super().list_dir(prefix):
                 yield name
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write a key unless it is there, in one step; whether it was written."""
+        """Write a key unless it exists, in one step; return whether it was written."""
         from obstore import put  # noqa: PLC0415
         from obstore.exceptions import (  # noqa: PLC0415
             AlreadyExistsError,
@@ -172,197 +448,19 @@ def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n\n")[0].split())[:300]
 
 
-DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-MAX_CONCURRENT_KEYS = 64
-"""Keys that are asked for at once where each takes a journey."""
-STALE_TEMP_SECONDS = 60.0
-"""Seconds after which a half-written file has no writer any more."""
-
-
-def local_path(url: str) -> Path | None:
-    """Return the directory a URL means, or None when it is not on this file system."""
-    parts = urlsplit(url)
-    if "://" not in url:
-        return Path(url).expanduser()
-    return Path(parts.path) if parts.scheme == "file" else None
-
-
-def absolute_url(url: str) -> str:
-    """Return an address that means the same to processes that started elsewhere."""
-    path = local_path(url)
-    return url if path is None else str(path.absolute())
-
-
-def open_store(url: str) -> Store:
-    """Open a directory, a bucket, or anything fsspec has a name for, as a Zarr store."""
-    path = local_path(url)
-    if path is not None:
-        return LocalStore(path)
-    if urlsplit(url).scheme in OBJECT_STORE_SCHEMES:
-        return open_object_store(url)
-    return FsspecStore.from_url(url)
-
-
-@contextmanager
-def disk_full_as_error(what: str) -> Iterator[None]:
-    """Turn a full disk into an error that says so; other errors pass."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS:
-            raise
-        raise StoreError(
-            f"{what}: no space left to write ({error.strerror}); "
-            "blocks already filled are safe, free some space and run again"
-        ) from error
-
-
-def list_dir(store: Store, path: str) -> list[str]:
-    """List what lies directly under a path, in no order."""
-    if isinstance(store, LocalStore):
-        # One directory read instead of one await per name: 20 000 ticks in milliseconds.
-        try:
-            return os.listdir(f"{store.root}/{path}")
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    async def listed() -> list[str]:
-        return [name.rstrip("/").rsplit("/", 1)[-1] async for name in store.list_dir(path)]
-
-    return sync(listed())
-
-
-def write_key(store: Store, key: str, content: bytes) -> None:
-    """Write one key, replacing what it held in one step."""
-    write_keys(store, {key: content})
-
-
-def write_keys(store: Store, contents: Mapping[str, bytes]) -> None:
-    """Write several keys, each in one step, in no order."""
-    if isinstance(store, LocalStore):
-        for key, content in contents.items():
-            _replace_file(f"{store.root}/{key}", content)
-        return
-
-    async def all_set() -> None:
-        await asyncio.gather(*(store.set(k, cpu.Buffer.from_bytes(c)) for k, c in contents.items()))
-
-    sync(all_set())
-
-
-def create_key(store: Store, key: str, content: bytes) -> bool:
-    """Write one key unless it is there already; whether it was written.
-
-    Of several processes one alone succeeds, on a file system (also a shared one)
-    and on object storage; where fsspec is all there is, several may.
-    """
-    if isinstance(store, LocalStore):
-        return _create_exclusive(f"{store.root}/{key}", content)
-    if isinstance(store, ObjectStoreWithErrors):
-        return store.create(key, content)
-    if key_exists(store, key):
-        return False
-    write_key(store, key, content)
-    return True
-
-
-def read_key(store: Store, key: str) -> bytes | None:
-    """Read one key; None when there is none."""
-    if isinstance(store, LocalStore):
-        return _read_file(store, key)
-    found = sync(store.get(key, default_buffer_prototype()))
-    return None if found is None else found.to_bytes()
-
-
-def read_keys(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Read several keys, in order; None for those that are missing or cannot be read."""
-    if isinstance(store, LocalStore):
-        for key in keys:
-            try:
-                yield key, _read_file(store, key)
-            except OSError:
-                yield key, None
-        return
-
-    async def read(key: str) -> bytes | None:
-        try:
-            found = await store.get(key, default_buffer_prototype())
-        except OSError:
-            return None
-        return None if found is None else found.to_bytes()
-
-    async def some(wanted: list[str]) -> list[bytes | None]:
-        return await asyncio.gather(*map(read, wanted))
-
-    waiting = iter(keys)
-    while wanted := list(islice(waiting, MAX_CONCURRENT_KEYS)):
-        yield from zip(wanted, sync(some(wanted)), strict=True)
-
-
-def key_exists(store: Store, key: str) -> bool:
-    """Whether there is a key."""
-    if isinstance(store, LocalStore):
-        return os.path.isfile(f"{store.root}/{key}")
-    return bool(sync(store.exists(key)))
-
-
-def delete_key(store: Store, key: str) -> None:
-    """Delete one key, which may be missing."""
-    if isinstance(store, LocalStore):
-        # A damaged store may hold a directory where a file should be, or the reverse.
-        path = f"{store.root}/{key}"
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        else:
-            _unlink(path)
-        return
-    sync(store.delete(key))
-
-
-def delete_prefix(store: Store, path: str) -> None:
-    """Delete everything under a path."""
-    if isinstance(store, LocalStore):
-        shutil.rmtree(Path(store.root) / path, ignore_errors=True)
-        return
-    sync(store.delete_dir(path))
-
-
-def delete_stale_temp(store: Store, path: str) -> None:
-    """Remove what writers killed half-way left in the arrays under a path."""
-    if not isinstance(store, LocalStore):
-        return
-    # Only old ones: another driver's workers may be writing at this moment.
-    before = time.time() - STALE_TEMP_SECONDS
-    folder = Path(store.root) / path
-    for left in (*folder.glob("*.partial"), *folder.glob("*/*.partial")):
-        try:
-            if left.stat().st_mtime < before:
-                left.unlink()
-        except FileNotFoundError:
-            continue
-
-
-def _read_file(store: LocalStore, key: str) -> bytes | None:
-    try:
-        with open(f"{store.root}/{key}", "rb") as file:
-            return file.read()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return None
-
-
 def _write_temp(path: str, content: bytes) -> str:
-    """Write what is to appear at a path under another name beside it."""
-    draft = f"{path}.{uuid4().hex}.partial"
+    """Write content to a temporary file beside a path; return its name."""
+    temp = f"{path}.{uuid4().hex}.partial"
     try:
         try:
-            _write_file(draft, content)
+            _write_file(temp, content)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            _write_file(draft, content)
+            _write_file(temp, content)
     except BaseException:
-        _unlink(draft)  # what a full disk took is little, but it is something
+        _unlink(temp)  # a full disk may have taken part of it
         raise
-    return draft
+    return temp
 
 
 def _write_file(path: str, content: bytes) -> None:
@@ -376,19 +474,19 @@ def _unlink(path: str) -> None:
 
 
 def _replace_file(path: str, content: bytes) -> None:
-    draft = _write_temp(path, content)
+    temp = _write_temp(path, content)
     try:
-        os.replace(draft, path)
+        os.replace(temp, path)
     except BaseException:
-        _unlink(draft)
+        _unlink(temp)
         raise
 
 
 def _create_exclusive(path: str, content: bytes) -> bool:
-    # Linked into place, so that it appears with its content; the oldest way that NFS honours.
-    draft = _write_temp(path, content)
+    # A hard link appears with its whole content, and is the oldest exclusive step NFS honours.
+    temp = _write_temp(path, content)
     try:
-        os.link(draft, path)
+        os.link(temp, path)
     except FileExistsError:
         return False
     except OSError:  # a file system without links
@@ -398,5 +496,41 @@ def _create_exclusive(path: str, content: bytes) -> bool:
         except FileExistsError:
             return False
     finally:
-        _unlink(draft)
+        _unlink(temp)
     return True
+
+
+# To be removed when all callers use the methods of a Store.
+def absolute_url(url: str) -> str:
+    """Return an address that means the same to processes that started elsewhere."""
+    return open_store(url).address
+
+
+def list_dir(store: Store, path: str) -> list[str]:
+    """See Store.list_dir."""
+    return store.list_dir(path)
+
+
+def write_key(store: Store, key: str, content: bytes) -> None:
+    """See Store.write."""
+    store.write(key, content)
+
+
+def create_key(store: Store, key: str, content: bytes) -> bool:
+    """See Store.create."""
+    return store.create(key, content)
+
+
+def read_key(store: Store, key: str) -> bytes | None:
+    """See Store.read."""
+    return store.read(key)
+
+
+def delete_key(store: Store, key: str) -> None:
+    """See Store.delete."""
+    store.delete(key)
+
+
+def delete_prefix(store: Store, path: str) -> None:
+    """See Store.delete_prefix."""
+    store.delete_prefix(path)

@@ -17,11 +17,10 @@ import google_crc32c
 import numpy as np
 from numcodecs import VLenUTF8, Zstd
 
-from iitdask.run.storage import create_key, delete_key, read_key, read_keys, write_key, write_keys
+from iitdask.run.storage import Store
 
 if TYPE_CHECKING:
     import xarray as xr
-    from zarr.abc.store import Store
 
 __all__ = [
     "ZSTD_LEVEL",
@@ -194,7 +193,7 @@ class ArrayLayout:
         ValueError
             Its metadata are damaged, or of a kind that is not written here.
         """
-        content = read_key(store, f"{path}/zarr.json")
+        content = store.read(f"{path}/zarr.json")
         if content is None:
             raise FileNotFoundError(f"no array at {path}")
         try:
@@ -261,8 +260,8 @@ class ArrayLayout:
     def write(self, store: Store, array: Array) -> None:
         """Write all of it, metadata last."""
         for index, region in self._chunks():
-            write_keys(store, {self.key(index): self.encoded(np.asarray(array[region]))})
-        write_keys(store, self.described())
+            store.write_many({self.key(index): self.encoded(np.asarray(array[region]))})
+        store.write_many(self.described())
 
     def read(self, store: Store) -> Array:
         """Read all of it; chunks that are missing are read as the fill value.
@@ -274,7 +273,7 @@ class ArrayLayout:
         """
         whole = np.full(self.shape, self.fill, self.dtype)
         regions = {self.key(index): region for index, region in self._chunks()}
-        for key, content in read_keys(store, regions):
+        for key, content in store.read_many(regions):
             if content is not None:
                 inside = tuple(slice(part.stop - part.start) for part in regions[key])
                 whole[regions[key]] = self.decoded(content)[inside]
@@ -342,19 +341,19 @@ def read_attrs(store: Store, path: str = "") -> dict[str, Any]:
 
 def create_root(store: Store, attrs: Mapping[str, Any]) -> bool:
     """Make the group at the root, unless another process has; whether it was made."""
-    return create_key(store, _metadata_key(""), _group_json(attrs))
+    return store.create(_metadata_key(""), _group_json(attrs))
 
 
 def create_group(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
     """Make a group of which this is said and nothing else."""
-    write_key(store, _metadata_key(path), _group_json(attrs))
+    store.write(_metadata_key(path), _group_json(attrs))
 
 
 def update_attrs(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
     """Say more of a group that is there."""
     document = _group_metadata(store, path)
     document["attributes"] = {**document["attributes"], **attrs}
-    write_key(store, _metadata_key(path), _json_bytes(document))
+    store.write(_metadata_key(path), _json_bytes(document))
 
 
 def repair_groups(store: Store, path: str) -> None:
@@ -365,7 +364,7 @@ def repair_groups(store: Store, path: str) -> None:
         try:
             read_attrs(store, step)
         except (OSError, ValueError):
-            delete_key(store, _metadata_key(step))
+            store.delete(_metadata_key(step))
             create_group(store, step, {})
 
 
@@ -373,7 +372,7 @@ def write_dataset(store: Store, path: str, data: xr.Dataset) -> None:
     """Write a dataset into a group of its own, where xarray reads the same."""
     if not _can_write_directly(data):
         # What is said beyond numbers and text on named axes, xarray says best.
-        data.to_zarr(store, group=path, mode="w", zarr_format=3, consolidated=False)
+        data.to_zarr(store.zarr, group=path, mode="w", zarr_format=3, consolidated=False)
         return
     create_group(store, path, _json_attrs(data.attrs))
     for name, variable in data.variables.items():
@@ -414,7 +413,7 @@ def _json_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _group_metadata(store: Store, path: str) -> dict[str, Any]:
-    content = read_key(store, _metadata_key(path))
+    content = store.read(_metadata_key(path))
     if content is None:
         raise FileNotFoundError(f"{_metadata_key(path)} does not exist")
     document = json.loads(content)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +21,10 @@ from iitdask.run.checksum import lineage, text_digest
 from iitdask.run.coordination import live_sessions, lock, open_session
 from iitdask.run.plan import Block, Tiling, tile
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages, read_stage_layout
-from iitdask.run.storage import absolute_url, disk_full_as_error, local_path, open_store
+from iitdask.run.storage import Store, absolute_url, disk_full_as_error, local_path, open_store
 from iitdask.run.task import ForeignRef, InputRef, StageContext, StageLayout
 from iitdask.run.zarr_io import create_root, read_attrs
 from iitdask.theory.stage import Filled, Stage, StageRef
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
 
 __all__ = [
     "CACHE_BYTES",

@@ -6,7 +6,7 @@ import platform
 import shutil
 import socket
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numba
@@ -25,7 +25,7 @@ from iitdask.result.label_tree import package_version
 from iitdask.run.coordination import lock
 from iitdask.run.result_group import load_result, read_point_ids, store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS, list_stages
-from iitdask.run.storage import delete_prefix, disk_full_as_error, open_store
+from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs
 from iitdask.run.zarr_ledger import read_unchecked_input
 from iitdask.study.spec import Problem, problem_from_fields
@@ -35,9 +35,6 @@ from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.sweeps.small_systems import BATCHED_COMPUTATIONS, SmallSystems
 from iitdask.theory.variables import make_dataset
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
 
 __all__ = [
     "StoredSweep",
@@ -100,7 +97,7 @@ def write_problem(url: str, point: Problem) -> None:
 
 
 def _write_substrate(url: str, store: Store, substrate: Substrate) -> None:
-    delete_prefix(store, SUBSTRATE_GROUP)
+    store.delete_prefix(SUBSTRATE_GROUP)
     wide = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
     tables = [
         np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)

@@ -21,16 +21,7 @@ from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.stage_group import WORK_GROUP, StageGroup
-from iitdask.run.storage import (
-    create_key,
-    delete_key,
-    delete_prefix,
-    key_exists,
-    list_dir,
-    open_store,
-    read_key,
-    write_key,
-)
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 
 pytestmark = pytest.mark.slow
@@ -135,7 +126,7 @@ def test_bucket__killed_midway_resumes_with_the_rest_and_the_same_bits(url, expe
     )
     store = open_store(url)
     try:
-        assert wait_until(lambda: len(list_dir(store, "work/squares/tick")) > 6, seconds=40)
+        assert wait_until(lambda: len(store.list_dir("work/squares/tick")) > 6, seconds=40)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -151,9 +142,9 @@ def test_bucket__killed_midway_resumes_with_the_rest_and_the_same_bits(url, expe
 def test_bucket__damage_is_found_and_redone(url, expected):
     rerun(url)
     store = open_store(url)
-    chunk = next(n for n in list_dir(store, "work/squares/value") if n.startswith("c."))
+    chunk = next(n for n in store.list_dir("work/squares/value") if n.startswith("c."))
     key = f"work/squares/value/{chunk}"
-    write_key(store, key, (read_key(store, key) or b"")[:-1])
+    store.write(key, (store.read(key) or b"")[:-1])
     tree, blocks = rerun(url)
     assert blocks == 1
     xr.testing.assert_identical(tree, expected)
@@ -180,7 +171,7 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
     crew = [start("iitdask", "work", url, "--spec", study) for _ in range(2)]
     try:
         ticks = f"{WORK_GROUP}/mice/tick"
-        assert wait_until(lambda: len(list_dir(open_store(url), ticks)) > 3)
+        assert wait_until(lambda: len(open_store(url).list_dir(ticks)) > 3)
         os.killpg(crew[0].pid, signal.SIGKILL)
         assert crew[1].wait(timeout=90) == 0
     finally:
@@ -208,23 +199,23 @@ def place(request, tmp_path):
 
 
 def test_create__succeeds_once(place):
-    assert create_key(place, "log/claim", b"one")
-    assert not create_key(place, "log/claim", b"two")
-    assert read_key(place, "log/claim") == b"one"
-    assert list_dir(place, "log") == ["claim"]
-    delete_key(place, "log/claim")
-    assert not key_exists(place, "log/claim")
-    assert create_key(place, "log/claim", b"three")
-    delete_prefix(place, "log")
-    assert list_dir(place, "log") == []
+    assert place.create("log/claim", b"one")
+    assert not place.create("log/claim", b"two")
+    assert place.read("log/claim") == b"one"
+    assert place.list_dir("log") == ["claim"]
+    place.delete("log/claim")
+    assert not place.exists("log/claim")
+    assert place.create("log/claim", b"three")
+    place.delete_prefix("log")
+    assert place.list_dir("log") == []
 
 
 @pytest.mark.parametrize("place", ["bucket", "folder"], indirect=True)
 def test_create__of_many_at_once_one_succeeds(place):
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda n: create_key(place, "log/claim", b"%d" % n), range(16)))
+        won = list(pool.map(lambda n: place.create("log/claim", b"%d" % n), range(16)))
     assert won.count(True) == 1
-    assert read_key(place, "log/claim") == b"%d" % won.index(True)
+    assert place.read("log/claim") == b"%d" % won.index(True)
 
 
 def test_bucket__that_does_not_exist_is_named(server):

@@ -6,7 +6,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from iitdask.run.storage import read_key, write_key
+from iitdask.run.storage import RemoteStore
 from iitdask.run.zarr_io import decode_chunk, encode_chunk
 
 CHECKED = [Crc32cCodec()]
@@ -14,9 +14,9 @@ PACKED = [ZstdCodec(level=3), Crc32cCodec()]
 
 
 def written(array, chunks, fill, compressors):
-    store = MemoryStore()
+    store = RemoteStore("memory", MemoryStore())
     made = zarr.create_array(
-        store,
+        store.zarr,
         name="x",
         shape=array.shape,
         chunks=chunks,
@@ -26,7 +26,7 @@ def written(array, chunks, fill, compressors):
         config={"write_empty_chunks": True},
     )
     made[...] = array
-    return read_key(store, "x/c" + "/0" * array.ndim)
+    return store.read("x/c" + "/0" * array.ndim)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -84,10 +84,10 @@ def test_large_chunks_are_packed_where_that_is_worth_it(random):
     made = encode_chunk(array, array.shape, 0.0, packed=True)
     squeezed = written(array, array.shape, 0.0, PACKED)
     assert (made == squeezed) is not random
-    store = MemoryStore()
+    store = RemoteStore("memory", MemoryStore())
     read = zarr.create_array(
-        store, name="x", shape=array.shape, chunks=array.shape, dtype=float, compressors=PACKED
+        store.zarr, name="x", shape=array.shape, chunks=array.shape, dtype=float, compressors=PACKED
     )
-    write_key(store, "x/c/0", made)
+    store.write("x/c/0", made)
     for found in (read[...], decode_chunk(made, array.shape, array.dtype, packed=True)):
         assert found.tobytes() == array.tobytes()

@@ -23,7 +23,7 @@ from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.plan import Tiling, tile
 from iitdask.run.status import RunMonitor
-from iitdask.run.storage import list_dir, open_store
+from iitdask.run.storage import open_store
 from iitdask.run.task import StageLayout
 from iitdask.run.zarr_ledger import ZarrLedger
 
@@ -93,7 +93,7 @@ def test_file__follows_and_is_removed(tmp_path):
         assert wait_until(lambda: read_activity(url, driver) == (), 30)
         doings.begun("b", doing)
         assert wait_until(lambda: read_activity(url, driver) == (doing,), 30)
-    assert [name for name in list_dir(open_store(url), "log") if "doing" in name] == []
+    assert [name for name in open_store(url).list_dir("log") if "doing" in name] == []
 
 
 def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 from iitdask.run import zarr_io as room
-from iitdask.run.storage import delete_key, list_dir, open_store, read_key, write_key
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_io import ArrayLayout
 
 ARRAYS = {
@@ -45,7 +45,7 @@ def test_sheet__is_read_by_zarr_with_the_same_bits(array, separator, store):
     dims = tuple("abc"[: array.ndim]) or None
     written = ArrayLayout.of("one/x", array, dims=dims, attrs=attrs, separator=separator)
     written.write(store, array)
-    found = zarr.open_array(store, path="one/x", mode="r")
+    found = zarr.open_array(store.zarr, path="one/x", mode="r")
     same(np.asarray(found[...]), array)
     assert found.attrs.asdict() == attrs
     same(ArrayLayout.found(store, "one/x").read(store), array)
@@ -53,10 +53,10 @@ def test_sheet__is_read_by_zarr_with_the_same_bits(array, separator, store):
 
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_sheet__reads_what_zarr_wrote(array, store):
-    zarr.create_array(store, name="plain", data=array)
+    zarr.create_array(store.zarr, name="plain", data=array)
     same(ArrayLayout.found(store, "plain").read(store), array)
     zarr.create_array(
-        store,
+        store.zarr,
         name="cut",
         shape=array.shape,
         chunks=tuple(min(max(n, 1), 2) for n in array.shape),
@@ -83,7 +83,7 @@ def test_metadata__are_those_zarr_writes(fill, packed, store):
     )
     codecs = [zarr.codecs.ZstdCodec(level=3), zarr.codecs.Crc32cCodec()]
     zarr.create_array(
-        store,
+        store.zarr,
         name="x",
         shape=(5, 4),
         chunks=(2, 4),
@@ -94,7 +94,7 @@ def test_metadata__are_those_zarr_writes(fill, packed, store):
         compressors=codecs if packed else codecs[1:],
         chunk_key_encoding={"name": "default", "separator": "."},
     )
-    theirs = read_key(store, "x/zarr.json")
+    theirs = store.read("x/zarr.json")
     assert json.loads(theirs) == sheet.metadata()
     assert sheet.matches(theirs, closely=True)
     again = ArrayLayout.found(store, "x")
@@ -105,15 +105,15 @@ def test_metadata__are_those_zarr_writes(fill, packed, store):
 def test_text__is_read_by_zarr(store):
     text = np.array([["A", "", "naïve"], ["Φ", "AB/C", "x" * 1000]], object)
     ArrayLayout.of("x", text).write(store, text)
-    np.testing.assert_array_equal(zarr.open_array(store, path="x", mode="r")[...], text)
+    np.testing.assert_array_equal(zarr.open_array(store.zarr, path="x", mode="r")[...], text)
 
 
 def test_large_arrays__are_cut_along_their_first_axis(store, monkeypatch):
     monkeypatch.setattr(room, "MAX_CHUNK_BYTES", 100)
     array = np.arange(35.0).reshape(7, 5)
     ArrayLayout.of("x", array, separator=".").write(store, array)
-    assert {"c.0.0", "c.1.0", "c.2.0", "c.3.0"} <= set(list_dir(store, "x"))
-    same(np.asarray(zarr.open_array(store, path="x", mode="r")[...]), array)
+    assert {"c.0.0", "c.1.0", "c.2.0", "c.3.0"} <= set(store.list_dir("x"))
+    same(np.asarray(zarr.open_array(store.zarr, path="x", mode="r")[...]), array)
     same(ArrayLayout.found(store, "x").read(store), array)
 
 
@@ -155,7 +155,7 @@ def test_found__refuses_what_it_does_not_know(harm, store):
     sheet = ArrayLayout.of("x", array)
     sheet.write(store, array)
     harmed = harm(sheet.metadata())
-    write_key(store, "x/zarr.json", harmed)
+    store.write("x/zarr.json", harmed)
     assert not sheet.matches(harmed, closely=False)
     with pytest.raises(ValueError, match="the array at x cannot be opened"):
         ArrayLayout.found(store, "x")
@@ -170,15 +170,15 @@ def test_read__refuses_a_damaged_chunk_and_fills_in_a_missing_one(store):
     array = np.arange(6.0).reshape(2, 3)
     sheet = ArrayLayout.of("x", array, fill=np.nan)
     sheet.write(store, array)
-    content = read_key(store, "x/c.0.0")
+    content = store.read("x/c.0.0")
     for harmed in (b"", content[:-1], content[:9] + bytes([content[9] ^ 4]) + content[10:]):
-        write_key(store, "x/c.0.0", harmed)
+        store.write("x/c.0.0", harmed)
         with pytest.raises(ValueError, match="does not match its checksum"):
             sheet.read(store)
-    delete_key(store, "x/c.0.0")
+    store.delete("x/c.0.0")
     np.testing.assert_array_equal(sheet.read(store), np.full((2, 3), np.nan))
     with pytest.raises(ValueError, match="a chunk is missing"):
-        sheet.decoded(read_key(store, "x/c.0.0"))
+        sheet.decoded(store.read("x/c.0.0"))
 
 
 def test_is_described__minds_prose_only_when_asked_to(store):

@@ -20,7 +20,7 @@ from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import load_result, save_result
 from iitdask.run.stage_group import StageGroup
-from iitdask.run.storage import disk_full_as_error, list_dir, open_store
+from iitdask.run.storage import disk_full_as_error, open_store
 from iitdask.run.task import StageLayout
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef
@@ -338,7 +338,7 @@ def test_store__works_at_any_address_fsspec_knows(tmp_path, expected):
     assert rerun(url)[1] == 0
     execute(toys.toy(version=2), ZarrLedger(url), SerialEngine())
     assert rerun(url)[1] > 0
-    assert "zarr.json" in list_dir(open_store(url), "")
+    assert "zarr.json" in open_store(url).list_dir("")
 
 
 def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):

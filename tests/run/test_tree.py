@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from iitdask.run.storage import list_dir, open_store, read_key, write_key
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_io import (
     create_group,
     create_root,
@@ -26,7 +26,7 @@ def store(request, tmp_path):
 
 
 def read(store, path):
-    return xr.open_dataset(store, group=path, engine="zarr", consolidated=False).load()
+    return xr.open_dataset(store.zarr, group=path, engine="zarr", consolidated=False).load()
 
 
 def test_groups__are_those_of_zarr(store):
@@ -35,12 +35,12 @@ def test_groups__are_those_of_zarr(store):
     assert not create_root(store, {})
     create_group(store, "one", attrs)
     for path in ("", "one"):
-        theirs = zarr.open_group(store, path=path, mode="r+")
+        theirs = zarr.open_group(store.zarr, path=path, mode="r+")
         assert theirs.attrs.asdict() == attrs
         theirs.attrs.update({"more": 1})
         assert read_attrs(store, path) == {**attrs, "more": 1}
         update_attrs(store, path, {"more": 2, "most": None})
-        assert zarr.open_group(store, path=path, mode="r").attrs.asdict() == {
+        assert zarr.open_group(store.zarr, path=path, mode="r").attrs.asdict() == {
             **attrs,
             "more": 2,
             "most": None,
@@ -51,11 +51,11 @@ def test_add_attributes__keeps_what_zarr_gathered(store):
     create_root(store, {})
     write_dataset(store, "one", xr.Dataset({"x": ("a", np.arange(3))}))
     with pytest.warns(UserWarning, match="Consolidated metadata"):
-        zarr.consolidate_metadata(store, path="one")
-    before = json.loads(read_key(store, "one/zarr.json"))
+        zarr.consolidate_metadata(store.zarr, path="one")
+    before = json.loads(store.read("one/zarr.json"))
     assert "x" in before["consolidated_metadata"]["metadata"]
     update_attrs(store, "one", {"whole": True})
-    assert json.loads(read_key(store, "one/zarr.json")) == {**before, "attributes": {"whole": True}}
+    assert json.loads(store.read("one/zarr.json")) == {**before, "attributes": {"whole": True}}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_add_attributes__keeps_what_zarr_gathered(store):
 )
 def test_mend_groups__replaces_what_cannot_be_read_and_nothing_else(content, store):
     create_group(store, "one", {"kept": 1})
-    write_key(store, "one/two/zarr.json", content)
+    store.write("one/two/zarr.json", content)
     with pytest.raises(ValueError, match=r"one/two|Expecting|decode"):
         read_attrs(store, "one/two")
     with pytest.raises(FileNotFoundError, match=r"one/two/three/zarr[.]json does not exist"):
@@ -110,7 +110,7 @@ def test_write_node__is_read_by_xarray(store):
         assert found[name].dtype == PLAIN[name].dtype
         assert found[name].values.tobytes() == PLAIN[name].values.tobytes()
     # Every chunk ends with a checksum, which those that xarray writes do not.
-    assert {"name": "crc32c"} in json.loads(read_key(store, "result/phi/zarr.json"))["codecs"]
+    assert {"name": "crc32c"} in json.loads(store.read("result/phi/zarr.json"))["codecs"]
 
 
 ODD = {
@@ -128,4 +128,4 @@ def test_write_node__leaves_what_is_not_plain_to_xarray(data, store):
     create_root(store, {})
     write_dataset(store, "result", data)
     xr.testing.assert_identical(read(store, "result"), data)
-    assert "zarr.json" in list_dir(store, "result/phi")
+    assert "zarr.json" in store.list_dir("result/phi")

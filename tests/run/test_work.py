@@ -22,7 +22,7 @@ from iitdask.run.coordination import (
     lock,
     open_session,
 )
-from iitdask.run.storage import list_dir, open_store, read_key, write_key
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.study.run import prepare_store, run_shared
 from iitdask.study.spec import problem_from_study, read_study
@@ -80,7 +80,7 @@ def test_work__of_three_survives_kills_and_is_bitwise_equal(study, undisturbed, 
     assert proc.shown(store) == proc.shown(undisturbed)
     # Whoever was killed had one block in hand; nobody else did what was done.
     assert len(watch.again) <= 1
-    assert list_dir(open_store(str(store)), "log/claims") == []
+    assert open_store(str(store)).list_dir("log/claims") == []
     assert "Traceback" not in log.read_text()
 
 
@@ -96,7 +96,7 @@ def test_work__whose_time_is_over_says_so_and_leaves_the_rest(study, tmp_path):
     store = prepared(tmp_path / "brief.zarr", study)
     with pytest.raises(RetiredError, match="time given to this worker is over"):
         run_shared(store, seconds=0.0)
-    assert list_dir(open_store(store), "log/claims") == []
+    assert open_store(store).list_dir("log/claims") == []
     done = proc.call("work", store, "--lifetime", "0s")
     assert done.returncode == 75
     assert "Traceback" not in done.stderr
@@ -121,11 +121,9 @@ def test_work__beside_another_edition_is_refused(study, tmp_path):
 
 def test_work__gives_up_a_block_that_killed_too_many(study, tmp_path):
     store = prepared(tmp_path / "deadly.zarr", study)
-    write_key(open_store(store), "log/claims/system/0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
-    write_key(
-        open_store(store), "log/claims/system/0.0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode()
-    )
-    write_key(open_store(store), "log/claims/system/0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
+    open_store(store).write("log/claims/system/0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
+    open_store(store).write("log/claims/system/0.0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
+    open_store(store).write("log/claims/system/0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
     done = proc.call("work", store)
     assert done.returncode == 1
     assert f"{MAX_OWNER_DEATHS} processes died over it" in done.stderr
@@ -137,7 +135,7 @@ def driver(host, edition=""):
 
 
 def say(store, who):
-    write_key(open_store(store), who.key, json.dumps(asdict(who)).encode())
+    open_store(store).write(who.key, json.dumps(asdict(who)).encode())
 
 
 @pytest.fixture
@@ -160,22 +158,22 @@ def test_claims__are_respected_while_their_owner_lives(url):
         # The other left without giving anything back.
         assert mine.take("a/b", (0,))
         assert mine.take("squares", (0, 1))
-        assert read_key(open_store(url), "log/claims/squares/0.1") == f"1 {one.token}".encode()
+        assert open_store(url).read("log/claims/squares/0.1") == f"1 {one.token}".encode()
         mine.release_all()
-    assert list_dir(open_store(url), "log/claims/squares") == ["1.1"]
+    assert open_store(url).list_dir("log/claims/squares") == ["1.1"]
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"0 "])
 def test_claims__that_cannot_be_read_are_nobodys(url, content):
     with open_session(url) as one:
-        write_key(open_store(url), "log/claims/squares/0", content)
+        open_store(url).write("log/claims/squares/0", content)
         assert BlockClaims(url, one).take("squares", (0,))
 
 
 def test_claims__of_a_silent_machine_are_void(url):
     gone = replace(driver(socket.gethostname() + "-other"), beat="2020-01-01T00:00:00+00:00")
     say(url, gone)
-    write_key(open_store(url), "log/claims/squares/0", f"0 {gone.token}".encode())
+    open_store(url).write("log/claims/squares/0", f"0 {gone.token}".encode())
     with open_session(url, join=True) as one:
         assert BlockClaims(url, one).take("squares", (0,))
 
@@ -184,13 +182,13 @@ def test_lease__of_the_dead_runs_out(url, monkeypatch):
     key = "log/leases/stage"
     store = open_store(url)
     for left in (b"0", b"rubbish", b""):
-        write_key(store, key, left)
+        store.write(key, left)
         with lock(store, "stage"):
-            assert read_key(store, key) != left
-        assert read_key(store, key) is None
+            assert store.read(key) != left
+        assert store.read(key) is None
     clock = iter([100.0, 101.0, 102.0, 103.0 + LEASE_SECONDS])
     monkeypatch.setattr("time.sleep", lambda _: None)
-    write_key(store, key, repr(105.0).encode())
+    store.write(key, repr(105.0).encode())
     monkeypatch.setattr("time.time", lambda: next(clock, 200.0))
     with lock(store, "stage"):
         pass
@@ -200,18 +198,16 @@ def test_lease__of_a_process_that_is_gone_is_void_at_once(url, monkeypatch):
     key, store = "log/leases/stage", open_store(url)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    write_key(
-        store, key, f"{time.time() + LEASE_SECONDS} {gone.pid} {socket.gethostname()}".encode()
-    )
+    store.write(key, f"{time.time() + LEASE_SECONDS} {gone.pid} {socket.gethostname()}".encode())
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
     with lock(store, "stage"):
-        assert f" {os.getpid()} ".encode() in read_key(store, key)
+        assert f" {os.getpid()} ".encode() in store.read(key)
 
 
 def test_lease__is_renewed_while_it_is_held(url, monkeypatch):
     monkeypatch.setattr("iitdask.run.coordination.LEASE_SECONDS", 0.03)
     key, store = "log/leases/stage", open_store(url)
     with lock(store, "stage"):
-        first = read_key(store, key)
-        assert proc.wait_until(lambda: read_key(store, key) != first)
-    assert read_key(store, key) is None
+        first = store.read(key)
+        assert proc.wait_until(lambda: store.read(key) != first)
+    assert store.read(key) is None

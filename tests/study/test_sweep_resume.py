@@ -91,7 +91,7 @@ def test_cube__of_half_a_sweep_says_what_is_there(tmp_path):
     assert there.any()
     np.testing.assert_array_equal(part.phi.values[there], whole.phi.values[there])
     assert np.isnan(part.phi.values[~there]).all()
-    assert "finished" not in zarr.open_group(open_store(str(store)), mode="r").attrs
+    assert "finished" not in zarr.open_group(open_store(str(store)).zarr, mode="r").attrs
 
 
 def test_damaged_block__is_computed_again(tmp_path):
