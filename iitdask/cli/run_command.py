@@ -33,12 +33,13 @@ from iitdask.run.coordination import live_sessions
 from iitdask.run.estimate import WorkerDemand
 from iitdask.run.result_group import store_attrs
 from iitdask.run.storage import local_path, open_store
-from iitdask.study.precompile import COMPILE_SECONDS, is_family_compiled, precompile
+from iitdask.study.precompile import is_family_compiled, precompile
 from iitdask.study.problem import StudyJob, estimate_job, job_from_study, job_kernel_families
 from iitdask.study.run import prepare_store, run_problem, run_shared
 from iitdask.study.spec import Problem, Study, read_study
 from iitdask.study.store_contents import read_problem
 from iitdask.study.sweep import Sweep, run_sweep
+from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
 __all__ = [
@@ -321,7 +322,8 @@ def compile_kernels(quiet: bool, family: str) -> None:
     if is_family_compiled(family):
         return
     if not quiet:
-        said = f"compiling kernels of {family}, once on this machine (about {COMPILE_SECONDS[family]} s) ..."
+        seconds = KERNEL_FAMILIES[family].seconds
+        said = f"compiling kernels of {family}, once on this machine (about {seconds} s) ..."
         print(said, file=sys.stderr, flush=True)
     started = time.perf_counter()
     precompile(family)

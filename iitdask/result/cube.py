@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from iitdask.errors import InputError
 from iitdask.result.formatting import as_json, text_array
-from iitdask.theory.sweeps.recipe import DONE, FAILED, OUTCOMES, PENDING, UNREACHABLE, Outcome
+from iitdask.theory.catalog import get_computation
+from iitdask.theory.sweeps.recipe import DONE, FAILED, PENDING, UNREACHABLE
+from iitdask.theory.variables import Outcome
 
 __all__ = [
     "STATUS_NAMES",
@@ -114,7 +116,7 @@ def _computations_of(computes: Sequence[str]) -> dict[str, dict[str, Outcome]]:
     """By name of an outcome: the computations that have it, with what it is of each."""
     out: dict[str, dict[str, Outcome]] = {}
     for compute in computes:
-        for each in OUTCOMES[compute]:
+        for each in get_computation(compute).outcomes:
             out.setdefault(each.name, {})[compute] = each
     return out
 

@@ -6,31 +6,18 @@ import os
 import subprocess
 import sys
 
-from iitdask.kernels.iit4.mechanism_search import JOINT_BOUND_MIN_UNITS
 from iitdask.kernels.jit import cache_directory, is_family_compiled, mark_family_compiled
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
-from iitdask.theory.catalog import COMPILE_CASES
+from iitdask.theory.catalog import KERNEL_FAMILIES, kernel_families
 
 __all__ = [
-    "COMPILE_SECONDS",
     "compile_share",
     "is_family_compiled",
     "kernel_families",
     "precompile",
 ]
-
-COMPILE_SECONDS = {
-    "iit4": 15,
-    "iit4-large": 10,
-    "iit3": 15,
-    "complexes": 20,
-    "causation2019": 5,
-    "sweep-sia": 20,
-    "sweep-ces": 35,
-}
-"""What the kernels of a family take to compile on two cores, about."""
 
 
 def precompile(family: str = "iit4") -> None:
@@ -42,9 +29,9 @@ def precompile(family: str = "iit4") -> None:
     Parameters
     ----------
     family : str
-        A key of ``COMPILE_CASES``.
+        A key of ``KERNEL_FAMILIES``.
     """
-    first, *rest = range(1, len(COMPILE_CASES[family]))
+    first, *rest = range(1, len(KERNEL_FAMILIES[family].cases))
     if cache_directory() is not None and sys.executable and _available_cores() > 1:
         others = [_spawn_compile(family, share) for share in rest]
         compile_share(family, first)
@@ -54,24 +41,16 @@ def precompile(family: str = "iit4") -> None:
     mark_family_compiled(family)
 
 
-def kernel_families(theory: str, compute: str, units: int) -> list[str]:
-    """Return the families of kernels that a computation of so many units needs."""
-    if theory in COMPILE_CASES and theory != "iit4":
-        return [theory]
-    own = "complexes" if compute == "complexes" else "iit4"
-    return [own, "iit4-large"] if compute != "sia" and units >= JOINT_BOUND_MIN_UNITS else [own]
-
-
 def compile_share(family: str, share: int) -> None:
     """Run one of the recipes of a family."""
-    execute(COMPILE_CASES[family][share](), MemoryLedger(), SerialEngine())
+    execute(KERNEL_FAMILIES[family].cases[share](), MemoryLedger(), SerialEngine())
 
 
 def _spawn_compile(family: str, share: int) -> subprocess.Popen[bytes]:
     # The same package, even where the current directory holds another copy of it.
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        f"from iitdask.study.precompile import rehearse; rehearse({family!r}, {share})"
+        f"from iitdask.study.precompile import compile_share; compile_share({family!r}, {share})"
     )
     quiet = subprocess.DEVNULL
     return subprocess.Popen([sys.executable, "-c", code], stdin=quiet, stdout=quiet, stderr=quiet)

@@ -14,7 +14,7 @@ from iitdask.study.precompile import kernel_families
 from iitdask.study.spec import Problem, Study, problem_from_study
 from iitdask.study.store_contents import StoredSweep, read_problem
 from iitdask.study.sweep import Sweep, order_points, sweep_from_study
-from iitdask.theory.catalog import build_recipe, theory_name
+from iitdask.theory.catalog import batched_computations, build_recipe, theory_name
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import LargeProblem, empty_outcomes, sweep_recipe
 
@@ -85,7 +85,7 @@ def job_kernel_families(asked: StudyJob) -> list[str]:
     """Families of kernels that a run needs."""
     if isinstance(asked, Problem):
         return _problem_kernel_families(asked, asked.target.labels)
-    small = [f"sweep-{compute}" for compute in asked.cells.points]
+    small = [batched_computations()[compute].family for compute in asked.cells.points]
     heavy = {
         family
         for each in asked.cells.heavy

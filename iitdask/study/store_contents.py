@@ -29,11 +29,11 @@ from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs
 from iitdask.run.zarr_ledger import read_unchecked_input
 from iitdask.study.spec import Problem, problem_from_fields
-from iitdask.theory.catalog import get_computation, theory_options
+from iitdask.theory.catalog import batched_computations, get_computation, theory_options
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, landscape, probable_repertoires
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
-from iitdask.theory.sweeps.small_systems import BATCHED_COMPUTATIONS, SmallSystems
+from iitdask.theory.sweeps.small_systems import SmallSystems
 from iitdask.theory.variables import make_dataset
 
 __all__ = [
@@ -194,7 +194,7 @@ class StoredSweep:
         known = set(list_stages(open_store(url)))
         for k, digests in enumerate(lists):
             first = begin  # small points come before the others, see Cells
-            for compute in BATCHED_COMPUTATIONS:
+            for compute in batched_computations():
                 name = batch_stage_name(k, compute)
                 if name in known:
                     points = _read_small_systems(url, name)

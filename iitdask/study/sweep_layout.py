@@ -18,14 +18,15 @@ from iitdask.study.axis_values import AxisValues, SubstrateGrid, state_values, u
 from iitdask.study.sweep_axes import Axis
 from iitdask.theory.catalog import (
     COMPUTATIONS,
+    batched_computations,
     default_theory,
     get_computation,
     theory_name,
     theory_options,
 )
 from iitdask.theory.options import Theory
-from iitdask.theory.sweeps.recipe import OUTCOMES, LargeProblem
-from iitdask.theory.sweeps.small_systems import BATCHED_COMPUTATIONS, SmallSystems, is_batchable
+from iitdask.theory.sweeps.recipe import LargeProblem
+from iitdask.theory.sweeps.small_systems import SmallSystems
 
 __all__ = [
     "SweepGrid",
@@ -141,10 +142,10 @@ def build_grid(
     values: dict[str, Any] = {axis.name: axis.values for axis in axes}
     computes = tuple(values.get("compute", (compute,)))
     place = f"{where}: sweep: compute" if "compute" in values else f"{where}: compute"
+    known = [name for name, each in COMPUTATIONS.items() if each.outcomes]
     for each in computes:
-        if each not in OUTCOMES:
-            known = ", ".join(OUTCOMES)
-            raise SpecError(f"{place}: expected one of {known} in a sweep, got {each!r}")
+        if each not in known:
+            raise SpecError(f"{place}: expected one of {', '.join(known)} in a sweep, got {each!r}")
     _check_fields(computes, values, fields, where)
     columns: dict[str, AxisValues] = {}
     constant: dict[str, Any] = {}
@@ -325,7 +326,7 @@ def build_layout(
     points: dict[str, SmallSystems] = {}
     digests: list[NDArray[Any]] = []
     count = 0
-    for each in () if apart else BATCHED_COMPUTATIONS:
+    for each in () if apart else batched_computations():
         small = _batchable_cells(scheme, each, number, kind, problem)
         if small.any():
             points[each], point[small], own = _distinct_small_systems(
@@ -394,7 +395,8 @@ def _batchable_cells(
     out = np.zeros(len(number), bool)
     if compute not in scheme.computes or scheme.asked(compute)[1]:
         return out
-    fitting = np.array([is_batchable(compute, options) for options in scheme.theories])
+    batching = batched_computations()[compute]
+    fitting = np.array([batching.accepts(options) for options in scheme.theories])
     masks = scheme.columns["units"].numbers
     mask = np.where(kind >= 0, masks[kind, scheme.along("units")], 0)
     wanted = fitting[scheme.theory()] & scheme.is_computed(compute)
@@ -404,7 +406,7 @@ def _batchable_cells(
         here = (kind == k) & wanted
         for own in np.unique(mask[here]).tolist():
             inside = levels[(own >> np.arange(len(levels)) & 1).astype(bool)]
-            if SmallSystems.is_light(inside, compute):
+            if SmallSystems.is_light(inside, batching.max_units):
                 out |= here & (mask == own)
     return out
 

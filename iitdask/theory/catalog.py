@@ -1,10 +1,15 @@
-"""Registry of theories and computations, and the small recipes that compile their kernels."""
+"""Registry of theories, of what can be computed under them, and of the kernels that takes.
+
+A computation is one record of ``COMPUTATIONS``. Running, sweeping, estimating, verifying,
+labelling, showing, exporting and drawing ask that record; nothing else tells computations apart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
@@ -21,26 +26,38 @@ from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
-from iitdask.theory.causation.account import account
+from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
 from iitdask.theory.causation.nexus import events, nexus
-from iitdask.theory.complexes.recipe import complexes, iit3_complexes
+from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes, iit3_complexes
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.distinctions import PurviewOrder
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
-from iitdask.theory.iit4.recipe import ces, sia
+from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
 from iitdask.theory.marginal_tables import marginals_stage
-from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory
-from iitdask.theory.stage import Recipe, Region
-from iitdask.theory.sweeps.small_systems import SmallSystems, small_systems_stage
+from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory, describe_options
+from iitdask.theory.stage import Recipe, Region, Stage
+from iitdask.theory.sweeps.small_systems import (
+    CES_MAX_UNITS,
+    SIA_MAX_UNITS,
+    SmallSystems,
+    is_batchable,
+    small_systems_stage,
+)
+from iitdask.theory.variables import Outcome
 
 __all__ = [
-    "COMPILE_CASES",
     "COMPUTATIONS",
+    "KERNEL_FAMILIES",
     "THEORIES",
+    "Batching",
     "Computation",
+    "KernelFamily",
+    "batched_computations",
     "build_recipe",
+    "computation_of",
     "default_theory",
     "get_computation",
+    "kernel_families",
     "target_from_fields",
     "theory_name",
     "theory_options",
@@ -55,38 +72,103 @@ THEORIES: Mapping[str, type[Theory]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class KernelFamily:
+    """Kernels that are compiled together, before they are needed."""
+
+    seconds: int
+    """About how long that takes on two cores."""
+    cases: tuple[Callable[[], Recipe], ...]
+    """The smallest recipe that needs all of them, then shares of it that take equally long, the
+    longest first: it begins while other processes still start."""
+    min_units: int = 0
+    """Units of a target from which these kernels are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How a sweep computes many small systems in one block."""
+
+    stage: Callable[[str, SmallSystems], Stage]
+    """Makes the stage of a name over some systems."""
+    accepts: Callable[[Theory], bool]
+    """True if the kernels know a theory with these options."""
+    max_units: int
+    """Units of the largest system that is worth a cell."""
+    family: str
+    """Kernels it needs, a key of ``KERNEL_FAMILIES``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Computation:
-    """Something that can be computed: of what, and how under each theory."""
+    """One thing that can be computed, with everything that depends on which one it is.
+
+    Functions of higher floors are named as ``module:function`` and imported when they are needed.
+    """
 
     target: type[Target]
-    """What it is about."""
+    """What it is about: a candidate system, a set of candidates, a transition."""
     recipes: Mapping[str, Callable[[Any, Any], Recipe]]
-    """By name of the theory: makes the recipe from the subject and the theory's options."""
+    """By theory: makes the recipe from the target and the theory's options. The first theory is
+    the default."""
+    nodes: Mapping[str, str]
+    """Nodes that every result has, each with a variable that no other node has."""
+    label: str
+    """``label(tree, target, options, provenance)``: the result with the names users gave."""
+    overview: str
+    """``overview(tree)``: summary and tables of a result, see :mod:`iitdask.result.overview`."""
+    title: str
+    """Title of a result; ``{name}`` stands for an attribute. Units and state follow if it has
+    none."""
+    panels: str = ""
+    """``panels(document, tree)``: figures of the explorer; without it, the overview."""
+    tables: tuple[tuple[str, str], ...] = ()
+    """Node and dimension of the rows of a CSV export; the first that the result has."""
+    outcomes: tuple[Outcome, ...] = ()
+    """Numbers that a sweep records of each point; without any, there are no sweeps of it."""
+    families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By theory: the families of kernels it needs."""
+    batching: Batching | None = None
+    """How a sweep computes small systems together; None: each by its own recipe."""
 
-
-COMPUTATIONS: Mapping[str, Computation] = {
-    "sia": Computation(System, {"iit4": sia, "iit4-2026": sia, "iit3": recipe.sia}),
-    "ces": Computation(System, {"iit4": ces, "iit4-2026": ces, "iit3": recipe.ces}),
-    "account": Computation(Transition, {"causation2019": account}),
-    "nexus": Computation(StatePair, {"causation2019": nexus}),
-    "events": Computation(StateTriple, {"causation2019": events}),
-    "complexes": Computation(
-        CandidateSet, {"iit4": complexes, "iit4-2026": complexes, "iit3": iit3_complexes}
-    ),
-}
+    def load(self, name: str) -> Callable[..., Any]:
+        """Import the function that one of the fields names."""
+        function: Callable[..., Any] = resolve_name(getattr(self, name))
+        return function
 
 
 def get_computation(compute: str, where: str = "compute") -> Computation:
-    """Return what is registered under a name.
+    """Return the computation of a name.
 
     Raises
     ------
     InputError
-        Nothing is.
+        No computation has the name; the message begins with `where`.
     """
     if compute not in COMPUTATIONS:
         raise InputError(f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
     return COMPUTATIONS[compute]
+
+
+def computation_of(tree: xr.DataTree) -> Computation | None:
+    """Return the computation that a result is of, None if no computation has such nodes.
+
+    Where the nodes of several are there, the one registered last is meant: the others are parts
+    of it.
+    """
+    found = [each for each in COMPUTATIONS.values() if each.nodes.keys() <= tree.children.keys()]
+    return found[-1] if found else None
+
+
+def batched_computations() -> dict[str, Batching]:
+    """Return the computations that sweeps batch, by name, in the order of their points."""
+    batchings = {name: each.batching for name, each in COMPUTATIONS.items()}
+    return {name: each for name, each in batchings.items() if each is not None}
+
+
+def kernel_families(theory: str, compute: str, n_units: int) -> list[str]:
+    """Return the families of kernels that a computation needs for a target of so many units."""
+    names = get_computation(compute).families.get(theory, ())
+    return [name for name in names if n_units >= KERNEL_FAMILIES[name].min_units]
 
 
 def default_theory(compute: str) -> str:
@@ -97,7 +179,7 @@ def default_theory(compute: str) -> str:
 def target_from_fields(
     compute: str, substrate: Substrate, fields: Mapping[str, Any], where: str = "study"
 ) -> Target:
-    """Build what a computation is about from the fields of a study; None means not given.
+    """Build the target of a computation from the fields of a study; None means not given.
 
     Raises
     ------
@@ -124,16 +206,21 @@ def target_from_fields(
 
 
 def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory:
-    """Turn a name, a mapping with a name, or options into checked options of a theory.
+    """Return the options of a theory, checked.
 
     Parameters
     ----------
     theory
         ``"iit4"``, ``{"name": "iit4", "ties": "canonical"}``, or an options value.
     where
-        What to call it in messages.
+        Name of the field in messages.
     choices
-        Options beside the name; those that are None are left out.
+        Options beside those in `theory`; None means not given.
+
+    Raises
+    ------
+    InputError
+        No theory has the name, or it has no such option or value; the message lists all.
     """
     chosen = {key: value for key, value in choices.items() if value is not None}
     if isinstance(theory, msgspec.Struct):
@@ -147,8 +234,8 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
     try:
         return msgspec.convert(given, THEORIES[name])
     except msgspec.ValidationError as error:
-        fields = ", ".join(THEORIES[name].__struct_fields__)
-        raise InputError(f"{where} {name}: {error}; its options are {fields}") from error
+        known = ", ".join(map(str, describe_options(THEORIES[name])))
+        raise InputError(f"{where} {name}: {error}; its options are {known}") from error
 
 
 def theory_name(options: Theory) -> str:
@@ -156,20 +243,20 @@ def theory_name(options: Theory) -> str:
     return str(msgspec.to_builtins(options)["name"])
 
 
-def build_recipe(compute: str, subject: Target, options: Theory) -> Recipe:
-    """Return the recipe of a computation under a theory.
+def build_recipe(compute: str, target: Target, options: Theory) -> Recipe:
+    """Return the recipe of a computation of a target under a theory.
 
     Raises
     ------
     InputError
         The theory does not define the computation.
     """
-    found = get_computation(compute)
+    recipes = get_computation(compute).recipes
     name = theory_name(options)
-    if name not in found.recipes:
-        known = ", ".join(found.recipes)
+    if name not in recipes:
+        known = ", ".join(recipes)
         raise InputError(f"compute {compute!r}: expected theory {known}, got {name!r}")
-    return found.recipes[name](subject, options)
+    return recipes[name](target, options)
 
 
 def _two_units() -> System:
@@ -271,18 +358,104 @@ def _small_systems_case(structures: bool) -> Recipe:
     return xr.DataTree()
 
 
-COMPILE_CASES: Mapping[str, tuple[Callable[[], Recipe], ...]] = {
-    "iit4": (_ces_case, _sia_case, _details_case),
-    "iit4-large": (_joint_bounds_case, _joint_bounds_case),
-    "iit3": (_iit3_ces_case, _iit3_sia_case),
-    "complexes": (_complexes_case, _candidates_case, _sia_case, _details_case),
-    "causation2019": (_account_case, _account_case),
-    "sweep-sia": (partial(_small_systems_case, False), partial(_small_systems_case, False)),
-    "sweep-ces": (
-        partial(_small_systems_case, True),
-        partial(_small_systems_case, False),
-        _search_case,
+_FIRST_SHARE = partial(_small_systems_case, False)
+
+KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
+    "iit4": KernelFamily(15, (_ces_case, _sia_case, _details_case)),
+    "iit4-large": KernelFamily(
+        10, (_joint_bounds_case, _joint_bounds_case), min_units=JOINT_BOUND_MIN_UNITS
+    ),
+    "iit3": KernelFamily(15, (_iit3_ces_case, _iit3_sia_case)),
+    "complexes": KernelFamily(20, (_complexes_case, _candidates_case, _sia_case, _details_case)),
+    "causation2019": KernelFamily(5, (_account_case, _account_case)),
+    "sweep-sia": KernelFamily(20, (_FIRST_SHARE, _FIRST_SHARE)),
+    "sweep-ces": KernelFamily(35, (partial(_small_systems_case, True), _FIRST_SHARE, _search_case)),
+}
+
+_IIT4_STRUCTURES = ("iit4", "iit4-large")
+_IIT4_COMPLEXES = ("complexes", "iit4-large")
+_CAUSATION = {"causation2019": ("causation2019",)}
+
+COMPUTATIONS: dict[str, Computation] = {
+    "sia": Computation(
+        target=System,
+        recipes={"iit4": sia, "iit4-2026": sia, "iit3": recipe.sia},
+        nodes={"system": "cut"},
+        label="iitdask.result.label_tree:label_system",
+        overview="iitdask.result.overview:system_overview",
+        title="System",
+        panels="iitdask.view.explorer:system_panels",
+        outcomes=SIA_OUTCOMES,
+        families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": ("iit3",)},
+        batching=Batching(
+            partial(small_systems_stage, structures=False),
+            is_batchable,
+            SIA_MAX_UNITS,
+            "sweep-sia",
+        ),
+    ),
+    "ces": Computation(
+        target=System,
+        recipes={"iit4": ces, "iit4-2026": ces, "iit3": recipe.ces},
+        nodes={"system": "cut", "distinctions": "mechanism_units"},
+        label="iitdask.result.label_tree:label_system",
+        overview="iitdask.result.overview:system_overview",
+        title="Cause-effect structure",
+        panels="iitdask.view.explorer:structure_panels",
+        tables=(("distinctions", "mechanism"),),
+        outcomes=CES_OUTCOMES,
+        families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES, "iit3": ("iit3",)},
+        batching=Batching(
+            partial(small_systems_stage, structures=True),
+            is_batchable,
+            CES_MAX_UNITS,
+            "sweep-ces",
+        ),
+    ),
+    "complexes": Computation(
+        target=CandidateSet,
+        recipes={"iit4": complexes, "iit4-2026": complexes, "iit3": iit3_complexes},
+        nodes={"complexes": "candidates_evaluated"},
+        label="iitdask.result.complexes:label_complexes",
+        overview="iitdask.result.overview:complexes_overview",
+        title="Complexes",
+        panels="iitdask.view.complexes_figures:complexes_panels",
+        tables=(("complexes", "complex"),),
+        outcomes=COMPLEXES_OUTCOMES,
+        families={"iit4": _IIT4_COMPLEXES, "iit4-2026": _IIT4_COMPLEXES, "iit3": ("iit3",)},
+    ),
+    "account": Computation(
+        target=Transition,
+        recipes={"causation2019": account},
+        nodes={"links": "direction"},
+        label="iitdask.result.causation:label_account",
+        overview="iitdask.result.overview:account_overview",
+        title="Account of {substrate_units} from {before} to {after}",
+        panels="iitdask.view.account_figures:account_panels",
+        tables=(("links", "link"),),
+        outcomes=ACCOUNT_OUTCOMES,
+        families=_CAUSATION,
+    ),
+    "nexus": Computation(
+        target=StatePair,
+        recipes={"causation2019": nexus},
+        nodes={"candidates": "causes"},
+        label="iitdask.result.causation:label_nexus",
+        overview="iitdask.result.overview:nexus_overview",
+        title="Account of {substrate_units} from {before} to {after}",
+        panels="iitdask.view.account_figures:nexus_panels",
+        tables=(("links", "link"), ("candidates", "candidate")),
+        families=_CAUSATION,
+    ),
+    "events": Computation(
+        target=StateTriple,
+        recipes={"causation2019": events},
+        nodes={"events": "alpha_cause"},
+        label="iitdask.result.causation:label_events",
+        overview="iitdask.result.overview:events_overview",
+        title="True events",
+        tables=(("events", "event"),),
+        families=_CAUSATION,
     ),
 }
-"""By family: the recipe that needs every kernel, then shares of it that take equally long, the
-longest first: it begins while other processes still start."""
+"""By the name that a study's ``compute`` gives; one that builds on others comes after them."""

@@ -1,18 +1,29 @@
-"""What a user may choose about a theory, as frozen, typed values."""
+"""What a user may choose about a theory: frozen, typed values, and a table that describes them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 __all__ = [
     "IIT3",
     "IIT4",
     "IIT42026",
     "Causation2019",
+    "OptionInfo",
     "Theory",
     "Unfolding",
+    "describe_options",
+]
+
+Ties = Annotated[
+    Literal["reference", "canonical"],
+    Meta(
+        description="Which of several tied states or purviews is named: the first in the published "
+        "order, or in an order that does not depend on how the units are numbered."
+    ),
 ]
 
 
@@ -24,13 +35,19 @@ class IIT3(
     tag="iit3",
     tag_field="name",
 ):
-    """IIT 3.0, Oizumi, Albantakis and Tononi 2014; distances are rounded to six decimals."""
+    """IIT 3.0, Oizumi, Albantakis and Tononi 2014; distances are rounded to six decimals.
 
-    ties: Literal["reference", "canonical"] = "reference"
-    """As in :class:`IIT4`; larger purviews come first in both."""
-    background: Literal["causal", "2014"] = "causal"
-    """Past of the units outside the system: what the current state tells about it, or their
-    current state, as published in 2014."""
+    Of tied purviews larger ones come first in both orders.
+    """
+
+    ties: Ties = "reference"
+    background: Annotated[
+        Literal["causal", "2014"],
+        Meta(
+            description="Past of the units outside the system: distributed as the current state of "
+            "all units implies, or fixed at their current state, as published in 2014."
+        ),
+    ] = "causal"
 
 
 class IIT4(
@@ -43,9 +60,7 @@ class IIT4(
 ):
     """IIT 4.0, Albantakis et al. 2023."""
 
-    ties: Literal["reference", "canonical"] = "reference"
-    """Which of several tied states or purviews is named: the published order, or one that does
-    not depend on how the units are numbered."""
+    ties: Ties = "reference"
 
 
 class IIT42026(
@@ -58,11 +73,15 @@ class IIT42026(
 ):
     """IIT 4.0 with the intrinsic-information cap on phi_s, 2026."""
 
-    ties: Literal["reference", "canonical"] = "reference"
-    """As in :class:`IIT4`."""
-    differentiation: Literal["current", "specified"] = "current"
-    """Where differentiation is evaluated: at the current state (the reference) or at the
-    specified states (the paper's equations 5-6)."""
+    ties: Ties = "reference"
+    differentiation: Annotated[
+        Literal["current", "specified"],
+        Meta(
+            description="State at which differentiation is evaluated: the current state, as the "
+            "reference implementation does, or the specified states, as equations 5 and 6 of the "
+            "paper do."
+        ),
+    ] = "current"
 
 
 class Causation2019(
@@ -75,12 +94,51 @@ class Causation2019(
 ):
     """Actual causation, Albantakis et al. 2019."""
 
-    background: Literal["causal", "2019"] = "causal"
-    """Units that are neither causes nor effects, when causes are sought: averaged with their
-    posterior given the whole state after (the reference), or, with all units that are no causes,
-    held at their state before (as published)."""
+    background: Annotated[
+        Literal["causal", "2019"],
+        Meta(
+            description="Units that are neither causes nor effects, when causes are sought: "
+            "averaged with their posterior given the whole state after (as the reference "
+            "implementation does), or, with all units that are no causes, held at their state "
+            "before (as published)."
+        ),
+    ] = "causal"
 
 
 Unfolding = IIT4 | IIT42026
 """Theories of what a system is, with choices about ties."""
 Theory = Unfolding | IIT3 | Causation2019
+
+
+class OptionInfo(NamedTuple):
+    """One option of a theory."""
+
+    name: str
+    """Name, as in a study."""
+    values: tuple[str, ...]
+    """Values it may have."""
+    default: str
+    """Value when a study names none."""
+    meaning: str
+    """What it decides, in one sentence."""
+
+    def __str__(self) -> str:
+        """Write the option with its values, the default first."""
+        others = [value for value in self.values if value != self.default]
+        return f"{self.name} ({', '.join([self.default, *others])})"
+
+
+def describe_options(theory: type[Theory]) -> tuple[OptionInfo, ...]:
+    """Return one row per option of a theory.
+
+    Examples
+    --------
+    >>> [(row.name, row.values, row.default) for row in describe_options(IIT4)]
+    [('ties', ('reference', 'canonical'), 'reference')]
+    """
+    hints: dict[str, Any] = get_type_hints(theory, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(theory):
+        kind, meta = get_args(hints[field.name])
+        rows.append(OptionInfo(field.name, get_args(kind), str(field.default), meta.description))
+    return tuple(rows)

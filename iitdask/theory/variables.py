@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,11 @@ from iitdask.theory.stage import Variable
 
 __all__ = [
     "VARIABLES",
+    "Outcome",
+    "attr_of",
     "make_dataset",
+    "size_of",
+    "value_of",
     "variable",
 ]
 
@@ -169,3 +176,49 @@ def make_dataset(
         about = {"comment": meaning} | ({"units": unit} if unit else {})
         data[name] = xr.Variable(dims, np.asarray(value), about)
     return xr.Dataset(data, coords, attrs or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One number of a result that a sweep records."""
+
+    name: str
+    """Name in the cube."""
+    unit: str
+    """Unit: ``bit`` or ``count``."""
+    doc: str
+    """What it means."""
+    read: Callable[[xr.DataTree], Any]
+    """Reads it from what a recipe returned; None where there is no such number."""
+    dtype: str = "float64"
+    """``float64``, where missing is NaN, or ``int64``, where missing is -1."""
+
+    @property
+    def missing(self) -> float | int:
+        """Value that stands where there is no number."""
+        return -1 if self.dtype == "int64" else math.nan
+
+    def value(self, tree: xr.DataTree) -> Any:
+        """Return the number of a result, `missing` where there is none."""
+        value = self.read(tree)
+        return self.missing if value is None else value
+
+
+def value_of(node: str, name: str) -> Callable[[xr.DataTree], Any]:
+    """Read the value of a scalar variable of a node."""
+
+    def read(tree: xr.DataTree) -> Any:
+        found = node in tree.children and name in tree[node].data_vars
+        return tree[node][name].item() if found else None
+
+    return read
+
+
+def size_of(node: str, dim: str) -> Callable[[xr.DataTree], int]:
+    """Read the length of a dimension of a node."""
+    return lambda tree: int(tree[node].sizes[dim])
+
+
+def attr_of(name: str) -> Callable[[xr.DataTree], Any]:
+    """Read an attribute of the root."""
+    return lambda tree: tree.attrs.get(name)

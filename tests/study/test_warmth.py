@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from iitdask.study.precompile import COMPILE_SECONDS, precompile
-from iitdask.theory.catalog import COMPILE_CASES
+from iitdask.study.precompile import precompile
 
-WARM = "from iitdask.study.precompile import warm_up; warm_up({!r})"
+WARM = "from iitdask.study.precompile import precompile; precompile({!r})"
 HEARD = """
 from numba.core import event
 compiled = []
@@ -34,9 +33,9 @@ for name in ("basic", "iit4-2023-fig4", "iit4-2023-fig6d"):
 print(*compiled)
 """,
     "iit4-large": """
-from iitdask.study.warmth import warm_up
+from iitdask.study.precompile import precompile
 from tests.benchmarks.systems import system
-warm_up("iit4")
+precompile("iit4")
 compiled.clear()
 for kind in ("dense", "ising", "deterministic"):
     iit.ces(*system(kind, 8))
@@ -77,7 +76,3 @@ def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
 def test_a_helper_that_fails_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iitdask.study.precompile.sys.executable", "/bin/false")
     precompile("iit4")
-
-
-def test_every_family__says_how_long_it_takes():
-    assert set(COMPILE_SECONDS) == set(COMPILE_CASES)

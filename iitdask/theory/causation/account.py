@@ -8,6 +8,7 @@ best cut is found as the best partition of a pair is, with sums of alpha for val
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -36,9 +37,10 @@ from iitdask.theory.causation.partitions import (
 )
 from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, StageRef, Steps
-from iitdask.theory.variables import make_dataset, variable
+from iitdask.theory.variables import Outcome, make_dataset, size_of, value_of, variable
 
 __all__ = [
+    "ACCOUNT_OUTCOMES",
     "DISCONNECTED",
     "NO_LINKS",
     "Account",
@@ -54,6 +56,18 @@ __all__ = [
     "uncomputed_irreducibility",
     "weakest_cut",
 ]
+
+
+def _sum_alpha(tree: xr.DataTree) -> float:
+    return math.fsum(np.asarray(tree["links"].to_dataset()["alpha"].values).tolist())
+
+
+ACCOUNT_OUTCOMES = (
+    Outcome("alpha", "bit", "causal strength of the whole account", value_of("system", "alpha")),
+    Outcome("sum_alpha", "bit", "sum over actual causes and effects", _sum_alpha),
+    Outcome("n_links", "count", "actual causes and effects", size_of("links", "link"), "int64"),
+)
+"""Numbers that a sweep records of an account."""
 
 Array = NDArray[Any]
 NO_LINKS = "no occurrence has an actual cause or effect"

@@ -24,10 +24,11 @@ from iitdask.theory.complexes.candidates import (
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
-from iitdask.theory.variables import make_dataset
+from iitdask.theory.variables import Outcome, make_dataset, size_of, value_of
 
 __all__ = [
     "COMPLEX",
+    "COMPLEXES_OUTCOMES",
     "EXCLUSION_REASONS",
     "EXCLUSION_STATUS",
     "LESS_PHI",
@@ -39,6 +40,37 @@ __all__ = [
     "decide_exclusion",
     "iit3_complexes",
 ]
+
+
+def _largest_phi(tree: xr.DataTree) -> float:
+    values = np.asarray(tree["complexes"].to_dataset()["phi"].values)
+    return float(values[0]) if len(values) else 0.0
+
+
+def _largest_n_units(tree: xr.DataTree) -> int:
+    inside = np.asarray(tree["complexes"].to_dataset()["units"].values)
+    return int(inside[0].sum()) if len(inside) else 0
+
+
+COMPLEXES_OUTCOMES = (
+    Outcome("phi", "bit", "phi_s of the complex with the largest; 0 without one", _largest_phi),
+    Outcome("n_units_largest", "count", "units of that complex", _largest_n_units, "int64"),
+    Outcome(
+        "n_complexes",
+        "count",
+        "complexes",
+        size_of("complexes", "complex"),
+        "int64",
+    ),
+    Outcome(
+        "candidates_evaluated",
+        "count",
+        "candidate systems whose phi_s was determined",
+        value_of("complexes", "candidates_evaluated"),
+        "int64",
+    ),
+)
+"""Numbers that a sweep records of a search for complexes."""
 
 COMPLEX, OVERLAP, LESS_PHI, TIED = 0, 1, 2, 3
 """What becomes of a candidate: it is a complex, it overlaps a complex of larger phi_s, it

@@ -36,11 +36,76 @@ from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps
 from iitdask.theory.ties import StateOrder
+from iitdask.theory.variables import Outcome, attr_of, size_of, value_of
 
 __all__ = [
+    "CES_OUTCOMES",
+    "SIA_OUTCOMES",
     "ces",
     "sia",
 ]
+
+SIA_OUTCOMES = (
+    Outcome("phi", "bit", "integrated information of the system, phi_s", value_of("system", "phi")),
+    Outcome(
+        "normalized_phi", "bit", "the same per severed pair", value_of("system", "normalized_phi")
+    ),
+    Outcome(
+        "phi_cause", "bit", "cause side at the minimum partition", value_of("system", "phi_cause")
+    ),
+    Outcome(
+        "phi_effect",
+        "bit",
+        "effect side at the minimum partition",
+        value_of("system", "phi_effect"),
+    ),
+    Outcome(
+        "intrinsic_information_cause",
+        "bit",
+        "intrinsic information of the specified cause state",
+        value_of("system", "intrinsic_information_cause"),
+    ),
+    Outcome(
+        "intrinsic_information_effect",
+        "bit",
+        "intrinsic information of the specified effect state",
+        value_of("system", "intrinsic_information_effect"),
+    ),
+    Outcome(
+        "n_tied_partitions",
+        "count",
+        "partitions tied for the minimum",
+        value_of("system", "n_tied_partitions"),
+        "int64",
+    ),
+    Outcome(
+        "n_tied_states",
+        "count",
+        "pairs of cause and effect states tied for the largest phi_s",
+        value_of("system", "n_tied_states"),
+        "int64",
+    ),
+)
+"""Numbers that a sweep records of a system analysis."""
+CES_OUTCOMES = (
+    *SIA_OUTCOMES,
+    Outcome("big_phi", "bit", "Phi of the cause-effect structure", attr_of("big_phi")),
+    Outcome(
+        "sum_phi_distinctions", "bit", "sum over distinctions", attr_of("sum_phi_distinctions")
+    ),
+    Outcome("sum_phi_relations", "bit", "sum over relations", attr_of("sum_phi_relations")),
+    Outcome(
+        "n_distinctions", "count", "distinctions", size_of("distinctions", "mechanism"), "int64"
+    ),
+    Outcome(
+        "n_relations",
+        "count",
+        "relations; -1 where int64 cannot hold them",
+        value_of("relations", "count"),
+        "int64",
+    ),
+)
+"""Numbers that a sweep records of a cause-effect structure."""
 
 
 def sia(system: System, options: Unfolding) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,12 @@ from iitdask.kernels.batch_tables import (
 )
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import Target
-from iitdask.theory.catalog import build_recipe, target_from_fields
+from iitdask.theory.catalog import (
+    batched_computations,
+    build_recipe,
+    get_computation,
+    target_from_fields,
+)
 from iitdask.theory.options import Theory
 from iitdask.theory.stage import Recipe, gather, scoped
 from iitdask.theory.sweeps.small_systems import (
@@ -29,17 +33,14 @@ from iitdask.theory.sweeps.small_systems import (
     COUNTS,
     QUANTITIES,
     SmallSystems,
-    small_systems_stage,
 )
 
 __all__ = [
     "DONE",
     "FAILED",
-    "OUTCOMES",
     "PENDING",
     "UNREACHABLE",
     "LargeProblem",
-    "Outcome",
     "PointBatch",
     "batch_stage_name",
     "empty_outcomes",
@@ -47,161 +48,6 @@ __all__ = [
     "store_outcomes",
     "sweep_recipe",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One number."""
-
-    name: str
-    """Name in the cube."""
-    unit: str
-    """Its unit."""
-    doc: str
-    """What it means."""
-    read: Callable[[xr.DataTree], Any]
-    """Reads it from what a recipe returned."""
-    dtype: str = "float64"
-    """``float64``, where missing is NaN, or ``int64``, where missing is -1."""
-
-    @property
-    def missing(self) -> float | int:
-        """Stands where there is no number."""
-        return -1 if self.dtype == "int64" else math.nan
-
-
-def _from_system(name: str) -> Callable[[xr.DataTree], Any]:
-    return lambda tree: tree["system"][name].item() if name in tree["system"] else np.nan
-
-
-def _count_from_system(name: str) -> Callable[[xr.DataTree], Any]:
-    return lambda tree: int(tree["system"][name]) if name in tree["system"] else -1
-
-
-def _from_attrs(name: str) -> Callable[[xr.DataTree], Any]:
-    return lambda tree: tree.attrs.get(name, np.nan)
-
-
-def _from_relations(name: str, missing: Any) -> Callable[[xr.DataTree], Any]:
-    def read(tree: xr.DataTree) -> Any:
-        return tree["relations"][name].item() if "relations" in tree.children else missing
-
-    return read
-
-
-def _n_distinctions(tree: xr.DataTree) -> int:
-    return int(tree["distinctions"].sizes["mechanism"])
-
-
-def _largest(tree: xr.DataTree) -> float:
-    values = np.asarray(tree["complexes"].to_dataset()["phi"].values)
-    return float(values[0]) if len(values) else 0.0
-
-
-def _largest_units(tree: xr.DataTree) -> int:
-    inside = np.asarray(tree["complexes"].to_dataset()["units"].values)
-    return int(inside[0].sum()) if len(inside) else 0
-
-
-def _sum_alpha(tree: xr.DataTree) -> float:
-    return math.fsum(np.asarray(tree["links"].to_dataset()["alpha"].values).tolist())
-
-
-def _n_links(tree: xr.DataTree) -> int:
-    return int(tree["links"].sizes["link"])
-
-
-SIA_OUTCOMES = (
-    Outcome("phi", "bit", "integrated information of the system, phi_s", _from_system("phi")),
-    Outcome("normalized_phi", "bit", "the same per severed pair", _from_system("normalized_phi")),
-    Outcome("phi_cause", "bit", "cause side at the minimum partition", _from_system("phi_cause")),
-    Outcome(
-        "phi_effect", "bit", "effect side at the minimum partition", _from_system("phi_effect")
-    ),
-    Outcome(
-        "intrinsic_information_cause",
-        "bit",
-        "intrinsic information of the specified cause state",
-        _from_system("intrinsic_information_cause"),
-    ),
-    Outcome(
-        "intrinsic_information_effect",
-        "bit",
-        "intrinsic information of the specified effect state",
-        _from_system("intrinsic_information_effect"),
-    ),
-    Outcome(
-        "n_tied_partitions",
-        "count",
-        "partitions tied for the minimum",
-        _count_from_system("n_tied_partitions"),
-        "int64",
-    ),
-    Outcome(
-        "n_tied_states",
-        "count",
-        "pairs of cause and effect states tied for the largest phi_s",
-        _count_from_system("n_tied_states"),
-        "int64",
-    ),
-)
-CES_OUTCOMES = (
-    *SIA_OUTCOMES,
-    Outcome("big_phi", "bit", "Phi of the cause-effect structure", _from_attrs("big_phi")),
-    Outcome(
-        "sum_phi_distinctions", "bit", "sum over distinctions", _from_attrs("sum_phi_distinctions")
-    ),
-    Outcome("sum_phi_relations", "bit", "sum over relations", _from_attrs("sum_phi_relations")),
-    Outcome("n_distinctions", "count", "distinctions", _n_distinctions, "int64"),
-    Outcome(
-        "n_relations",
-        "count",
-        "relations; -1 where int64 cannot hold them",
-        _from_relations("count", -1),
-        "int64",
-    ),
-)
-COMPLEXES_OUTCOMES = (
-    Outcome("phi", "bit", "phi_s of the complex with the largest; 0 without one", _largest),
-    Outcome("n_units_largest", "count", "units of that complex", _largest_units, "int64"),
-    Outcome(
-        "n_complexes",
-        "count",
-        "complexes",
-        lambda tree: int(tree["complexes"].sizes["complex"]),
-        "int64",
-    ),
-    Outcome(
-        "candidates_evaluated",
-        "count",
-        "candidate systems whose phi_s was determined",
-        lambda tree: int(tree["complexes"]["candidates_evaluated"]),
-        "int64",
-    ),
-)
-
-ACCOUNT_OUTCOMES = (
-    Outcome("alpha", "bit", "causal strength of the whole account", _from_system("alpha")),
-    Outcome("sum_alpha", "bit", "sum over actual causes and effects", _sum_alpha),
-    Outcome("n_links", "count", "actual causes and effects", _n_links, "int64"),
-)
-
-OUTCOMES: Mapping[str, tuple[Outcome, ...]] = {
-    "sia": SIA_OUTCOMES,
-    "ces": CES_OUTCOMES,
-    "complexes": COMPLEXES_OUTCOMES,
-    "account": ACCOUNT_OUTCOMES,
-}
-"""By computation."""
-
-
-def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
-    """Read all numbers of a computation, and why phi is 0."""
-    found = {each.name: each.read(tree) for each in OUTCOMES[compute]}
-    if "system" in tree.children:
-        found["reason"] = str(tree["system"].attrs.get("reasons", ""))
-    return found
-
 
 Array = NDArray[Any]
 PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
@@ -281,7 +127,8 @@ def sweep_recipe(
     """
     some = [portion for portion in portions if len(portion.points)]
     if some:
-        stages = tuple(small_systems_stage(p.name, p.points, p.compute == "ces") for p in some)
+        batchings = batched_computations()
+        stages = tuple(batchings[p.compute].stage(p.name, p.points) for p in some)
         for portion, filled in zip(some, (yield stages), strict=True):
             store_outcomes(out, portion.small, filled["value"].values, filled["number"].values)
     numbers = list(heavy)
@@ -299,11 +146,19 @@ def batch_stage_name(number: int, compute: str) -> str:
     return f"sweep/{number}/{compute}"
 
 
+def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
+    """Return the outcomes of a computation by name, and ``reason``: why phi is 0."""
+    values = {outcome.name: outcome.value(tree) for outcome in get_computation(compute).outcomes}
+    if "system" in tree.children:
+        values["reason"] = str(tree["system"].attrs.get("reasons", ""))
+    return values
+
+
 def empty_outcomes(computes: Sequence[str], count: int) -> dict[str, Array]:
     """Arrays of the outcomes of computations with nothing known yet, by name."""
     out: dict[str, Array] = {}
     for compute in computes:
-        for each in OUTCOMES[compute]:
+        for each in get_computation(compute).outcomes:
             out[each.name] = np.full(count, each.missing, each.dtype)
     out["status"] = np.zeros(count, np.int8)
     out["reason"] = np.full(count, "", object)

@@ -28,10 +28,11 @@ from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
 __all__ = [
-    "BATCHED_COMPUTATIONS",
     "CAPPED",
+    "CES_MAX_UNITS",
     "COUNTS",
     "QUANTITIES",
+    "SIA_MAX_UNITS",
     "SmallSystems",
     "is_batchable",
     "small_systems_stage",
@@ -39,8 +40,6 @@ __all__ = [
 
 Array = NDArray[Any]
 
-BATCHED_COMPUTATIONS = ("sia", "ces")
-"""Computations that the kernels know, in the order in which their points are numbered."""
 CAPPED = 64
 """Phi_s is 0 because of the cap of 2026; beside what kernels.verdicts notes."""
 QUANTITIES = (
@@ -103,11 +102,10 @@ class SmallSystems:
         return replace(self, batch=self.batch.chosen(used[order]), substrate=rank[back.ravel()])
 
     @staticmethod
-    def is_light(levels: Array, compute: str) -> bool:
-        """Whether a system of such units is small enough for one call of a kernel."""
+    def is_light(levels: Array, max_units: int) -> bool:
+        """Return True if a system of such units is small enough for one call of a kernel."""
         codes, states = math.prod((levels + 1).tolist()), math.prod(levels.tolist())
-        most = CES_MAX_UNITS if compute == "ces" else SIA_MAX_UNITS
-        return 0 < len(levels) <= most and states <= 128 and codes <= 2048
+        return 0 < len(levels) <= max_units and states <= 128 and codes <= 2048
 
     def own_levels(self) -> Array:
         """(P, N) values of the candidates' units in substrate order, padded with 0."""
@@ -117,10 +115,9 @@ class SmallSystems:
         return np.asarray(np.take_along_axis(np.where(inside, levels, 0), order, axis=1))
 
 
-def is_batchable(compute: str, options: Theory) -> bool:
-    """Whether the kernels for small systems know a computation under a theory."""
-    known = compute in BATCHED_COMPUTATIONS and isinstance(options, IIT4 | IIT42026)
-    return known and getattr(options, "ties", "") == "reference"
+def is_batchable(options: Theory) -> bool:
+    """Return True if the kernels for small systems know a theory with these options."""
+    return isinstance(options, IIT4 | IIT42026) and options.ties == "reference"
 
 
 def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> Stage:
