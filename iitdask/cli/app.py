@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -58,13 +59,21 @@ class _SignalHandler:
     def __init__(self, message: str) -> None:
         self.message = message
         self.asked = self.ignored = self.over = False
+        self._repeating = self._repeated = False
 
-    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked and not self.ignored:
+    def on_signal(self, _number: int, frame: FrameType | None) -> None:
+        if self._repeated:
+            self._repeated = False
+            if not self.ignored:  # the one before it was heard after all
+                return
+        elif self.asked and not self.ignored:
             os._exit(INTERRUPTED_EXIT_CODE)
         if not self.asked:
             _start_timer(CLEAN_EXIT_SECONDS, self.leave)
         self.asked, self.ignored = True, False
+        if _runs(frame, "_repeat_interruption"):  # raised in the hook it would be lost for good
+            self.start_repeating()
+            return
         raise KeyboardInterrupt
 
     def on_ignored(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
@@ -74,25 +83,41 @@ class _SignalHandler:
         and whatever is raised there is printed and forgotten: the run would go on.
         """
 
-        def ignore(what: Any) -> None:
+        def _repeat_interruption(what: Any) -> None:
             if not issubclass(what.exc_type, KeyboardInterrupt):
                 hook(what)
             elif not self.over:
-                self.ignored = True
                 # Not here: this, too, runs where nothing can be raised.
-                _start_timer(REPEAT_SECONDS, self.once_more)
+                self.start_repeating()
 
-        return ignore
+        return _repeat_interruption
 
-    def once_more(self) -> None:
-        if self.ignored and not self.over:
-            signal.pthread_kill(main_thread().ident or 0, SIGNALS[0])
+    def start_repeating(self) -> None:
+        self.ignored = True
+        if not self._repeating:
+            self._repeating = True
+            _start_timer(REPEAT_SECONDS, self.repeat)
+
+    def repeat(self) -> None:
+        """Send the signal again as long as the interruption is ignored."""
+        while not self.over:
+            if self.ignored:
+                self._repeated = True
+                signal.pthread_kill(main_thread().ident or 0, SIGNALS[0])
+            time.sleep(REPEAT_SECONDS)
 
     def leave(self) -> None:
         if not self.over:
             with suppress(OSError):
                 os.write(2, f"{self.message}\n".encode())
         os._exit(INTERRUPTED_EXIT_CODE)
+
+
+def _runs(frame: FrameType | None, function: str) -> bool:
+    """Whether a function of this name is among the callers of a frame, or is the frame's own."""
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _start_timer(seconds: float, act: Callable[[], None]) -> None:

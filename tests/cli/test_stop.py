@@ -7,7 +7,7 @@ import pytest
 
 HEAD = """
 import gc, os, signal, sys, time, weakref
-from iitdask.cli.stop import stoppable
+from iitdask.cli.app import interruptible
 
 def hit():
     os.kill(os.getpid(), signal.SIGTERM)
@@ -36,7 +36,7 @@ def openly():
 """
 TAIL = """
 try:
-    with stoppable("too long"):
+    with interruptible("too long"):
         {where}()
         time.sleep(30)
 except KeyboardInterrupt:
@@ -46,24 +46,24 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("where", ["in_finaliser", "in_collector", "in_weak_reference", "openly"])
-def test_stoppable__interrupts_even_where_python_ignores_exceptions(where):
+def test_interruptible__interrupts_even_where_python_ignores_exceptions(where):
     done = subprocess.run(
         [sys.executable, "-c", HEAD + TAIL.format(where=where)],
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout) == (3, "interrupted\n"), done.stderr
     assert done.stderr == ""
 
 
-def test_stoppable__prints_other_ignored_exceptions():
+def test_interruptible__prints_other_ignored_exceptions():
     code = HEAD.replace("        hit()", "        raise ValueError('lost')", 1) + (
-        "with stoppable('too long'):\n    in_finaliser()\n"
+        "with interruptible('too long'):\n    in_finaliser()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0
     assert "ValueError: lost" in done.stderr
