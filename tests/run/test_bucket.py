@@ -31,11 +31,11 @@ RUN = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import toy_recipe as toys
-from iitdask.run.engines import Inline
+from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
-from iitdask.run.store import ZarrLedger
+from iitdask.run.zarr_ledger import ZarrLedger
 
-execute(toys.toy(toys.slow_squares), ZarrLedger(sys.argv[1]), Inline(), block_seconds=0.05)
+execute(toys.toy(toys.slow_squares), ZarrLedger(sys.argv[1]), SerialEngine(), block_seconds=0.05)
 """
 
 

@@ -20,19 +20,19 @@ RUN = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import toy_recipe as toys
-from iitdask.run.engines import Futures, Inline
+from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.execute import execute
-from iitdask.run.store import ZarrLedger
+from iitdask.run.zarr_ledger import ZarrLedger
 
 def main():
     ledger = ZarrLedger(sys.argv[1])
     if sys.argv[3] == "inline":
-        execute(toys.toy(toys.slow_squares), ledger, Inline(), block_seconds=0.05)
+        execute(toys.toy(toys.slow_squares), ledger, SerialEngine(), block_seconds=0.05)
     else:
         from distributed import Client, LocalCluster
         with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
             with Client(cluster) as client:
-                execute(toys.toy(toys.slow_squares), ledger, Futures(client), block_seconds=0.05)
+                execute(toys.toy(toys.slow_squares), ledger, DaskEngine(client), block_seconds=0.05)
 
 if __name__ == "__main__":
     main()

@@ -33,9 +33,10 @@ CHILD = f"""
 import os, signal, sys
 from iitdask.run.events import BlocksFilled
 from iitdask.study.spec import read_study
-from iitdask.study import keeper, sweep
+from iitdask.study import sweep
 
-keeper.SECONDS = keeper.SHARE = 0.0  # writes the cube at every event
+# writes the cube at every event
+sweep.MIN_WRITE_INTERVAL_SECONDS = sweep.WRITE_INTERVAL_RATIO = 0.0
 left = int(sys.argv[2])
 
 def dies(event):
@@ -45,7 +46,7 @@ def dies(event):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-made = sweep.sweep_of(*read_study({SPEC!r}), "study")
+made = sweep.sweep_from_study(*read_study({SPEC!r}), "study")
 sweep.run_sweep(made, store=sys.argv[1], observers=[dies], block_seconds=0.005)
 """
 

@@ -199,16 +199,16 @@ def test_interrupted__goes_on_where_it_stopped(most, ring, whole, tmp_path):
 RUN = """
 import sys
 from iitdask.model.system import System
-from iitdask.run.engines import Inline
+from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
-from iitdask.run.store import ZarrLedger
-from iitdask.theory.iit4 import ces
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.iit4.mechanisms import Sharding
+from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.options import IIT4
-from iitdask.theory.waves import Split
 from tests.benchmarks.systems import system
 
-recipe = ces(System.of(*system("ising", 6)), IIT4(), Split(1, 0.0))
-execute(recipe, ZarrLedger(sys.argv[1]), Inline(), block_seconds=2e-5)
+recipe = ces(System.of(*system("ising", 6)), IIT4(), Sharding(1, 0.0))
+execute(recipe, ZarrLedger(sys.argv[1]), SerialEngine(), block_seconds=2e-5)
 """
 
 
