@@ -12,15 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from iitdask import errors
-from iitdask.model import examples
-from iitdask.model.readers import load as load
-from iitdask.model.substrate import Substrate as Substrate
-from iitdask.theory.options import IIT3 as IIT3
-from iitdask.theory.options import IIT4 as IIT4
-from iitdask.theory.options import IIT42026 as IIT42026
-
 if TYPE_CHECKING:
+    from iitdask import errors
     from iitdask.api import account as account
     from iitdask.api import causal_nexus as causal_nexus
     from iitdask.api import ces as ces
@@ -29,7 +22,13 @@ if TYPE_CHECKING:
     from iitdask.api import sia as sia
     from iitdask.api import sweep as sweep
     from iitdask.api import true_events as true_events
+    from iitdask.model import examples
+    from iitdask.model.readers import load as load
+    from iitdask.model.substrate import Substrate as Substrate
     from iitdask.result import relation_iteration as relations
+    from iitdask.theory.options import IIT3 as IIT3
+    from iitdask.theory.options import IIT4 as IIT4
+    from iitdask.theory.options import IIT42026 as IIT42026
     from iitdask.view import plot
 
 __all__ = [
@@ -52,7 +51,7 @@ __all__ = [
     "true_events",
 ]
 
-_HOME = {
+_EXPORTS = {  # name: module, or module:attribute
     "IIT3": "iitdask.theory.options:IIT3",
     "IIT4": "iitdask.theory.options:IIT4",
     "IIT42026": "iitdask.theory.options:IIT42026",
@@ -74,11 +73,11 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _EXPORTS:
         raise AttributeError(f"module 'iitdask' has no attribute {name!r}")
-    module, _, attribute = _HOME[name].partition(":")
-    found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+    module, _, attribute = _EXPORTS[name].partition(":")
+    home = import_module(module)
+    return getattr(home, attribute) if attribute else home
 
 
 def __dir__() -> list[str]:

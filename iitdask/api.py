@@ -1,4 +1,9 @@
-"""Public functions of iitdask: analyse a system, find complexes, explain a transition, sweep."""
+"""Public functions of iitdask: analyse a system, find complexes, explain a transition, sweep.
+
+Each builds a job from its arguments, a problem or a sweep, and runs it. The keyword
+arguments ``client``, ``store``, ``cache`` and ``progress`` mean the same everywhere and
+are described at :func:`sia`. Nothing is printed unless ``progress=True``.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,11 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.run.estimate import Estimate
-from iitdask.study.problem import estimate_problem, estimate_sweep
-from iitdask.study.run import run_problem
-from iitdask.study.spec import Problem, problem_from_study, read_study
-from iitdask.study.sweep import Sweep, build_sweep, run_sweep, sweep_from_study
+from iitdask.study.job import StudyJob
+from iitdask.study.problem import Problem
+from iitdask.study.run import BLOCK_SECONDS, estimate_job, job_from_study, run_job
+from iitdask.study.spec import Study, read_study
+from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import Theory
@@ -39,6 +45,8 @@ __all__ = [
     "true_events",
 ]
 
+PathLike = str | os.PathLike[str]
+
 register()  # results show themselves in notebooks
 
 
@@ -50,8 +58,8 @@ def sia(
     *,
     ties: str | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
-    cache: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
+    cache: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Analyse how irreducible a system is.
@@ -104,18 +112,8 @@ def sia(
     >>> round(float(found.phi), 4)
     0.415
     """
-    tree = _run_system(
-        "sia",
-        substrate,
-        state,
-        units,
-        theory,
-        ties=ties,
-        client=client,
-        store=store,
-        cache=cache,
-        progress=progress,
-    )
+    options, system = theory_options(theory, ties=ties), System.of(substrate, state, units)
+    tree = _run(Problem(system, options, "sia"), progress, client=client, store=store, cache=cache)
     return tree["system"].to_dataset()
 
 
@@ -127,8 +125,8 @@ def ces(
     *,
     ties: str | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
-    cache: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
+    cache: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Unfold the cause-effect structure of a system.
@@ -153,18 +151,8 @@ def ces(
     >>> tree.attrs["big_phi"], int(tree["relations"]["count"])
     (9.5, 15)
     """
-    return _run_system(
-        "ces",
-        substrate,
-        state,
-        units,
-        theory,
-        ties=ties,
-        client=client,
-        store=store,
-        cache=cache,
-        progress=progress,
-    )
+    options, system = theory_options(theory, ties=ties), System.of(substrate, state, units)
+    return _run(Problem(system, options, "ces"), progress, client=client, store=store, cache=cache)
 
 
 def complexes(
@@ -177,7 +165,7 @@ def complexes(
     candidates: Iterable[Any] | None = None,
     ties: str | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Find the complexes of a network: the systems that no overlapping system excludes.
@@ -223,81 +211,9 @@ def complexes(
     (['C', 'AB'], [0.212, 0.172])
     """
     options = theory_options(theory, ties=ties)
-    pool = CandidateSet.of(substrate, state, units, max_size, candidates)
-    tree = _run_problem(
-        "complexes", pool, options, client=client, store=store, cache=None, progress=progress
-    )
+    network = CandidateSet.of(substrate, state, units, max_size, candidates)
+    tree = _run(Problem(network, options, "complexes"), progress, client=client, store=store)
     return tree["complexes"].to_dataset()
-
-
-def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
-    """Say what a study will take, before it is run.
-
-    Parameters
-    ----------
-    spec : str, path or dict
-        Study file, name of an example, or the content of a study.
-    seconds : float
-        Seconds to spend on each dear stage, computing a little of it here.
-
-    Returns
-    -------
-    Estimate
-        ``blocks``, ``core_seconds`` with ``low`` and ``high``, ``bytes_per_worker``,
-        ``store_bytes``, ``wall_seconds(workers)``, and the same stage by stage.
-
-    Examples
-    --------
-    >>> import iitdask as iit
-    >>> found = iit.estimate("iit4-2023-fig6a")
-    >>> found.complete, found.low < found.core_seconds < found.high
-    (True, True)
-    """
-    given = spec if isinstance(spec, dict) else os.fspath(spec)
-    study, folder = read_study(given)
-    where = "study" if isinstance(given, dict) else given
-    options = {"block_seconds": study.run.block_seconds, "seconds": seconds}
-    if study.sweep is not None:
-        return estimate_sweep(sweep_from_study(study, folder, where), **options)
-    return estimate_problem(problem_from_study(study, folder, where), **options)
-
-
-def _run_system(
-    compute: str,
-    substrate: Substrate,
-    state: Any,
-    units: Any,
-    theory: Any,
-    *,
-    ties: str | None,
-    client: Client | None,
-    store: str | os.PathLike[str] | None,
-    cache: str | os.PathLike[str] | None,
-    progress: bool | None,
-) -> xr.DataTree:
-    options = theory_options(theory, ties=ties)
-    system = System.of(substrate, state, units)
-    return _run_problem(
-        compute, system, options, client=client, store=store, cache=cache, progress=progress
-    )
-
-
-def _run_problem(
-    compute: str,
-    subject: Target,
-    options: Theory,
-    *,
-    client: Client | None,
-    store: str | os.PathLike[str] | None,
-    cache: str | os.PathLike[str] | None,
-    progress: bool | None,
-) -> xr.DataTree:
-    point = Problem(subject, options, compute)
-    with show_progress(bool(progress)) as observers:
-        return run_problem(point, client=client, store=store, observers=observers, cache=cache)
-
-
-register()  # results show themselves in notebooks
 
 
 def account(
@@ -310,7 +226,7 @@ def account(
     background: str | None = None,
     max_order: int | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Find what caused what in a transition.
@@ -332,12 +248,8 @@ def account(
         causes are sought (default), or held at their state before, as published.
     max_order : int, optional
         Most units of an occurrence whose cause or effect is sought. Purviews are not limited.
-    client : distributed.Client, optional
-        Where to compute; this process when not given.
-    store : str or path, optional
-        Zarr store: the run becomes resumable and its result is kept there.
-    progress : bool, optional
-        True shows a bar.
+    client, store, progress
+        As for :func:`sia`.
 
     Returns
     -------
@@ -368,9 +280,8 @@ def account(
     ([0.415, 0.415, 0.17, 0.415, 0.415], 0.17)
     """
     transition = Transition.of(substrate, before, after, causes, effects, max_order=max_order)
-    return _run_causation(
-        "account", transition, background, client=client, store=store, progress=progress
-    )
+    problem = _causation_problem("account", transition, background)
+    return _run(problem, progress, client=client, store=store)
 
 
 def causal_nexus(
@@ -380,7 +291,7 @@ def causal_nexus(
     *,
     background: str | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Find the causes and effects within a network whose account is most irreducible.
@@ -408,9 +319,9 @@ def causal_nexus(
     >>> found.attrs["causes"], found.attrs["effects"], round(found.attrs["alpha"], 3)
     ('OR', 'OR', 1.415)
     """
-    passage = StatePair.asked(substrate, {"before": before, "after": after})
-    return _run_causation(
-        "nexus", passage, background, client=client, store=store, progress=progress
+    states = StatePair.asked(substrate, {"before": before, "after": after})
+    return _run(
+        _causation_problem("nexus", states, background), progress, client=client, store=store
     )
 
 
@@ -424,7 +335,7 @@ def true_events(
     background: str | None = None,
     max_order: int | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Find the occurrences that something caused and that caused something.
@@ -451,26 +362,11 @@ def true_events(
     >>> found["events"]["mechanism"].values.tolist()
     [[True, False], [False, True]]
     """
-    given = {"before": before, "state": state, "after": after, "units": units}
-    course = StateTriple.asked(substrate, given | {"max_order": max_order})
-    return _run_causation(
-        "events", course, background, client=client, store=store, progress=progress
+    fields = {"before": before, "state": state, "after": after, "units": units}
+    states = StateTriple.asked(substrate, fields | {"max_order": max_order})
+    return _run(
+        _causation_problem("events", states, background), progress, client=client, store=store
     )
-
-
-def _run_causation(
-    compute: str,
-    subject: Target,
-    background: str | None,
-    *,
-    client: Client | None,
-    store: str | os.PathLike[str] | None,
-    progress: bool | None,
-) -> xr.DataTree:
-    options = theory_options("causation2019", background=background)
-    point = Problem(subject, options, compute)
-    with show_progress(bool(progress)) as observers:
-        return run_problem(point, client=client, store=store, observers=observers)
 
 
 def sweep(
@@ -483,7 +379,7 @@ def sweep(
     compute: str = "sia",
     keep: str | None = None,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
+    store: PathLike | None = None,
     progress: bool | None = None,
     **fields: Any,
 ) -> xr.Dataset:
@@ -511,13 +407,11 @@ def sweep(
     keep : {"structures"}, optional
         With axes: keep the whole result of every point in the store, in the group that the
         variable ``structure`` names.
-    client : distributed.Client, optional
-        Where to compute; this process when not given.
+    client, progress
+        As for :func:`sia`.
     store : str or path, optional
         Zarr store: the sweep becomes resumable and may grow along its axes; the cube is
         readable in its group ``result`` while it is computed.
-    progress : bool, optional
-        True shows a bar.
 
     Returns
     -------
@@ -540,42 +434,73 @@ def sweep(
     >>> round(cube.phi.sel(state="100").item(), 4), cube.status.sel(state="010").item()
     (0.415, 'unreachable')
     """
-    made, block_seconds = _sweep_from_arguments(
-        spec_or_axes, substrate, {"state": state, "units": units, **fields}, theory, (compute, keep)
-    )
-    with show_progress(bool(progress)) as observers:
-        tree = run_sweep(
-            made, client=client, store=store, observers=observers, block_seconds=block_seconds
+    fields = {"state": state, "units": units, **fields}
+    block_seconds = BLOCK_SECONDS
+    if isinstance(spec_or_axes, Mapping) and "sweep" not in spec_or_axes:
+        if keep not in (None, "structures"):
+            raise SpecError(f"keep: expected structures, got {keep!r}")
+        job = build_sweep(
+            compute,
+            substrate={"example": substrate} if isinstance(substrate, str) else substrate,
+            axes=read_axes(spec_or_axes),
+            fields=fields,
+            theory=theory,
+            folder=Path(),
+            where="sweep",
+            keep=keep is not None,
         )
-    return tree.to_dataset()
-
-
-def _sweep_from_arguments(
-    given: Any, substrate: Any, fields: Mapping[str, Any], theory: Any, what: tuple[str, str | None]
-) -> tuple[Sweep, float]:
-    if not isinstance(given, Mapping) or "sweep" in given:
-        beside = {"substrate": substrate, "theory": theory, **fields}
-        for name, value in beside.items():
+    else:
+        for name, value in {"substrate": substrate, "theory": theory, **fields}.items():
             if value is not None:
                 raise SpecError(f"{name}: is said by the study; give it there")
-        where = "study" if isinstance(given, Mapping) else os.fspath(given)
-        study, folder = read_study(dict(given) if isinstance(given, Mapping) else where)
+        study, folder, where = _read_study(spec_or_axes)
         if study.sweep is None:
             raise SpecError(f"{where}: sweep: expected axes, got none")
-        return sweep_from_study(study, folder, where), study.run.block_seconds
-    compute, keep = what
-    if keep not in (None, "structures"):
-        raise SpecError(f"keep: expected structures, got {keep!r}")
-    base = {"example": substrate} if isinstance(substrate, str) else substrate
-    axes = read_axes(given)
-    made = build_sweep(
-        compute,
-        substrate=base,
-        axes=axes,
-        fields=fields,
-        theory=theory,
-        folder=Path(),
-        where="sweep",
-        keep=keep is not None,
-    )
-    return made, 5.0
+        job, block_seconds = sweep_from_study(study, folder, where), study.run.block_seconds
+    return _run(job, progress, client=client, store=store, block_seconds=block_seconds).to_dataset()
+
+
+def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
+    """Say what a study will take, before it is run.
+
+    Parameters
+    ----------
+    spec : str, path or dict
+        Study file, name of an example, or the content of a study.
+    seconds : float
+        Seconds to spend on each dear stage, computing a little of it here.
+
+    Returns
+    -------
+    Estimate
+        ``blocks``, ``core_seconds`` with ``low`` and ``high``, ``bytes_per_worker``,
+        ``store_bytes``, ``wall_seconds(workers)``, and the same stage by stage.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.estimate("iit4-2023-fig6a")
+    >>> found.complete, found.low < found.core_seconds < found.high
+    (True, True)
+    """
+    study, folder, where = _read_study(spec)
+    job = job_from_study(study, folder, where)
+    return estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
+
+
+def _run(job: StudyJob, progress: bool | None, **options: Any) -> xr.DataTree:
+    """Run a job with the keyword arguments of :func:`iitdask.study.run.run_job`."""
+    with show_progress(bool(progress)) as observers:
+        return run_job(job, observers=observers, **options)
+
+
+def _causation_problem(compute: str, target: Target, background: str | None) -> Problem:
+    return Problem(target, theory_options("causation2019", background=background), compute)
+
+
+def _read_study(spec: PathLike | Mapping[str, Any]) -> tuple[Study, Path, str]:
+    """Read a study; return it with its folder and what to call it in messages."""
+    if isinstance(spec, Mapping):
+        return *read_study(dict(spec)), "study"
+    where = os.fspath(spec)
+    return *read_study(where), where

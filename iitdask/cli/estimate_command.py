@@ -17,8 +17,8 @@ from iitdask.model.system import Target
 from iitdask.model.transition import Transition
 from iitdask.result.formatting import units_of_mask, units_text
 from iitdask.run.estimate import Estimate, StageEstimate
-from iitdask.study.problem import estimate_job, job_from_study
-from iitdask.study.spec import Problem, Study, read_study
+from iitdask.study.run import estimate_job, job_from_study
+from iitdask.study.spec import Study, read_study
 from iitdask.theory.stage import Region
 
 __all__ = [
@@ -240,4 +240,4 @@ def _estimate_study(spec: str, seconds: float) -> tuple[Study, Estimate, Target 
     study, folder = read_study(spec)
     asked = job_from_study(study, folder, spec)
     found = estimate_job(asked, block_seconds=study.run.block_seconds, seconds=seconds)
-    return study, found, asked.target if isinstance(asked, Problem) else None
+    return study, found, asked.target

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from xarray import DataTree
 
 from iitdask.cli.estimate_command import require_within_budget
 from iitdask.cli.output import bytes_text, parse_duration, parse_memory, print_result
@@ -33,12 +32,11 @@ from iitdask.run.coordination import live_sessions
 from iitdask.run.estimate import WorkerDemand
 from iitdask.run.result_group import store_attrs
 from iitdask.run.storage import local_path, open_store
+from iitdask.study.job import StudyJob
 from iitdask.study.precompile import is_family_compiled, precompile
-from iitdask.study.problem import StudyJob, estimate_job, job_from_study, job_kernel_families
-from iitdask.study.run import prepare_store, run_problem, run_shared
-from iitdask.study.spec import Problem, Study, read_study
-from iitdask.study.store_contents import read_problem
-from iitdask.study.sweep import Sweep, run_sweep
+from iitdask.study.problem import read_problem
+from iitdask.study.run import estimate_job, job_from_study, prepare_store, run_job, run_shared
+from iitdask.study.spec import Study, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
@@ -82,7 +80,8 @@ class ClusterChoice:
             raise InputError(f"--workers: expected 1 or more, got {self.workers}")
         if self.wishes.tls and self.cluster not in CLUSTERS_WITH_TLS:
             raise InputError(
-                f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, got {self.cluster!r}, whose "
+                f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, "
+                f"got {self.cluster!r}, whose "
                 "connections this command does not make; give no --tls"
             )
 
@@ -136,12 +135,12 @@ class ClusterChoice:
 
     def show(self, asked: StudyJob, spec: str, url: str) -> int:
         """Print the job script."""
-        print(self.script(spec, url, is_sweep=isinstance(asked, Sweep)), end="")
+        print(self.script(spec, url, is_sweep=asked.is_sweep), end="")
         return 0
 
     def submit(self, asked: StudyJob, spec: str, url: str, block_seconds: float) -> int:
         """Hand the run over to SLURM."""
-        script = self.script(spec, url, is_sweep=isinstance(asked, Sweep))
+        script = self.script(spec, url, is_sweep=asked.is_sweep)
         if self.cluster == "slurm-array":
             prepare_store(url, asked, block_seconds)
         number = submit(self.jobs, script)
@@ -230,9 +229,9 @@ def run(
         return place.submit(asked, where, url, study.run.block_seconds)
     if not quiet:
         _print_title(study, where)
-    for family in job_kernel_families(asked):
+    for family in asked.kernel_families():
         compile_kernels(quiet, family)
-    if budget is not None or (memory is not None and isinstance(asked, Problem)):
+    if budget is not None or (memory is not None and not asked.is_sweep):
         _require_affordable(asked, study, budget, given)
     started = time.perf_counter()
     demand = WorkerDemand(place.wishes.cores or 1)
@@ -241,15 +240,16 @@ def run(
         show_progress(not quiet) as observers,
         _live_page(url, dashboard, dashboard_port),
     ):
-        options: dict[str, Any] = {
-            "client": client,
-            "store": url,
-            "observers": [*observers, demand],
-            "block_seconds": study.run.block_seconds,
-            "memory": given,
-            "join": join,
-        }
-        tree = _run_study(asked, cache, options)
+        tree = run_job(
+            asked,
+            client=client,
+            store=url,
+            observers=[*observers, demand],
+            block_seconds=study.run.block_seconds,
+            memory=given,
+            join=join,
+            cache=cache,
+        )
     print_result(tree)
     if not quiet:
         _print_footer(time.perf_counter() - started, url, spec is None)
@@ -260,12 +260,6 @@ def _print_footer(seconds: float, url: str, first: bool) -> None:
     print(f"\n{seconds:.2f} s; kept in {url}")
     if first:
         _print_next_steps(url)
-
-
-def _run_study(asked: StudyJob, cache: str | None, options: dict[str, Any]) -> DataTree:
-    if isinstance(asked, Sweep):
-        return run_sweep(asked, **options)
-    return run_problem(asked, cache=cache, **options)
 
 
 def _require_affordable(
@@ -322,9 +316,9 @@ def compile_kernels(quiet: bool, family: str) -> None:
     if is_family_compiled(family):
         return
     if not quiet:
-        seconds = KERNEL_FAMILIES[family].seconds
-        said = f"compiling kernels of {family}, once on this machine (about {seconds} s) ..."
-        print(said, file=sys.stderr, flush=True)
+        about = f"about {KERNEL_FAMILIES[family].seconds} s"
+        text = f"compiling kernels of {family}, once on this machine ({about}) ..."
+        print(text, file=sys.stderr, flush=True)
     started = time.perf_counter()
     precompile(family)
     if not quiet:
@@ -386,7 +380,7 @@ def work(
         prepare_store(store, asked, study.run.block_seconds)
     began = time.monotonic()
     asked = read_problem(store) if asked is None else asked
-    for family in job_kernel_families(asked):
+    for family in asked.kernel_families():
         compile_kernels(quiet, family)
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
     with show_progress(not quiet) as observers:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import yaml
 from cyclopts import Parameter
@@ -27,7 +27,7 @@ from iitdask.run.result_group import drop_blocks, load_partial_result
 from iitdask.run.status import RunMonitor, StageStatus, StoreStatus, read_status
 from iitdask.run.storage import local_path
 from iitdask.run.zarr_ledger import list_entries
-from iitdask.study.problem import verify_stored_run
+from iitdask.study.run import verify_stored_run
 from iitdask.study.store_contents import load_for_view
 from iitdask.view.explorer import explorer_html, fill_explorer
 from iitdask.view.pages import serve_page, serve_page_in_thread

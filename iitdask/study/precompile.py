@@ -10,12 +10,11 @@ from iitdask.kernels.jit import cache_directory, is_family_compiled, mark_family
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
-from iitdask.theory.catalog import KERNEL_FAMILIES, kernel_families
+from iitdask.theory.catalog import KERNEL_FAMILIES
 
 __all__ = [
     "compile_share",
     "is_family_compiled",
-    "kernel_families",
     "precompile",
 ]
 

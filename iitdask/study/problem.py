@@ -1,107 +1,216 @@
-"""One problem (a system, a theory, a computation) and the protocol that a run drives."""
+"""One problem: a target, a theory and a computation; written to stores and read back."""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import msgspec
+import numpy as np
+import xarray as xr
+
+from iitdask.errors import DamagedStoreError, InputError, SpecError
+from iitdask.model.factor import CountingFactor, Factor
+from iitdask.model.readers import substrate_from_study
+from iitdask.model.substrate import Substrate
+from iitdask.model.system import Target
 from iitdask.result.label_tree import label_tree
-from iitdask.run.estimate import Estimate, estimate_recipe
+from iitdask.run.coordination import lock
+from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import store_attrs
-from iitdask.run.verify import Verification, verify_store
-from iitdask.study.precompile import kernel_families
-from iitdask.study.spec import Problem, Study, problem_from_study
-from iitdask.study.store_contents import StoredSweep, read_problem
-from iitdask.study.sweep import Sweep, order_points, sweep_from_study
-from iitdask.theory.catalog import batched_computations, build_recipe, theory_name
+from iitdask.run.stage_group import DAMAGE_ERRORS
+from iitdask.run.storage import Store, disk_full_as_error, open_store
+from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs
+from iitdask.study.job import JobRun
+from iitdask.study.spec import Study, problem_fields
+from iitdask.theory.catalog import (
+    build_recipe,
+    default_theory,
+    get_computation,
+    kernel_families,
+    target_from_fields,
+    theory_name,
+    theory_options,
+)
+from iitdask.theory.options import Theory
 from iitdask.theory.stage import Recipe
-from iitdask.theory.sweeps.recipe import LargeProblem, empty_outcomes, sweep_recipe
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 __all__ = [
-    "StudyJob",
-    "estimate_job",
-    "estimate_problem",
-    "estimate_sweep",
-    "job_from_study",
-    "job_kernel_families",
-    "verify_stored_run",
+    "Problem",
+    "problem_from_fields",
+    "problem_from_study",
+    "read_problem",
+    "write_substrate",
 ]
 
-
-def estimate_problem(
-    point: Problem, *, block_seconds: float = 5.0, seconds: float = 3.0
-) -> Estimate:
-    """Estimate what a point takes, see :func:`iitdask.run.estimate.estimate_recipe`."""
-    work = build_recipe(point.compute, point.target, point.options)
-    return estimate_recipe(work, block_seconds=block_seconds, seconds=seconds)
+SUBSTRATE_GROUP = "substrate"
+"""Group of a store that holds the tables of the substrate."""
 
 
-def estimate_sweep(sweep: Sweep, *, block_seconds: float = 5.0, seconds: float = 3.0) -> Estimate:
-    """Estimate what a sweep takes from the start, as :func:`estimate_problem` does for a point."""
-    order = order_points(sweep.cells, [sweep.cells.digests])
-    work = sweep_recipe(
-        order.portions, order.heavy, empty_outcomes(sweep.cells.computes, order.count)
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One target, one theory, one computation: what a store holds.
+
+    A :class:`iitdask.study.job.StudyJob`.
+    """
+
+    target: Target
+    """What it is about, such as a candidate system in its substrate and state."""
+    options: Theory
+    """Theory with its options."""
+    compute: str
+    """Computation."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the numbers; labels, cluster and block size do not."""
+        chosen = json.dumps(msgspec.to_builtins(self.options), sort_keys=True)
+        parts = [self.compute, chosen, self.target.fingerprint]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def described(self) -> dict[str, Any]:
+        """The study as a store records it: normalised, comparable field by field."""
+        substrate = self.target.substrate
+        return {
+            "compute": self.compute,
+            "theory": msgspec.to_builtins(self.options),
+            **self.target.described(),
+            "labels": list(substrate.labels),
+            "substrate": substrate.fingerprint,
+        }
+
+    @property
+    def is_sweep(self) -> bool:
+        """False: a store holds its problem."""
+        return False
+
+    def kernel_families(self) -> list[str]:
+        """Return the families of kernels that the problem needs compiled."""
+        name = theory_name(self.options)
+        return kernel_families(name, self.compute, len(self.target.labels))
+
+    def recipe(self) -> Recipe:
+        """Return the stages of the computation."""
+        return build_recipe(self.compute, self.target, self.options)
+
+    def finish(self, tree: xr.DataTree) -> xr.DataTree:
+        """Label what the recipe returned; `tree` may be changed."""
+        return label_tree(tree, self.target, self.options)
+
+    def start(self, ledger: Ledger, url: str | None = None, *, live: bool = True) -> JobRun:  # noqa: ARG002
+        """Write the substrate into the store and return one execution of the problem."""
+        if url is not None:
+            write_substrate(url, self.target.substrate)
+        return JobRun(self.recipe(), self.finish)
+
+
+def problem_from_study(study: Study, folder: Path, where: str) -> Problem:
+    """Build what a study asks for."""
+    get_computation(study.compute, f"{where}: compute")
+    if study.sweep is not None:
+        raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
+    substrate: Substrate = substrate_from_study(
+        study.substrate or {}, folder, f"{where}: substrate"
     )
-    return estimate_recipe(work, block_seconds=block_seconds, seconds=seconds)
+    options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
+    return problem_from_fields(study.compute, substrate, options, problem_fields(study), where)
 
 
-def verify_stored_run(url: str, sample: int = 10, seed: int | None = None) -> Verification:
-    """Check a store and compute some of its blocks again, see :func:`iitdask.run.verify.verify_store`."""
-    if "axes" in store_attrs(url):
-        kept = StoredSweep(url)
-        return verify_store(url, kept.recipe, kept.finish, sample, seed)
-    point = read_problem(url)
-
-    def again() -> Recipe:
-        return build_recipe(point.compute, point.target, point.options)
-
-    def finish(tree: xr.DataTree) -> xr.DataTree:
-        return label_tree(tree, point.target, point.options)
-
-    return verify_store(url, again, finish, sample, seed)
+def problem_from_fields(
+    compute: str, substrate: Substrate, options: Theory, fields: dict[str, Any], where: str
+) -> Problem:
+    """Build a point; None among the fields means not given."""
+    return Problem(target_from_fields(compute, substrate, fields, where), options, compute)
 
 
-StudyJob = Problem | Sweep
+def write_substrate(url: str, substrate: Substrate) -> None:
+    """Write the substrate of a problem into its store, unless it is there undamaged."""
+    store = open_store(url)
+    with lock(store, SUBSTRATE_GROUP):
+        try:
+            if _read_substrate(url).fingerprint == substrate.fingerprint:
+                return
+        except (*DAMAGE_ERRORS, InputError):
+            pass
+        _write_tables(url, store, substrate)
 
 
-def job_from_study(study: Study, folder: Path, where: str) -> StudyJob:
-    """Build what a study asks for.
+def _write_tables(url: str, store: Store, substrate: Substrate) -> None:
+    store.delete_prefix(SUBSTRATE_GROUP)
+    wide = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
+    tables = [
+        np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)
+        for f in substrate.factors
+    ]
+    attrs: dict[str, Any] = {
+        "levels": list(substrate.levels),
+        "labels": list(substrate.labels),
+        "parents": [list(factor.parents) for factor in substrate.factors],
+        "counted": wide,
+        "comment": "Probability tables of all units, one after the other; see `parents`. "
+        "A `counted` unit has one row for each number of its inputs that are on.",
+    }
+    with disk_full_as_error(f"{url}: {SUBSTRATE_GROUP}"):
+        create_group(store, SUBSTRATE_GROUP, attrs)
+        for name, data in (
+            ("tables", np.concatenate(tables)),
+            ("connectivity", np.array(substrate.connectivity)),
+        ):
+            ArrayLayout.of(f"{SUBSTRATE_GROUP}/{name}", data).write(store, data)
+
+
+def read_problem(url: str) -> Problem:
+    """Rebuild the point of a store.
 
     Raises
     ------
     InputError
-        It asks for something that cannot be.
+        The store is that of a sweep.
+    DamagedStoreError
+        What is there is not what the store's fingerprint says.
     """
-    if study.sweep is None:
-        return problem_from_study(study, folder, where)
-    return sweep_from_study(study, folder, where)
-
-
-def job_kernel_families(asked: StudyJob) -> list[str]:
-    """Families of kernels that a run needs."""
-    if isinstance(asked, Problem):
-        return _problem_kernel_families(asked, asked.target.labels)
-    small = [batched_computations()[compute].family for compute in asked.cells.points]
-    heavy = {
-        family
-        for each in asked.cells.heavy
-        for family in _problem_kernel_families(
-            each, each.fields.get("units") or each.substrate.labels
+    about = store_attrs(url)
+    if "sweep" in about.get("study", {}):
+        raise InputError(f"{url}: holds a sweep, which its study file tells; give it with --spec")
+    try:
+        study = about["study"]
+        compute = study["compute"]
+        fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
+        options = theory_options(study["theory"])
+        point = problem_from_fields(compute, _read_substrate(url), options, fields, url)
+        intact = point.fingerprint == about["fingerprint"]
+    except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
+        what = " ".join(str(error).split())
+        raise DamagedStoreError(
+            f"{url}: the study of the store cannot be read ({what}); run it again to mend this"
+        ) from error
+    if not intact:
+        raise DamagedStoreError(
+            f"{url}: the study of the store is not what was written; run it again to mend this"
         )
-    }
-    return small + sorted(heavy)
+    return point
 
 
-def _problem_kernel_families(point: Problem | LargeProblem, units: Sized) -> list[str]:
-    return kernel_families(theory_name(point.options), point.compute, len(units))
-
-
-def estimate_job(asked: StudyJob, *, block_seconds: float, seconds: float = 3.0) -> Estimate:
-    """Estimate what a run takes from the start."""
-    if isinstance(asked, Problem):
-        return estimate_problem(asked, block_seconds=block_seconds, seconds=seconds)
-    return estimate_sweep(asked, block_seconds=block_seconds, seconds=seconds)
+def _read_substrate(url: str) -> Substrate:
+    store = open_store(url)
+    attrs = read_attrs(store, SUBSTRATE_GROUP)
+    levels, parents = attrs["levels"], attrs["parents"]
+    flat, edges = (
+        ArrayLayout.found(store, f"{SUBSTRATE_GROUP}/{name}").read(store)
+        for name in ("tables", "connectivity")
+    )
+    counted = set(attrs.get("counted", ()))
+    factors: list[Factor | CountingFactor] = []
+    begin = 0
+    for unit, inputs in enumerate(parents):
+        shape = (*(levels[j] for j in inputs), levels[unit])
+        if unit in counted:
+            shape = (len(inputs) + 1, levels[unit])
+        end = begin + int(np.prod(shape))
+        kind = CountingFactor if unit in counted else Factor
+        factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
+        begin = end
+    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]))

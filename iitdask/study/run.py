@@ -1,11 +1,16 @@
-"""The driver of a run: open or resume a store, execute a recipe, save the labelled result."""
+"""The driver of every run, and what else is done with a job: prepare, estimate, verify.
+
+A run opens its ledger and a session, executes the recipe of its job, and saves the
+labelled result. Problems and sweeps, alone or shared between processes, go this way.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -18,7 +23,6 @@ from iitdask.errors import (
     WorkerMismatchError,
 )
 from iitdask.result.cube import is_cube
-from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, live_sessions, open_session
 from iitdask.run.engines import (
@@ -31,6 +35,7 @@ from iitdask.run.engines import (
     query_workers,
     require_same_build,
 )
+from iitdask.run.estimate import Estimate, estimate_recipe
 from iitdask.run.events import EventLog, Observer, Remarked, deduplicated, publishing
 from iitdask.run.execute import execute
 from iitdask.run.ledger import Ledger, MemoryLedger
@@ -44,181 +49,157 @@ from iitdask.run.result_group import (
 )
 from iitdask.run.status import read_costs
 from iitdask.run.storage import absolute_url
+from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
-from iitdask.study.problem import StudyJob
-from iitdask.study.spec import Problem
-from iitdask.study.store_contents import provenance, read_problem, write_problem
-from iitdask.study.sweep import Sweep, prepare_shared_sweep, register_points
-from iitdask.theory.catalog import build_recipe
-from iitdask.theory.stage import Recipe
+from iitdask.study.job import JobRun, StudyJob
+from iitdask.study.problem import problem_from_study, read_problem
+from iitdask.study.spec import Study
+from iitdask.study.store_contents import StoredSweep, provenance
+from iitdask.study.sweep import sweep_from_study
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = [
     "CACHED_STAGES",
+    "estimate_job",
+    "job_from_study",
     "prepare_store",
-    "provenance",
-    "run_problem",
+    "run_job",
     "run_shared",
+    "verify_stored_run",
 ]
 
+BLOCK_SECONDS = 5.0
+"""Target seconds of a bundle of blocks where a study does not say."""
 CACHED_STAGES = ("marginals",)
 """Stages that other studies of the same units can use."""
 
 
-def run_problem(
-    point: Problem,
+def job_from_study(study: Study, folder: Path, where: str) -> StudyJob:
+    """Build the problem or the sweep that a study describes.
+
+    Parameters
+    ----------
+    study : Study
+        Content of a study file.
+    folder : Path
+        Folder that relative file names start from.
+    where : str
+        What to call the study in messages.
+
+    Raises
+    ------
+    InputError
+        The study does not fit its substrate, theory or computation.
+    """
+    if study.sweep is None:
+        return problem_from_study(study, folder, where)
+    return sweep_from_study(study, folder, where)
+
+
+def run_job(
+    job: StudyJob,
     *,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
     observers: Sequence[Observer] = (),
-    block_seconds: float = 5.0,
+    block_seconds: float = BLOCK_SECONDS,
     memory: int | None = None,
     join: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> xr.DataTree:
-    """Compute a point, or what is missing of it, and return the labelled tree.
+    """Compute a job, or what its store lacks of it, and return the labelled result.
 
     Parameters
     ----------
-    point : Point
-        What to compute.
+    job : StudyJob
+        Problem or sweep to compute.
     client : distributed.Client, optional
-        Where to compute; this process when not given.
+        Cluster to compute on; this process when not given.
     store : str or path, optional
         Zarr store that makes the run resumable and keeps its result.
     observers : sequence of callable
-        Told every event.
+        Called with every event.
     block_seconds : float
-        Wished seconds of a block.
+        Target seconds of a bundle of blocks.
     memory : int, optional
-        Bytes a worker has; what its cluster says when not given.
+        Bytes a worker has; what its cluster reports when not given.
     join : bool
-        Work beside another driver of the same store instead of being refused.
+        Work beside another session on the same store instead of being refused.
     cache : str or path, optional
         Directory that keeps marginal tables for other studies.
+
+    Returns
+    -------
+    DataTree
+        The result of a problem; for a sweep the root is its cube.
 
     Raises
     ------
     BusyStoreError
-        Another driver fills the store at this moment.
+        Another session fills the store at this moment.
+    LedgerMismatchError
+        The store holds another job, or points that this sweep lacks.
     WorkerMismatchError
         A worker of the cluster has another iitdask, or none.
     """
-    observers = [deduplicated(each) for each in observers]
+    listeners: list[Observer] = [deduplicated(observer) for observer in observers]
     if client is not None:
-        _check_workers(client, observers)
-    options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
+        _check_workers(client, listeners)
+    options: dict[str, Any] = {
+        "block_seconds": block_seconds,
+        "memory": block_memory_limit(client, memory),
+    }
     if store is None:
         if cache is not None:
             raise InputError("cache: expected a store beside it, got none; give store=...")
-        return _run_problem_recipe(
-            point, MemoryLedger(), choose_engine(client), client, **options, observers=observers
-        )
+        ledger = MemoryLedger()
+        return _execute(job.start(ledger), ledger, choose_engine(client), listeners, **options)
     url = os.fspath(store)
-    with (
-        nullcontext()
-        if cache is None
-        else StageCache(os.fspath(cache), CACHED_STAGES).opened() as pantry
-    ):
-        ledger = ZarrLedger(url, point.described(), point.fingerprint, pantry=pantry)
-        with open_session(url, join) as driver, publishing(url, driver) as doings:
-            if "tidied" in store_attrs(url):
-                try:
-                    return load_result(url)
-                except DamagedStoreError:
-                    pass  # the blocks are gone: all of it is computed again
-            write_problem(url, point)
+    with _stage_cache(cache) as stage_cache:
+        stored = ZarrLedger(url, job.described(), job.fingerprint, pantry=stage_cache)
+        with open_session(url, join) as session, publishing(url, session) as activity:
+            started = job.start(stored, url)
+            saved = _tidied_result(url)
+            if saved is not None:
+                return saved
             if cache is not None:
                 set_attrs(url, {"cache": absolute_url(os.fspath(cache))})
-            journal = EventLog(url, driver)
-            about = provenance()
-            journal.begin({"study": point.fingerprint, "provenance": about})
-            watched: list[Observer] = [*observers, journal]
-            try:
-                engine = choose_engine(client, doings)
-                tree = _run_problem_recipe(
-                    point, ledger, engine, client, **options, observers=watched
-                )
-                save_result(url, tree, about, read_costs(url))
-            except KeyboardInterrupt:
-                journal.end({"reason": "interrupted"})
-                raise
-            except IITError as error:
-                journal.end({"reason": str(error).splitlines()[0]})
-                raise
-    return tree
-
-
-def _run_problem_recipe(
-    point: Problem,
-    ledger: Ledger,
-    engine: Engine,
-    client: Client | None,
-    *,
-    observers: Sequence[Observer],
-    block_seconds: float,
-    memory: int | None,
-) -> xr.DataTree:
-    tree = execute(
-        build_recipe(point.compute, point.target, point.options),
-        ledger,
-        engine,
-        block_seconds=block_seconds,
-        observers=observers,
-        memory=block_memory_limit(client, memory),
-    )
-    return label_tree(tree, point.target, point.options)
-
-
-def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
-    """Refuse workers that would compute something else, remark on slow ones.
-
-    Workers that come later are refused, or remarked upon, with their first bundle.
-    """
-    workers = query_workers(client)
-    require_same_build(workers)
-    for text in oversubscription_warnings(workers):
-        for observer in observers:
-            observer(Remarked(text))
-
-
-def prepare_store(url: str | os.PathLike[str], asked: StudyJob, block_seconds: float = 5.0) -> None:
-    """Make a store for :func:`run_shared`; an old one is compared."""
-    url = os.fspath(url)
-    ZarrLedger(url, asked.described(), asked.fingerprint)
-    if isinstance(asked, Sweep):
-        register_points(url, asked)
-    else:
-        write_problem(url, asked)
-    if "block_seconds" not in store_attrs(url):
-        set_attrs(url, {"block_seconds": block_seconds})
+            origin = provenance()
+            with _logged(url, session, job, origin) as log:
+                engine = choose_engine(client, activity)
+                result = _execute(started, stored, engine, [*listeners, log], **options)
+                _save(url, result, origin)
+            return result
 
 
 def run_shared(
     url: str | os.PathLike[str],
-    asked: StudyJob | None = None,
+    job: StudyJob | None = None,
     *,
     threads: int = 1,
     seconds: float | None = None,
     observers: Sequence[Observer] = (),
     memory: int | None = None,
 ) -> xr.DataTree:
-    """Work on a store until it is finished, beside any number of others.
+    """Work on a store until it is finished, beside any number of other processes.
+
+    Every process replays the recipe, computes the blocks that no other process has
+    claimed and waits for the rest. One of them writes the result.
 
     Parameters
     ----------
     url : str or path
         Address of a store that was prepared, or that a run has begun.
-    asked : Point or Sweep, optional
-        What the store is for; a store tells its point, but not its sweep.
+    job : StudyJob, optional
+        What the store is for; a store holds its problem, but not its sweep.
     threads : int
         Blocks computed at a time.
     seconds : float, optional
-        Time after which no block is begun.
+        Seconds after which no block is begun.
     observers : sequence of callable
-        Told every event.
+        Called with every event.
     memory : int, optional
         Bytes that this process may use.
 
@@ -230,65 +211,142 @@ def run_shared(
     Raises
     ------
     InputError
-        The store holds a sweep, and `asked` is not given.
+        The store holds a sweep, and `job` is not given.
     RetiredError
-        The time is over and the store not finished.
+        `seconds` are over and the store is not finished.
     WorkerMismatchError
-        Another process is at work with another edition of iitdask.
+        Another process works on the store with another build of iitdask.
     """
     url = os.fspath(url)
     until = None if seconds is None else time.monotonic() + seconds
     about = store_attrs(url)
     if "finished" in about and "tidied" in about:
         return load_result(url)
-    asked = read_problem(url) if asked is None else asked
-    with open_session(url, join=True) as owner, publishing(url, owner) as doings:
-        _require_same_session_build(url, owner)
-        journal = EventLog(url, owner)
-        journal.begin({"study": asked.fingerprint, "provenance": provenance()})
-        claims = BlockClaims(url, owner)
-        try:
-            ledger = ZarrLedger(url, asked.described(), asked.fingerprint)
-            work, finish, more = _job_parts(url, asked, ledger)
-            tree = execute(
-                work,
+    job = read_problem(url) if job is None else job
+    with open_session(url, join=True) as session, publishing(url, session) as activity:
+        _require_same_session_build(url, session)
+        claims = BlockClaims(url, session)
+        origin = provenance()
+        with _logged(url, session, job, origin) as log:
+            ledger = ZarrLedger(url, job.described(), job.fingerprint)
+            result = _execute(
+                job.start(ledger, url, live=False),
                 ledger,
-                SharedStoreEngine(claims, threads, until, doings),
-                block_seconds=float(about.get("block_seconds", 5.0)),
-                observers=[*observers, journal, *more],
+                SharedStoreEngine(claims, threads, until, activity),
+                [*observers, log],
+                block_seconds=float(about.get("block_seconds", BLOCK_SECONDS)),
                 memory=None if memory is None else memory // threads,
             )
-            result = finish(tree)
-            _write_result_once(url, claims, result, until)
-        except (KeyboardInterrupt, IITError) as error:
-            reason = str(error).splitlines()[0] if str(error) else "interrupted"
-            journal.end({"reason": reason})
-            raise
+            _save_once(url, claims, result, origin, until)
     return result
 
 
-def _job_parts(
-    url: str, asked: StudyJob, ledger: ZarrLedger
-) -> tuple[Recipe, Callable[[xr.DataTree], xr.DataTree], tuple[Observer, ...]]:
-    """Make a recipe, what turns its answer into the result, and who else watches the run."""
-    if isinstance(asked, Sweep):
-        work, keeper = prepare_shared_sweep(url, asked, ledger)
-        return work, lambda _: xr.DataTree(keeper.cube()), (keeper,)
-    point = asked
-    work = build_recipe(point.compute, point.target, point.options)
-    return work, lambda tree: label_tree(tree, point.target, point.options), ()
-
-
-def _write_result_once(
-    url: str, claims: BlockClaims, result: xr.DataTree, until: float | None
+def prepare_store(
+    url: str | os.PathLike[str], job: StudyJob, block_seconds: float = BLOCK_SECONDS
 ) -> None:
-    """See to it that one process writes the result."""
+    """Create a store for :func:`run_shared`, or check that an old one is for this job."""
+    url = os.fspath(url)
+    job.start(ZarrLedger(url, job.described(), job.fingerprint), url, live=False)
+    if "block_seconds" not in store_attrs(url):
+        set_attrs(url, {"block_seconds": block_seconds})
+
+
+def estimate_job(
+    job: StudyJob, *, block_seconds: float = BLOCK_SECONDS, seconds: float = 3.0
+) -> Estimate:
+    """Estimate what a run takes from the start, see :func:`iitdask.run.estimate.estimate_recipe`.
+
+    Parameters
+    ----------
+    job : StudyJob
+        Problem or sweep.
+    block_seconds : float
+        Target seconds of a bundle of blocks.
+    seconds : float
+        Seconds to spend on each expensive stage, computing a sample of it here.
+    """
+    return estimate_recipe(job.recipe(), block_seconds=block_seconds, seconds=seconds)
+
+
+def verify_stored_run(url: str, sample: int = 10, seed: int | None = None) -> Verification:
+    """Check a store and recompute a sample, see :func:`iitdask.run.verify.verify_store`."""
+    stored = StoredSweep(url) if "axes" in store_attrs(url) else read_problem(url)
+    return verify_store(url, stored.recipe, stored.finish, sample, seed)
+
+
+def _execute(
+    started: JobRun,
+    ledger: Ledger,
+    engine: Engine,
+    observers: Sequence[Observer],
+    *,
+    block_seconds: float,
+    memory: int | None,
+) -> xr.DataTree:
+    """Execute a started job and label what its recipe returns."""
+    tree = execute(
+        started.recipe,
+        ledger,
+        engine,
+        block_seconds=block_seconds,
+        observers=[*observers, *started.observers],
+        memory=memory,
+    )
+    return started.finish(tree)
+
+
+@contextmanager
+def _logged(
+    url: str, session: Session, job: StudyJob, origin: dict[str, Any]
+) -> Iterator[EventLog]:
+    """Log a run in its store, and why it ended if it did not finish."""
+    log = EventLog(url, session)
+    log.begin({"study": job.fingerprint, "provenance": origin})
+    try:
+        yield log
+    except (KeyboardInterrupt, IITError) as error:
+        log.end({"reason": str(error).splitlines()[0] if str(error) else "interrupted"})
+        raise
+
+
+@contextmanager
+def _stage_cache(cache: str | os.PathLike[str] | None) -> Iterator[StageCache | None]:
+    """Open a cache directory; None without one."""
+    opened = (
+        nullcontext() if cache is None else StageCache(os.fspath(cache), CACHED_STAGES).opened()
+    )
+    with opened as stage_cache:
+        yield stage_cache
+
+
+def _tidied_result(url: str) -> xr.DataTree | None:
+    """Result of a store whose blocks were dropped; None if there are blocks, or it is damaged."""
+    if "tidied" not in store_attrs(url):
+        return None
+    try:
+        return load_result(url)
+    except DamagedStoreError:
+        return None  # without blocks, everything is computed again
+
+
+def _save(url: str, result: xr.DataTree, origin: dict[str, Any]) -> None:
+    save_result(url, result, origin, read_costs(url))
+    if is_cube(result):
+        consolidate(url)
+
+
+def _save_once(
+    url: str,
+    claims: BlockClaims,
+    result: xr.DataTree,
+    origin: dict[str, Any],
+    until: float | None,
+) -> None:
+    """Wait until one process has written the result: this one, if no other has claimed it."""
     while True:
-        with claims.held("result") as mine:
-            if mine:
-                save_result(url, result, provenance(), read_costs(url))
-                if is_cube(result):
-                    consolidate(url)
+        with claims.held("result") as is_mine:
+            if is_mine:
+                _save(url, result, origin)
                 claims.clear()
                 return
         if is_finished(url):
@@ -298,9 +356,21 @@ def _write_result_once(
         time.sleep(CLAIM_POLL_SECONDS)
 
 
-def _require_same_session_build(url: str, owner: Session) -> None:
+def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
+    """Refuse workers of another build, warn about oversubscribed ones.
+
+    Workers that join later are checked with their first bundle.
+    """
+    workers = query_workers(client)
+    require_same_build(workers)
+    for text in oversubscription_warnings(workers):
+        for observer in observers:
+            observer(Remarked(text))
+
+
+def _require_same_session_build(url: str, session: Session) -> None:
     for other in live_sessions(url):
-        if other.edition not in ("", owner.edition):
+        if other.edition not in ("", session.edition):
             raise WorkerMismatchError(
                 f"{url}: expected iitdask {build_id()} as in this process, but "
                 f"{other.described()} works with {other.edition}; install one on all machines"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,27 +11,9 @@ import yaml
 
 from iitdask.errors import SpecError
 from iitdask.model import examples
-from iitdask.model.readers import substrate_from_study
-from iitdask.model.substrate import Substrate
-from iitdask.model.system import Target
-from iitdask.theory.catalog import (
-    COMPUTATIONS,
-    default_theory,
-    get_computation,
-    target_from_fields,
-    theory_options,
-)
-from iitdask.theory.options import Theory
+from iitdask.theory.catalog import COMPUTATIONS
 
-__all__ = [
-    "Problem",
-    "RunOptions",
-    "Study",
-    "problem_fields",
-    "problem_from_fields",
-    "problem_from_study",
-    "read_study",
-]
+__all__ = ["RunOptions", "Study", "problem_fields", "read_study"]
 
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
 
@@ -95,36 +75,6 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """For the reader."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One system, one theory, one computation: what a store holds."""
-
-    target: Target
-    """What it is about, such as a candidate system in its substrate and state."""
-    options: Theory
-    """Theory with its options."""
-    compute: str
-    """Computation."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of everything that decides the numbers; labels, cluster and block size do not."""
-        chosen = json.dumps(msgspec.to_builtins(self.options), sort_keys=True)
-        parts = [self.compute, chosen, self.target.fingerprint]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def described(self) -> dict[str, Any]:
-        """The study as a store records it: normalised, comparable field by field."""
-        substrate = self.target.substrate
-        return {
-            "compute": self.compute,
-            "theory": msgspec.to_builtins(self.options),
-            **self.target.described(),
-            "labels": list(substrate.labels),
-            "substrate": substrate.fingerprint,
-        }
-
-
 def read_study(given: str | Path | dict[str, Any]) -> tuple[Study, Path]:
     """Read a study file, an example by name, or a mapping; returns it with its folder.
 
@@ -173,26 +123,7 @@ def _study_from_mapping(content: Any, where: str) -> Study:
     return study
 
 
-def problem_from_study(study: Study, folder: Path, where: str) -> Problem:
-    """Build what a study asks for."""
-    get_computation(study.compute, f"{where}: compute")
-    if study.sweep is not None:
-        raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
-    substrate: Substrate = substrate_from_study(
-        study.substrate or {}, folder, f"{where}: substrate"
-    )
-    options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
-    return problem_from_fields(study.compute, substrate, options, problem_fields(study), where)
-
-
 def problem_fields(study: Study) -> dict[str, Any]:
     """Return the fields of a study that say what is asked of its substrate."""
     names = dict.fromkeys(f for each in COMPUTATIONS.values() for f in each.target.FIELDS)
     return {name: getattr(study, name) for name in names}
-
-
-def problem_from_fields(
-    compute: str, substrate: Substrate, options: Theory, fields: dict[str, Any], where: str
-) -> Problem:
-    """Build a point; None among the fields means not given."""
-    return Problem(target_from_fields(compute, substrate, fields, where), options, compute)

@@ -1,4 +1,4 @@
-"""What a store holds beside its stages: provenance, the problem or sweep it was made for, data for views."""
+"""What a store tells beside its stages: provenance, a stored sweep, data for views."""
 
 from __future__ import annotations
 
@@ -8,28 +8,23 @@ import socket
 import subprocess
 from typing import Any
 
-import msgspec
 import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.errors import DamagedStoreError, InputError, StoreError
+from iitdask.errors import InputError, StoreError
 from iitdask.model.batch import Batch
-from iitdask.model.factor import CountingFactor, Factor
-from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.result.formatting import text_array
 from iitdask.result.label_tree import package_version
-from iitdask.run.coordination import lock
 from iitdask.run.result_group import load_result, read_point_ids, store_attrs
-from iitdask.run.stage_group import DAMAGE_ERRORS, list_stages
-from iitdask.run.storage import Store, disk_full_as_error, open_store
-from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs
+from iitdask.run.stage_group import list_stages
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import read_unchecked_input
-from iitdask.study.spec import Problem, problem_from_fields
-from iitdask.theory.catalog import batched_computations, get_computation, theory_options
+from iitdask.study.problem import Problem, read_problem
+from iitdask.theory.catalog import batched_computations
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, landscape, probable_repertoires
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
@@ -41,8 +36,6 @@ __all__ = [
     "git_state",
     "load_for_view",
     "provenance",
-    "read_problem",
-    "write_problem",
 ]
 
 
@@ -78,100 +71,6 @@ def git_state() -> dict[str, Any] | None:
             return None
         found.append(done.stdout.strip())
     return {"commit": found[0], "changed": bool(found[1])}
-
-
-SUBSTRATE_GROUP = "substrate"
-
-
-def write_problem(url: str, point: Problem) -> None:
-    """Write the substrate of a point into its store, unless it is there and whole."""
-    substrate = point.target.substrate
-    store = open_store(url)
-    with lock(store, SUBSTRATE_GROUP):
-        try:
-            if _read_substrate(url).fingerprint == substrate.fingerprint:
-                return
-        except (*DAMAGE_ERRORS, InputError):
-            pass
-        _write_substrate(url, store, substrate)
-
-
-def _write_substrate(url: str, store: Store, substrate: Substrate) -> None:
-    store.delete_prefix(SUBSTRATE_GROUP)
-    wide = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
-    tables = [
-        np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)
-        for f in substrate.factors
-    ]
-    attrs: dict[str, Any] = {
-        "levels": list(substrate.levels),
-        "labels": list(substrate.labels),
-        "parents": [list(factor.parents) for factor in substrate.factors],
-        "counted": wide,
-        "comment": "Probability tables of all units, one after the other; see `parents`. "
-        "A `counted` unit has one row for each number of its inputs that are on.",
-    }
-    with disk_full_as_error(f"{url}: {SUBSTRATE_GROUP}"):
-        create_group(store, SUBSTRATE_GROUP, attrs)
-        for name, data in (
-            ("tables", np.concatenate(tables)),
-            ("connectivity", np.array(substrate.connectivity)),
-        ):
-            ArrayLayout.of(f"{SUBSTRATE_GROUP}/{name}", data).write(store, data)
-
-
-def read_problem(url: str) -> Problem:
-    """Rebuild the point of a store.
-
-    Raises
-    ------
-    InputError
-        The store is that of a sweep.
-    DamagedStoreError
-        What is there is not what the store's fingerprint says.
-    """
-    about = store_attrs(url)
-    if "sweep" in about.get("study", {}):
-        raise InputError(f"{url}: holds a sweep, which its study file tells; give it with --spec")
-    try:
-        study = about["study"]
-        compute = study["compute"]
-        fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
-        options = theory_options(study["theory"])
-        point = problem_from_fields(compute, _read_substrate(url), options, fields, url)
-        intact = point.fingerprint == about["fingerprint"]
-    except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
-        what = " ".join(str(error).split())
-        raise DamagedStoreError(
-            f"{url}: the study of the store cannot be read ({what}); run it again to mend this"
-        ) from error
-    if not intact:
-        raise DamagedStoreError(
-            f"{url}: the study of the store is not what was written; run it again to mend this"
-        )
-    return point
-
-
-def _read_substrate(url: str) -> Substrate:
-    store = open_store(url)
-    attrs = read_attrs(store, SUBSTRATE_GROUP)
-    levels, parents = attrs["levels"], attrs["parents"]
-    flat, edges = (
-        ArrayLayout.found(store, f"{SUBSTRATE_GROUP}/{name}").read(store)
-        for name in ("tables", "connectivity")
-    )
-    counted = set(attrs.get("counted", ()))
-    factors: list[Factor | CountingFactor] = []
-    begin = 0
-    for unit, inputs in enumerate(parents):
-        shape = (*(levels[j] for j in inputs), levels[unit])
-        if unit in counted:
-            shape = (len(inputs) + 1, levels[unit])
-        end = begin + int(np.prod(shape))
-        kind = CountingFactor if unit in counted else Factor
-        factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
-        begin = end
-    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]))
 
 
 BATCH_TABLES = ("sizes", "levels", "starts", "tables", "children")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,31 +20,30 @@ from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
 from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import text_digest
-from iitdask.run.coordination import lock, open_session
-from iitdask.run.engines import Engine, block_memory_limit, choose_engine
-from iitdask.run.events import BlocksFilled, Event, EventLog, Observer, StageOpened, publishing
-from iitdask.run.execute import execute
-from iitdask.run.ledger import Ledger, MemoryLedger
+from iitdask.run.coordination import lock
+from iitdask.run.events import BlocksFilled, Event, StageOpened
+from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import (
     IncrementalResult,
     append_point_ids,
-    consolidate,
-    load_result,
     read_point_ids,
-    save_result,
     save_tree,
     store_attrs,
 )
-from iitdask.run.status import read_costs
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_io import create_group, read_attrs
-from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.study.axis_values import build_substrates
+from iitdask.study.job import JobRun
 from iitdask.study.spec import Study, problem_fields
-from iitdask.study.store_contents import provenance
 from iitdask.study.sweep_axes import Axis, read_axes
 from iitdask.study.sweep_layout import SweepLayout, build_layout
-from iitdask.theory.catalog import default_theory, theory_options
+from iitdask.theory.catalog import (
+    batched_computations,
+    default_theory,
+    kernel_families,
+    theory_name,
+    theory_options,
+)
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import (
     DONE,
@@ -58,18 +56,13 @@ from iitdask.theory.sweeps.recipe import (
     sweep_recipe,
 )
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 __all__ = [
     "CubeWriter",
     "PointOrder",
     "Sweep",
     "build_sweep",
     "order_points",
-    "prepare_shared_sweep",
     "register_points",
-    "run_sweep",
     "sweep_from_study",
 ]
 
@@ -94,7 +87,7 @@ class PointOrder:
 
 
 def order_points(cells: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrder:
-    """Number the points of a sweep as the lists of a store do, see :mod:`iitdask.run.result_group`."""
+    """Number the points of a sweep in the order in which a store lists them."""
     place = {bytes(each): p for p, each in enumerate(cells.digests)}
     small, begin = cells.n_small, 0
     portions: list[PointBatch] = []
@@ -233,7 +226,7 @@ def _values_by_cell(values: NDArray[Any], point: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """A sweep that can be run."""
+    """Many points laid out along axes: a :class:`iitdask.study.job.StudyJob`."""
 
     cells: SweepLayout
     """What is computed, and where it goes."""
@@ -256,8 +249,60 @@ class Sweep:
         return [(name, dim) for name, (dim, _) in self.cells.coords.items()]
 
     def described(self) -> dict[str, Any]:
-        """The study as a store records it."""
+        """Return the study as a store records it: what cells share, and the axes' dimensions."""
         return {**self.fixed, "sweep": dict(self._dims())}
+
+    @property
+    def is_sweep(self) -> bool:
+        """True: a store does not hold the substrates of all cells."""
+        return True
+
+    @property
+    def target(self) -> None:
+        """None: a sweep is about many targets."""
+        return
+
+    def kernel_families(self) -> list[str]:
+        """Return the families of kernels that the points need compiled."""
+        batched = [batched_computations()[compute].family for compute in self.cells.points]
+        single = {
+            family
+            for each in self.cells.heavy
+            for family in kernel_families(
+                theory_name(each.options),
+                each.compute,
+                len(each.fields.get("units") or each.substrate.labels),
+            )
+        }
+        return batched + sorted(single)
+
+    def recipe(self) -> Recipe:
+        """Return the stages of all points, as if nothing were stored."""
+        order = order_points(self.cells, [self.cells.digests])
+        outcomes = empty_outcomes(self.cells.computes, order.count)
+        return sweep_recipe(order.portions, order.heavy, outcomes)
+
+    def start(self, ledger: Ledger, url: str | None = None, *, live: bool = True) -> JobRun:
+        """Add the points to the store and return one execution of the sweep.
+
+        Points keep the order in which they became part of the store.
+
+        Raises
+        ------
+        LedgerMismatchError
+            The store holds another sweep, or values along an axis that this one lacks.
+        SpecError
+            Structures are to be kept, and there is no store.
+        """
+        if url is None and self.keep:
+            raise SpecError("keep: structures: expected a store to keep them in; give one")
+        lists = [self.cells.digests] if url is None else register_points(url, self)
+        order = order_points(self.cells, lists)
+        outcomes = empty_outcomes(self.cells.computes, order.count)
+        on_result = _structure_writer(url) if url is not None and self.keep else None
+        writer = CubeWriter(order, ledger, url if live else None, outcomes, self.keep)
+        work = sweep_recipe(order.portions, order.heavy, outcomes, keep=on_result)
+        return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
 
 
 def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
@@ -320,62 +365,6 @@ def _as_json(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def run_sweep(
-    sweep: Sweep,
-    *,
-    client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
-    observers: Sequence[Observer] = (),
-    block_seconds: float = 5.0,
-    memory: int | None = None,
-    join: bool = False,
-) -> xr.DataTree:
-    """Compute a sweep, or what is missing of it.
-
-    Parameters are those of :func:`iitdask.study.run.run_problem`.
-
-    Returns
-    -------
-    DataTree
-        Its root is the cube.
-
-    Raises
-    ------
-    LedgerMismatchError
-        The store holds another study, or values along an axis that this sweep lacks.
-    """
-    memory = block_memory_limit(client, memory)
-    options: dict[str, Any] = {"block_seconds": block_seconds, "memory": memory}
-    if store is None:
-        if sweep.keep:
-            raise SpecError("keep: structures: expected a store to keep them in; give one")
-        order = order_points(sweep.cells, [sweep.cells.digests])
-        engine = choose_engine(client)
-        return _run_sweep_recipe(order, MemoryLedger(), engine, None, observers, **options)
-    url = os.fspath(store)
-    ledger = ZarrLedger(url, sweep.described(), sweep.fingerprint)
-    with open_session(url, join) as driver, publishing(url, driver) as doings:
-        order = order_points(sweep.cells, register_points(url, sweep))
-        if "tidied" in store_attrs(url):
-            return load_result(url)
-        journal, about = EventLog(url, driver), provenance()
-        journal.begin({"study": sweep.fingerprint, "provenance": about})
-        try:
-            options["keep"] = _structure_writer(url) if sweep.keep else None
-            engine = choose_engine(client, doings)
-            watched: list[Observer] = [*observers, journal]
-            tree = _run_sweep_recipe(order, ledger, engine, url, watched, **options)
-            save_result(url, tree, about, read_costs(url))
-            consolidate(url)
-        except KeyboardInterrupt:
-            journal.end({"reason": "interrupted"})
-            raise
-        except IITError as error:
-            journal.end({"reason": str(error).splitlines()[0]})
-            raise
-    return tree
-
-
 def register_points(url: str, sweep: Sweep) -> list[NDArray[Any]]:
     """Make the points of a sweep part of its store; all lists of points it has then."""
     with lock(open_store(url), "roll"):
@@ -410,46 +399,6 @@ def _grow_axes(url: str, sweep: Sweep) -> list[NDArray[Any]]:
         kept = {k: v for k, v in read_attrs(store).items() if k not in ("finished", "tidied")}
         create_group(store, "", {**kept, "axes": axes})
     return lists
-
-
-def _run_sweep_recipe(
-    order: PointOrder,
-    ledger: Ledger,
-    engine: Engine,
-    url: str | None,
-    observers: Sequence[Observer],
-    *,
-    block_seconds: float,
-    memory: int | None,
-    keep: OnResult | None = None,
-) -> xr.DataTree:
-    recipe, keeper = _prepare_recipe(order, ledger, url, keep)
-    execute(
-        recipe,
-        ledger,
-        engine,
-        block_seconds=block_seconds,
-        observers=[*observers, keeper],
-        memory=memory,
-    )
-    return xr.DataTree(keeper.cube())
-
-
-def _prepare_recipe(
-    order: PointOrder, ledger: Ledger, url: str | None, keep: OnResult | None
-) -> tuple[Recipe, CubeWriter]:
-    out = empty_outcomes(order.cells.computes, order.count)
-    keeper = CubeWriter(order, ledger, url, out, keep is not None)
-    return sweep_recipe(order.portions, order.heavy, out, keep=keep), keeper
-
-
-def prepare_shared_sweep(url: str, sweep: Sweep, ledger: Ledger) -> tuple[Recipe, CubeWriter]:
-    """Make the recipe of a sweep that others may fill too, and what has its cube in the end.
-
-    Its cube is not written meanwhile.
-    """
-    order = order_points(sweep.cells, register_points(url, sweep))
-    return _prepare_recipe(order, ledger, None, _structure_writer(url) if sweep.keep else None)
 
 
 def _structure_writer(url: str) -> OnResult:

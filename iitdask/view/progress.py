@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar per stage on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from iitdask.run.events import (
+    BlockFailed,
+    BlocksFilled,
+    Event,
+    Observer,
+    Remarked,
+    StageFilled,
+    StageOpened,
+)
 
 if TYPE_CHECKING:
-    from iitdask.run.events import Event, Observer
+    from rich.progress import Progress
 
 __all__ = [
     "show_progress",
 ]
 
 MIN_LINE_INTERVAL_SECONDS = 5.0
+"""Least seconds between two lines about one stage."""
 
 
 class ProgressBar:
-    """A bar per stage, by predicted cost done."""
+    """Observer that draws a bar per stage, by predicted cost done."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -30,62 +38,82 @@ class ProgressBar:
 
     def __call__(self, event: Event) -> None:
         """Draw an event."""
-        kind = type(event).__name__
-        stage = getattr(event, "stage", "")
-        if kind == "StageOpened" and event.todo:  # type: ignore[union-attr]
-            total = event.cost or event.todo  # type: ignore[union-attr]
-            if stage in self._rows:
-                self._progress.update(self._rows[stage], total=total, completed=0)
-            else:
-                self._rows[stage] = self._progress.add_task(stage, total=total)
-        elif kind == "BlocksFilled" and stage in self._rows:
-            self._progress.advance(self._rows[stage], event.cost or event.blocks)  # type: ignore[union-attr]
-        elif kind == "Remarked":
-            self._progress.console.print(event.text)  # type: ignore[union-attr]
-        elif kind == "StageFilled" and stage in self._rows:
-            row = self._rows[stage]
+        if isinstance(event, StageOpened):
+            self._open(event)
+        elif isinstance(event, Remarked):
+            self._progress.console.print(event.text)
+        elif isinstance(event, BlocksFilled) and event.stage in self._rows:
+            self._progress.advance(self._rows[event.stage], event.cost or event.blocks)
+        elif isinstance(event, StageFilled) and event.stage in self._rows:
+            row = self._rows[event.stage]
             self._progress.update(row, completed=self._progress.tasks[row].total)
+
+    def _open(self, event: StageOpened) -> None:
+        if not event.todo:
+            return
+        total = event.cost or event.todo
+        if event.stage in self._rows:
+            self._progress.update(self._rows[event.stage], total=total, completed=0)
+        else:
+            self._rows[event.stage] = self._progress.add_task(event.stage, total=total)
 
 
 class ProgressLines:
-    """One line when a stage is filled, and now and then within a long one."""
+    """Observer that writes a line for every filled stage, and now and then within a long one."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._todo: dict[str, tuple[int, int]] = {}
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Write an event."""
-        kind = type(event).__name__
-        if kind == "StageOpened":
-            self._todo[event.stage] = (0, event.todo)  # type: ignore[union-attr]
-        elif kind == "BlocksFilled":
-            done, todo = self._todo[event.stage]  # type: ignore[union-attr]
-            self._todo[event.stage] = (done + event.blocks, todo)  # type: ignore[union-attr]
-            if time.monotonic() - self._said > MIN_LINE_INTERVAL_SECONDS:
-                self._said = time.monotonic()
-                self._say(f"{event.stage}: {done + event.blocks} of {todo} blocks")  # type: ignore[union-attr]
-        elif kind == "StageFilled":
-            done, todo = self._todo[event.stage]  # type: ignore[union-attr]
-            what = f"{todo} blocks" if todo else "already there"
-            self._say(f"{event.stage}: {what}, {event.seconds:.2f} s")  # type: ignore[union-attr]
-        elif kind == "Remarked":
-            self._say(event.text)  # type: ignore[union-attr]
-        elif kind == "BlockFailed":
-            self._say(f"{event.stage}: block {event.block} failed: {event.error}")  # type: ignore[union-attr]
+        if isinstance(event, StageOpened):
+            self._todo[event.stage] = (0, event.todo)
+        elif isinstance(event, BlocksFilled):
+            done, todo = self._todo[event.stage]
+            self._todo[event.stage] = (done + event.blocks, todo)
+            if time.monotonic() - self._last_line > MIN_LINE_INTERVAL_SECONDS:
+                self._last_line = time.monotonic()
+                self._write(f"{event.stage}: {done + event.blocks} of {todo} blocks")
+        elif isinstance(event, StageFilled):
+            _, todo = self._todo[event.stage]
+            blocks = f"{todo} blocks" if todo else "already there"
+            self._write(f"{event.stage}: {blocks}, {event.seconds:.2f} s")
+        elif isinstance(event, Remarked):
+            self._write(event.text)
+        elif isinstance(event, BlockFailed):
+            self._write(f"{event.stage}: block {event.block} failed: {event.error}")
 
-    def _say(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+    def _write(self, text: str) -> None:
+        self._out.write(f"{text}\n")
+        self._out.flush()
 
 
 @contextmanager
-def show_progress(wanted: bool = True, out: TextIO | None = None) -> Iterator[Sequence[Observer]]:
-    """Give the observers that show a run; none when not wanted."""
+def show_progress(enabled: bool = True, out: TextIO | None = None) -> Iterator[Sequence[Observer]]:
+    """Yield the observers that show a run on a stream, standard error by default.
+
+    Parameters
+    ----------
+    enabled : bool
+        False yields no observers.
+    out : text stream, optional
+        A bar where it is a terminal, lines elsewhere.
+    """
     stream = out or sys.stderr
-    if not wanted:
+    if not enabled:
         yield ()
     elif stream.isatty():
+        # Only a terminal needs rich, which takes longer to import than a small run.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
         columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(file=stream), transient=True) as progress:
             yield (ProgressBar(progress),)

@@ -22,8 +22,8 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     import iitdask as iit
     from iitdask.model.system import System
     from iitdask.study.precompile import precompile
-    from iitdask.study.run import run_problem
-    from iitdask.study.spec import Problem
+    from iitdask.study.problem import Problem
+    from iitdask.study.run import run_job
     from tests.benchmarks.systems import system
 
     for family in ("iit4", "iit4-large"):
@@ -39,7 +39,7 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     tree = None
     for _ in range(repeats):
         began = time.perf_counter()
-        tree = run_problem(point, observers=(watch,))
+        tree = run_job(point, observers=(watch,))
         runs.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     base = 6 if what == "ces" else 4

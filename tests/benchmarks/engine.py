@@ -26,9 +26,8 @@ from iitdask.run.execute import execute
 from iitdask.run.plan import plan_bundles, tile
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.study.precompile import precompile
-from iitdask.study.problem import estimate_problem
-from iitdask.study.run import run_problem
-from iitdask.study.spec import Problem
+from iitdask.study.problem import Problem
+from iitdask.study.run import estimate_job, run_job
 from iitdask.theory.catalog import build_recipe, theory_options
 from iitdask.theory.iit4.mechanisms import mice_stage
 from iitdask.theory.stage import Grid, Stage, Variable
@@ -172,7 +171,7 @@ def speedup(folder):
                 for again in range(3):
                     store = folder / f"{units}-{workers}-{again}.zarr"
                     began = time.perf_counter()
-                    run_problem(work, client=client, store=store, block_seconds=block_seconds)
+                    run_job(work, client=client, store=store, block_seconds=block_seconds)
                     took.append(time.perf_counter() - began)
                 walls[workers] = statistics.median(took)
                 yield (
@@ -205,7 +204,7 @@ def in_memory(client, work, count):
 
 def bare(work):
     """Compute without a store; what comes out stays where it is."""
-    run_problem(work)
+    run_job(work)
 
 
 def ising(n, seed=1):
@@ -225,10 +224,10 @@ def forecast(folder):
             substrate = make(n)
             work = point(substrate, image(substrate) if name == "deterministic" else None)
             with mock.patch("time.perf_counter", time.process_time):
-                found = estimate_problem(work)
+                found = estimate_job(work)
                 events = []
                 began = time.process_time()
-                run_problem(work, store=folder / f"{name}-{n}.zarr", observers=[events.append])
+                run_job(work, store=folder / f"{name}-{n}.zarr", observers=[events.append])
                 whole_run = time.process_time() - began
             blocks = sum(e.seconds for e in events if isinstance(e, BlocksFilled))
             guess = found.core_seconds - found.between

@@ -10,8 +10,8 @@ from iitdask.errors import MemoryRefusedError, SubstrateError, UnreachableStateE
 from iitdask.model import gates
 from iitdask.model.contraction import contract
 from iitdask.model.factor import CountingFactor, Factor
-from iitdask.study.problem import verify_stored_run
-from iitdask.study.store_contents import read_problem
+from iitdask.study.problem import read_problem
+from iitdask.study.run import verify_stored_run
 
 COUNTING = ["AND", "OR", "NAND", "NOR", "XOR", "XNOR", "MAJORITY", "MINORITY"]
 INPUTS = 5

@@ -28,8 +28,9 @@ from iitdask.run.estimate import WorkerDemand
 from iitdask.run.events import BlocksFilled, Remarked, StageFilled, StageOpened
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
-from iitdask.study.run import run_problem
-from iitdask.study.spec import problem_from_study, read_study
+from iitdask.study.problem import problem_from_study
+from iitdask.study.run import run_job
+from iitdask.study.spec import read_study
 
 OLD = "0.0.1+abc"
 
@@ -64,7 +65,7 @@ def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch)
 def test_run__is_refused_by_a_cluster_of_another_edition(client, monkeypatch):
     monkeypatch.setattr(room, "this_process", lambda: {"edition": OLD, "cores": 2})
     with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
-        run_problem(basic(), client=client)
+        run_job(basic(), client=client)
 
 
 def test_run__is_refused_by_a_worker_that_comes_later(client, monkeypatch):
@@ -104,7 +105,7 @@ def test_run__is_refused_by_workers_without_iitdask(tmp_path, monkeypatch):
     ):
         client.wait_for_workers(1)
         with pytest.raises(WorkerMismatchError, match="got none that answers"):
-            run_problem(basic(), client=client)
+            run_job(basic(), client=client)
 
 
 def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch):
@@ -115,7 +116,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
     for module in (room, engines):
         monkeypatch.setattr(module, "facts", lambda: {"edition": build_id(), "cores": 1})
     events = []
-    run_problem(basic(), client=client, observers=[events.append])
+    run_job(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
     assert "2 threads on 1 core(s)" in remark.text
 
@@ -127,7 +128,7 @@ def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
         filling, "LOCAL_SECONDS", -1.0
     )  # so small a system would not be sent anywhere
     events = []
-    run_problem(basic(), client=client, observers=[events.append])
+    run_job(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
     assert "2 threads on 1 core(s)" in remark.text
     # Before the first blocks are booked, not when all is done.

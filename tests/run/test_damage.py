@@ -12,9 +12,9 @@ import xarray as xr
 from iitdask.cli.app import main
 from iitdask.errors import IITError
 from iitdask.run.result_group import drop_blocks, load_result
-from iitdask.study.problem import verify_stored_run
-from iitdask.study.run import run_problem
-from iitdask.study.spec import problem_from_study, read_study
+from iitdask.study.problem import problem_from_study
+from iitdask.study.run import run_job, verify_stored_run
+from iitdask.study.spec import read_study
 
 
 def deleted(path, _chance):
@@ -43,7 +43,7 @@ def point(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(point, tmp_path_factory):
     store = tmp_path_factory.mktemp("whole") / "run.zarr"
-    return store, run_problem(point, store=store, block_seconds=0.001)
+    return store, run_job(point, store=store, block_seconds=0.001)
 
 
 def look(store):
@@ -57,7 +57,7 @@ def look(store):
 
 def repeat(point, store):
     try:
-        return run_problem(point, store=store, block_seconds=0.001)
+        return run_job(point, store=store, block_seconds=0.001)
     except IITError as error:
         assert str(store) in str(error) or "stage" in str(error)
         return None
@@ -132,11 +132,11 @@ def test_tidy__drops_the_blocks_and_keeps_the_result(point, whole, tmp_path):
     xr.testing.assert_identical(load_result(str(store)), whole[1])
     assert verify_stored_run(str(store)).problems == ()
     events = []
-    again = run_problem(point, store=store, observers=[events.append])
+    again = run_job(point, store=store, observers=[events.append])
     assert events == []
     xr.testing.assert_identical(again, whole[1])
     next(path for path in store.glob("result/distinctions/phi/c.*")).write_bytes(b"x")
-    xr.testing.assert_identical(run_problem(point, store=store), whole[1])
+    xr.testing.assert_identical(run_job(point, store=store), whole[1])
     assert (store / "work").exists()
 
 

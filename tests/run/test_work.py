@@ -24,8 +24,9 @@ from iitdask.run.coordination import (
 )
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.study.problem import problem_from_study
 from iitdask.study.run import prepare_store, run_shared
-from iitdask.study.spec import problem_from_study, read_study
+from iitdask.study.spec import read_study
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,8 @@ import yaml
 
 from iitdask.errors import InputError
 from iitdask.run.result_group import read_point_ids
-from iitdask.study.problem import job_from_study
-from iitdask.study.run import run_shared
+from iitdask.study.run import job_from_study, run_job, run_shared
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +54,7 @@ def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path)
     assert len(watch.again) <= 1
     assert len(read_point_ids(str(store))) == 1
     kept = xr.open_zarr(store / "result").load()
-    alone = run_sweep(job_from_study(*read_study(SPEC), "study")).to_dataset()
+    alone = run_job(job_from_study(*read_study(SPEC), "study")).to_dataset()
     assert set(kept.data_vars) == set(alone.data_vars)
     for name in set(alone.data_vars) - {"seconds"}:
         np.testing.assert_array_equal(kept[name].values, alone[name].values)
@@ -67,7 +65,7 @@ def test_work__on_a_sweep_without_its_study_is_refused_in_one_line(study, tmp_pa
     made = job_from_study(
         *read_study({**SPEC, "sweep": {"state": "all"}, "substrate": {"example": "basic"}}), "s"
     )
-    run_sweep(made, store=store)
+    run_job(made, store=store)
     done = proc.call("work", store)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

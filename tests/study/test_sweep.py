@@ -12,8 +12,9 @@ import iitdask as iit
 from iitdask.errors import LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.result_group import load_result
+from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_from_study
+from iitdask.study.sweep import sweep_from_study
 
 RANDOM = {"family": "erdos-renyi", "n": 4, "count": 12, "seed": 1, "gates": ["AND", "OR", "XOR"]}
 
@@ -157,16 +158,16 @@ def test_complexes__as_a_sweep():
 def test_store__grows_along_an_axis_and_computes_only_what_is_new(tmp_path):
     spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": ["0000", "0001"]}}
     store = tmp_path / "grown.zarr"
-    first = run_sweep(made(spec), store=store).to_dataset()
+    first = run_job(made(spec), store=store).to_dataset()
     larger = json.loads(json.dumps(spec))
     larger["sweep"]["substrate"]["count"] = 20
     larger["sweep"]["state"].append("1111")
     events = []
-    grown = run_sweep(made(larger), store=store, observers=[events.append]).to_dataset()
+    grown = run_job(made(larger), store=store, observers=[events.append]).to_dataset()
     todo = {e.stage: e.todo for e in events if isinstance(e, StageOpened)}
     assert todo["sweep/0/sia"] == 0
     assert todo["sweep/1/sia"] > 0
-    apart = run_sweep(made(larger)).to_dataset()
+    apart = run_job(made(larger)).to_dataset()
     for name in apart.data_vars:
         if name not in ("seconds", "point"):
             np.testing.assert_array_equal(grown[name].values, apart[name].values)
@@ -175,22 +176,22 @@ def test_store__grows_along_an_axis_and_computes_only_what_is_new(tmp_path):
         first.phi.drop_vars("substrate"),
     )
     with pytest.raises(LedgerMismatchError, match="which this study lacks"):
-        run_sweep(made(spec), store=store)
+        run_job(made(spec), store=store)
 
 
 def test_store__of_another_family_under_the_same_labels__is_refused(tmp_path):
     spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": ["0000"]}}
-    run_sweep(made(spec), store=tmp_path / "a.zarr")
+    run_job(made(spec), store=tmp_path / "a.zarr")
     other = {**spec, "sweep": {**spec["sweep"], "substrate": {**RANDOM, "seed": 2}}}
     with pytest.raises(LedgerMismatchError, match="stand for other substrates"):
-        run_sweep(made(other), store=tmp_path / "a.zarr")
+        run_job(made(other), store=tmp_path / "a.zarr")
 
 
 def test_full_store__runs_no_block(tmp_path):
     spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": "all"}}
-    first = run_sweep(made(spec), store=tmp_path / "a.zarr").to_dataset()
+    first = run_job(made(spec), store=tmp_path / "a.zarr").to_dataset()
     events = []
-    again = run_sweep(made(spec), store=tmp_path / "a.zarr", observers=[events.append])
+    again = run_job(made(spec), store=tmp_path / "a.zarr", observers=[events.append])
     assert not [e for e in events if isinstance(e, BlocksFilled)]
     xr.testing.assert_identical(again.to_dataset(), first)
     xr.testing.assert_identical(load_result(str(tmp_path / "a.zarr")).to_dataset(), first)
@@ -199,7 +200,7 @@ def test_full_store__runs_no_block(tmp_path):
 def test_cube__opens_without_iitdask(tmp_path):
     spec = {"compute": "sia", "sweep": {"substrate": RANDOM, "state": "all"}}
     store = tmp_path / "a.zarr"
-    found = run_sweep(made(spec), store=store).to_dataset()
+    found = run_job(made(spec), store=store).to_dataset()
     code = (
         "import sys, warnings; warnings.simplefilter('error'); import xarray as xr\n"
         f"data = xr.open_zarr({str(store / 'result')!r})\n"

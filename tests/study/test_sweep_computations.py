@@ -7,9 +7,9 @@ import xarray as xr
 import iitdask as iit
 from iitdask.errors import LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
-from iitdask.study.problem import verify_stored_run
+from iitdask.study.run import run_job, verify_stored_run
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_from_study
+from iitdask.study.sweep import sweep_from_study
 
 AXES = {"compute": ["sia", "ces", "complexes"], "state": "all"}
 PAIR = {"units": [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "AND", "inputs": ["A", "B"]}]}
@@ -101,26 +101,26 @@ def test_zip__pairs_computations_with_theories():
 
 def test_axis_of_computations__grows(tmp_path):
     store = tmp_path / "grown.zarr"
-    first = run_sweep(made(["ces"]), store=store).to_dataset()
+    first = run_job(made(["ces"]), store=store).to_dataset()
     events = []
-    grown = run_sweep(made(["ces", "sia"]), store=store, observers=[events.append]).to_dataset()
+    grown = run_job(made(["ces", "sia"]), store=store, observers=[events.append]).to_dataset()
     todo = {e.stage: e.todo for e in events if isinstance(e, StageOpened)}
     assert todo == {"sweep/0/ces": 0, "sweep/1/sia": 1}
     np.testing.assert_array_equal(grown.big_phi.sel(compute="ces"), first.big_phi[0])
-    whole = run_sweep(made(["ces", "sia"])).to_dataset()
+    whole = run_job(made(["ces", "sia"])).to_dataset()
     changing = ["seconds", "point"]
     xr.testing.assert_identical(grown.drop_vars(changing), whole.drop_vars(changing))
     assert not verify_stored_run(str(store), 10).problems
     again = []
-    run_sweep(made(["ces", "sia"]), store=store, observers=[again.append])
+    run_job(made(["ces", "sia"]), store=store, observers=[again.append])
     assert not [event for event in again if isinstance(event, BlocksFilled)]
     with pytest.raises(LedgerMismatchError, match="compute='sia'"):
-        run_sweep(made(["ces"]), store=store)
+        run_job(made(["ces"]), store=store)
 
 
 def test_store__of_both_kinds_of_small_points_is_checked_whole(tmp_path):
     store = tmp_path / "both.zarr"
-    run_sweep(made(["ces", "complexes", "sia"], ["100", "001"]), store=store)
+    run_job(made(["ces", "complexes", "sia"], ["100", "001"]), store=store)
     found = verify_stored_run(str(store), 10)
     assert not found.problems
     assert found.recomputed >= 2

@@ -12,8 +12,9 @@ import zarr
 
 from iitdask.run.events import BlocksFilled
 from iitdask.run.storage import open_store
+from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_from_study
+from iitdask.study.sweep import sweep_from_study
 
 ROOT = Path(__file__).parents[2]
 SPEC = {
@@ -32,10 +33,11 @@ SPEC = {
 CHILD = f"""
 import os, signal, sys
 from iitdask.run.events import BlocksFilled
-from iitdask.study.spec import read_study
 from iitdask.study import sweep
+from iitdask.study.run import run_job
+from iitdask.study.spec import read_study
 
-# writes the cube at every event
+# The cube is written at every event.
 sweep.MIN_WRITE_INTERVAL_SECONDS = sweep.WRITE_INTERVAL_RATIO = 0.0
 left = int(sys.argv[2])
 
@@ -47,7 +49,7 @@ def dies(event):
             os.kill(os.getpid(), signal.SIGKILL)
 
 made = sweep.sweep_from_study(*read_study({SPEC!r}), "study")
-sweep.run_sweep(made, store=sys.argv[1], observers=[dies], block_seconds=0.005)
+run_job(made, store=sys.argv[1], observers=[dies], block_seconds=0.005)
 """
 
 
@@ -74,9 +76,9 @@ def test_killed_sweep__ends_with_the_identical_cube(tmp_path):
     assert seen == sorted(seen)
     assert 0 < seen[-1] < 2400
     filled = []
-    cube = run_sweep(made(), store=store, observers=[filled.append], block_seconds=0.005)
+    cube = run_job(made(), store=store, observers=[filled.append], block_seconds=0.005)
     assert any(isinstance(event, BlocksFilled) for event in filled)
-    whole = run_sweep(made(), block_seconds=0.005).to_dataset()
+    whole = run_job(made(), block_seconds=0.005).to_dataset()
     xr.testing.assert_identical(cube.to_dataset().drop_vars("seconds"), whole.drop_vars("seconds"))
     kept = xr.open_zarr(store, group="result", consolidated=False).load()
     np.testing.assert_array_equal(kept.phi.values, whole.phi.values)
@@ -87,7 +89,7 @@ def test_cube__of_half_a_sweep_says_what_is_there(tmp_path):
     store = tmp_path / "half.zarr"
     assert child(store, 3).returncode == -signal.SIGKILL
     part = xr.open_zarr(store, group="result", consolidated=False).load()
-    whole = run_sweep(made()).to_dataset()
+    whole = run_job(made()).to_dataset()
     there = part.status.values != "pending"
     assert there.any()
     np.testing.assert_array_equal(part.phi.values[there], whole.phi.values[there])
@@ -97,10 +99,10 @@ def test_cube__of_half_a_sweep_says_what_is_there(tmp_path):
 
 def test_damaged_block__is_computed_again(tmp_path):
     store = tmp_path / "damaged.zarr"
-    first = run_sweep(made(), store=store).to_dataset()
+    first = run_job(made(), store=store).to_dataset()
     chunks = sorted((store / "work/sweep/0/sia/value").glob("c.*"))
     chunks[0].write_bytes(b"\0" * 40)
     filled = []
-    again = run_sweep(made(), store=store, observers=[filled.append]).to_dataset()
+    again = run_job(made(), store=store, observers=[filled.append]).to_dataset()
     assert sum(event.blocks for event in filled if isinstance(event, BlocksFilled)) == 1
     np.testing.assert_array_equal(again.phi.values, first.phi.values)

@@ -7,9 +7,8 @@ from distributed import Client, LocalCluster
 import iitdask as iit
 from iitdask.model.transition import Transition
 from iitdask.run.result_group import load_result
-from iitdask.study.problem import estimate_problem, verify_stored_run
-from iitdask.study.run import run_problem
-from iitdask.study.spec import Problem
+from iitdask.study.problem import Problem
+from iitdask.study.run import estimate_job, run_job, verify_stored_run
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.causation import partitions
 from tests.runs import Blocks, bits
@@ -29,7 +28,7 @@ def a_point(**changes):
 
 @pytest.fixture(scope="module")
 def whole():
-    return run_problem(a_point())
+    return run_job(a_point())
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def _by_size(monkeypatch):
 @pytest.mark.usefixtures("_by_size")
 def test_blocks__one_and_many_give_the_same_bits(whole):
     blocks = Blocks()
-    tree = run_problem(a_point(), observers=[blocks], block_seconds=1e-7)
+    tree = run_job(a_point(), observers=[blocks], block_seconds=1e-7)
     assert blocks.filled > 40
     assert bits(tree) == bits(whole)
 
@@ -50,13 +49,13 @@ def test_blocks__one_and_many_give_the_same_bits(whole):
 def test_store__interrupted_resumes_with_the_rest(whole, tmp_path):
     url = str(tmp_path / "run.zarr")
     full, first, second, third = Blocks(), Blocks(12), Blocks(), Blocks()
-    run_problem(a_point(), observers=[full], block_seconds=1e-7)
+    run_job(a_point(), observers=[full], block_seconds=1e-7)
     with pytest.raises(KeyboardInterrupt):
-        run_problem(a_point(), store=url, observers=[first], block_seconds=1e-7)
-    tree = run_problem(a_point(), store=url, observers=[second], block_seconds=1e-7)
+        run_job(a_point(), store=url, observers=[first], block_seconds=1e-7)
+    tree = run_job(a_point(), store=url, observers=[second], block_seconds=1e-7)
     assert bits(tree) == bits(whole)
     assert first.filled + second.filled == full.filled
-    again = run_problem(a_point(), store=url, observers=[third])
+    again = run_job(a_point(), store=url, observers=[third])
     assert third.filled == 0
     xr.testing.assert_identical(again, whole)
     read = load_result(url)
@@ -67,21 +66,21 @@ def test_store__interrupted_resumes_with_the_rest(whole, tmp_path):
 def test_client__gives_the_same_as_memory(whole, tmp_path):
     local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
-        kept = run_problem(a_point(), client=client, store=tmp_path / "a.zarr")
+        kept = run_job(a_point(), client=client, store=tmp_path / "a.zarr")
     assert bits(kept) == bits(whole)
 
 
 @pytest.mark.usefixtures("_by_size")
 def test_estimate__knows_all_stages_of_an_account():
     blocks = Blocks()
-    run_problem(a_point(), observers=[blocks])
-    found = estimate_problem(a_point(), seconds=0.0)
+    run_job(a_point(), observers=[blocks])
+    found = estimate_job(a_point(), seconds=0.0)
     assert found.complete
     assert found.blocks == blocks.filled
 
 
 def test_occurrences_of_more_units_do_not_change_those_of_fewer(whole):
-    limited = run_problem(a_point(max_order=2))["links"].to_dataset()
+    limited = run_job(a_point(max_order=2))["links"].to_dataset()
     few = whole["links"].to_dataset()
     few = few.isel(link=few["mechanism"].values.sum(axis=1) <= 2)
     for name in ("alpha", "purview", "mechanism", "n_tied_purviews"):

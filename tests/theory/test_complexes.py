@@ -16,8 +16,8 @@ from iitdask.errors import InputError, StateError, UnreachableStateError
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.run import plan
 from iitdask.run.events import StageOpened
-from iitdask.study.run import run_problem
-from iitdask.study.spec import Problem
+from iitdask.study.problem import Problem
+from iitdask.study.run import run_job
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.complexes.recipe import COMPLEX, LESS_PHI, OVERLAP, TIED, decide_exclusion
 from tests import reference
@@ -286,7 +286,7 @@ def test_complexes__do_not_depend_on_the_blocks(dense, monkeypatch):
     monkeypatch.setattr(plan, "MIN_BLOCK_SECONDS", 0.0)
     point = Problem(CandidateSet.of(dense, "0" * 7), theory_options("iit4"), "complexes")
     events = []
-    tree = run_problem(point, block_seconds=1e-4, observers=[events.append])
+    tree = run_job(point, block_seconds=1e-4, observers=[events.append])
     assert max(e.blocks for e in events if isinstance(e, StageOpened)) > 8
     xr.testing.assert_identical(tree["complexes"].to_dataset(), whole)
 

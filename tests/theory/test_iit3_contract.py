@@ -11,8 +11,9 @@ import iitdask as iit
 from iitdask.cli.app import main
 from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
 from iitdask.run.events import BlocksFilled
-from iitdask.study.run import run_problem
-from iitdask.study.spec import problem_from_study, read_study
+from iitdask.study.problem import problem_from_study
+from iitdask.study.run import run_job
+from iitdask.study.spec import read_study
 
 FIG4 = "iit3-2014-fig4"
 
@@ -84,11 +85,11 @@ def test_too_many_units__are_refused_in_one_line():
 def test_store__keeps_every_bit_and_is_read_again(tree, tmp_path):
     point = problem_from_study(*read_study(FIG4), FIG4)
     events = []
-    first = run_problem(point, store=tmp_path / "fig4.zarr", observers=[events.append])
+    first = run_job(point, store=tmp_path / "fig4.zarr", observers=[events.append])
     assert sum(isinstance(e, BlocksFilled) for e in events) == 5
     xr.testing.assert_identical(first, tree)
     events.clear()
-    again = run_problem(point, store=tmp_path / "fig4.zarr", observers=[events.append])
+    again = run_job(point, store=tmp_path / "fig4.zarr", observers=[events.append])
     assert not any(isinstance(e, BlocksFilled) for e in events)
     xr.testing.assert_identical(again, tree)
     how = {"group": "result", "engine": "zarr", "consolidated": False}
@@ -122,8 +123,8 @@ def test_engine__dask_and_small_blocks_give_the_same_bits():
     local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
         assert iit.ces(substrate, "0110", theory="iit3", client=client).identical(expected)
-    whole = run_problem(point)
-    assert run_problem(point, block_seconds=1e-6).identical(whole)
+    whole = run_job(point)
+    assert run_job(point, block_seconds=1e-6).identical(whole)
 
 
 def called(*words):

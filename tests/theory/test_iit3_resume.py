@@ -14,8 +14,8 @@ from distributed import Client, LocalCluster
 import iitdask as iit
 from iitdask.model.system import System
 from iitdask.run.events import BlocksFilled
-from iitdask.study.run import run_problem
-from iitdask.study.spec import Problem
+from iitdask.study.problem import Problem
+from iitdask.study.run import run_job
 
 HERE, ROOT = str(Path(__file__).parent), Path(__file__).parents[2]
 SECONDS = 1e-6  # every block by itself
@@ -52,7 +52,7 @@ def point():
 
 @pytest.fixture(scope="module")
 def expected(point):
-    return run_problem(point)
+    return run_job(point)
 
 
 def counted(point, **more):
@@ -63,7 +63,7 @@ def counted(point, **more):
         if isinstance(event, BlocksFilled):
             filled[event.stage] = filled.get(event.stage, 0) + event.blocks
 
-    return run_problem(point, observers=[watch], **more), filled
+    return run_job(point, observers=[watch], **more), filled
 
 
 def test_killed_run__resumes_in_every_stage_with_the_same_bits(point, expected, tmp_path):
@@ -90,5 +90,5 @@ def test_cluster_and_store__give_the_bits_of_memory(point, expected, tmp_path):
     local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
         for store in (None, tmp_path / "cluster.zarr"):
-            tree = run_problem(point, client=client, store=store, block_seconds=SECONDS)
+            tree = run_job(point, client=client, store=store, block_seconds=SECONDS)
             xr.testing.assert_identical(tree, expected)

@@ -15,8 +15,8 @@ from iitdask.kernels.distributions import forward_probability, marginal_table, s
 from iitdask.kernels.subsets import segment_offsets, value_offsets
 from iitdask.model.system import System
 from iitdask.run.result_group import load_result
-from iitdask.study.run import run_problem
-from iitdask.study.spec import Problem
+from iitdask.study.problem import Problem
+from iitdask.study.run import run_job
 from iitdask.theory.catalog import theory_options
 from tests.runs import Blocks, bits
 from tests.strategies import ASYMMETRIC, KINDS, SYMMETRIC, Case, cases, gate
@@ -238,12 +238,12 @@ def a_point(compute="ces", state="0110", **options):
 
 @pytest.fixture(scope="module")
 def whole():
-    return run_problem(a_point())
+    return run_job(a_point())
 
 
 def test_blocks__one_and_many_give_the_same_bits(whole):
     blocks = Blocks()
-    tree = run_problem(a_point(), observers=[blocks], block_seconds=1e-6)
+    tree = run_job(a_point(), observers=[blocks], block_seconds=1e-6)
     assert blocks.filled > 20
     assert bits(tree) == bits(whole)
 
@@ -252,12 +252,12 @@ def test_blocks__one_and_many_give_the_same_bits(whole):
 @given(cases())
 def test_blocks__one_and_many_give_the_same_bits_for_any_system(case):
     point = Problem(System.of(case.substrate(), case.state), theory_options("iit4"), "ces")
-    assert bits(run_problem(point, block_seconds=1e-6)) == bits(run_problem(point))
+    assert bits(run_job(point, block_seconds=1e-6)) == bits(run_job(point))
 
 
 def test_store__gives_the_same_as_memory_when_written_and_when_read(whole, tmp_path):
     url = str(tmp_path / "run.zarr")
-    written = run_problem(a_point(), store=url, block_seconds=1e-4)
+    written = run_job(a_point(), store=url, block_seconds=1e-4)
     assert bits(written) == bits(whole)
     read = load_result(url)
     assert bits(read) == bits(whole)
@@ -267,16 +267,16 @@ def test_store__gives_the_same_as_memory_when_written_and_when_read(whole, tmp_p
 def test_client__gives_the_same_as_memory(whole, tmp_path):
     local = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with LocalCluster(**local, dashboard_address=":0") as cluster, Client(cluster) as client:
-        kept = run_problem(a_point(), client=client, store=tmp_path / "a.zarr", block_seconds=1e-4)
-        unkept = run_problem(a_point(), client=client, block_seconds=1e-4)
+        kept = run_job(a_point(), client=client, store=tmp_path / "a.zarr", block_seconds=1e-4)
+        unkept = run_job(a_point(), client=client, block_seconds=1e-4)
     assert bits(kept) == bits(whole)
     assert bits(unkept) == bits(whole)
 
 
 def test_replay__of_a_full_store_fills_no_block(whole, tmp_path):
     first, second = Blocks(), Blocks()
-    run_problem(a_point(), store=tmp_path / "run.zarr", observers=[first])
-    again = run_problem(a_point(), store=tmp_path / "run.zarr", observers=[second])
+    run_job(a_point(), store=tmp_path / "run.zarr", observers=[first])
+    again = run_job(a_point(), store=tmp_path / "run.zarr", observers=[second])
     assert first.filled > 0
     assert second.filled == 0
     xr.testing.assert_identical(again, whole)
@@ -292,6 +292,6 @@ def test_replay__of_a_full_store_fills_no_block(whole, tmp_path):
     ids=["compute", "state", "ties"],
 )
 def test_store__of_another_study_is_refused_by_name(other, difference, tmp_path):
-    run_problem(a_point(), store=tmp_path / "run.zarr")
+    run_job(a_point(), store=tmp_path / "run.zarr")
     with pytest.raises(LedgerMismatchError, match=difference):
-        run_problem(other, store=tmp_path / "run.zarr")
+        run_job(other, store=tmp_path / "run.zarr")

@@ -1,8 +1,9 @@
 import pytest
 
 import iitdask as iit
-from iitdask.study.run import run_problem
-from iitdask.study.spec import problem_from_study, read_study
+from iitdask.study.problem import problem_from_study
+from iitdask.study.run import run_job
+from iitdask.study.spec import read_study
 from iitdask.study.store_contents import load_for_view
 from iitdask.view.explorer import explorer_html
 from tests.view.browser import FLAGS, chromium
@@ -17,7 +18,7 @@ def stores(tmp_path_factory):
         if name not in made:
             made[name] = str(folder / f"{name}.zarr")
             study, where = read_study(name)
-            run_problem(problem_from_study(study, where, name), store=made[name])
+            run_job(problem_from_study(study, where, name), store=made[name])
         return made[name]
 
     return store

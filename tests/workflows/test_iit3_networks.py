@@ -6,8 +6,9 @@ import pytest
 
 import iitdask as iit
 from iitdask.model.batch import Family
+from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_from_study
+from iitdask.study.sweep import sweep_from_study
 from workflows.iit3_networks.analyse import networks, table
 
 STUDY = Path(__file__).parents[2] / "workflows" / "iit3_networks" / "study.yaml"
@@ -25,7 +26,7 @@ def test_table__has_every_class_and_each_network_what_it_has_alone(tmp_path):
     sweep = {"state": study.sweep["state"][:2], "substrate": blocks}
     spec = {"compute": study.compute, "theory": study.theory, "sweep": sweep}
     store = tmp_path / "networks.zarr"
-    run_sweep(sweep_from_study(*read_study(spec), "study"), store=store)
+    run_job(sweep_from_study(*read_study(spec), "study"), store=store)
     found = networks(str(store))
     assert found.sizes["network"] == 24
     families = [family for block in blocks for family in Family.of(block)]
@@ -46,6 +47,6 @@ def test_table__of_half_a_study_is_refused(tmp_path):
     ring = {"name": "ring-logic", "family": "ring", "n": [3, 4]}
     spec = {"compute": "sia", "sweep": {"substrate": [ring], "state": ["100"]}}
     store = str(tmp_path / "half.zarr")
-    run_sweep(sweep_from_study(*read_study(spec), "study"), store=store)
+    run_job(sweep_from_study(*read_study(spec), "study"), store=store)
     with pytest.raises(SystemExit, match="some networks are not done"):
         table(store)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from iitdask.model.batch import equivalent_rules
+from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
-from iitdask.study.sweep import run_sweep, sweep_from_study
+from iitdask.study.sweep import sweep_from_study
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "sweeps"
 
@@ -17,7 +18,7 @@ def cube(name, **changes):
     sweep = {**study.sweep, **changes}
     spec = {"compute": study.compute, "substrate": study.substrate, "sweep": sweep}
     spec = {key: value for key, value in spec.items() if value is not None}
-    return run_sweep(sweep_from_study(*read_study(spec), name)).to_dataset()
+    return run_job(sweep_from_study(*read_study(spec), name)).to_dataset()
 
 
 def test_noise__is_what_the_readme_says():
