@@ -297,7 +297,7 @@ def _delete_store(url: str) -> None:
         store_attrs(url)  # never delete what is not a store
         busy = live_sessions(url)
         if busy:
-            raise BusyStoreError(f"--fresh: {url} is being filled by {busy[0].described()}")
+            raise BusyStoreError(f"--fresh: {url} is being filled by {busy[0].describe()}")
         if path is None:
             open_store(url).delete_prefix("")
         else:

@@ -185,7 +185,7 @@ def _is_open(stage: StageStatus) -> bool:
 
 
 def _status_lines(found: StoreStatus) -> list[str]:
-    lines = [f"driven by {each.described()}" for each in found.sessions]
+    lines = [f"driven by {each.describe()}" for each in found.sessions]
     if "finished" in found.about:
         dropped = ", blocks dropped (iitdask tidy)" if "tidied" in found.about else ""
         lines.append(f"finished {found.about['finished']}{dropped}")
@@ -256,7 +256,7 @@ def tidy(store: str, /) -> int:
     """
     busy = live_sessions(store)
     if busy:
-        raise BusyStoreError(f"{store} is being filled by {busy[0].described()}")
+        raise BusyStoreError(f"{store} is being filled by {busy[0].describe()}")
     before = _store_bytes(store)
     drop_blocks(store)
     after = _store_bytes(store)

@@ -1,8 +1,12 @@
 """Coordination of processes that work on one store: sessions, locks and claims of blocks.
 
-A session is a small file that a process renews while it lives (its heartbeat). Locks and
-claims are keys that only one process can create. Results never depend on either: blocks
-are complete, checked and the same whoever computes them.
+A session is a small record that a process renews while it works on a store (its heartbeat).
+Locks and claims are keys that only one process can create and that name their owner's session.
+One rule says whether a session is alive (`SessionMonitor`); what a dead session owns is void.
+
+Results never depend on any of this: blocks are complete, checked and the same whoever computes
+them. If the owner of a lock was merely suspended, two processes may run at once. That is safe:
+both write the same bytes, and a torn write fails its checksum.
 """
 
 from __future__ import annotations
@@ -13,10 +17,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from threading import Event, Lock, Thread
-from typing import Any
+from threading import Condition, Lock, RLock, Thread
 from uuid import uuid4
 
 import psutil
@@ -24,393 +27,599 @@ import psutil
 from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.checksum import build_id
 from iitdask.run.plan import Block
-from iitdask.run.storage import (
-    Store,
-    create_key,
-    delete_key,
-    delete_prefix,
-    disk_full_as_error,
-    list_dir,
-    open_store,
-    read_key,
-    write_key,
-)
+from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.zarr_io import repair_groups
 
 __all__ = [
     "LOG_GROUP",
     "BlockClaims",
+    "PeriodicTimer",
     "Session",
+    "SessionMonitor",
+    "SessionRecord",
     "create_log_group",
-    "every",
+    "critical_section",
     "live_sessions",
     "lock",
     "open_session",
     "process_exists",
 ]
 
-THREAD_JOIN_SECONDS = 5.0
-"""Seconds to wait for the last turn, which a store that hangs may hold up."""
-
-
-@contextmanager
-def every(do: Callable[[], None], pause: float, name: str) -> Iterator[None]:
-    """Repeat something in a thread of its own for as long as the context is open.
-
-    A full disk or a network that failed ends one turn alone: it is the run's to report.
-
-    Parameters
-    ----------
-    do : callable
-        What is done at every turn.
-    pause : float
-        Seconds before each turn.
-    name : str
-        Name of the thread.
-    """
-    ended = Event()
-
-    def turns() -> None:
-        while not ended.wait(pause):
-            with suppress(OSError, UnreachableStoreError):
-                do()
-
-    thread = Thread(target=turns, daemon=True, name=name)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(timeout=THREAD_JOIN_SECONDS)
-
-
 LOG_GROUP = "log"
-"""Group that holds logs and the files of drivers."""
+"""Group that holds event logs, session records, locks and claims."""
+LOCKS_GROUP = f"{LOG_GROUP}/locks"
+CLAIMS_GROUP = f"{LOG_GROUP}/claims"
+SESSION_SUFFIX, ACTIVITY_SUFFIX = ".driver.json", ".doing.json"
+STORE_LOCK = f"{LOCKS_GROUP}/store"
+"""Key of the lock that a session holds while it works on a store alone."""
+
 HEARTBEAT_SECONDS = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
-"""Seconds without a sign of life after which a driver counts as dead."""
+"""Seconds without a heartbeat after which a session counts as dead."""
 CLOCK_SKEW_SECONDS = 1.0
-"""Seconds by which the system's two clocks may differ."""
-SESSION_SUFFIX = ".driver.json"
+"""Seconds by which the two clocks of one machine may differ."""
+LIVENESS_CACHE_SECONDS = 5.0
+"""Seconds for which a session that was seen alive is not looked up again."""
+LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
+"""Seconds between two looks at a store, in a directory and behind a network."""
+LOCK_POLL_SECONDS = 0.05
+"""Seconds between two attempts to take a lock."""
+TIMER_STOP_SECONDS = 5.0
+"""Seconds to wait for a periodic call that a store which hangs may hold up."""
+MAX_OWNER_DEATHS = 10
+"""Owners that may die over a block before no process tries it again."""
+
 STARTING, RUNNING = "claiming", "running"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """A process that fills a store."""
+class SessionRecord:
+    """A session as its record in the store describes it."""
 
     host: str
     """Name of its machine."""
     pid: int
-    """Number of its process."""
+    """Process id."""
     since: str
-    """When it began, UTC."""
-    beat: str
-    """Its last sign of life, UTC."""
+    """Start time, UTC."""
+    heartbeat: str
+    """Time of its last heartbeat, UTC."""
     token: str
-    """What tells it from others."""
-    edition: str = ""
-    """Its iitdask: version and digest of the source."""
+    """Random id; locks and claims name their owner by it."""
+    build_id: str = ""
+    """Version and source digest of its iitdask."""
     state: str = STARTING
-    """``claiming`` until it has seen that it is alone, then ``running``."""
+    """``claiming`` until the session may work on the store, then ``running``."""
 
     @property
     def key(self) -> str:
-        """Where in the store its file is."""
+        """Key of the record."""
         return f"{LOG_GROUP}/{self.host}-{self.pid}-{self.token}{SESSION_SUFFIX}"
 
     @property
-    def doing(self) -> str:
-        """Where in the store it says what is in hand."""
-        return self.key.removesuffix(SESSION_SUFFIX) + ".doing.json"
+    def activity_key(self) -> str:
+        """Key of the list of blocks that its workers compute now."""
+        return self.key.removesuffix(SESSION_SUFFIX) + ACTIVITY_SUFFIX
 
     @property
-    def silence(self) -> float:
-        """Seconds since its last sign of life."""
-        return (datetime.now(UTC) - datetime.fromisoformat(self.beat)).total_seconds()
+    def seconds_since_heartbeat(self) -> float:
+        """Seconds since the last heartbeat, by the clocks of both machines."""
+        return (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)).total_seconds()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether it gave a sign of life lately and, on this machine, its process exists."""
-        if self.silence > HEARTBEAT_TIMEOUT_SECONDS:
-            return False
-        return self.host != socket.gethostname() or process_exists(self.pid, self.since)
+    def seniority(self) -> tuple[str, str]:
+        """Order in which sessions began."""
+        return self.since, self.token
 
-    def described(self) -> str:
-        """Name the driver in words."""
+    def describe(self) -> str:
+        """Name the session in an error or a status line."""
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
-def live_sessions(url: str) -> list[Session]:
-    """Drivers that are at work on a store, the first one first."""
-    store = open_store(url)
-    found = [
-        driver for _, driver in _session_records(store) if driver is not None and driver.is_alive
-    ]
-    return sorted(found, key=_seniority)
-
-
-@contextmanager
-def open_session(url: str, join: bool = False) -> Iterator[Session]:
-    """Hold a store while it is filled.
+def process_exists(pid: int, since: str | None = None) -> bool:
+    """Return True if this machine has a process of that id.
 
     Parameters
     ----------
-    url : str
-        Address of the store, which exists.
-    join : bool
-        Work beside a driver that is there already, instead of being refused.
-
-    Raises
-    ------
-    BusyStoreError
-        Another driver is alive.
-    """
-    store = open_store(url)
-    create_log_group(store)
-    token = uuid4().hex[:8]
-    own = Session(socket.gethostname(), os.getpid(), _utc_now(), _utc_now(), token, build_id())
-    _write_heartbeat(store, own)
-    try:
-        if not join:
-            _require_no_other_session(url, store, own)
-        running = replace(own, state=RUNNING)
-        _write_heartbeat(store, running)
-        with every(lambda: _write_heartbeat(store, running), HEARTBEAT_SECONDS, "heartbeat"):
-            yield running
-    finally:
-        with suppress(OSError, UnreachableStoreError):
-            delete_key(store, own.key)
-
-
-def create_log_group(store: Store) -> None:
-    """Make the folder of logs a group, so that readers of the store know what it is."""
-    with suppress(OSError):
-        repair_groups(store, LOG_GROUP)
-
-
-def _require_no_other_session(url: str, store: Store, own: Session) -> None:
-    for key, other in _session_records(store):
-        if other is None or other.token == own.token:
-            continue
-        if not other.is_alive:
-            with suppress(OSError):
-                delete_key(store, key)
-                delete_key(store, other.doing)
-        # Of two that begin at the same moment each sees the other: one has to go on.
-        elif other.state == RUNNING or _seniority(other) < _seniority(own):
-            raise BusyStoreError(
-                f"{url} is being filled by {other.described()}; "
-                "wait for it, stop it, or work beside it with --join"
-            )
-
-
-def _seniority(driver: Session) -> tuple[str, str]:
-    return driver.since, driver.token
-
-
-def _session_records(store: Store) -> list[tuple[str, Session | None]]:
-    found: list[tuple[str, Session | None]] = []
-    for name in list_dir(store, LOG_GROUP):
-        if name.endswith(SESSION_SUFFIX):
-            key = f"{LOG_GROUP}/{name}"
-            found.append((key, _read_session(store, key)))
-    return found
-
-
-def _read_session(store: Store, key: str) -> Session | None:
-    try:
-        given: dict[str, Any] = json.loads(read_key(store, key) or b"")
-        driver = Session(**given)
-        datetime.fromisoformat(driver.beat)
-    except (ValueError, TypeError, OSError):
-        return None
-    return driver
-
-
-def _write_heartbeat(store: Store, driver: Session) -> None:
-    # A full disk or a network that failed is the run's to report, and it will.
-    with suppress(OSError, UnreachableStoreError):
-        write_key(store, driver.key, json.dumps(asdict(replace(driver, beat=_utc_now()))).encode())
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def process_exists(pid: int, since: str | None = None) -> bool:
-    """Whether this machine has a process of that number, which began before `since` when given.
-
-    Numbers are given anew, in containers soon: a driver that is started again there has the
-    number of the one before.
+    pid : int
+        Process id.
+    since : str, optional
+        Time, UTC, at which the process existed already. Ids are reused, in containers soon: one
+        that began later is another process.
     """
     try:
-        begun: float = psutil.Process(pid).create_time()
+        created: float = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
         return True
-    return since is None or begun <= datetime.fromisoformat(since).timestamp() + CLOCK_SKEW_SECONDS
+    if since is None:
+        return True
+    return created <= datetime.fromisoformat(since).timestamp() + CLOCK_SKEW_SECONDS
 
 
-LOCKS_GROUP = "log/leases"
-LEASE_SECONDS = 30.0
-"""Seconds after which a lease that was neither renewed nor given back is void."""
-LOCK_POLL_SECONDS = 0.05
+class SessionMonitor:
+    """Tells which sessions of a store are alive: the one rule for sessions, locks and claims.
 
-
-@contextmanager
-def lock(store: Store, what: str) -> Iterator[None]:
-    """Wait for one's turn, and hold it.
-
-    A lease is renewed while its holder lives; that of one that died is void at once on
-    its own machine, and elsewhere runs out. Should its holder only have slept, two are
-    at work at once: they do the same, and what they harm is found by its checksums.
+    A session is dead if its record is gone, if its last heartbeat is more than 30 s old, if its
+    heartbeat stood still for 30 s while this monitor watched (a clock that runs ahead must not
+    keep a dead session alive), or if its machine is this one and its process is gone.
 
     Parameters
     ----------
     store : Store
-        Where.
-    what : str
-        Name of what is done.
+        Store that the sessions work on.
     """
-    key = f"{LOCKS_GROUP}/{what.replace('/', '+')}"
-    while not _try_lock(store, key):
-        if _is_expired(read_key(store, key)):
-            delete_key(store, key)
-        else:
-            time.sleep(LOCK_POLL_SECONDS)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._first_seen: dict[str, tuple[str, float]] = {}
+        self._alive: dict[str, SessionRecord] = {}
+        self._checked = float("-inf")
+
+    def live(self) -> list[SessionRecord]:
+        """Read the records of all sessions that are alive, the oldest first."""
+        records = [record for record in self._records() if self._is_alive(record)]
+        self._alive = {record.token: record for record in records}
+        self._checked = time.monotonic()
+        return sorted(records, key=lambda record: record.seniority)
+
+    def dead(self) -> list[SessionRecord]:
+        """Read the records that dead sessions left behind."""
+        return [record for record in self._records() if not self._is_alive(record)]
+
+    def find(self, token: str) -> SessionRecord | None:
+        """Return the session with a token if it is alive, from memory if seen lately."""
+        expired = time.monotonic() - self._checked > LIVENESS_CACHE_SECONDS
+        if expired or token not in self._alive:
+            self.live()
+        return self._alive.get(token)
+
+    def _records(self) -> Iterator[SessionRecord]:
+        for name in self._store.list_dir(LOG_GROUP):
+            if name.endswith(SESSION_SUFFIX):
+                record = _read_record(self._store, f"{LOG_GROUP}/{name}")
+                if record is not None:
+                    yield record
+
+    def _is_alive(self, record: SessionRecord) -> bool:
+        heartbeat, seen = self._first_seen.get(record.token, ("", 0.0))
+        if heartbeat != record.heartbeat:
+            seen = time.monotonic()
+            self._first_seen[record.token] = (record.heartbeat, seen)
+        unchanged = time.monotonic() - seen
+        if max(record.seconds_since_heartbeat, unchanged) > HEARTBEAT_TIMEOUT_SECONDS:
+            return False
+        return record.host != socket.gethostname() or process_exists(record.pid, record.since)
+
+
+def live_sessions(store: Store | str) -> list[SessionRecord]:
+    """Read which sessions work on a store, the oldest first."""
+    return SessionMonitor(open_store(store)).live()
+
+
+def _read_record(store: Store, key: str) -> SessionRecord | None:
     try:
-        with every(lambda: write_key(store, key, _lease_record()), LEASE_SECONDS / 3, "lease"):
+        values = json.loads(store.read(key) or b"")
+        record = SessionRecord(**{each.name: values[each.name] for each in fields(SessionRecord)})
+        datetime.fromisoformat(record.heartbeat)
+    except (ValueError, TypeError, KeyError, OSError):
+        return None
+    return record
+
+
+class PeriodicTimer:
+    """One thread that calls functions at fixed intervals beside the work.
+
+    A full disk or a network that failed ends one call alone: the run will meet it and report it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._busy = Lock()
+        self._due: dict[Callable[[], None], tuple[float, float]] = {}
+        self._ended = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep the thread alive while the context is open."""
+        thread = Thread(target=self._run, daemon=True, name="heartbeat")
+        thread.start()
+        try:
             yield
-    finally:
-        with suppress(OSError, UnreachableStoreError):
-            delete_key(store, key)
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+            thread.join(timeout=TIMER_STOP_SECONDS)
+
+    @contextmanager
+    def every(self, seconds: float, function: Callable[[], None]) -> Iterator[None]:
+        """Call a function every so many seconds while the context is open.
+
+        Parameters
+        ----------
+        seconds : float
+            Seconds before each call.
+        function : callable
+            What to call; errors of the store are ignored.
+        """
+        with self._changed:
+            self._due[function] = (time.monotonic() + seconds, seconds)
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._due.pop(function, None)
+            # After this context nothing may be called any more, except by a store that hangs.
+            if self._busy.acquire(timeout=TIMER_STOP_SECONDS):
+                self._busy.release()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._ended:
+                    return
+                now = time.monotonic()
+                function = min(self._due, key=lambda each: self._due[each][0], default=None)
+                wait = None if function is None else self._due[function][0] - now
+                if function is None or wait is None or wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                self._due[function] = (now + self._due[function][1], self._due[function][1])
+                self._busy.acquire()
+            try:
+                with suppress(OSError, UnreachableStoreError):
+                    function()
+            finally:
+                self._busy.release()
 
 
-def _try_lock(store: Store, key: str) -> bool:
-    with disk_full_as_error(f"{key} of the store"):
-        return create_key(store, key, _lease_record())
+class Session:
+    """A process at work on a store, from the side of that process.
 
-
-def _lease_record() -> bytes:
-    return f"{time.time() + LEASE_SECONDS!r} {os.getpid()} {socket.gethostname()}".encode()
-
-
-def _is_expired(content: bytes | None) -> bool:
-    until, _, holder = (content or b"").decode(errors="replace").partition(" ")
-    pid, _, host = holder.partition(" ")
-    if host == socket.gethostname() and pid.isdecimal() and not process_exists(int(pid)):
-        return True
-    try:
-        # A clock that is far ahead, here or there, must not hold anyone up for long.
-        return min(float(until), time.time() + LEASE_SECONDS) < time.time()
-    except ValueError:
-        return True
-
-
-CLAIMS_GROUP = f"{LOG_GROUP}/claims"
-LIVENESS_CACHE_SECONDS = 5.0
-"""Seconds for which it is believed who is alive."""
-MAX_OWNER_DEATHS = 10
-"""How many owners may die over a block before nobody tries it any more."""
-
-
-@dataclass(slots=True, eq=False)
-class BlockClaims:
-    """The claims of one process on a store.
+    A session that works alone holds the lock of the whole store, so that laying out a stage or
+    writing a result takes no further lock. When another session joins it, the store lock is
+    released, and from then on both take one lock for each such step.
 
     Parameters
     ----------
-    url : str
-        Address of the store.
-    owner : Driver
-        The process.
+    store : Store
+        The store.
+    join : bool
+        Work beside other sessions.
     """
 
-    url: str
-    owner: Session
-    _alive: frozenset[str] = frozenset()
-    _asked: float = float("-inf")
-    _held: set[str] = field(default_factory=set)
-    _lock: Lock = field(default_factory=Lock)
-
-    def take(self, stage: str, block: Block) -> bool:
-        """Claim a block; False when a living process has it, or too many died over it."""
-        return self._take(_claim_key(stage, block))
-
-    def poison_count(self, stage: str, block: Block) -> int:
-        """How many processes died over a block, when they are too many; else 0."""
-        deaths, owner = _parse_claim(read_key(self._store, _claim_key(stage, block)))
-        return deaths + 1 if deaths + 1 >= MAX_OWNER_DEATHS and not self._lives(owner) else 0
-
-    def drop(self, stage: str, block: Block) -> None:
-        """Give a block back."""
-        self._drop(_claim_key(stage, block))
-
-    def release_all(self) -> None:
-        """Give everything back."""
-        for key in tuple(self._held):
-            with suppress(OSError, UnreachableStoreError):
-                self._drop(key)
-
-    @contextmanager
-    def held(self, what: str) -> Iterator[bool]:
-        """Hold something that is no block; False when a living process holds it."""
-        key = f"{CLAIMS_GROUP}/{what}"
-        got = self._take(key)
-        try:
-            yield got
-        finally:
-            if got:
-                self._drop(key)
-
-    def clear(self) -> None:
-        """Remove what is left of all claims on the store."""
-        delete_prefix(self._store, CLAIMS_GROUP)
+    def __init__(self, store: Store, join: bool) -> None:
+        now = _utc_now()
+        state = RUNNING if join else STARTING
+        self.store = store
+        self.record = SessionRecord(
+            socket.gethostname(), os.getpid(), now, now, uuid4().hex[:8], build_id(), state
+        )
+        self.monitor = SessionMonitor(self.store)
+        self.timer = PeriodicTimer()
+        self._section = RLock()
+        self._is_alone = False
 
     @property
-    def _store(self) -> Store:
-        return open_store(self.url)
+    def token(self) -> str:
+        """Random id by which locks and claims name this session."""
+        return self.record.token
 
-    def _take(self, key: str) -> bool:
-        store = self._store
+    @property
+    def poll_seconds(self) -> float:
+        """Seconds between two looks at the store that are worth their requests."""
+        return REMOTE_POLL_SECONDS if self.store.directory is None else LOCAL_POLL_SECONDS
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Do something in a store that one process at a time may do.
+
+        Parameters
+        ----------
+        name : str
+            What is done, such as the name of the stage that is laid out.
+        """
+        with self._section:
+            if self._is_alone:
+                yield
+                return
+        with lock(self, name):
+            yield
+
+    def write_heartbeat(self) -> None:
+        """Renew the record of this session."""
+        record = replace(self.record, heartbeat=_utc_now())
+        # A full disk or a network that failed is the run's to report, and it will.
+        with suppress(OSError, UnreachableStoreError):
+            self.store.write(record.key, json.dumps(asdict(record)).encode())
+
+    def take_store(self) -> None:
+        """Become the only session of the store.
+
+        Raises
+        ------
+        BusyStoreError
+            Another session is alive.
+        """
+        with disk_full_as_error(f"{self.store.url}: {STORE_LOCK}"):
+            while not _try_own(self, STORE_LOCK):
+                owner = _live_owner(self, STORE_LOCK)
+                if owner is not None and owner.state == RUNNING:
+                    raise self._busy(owner)
+                time.sleep(LOCK_POLL_SECONDS)
+        self._is_alone = True
+        for record in self.monitor.dead():
+            with suppress(OSError):
+                self.store.delete(record.key)
+                self.store.delete(record.activity_key)
+        for other in self.monitor.live():
+            # Of two that begin at the same moment each sees the other: one has to go on.
+            begun = other.state == RUNNING or other.seniority < self.record.seniority
+            if other.token != self.token and begun:
+                raise self._busy(other)
+        self.record = replace(self.record, state=RUNNING)
+        self.write_heartbeat()
+
+    def wait_for_admission(self) -> None:
+        """Wait until a session that works alone has noticed this one."""
+        while _live_owner(self, STORE_LOCK) is not None:
+            time.sleep(LOCK_POLL_SECONDS)
+
+    def admit_others(self) -> None:
+        """Release the store lock if another session has joined, unless a step is under way."""
+        if not self._is_alone:
+            return
+        running = [record for record in self.monitor.live() if record.state == RUNNING]
+        if all(record.token == self.token for record in running):
+            return
+        # Without waiting: the heartbeat goes on while this process writes a large result.
+        if self._section.acquire(blocking=False):
+            try:
+                self.release_store()
+            finally:
+                self._section.release()
+
+    def release_store(self) -> None:
+        """Release the lock of the whole store, if this session has it."""
+        if self._is_alone:
+            _disown(self, STORE_LOCK)
+            self._is_alone = False
+
+    def _busy(self, other: SessionRecord) -> BusyStoreError:
+        return BusyStoreError(
+            f"{self.store.url} is being filled by {other.describe()}; "
+            "wait for it, stop it, or work beside it with --join"
+        )
+
+
+@contextmanager
+def open_session(store: Store | str, join: bool = False) -> Iterator[Session]:
+    """Work on a store while the context is open.
+
+    Parameters
+    ----------
+    store : Store or str
+        Store, which exists, or its address.
+    join : bool
+        Work beside sessions that are there already, instead of being refused.
+
+    Yields
+    ------
+    Session
+        The session of this process.
+
+    Raises
+    ------
+    BusyStoreError
+        Another session is alive, and `join` is False.
+    """
+    session = Session(open_store(store), join)
+    create_log_group(session.store)
+    session.write_heartbeat()
+    try:
+        with (
+            session.timer.running(),
+            session.timer.every(HEARTBEAT_SECONDS, session.write_heartbeat),
+        ):
+            if join:
+                session.wait_for_admission()
+                with _registered(session):
+                    yield session
+                return
+            session.take_store()
+            with (
+                _registered(session),
+                session.timer.every(session.poll_seconds, session.admit_others),
+            ):
+                yield session
+    finally:
+        with suppress(OSError, UnreachableStoreError):
+            session.release_store()
+            session.store.delete(session.record.key)
+
+
+def create_log_group(store: Store) -> None:
+    """Create the group of event logs, so that readers of the store know what it is."""
+    with suppress(OSError):
+        repair_groups(store, LOG_GROUP)
+
+
+# Sessions that this process has open, by store: locks are taken in the name of the latest one.
+_OPEN_SESSIONS: list[Session] = []
+
+
+@contextmanager
+def _registered(session: Session) -> Iterator[None]:
+    _OPEN_SESSIONS.append(session)
+    try:
+        yield
+    finally:
+        _OPEN_SESSIONS.remove(session)
+
+
+@contextmanager
+def critical_section(store: Store, name: str) -> Iterator[None]:
+    """Do something in a store that one process at a time may do, in this process's session.
+
+    Parameters
+    ----------
+    store : Store
+        The store. A process without a session on it opens one meanwhile.
+    name : str
+        What is done, such as the name of the stage that is laid out.
+    """
+    session = next(
+        (each for each in reversed(_OPEN_SESSIONS) if each.store.address == store.address), None
+    )
+    if session is not None:
+        with session.exclusive(name):
+            yield
+        return
+    with open_session(store, join=True) as session, session.exclusive(name):
+        yield
+
+
+@contextmanager
+def lock(session: Session, name: str) -> Iterator[None]:
+    """Hold a lock that one session of a store has at a time; wait for it if necessary.
+
+    Parameters
+    ----------
+    session : Session
+        Session that takes the lock.
+    name : str
+        Name of the lock.
+    """
+    key = f"{LOCKS_GROUP}/{name.replace('/', '+')}"
+    with disk_full_as_error(f"{session.store.url}: {key}"):
+        while not _try_own(session, key):
+            time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        with suppress(OSError, UnreachableStoreError):
+            _disown(session, key)
+
+
+class BlockClaims:
+    """The blocks that one process computes, where no central process hands them out.
+
+    Claims spare double work and nothing else: a block that two processes fill holds the same
+    bits.
+
+    Parameters
+    ----------
+    session : Session
+        Session that claims.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._keys: set[str] = set()
+        self._lock = Lock()
+
+    def acquire(self, stage: str, block: Block) -> bool:
+        """Claim a block; return False if a live session has it, or too many died over it."""
+        return self._acquire(_claim_key(stage, block))
+
+    def release(self, stage: str, block: Block) -> None:
+        """Release a block."""
+        self._release(_claim_key(stage, block))
+
+    def release_all(self) -> None:
+        """Release everything this process has claimed."""
+        for key in tuple(self._keys):
+            with suppress(OSError, UnreachableStoreError):
+                self._release(key)
+
+    def poison_count(self, stage: str, block: Block) -> int:
+        """Return how many owners died over a block if they are too many, else 0."""
+        deaths, owner = _read_owner(self._session.store, _claim_key(stage, block))
+        if deaths + 1 < MAX_OWNER_DEATHS or self._session.monitor.find(owner) is not None:
+            return 0
+        return deaths + 1
+
+    @contextmanager
+    def holding(self, name: str) -> Iterator[bool]:
+        """Claim something other than a block; yield False if a live session has it."""
+        key = f"{CLAIMS_GROUP}/{name}"
+        is_owner = self._acquire(key)
+        try:
+            yield is_owner
+        finally:
+            if is_owner:
+                self._release(key)
+
+    def clear(self) -> None:
+        """Delete what is left of all claims on the store."""
+        self._session.store.delete_prefix(CLAIMS_GROUP)
+
+    def _acquire(self, key: str) -> bool:
         with self._lock:
-            if key in self._held:
-                return True
-            deaths = 0
-            if not create_key(store, key, self._signed(0)):
-                deaths, owner = _parse_claim(read_key(store, key))
-                deaths += 1
-                if self._lives(owner) or deaths >= MAX_OWNER_DEATHS:
-                    return False
-                delete_key(store, key)
-                if not create_key(store, key, self._signed(deaths)):
-                    return False
-            self._held.add(key)
+            if key not in self._keys and not _try_own(self._session, key, MAX_OWNER_DEATHS):
+                return False
+            self._keys.add(key)
             return True
 
-    def _drop(self, key: str) -> None:
+    def _release(self, key: str) -> None:
         with self._lock:
-            if key in self._held:
-                self._held.discard(key)
-                delete_key(self._store, key)
-
-    def _lives(self, owner: str) -> bool:
-        if time.monotonic() - self._asked > LIVENESS_CACHE_SECONDS or (owner not in self._alive):
-            self._alive = frozenset(each.token for each in live_sessions(self.url))
-            self._asked = time.monotonic()
-        return owner in self._alive
-
-    def _signed(self, deaths: int) -> bytes:
-        return f"{deaths} {self.owner.token}".encode()
+            if key in self._keys:
+                self._keys.discard(key)
+                self._session.store.delete(key)
 
 
 def _claim_key(stage: str, block: Block) -> str:
     return f"{CLAIMS_GROUP}/{stage.replace('/', '+')}/{'.'.join(map(str, block))}"
 
 
-def _parse_claim(content: bytes | None) -> tuple[int, str]:
-    deaths, _, owner = (content or b"").decode(errors="replace").partition(" ")
+def _try_own(session: Session, key: str, max_deaths: int | None = None) -> bool:
+    """Create a key in a session's name; return False if a live session has it.
+
+    Parameters
+    ----------
+    session : Session
+        Session that wants the key.
+    key : str
+        Key of a lock or a claim.
+    max_deaths : int, optional
+        Owners that may die before the key is not taken over any more.
+    """
+    store = session.store
+    if store.create(key, _owner_record(0, session.token)):
+        return True
+    deaths, owner = _read_owner(store, key)
+    if session.monitor.find(owner) is not None:
+        return False
+    if max_deaths is not None and deaths + 1 >= max_deaths:
+        return False
+    store.delete(key)
+    return store.create(key, _owner_record(deaths + 1, session.token))
+
+
+def _disown(session: Session, key: str) -> None:
+    """Delete a key, unless another session took it over meanwhile."""
+    if _read_owner(session.store, key)[1] == session.token:
+        session.store.delete(key)
+
+
+def _live_owner(session: Session, key: str) -> SessionRecord | None:
+    return session.monitor.find(_read_owner(session.store, key)[1])
+
+
+def _owner_record(deaths: int, token: str) -> bytes:
+    return f"{deaths} {token}".encode()
+
+
+def _read_owner(store: Store, key: str) -> tuple[int, str]:
+    """Return how many owners of a key died, and the token of the present one."""
+    text = (store.read(key) or b"").decode(errors="replace")
+    deaths, _, owner = text.partition(" ")
     return (int(deaths) if deaths.isdecimal() else 0), owner
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

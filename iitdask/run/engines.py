@@ -498,7 +498,7 @@ class SharedStoreEngine:
         finally:
             self.doings.ended(bundle)
             for block in job.blocks:
-                self.claims.drop(job.setting.layout.name, block)
+                self.claims.release(job.setting.layout.name, block)
 
     def _claimed(self, job: BundleTask) -> tuple[BundleTask, tuple[BlockError, ...]]:
         stage = job.setting.layout.name
@@ -507,7 +507,7 @@ class SharedStoreEngine:
         for block in job.blocks:
             if folder.is_committed(block):
                 continue
-            if self.claims.take(stage, block):
+            if self.claims.acquire(stage, block):
                 mine.append(block)
             elif deaths := self.claims.poison_count(stage, block):
                 what = f"{deaths} processes died over it; `iitdask run` on this store tries again"

@@ -21,17 +21,12 @@ from typing import Any
 import psutil
 
 from iitdask.errors import UnreachableStoreError
-from iitdask.run.coordination import LOG_GROUP, Session, create_log_group, every
+from iitdask.run.coordination import LOG_GROUP, Session, SessionRecord, create_log_group
 from iitdask.run.plan import Block
 from iitdask.run.storage import (
     Store,
-    delete_key,
     disk_full_as_error,
-    list_dir,
-    local_path,
     open_store,
-    read_key,
-    write_key,
 )
 from iitdask.run.task import StageLayout
 
@@ -194,7 +189,7 @@ class EventLog:
         self.lines.append(line)
         if urgent or time.monotonic() - self.written > REMOTE_FLUSH_SECONDS:
             self.written = time.monotonic()
-            write_key(store, self.key, "".join(f"{each}\n" for each in self.lines).encode())
+            store.write(self.key, "".join(f"{each}\n" for each in self.lines).encode())
 
     def begin(self, content: Mapping[str, Any]) -> None:
         """Write the first line: what is run, where and with what."""
@@ -209,15 +204,16 @@ class EventLog:
     @property
     def key(self) -> str:
         """Where in the store the log is."""
-        began = self.driver.since[:19].replace(":", "").replace("-", "")
-        return f"{LOG_GROUP}/{began}-{self.driver.host}-{self.driver.pid}-{self.driver.token}{LOG_SUFFIX}"
+        record = self.driver.record
+        began = record.since[:19].replace(":", "").replace("-", "")
+        return f"{LOG_GROUP}/{began}-{record.host}-{record.pid}-{record.token}{LOG_SUFFIX}"
 
 
 def list_logs(url: str) -> list[str]:
     """Keys of the logs in a store, the oldest first."""
     return sorted(
         f"{LOG_GROUP}/{name}"
-        for name in list_dir(open_store(url), LOG_GROUP)
+        for name in open_store(url).list_dir(LOG_GROUP)
         if name.endswith(LOG_SUFFIX)
     )
 
@@ -225,7 +221,7 @@ def list_logs(url: str) -> list[str]:
 def read_events(url: str, key: str) -> Iterator[dict[str, Any]]:
     """Lines of a log; torn ones are left out."""
     store: Store = open_store(url)
-    for line in (read_key(store, key) or b"").splitlines():
+    for line in (store.read(key) or b"").splitlines():
         with suppress(ValueError):
             found = json.loads(line)
             if isinstance(found, dict) and "event" in found:
@@ -352,8 +348,6 @@ class RunHistory:
 OnBlockStart = Callable[["StageLayout", "Block"], None]
 """Told of every block before it is computed."""
 
-LOCAL_ACTIVITY_SECONDS, REMOTE_ACTIVITY_SECONDS = 1.0, 5.0
-"""Seconds between two writings, on this machine and on an object store."""
 ACTIVITY_INTERVAL_SECONDS = 1.0
 """Seconds for which a bundle of short blocks tells of no further block."""
 
@@ -419,19 +413,18 @@ class ActivityBoard:
 def publishing(url: str, driver: Session) -> Iterator[ActivityBoard]:
     """Keep a driver's file up to date; remove it in the end."""
     doings = ActivityBoard()
-    pause = REMOTE_ACTIVITY_SECONDS if local_path(url) is None else LOCAL_ACTIVITY_SECONDS
     try:
-        with every(lambda: _write_activity(url, driver, doings), pause, "doings"):
+        with driver.timer.every(driver.poll_seconds, lambda: _write_activity(driver, doings)):
             yield doings
     finally:
         with suppress(OSError, UnreachableStoreError):
-            delete_key(open_store(url), driver.doing)
+            open_store(url).delete(driver.record.activity_key)
 
 
-def read_activity(url: str, driver: Session) -> tuple[BlockActivity, ...] | None:
+def read_activity(url: str, driver: SessionRecord) -> tuple[BlockActivity, ...] | None:
     """Return what a driver's workers have in hand; None when it has not said so."""
     try:
-        given = json.loads(read_key(open_store(url), driver.doing) or b"null")
+        given = json.loads(open_store(url).read(driver.activity_key) or b"null")
         return None if given is None else tuple(BlockActivity(**each) for each in given)
     except (ValueError, TypeError, OSError, UnreachableStoreError):
         return None
@@ -468,7 +461,7 @@ def _index_range_text(dim: str, part: slice, n: int) -> str:
     return f"{dim} {first if first == last else f'{first}–{last}'} of {n}"
 
 
-def _write_activity(url: str, driver: Session, doings: ActivityBoard) -> None:
+def _write_activity(driver: Session, doings: ActivityBoard) -> None:
     text = doings.taken()
     if text is not None:
-        write_key(open_store(url), driver.doing, text)
+        driver.store.write(driver.record.activity_key, text)

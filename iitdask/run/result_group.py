@@ -18,7 +18,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import array_digest, text_digest
-from iitdask.run.coordination import lock
+from iitdask.run.coordination import critical_section
 from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP
 from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.zarr_io import read_attrs, repair_groups, update_attrs, write_dataset
@@ -66,7 +66,7 @@ def save_result(
     store = open_store(url)
     check = tree_digest(tree)
     # One after the other: two drivers that end together would tear up each other's writing.
-    with disk_full_as_error(url), lock(store, RESULT_GROUP):
+    with disk_full_as_error(url), critical_section(store, RESULT_GROUP):
         if _is_already_saved(url, check):
             return
         store.delete_prefix(RESULT_GROUP)
@@ -83,7 +83,7 @@ def save_result(
 def save_tree(url: str, group: str, tree: xr.DataTree) -> None:
     """Write one more tree into a store, unless it is there whole."""
     store = open_store(url)
-    with disk_full_as_error(url), lock(store, group):
+    with disk_full_as_error(url), critical_section(store, group):
         if _is_complete(store, group):
             return
         store.delete_prefix(group)
@@ -289,7 +289,7 @@ class IncrementalResult:
     def __init__(self, url: str, data: xr.Dataset) -> None:
         self.url = url
         store = open_store(url)
-        with disk_full_as_error(url), lock(store, RESULT_GROUP):
+        with disk_full_as_error(url), critical_section(store, RESULT_GROUP):
             store.delete_prefix(RESULT_GROUP)
             encoding = {
                 str(name): {"chunks": chunk_lengths(values.shape)}
@@ -310,7 +310,7 @@ class IncrementalResult:
 
     def update(self, data: xr.Dataset, changed: NDArray[Any]) -> None:
         """Write the chunks in which a cell has changed; changed has the shape of the cube."""
-        with disk_full_as_error(self.url), lock(open_store(self.url), RESULT_GROUP):
+        with disk_full_as_error(self.url), critical_section(open_store(self.url), RESULT_GROUP):
             for name, array in self._arrays.items():
                 values = data[name].values
                 for region in _chunk_regions(array.shape, array.chunks):

@@ -18,7 +18,7 @@ import psutil
 import zarr
 
 from iitdask.errors import DamagedStoreError, StoreError
-from iitdask.run.coordination import Session, live_sessions
+from iitdask.run.coordination import SessionRecord, live_sessions
 from iitdask.run.events import (
     MAX_HISTORY_SAMPLES,
     BlockActivity,
@@ -80,7 +80,7 @@ class StoreStatus:
     """Root attributes."""
     stages: tuple[StageStatus, ...]
     """Stages known so far, by name."""
-    sessions: tuple[Session, ...]
+    sessions: tuple[SessionRecord, ...]
     """Who is at work."""
     failures: tuple[str, ...]
     """Blocks the last run gave up."""
@@ -157,7 +157,7 @@ def read_costs(url: str) -> dict[str, dict[str, float]]:
     }
 
 
-def active_logs(logs: list[str], alive: tuple[Session, ...]) -> list[str]:
+def active_logs(logs: list[str], alive: tuple[SessionRecord, ...]) -> list[str]:
     """Logs of who is at work and of all that began meanwhile, or else the last one."""
     working = [k for k, key in enumerate(logs) if any(each.token in key for each in alive)]
     return logs[min(working, default=-1) :]
@@ -399,7 +399,7 @@ def _run_state(found: StoreStatus) -> str:
 
 def _state_note(found: StoreStatus) -> str:
     if found.sessions:
-        return "; ".join(each.described() for each in found.sessions)
+        return "; ".join(each.describe() for each in found.sessions)
     return str(found.about.get("finished", "")) or found.ended or "no run is at work"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
 from iitdask.run.checksum import lineage, text_digest
-from iitdask.run.coordination import live_sessions, lock, open_session
+from iitdask.run.coordination import critical_section, live_sessions, open_session
 from iitdask.run.plan import Block, Tiling, tile
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages, read_stage_layout
 from iitdask.run.storage import Store, absolute_url, disk_full_as_error, local_path, open_store
@@ -225,7 +225,7 @@ class ZarrLedger:
         """Create a stage, or reopen it with the tiling it was created with."""
         wanted = lineage(stage, lambda name: self._folder(name).layout.lineage)
         url, store = self._stage_location(stage.name, wanted)
-        with lock(store, stage.name):
+        with critical_section(store, stage.name):
             layout = self._open_or_create_layout(url, store, stage, wanted, block_seconds)
             self._folders[stage.name] = StageGroup.create(url, store, layout)
         return layout.tiling
@@ -256,7 +256,7 @@ class ZarrLedger:
         folder = self._folder(stage.name)
         address = absolute_url(folder.url)
         inputs: dict[str, Array | StageRef | ForeignRef | InputRef] = {}
-        with lock(folder.store, f"{stage.name}-inputs"):
+        with critical_section(folder.store, f"{stage.name}-inputs"):
             for name, given in stage.inputs.items():
                 if isinstance(given, StageRef):
                     home = absolute_url(self._folder(given.stage).url)

@@ -18,7 +18,7 @@ from iitdask.model.readers import substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import Target
 from iitdask.result.label_tree import label_tree
-from iitdask.run.coordination import lock
+from iitdask.run.coordination import critical_section
 from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS
@@ -129,7 +129,7 @@ def problem_from_fields(
 def write_substrate(url: str, substrate: Substrate) -> None:
     """Write the substrate of a problem into its store, unless it is there undamaged."""
     store = open_store(url)
-    with lock(store, SUBSTRATE_GROUP):
+    with critical_section(store, SUBSTRATE_GROUP):
         try:
             if _read_substrate(url).fingerprint == substrate.fingerprint:
                 return

@@ -225,7 +225,7 @@ def run_shared(
     job = read_problem(url) if job is None else job
     with open_session(url, join=True) as session, publishing(url, session) as activity:
         _require_same_session_build(url, session)
-        claims = BlockClaims(url, session)
+        claims = BlockClaims(session)
         origin = provenance()
         with _logged(url, session, job, origin) as log:
             ledger = ZarrLedger(url, job.described(), job.fingerprint)
@@ -344,7 +344,7 @@ def _save_once(
 ) -> None:
     """Wait until one process has written the result: this one, if no other has claimed it."""
     while True:
-        with claims.held("result") as is_mine:
+        with claims.holding("result") as is_mine:
             if is_mine:
                 _save(url, result, origin)
                 claims.clear()
@@ -370,8 +370,8 @@ def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
 
 def _require_same_session_build(url: str, session: Session) -> None:
     for other in live_sessions(url):
-        if other.edition not in ("", session.edition):
+        if other.build_id not in ("", session.record.build_id):
             raise WorkerMismatchError(
                 f"{url}: expected iitdask {build_id()} as in this process, but "
-                f"{other.described()} works with {other.edition}; install one on all machines"
+                f"{other.describe()} works with {other.build_id}; install one on all machines"
             )

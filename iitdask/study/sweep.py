@@ -20,7 +20,7 @@ from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
 from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import text_digest
-from iitdask.run.coordination import lock
+from iitdask.run.coordination import critical_section
 from iitdask.run.events import BlocksFilled, Event, StageOpened
 from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import (
@@ -367,7 +367,7 @@ def _as_json(value: Any) -> Any:
 
 def register_points(url: str, sweep: Sweep) -> list[NDArray[Any]]:
     """Make the points of a sweep part of its store; all lists of points it has then."""
-    with lock(open_store(url), "roll"):
+    with critical_section(open_store(url), "roll"):
         return _grow_axes(url, sweep)
 
 

@@ -61,7 +61,7 @@ def test_sharing__notes_what_its_threads_begin(tmp_path):
     url, doings = str(tmp_path / "run.zarr"), Watched()
     ledger = ZarrLedger(url)
     with open_session(url, join=True) as owner:
-        engine = SharedStoreEngine(BlockClaims(url, owner), threads=2, doings=doings)
+        engine = SharedStoreEngine(BlockClaims(owner), threads=2, doings=doings)
         execute(toys.toy(toys.slow_squares), ledger, engine, block_seconds=0.02)
     assert {each.stage for each in doings.told} == {"squares", "pairs"}
     assert doings.now == {}
@@ -86,13 +86,13 @@ def test_file__follows_and_is_removed(tmp_path):
     ZarrLedger(url)
     doing = BlockActivity("far:7", "mice", "mechanism 3 of 9", ago(5))
     with open_session(url) as driver, publishing(url, driver) as doings:
-        assert read_activity(url, driver) is None
+        assert read_activity(url, driver.record) is None
         doings.begun("a", doing)
-        assert wait_until(lambda: read_activity(url, driver) == (doing,), 30)
+        assert wait_until(lambda: read_activity(url, driver.record) == (doing,), 30)
         doings.ended("a")
-        assert wait_until(lambda: read_activity(url, driver) == (), 30)
+        assert wait_until(lambda: read_activity(url, driver.record) == (), 30)
         doings.begun("b", doing)
-        assert wait_until(lambda: read_activity(url, driver) == (doing,), 30)
+        assert wait_until(lambda: read_activity(url, driver.record) == (doing,), 30)
     assert [name for name in open_store(url).list_dir("log") if "doing" in name] == []
 
 
@@ -106,7 +106,7 @@ def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
                 doings.begun(
                     str(k), BlockActivity("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
                 )
-            assert wait_until(lambda: read_activity(url, driver), 30)
+            assert wait_until(lambda: read_activity(url, driver.record), 30)
             (worker,) = RunMonitor(url)().workers
         assert worker.name == "far:7"
         assert worker.doing.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
@@ -127,7 +127,7 @@ def test_pulse__admits_that_it_does_not_know(tmp_path):
         assert (worker.doing, worker.blocks) == ("unknown", 1)
         with publishing(url, driver) as doings:
             doings.begun("a", BlockActivity("far:8", "squares", "code 3 of 64", ago(1)))
-            assert wait_until(lambda: read_activity(url, driver), 30)
+            assert wait_until(lambda: read_activity(url, driver.record), 30)
             found = {each.name: each.doing for each in RunMonitor(url)().workers}
         assert found == {"far:7": "idle", "far:8": "squares: code 3 of 64"}
     (worker,) = RunMonitor(url)().workers
@@ -152,7 +152,7 @@ def test_pulse__adds_up_runs_side_by_side(tmp_path):
         assert pulse.history[-1][1] == 8.0
         (squares,) = pulse.stages
         assert (squares.forecast, squares.actual) == (4.0, 8.0)
-        opened = 10.0 if one.key < two.key else 9.0
+        opened = 10.0 if one.record.key < two.record.key else 9.0
         assert squares.left in ((opened - 4.0) * 2.0, (19.0 - opened - 4.0) * 2.0)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from iitdask.errors import BusyStoreError
-from iitdask.run.coordination import Session, live_sessions, open_session
+from iitdask.run.coordination import SessionRecord, live_sessions, open_session
 from iitdask.run.zarr_ledger import ZarrLedger
 
 
@@ -20,7 +20,7 @@ def url(tmp_path):
 def other(url, **changes):
     """Another driver, as its file says."""
     now = datetime.now(UTC).isoformat()
-    driver = Session(socket.gethostname(), os.getpid(), now, now, "0ther", "running")
+    driver = SessionRecord(socket.gethostname(), os.getpid(), now, now, "0ther", "running")
     driver = replace(driver, **changes)
     with open_session(url):
         pass  # makes the folder
@@ -46,10 +46,10 @@ def test_driving__refuses_a_second_and_says_who_the_first_is(url):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"beat": (datetime.now(UTC) - timedelta(seconds=40)).isoformat()},
+        {"heartbeat": (datetime.now(UTC) - timedelta(seconds=40)).isoformat()},
         {"pid": 2**22 + 1},
         {"since": "2000-01-01T00:00:00+00:00"},
-        {"beat": "yesterday"},
+        {"heartbeat": "yesterday"},
     ],
     ids=["silent", "gone", "number given anew", "unreadable"],
 )
@@ -72,5 +72,5 @@ def test_driving__lets_the_first_of_two_that_begin_together_go_on(url):
         pass
     earlier = datetime.now(UTC) - timedelta(milliseconds=100)
     other(url, state="claiming", since=earlier.isoformat())
-    with pytest.raises(BusyStoreError):
+    with pytest.raises(BusyStoreError, match="is being filled by"):
         open_session(url).__enter__()
