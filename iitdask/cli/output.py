@@ -162,7 +162,7 @@ def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
         print_table(console, LINK_COLUMNS, link_rows(tree), "links")
         return
     conceptual = formatting.is_iit3(tree)
-    print_pairs(console, (formatting if conceptual else summary).system_rows(tree))
+    print_pairs(console, formatting.iit3_summary(tree) if conceptual else summary.iit4_summary(tree))
     if "distinctions" not in tree.children:
         return
     if conceptual:
