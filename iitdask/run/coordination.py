@@ -472,13 +472,11 @@ def critical_section(store: Store, name: str) -> Iterator[None]:
     name : str
         What is done, such as the name of the stage that is laid out.
     """
-    session = next(
-        (each for each in reversed(_OPEN_SESSIONS) if each.store.address == store.address), None
-    )
-    if session is not None:
-        with session.exclusive(name):
-            yield
-        return
+    for session in reversed(_OPEN_SESSIONS):
+        if session.store.address == store.address:
+            with session.exclusive(name):
+                yield
+            return
     with open_session(store, join=True) as session, session.exclusive(name):
         yield
 
