@@ -25,7 +25,7 @@ from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import read_unchecked_input
 from iitdask.study.problem import Problem, read_problem
 from iitdask.theory.catalog import batched_computations
-from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, landscape, probable_repertoires
+from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, add_shown_states, landscape
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.sweeps.small_systems import SmallSystems
@@ -160,7 +160,8 @@ def load_for_view(url: str) -> xr.DataTree:
     nodes["/network"] = _network_dataset(point)
     system = point.target
     if isinstance(system, System) and "state_cause" in nodes.get("/distinctions", ()):
-        nodes["/repertoires"] = probable_repertoires(system, nodes["/distinctions"])
+        stored = nodes.get("/repertoires")
+        nodes["/repertoires"] = add_shown_states(system, nodes["/distinctions"], stored)
         if system.n <= LANDSCAPE_MAX_UNITS:
             nodes["/landscape"] = landscape(system)
     return xr.DataTree.from_dict(nodes)

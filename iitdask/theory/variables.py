@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,10 @@ from iitdask.theory.stage import Variable
 __all__ = [
     "VARIABLES",
     "Outcome",
+    "assemble_dataset",
+    "assemble_tree",
     "attr_of",
+    "described_variable",
     "make_dataset",
     "size_of",
     "value_of",
@@ -106,18 +109,22 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "cut_concepts": ("count", "concepts of the system under the cut"),
     # repertoires, landscape, network: what can be looked at beside a result
     "begin_cause": ("", "first row of each distinction in the cause repertoires, and the end"),
-    "code_cause": ("", "state of the cause purview, little-endian"),
+    "shown_begin_cause": ("", "first shown state of each distinction's cause, and the end"),
+    "shown_code_cause": ("", "state of the cause purview, little-endian"),
     "constrained_cause": ("", "cause repertoire: probability given the mechanism's state"),
-    "unconstrained_cause": ("", "probability with the mechanism's state unknown"),
-    "partitioned_cause": ("", "cause repertoire under the minimum partition"),
+    "shown_constrained_cause": ("", "cause repertoire at the shown states"),
+    "shown_unconstrained_cause": ("", "probability with the mechanism's state unknown"),
+    "shown_partitioned_cause": ("", "cause repertoire under the minimum partition"),
     "likelihood_cause": ("", "probability phi compares, at the specified cause state"),
     "likelihood_partitioned_cause": ("", "the same under the minimum partition"),
     "selectivity_cause": ("", "cause repertoire at the specified state"),
     "begin_effect": ("", "first row of each distinction in the effect repertoires, and the end"),
-    "code_effect": ("", "state of the effect purview, little-endian"),
+    "shown_begin_effect": ("", "first shown state of each distinction's effect, and the end"),
+    "shown_code_effect": ("", "state of the effect purview, little-endian"),
     "constrained_effect": ("", "effect repertoire: probability given the mechanism's state"),
-    "unconstrained_effect": ("", "probability with the mechanism's state unknown"),
-    "partitioned_effect": ("", "effect repertoire under the minimum partition"),
+    "shown_constrained_effect": ("", "effect repertoire at the shown states"),
+    "shown_unconstrained_effect": ("", "probability with the mechanism's state unknown"),
+    "shown_partitioned_effect": ("", "effect repertoire under the minimum partition"),
     "likelihood_effect": ("", "probability phi compares, at the specified effect state"),
     "likelihood_partitioned_effect": ("", "the same under the minimum partition"),
     "selectivity_effect": ("", "effect repertoire at the specified state"),
@@ -165,17 +172,76 @@ def variable(
 
 
 def make_dataset(
-    values: dict[str, tuple[tuple[str, ...], Any]],
+    values: Mapping[str, tuple[tuple[str, ...], Any]],
     attrs: dict[str, Any] | None = None,
-    coords: dict[str, Any] | None = None,
+    coords: Mapping[str, tuple[str, Any]] | None = None,
 ) -> xr.Dataset:
-    """Make a dataset whose variables carry their unit and meaning."""
-    data = {}
-    for name, (dims, value) in values.items():
-        unit, meaning = VARIABLES[name]
-        about = {"comment": meaning} | ({"units": unit} if unit else {})
-        data[name] = xr.Variable(dims, np.asarray(value), about)
-    return xr.Dataset(data, coords, attrs or {})
+    """Return a dataset whose variables carry their unit and meaning.
+
+    Parameters
+    ----------
+    values
+        Dimensions and values by name; all names are in ``VARIABLES``.
+    attrs
+        Attributes of the dataset.
+    coords
+        Dimension and values of each coordinate.
+    """
+    variables = {name: described_variable(name, *value) for name, value in values.items()}
+    return assemble_dataset(variables, coords or {}, attrs or {})
+
+
+def described_variable(name: str, dims: tuple[str, ...], values: Any) -> xr.Variable:
+    """Return values as the variable of a name, with its unit and meaning."""
+    unit, meaning = VARIABLES[name]
+    about = {"comment": meaning, "units": unit} if unit else {"comment": meaning}
+    return xr.Variable(dims, np.asarray(values), about)
+
+
+def assemble_dataset(
+    variables: Mapping[str, xr.Variable],
+    coords: Mapping[str, tuple[str, Any]],
+    attrs: dict[str, Any],
+) -> xr.Dataset:
+    """Return what ``xr.Dataset(variables, coords, attrs)`` does, without its checks and copies.
+
+    These take longer than unfolding a structure of three units. The variables become part of the
+    dataset: nothing else may change them.
+
+    Parameters
+    ----------
+    variables
+        Data variables by name.
+    coords
+        Dimension and values of each coordinate.
+    attrs
+        Attributes of the dataset.
+    """
+    together = dict(variables)
+    indexes: dict[str, xr.indexes.Index] = {}
+    for name, (dim, values) in coords.items():
+        coordinate = {name: xr.Variable(dim, values)}
+        if name == dim:
+            index = xr.indexes.PandasIndex.from_variables(coordinate, options={})
+            indexes[name] = index
+            coordinate = index.create_variables(coordinate)
+        together |= coordinate
+    return xr.Dataset._construct_direct(together, set(coords), None, attrs, indexes)
+
+
+def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
+    """Return what ``xr.DataTree.from_dict(nodes)`` does, for names of children and ``/``, sooner.
+
+    No dimension coordinate may be in the root, whose children would inherit it.
+    """
+    tree = xr.DataTree(nodes.get("/"))
+    for name, data in nodes.items():
+        if name != "/":
+            key = name.removeprefix("/")
+            child = xr.DataTree(data, name=key)
+            child._parent = tree
+            tree._children[key] = child
+    return tree
 
 
 @dataclass(frozen=True, slots=True)

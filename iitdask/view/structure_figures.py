@@ -397,10 +397,10 @@ def repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
     """Flat arrays for the page's script."""
     out: dict[str, Any] = {"levels": levels}
     for side in SIDES:
-        out[f"begin_{side}"] = data[f"begin_{side}"].values.astype(np.int32)
-        out[f"code_{side}"] = data[f"code_{side}"].values.astype(np.int32)
+        out[f"begin_{side}"] = data[f"shown_begin_{side}"].values.astype(np.int32)
+        out[f"code_{side}"] = data[f"shown_code_{side}"].values.astype(np.int32)
         for kind in REPERTOIRE_KINDS:
-            out[f"{kind}_{side}"] = data[f"{kind}_{side}"].values.astype(np.float32)
+            out[f"{kind}_{side}"] = data[f"shown_{kind}_{side}"].values.astype(np.float32)
         for name in ("likelihood", "likelihood_partitioned", "selectivity"):
             out[f"{name}_{side}"] = data[f"{name}_{side}"].values.astype(np.float64)
     return out

@@ -37,7 +37,14 @@ from iitdask.theory.causation.partitions import (
 )
 from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, StageRef, Steps
-from iitdask.theory.variables import Outcome, make_dataset, size_of, value_of, variable
+from iitdask.theory.variables import (
+    Outcome,
+    assemble_tree,
+    make_dataset,
+    size_of,
+    value_of,
+    variable,
+)
 
 __all__ = [
     "ACCOUNT_OUTCOMES",
@@ -369,7 +376,7 @@ def account_tree(found: Account) -> xr.DataTree:
         "/links": _links_dataset(found),
         "/system": _system_dataset(found),
     }
-    return xr.DataTree.from_dict(nodes)
+    return assemble_tree(nodes)
 
 
 def _summary_dataset(found: Account) -> xr.Dataset:

@@ -24,7 +24,7 @@ from iitdask.theory.complexes.candidates import (
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
-from iitdask.theory.variables import Outcome, make_dataset, size_of, value_of
+from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
 __all__ = [
     "COMPLEX",
@@ -215,7 +215,7 @@ def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionR
     data = _complexes_dataset(pool, made)
     if pool.given is not None:
         data.attrs["certificates"] = _certificates(pool, found, rule)
-    return xr.DataTree.from_dict({"/complexes": data})
+    return assemble_tree({"/complexes": data})
 
 
 def _certificates(

@@ -29,7 +29,7 @@ from iitdask.theory.iit4.system_analysis import is_strongly_connected
 from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
 from iitdask.theory.options import IIT3
 from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, Steps
-from iitdask.theory.variables import make_dataset, variable
+from iitdask.theory.variables import assemble_tree, make_dataset, variable
 
 __all__ = [
     "ces",
@@ -82,7 +82,7 @@ def sia(system: System, options: IIT3) -> Recipe:
             found = SystemAnalysis(reasons=("NO_CONCEPTS",))
     else:
         found, _, _ = yield from _analyse(system, options)
-    return xr.DataTree.from_dict({"/system": _system_dataset(system, found)})
+    return assemble_tree({"/system": _system_dataset(system, found)})
 
 
 def ces(system: System, options: IIT3) -> Recipe:
@@ -112,7 +112,7 @@ def ces(system: System, options: IIT3) -> Recipe:
         "conceptual_information": information,
         "n_distinctions": len(whole.mechanisms),
     }
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
+    return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
 def _analyse(system: System, options: IIT3) -> AnalysisRecipe:

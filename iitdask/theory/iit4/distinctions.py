@@ -23,7 +23,7 @@ from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Filled
 from iitdask.theory.ties import canonical_ranks
-from iitdask.theory.variables import make_dataset
+from iitdask.theory.variables import assemble_dataset, make_dataset
 
 __all__ = [
     "CauseEffectSide",
@@ -35,7 +35,7 @@ __all__ = [
     "congruent_distinctions",
     "float_and_log2",
     "relation_bindings",
-    "structure_tree",
+    "structure_nodes",
     "tie_sensitivity",
 ]
 
@@ -247,8 +247,11 @@ def relation_bindings(
     )
 
 
-def structure_tree(made: CauseEffectStructure, ties: dict[str, Any]) -> xr.DataTree:
-    """Lay a structure out as ``/system``, ``/distinctions`` and ``/relations``."""
+def structure_nodes(made: CauseEffectStructure, ties: dict[str, Any]) -> dict[str, xr.Dataset]:
+    """Return the nodes ``/``, ``/system``, ``/distinctions`` and ``/relations`` of a structure.
+
+    ties : attributes that say whether the structure depends on the choice among ties
+    """
     system, chosen = made.system, made.chosen
     phi_d = fsum(d.phi for d in chosen)  # one result, whatever the order or the Python
     phi_r, log_r = float_and_log2(made.sums.phi)
@@ -267,14 +270,12 @@ def structure_tree(made: CauseEffectStructure, ties: dict[str, Any]) -> xr.DataT
         for name, code in zip(("cause_state", "effect_state"), made.states, strict=True):
             values = np.array(decode_state(code, system.levels))
             node[name] = node[name].copy(data=values)
-    return xr.DataTree.from_dict(
-        {
-            "/": xr.Dataset(attrs=attrs),
-            "/system": node,
-            "/distinctions": _distinctions_dataset(system, chosen),
-            "/relations": _relations_dataset(made.sums, phi_r, log_r),
-        }
-    )
+    return {
+        "/": assemble_dataset({}, {}, attrs),
+        "/system": node,
+        "/distinctions": _distinctions_dataset(system, chosen),
+        "/relations": _relations_dataset(made.sums, phi_r, log_r),
+    }
 
 
 def _has_ties(found: Distinction) -> bool:
@@ -339,7 +340,7 @@ def _relations_dataset(sums: RelationSums, phi: float, log_phi: float) -> xr.Dat
         ),
         "log2_count_by_degree": (("degree",), np.array([_log2(x) for x in degrees], float)),
     }
-    coords = {"degree": np.arange(1, len(degrees) + 1)}
+    coords = {"degree": ("degree", np.arange(1, len(degrees) + 1))}
     return make_dataset(values, {"count": str(sums.count)}, coords)
 
 

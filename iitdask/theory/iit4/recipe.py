@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 
-import xarray as xr
-
 from iitdask.model.system import System
 from iitdask.theory.iit4.distinctions import (
     CauseEffectStructure,
@@ -14,7 +12,7 @@ from iitdask.theory.iit4.distinctions import (
     collect_ties,
     congruent_distinctions,
     relation_bindings,
-    structure_tree,
+    structure_nodes,
     tie_sensitivity,
 )
 from iitdask.theory.iit4.mechanisms import (
@@ -25,7 +23,7 @@ from iitdask.theory.iit4.mechanisms import (
     tied_purview_pairs,
 )
 from iitdask.theory.iit4.relations import relation_sums
-from iitdask.theory.iit4.repertoires import repertoires_stage, stored_repertoires
+from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
 from iitdask.theory.iit4.system_analysis import (
     analyse_system,
     specified_states,
@@ -36,7 +34,7 @@ from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps
 from iitdask.theory.ties import StateOrder
-from iitdask.theory.variables import Outcome, attr_of, size_of, value_of
+from iitdask.theory.variables import Outcome, assemble_tree, attr_of, size_of, value_of
 
 __all__ = [
     "CES_OUTCOMES",
@@ -111,7 +109,7 @@ CES_OUTCOMES = (
 def sia(system: System, options: Unfolding) -> Recipe:
     """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
     found = yield from analyse_system(system, options)
-    return xr.DataTree.from_dict({"/system": system_dataset(system, found)})
+    return assemble_tree({"/system": system_dataset(system, found)})
 
 
 def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Recipe:
@@ -132,12 +130,12 @@ def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Re
     made = CauseEffectStructure(
         system, options, found, states, every, chosen, sums, search_statistics(system, mice)
     )
-    tree = structure_tree(made, tie_sensitivity(made))
+    nodes = structure_nodes(made, tie_sensitivity(made))
     stage = repertoires_stage(system, chosen)
     if stage is not None:
         (filled,) = yield (stage,)
-        tree["repertoires"] = xr.DataTree(stored_repertoires(stage, filled))
-    return tree
+        nodes["/repertoires"] = repertoires_dataset(stage, filled)
+    return assemble_tree(nodes)
 
 
 def _default_states(system: System, options: Unfolding) -> Steps[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,13 @@ from iitdask.theory.variables import make_dataset, variable
 
 __all__ = [
     "LANDSCAPE_MAX_UNITS",
-    "MAX_PURVIEW_STATES",
+    "MAX_SHOWN_STATES",
     "MAX_STORED_STATES",
     "PAIR_STATUS",
+    "add_shown_states",
     "landscape",
-    "probable_repertoires",
+    "repertoires_dataset",
     "repertoires_stage",
-    "stored_repertoires",
 ]
 
 Array = NDArray[Any]
@@ -96,11 +96,12 @@ def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, A
     return {"repertoire": out}
 
 
-def stored_repertoires(stage: Stage, filled: Filled) -> xr.Dataset:
+def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
     """Return the node ``/repertoires``: both sides ragged, a row per state of a purview.
 
     Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause
-    repertoire of distinction k, its purview's states little-endian; likewise ``_effect``.
+    repertoire of distinction k, its purview's states little-endian; likewise ``_effect``. Where
+    the purviews have too many states, there is no such node.
     """
     begins = np.asarray(stage.inputs["begins"])
     rows, half = filled["repertoire"].values, len(begins) // 2
@@ -114,8 +115,8 @@ def stored_repertoires(stage: Stage, filled: Filled) -> xr.Dataset:
     return make_dataset(values)
 
 
-MAX_PURVIEW_STATES = 32
-"""States of one purview that are written out."""
+MAX_SHOWN_STATES = 32
+"""States of one purview that a view shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +153,16 @@ class _Distributions:
     likelihood_partitioned: Array
     """As ``partitioned``, likewise."""
     unconstrained: Callable[[Array], Array]
-    """Gives the unconstrained distribution at some states; the rest of it may be dear."""
+    """Computes the unconstrained distribution at some states; all of them may be expensive."""
 
 
-def probable_repertoires(
-    system: System, distinctions: xr.Dataset, most: int = MAX_PURVIEW_STATES
+def add_shown_states(
+    system: System,
+    distinctions: xr.Dataset,
+    stored: xr.Dataset | None = None,
+    max_states: int = MAX_SHOWN_STATES,
 ) -> xr.Dataset:
-    """Write out the cause and effect repertoires of distinctions.
+    """Add to the node ``/repertoires`` what a view shows beside the repertoires.
 
     Parameters
     ----------
@@ -166,35 +170,45 @@ def probable_repertoires(
         The candidate system.
     distinctions : Dataset
         Node ``/distinctions`` of its structure.
-    most : int
-        States of a purview to keep: the most probable ones and the specified one.
+    stored : Dataset, optional
+        The node, see :func:`repertoires_dataset`; None where it was too large to be stored.
+    max_states : int
+        States of a purview to show: the most probable ones and the specified one.
 
     Returns
     -------
     Dataset
-        For cause and effect, ragged along ``row_*``: rows ``begin_*(mechanism)`` to the next
-        are ``code_*`` (state of the purview, little-endian) with probabilities
-        ``constrained_*``, ``unconstrained_*`` and ``partitioned_*``, the last under the minimum
-        partition (on the cause side renormalised). Per mechanism ``likelihood_*`` and
-        ``likelihood_partitioned_*``, the two probabilities whose log-ratio, times
-        ``selectivity_*``, is phi (Albantakis et al. 2023, Eq. 24 and 25).
+        The stored node. For cause and effect, ragged along ``shown_*``: rows
+        ``shown_begin_*(mechanism)`` to the next are ``shown_code_*`` (state of the purview,
+        little-endian) with probabilities ``shown_constrained_*``, ``shown_unconstrained_*`` and
+        ``shown_partitioned_*``, the last under the minimum partition (on the cause side
+        renormalised). Per mechanism ``likelihood_*`` and ``likelihood_partitioned_*``, the two
+        probabilities whose log-ratio, times ``selectivity_*``, is phi.
+
+    References
+    ----------
+    Albantakis et al. 2023, Eq. 24 and 25; docs/mathematics.md, section 6.
     """
     values: dict[str, tuple[tuple[str, ...], Any]] = {}
-    for side, write in (("cause", _cause_distributions), ("effect", _effect_distributions)):
-        parts = [
-            _most_probable_states(write(pair), pair, most)
-            for pair in _mechanism_purviews(system, distinctions, side)
-        ]
+    for side, distributions in (("cause", _cause_distributions), ("effect", _effect_distributions)):
+        parts = []
+        for k, pair in enumerate(_mechanism_purviews(system, distinctions, side)):
+            found = distributions(pair)
+            if stored is not None:
+                begin, end = stored[f"begin_{side}"].values[k : k + 2]
+                found = replace(found, constrained=stored[f"constrained_{side}"].values[begin:end])
+            parts.append(_most_probable_states(found, pair, max_states))
         counts = [len(part["code"]) for part in parts]
-        values[f"begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
+        values[f"shown_begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
         for name in ("code", "constrained", "unconstrained", "partitioned"):
             kind = np.int64 if name == "code" else float
             joined = np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
-            values[f"{name}_{side}"] = ((f"row_{side}",), joined.astype(kind))
+            values[f"shown_{name}_{side}"] = ((f"shown_{side}",), joined.astype(kind))
         for name in ("likelihood", "likelihood_partitioned", "selectivity"):
             numbers = np.array([part[name] for part in parts], float)
             values[f"{name}_{side}"] = (("mechanism",), numbers)
-    return make_dataset(values)
+    shown = make_dataset(values)
+    return shown if stored is None else stored.assign(shown.data_vars)
 
 
 def _mechanism_purviews(system: System, data: xr.Dataset, side: str) -> list[_MechanismPurview]:
