@@ -114,7 +114,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
     (text,) = oversubscription_warnings([crowded, fair])
     assert text.startswith("worker n1 has 4 threads on 2 core(s)")
     for module in (room, engines):
-        monkeypatch.setattr(module, "facts", lambda: {"edition": build_id(), "cores": 1})
+        monkeypatch.setattr(module, "this_process", lambda: {"edition": build_id(), "cores": 1})
     events = []
     run_job(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Remarked)]
