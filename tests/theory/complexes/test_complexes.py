@@ -23,7 +23,7 @@ from iitdask.theory.complexes.recipe import COMPLEX, LESS_PHI, OVERLAP, TIED, de
 from tests import reference
 from tests.strategies import cases
 
-FOLDER = Path(__file__).parents[1] / "golden"
+FOLDER = Path(__file__).parents[2] / "golden"
 FILES = sorted(path.stem for path in FOLDER.glob("complexes_*.json"))
 THEORIES = {"iit4_2023": "iit4", "iit4_2026": "iit4-2026", "iit3": "iit3"}
 STATES = ["".join(str(code >> i & 1) for i in range(4)) for code in range(16)]

@@ -9,7 +9,7 @@ import pytest
 import iitdask as iit
 from iitdask.errors import InputError, MemoryRefusedError, StateError, UnreachableStateError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 OR_AND = [
     {"label": "A", "gate": "OR", "inputs": ["A", "B"]},
     {"label": "B", "gate": "AND", "inputs": ["A", "B"]},

@@ -3,7 +3,7 @@
 PyPhi 1.2.0 needs NumPy below 1.24 and cannot live beside iitdask. Where it is wanted::
 
     python3.11 -m venv pyphi && pyphi/bin/pip install pyphi==1.2.0 'numpy<1.24' 'scipy<1.12' setuptools
-    IITDASK_PYPHI=pyphi/bin/python python -m pytest tests/theory/test_iit3_pyphi.py
+    IITDASK_PYPHI=pyphi/bin/python python -m pytest tests/theory/iit3/test_pyphi.py
 """  # noqa: E501
 
 import json

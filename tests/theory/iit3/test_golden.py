@@ -8,7 +8,7 @@ import pytest
 
 import iitdask as iit
 
-FILES = sorted((Path(__file__).parents[1] / "golden").glob("iit3__*.json"))
+FILES = sorted((Path(__file__).parents[2] / "golden").glob("iit3__*.json"))
 ROUNDED = 3e-6  # the reference rounds every distance on the way to six decimals
 SIDES = ("cause", "effect")
 

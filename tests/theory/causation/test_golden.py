@@ -10,7 +10,7 @@ import pytest
 import iitdask as iit
 from tests.reference.causation import Transition
 
-FOLDER = Path(__file__).parents[1] / "golden"
+FOLDER = Path(__file__).parents[2] / "golden"
 FILES = sorted(path.stem for path in FOLDER.glob("ac2019__*.json"))
 TOLERANCE = 1e-9
 SUMS = {"cause": "alpha_causes", "effect": "alpha_effects", "bidirectional": "alpha"}

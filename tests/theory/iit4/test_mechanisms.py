@@ -215,7 +215,7 @@ execute(recipe, ZarrLedger(sys.argv[1]), SerialEngine(), block_seconds=2e-5)
 @pytest.mark.cluster
 def test_killed_in_the_second_wave__resumes_with_the_rest_and_gives_the_same_bits(tmp_path):
     some, url = System.of(*system("ising", 6)), tmp_path / "run.zarr"
-    script, root = tmp_path / "run.py", str(Path(__file__).parents[2])
+    script, root = tmp_path / "run.py", str(Path(__file__).parents[3])
     script.write_text(RUN)
     process = subprocess.Popen(
         [sys.executable, str(script), str(url)],

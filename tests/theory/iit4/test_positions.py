@@ -17,7 +17,7 @@ from iitdask.theory.marginal_tables import marginals_stage
 from tests import reference
 from tests.strategies import Case, gate, table
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 RING3 = [{"gate": "COPY", "inputs": [name]} for name in "CAB"]
 
 

@@ -12,7 +12,7 @@ from iitdask.kernels.iit4.system_partition import set_partition_minima, source_m
 from iitdask.kernels.iit4.system_witness import inputs_severed_by_key, optimal_partitions
 from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size, popcounts
 
-FOLDER = Path(__file__).parents[1] / "golden"
+FOLDER = Path(__file__).parents[2] / "golden"
 FILES = sorted(path.stem for path in FOLDER.glob("iit4_*.json"))
 THEORIES = {"iit4_2023": "iit4", "iit4_2026": "iit4-2026"}
 TOLERANCE = 1e-9

@@ -17,14 +17,14 @@ from iitdask.run.events import BlocksFilled
 from iitdask.study.problem import Problem
 from iitdask.study.run import run_job
 
-HERE, ROOT = str(Path(__file__).parent), Path(__file__).parents[2]
+HERE, ROOT = str(Path(__file__).parent), Path(__file__).parents[3]
 SECONDS = 1e-6  # every block by itself
 CHILD = f"""
 import os, signal, sys
 from iitdask.run.events import BlocksFilled
 from iitdask.study.run import run_problem
 sys.path.insert(0, sys.argv[3])
-from test_iit3_resume import asked
+from test_resume import asked
 
 left = int(sys.argv[2])
 
