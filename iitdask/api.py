@@ -112,7 +112,7 @@ def sia(
     >>> round(float(found.phi), 4)
     0.415
     """
-    options, system = theory_options(theory, ties=ties), System.of(substrate, state, units)
+    options, system = theory_options(theory, ties=ties), System.build(substrate, state, units)
     tree = _run(Problem(system, options, "sia"), progress, client=client, store=store, cache=cache)
     return tree["system"].to_dataset()
 
@@ -151,7 +151,7 @@ def ces(
     >>> tree.attrs["big_phi"], int(tree["relations"]["count"])
     (9.5, 15)
     """
-    options, system = theory_options(theory, ties=ties), System.of(substrate, state, units)
+    options, system = theory_options(theory, ties=ties), System.build(substrate, state, units)
     return _run(Problem(system, options, "ces"), progress, client=client, store=store, cache=cache)
 
 
@@ -211,7 +211,7 @@ def complexes(
     (['C', 'AB'], [0.212, 0.172])
     """
     options = theory_options(theory, ties=ties)
-    network = CandidateSet.of(substrate, state, units, max_size, candidates)
+    network = CandidateSet.build(substrate, state, units, max_size, candidates)
     tree = _run(Problem(network, options, "complexes"), progress, client=client, store=store)
     return tree["complexes"].to_dataset()
 
@@ -279,7 +279,7 @@ def account(
     >>> found["links"]["alpha"].values.round(3).tolist(), round(found.attrs["alpha"], 3)
     ([0.415, 0.415, 0.17, 0.415, 0.415], 0.17)
     """
-    transition = Transition.of(substrate, before, after, causes, effects, max_order=max_order)
+    transition = Transition.build(substrate, before, after, causes, effects, max_order=max_order)
     problem = _causation_problem("account", transition, background)
     return _run(problem, progress, client=client, store=store)
 
@@ -319,7 +319,7 @@ def causal_nexus(
     >>> found.attrs["causes"], found.attrs["effects"], round(found.attrs["alpha"], 3)
     ('OR', 'OR', 1.415)
     """
-    states = StatePair.asked(substrate, {"before": before, "after": after})
+    states = StatePair.from_fields(substrate, {"before": before, "after": after})
     return _run(
         _causation_problem("nexus", states, background), progress, client=client, store=store
     )
@@ -363,7 +363,7 @@ def true_events(
     [[True, False], [False, True]]
     """
     fields = {"before": before, "state": state, "after": after, "units": units}
-    states = StateTriple.asked(substrate, fields | {"max_order": max_order})
+    states = StateTriple.from_fields(substrate, fields | {"max_order": max_order})
     return _run(
         _causation_problem("events", states, background), progress, client=client, store=store
     )

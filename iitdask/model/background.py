@@ -44,7 +44,7 @@ class Background:
     _marginals: dict[tuple[int, ...], Table] = field(default_factory=dict)
 
     @classmethod
-    def of(
+    def from_state(
         cls, substrate: Substrate, state: tuple[int, ...], budget: int = TABLE_BUDGET_BYTES
     ) -> Background:
         """Return the posterior given a state of all units.

@@ -78,7 +78,7 @@ class Batch:
         return cls(none, flat, np.zeros(1, np.int64), np.zeros(0), flat)
 
     @classmethod
-    def of(cls, substrates: Sequence[Substrate]) -> Batch:
+    def from_substrates(cls, substrates: Sequence[Substrate]) -> Batch:
         """Lay substrates out."""
         each = []
         for substrate in substrates:
@@ -216,7 +216,7 @@ class Family:
 
     Examples
     --------
-    >>> family = Family.of({"family": "erdos-renyi", "n": 4, "count": 3, "gates": ["AND", "XOR"]})
+    >>> family = Family.from_block({"family": "erdos-renyi", "n": 4, "count": 3, "gates": ["AND", "XOR"]})
     >>> [each["gate"] for each in family[0].block(0)["units"]]
     ['XOR', 'AND', 'XOR', 'XOR']
     """
@@ -241,7 +241,7 @@ class Family:
     """What the names of its members begin with."""
 
     @classmethod
-    def of(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
+    def from_block(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
         """Read a family from a study; one per number of units.
 
         Raises
@@ -313,7 +313,7 @@ class Family:
         inputs, picks = self._graphs(), self._picks()
         if any("weights" in gate for gate in self.gates):
             members = [Substrate.from_units(self.block(i)["units"]) for i in range(self.count)]
-            return Batch.of(members)
+            return Batch.from_substrates(members)
         states = np.arange(1 << self.n)
         on = np.empty((self.count, 1 << self.n, self.n))
         tables = self._gate_tables(inputs)

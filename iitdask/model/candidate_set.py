@@ -52,13 +52,13 @@ __all__ = [
 class CandidateSet:
     """All candidate systems of a substrate in a state, or some of them.
 
-    Build one with :meth:`of`. Units outside the pool are background of every candidate.
+    Build one with :meth:`build`. Units outside the pool are background of every candidate.
 
     Examples
     --------
     >>> from iitdask.model.examples import load
-    >>> pool = Pool.of(load("basic"), "100", max_size=2)
-    >>> pool.units, pool.largest
+    >>> candidates = CandidateSet.build(load("basic"), "100", max_size=2)
+    >>> candidates.units, candidates.largest
     ((0, 1, 2), 2)
     """
 
@@ -81,7 +81,7 @@ class CandidateSet:
     """What the current state tells about the past of all units."""
 
     @classmethod
-    def of(
+    def build(
         cls,
         substrate: Substrate,
         state: object,
@@ -126,15 +126,17 @@ class CandidateSet:
         given = (
             None if candidates is None else _parse_candidates(substrate, candidates, pool, max_size)
         )
-        return cls(substrate, now, pool, max_size, given, Background.of(substrate, now, budget))
+        return cls(
+            substrate, now, pool, max_size, given, Background.from_state(substrate, now, budget)
+        )
 
     @classmethod
-    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> CandidateSet:
-        """Build it from the fields of a study, see :meth:`of`."""
+    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> CandidateSet:
+        """Build it from the fields of a study, see :meth:`build`."""
         asked = (fields.get(name) for name in cls.FIELDS)
-        return cls.of(substrate, *asked)
+        return cls.build(substrate, *asked)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
         return {
             "state": list(self.state),
@@ -166,7 +168,7 @@ class CandidateSet:
 
     def system(self, units: tuple[int, ...]) -> System:
         """Return one candidate as a system of its own."""
-        return System.of(self.substrate, self.state, units, background=self.background)
+        return System.build(self.substrate, self.state, units, background=self.background)
 
     @cached_property
     def fingerprint(self) -> str:

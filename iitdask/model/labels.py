@@ -1,11 +1,17 @@
-"""Names and states of units as people write them, and states as little-endian numbers."""
+"""Names and states of units as people write them, and states as little-endian numbers.
+
+A set of units is written by joining their labels: ``AB``. Labels cannot hold commas, so a comma
+separates them wherever a plain join could be misread: when a label is longer than one character
+(``T0,T1``), or when the join is itself a label (``A,B`` beside a unit ``AB``).
+"""
 
 from __future__ import annotations
 
 import difflib
 import operator
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,16 +22,25 @@ from iitdask.errors import InputError, StateError, SubstrateError
 __all__ = [
     "decode_state",
     "default_labels",
+    "join_labels",
+    "mask_namer",
     "parse_labels",
     "parse_state",
     "parse_units",
     "purview_states",
     "purview_unit_states",
+    "state_text",
     "suggestion",
     "unit_numbers",
+    "unit_set_names",
+    "units_of_mask",
 ]
 
 Labels = tuple[str, ...]
+
+EMPTY_SET = "\N{EMPTY SET}"
+SEPARATOR = ","
+"""Between labels that are not joined directly; no label holds one."""
 
 
 def default_labels(count: int) -> Labels:
@@ -60,6 +75,80 @@ def _parse_label(label: object, where: str) -> str:
     if not label.strip() or "," in label:
         raise SubstrateError(f"{where}: expected a label without commas, got {label!r}")
     return str(label)
+
+
+def join_labels(labels: Sequence[str], known: Collection[str] = ()) -> str:
+    """Return the name of a set of units.
+
+    Parameters
+    ----------
+    labels
+        Labels of the set's units, in unit order.
+    known
+        Labels of all units that names must be told apart from.
+
+    Examples
+    --------
+    >>> join_labels(["A", "B"]), join_labels(["T0", "T1"]), join_labels([])
+    ('AB', 'T0,T1', '∅')
+    >>> join_labels(["A", "B"], known=["A", "B", "AB"])
+    'A,B'
+    """
+    if not labels:
+        return EMPTY_SET
+    name = "".join(labels)
+    is_plain = all(len(label) == 1 for label in labels) and (len(labels) == 1 or name not in known)
+    return name if is_plain else SEPARATOR.join(labels)
+
+
+def mask_namer(labels: Sequence[str]) -> Callable[[int], str]:
+    """Return a function that names the units of a mask, each mask once.
+
+    Examples
+    --------
+    >>> mask_namer("ABC")(0b101)
+    'AC'
+    """
+    known = frozenset(labels)
+    return cache(lambda mask: join_labels([labels[i] for i in units_of_mask(mask)], known))
+
+
+def unit_set_names(inside: NDArray[np.bool_], labels: Iterable[Any]) -> list[str]:
+    """Return the name of each row's set of units.
+
+    Parameters
+    ----------
+    inside
+        ``(sets, units)`` bool: whether a unit is in the set.
+    labels
+        Labels of the units, in the order of the columns.
+    """
+    texts = [str(label) for label in labels]
+    known = frozenset(texts)
+    return [join_labels([texts[i] for i in np.flatnonzero(row)], known) for row in inside]
+
+
+def units_of_mask(mask: int, units: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Return the unit numbers of a mask, ascending; with `units`, those at the mask's bits.
+
+    Examples
+    --------
+    >>> units_of_mask(0b101), units_of_mask(0b101, (4, 6, 9))
+    ((0, 2), (4, 9))
+    """
+    bits = (i for i in range(mask.bit_length()) if mask >> i & 1)
+    return tuple(bits) if units is None else tuple(units[i] for i in bits)
+
+
+def state_text(values: Sequence[int]) -> str:
+    """Return a state as text, first unit first: ``100``; ``1,10`` if a value has two digits.
+
+    Examples
+    --------
+    >>> state_text([1, 0, 0]), state_text([1, 10])
+    ('100', '1,10')
+    """
+    return ("" if all(0 <= v < 10 for v in values) else SEPARATOR).join(str(int(v)) for v in values)
 
 
 def unit_numbers(labels: Labels) -> dict[str, int]:
@@ -197,7 +286,7 @@ def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> digits(5, (2, 3))
+    >>> decode_state(5, (2, 3))
     (1, 2)
     """
     out = []
@@ -212,7 +301,7 @@ def purview_states(code: int, levels: Sequence[int]) -> NDArray[Any]:
 
     Examples
     --------
-    >>> restrictions(0b10, (2, 2)).tolist()
+    >>> purview_states(0b10, (2, 2)).tolist()
     [0, 0, 1, 2]
     """
     out, weight = np.zeros(1, np.int64), np.ones(1, np.int64)
@@ -229,7 +318,7 @@ def purview_unit_states(
 
     Examples
     --------
-    >>> spread([2, 1], (2, 2, 2), [0b011, 0b100]).tolist()
+    >>> purview_unit_states([2, 1], (2, 2, 2), [0b011, 0b100]).tolist()
     [[0, 1, -1], [-1, -1, 1]]
     """
     masks, rest = np.array(purviews, np.int64), np.array(codes, np.int64)

@@ -49,7 +49,7 @@ class Target(Protocol):
         ...
 
     @classmethod
-    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Self:
+    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Self:
         """Build it from the fields of a study that are given, all of them among ``FIELDS``.
 
         Raises
@@ -59,7 +59,7 @@ class Target(Protocol):
         """
         ...
 
-    def described(self) -> Mapping[str, Any]:
+    def to_dict(self) -> Mapping[str, Any]:
         """Return the fields, as plain numbers and lists, that build it again."""
         ...
 
@@ -68,7 +68,7 @@ class Target(Protocol):
 class System:
     """Candidate units in the current state of their whole substrate.
 
-    Build one with :meth:`of`. Units of the candidate are numbered 0 to n-1 in
+    Build one with :meth:`build`. Units of the candidate are numbered 0 to n-1 in
     substrate order from here on, its states little-endian over those.
 
     Examples
@@ -77,7 +77,7 @@ class System:
     >>> pair = Substrate.from_units(
     ...     [{"gate": "COPY", "inputs": ["B"]}, {"gate": "NOT", "inputs": ["A"]}]
     ... )
-    >>> system = System.of(pair, "10", "B")
+    >>> system = System.build(pair, "10", "B")
     >>> system.labels, system.local_state, system.effect.tolist()
     (('B',), (0,), [[1.0, 0.0], [1.0, 0.0]])
     """
@@ -97,7 +97,7 @@ class System:
     """What the current state tells about the past of all units."""
 
     @classmethod
-    def of(
+    def build(
         cls,
         substrate: Substrate,
         state: object,
@@ -136,7 +136,7 @@ class System:
         if not chosen:
             raise StateError("units: expected at least one unit, got none")
         if background is None:
-            background = Background.of(substrate, now, budget)
+            background = Background.from_state(substrate, now, budget)
         elif background.state != now:
             raise StateError(f"background: expected that of state {now}, got {background.state}")
         if len(chosen) < substrate.n_units:
@@ -144,11 +144,11 @@ class System:
         return cls(substrate, now, chosen, background)
 
     @classmethod
-    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> System:
-        """Build a candidate system from the fields of a study, see :meth:`of`."""
-        return cls.of(substrate, fields["state"], fields.get("units"))
+    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> System:
+        """Build a candidate system from the fields of a study, see :meth:`build`."""
+        return cls.build(substrate, fields["state"], fields.get("units"))
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
         return {"state": list(self.state), "units": list(self.units)}
 

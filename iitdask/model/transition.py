@@ -34,7 +34,7 @@ MAX_NAMED_UNITS = 8
 class Transition:
     """All units in a state before and a state after, with the candidate causes and effects.
 
-    Build one with :meth:`of`. Causes are read at ``before``, effects at ``after``;
+    Build one with :meth:`build`. Causes are read at ``before``, effects at ``after``;
     a unit may be both.
 
     Examples
@@ -42,7 +42,7 @@ class Transition:
     >>> from iitdask.model.substrate import Substrate
     >>> units = [{"gate": "BIAS", "probability": 0.5}, {"gate": "COPY", "inputs": ["A"]}]
     >>> copy = Substrate.from_units(units)
-    >>> moved = Transition.of(copy, "10", "01", "A", "B")
+    >>> moved = Transition.build(copy, "10", "01", "A", "B")
     >>> moved.labels, moved.effect.tolist()
     (('A', 'B'), [[0.0], [1.0]])
     """
@@ -66,7 +66,7 @@ class Transition:
     """Most units of an occurrence whose cause or effect is sought."""
 
     @classmethod
-    def of(
+    def build(
         cls,
         substrate: Substrate,
         before: object,
@@ -117,11 +117,11 @@ class Transition:
         return cls(substrate, states[0], states[1], units[0], units[1], min(max_order, most))
 
     @classmethod
-    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Transition:
-        """Build a transition from the fields of a study, see :meth:`of`."""
-        return cls.of(substrate, **fields)
+    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Transition:
+        """Build a transition from the fields of a study, see :meth:`build`."""
+        return cls.build(substrate, **fields)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
         return {
             "before": list(self.before),
@@ -215,7 +215,7 @@ class Transition:
     @cached_property
     def _background(self) -> Background:
         try:
-            return Background.of(self.substrate, self.after)
+            return Background.from_state(self.substrate, self.after)
         except UnreachableStateError as error:
             raise UnreachableStateError(f"after: {error}") from error
 
@@ -287,7 +287,7 @@ MAX_NEXUS_UNITS = 12
 class StatePair:
     """All units in a state before and after; which of them matter is what is asked.
 
-    Build one with :meth:`asked`.
+    Build one with :meth:`from_fields`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after")
@@ -303,7 +303,7 @@ class StatePair:
     """State of all units at t."""
 
     @classmethod
-    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
+    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
         """Build it from the fields of a study.
 
         Raises
@@ -323,7 +323,7 @@ class StatePair:
         require_possible(substrate, passage.before, passage.after, passage.targets)
         return passage
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
         return {"before": list(self.before), "after": list(self.after)}
 
@@ -352,7 +352,7 @@ class StatePair:
 class StateTriple:
     """Units through three states: what caused them to be as they were, and what that caused.
 
-    Build one with :meth:`asked`.
+    Build one with :meth:`from_fields`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "state", "after", "units", "max_order")
@@ -368,7 +368,7 @@ class StateTriple:
     """From the current state to the one after."""
 
     @classmethod
-    def asked(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StateTriple:
+    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StateTriple:
         """Build it from the fields of a study.
 
         Raises
@@ -389,7 +389,7 @@ class StateTriple:
         out_of = _transition_between("after", substrate, (state, fields["after"]), same)
         return cls(substrate, into, out_of)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
         return {
             "before": list(self.into.before),
@@ -416,7 +416,7 @@ def _transition_between(
 ) -> Transition:
     """Build one of the transitions; complain under the name of the state it leads to."""
     try:
-        return Transition.of(substrate, *states, **same)
+        return Transition.build(substrate, *states, **same)
     except UnreachableStateError as error:
         text = str(error).removeprefix("after: ")
         raise UnreachableStateError(f"{name}: {text}") from error

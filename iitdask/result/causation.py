@@ -198,7 +198,7 @@ def _label_nexus(
         }
         root = xr.Dataset(attrs=found | {"theory": chosen.pop("name"), **chosen} | states | about)
         return xr.DataTree.from_dict({"/": root, "/candidates": candidates})
-    winner = Transition.of(
+    winner = Transition.build(
         passage.substrate, passage.before, passage.after, found["causes"], found["effects"]
     )
     labelled = label_account(tree, winner, options, about)

@@ -17,9 +17,9 @@ from iitdask.kernels.batch_tables import mark_reachable_states
 from iitdask.model import examples, gates
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable
+from iitdask.model.labels import join_labels, state_text
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
-from iitdask.result.formatting import state_text, units_text
 from iitdask.study.sweep_axes import Axis, ValueRule
 
 __all__ = [
@@ -104,7 +104,7 @@ class _SubstrateBuilder:
         self.kind[number] = self._kind(UnitSignature(substrate.levels, substrate.labels))
         if is_batchable(substrate):
             self.place[number] = self.laid
-            self._lay(Batch.of([substrate]))
+            self._lay(Batch.from_substrates([substrate]))
 
     def _lay(self, batch: Batch) -> None:
         self.batches.append(batch)
@@ -355,7 +355,7 @@ def units_values(given: Any, grounds: SubstrateGrid, where: str) -> AxisValues:
             for size in sizes:
                 for chosen in combinations(range(n), size):
                     own = [kind.labels[i] for i in chosen]
-                    names.setdefault(units_text(own), own)
+                    names.setdefault(join_labels(own, kind.labels), own)
         if not names:
             raise SpecError(f"{where}: no substrate has {given.size} units")
         given = tuple(names.values())
@@ -411,7 +411,7 @@ def _unit_mask(value: Any, kind: UnitSignature) -> tuple[int, str]:
         )
     if not chosen:
         raise InputError("units: expected at least one unit, got none")
-    text = units_text([kind.labels[i] for i in chosen])
+    text = join_labels([kind.labels[i] for i in chosen], kind.labels)
     return (sum(1 << i for i in chosen) if len(kind.labels) <= 62 else 0), text
 
 

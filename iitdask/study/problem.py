@@ -77,7 +77,7 @@ class Problem:
         return {
             "compute": self.compute,
             "theory": msgspec.to_builtins(self.options),
-            **self.target.described(),
+            **self.target.to_dict(),
             "labels": list(substrate.labels),
             "substrate": substrate.fingerprint,
         }

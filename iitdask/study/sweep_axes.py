@@ -147,7 +147,7 @@ def _read_values(name: str, given: Any, where: str, *, distinct: bool = True) ->
 def _expand_families(given: Any, where: str) -> tuple[Any, ...]:
     """A family for every number of units it is asked for, any other substrate as it is."""
     if isinstance(given, Mapping) and "family" in given:
-        return Family.of(given, where)
+        return Family.from_block(given, where)
     return (given,)
 
 

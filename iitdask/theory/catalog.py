@@ -200,7 +200,7 @@ def target_from_fields(
                 f"{where}: {name}: has no meaning for compute {compute!r}, which takes {known}"
             )
     try:
-        return kind.asked(substrate, given)
+        return kind.from_fields(substrate, given)
     except StateError as error:
         raise type(error)(f"{where}: {error}") from error
 
@@ -261,7 +261,7 @@ def build_recipe(compute: str, target: Target, options: Theory) -> Recipe:
 
 def _two_units() -> System:
     pair = Substrate.from_tpm([[0.1, 0.2], [0.7, 0.4], [0.6, 0.8], [0.9, 0.3]])
-    return System.of(pair, "10")
+    return System.build(pair, "10")
 
 
 def _ces_case() -> Recipe:
@@ -318,7 +318,7 @@ def _joint_bounds_case() -> Recipe:
     n = JOINT_BOUND_MIN_UNITS
     noisy = [[[0.8, 0.2], [0.3, 0.7]], [[0.6, 0.4], [0.1, 0.9]]]
     ring = [([i, (i + 1) % n], noisy) for i in range(n)]
-    system = System.of(Substrate.from_factors(ring), "0" * n)
+    system = System.build(Substrate.from_factors(ring), "0" * n)
     yield (marginals_stage(system),)
     yield (mice_stage(system),)
     return xr.DataTree()
@@ -336,12 +336,12 @@ def _iit3_sia_case() -> Recipe:
 
 def _account_case() -> Recipe:
     """A causal account."""
-    return account(Transition.of(_two_units().substrate, "10", "11"), Causation2019())
+    return account(Transition.build(_two_units().substrate, "10", "11"), Causation2019())
 
 
 def _candidates_case() -> Recipe:
     """All candidates of a pair of units."""
-    return complexes(CandidateSet.of(_two_units().substrate, "10"), IIT4())
+    return complexes(CandidateSet.build(_two_units().substrate, "10"), IIT4())
 
 
 def _complexes_case() -> Recipe:
@@ -353,7 +353,7 @@ def _complexes_case() -> Recipe:
 def _small_systems_case(structures: bool) -> Recipe:
     """One small system of a sweep."""
     one = np.zeros(1, np.int64)
-    points = SmallSystems(Batch.of([_two_units().substrate]), one, one + 1, one + 3, one)
+    points = SmallSystems(Batch.from_substrates([_two_units().substrate]), one, one + 1, one + 3, one)
     yield (small_systems_stage("points", points, structures),)
     return xr.DataTree()
 

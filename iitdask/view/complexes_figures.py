@@ -22,7 +22,8 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from iitdask.view.accessor import summary_html, summary_of
+from iitdask.result.overview import summary_of
+from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import EFFECT, GROUPS, INK, empty_figure, html_block, section_heading
 
@@ -91,7 +92,7 @@ def coloured_network(
         for k in first[order].tolist()
     ]
     title = "Network, coloured by complex"
-    fig, lights = draw_network(NetworkDrawing.of_network(net, order, colours), title, size)
+    fig, lights = draw_network(NetworkDrawing.from_network(net, order, colours), title, size)
     return fig, lights, order
 
 

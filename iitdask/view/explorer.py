@@ -14,11 +14,12 @@ from bokeh.models import ColumnDataSource, CustomJS, Select, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
+from iitdask.result.overview import overviews, summary_of, title_of
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
 from iitdask.view import relation_figures as links
 from iitdask.view import structure_figures
 from iitdask.view import structure_figures as shapes
-from iitdask.view.accessor import extra_table_html, summary_html, summary_of, title_of, without_tex
+from iitdask.view.accessor import summary_html, table_html, without_tex
 from iitdask.view.account_figures import account_panels
 from iitdask.view.complexes_figures import complexes_panels
 from iitdask.view.network_figures import NetworkDrawing, draw_network
@@ -94,14 +95,15 @@ def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
         parts += _system_panels(tree)
     else:
         parts.append(html_block(summary_html(summary_of(tree))))
-    if more := extra_table_html(tree):
-        parts.append(html_block(more))
+    if "candidates" in tree.children or "events" in tree.children:
+        table = overviews(tree)[0].tables[0]  # a nexus and true events have no figures
+        parts.append(html_block(table_html(table.columns, table.rows)))
     doc.add_root(column(*parts, name="explorer"))
 
 
 def _system_network(tree: xr.DataTree) -> NetworkDrawing:
     extra = tree["network"].to_dataset() if "network" in tree.children else None
-    return NetworkDrawing.of_system(tree["system"].to_dataset(), extra)
+    return NetworkDrawing.from_system(tree["system"].to_dataset(), extra)
 
 
 def _system_panels(tree: xr.DataTree) -> list[UIElement]:

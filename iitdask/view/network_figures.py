@@ -52,7 +52,7 @@ class NetworkDrawing:
     """What to fill each unit with, instead of its state."""
 
     @classmethod
-    def of_network(cls, network: xr.Dataset, order: Array, colours: list[str]) -> NetworkDrawing:
+    def from_network(cls, network: xr.Dataset, order: Array, colours: list[str]) -> NetworkDrawing:
         """Take all units of a substrate, in some order around the circle."""
         labels = [str(name) for name in network["unit"].values[order]]
         edges = np.asarray(network["connectivity"].values, bool)[np.ix_(order, order)]
@@ -61,7 +61,7 @@ class NetworkDrawing:
         return cls(labels, state.tolist(), levels.tolist(), edges, none, colours)
 
     @classmethod
-    def of_system(cls, system: xr.Dataset, network: xr.Dataset | None = None) -> NetworkDrawing:
+    def from_system(cls, system: xr.Dataset, network: xr.Dataset | None = None) -> NetworkDrawing:
         """Take a candidate system from the dataset of its analysis."""
         labels = [str(name) for name in system["unit"].values]
         cut = np.asarray(system["cut"].values, bool)

@@ -53,7 +53,9 @@ def network(result: Result, size: int = 420) -> figure:
     """
     tree = _require_node(result, "system")
     about = tree["system"].attrs
-    net = nets.NetworkDrawing.of_system(tree["system"].to_dataset(), _node_or_none(tree, "network"))
+    net = nets.NetworkDrawing.from_system(
+        tree["system"].to_dataset(), _node_or_none(tree, "network")
+    )
     return nets.draw_network(net, f"{about.get('units')} in state {about.get('state')}", size)[0]
 
 

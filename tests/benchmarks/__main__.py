@@ -29,7 +29,7 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     for family in ("iit4", "iit4-large"):
         precompile(family)
     substrate, state = system(kind, n)
-    point = Problem(System.of(substrate, state), iit.IIT4(), what)
+    point = Problem(System.build(substrate, state), iit.IIT4(), what)
     runs, stages = [], {}
 
     def watch(event):
@@ -75,7 +75,7 @@ def measure_baseline(folder: str, kind: str, n: int, repeats: int) -> dict:
     runs = []
     for units in (3, *[n] * repeats):
         substrate, state = system(kind, units)
-        given = System.of(substrate, state)
+        given = System.build(substrate, state)
         on = np.ascontiguousarray(given.effect[:, 1::2])
         began = time.perf_counter()
         tables = prep(on, given.code)

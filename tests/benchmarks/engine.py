@@ -60,7 +60,7 @@ def deterministic(n, seed=1):
 
 def point(substrate, state=None):
     n = substrate.n_units
-    return Problem(System.of(substrate, state or "1" * n), theory_options("iit4"), "ces")
+    return Problem(System.build(substrate, state or "1" * n), theory_options("iit4"), "ces")
 
 
 def image(substrate):
@@ -265,8 +265,8 @@ def played(bundles, workers, handing=0.003):
 def cluster(_folder):
     """Blocks as measured on this machine, played on many workers."""
     units = 13
-    large = System.of(dense(units), "1" * units)
-    small = System.of(dense(10), "1" * 10)
+    large = System.build(dense(units), "1" * units)
+    small = System.build(dense(10), "1" * 10)
     ratios = np.array(measured_ratios(small))
     stage = mice_stage(large)
     chance = np.random.default_rng(0)

@@ -15,7 +15,7 @@ ACCOUNTS = [n for n in iit.examples.names() if n.startswith("causation2019-")]
 def call(tmp_path, monkeypatch, capsys):
     """Run a command in an empty directory; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("iitdask.cli.run_command.compile_kernels", lambda *_: None)
+    monkeypatch.setattr("iitdask.cli.run_command._compile_kernels", lambda *_: None)
 
     def run(*words, study=None):
         if study is not None:

@@ -30,7 +30,7 @@ SITE = {
 
 
 def place(cluster, **more):
-    given = {"workers": 3, "memory": None, "wishes": JobOptions(), "adapt": False, **more}
+    given = {"workers": 3, "memory": None, "job_options": JobOptions(), "adapt": False, **more}
     return ClusterChoice(cluster=cluster, **given)
 
 
@@ -41,7 +41,7 @@ def script(cluster, **more):
 @pytest.mark.parametrize("cluster", ["slurm", "slurm-allocation", "slurm-array"])
 def test_script__of_every_shape_pins_threads_and_may_be_requeued(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = script(cluster, memory="8GB", wishes=JobOptions(cores=4, partition="batch"))
+    text = script(cluster, memory="8GB", job_options=JobOptions(cores=4, partition="batch"))
     for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         assert f"export {name}_NUM_THREADS=1" in text
     assert "IITDASK_NUMBA_CACHE" in text
@@ -62,7 +62,7 @@ def test_script__of_a_worker_leaves_before_its_walltime(tmp_path, monkeypatch):
 def test_script__of_an_allocation_gives_memory_to_each_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wishes = JobOptions(cores=2, interface="ib0", port=8786)
-    text = script("slurm-allocation", memory="1GiB", wishes=wishes)
+    text = script("slurm-allocation", memory="1GiB", job_options=wishes)
     assert "#SBATCH --ntasks=5" in text
     assert "#SBATCH --mem-per-cpu=512M" in text
     assert "--mem=" not in text
@@ -74,7 +74,7 @@ def test_script__of_an_allocation_that_was_requeued_works_beside_what_is_left_of
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    text = script("slurm-allocation", wishes=JobOptions())
+    text = script("slurm-allocation", job_options=JobOptions())
     (start,) = [line for line in text.splitlines() if line.startswith("exec srun")]
     command = f"printf '%s\\n' {start.split('=0 ')[1]}"
     for restarts, joined in ((None, False), ("1", True)):
@@ -87,7 +87,7 @@ def test_script__of_an_allocation_that_was_requeued_works_beside_what_is_left_of
 
 def test_script__of_an_allocation_with_tls_makes_certificates_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = script("slurm-allocation", wishes=JobOptions(tls=True))
+    text = script("slurm-allocation", job_options=JobOptions(tls=True))
     lines = text.splitlines()
     (made,) = [i for i, line in enumerate(lines) if "-m iitdask.cluster.jobs" in line]
     (start,) = [i for i, line in enumerate(lines) if line.startswith("srun ")]
@@ -117,7 +117,7 @@ def test_script__of_an_array_names_the_study_of_a_sweep():
 
 def test_script__of_an_array_goes_on_in_the_next_time_slice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = script("slurm-array", memory="1GiB", wishes=JobOptions(walltime="10"))
+    text = script("slurm-array", memory="1GiB", job_options=JobOptions(walltime="10"))
     assert "#SBATCH --array=0-2" in text
     assert "#SBATCH --signal=B:USR1@30" in text
     assert "iitdask work run.zarr --quiet --threads 1" in text
@@ -147,7 +147,7 @@ def test_script__of_an_array_requeues_what_is_not_finished(code, late, requeued,
     for each in (work, control):
         each.chmod(0o755)
     with dask.config.set({"jobqueue.here": {"python": str(work), "log-directory": str(tmp_path)}}):
-        text = script("slurm-array", wishes=JobOptions(site="here"))
+        text = script("slurm-array", job_options=JobOptions(site="here"))
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
         "SLURM_ARRAY_TASK_ID": "1",
@@ -211,11 +211,14 @@ def test_wishes__that_cannot_be_are_refused(wishes, memory, message):
         (lambda: place("slurm", workers=0), "--workers: expected 1 or more"),
         (lambda: script("local"), "--print-job: expected --cluster slurm"),
         (
-            lambda: place("slurm-array", wishes=JobOptions(tls=True)),
+            lambda: place("slurm-array", job_options=JobOptions(tls=True)),
             "--tls: expected --cluster slurm",
         ),
-        (lambda: place("kubernetes", wishes=JobOptions(tls=True)), "got 'kubernetes', whose conn"),
-        (lambda: place("local", wishes=JobOptions(tls=True)), "got 'local', whose conn"),
+        (
+            lambda: place("kubernetes", job_options=JobOptions(tls=True)),
+            "got 'kubernetes', whose conn",
+        ),
+        (lambda: place("local", job_options=JobOptions(tls=True)), "got 'local', whose conn"),
     ],
 )
 def test_place__that_cannot_be_is_refused(call, message):

@@ -40,9 +40,9 @@ def one_by_one(family):
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_members__are_what_their_blocks_say(name):
-    for family in Family.of(BLOCKS[name]):
+    for family in Family.from_block(BLOCKS[name]):
         members, batch = one_by_one(family), family.batch()
-        apart = Batch.of(members)
+        apart = Batch.from_substrates(members)
         np.testing.assert_array_equal(batch.tables, apart.tables)
         np.testing.assert_array_equal(batch.children, apart.children)
         np.testing.assert_array_equal(batch.digests(), apart.digests())
@@ -53,13 +53,16 @@ def test_members__are_what_their_blocks_say(name):
 @pytest.mark.parametrize("name", ["erdos-renyi", "watts-strogatz", "weights"])
 def test_larger_family__begins_with_the_smaller_one(name):
     block = BLOCKS[name]
-    (small,), (large,) = Family.of(block), Family.of({**block, "count": block["count"] + 7})
+    (small,), (large,) = (
+        Family.from_block(block),
+        Family.from_block({**block, "count": block["count"] + 7}),
+    )
     tables = small.batch().tables
     np.testing.assert_array_equal(large.batch().tables[: len(tables)], tables)
 
 
 def test_watts_strogatz__every_unit_has_k_inputs_none_itself():
-    (family,) = Family.of(BLOCKS["watts-strogatz"])
+    (family,) = Family.from_block(BLOCKS["watts-strogatz"])
     for member in one_by_one(family):
         edges = member.connectivity
         assert (edges.sum(axis=0) == 3).all()
@@ -67,14 +70,14 @@ def test_watts_strogatz__every_unit_has_k_inputs_none_itself():
 
 
 def test_rule_110_on_a_ring__reads_left_self_right():
-    family = Family.of(BLOCKS["ring"])[0]
+    family = Family.from_block(BLOCKS["ring"])[0]
     ring = one_by_one(family)[0]
     before = (0, 1, 1, 0)
     after = [
         110 >> (before[i - 1] << 2 | before[i] << 1 | before[(i + 1) % 4]) & 1 for i in range(4)
     ]
     code = sum(v << i for i, v in enumerate(before))
-    rows = Batch.of([ring]).tables.reshape(16, 8)[code]
+    rows = Batch.from_substrates([ring]).tables.reshape(16, 8)[code]
     assert rows[1::2].tolist() == after
 
 
@@ -98,4 +101,4 @@ def test_rules__fall_into_88_classes():
 )
 def test_wrong_family__is_named(change, message):
     with pytest.raises(SubstrateError, match=message):
-        Family.of({**BLOCKS["erdos-renyi"], **change})
+        Family.from_block({**BLOCKS["erdos-renyi"], **change})

@@ -67,7 +67,7 @@ def test_every_example__loads_and_is_reachable(name):
     assert all(spec[key] for key in ("title", "citation", "theory", "compute", "substrate"))
     assert {"figure", "note"} <= set(spec)
     substrate = examples.load(name)
-    system = System.of(substrate, examples.state(name), spec.get("units"))
+    system = System.build(substrate, examples.state(name), spec.get("units"))
     assert system.n >= 1
     for key in ("before", "after", "state"):
         if key in spec:
@@ -106,7 +106,7 @@ def test_spec__is_a_fresh_copy():
 def test_gates_give_the_published_matrix(name, rows):
     published = np.array([[int(c) for c in row] for row in rows.split()])
     substrate = examples.load(name)
-    effect = System.of(substrate, (0,) * substrate.n_units).effect
+    effect = System.build(substrate, (0,) * substrate.n_units).effect
     assert np.array_equal(effect[:, 1::2], published)
 
 
@@ -142,8 +142,8 @@ def test_findlay_computer__units_in_their_whole_universe():
     computer = examples.load("findlay2024-computer-pqrs")
     state = examples.state("findlay2024-computer-pqrs")
     # T0R0 is off; its past is uniform noise, so as a cause it tells nothing.
-    register = System.of(computer, state, "T0R0")
+    register = System.build(computer, state, "T0R0")
     assert register.cause.tolist() == [[0.5, 0.5], [0.5, 0.5]]
     assert register.effect.tolist() == [[1, 0], [0, 1]]
-    ring = System.of(computer, state, ["T0/5", "T1/5", "T2/5", "T3/5"])
+    ring = System.build(computer, state, ["T0/5", "T1/5", "T2/5", "T3/5"])
     assert np.array_equal(ring.cause, ring.effect)

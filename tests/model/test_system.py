@@ -80,9 +80,9 @@ def test_tables__equal_brute_force(seed, n):
     expected = brute(substrate, now, units)
     if expected is None:
         with pytest.raises(UnreachableStateError, match="is unreachable"):
-            System.of(substrate, now, units)
+            System.build(substrate, now, units)
         return
-    system = System.of(substrate, now, units)
+    system = System.build(substrate, now, units)
     assert np.array_equal(system.effect, expected[0])
     np.testing.assert_allclose(system.cause, expected[1], rtol=0, atol=1e-14)
 
@@ -94,7 +94,7 @@ def test_tables__equal_brute_force_on_seven_units(seed):
     sparse = [([i - 1, i - 3], rng.dirichlet([1, 1], size=(2, 2))) for i in range(4, 7)]
     substrate = Substrate.from_factors([*tables, *sparse])
     now = tuple(rng.integers(2, size=7).tolist())
-    system = System.of(substrate, now, [0, 4, 5])
+    system = System.build(substrate, now, [0, 4, 5])
     effect, cause = brute(substrate, now, [0, 4, 5])
     assert np.array_equal(system.effect, effect)
     np.testing.assert_allclose(system.cause, cause, rtol=0, atol=1e-14)
@@ -110,7 +110,7 @@ BASIC = Substrate.from_units(
 
 
 def test_whole_system__cause_is_effect():
-    system = System.of(BASIC, "100")
+    system = System.build(BASIC, "100")
     assert system.cause is system.effect
     assert system.effect.shape == (8, 6)
     rows = [[int(c) for c in r] for r in ["000", "001", "101", "100", "110", "111", "111", "110"]]
@@ -121,14 +121,14 @@ def test_whole_system__cause_is_effect():
 
 def test_local_numbers():
     mixed = Substrate.from_factors([((), [0.5, 0.5]), ((), [0.2, 0.3, 0.5]), ((), [0.5, 0.5])])
-    system = System.of(mixed, "121", "BC")
+    system = System.build(mixed, "121", "BC")
     assert (system.state, system.local_state, system.code) == ((1, 2, 1), (2, 1), 2 + 3 * 1)
     assert system.connectivity.tolist() == [[False, False], [False, False]]
     assert system.effect[4].tolist() == [0.2, 0.3, 0.5, 0.5, 0.5]
 
 
 def test_background__held_for_the_effect_averaged_for_the_cause():
-    system = System.of(BASIC, "110", "BC")
+    system = System.build(BASIC, "110", "BC")
     # B is 1, so C was 1; C is 0, so A equalled B: nothing is known about A alone.
     assert system.effect.tolist() == [[1, 0, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [0, 1, 1, 0]]
     assert system.cause.tolist() == [[1, 0, 0.5, 0.5]] * 2 + [[0, 1, 0.5, 0.5]] * 2
@@ -146,26 +146,30 @@ def test_background__held_for_the_effect_averaged_for_the_cause():
 )
 def test_refuses(state, units, error, message):
     with pytest.raises(error, match=message):
-        System.of(BASIC, state, units)
+        System.build(BASIC, state, units)
 
 
 def test_background__of_another_state_is_refused():
-    background = System.of(BASIC, "110").background
-    assert System.of(BASIC, "110", "BC", background=background).background is background
+    background = System.build(BASIC, "110").background
+    assert System.build(BASIC, "110", "BC", background=background).background is background
     with pytest.raises(StateError, match=r"expected that of state \(1, 1, 1\), got \(1, 1, 0\)"):
-        System.of(BASIC, "111", background=background)
+        System.build(BASIC, "111", background=background)
 
 
 def test_fingerprint__decides_by_results():
-    base = System.of(BASIC, "110")
+    base = System.build(BASIC, "110")
     again = pickle.loads(pickle.dumps(base))
     assert again.fingerprint == base.fingerprint
     assert not again.effect.flags.writeable
-    others = [System.of(BASIC, "111"), System.of(BASIC, "110", "BC"), System.of(BASIC, "110", "C")]
+    others = [
+        System.build(BASIC, "111"),
+        System.build(BASIC, "110", "BC"),
+        System.build(BASIC, "110", "C"),
+    ]
     declared = Substrate.from_factors(
         [(f.parents, f.table) for f in BASIC.factors], connectivity=np.ones((3, 3))
     )
-    others.append(System.of(declared, "110"))
+    others.append(System.build(declared, "110"))
     assert len({s.fingerprint for s in [base, *others]}) == 5
 
 
@@ -187,11 +191,11 @@ def random_network(n, inputs, noise, seed=3):
 def test_large_sparse_network__is_quick(n, inputs, noise):
     substrate, now = random_network(n, inputs, noise)
     start = time.perf_counter()
-    background = Background.of(substrate, now)
+    background = Background.from_state(substrate, now)
     done = 0
     for first in range(0, n - 3, n // 20):
         try:
-            system = System.of(substrate, now, range(first, first + 3), background=background)
+            system = System.build(substrate, now, range(first, first + 3), background=background)
         except UnreachableStateError:
             continue
         done += 1
@@ -204,8 +208,8 @@ def test_posterior_of_a_large_network__equals_its_part():
     """A chain of modules: the posterior of one module does not depend on how many there are."""
     module = [((1,), [[0.9, 0.1], [0.2, 0.8]]), ((0, 1), [[[1, 0], [0, 1]], [[0, 1], [0.5, 0.5]]])]
     many = [((tuple(i + 2 * m for i in ins)), t) for m in range(500) for ins, t in module]
-    small = System.of(Substrate.from_factors(module), (1, 1), [0])
-    large = System.of(Substrate.from_factors(many), (1, 1) * 500, [0])
+    small = System.build(Substrate.from_factors(module), (1, 1), [0])
+    large = System.build(Substrate.from_factors(many), (1, 1) * 500, [0])
     np.testing.assert_allclose(large.cause, small.cause, atol=1e-15)
 
 
@@ -224,7 +228,7 @@ def test_one_connected_component_of_thousands_does_not_underflow():
         backward = likelihood[i] @ backward
         backward /= backward.sum()
     posterior = forward * backward / (forward @ backward)  # of unit 1499
-    system = System.of(Substrate.from_factors(chain), now, [1500])
+    system = System.build(Substrate.from_factors(chain), now, [1500])
     expected = np.einsum("w,wsv->sv", posterior, tables[1500])
     np.testing.assert_allclose(system.cause, expected, rtol=1e-12)
 
@@ -232,8 +236,8 @@ def test_one_connected_component_of_thousands_does_not_underflow():
 def test_memory__names_the_largest_table():
     substrate, now = random_network(200, 3, 0.1)
     with pytest.raises(MemoryRefusedError, match=r"a table over \d+ units \(U\d+.* GiB, more than"):
-        System.of(substrate, now, [0, 1, 2]).cause  # noqa: B018
-    wide = System.of(random_network(60, 2, 0.1)[0], (0,) * 60)
+        System.build(substrate, now, [0, 1, 2]).cause  # noqa: B018
+    wide = System.build(random_network(60, 2, 0.1)[0], (0,) * 60)
     with pytest.raises(MemoryRefusedError, match="system of 60 units: its table of 1152921504606"):
         wide.effect  # noqa: B018
 
@@ -241,9 +245,9 @@ def test_memory__names_the_largest_table():
 def test_budget():
     rng = np.random.default_rng(0)
     dense = Substrate.from_tpm(rng.random((64, 6)))
-    System.of(dense, "000000", "AB", budget=2**20).cause  # noqa: B018
+    System.build(dense, "000000", "AB", budget=2**20).cause  # noqa: B018
     with pytest.raises(MemoryRefusedError, match="over 6 units"):
-        System.of(dense, "000000", "AB", budget=64).cause  # noqa: B018
+        System.build(dense, "000000", "AB", budget=64).cause  # noqa: B018
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -255,10 +259,10 @@ def test_contraction__both_plans_agree(seed, monkeypatch):
         [(f.parents, 0.9 * f.table + 0.1 / f.table.shape[-1]) for f in substrate.factors]
     )
     now = tuple(int(rng.integers(k)) for k in noisy.levels)
-    plain = System.of(noisy, now, [0, 3]).cause
+    plain = System.build(noisy, now, [0, 3]).cause
     monkeypatch.setattr("iitdask.model.contraction.CHEAP_MULTIPLICATIONS", 0)
     monkeypatch.setattr("iitdask.model.contraction.paths.greedy", _in_given_order)
-    np.testing.assert_allclose(System.of(noisy, now, [0, 3]).cause, plain, atol=1e-14)
+    np.testing.assert_allclose(System.build(noisy, now, [0, 3]).cause, plain, atol=1e-14)
 
 
 def _in_given_order(scopes, output, sizes):

@@ -21,7 +21,7 @@ SUMS = ("big_phi", "sum_phi_distinctions", "sum_phi_relations", "n_distinctions"
 @pytest.mark.parametrize("compute", ["sia", "ces"])
 def test_random_points__are_what_they_are_alone(compute):
     cube = iit.sweep({"substrate": FAMILY, "state": "all"}, compute=compute)
-    (family,), rng = Family.of(FAMILY), np.random.default_rng(7)
+    (family,), rng = Family.from_block(FAMILY), np.random.default_rng(7)
     done = 0
     for _ in range(200):
         member, state = int(rng.integers(family.count)), int(rng.integers(16))

@@ -29,7 +29,7 @@ def test_table__has_every_class_and_each_network_what_it_has_alone(tmp_path):
     run_job(sweep_from_study(*read_study(spec), "study"), store=store)
     found = networks(str(store))
     assert found.sizes["network"] == 24
-    families = [family for block in blocks for family in Family.of(block)]
+    families = [family for block in blocks for family in Family.from_block(block)]
     members = {
         name: family.block(i) for family in families for i, name in enumerate(family.names())
     }

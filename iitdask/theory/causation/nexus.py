@@ -55,7 +55,7 @@ def nexus(passage: StatePair, options: Causation2019) -> Recipe:
     }
     if ranked:
         causes, effects = sides[0][ranked[0][0]], sides[1][ranked[0][1]]
-        chosen = Transition.of(passage.substrate, passage.before, passage.after, causes, effects)
+        chosen = Transition.build(passage.substrate, passage.before, passage.after, causes, effects)
         tree = yield from scoped("nexus", account(chosen, options))
         nodes |= {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
         about |= {"causes": list(causes), "effects": list(effects)}

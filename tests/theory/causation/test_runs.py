@@ -22,7 +22,7 @@ def a_point(**changes):
     factors = [gate(levels, [(i - 1) % 4, i, 4], names[i], 0.1 + i / 50) for i in range(4)]
     factors.append(gate(levels, [0], "copy", 0.2))
     given = {"before": "11111", "after": "11111", "causes": "ABCD", "effects": "ABCD"} | changes
-    transition = Transition.of(iit.Substrate.from_tpm(factors), **given)
+    transition = Transition.build(iit.Substrate.from_tpm(factors), **given)
     return Problem(transition, theory_options("causation2019"), "account")
 
 

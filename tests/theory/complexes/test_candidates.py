@@ -59,7 +59,7 @@ def test_certificates__never_exclude_an_irreducible_system(part):
     by_graph = by_cut = 0
     for number in range(part * SYSTEMS // 10, (part + 1) * SYSTEMS // 10):
         factors, cm, state = drawn(number)
-        pool = CandidateSet.of(iit.Substrate.from_tpm(list(factors), cm), state)
+        pool = CandidateSet.build(iit.Substrate.from_tpm(list(factors), cm), state)
         kept = candidate_search(pool).candidates
         found = dict(zip(kept, verdicts(pool, kept), strict=True))
         for units in subsets(len(state)):
@@ -75,7 +75,9 @@ def test_certificates__never_exclude_an_irreducible_system(part):
 @pytest.mark.parametrize("number", range(150))
 def test_candidates__of_some_units_have_all_others_as_background(number):
     factors, cm, state = drawn(number)
-    pool = CandidateSet.of(iit.Substrate.from_tpm(list(factors), cm), state, range(1, len(state)))
+    pool = CandidateSet.build(
+        iit.Substrate.from_tpm(list(factors), cm), state, range(1, len(state))
+    )
     found = iit.complexes(pool.substrate, state, pool.units)
     rows = [tuple(np.flatnonzero(row).tolist()) for row in found["candidate_units"].values]
     ours = dict(zip(rows, found["candidate_phi"].values.tolist(), strict=True))
@@ -93,7 +95,7 @@ def strongly_connected(cm):
 @pytest.mark.parametrize("number", range(60))
 def test_determining__sets_are_all_that_are_minimal(number):
     factors, cm, state = drawn(number)
-    pool = CandidateSet.of(iit.Substrate.from_tpm(list(factors), cm), state)
+    pool = CandidateSet.build(iit.Substrate.from_tpm(list(factors), cm), state)
     influence = Influence(pool.substrate, pool.state, pool.background)
     for unit, factor in enumerate(factors):
         for inside in subsets(len(state)):
@@ -118,14 +120,14 @@ def ring(n, reader="COPY"):
 
 
 def test_generated__a_ring_has_one_candidate():
-    found = candidate_search(CandidateSet.of(ring(40), "01" * 20))
+    found = candidate_search(CandidateSet.build(ring(40), "01" * 20))
     assert found.candidates == (tuple(range(40)),)
     assert found.apart == 2**40 - 2
     assert found.exhaustive
 
 
 def test_generated__a_size_limit_leaves_the_ring_unsearched():
-    found = candidate_search(CandidateSet.of(ring(40), "01" * 20, max_size=4))
+    found = candidate_search(CandidateSet.build(ring(40), "01" * 20, max_size=4))
     assert found.candidates == ()
     assert found.unsearched > 0
     assert not found.exhaustive
@@ -138,7 +140,7 @@ def test_generated__an_input_that_the_outside_masks_is_no_edge():
         {"gate": "AND", "inputs": ["A", "C"]},
         {"gate": "NOT", "inputs": ["C"]},
     ]
-    masked = CandidateSet.of(iit.Substrate.from_units(units), "000")
+    masked = CandidateSet.build(iit.Substrate.from_units(units), "000")
     assert (0, 1) not in candidate_search(masked).candidates
     assert (2,) in candidate_search(masked).candidates
 
@@ -147,7 +149,7 @@ def test_generated__a_unit_that_is_settled_alone_is_cut_off():
     # An OR that is on next because of its own input needs nobody else now.
     units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
     assert (0, 1) not in candidate_search(
-        CandidateSet.of(iit.Substrate.from_units(units), "11")
+        CandidateSet.build(iit.Substrate.from_units(units), "11")
     ).candidates
 
 
@@ -159,13 +161,13 @@ def test_generated__a_unit_that_tells_its_own_past_is_cut_off():
         {"gate": "COPY", "inputs": ["D"]},
         {"gate": "AND", "inputs": ["A", "C"]},
     ]
-    pool = CandidateSet.of(iit.Substrate.from_units(units), "1110")
+    pool = CandidateSet.build(iit.Substrate.from_units(units), "1110")
     assert not any({2, 3} <= set(each) for each in candidate_search(pool).candidates)
 
 
 def test_generated__jointly_keeps_what_hangs_together_on_either_side():
     units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
-    pool = CandidateSet.of(iit.Substrate.from_units(units), "11")
+    pool = CandidateSet.build(iit.Substrate.from_units(units), "11")
     assert (0, 1) in candidate_search(pool, jointly=True).candidates
 
 
@@ -173,12 +175,12 @@ def test_generated__dense_components_beyond_a_list_are_refused(monkeypatch):
     monkeypatch.setattr("iitdask.theory.complexes.candidates.MAX_COMPONENT_CANDIDATES", 100)
     dense = iit.Substrate.from_tpm(np.random.default_rng(0).random((2**8, 8)))
     with pytest.raises(InputError, match="give max_size or candidates"):
-        candidate_search(CandidateSet.of(dense, "0" * 8))
+        candidate_search(CandidateSet.build(dense, "0" * 8))
 
 
 def test_generated__in_the_order_of_the_specification():
     dense = iit.Substrate.from_tpm(np.random.default_rng(0).random((2**4, 4)))
-    found = candidate_search(CandidateSet.of(dense, "0000")).candidates
+    found = candidate_search(CandidateSet.build(dense, "0000")).candidates
     expected = [tuple(sorted(c)) for k in (4, 3, 2, 1) for c in combinations((3, 2, 1, 0), k)]
     assert list(found) == expected
 
@@ -187,7 +189,7 @@ def test_generated__in_the_order_of_the_specification():
 def test_complexes__iit3_excludes_nothing_that_its_own_analysis_keeps(number):
     factors, cm, state = drawn(number)
     substrate = iit.Substrate.from_tpm(list(factors), cm)
-    kept = set(candidate_search(CandidateSet.of(substrate, state), jointly=True).candidates)
+    kept = set(candidate_search(CandidateSet.build(substrate, state), jointly=True).candidates)
     for units in subsets(len(state)):
         if units not in kept:
             try:

@@ -284,7 +284,7 @@ def dense():
 def test_complexes__do_not_depend_on_the_blocks(dense, monkeypatch):
     whole = iit.complexes(dense, "0" * 7)
     monkeypatch.setattr(plan, "MIN_BLOCK_SECONDS", 0.0)
-    point = Problem(CandidateSet.of(dense, "0" * 7), theory_options("iit4"), "complexes")
+    point = Problem(CandidateSet.build(dense, "0" * 7), theory_options("iit4"), "complexes")
     events = []
     tree = run_job(point, block_seconds=1e-4, observers=[events.append])
     assert max(e.blocks for e in events if isinstance(e, StageOpened)) > 8

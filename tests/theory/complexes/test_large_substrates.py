@@ -49,8 +49,8 @@ def test_generated__small_candidates_are_the_ones_of_the_component():
     """A size limit leaves out larger candidates, and no other."""
     rng = np.random.default_rng(3)
     substrate = iit.Substrate.from_tpm(rng.random((2**5, 5)), rng.random((5, 5)) < 2)
-    whole = candidate_search(CandidateSet.of(substrate, "00000")).candidates
-    small = candidate_search(CandidateSet.of(substrate, "00000", max_size=3)).candidates
+    whole = candidate_search(CandidateSet.build(substrate, "00000")).candidates
+    small = candidate_search(CandidateSet.build(substrate, "00000", max_size=3)).candidates
     assert small == tuple(units for units in whole if len(units) <= 3)
     assert len(small) == sum(1 for k in (1, 2, 3) for _ in combinations(range(5), k))
 
@@ -58,6 +58,6 @@ def test_generated__small_candidates_are_the_ones_of_the_component():
 def test_complexes__beyond_the_memory_for_a_posterior_are_refused():
     study = boolean_network(3, 0.05, 0)
     substrate = iit.Substrate.from_units(study["substrate"]["units"])
-    pool = CandidateSet.of(substrate, study["state"], max_size=2, budget=2**20)
+    pool = CandidateSet.build(substrate, study["state"], max_size=2, budget=2**20)
     with pytest.raises(MemoryRefusedError, match=r"more than the budget of 0\.000977 GiB"):
         flat_factors(pool, pool.units_with_inputs_and_outputs)

@@ -42,7 +42,7 @@ run_problem(asked(), store=sys.argv[1], observers=[dies], block_seconds={SECONDS
 def asked():
     """The structure of four noisy units."""
     tpm = np.random.default_rng(31).random((16, 4))
-    return Problem(System.of(iit.Substrate.from_tpm(tpm), "0110"), iit.IIT3(), "ces")
+    return Problem(System.build(iit.Substrate.from_tpm(tpm), "0110"), iit.IIT3(), "ces")
 
 
 @pytest.fixture(scope="module")

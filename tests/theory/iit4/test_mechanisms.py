@@ -69,7 +69,7 @@ def about(tree):
 def drawn(data, **options):
     case = data.draw(cases(background=data.draw(st.booleans()), **options))
     try:
-        return System.of(case.substrate(), case.state, case.units)
+        return System.build(case.substrate(), case.state, case.units)
     except UnreachableStateError:
         assume(False)
 
@@ -93,7 +93,7 @@ def test_divided__gives_the_bits_of_the_whole_structure(data):
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_divided__gives_the_bits_of_larger_systems(kind):
-    some = System.of(*system(kind, 8))
+    some = System.build(*system(kind, 8))
     assert found(some, Sharding(8, 4e-4)) == found(some, NOTHING)
 
 
@@ -110,7 +110,7 @@ def test_purviews_apart_by_less_than_the_tolerance__tie_as_in_the_whole_search()
     # B and D are of one share, in which B ties.
     noisy = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
     units = [ternary(0.45 + shift, 0.55) for shift in (-1.32e-12, 0.0, -0.66e-12)]
-    some = System.of(Substrate.from_factors([([3], noisy), *units]), (1, 0, 0, 0))
+    some = System.build(Substrate.from_factors([([3], noisy), *units]), (1, 0, 0, 0))
     opened = []
 
     def note(event):
@@ -127,7 +127,7 @@ def test_purviews_apart_by_less_than_the_tolerance__tie_as_in_the_whole_search()
 
 
 def test_search__counts_every_pair_once():
-    some = System.of(*system("ising", 6))
+    some = System.build(*system("ising", 6))
     divided, whole = (unfold(some, split).attrs["search"] for split in (EVERYTHING, NOTHING))
     assert divided["pairs"] == whole["pairs"]
     assert 0 < divided["pairs_searched"] < divided["pairs"]
@@ -156,7 +156,7 @@ def ring():
     """Five units of noise and gates, some alike."""
     noisy = np.array([[[0.9, 0.1], [0.3, 0.7]], [[0.2, 0.8], [0.05, 0.95]]])
     units = [([i, (i + 1) % 5], noisy if i % 2 else noisy[::-1]) for i in range(5)]
-    return System.of(Substrate.from_factors(units), (1, 0, 1, 1, 0))
+    return System.build(Substrate.from_factors(units), (1, 0, 1, 1, 0))
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +207,14 @@ from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.options import IIT4
 from tests.benchmarks.systems import system
 
-recipe = ces(System.of(*system("ising", 6)), IIT4(), Sharding(1, 0.0))
+recipe = ces(System.build(*system("ising", 6)), IIT4(), Sharding(1, 0.0))
 execute(recipe, ZarrLedger(sys.argv[1]), SerialEngine(), block_seconds=2e-5)
 """
 
 
 @pytest.mark.cluster
 def test_killed_in_the_second_wave__resumes_with_the_rest_and_gives_the_same_bits(tmp_path):
-    some, url = System.of(*system("ising", 6)), tmp_path / "run.zarr"
+    some, url = System.build(*system("ising", 6)), tmp_path / "run.zarr"
     script, root = tmp_path / "run.py", str(Path(__file__).parents[3])
     script.write_text(RUN)
     process = subprocess.Popen(

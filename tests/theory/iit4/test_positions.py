@@ -56,7 +56,7 @@ def test_ties__no_phi_ties_with_a_phi_that_is_small():
     # each unit follows the other by so little that phi is nearer to zero than what ties
     nudge = 3e-13
     factor = np.array([[0.3 + nudge, 0.7 - nudge], [0.3 - nudge, 0.7 + nudge]])
-    pair = System.of(iit.Substrate.from_factors([([1], factor), ([0], factor)]), "11")
+    pair = System.build(iit.Substrate.from_factors([([1], factor), ([0], factor)]), "11")
     mice = execute(searched(pair), MemoryLedger(), SerialEngine())
     assert mice["phi"].values[1, 1:3] == pytest.approx(nudge / np.log(2), rel=1e-2)
     assert mice["ties"].values[1, 1:3].tolist() == [1, 1]  # the purview that is fed, no other

@@ -140,7 +140,7 @@ def test_disconnected__mechanisms_stay_within_their_half(one, two):
 @settings(max_examples=60)
 @given(cases(kinds=ASYMMETRIC))
 def test_marginals__every_unit_sums_to_one(case):
-    system = System.of(case.substrate(), case.state)
+    system = System.build(case.substrate(), case.state)
     levels = np.array(system.levels, np.int64)
     offsets, columns = segment_offsets(levels), value_offsets(levels)
     table = np.empty((offsets[-1], columns[-1]))
@@ -153,7 +153,7 @@ def test_marginals__every_unit_sums_to_one(case):
 @given(cases(kinds=ASYMMETRIC, background=True))
 def test_repertoires__sum_to_one_and_match_the_definition(case):
     try:
-        system = System.of(case.substrate(), case.state, case.units)
+        system = System.build(case.substrate(), case.state, case.units)
     except iit.errors.UnreachableStateError:
         assume(False)
     levels = np.array(system.levels, np.int64)
@@ -232,7 +232,7 @@ def a_point(compute="ces", state="0110", **options):
     factors = [gate(levels, [(i - 1) % 4, i, 4], names[i], 0.1 + i / 50) for i in range(4)]
     factors.append(gate(levels, [0], "copy", 0.2))
     substrate = iit.Substrate.from_tpm(factors)
-    system = System.of(substrate, state + "1", "ABCD")
+    system = System.build(substrate, state + "1", "ABCD")
     return Problem(system, theory_options("iit4", **options), compute)
 
 
@@ -251,7 +251,7 @@ def test_blocks__one_and_many_give_the_same_bits(whole):
 @settings(max_examples=15)
 @given(cases())
 def test_blocks__one_and_many_give_the_same_bits_for_any_system(case):
-    point = Problem(System.of(case.substrate(), case.state), theory_options("iit4"), "ces")
+    point = Problem(System.build(case.substrate(), case.state), theory_options("iit4"), "ces")
     assert bits(run_job(point, block_seconds=1e-6)) == bits(run_job(point))
 
 

@@ -33,7 +33,7 @@ def unfolded(case):
         tree = iit.ces(case.substrate(), case.state, case.units)
     except UnreachableStateError:
         assume(False)
-    return tree, System.of(case.substrate(), case.state, case.units)
+    return tree, System.build(case.substrate(), case.state, case.units)
 
 
 def rows_of(written, side, k):
@@ -49,7 +49,9 @@ def kept_row(tree, side, k):
 
 
 def test_kept_repertoires__are_the_same_from_many_blocks():
-    system = System.of(iit.examples.load("iit4-2023-fig6d"), iit.examples.state("iit4-2023-fig6d"))
+    system = System.build(
+        iit.examples.load("iit4-2023-fig6d"), iit.examples.state("iit4-2023-fig6d")
+    )
     recipes = [ces(system, IIT4()) for _ in range(2)]
     whole, split = (
         execute(recipe, MemoryLedger(), SerialEngine(), block_seconds=seconds)
@@ -110,7 +112,7 @@ def test_repertoires__give_phi_at_the_specified_state(case):
 @pytest.mark.parametrize("most", [1, 3, 7])
 def test_repertoires__keep_the_most_probable_states_and_the_specified_one(most):
     substrate = iit.examples.load("iit4-2023-fig6d")
-    system = System.of(substrate, iit.examples.state("iit4-2023-fig6d"))
+    system = System.build(substrate, iit.examples.state("iit4-2023-fig6d"))
     tree = iit.ces(substrate, system.state)
     data, stored = (tree[node].to_dataset() for node in ("distinctions", "repertoires"))
     whole = add_shown_states(system, data, None, 1000)
@@ -132,7 +134,7 @@ def test_repertoires__keep_the_most_probable_states_and_the_specified_one(most):
 @given(cases(units=(2, 3), background=True))
 def test_landscape__is_phi_of_every_pair_and_what_is_excluded_cannot_win(case):
     try:
-        system = System.of(case.substrate(), case.state, case.units)
+        system = System.build(case.substrate(), case.state, case.units)
     except UnreachableStateError:
         assume(False)
     oracle = Oracle(case.factors, case.cm, case.state, case.units)

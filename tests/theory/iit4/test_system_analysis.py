@@ -143,7 +143,7 @@ def test_source_sets_left_out__cost_more_than_the_ratio(costs):
 
 @pytest.mark.parametrize("kind", ["dense", "ising"])
 def test_source_sets__most_are_left_out_of_noisy_systems(kind):
-    some = System.of(*system(kind, 9))
+    some = System.build(*system(kind, 9))
     costs = system_analysis._cut_costs(some, 0, cause=False)
     assert candidate_sources(costs, starting_partition(costs)[0]).mean() < 0.8
 
@@ -176,7 +176,7 @@ def analyse(some, ledger=None, engine=None, **options):
 def test_waves__give_the_bits_of_one_search(data):
     case = data.draw(cases(background=data.draw(st.booleans()), kinds=KINDS, units=(2, 5)))
     try:
-        some = System.of(case.substrate(), case.state, case.units)
+        some = System.build(case.substrate(), case.state, case.units)
     except UnreachableStateError:
         assume(False)
     at_once = analyse(some)
@@ -187,7 +187,7 @@ def test_waves__give_the_bits_of_one_search(data):
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_waves__give_the_bits_of_larger_systems(kind, monkeypatch):
-    some = System.of(*system(kind, 9))
+    some = System.build(*system(kind, 9))
     at_once = analyse(some)
     monkeypatch.setattr(system_analysis, "SPLIT_MIN_UNITS", 9)
     assert analyse(some, block_seconds=1e-4) == at_once
@@ -197,7 +197,7 @@ def test_waves__give_the_bits_of_larger_systems(kind, monkeypatch):
 def gates(monkeypatch):
     """A deterministic system of three candidates that need two ratios, three and one; in waves."""
     monkeypatch.setattr(system_analysis, "SPLIT_MIN_UNITS", 2)
-    return System.of(*system("deterministic", 7, seed=1))
+    return System.build(*system("deterministic", 7, seed=1))
 
 
 @pytest.fixture(scope="module")

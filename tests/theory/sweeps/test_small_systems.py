@@ -50,7 +50,7 @@ def asked(rng, count):
         code = sum(v * int(np.prod(each.levels[:i])) for i, v in enumerate(state))
         rows.append((k, code, sum(1 << i for i in chosen), int(rng.integers(3)), state, chosen))
     arrays = (np.array([row[i] for row in rows], np.int64) for i in range(4))
-    points = SmallSystems(Batch.of(substrates), *arrays)
+    points = SmallSystems(Batch.from_substrates(substrates), *arrays)
     order = np.lexsort(points.own_levels().T)
     return substrates, points.at(order), [rows[i] for i in order]
 
