@@ -1,4 +1,7 @@
-"""The command line: commands by import path, and clean ends on Ctrl-C and SIGTERM."""
+"""The command line: commands by import path, and clean ends on Ctrl-C and SIGTERM.
+
+Commands are imported when they are called, so that ``--help`` imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -16,133 +19,16 @@ from typing import Any
 
 from iitdask.errors import IITError, InputError, InterruptedRunError, LedgerMismatchError
 
-__all__ = [
-    "INTERRUPTED_EXIT_CODE",
-    "interruptible",
-    "main",
-    "resume_command",
-]
-
-INTERRUPTED_EXIT_CODE = 130
-CLEAN_EXIT_SECONDS = 10.0
-"""Seconds that a clean end may take."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-REPEAT_SECONDS = 0.02
-"""Seconds until KeyboardInterrupt is raised again where it was ignored."""
-
-
-@contextmanager
-def interruptible(message: str) -> Iterator[None]:
-    """Turn the first signal into KeyboardInterrupt; leave at once on the second.
-
-    Parameters
-    ----------
-    message : str
-        Said on stderr should the clean end take too long.
-    """
-    stopping = _SignalHandler(message)
-    before = {each: signal.signal(each, stopping.on_signal) for each in SIGNALS}
-    hook, sys.unraisablehook = sys.unraisablehook, stopping.on_ignored(sys.unraisablehook)
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        stopping.over = True  # what was to be said is said by the caller
-        if not stopping.asked:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-
-class _SignalHandler:
-    """How far an end has come that a signal asked for."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-        self.asked = self.ignored = self.over = False
-        self._repeating = self._repeated = False
-
-    def on_signal(self, _number: int, frame: FrameType | None) -> None:
-        if self._repeated:
-            self._repeated = False
-            if not self.ignored:  # the one before it was heard after all
-                return
-        elif self.asked and not self.ignored:
-            os._exit(INTERRUPTED_EXIT_CODE)
-        if not self.asked:
-            _start_timer(CLEAN_EXIT_SECONDS, self.leave)
-        self.asked, self.ignored = True, False
-        if _runs(frame, "_repeat_interruption"):  # raised in the hook it would be lost for good
-            self.start_repeating()
-            return
-        raise KeyboardInterrupt
-
-    def on_ignored(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Return a hook for exceptions that are ignored which raises interruptions once more.
-
-        A signal may reach Python inside a finaliser or a callback of the garbage collector,
-        and whatever is raised there is printed and forgotten: the run would go on.
-        """
-
-        def _repeat_interruption(what: Any) -> None:
-            if not issubclass(what.exc_type, KeyboardInterrupt):
-                hook(what)
-            elif not self.over:
-                # Not here: this, too, runs where nothing can be raised.
-                self.start_repeating()
-
-        return _repeat_interruption
-
-    def start_repeating(self) -> None:
-        self.ignored = True
-        if not self._repeating:
-            self._repeating = True
-            _start_timer(REPEAT_SECONDS, self.repeat)
-
-    def repeat(self) -> None:
-        """Send the signal again as long as the interruption is ignored."""
-        while not self.over:
-            if self.ignored:
-                self._repeated = True
-                signal.pthread_kill(main_thread().ident or 0, SIGNALS[0])
-            time.sleep(REPEAT_SECONDS)
-
-    def leave(self) -> None:
-        if not self.over:
-            with suppress(OSError):
-                os.write(2, f"{self.message}\n".encode())
-        os._exit(INTERRUPTED_EXIT_CODE)
-
-
-def _runs(frame: FrameType | None, function: str) -> bool:
-    """Whether a function of this name is among the callers of a frame, or is the frame's own."""
-    while frame is not None and frame.f_code.co_name != function:
-        frame = frame.f_back
-    return frame is not None
-
-
-def _start_timer(seconds: float, act: Callable[[], None]) -> None:
-    timer = Timer(seconds, act)
-    timer.daemon = True
-    timer.start()
-
-
-def resume_command(words: Sequence[str]) -> str:
-    """Return the command that goes on where this one stopped."""
-    called = "python -m iitdask" if sys.argv[0].endswith("__main__.py") else "iitdask"
-    return f"{called} {shlex.join(word for word in words if word != '--fresh')}"
-
+__all__ = ["interruptible", "main"]
 
 COMMANDS = {
     "run": ("iitdask.cli.run_command:run", "Compute a study, or what is missing of it."),
     "work": ("iitdask.cli.run_command:work", "Fill a store beside others, without a scheduler."),
     "plan": ("iitdask.cli.estimate_command:plan", "Show the stages and blocks of a study."),
-    "estimate": ("iitdask.cli.estimate_command:estimate", "Say what a study will cost."),
-    "status": ("iitdask.cli.store_commands:status", "Say how far a store is."),
+    "estimate": ("iitdask.cli.estimate_command:estimate", "Estimate the cost of a study."),
+    "status": ("iitdask.cli.store_commands:status", "Show how far a store is."),
     "show": ("iitdask.cli.store_commands:show", "Show the results of a store."),
-    "view": (
-        "iitdask.cli.store_commands:view",
-        "Look at a result: figures that explain each other.",
-    ),
+    "view": ("iitdask.cli.store_commands:view", "Look at a result: linked figures."),
     "verify": ("iitdask.cli.store_commands:verify", "Check a store, recompute a sample of it."),
     "export": ("iitdask.cli.store_commands:export", "Write a result as .csv, .nc or .json."),
     "tidy": ("iitdask.cli.store_commands:tidy", "Drop the blocks of a finished store."),
@@ -151,70 +37,62 @@ COMMANDS = {
         "List published systems, or print one as a study.",
     ),
 }
+"""Import path and summary of each command."""
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
+"""Exit codes."""
+INTERRUPTED_EXIT_CODE = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CLEAN_EXIT_SECONDS = 10.0
+"""Time that a clean end may take before the process is ended."""
+REPEAT_SECONDS = 0.02
+"""Time until KeyboardInterrupt is raised again where Python ignored it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and leave with its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
-    given = [word for word in given if word != "--debug"]
-    if not given or given[0] in ("-h", "--help", "help"):
-        sys.exit(_help())
-    if given[0] == "--version":
+    """Run a command and leave with its exit code.
+
+    Parameters
+    ----------
+    arguments
+        Words after ``iitdask``; default: those of this process.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.exit(_print_text(_help_text()))
+    if words[0] == "--version":
         sys.exit(_print_text(import_module("iitdask.result.label_tree").package_version()))
-    if given[0] not in COMMANDS:
+    if words[0] not in COMMANDS:
         names = ", ".join(COMMANDS)
-        _print_error(f"iitdask: expected one of the commands {names}, got {given[0]!r}")
+        _print_error(f"iitdask: expected one of the commands {names}, got {words[0]!r}")
         sys.exit(WRONG_INPUT)
-    stopped = _interrupted_message(given)
+    interrupted = _interrupted_message(words)
     try:
-        with interruptible(stopped):
-            code = _call_command(given[0], given[1:])
-    except InterruptedRunError as error:
+        with interruptible(interrupted):
+            code = _call_command(words[0], words[1:])
+    except (IITError, KeyboardInterrupt) as error:
         if debug:
             raise
-        _print_error(f"iitdask: {error}")
-        _exit_now(stopped)
-    except IITError as error:
-        if debug:
-            raise
-        _print_error(f"iitdask: {error}")
-        wrong = isinstance(error, InputError | LedgerMismatchError)
-        sys.exit(WRONG_INPUT if wrong else FAILED)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _exit_now(stopped)
+        if isinstance(error, IITError):
+            _print_error(f"iitdask: {error}")
+        if isinstance(error, InterruptedRunError | KeyboardInterrupt):
+            _exit_now(interrupted)
+        sys.exit(WRONG_INPUT if isinstance(error, InputError | LedgerMismatchError) else FAILED)
     sys.exit(code or DONE)
-
-
-def _interrupted_message(words: list[str]) -> str:
-    if words[0] not in ("run", "work"):
-        return "iitdask: interrupted"
-    return f"iitdask: interrupted; the store is consistent, go on with: {resume_command(words)}"
-
-
-def _exit_now(message: str) -> None:
-    _print_error(message)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit, which waits for clusters and for kernels in threads of this process.
-    os._exit(INTERRUPTED_EXIT_CODE)
 
 
 def _call_command(name: str, words: list[str]) -> int | None:
     from cyclopts import App, CycloptsError
 
-    path, _ = COMMANDS[name]
-    module, _, attribute = path.partition(":")
+    module, _, function = COMMANDS[name][0].partition(":")
     app = App(
         name=f"iitdask {name}",
         help_format="plaintext",
         version_flags=[],
         suppress_keyboard_interrupt=False,
     )
-    app.default(getattr(import_module(module), attribute))
+    app.default(getattr(import_module(module), function))
     try:
         code: int | None = app(
             words, exit_on_error=False, print_error=False, result_action="return_value"
@@ -225,18 +103,27 @@ def _call_command(name: str, words: list[str]) -> int | None:
     return code
 
 
-def _help() -> int:
+def _help_text() -> str:
     lines = [
         "iitdask: integrated information theory on a cluster, exact and resumable",
         "",
         "usage: iitdask COMMAND [arguments]",
         "",
-        *(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()),
+        *(f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items()),
         "",
         "`iitdask COMMAND --help` says more; `--debug` shows the traceback of an error.",
         "`iitdask run` without arguments computes a small published example.",
     ]
-    return _print_text("\n".join(lines))
+    return "\n".join(lines)
+
+
+def _interrupted_message(words: Sequence[str]) -> str:
+    if words[0] not in ("run", "work"):
+        return "iitdask: interrupted"
+    program = "python -m iitdask" if sys.argv[0].endswith("__main__.py") else "iitdask"
+    # With --fresh the repeated command would delete what is there.
+    again = f"{program} {shlex.join(word for word in words if word != '--fresh')}"
+    return f"iitdask: interrupted; the store is consistent, go on with: {again}"
 
 
 def _print_text(text: str) -> int:
@@ -246,3 +133,106 @@ def _print_text(text: str) -> int:
 
 def _print_error(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _exit_now(message: str) -> None:
+    _print_error(message)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit, which waits for clusters and for kernels in threads of this process.
+    os._exit(INTERRUPTED_EXIT_CODE)
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; end at once on the second.
+
+    Parameters
+    ----------
+    message : str
+        Printed on stderr when the clean end takes longer than ``CLEAN_EXIT_SECONDS``.
+    """
+    handler = _SignalHandler(message)
+    previous = {each: signal.signal(each, handler.on_signal) for each in SIGNALS}
+    hook, sys.unraisablehook = sys.unraisablehook, handler.unraisable_hook(sys.unraisablehook)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        handler.finished = True  # the caller prints the message
+        if not handler.signalled:
+            for each, function in previous.items():
+                signal.signal(each, function)
+
+
+class _SignalHandler:
+    """Which part of an interruption has happened."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        self.signalled = self.ignored = self.finished = False
+        self._repeating = self._repeated = False
+
+    def on_signal(self, _number: int, frame: FrameType | None) -> None:
+        if self._repeated:
+            self._repeated = False
+            if not self.ignored:  # the signal before was not ignored after all
+                return
+        elif self.signalled and not self.ignored:
+            os._exit(INTERRUPTED_EXIT_CODE)
+        if not self.signalled:
+            _start_timer(CLEAN_EXIT_SECONDS, self.exit_now)
+        self.signalled, self.ignored = True, False
+        if _is_called_by(frame, "_on_ignored"):  # an exception in the hook is lost for good
+            self.start_repeating()
+            return
+        raise KeyboardInterrupt
+
+    def unraisable_hook(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
+        """Return a hook for ignored exceptions that raises KeyboardInterrupt again.
+
+        A signal may reach Python inside a finaliser or a callback of the garbage collector,
+        whose exceptions are printed and forgotten: the run would go on.
+        """
+
+        def _on_ignored(unraisable: Any) -> None:
+            if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+                hook(unraisable)
+            elif not self.finished:
+                # Not here: this function, too, runs where nothing can be raised.
+                self.start_repeating()
+
+        return _on_ignored
+
+    def start_repeating(self) -> None:
+        self.ignored = True
+        if not self._repeating:
+            self._repeating = True
+            _start_timer(REPEAT_SECONDS, self.repeat_signal)
+
+    def repeat_signal(self) -> None:
+        """Send the signal again as long as the interruption is ignored."""
+        while not self.finished:
+            if self.ignored:
+                self._repeated = True
+                signal.pthread_kill(main_thread().ident or 0, SIGNALS[0])
+            time.sleep(REPEAT_SECONDS)
+
+    def exit_now(self) -> None:
+        if not self.finished:
+            with suppress(OSError):
+                os.write(2, f"{self.message}\n".encode())
+        os._exit(INTERRUPTED_EXIT_CODE)
+
+
+def _is_called_by(frame: FrameType | None, function: str) -> bool:
+    """Return True if a frame runs a function of this name, or any of its callers does."""
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _start_timer(seconds: float, function: Callable[[], None]) -> None:
+    timer = Timer(seconds, function)
+    timer.daemon = True
+    timer.start()

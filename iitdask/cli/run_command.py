@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from iitdask.cli.estimate_command import require_within_budget
-from iitdask.cli.output import bytes_text, parse_duration, parse_memory, print_result
+from iitdask.cli.output import parse_duration, parse_memory, print_result
 from iitdask.cluster.jobs import (
     JobOptions,
     JobSpec,
@@ -28,6 +28,7 @@ from iitdask.cluster.kubernetes import Manifest, kubernetes
 from iitdask.cluster.local import connect, local
 from iitdask.cluster.slurm import allocation, exec_allocation_role, is_driver, slurm, worker_script
 from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError, RetiredError
+from iitdask.result.formatting import bytes_text
 from iitdask.run.coordination import live_sessions
 from iitdask.run.estimate import WorkerDemand
 from iitdask.run.result_group import store_attrs
@@ -40,121 +41,21 @@ from iitdask.study.spec import Study, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
-__all__ = [
-    "CLUSTERS",
-    "ClusterChoice",
-    "compile_kernels",
-    "run",
-    "work",
-]
+__all__ = ["ClusterChoice", "run", "work"]
 
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
 CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")
 """Those whose connections can be encrypted."""
 DEFAULT_JOBS = 4
-"""Jobs that are asked for when nobody says how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterChoice:
-    """Where to compute, and with how much."""
-
-    cluster: str
-    """One of CLUSTERS, or the address of a scheduler."""
-    workers: int | None
-    """Worker processes or jobs."""
-    memory: str | int | None
-    """Memory of one."""
-    wishes: JobOptions
-    """What is said about jobs."""
-    adapt: bool
-    """Whether there are only as many jobs as the remaining work is worth."""
-
-    def __post_init__(self) -> None:
-        if self.cluster not in CLUSTERS and "://" not in self.cluster:
-            raise InputError(
-                f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
-                f"got {self.cluster!r}"
-            )
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers: expected 1 or more, got {self.workers}")
-        if self.wishes.tls and self.cluster not in CLUSTERS_WITH_TLS:
-            raise InputError(
-                f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, "
-                f"got {self.cluster!r}, whose "
-                "connections this command does not make; give no --tls"
-            )
-
-    @property
-    def jobs(self) -> JobSpec:
-        """What SLURM is asked for."""
-        memory = None if self.memory is None else str(self.memory)
-        return resolve_job_spec(self.wishes, memory)
-
-    @property
-    def count(self) -> int:
-        """How many jobs are asked for."""
-        return self.workers or DEFAULT_JOBS
-
-    @property
-    def is_submit_only(self) -> bool:
-        """Whether this process only submits."""
-        return self.cluster in ("slurm-allocation", "slurm-array")
-
-    def exec_allocation_role(self) -> None:
-        """Become scheduler or worker where this is a task of an allocation, but not its driver."""
-        if self.cluster == "allocation" and not is_driver():
-            exec_allocation_role(self.wishes.interface, self.wishes.port, self.wishes.scratch)
-
-    def opened(self, demand: WorkerDemand) -> AbstractContextManager[Any]:
-        """Open a client; `demand` knows how much work is left."""
-        if self.cluster == "local":
-            return local(self.workers, self.memory)
-        if self.cluster == "allocation":
-            return allocation()
-        if self.cluster == "slurm":
-            return slurm(self.jobs, self.count, demand.workers if self.adapt else None)
-        if self.cluster == "kubernetes":
-            return kubernetes(Manifest.read(self.wishes.manifest), self.workers)
-        return connect(self.cluster)
-
-    def script(self, spec: str, url: str, *, is_sweep: bool = False) -> str:
-        """Job script of this place."""
-        if self.cluster == "slurm":
-            return worker_script(self.jobs)
-        if self.cluster == "slurm-allocation":
-            jobs = self.jobs
-            run = ["run", spec, "--store", url, "--cluster", "allocation"]
-            given = {"interface": jobs.interface, "port": jobs.port, "scratch": jobs.scratch}
-            for name, value in given.items():
-                run += [f"--{name}", str(value)] if value else []
-            return allocation_script(jobs, self.count, run)
-        if self.cluster == "slurm-array":
-            return array_script(self.jobs, self.count, url, spec if is_sweep else None)
-        raise InputError(f"--print-job: expected --cluster slurm…, got {self.cluster!r}")
-
-    def show(self, asked: StudyJob, spec: str, url: str) -> int:
-        """Print the job script."""
-        print(self.script(spec, url, is_sweep=asked.is_sweep), end="")
-        return 0
-
-    def submit(self, asked: StudyJob, spec: str, url: str, block_seconds: float) -> int:
-        """Hand the run over to SLURM."""
-        script = self.script(spec, url, is_sweep=asked.is_sweep)
-        if self.cluster == "slurm-array":
-            prepare_store(url, asked, block_seconds)
-        number = submit(self.jobs, script)
-        print(number)
-        print(
-            f"job {number} was submitted and fills {url}; look with: "
-            f"iitdask status {shlex.quote(url)}",
-            file=sys.stderr,
-        )
-        return 0
-
-
 DEFAULT_STUDY = "iit4-2023-fig4"
 STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
+LOOPBACK_ADDRESS = "127.0.0.1"
+BUDGET_ESTIMATE_SECONDS = 3.0
+"""Time spent on each expensive stage to estimate the cost of a run with a budget."""
+UNFINISHED_EXIT_CODE = 75
+"""Exit code of ``work`` that asks to be called again (EX_TEMPFAIL)."""
+
+Flag = Annotated[bool, Parameter(negative=())]
 
 
 def run(
@@ -167,13 +68,13 @@ def run(
     memory: str | None = None,
     budget: float | None = None,
     cache: str | None = None,
-    adapt: Annotated[bool, Parameter(negative=())] = False,
+    adapt: Flag = False,
     jobs: Annotated[JobOptions | None, Parameter(name="*")] = None,
-    print_job: Annotated[bool, Parameter(negative=())] = False,
-    join: Annotated[bool, Parameter(negative=())] = False,
-    fresh: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    dashboard: Annotated[bool, Parameter(negative=())] = False,
+    print_job: Flag = False,
+    join: Flag = False,
+    fresh: Flag = False,
+    quiet: Flag = False,
+    dashboard: Flag = False,
     dashboard_port: int = 0,
 ) -> int:
     """Compute a study, or what is missing of it, and show the result.
@@ -215,128 +116,49 @@ def run(
     """
     where = spec or DEFAULT_STUDY
     study, folder = read_study(where)
-    limit = memory or study.run.memory
-    place = ClusterChoice(cluster, workers or study.run.workers, limit, jobs or JobOptions(), adapt)
-    place.exec_allocation_role()
-    given = parse_memory(limit, "memory")
-    asked = job_from_study(study, folder, where)
+    memory_limit = memory or study.run.memory
+    choice = ClusterChoice(
+        cluster, workers or study.run.workers, memory_limit, jobs or JobOptions(), adapt
+    )
+    choice.exec_allocation_role()
+    memory_bytes = parse_memory(memory_limit, "memory")
+    job = job_from_study(study, folder, where)
     url = store or _default_store(where)
     if print_job:
-        return place.show(asked, where, url)
+        print(choice.script(where, url, is_sweep=job.is_sweep), end="")
+        return 0
     if fresh:
         _delete_store(url)
-    if place.is_submit_only:
-        return place.submit(asked, where, url, study.run.block_seconds)
+    if choice.is_submit_only:
+        return choice.submit(job, where, url, study.run.block_seconds)
     if not quiet:
         _print_title(study, where)
-    for family in asked.kernel_families():
-        compile_kernels(quiet, family)
-    if budget is not None or (memory is not None and not asked.is_sweep):
-        _require_affordable(asked, study, budget, given)
+    _compile_kernels(job, quiet)
+    if budget is not None or (memory is not None and not job.is_sweep):
+        _require_affordable(job, study, budget, memory_bytes)
     started = time.perf_counter()
-    demand = WorkerDemand(place.wishes.cores or 1)
+    demand = WorkerDemand(choice.job_options.cores or 1)
     with (
-        place.opened(demand) as client,
+        choice.open_client(demand) as client,
         show_progress(not quiet) as observers,
-        _live_page(url, dashboard, dashboard_port),
+        _status_page(url, dashboard, dashboard_port),
     ):
         tree = run_job(
-            asked,
+            job,
             client=client,
             store=url,
             observers=[*observers, demand],
             block_seconds=study.run.block_seconds,
-            memory=given,
+            memory=memory_bytes,
             join=join,
             cache=cache,
         )
     print_result(tree)
     if not quiet:
-        _print_footer(time.perf_counter() - started, url, spec is None)
+        print(f"\n{time.perf_counter() - started:.2f} s; kept in {url}")
+        if spec is None:
+            _print_next_steps(url)
     return 0
-
-
-def _print_footer(seconds: float, url: str, first: bool) -> None:
-    print(f"\n{seconds:.2f} s; kept in {url}")
-    if first:
-        _print_next_steps(url)
-
-
-def _require_affordable(
-    asked: StudyJob, study: Study, budget: float | None, memory: int | None
-) -> None:
-    """Refuse what can be foreseen to be too much, before a store is made."""
-    seconds = 0.0 if budget is None else 3.0
-    found = estimate_job(asked, block_seconds=study.run.block_seconds, seconds=seconds)
-    require_within_budget(found, budget)
-    for each in found.stages:
-        if memory is not None and each.block_bytes > memory:
-            raise MemoryRefusedError(
-                f"a block of stage {each.name!r} needs {bytes_text(each.block_bytes)}, a worker "
-                f"has {bytes_text(memory)}; give --memory more"
-            )
-
-
-def _live_page(url: str, wanted: bool, port: int) -> AbstractContextManager[None]:
-    if not wanted:
-        return nullcontext()
-    from iitdask.cli.store_commands import status_page
-
-    return status_page(url, "127.0.0.1", port)
-
-
-def _default_store(where: str) -> str:
-    base = Path(os.environ.get(STORE_DIRECTORY_VARIABLE, "."))
-    return str(base / f"{Path(where).stem}.zarr")
-
-
-def _delete_store(url: str) -> None:
-    path = local_path(url)
-    there = bool(open_store(url).list_dir("")) if path is None else path.exists()
-    if there:
-        store_attrs(url)  # never delete what is not a store
-        busy = live_sessions(url)
-        if busy:
-            raise BusyStoreError(f"--fresh: {url} is being filled by {busy[0].describe()}")
-        if path is None:
-            open_store(url).delete_prefix("")
-        else:
-            shutil.rmtree(path)
-
-
-def _print_title(study: Study, where: str) -> None:
-    title = ", ".join(part for part in (study.title, study.figure) if part)
-    print(f"{where}{': ' + title if title else ''}", file=sys.stderr)
-    if study.citation:
-        print(study.citation, file=sys.stderr)
-
-
-def compile_kernels(quiet: bool, family: str) -> None:
-    """Compile before any worker starts, and say so the first time."""
-    if is_family_compiled(family):
-        return
-    if not quiet:
-        about = f"about {KERNEL_FAMILIES[family].seconds} s"
-        text = f"compiling kernels of {family}, once on this machine ({about}) ..."
-        print(text, file=sys.stderr, flush=True)
-    started = time.perf_counter()
-    precompile(family)
-    if not quiet:
-        print(f"compiled in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
-
-
-def _print_next_steps(url: str) -> None:
-    print(
-        "\nTry next:\n"
-        f"  iitdask show {url}            the same again, without computing\n"
-        "  iitdask examples                       published systems\n"
-        "  iitdask run iit4-2023-fig6d            six units, 1.5 million relations\n"
-        "  iitdask examples basic > my.yaml       a study file to start from; iitdask run my.yaml"
-    )
-
-
-UNFINISHED_EXIT_CODE = 75
-"""Exit code that says: not finished, call again (EX_TEMPFAIL)."""
 
 
 def work(
@@ -347,7 +169,7 @@ def work(
     threads: Annotated[int, Parameter(name=["--threads", "-n"])] = 1,
     lifetime: str | None = None,
     memory: str | None = None,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Flag = False,
 ) -> int:
     """Fill a store beside any number of others, without a scheduler.
 
@@ -372,25 +194,194 @@ def work(
     if threads < 1:
         raise InputError(f"--threads: expected 1 or more, got {threads}")
     seconds = parse_duration(lifetime, "--lifetime")
-    given = parse_memory(memory, "memory")
-    asked: StudyJob | None = None
+    memory_bytes = parse_memory(memory, "memory")
+    job: StudyJob | None = None
     if spec is not None:
         study, folder = read_study(spec)
-        asked = job_from_study(study, folder, spec)
-        prepare_store(store, asked, study.run.block_seconds)
-    began = time.monotonic()
-    asked = read_problem(store) if asked is None else asked
-    for family in asked.kernel_families():
-        compile_kernels(quiet, family)
-    left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+        job = job_from_study(study, folder, spec)
+        prepare_store(store, job, study.run.block_seconds)
+    started = time.monotonic()
+    job = read_problem(store) if job is None else job
+    _compile_kernels(job, quiet)
+    if seconds is not None:
+        seconds = max(0.0, seconds - (time.monotonic() - started))
     with show_progress(not quiet) as observers:
+        options: dict[str, Any] = {"observers": observers, "memory": memory_bytes}
         try:
-            run_shared(
-                store, asked, threads=threads, seconds=left, observers=observers, memory=given
-            )
+            run_shared(store, job, threads=threads, seconds=seconds, **options)
         except RetiredError as error:
             print(f"iitdask: {error}", file=sys.stderr)
             return UNFINISHED_EXIT_CODE
     if not quiet:
         print(f"finished; see it with: iitdask show {store}", file=sys.stderr)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChoice:
+    """Where ``iitdask run`` computes: this machine, a scheduler, SLURM, Kubernetes."""
+
+    cluster: str
+    """One of CLUSTERS, or the address of a scheduler."""
+    workers: int | None
+    """Worker processes or jobs."""
+    memory: str | int | None
+    """Memory of one worker or job."""
+    job_options: JobOptions
+    """Options of the command about jobs."""
+    adapt: bool
+    """True if only as many jobs run as the remaining work is worth."""
+
+    def __post_init__(self) -> None:
+        if self.cluster not in CLUSTERS and "://" not in self.cluster:
+            raise InputError(
+                f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
+                f"got {self.cluster!r}"
+            )
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"--workers: expected 1 or more, got {self.workers}")
+        if self.job_options.tls and self.cluster not in CLUSTERS_WITH_TLS:
+            raise InputError(
+                f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, got "
+                f"{self.cluster!r}, whose connections this command does not make; give no --tls"
+            )
+
+    @property
+    def job_spec(self) -> JobSpec:
+        """Request to SLURM for one job."""
+        memory = None if self.memory is None else str(self.memory)
+        return resolve_job_spec(self.job_options, memory)
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of jobs to request."""
+        return self.workers or DEFAULT_JOBS
+
+    @property
+    def is_submit_only(self) -> bool:
+        """True if this process submits a job that drives the run."""
+        return self.cluster in ("slurm-allocation", "slurm-array")
+
+    def exec_allocation_role(self) -> None:
+        """Become scheduler or worker if this is a task of an allocation, but not its driver."""
+        if self.cluster == "allocation" and not is_driver():
+            options = self.job_options
+            exec_allocation_role(options.interface, options.port, options.scratch)
+
+    def open_client(self, demand: WorkerDemand) -> AbstractContextManager[Any]:
+        """Open a client of the cluster; `demand` knows how many workers the work is worth."""
+        if self.cluster == "local":
+            return local(self.workers, self.memory)
+        if self.cluster == "allocation":
+            return allocation()
+        if self.cluster == "slurm":
+            return slurm(self.job_spec, self.n_jobs, demand.workers if self.adapt else None)
+        if self.cluster == "kubernetes":
+            return kubernetes(Manifest.read(self.job_options.manifest), self.workers)
+        return connect(self.cluster)
+
+    def script(self, spec: str, url: str, *, is_sweep: bool = False) -> str:
+        """Return the job script of this choice.
+
+        Raises
+        ------
+        InputError
+            The cluster has no job scripts.
+        """
+        if self.cluster == "slurm":
+            return worker_script(self.job_spec)
+        if self.cluster == "slurm-allocation":
+            job = self.job_spec
+            command = ["run", spec, "--store", url, "--cluster", "allocation"]
+            for name in ("interface", "port", "scratch"):
+                if value := getattr(job, name):
+                    command += [f"--{name}", str(value)]
+            return allocation_script(job, self.n_jobs, command)
+        if self.cluster == "slurm-array":
+            return array_script(self.job_spec, self.n_jobs, url, spec if is_sweep else None)
+        raise InputError(f"--print-job: expected --cluster slurm…, got {self.cluster!r}")
+
+    def submit(self, job: StudyJob, spec: str, url: str, block_seconds: float) -> int:
+        """Submit a job that drives the run; print its number."""
+        script = self.script(spec, url, is_sweep=job.is_sweep)
+        if self.cluster == "slurm-array":
+            prepare_store(url, job, block_seconds)
+        number = submit(self.job_spec, script)
+        print(number)
+        command = f"iitdask status {shlex.quote(url)}"
+        print(f"job {number} was submitted and fills {url}; look with: {command}", file=sys.stderr)
+        return 0
+
+
+def _require_affordable(
+    job: StudyJob, study: Study, budget: float | None, memory_bytes: int | None
+) -> None:
+    """Refuse a run that exceeds the budget or the memory, before its store is created."""
+    seconds = 0.0 if budget is None else BUDGET_ESTIMATE_SECONDS
+    costs = estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
+    require_within_budget(costs, budget)
+    for stage in costs.stages:
+        if memory_bytes is not None and stage.block_bytes > memory_bytes:
+            raise MemoryRefusedError(
+                f"a block of stage {stage.name!r} needs {bytes_text(stage.block_bytes)}, a worker "
+                f"has {bytes_text(memory_bytes)}; give --memory more"
+            )
+
+
+def _status_page(url: str, is_wanted: bool, port: int) -> AbstractContextManager[None]:
+    if not is_wanted:
+        return nullcontext()
+    from iitdask.cli.store_commands import status_page
+
+    return status_page(url, LOOPBACK_ADDRESS, port)
+
+
+def _default_store(where: str) -> str:
+    base = Path(os.environ.get(STORE_DIRECTORY_VARIABLE, "."))
+    return str(base / f"{Path(where).stem}.zarr")
+
+
+def _delete_store(url: str) -> None:
+    path = local_path(url)
+    exists = bool(open_store(url).list_dir("")) if path is None else path.exists()
+    if not exists:
+        return
+    store_attrs(url)  # refuses to delete what is not a store
+    if sessions := live_sessions(url):
+        raise BusyStoreError(f"--fresh: {url} is being filled by {sessions[0].describe()}")
+    if path is None:
+        open_store(url).delete_prefix("")
+    else:
+        shutil.rmtree(path)
+
+
+def _compile_kernels(job: StudyJob, quiet: bool) -> None:
+    """Compile the kernels of a job before any worker starts, once on a machine."""
+    for family in job.kernel_families():
+        if is_family_compiled(family):
+            continue
+        about = f"once on this machine (about {KERNEL_FAMILIES[family].seconds} s)"
+        if not quiet:
+            print(f"compiling kernels of {family}, {about} ...", file=sys.stderr, flush=True)
+        started = time.perf_counter()
+        precompile(family)
+        if not quiet:
+            seconds = time.perf_counter() - started
+            print(f"compiled in {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def _print_title(study: Study, where: str) -> None:
+    title = ", ".join(part for part in (study.title, study.figure) if part)
+    print(f"{where}{': ' + title if title else ''}", file=sys.stderr)
+    if study.citation:
+        print(study.citation, file=sys.stderr)
+
+
+def _print_next_steps(url: str) -> None:
+    print(
+        "\nTry next:\n"
+        f"  iitdask show {url}            the same again, without computing\n"
+        "  iitdask examples                       published systems\n"
+        "  iitdask run iit4-2023-fig6d            six units, 1.5 million relations\n"
+        "  iitdask examples basic > my.yaml       a study file to start from; iitdask run my.yaml"
+    )

@@ -1,4 +1,7 @@
-"""Commands on a store: status, show, view, verify, export, tidy; and examples."""
+"""Commands on a store: status, show, view, verify, export, tidy; and examples.
+
+What only some of them need is imported in the function: ``status`` draws nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,69 +15,129 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import yaml
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
-from iitdask.cli.output import bytes_text, print_result, seconds_text
+from iitdask.cli.output import print_result, print_table
 from iitdask.errors import BusyStoreError, InputError
-from iitdask.model import examples as published
-from iitdask.result.cube import write_result as write
-from iitdask.result.formatting import as_json
+from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.coordination import live_sessions
 from iitdask.run.result_group import drop_blocks, load_partial_result
-from iitdask.run.status import RunMonitor, StageStatus, StoreStatus, read_status
+from iitdask.run.status import RunMonitor, StoreStatus, read_status
 from iitdask.run.storage import local_path
-from iitdask.run.zarr_ledger import list_entries
-from iitdask.study.run import verify_stored_run
-from iitdask.study.store_contents import load_for_view
-from iitdask.view.explorer import explorer_html, fill_explorer
-from iitdask.view.pages import serve_page, serve_page_in_thread
-from iitdask.view.status_page import fill_status_page
 
 if TYPE_CHECKING:
     from bokeh.document import Document
 
-__all__ = [
-    "examples",
-    "export",
-    "serve_status_page",
-    "show",
-    "status",
-    "status_page",
-    "tidy",
-    "verify",
-    "view",
-]
+__all__ = ["examples", "export", "show", "status", "status_page", "tidy", "verify", "view"]
+
+MAX_SHOWN_FAILURES = 20
+
+JsonFlag = Annotated[bool, Parameter(name="--json", negative=())]
 
 
-def _fill_page(store: str, doc: Document) -> None:
-    fill_status_page(doc, RunMonitor(store))
+def status(
+    store: str,
+    /,
+    *,
+    json_: JsonFlag = False,
+    serve: Annotated[bool, Parameter(negative=())] = False,
+    port: int = 0,
+    address: str = "127.0.0.1",
+) -> int:
+    """Show how far a store is, whether or not a run is at work on it.
+
+    Parameters
+    ----------
+    store
+        Directory or URL of the store.
+    json_
+        Everything, as JSON.
+    serve
+        A page that follows the store, read-only, until interrupted.
+    port
+        Port to serve at; any free one when not given.
+    address
+        Address to serve at. Whoever reaches it can read how far the store is.
+    """
+    progress = read_status(store)
+    if serve:
+        from iitdask.view.pages import serve_page
+
+        with serve_page(lambda doc: _fill_page(store, doc), address, port) as server:
+            print(f"{server.url}  (Ctrl-C ends)", flush=True)
+            server.wait()
+        return 0
+    if json_:
+        print(json.dumps(_status_json(progress), indent=1))
+        return 0
+    rows = [
+        (
+            stage.name,
+            str(stage.done),
+            str(stage.blocks),
+            seconds_text(stage.seconds_left)
+            if stage.done < stage.blocks and not stage.partial
+            else "-",
+        )
+        for stage in progress.stages
+    ]
+    columns = ("stage", "done", "blocks", "core time left")
+    print_table(columns, rows, right=columns[1:])
+    print("", *_status_lines(progress), sep="\n")
+    return 0
+
+
+def _status_lines(progress: StoreStatus) -> list[str]:
+    lines = [f"driven by {session.describe()}" for session in progress.sessions]
+    if "finished" in progress.about:
+        dropped = ", blocks dropped (iitdask tidy)" if "tidied" in progress.about else ""
+        lines.append(f"finished {progress.about['finished']}{dropped}")
+    elif not progress.sessions:
+        why = f" (the last one: {progress.ended})" if progress.ended else ""
+        lines.append(f"no run is at work{why}; `iitdask run` goes on from here")
+    if progress.sessions:
+        lines.append(
+            f"rate {progress.rate:.3g} core-seconds a second; stages known so far: "
+            f"{seconds_text(progress.seconds_left)} left"
+        )
+    if progress.failures:
+        lines.append(f"{len(progress.failures)} block(s) given up in the last run:")
+        lines += [f"  {failure}" for failure in progress.failures[:MAX_SHOWN_FAILURES]]
+    return lines
+
+
+def _status_json(progress: StoreStatus) -> dict[str, object]:
+    return {
+        "store": progress.url,
+        "finished": progress.about.get("finished"),
+        "fingerprint": progress.about.get("fingerprint"),
+        "stages": {
+            stage.name: {"done": stage.done, "blocks": stage.blocks} for stage in progress.stages
+        },
+        "drivers": [asdict(session) for session in progress.sessions],
+        "failures": list(progress.failures),
+        "rate": progress.rate,
+        "costs": progress.about.get("costs"),
+    }
 
 
 @contextmanager
 def status_page(store: str, address: str, port: int) -> Iterator[None]:
     """Serve the status page of a store while a run fills it."""
-    with serve_page_in_thread(lambda doc: _fill_page(store, doc), address, port) as served:
-        print(f"live page: {served.url}", file=sys.stderr, flush=True)
+    from iitdask.view.pages import serve_page_in_thread
+
+    with serve_page_in_thread(lambda doc: _fill_page(store, doc), address, port) as server:
+        print(f"live page: {server.url}", file=sys.stderr, flush=True)
         yield
 
 
-def serve_status_page(store: str, address: str, port: int) -> None:
-    """Serve the live page of a store until interrupted."""
-    with serve_page(lambda doc: _fill_page(store, doc), address, port) as served:
-        print(f"{served.url}  (Ctrl-C ends)", flush=True)
-        served.wait()
+def _fill_page(store: str, doc: Document) -> None:
+    from iitdask.view.status_page import fill_status_page
+
+    fill_status_page(doc, RunMonitor(store))
 
 
-def show(
-    store: str | None = None,
-    /,
-    *,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    cache: str | None = None,
-) -> int:
+def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | None = None) -> int:
     """Show the results of a store, or what a cache holds.
 
     Parameters
@@ -92,6 +155,8 @@ def show(
         raise InputError("show: expected a store or --cache DIR, got neither")
     tree = load_partial_result(store)
     if json_:
+        from iitdask.result.formatting import as_json
+
         print(json.dumps(as_json(tree), indent=1))
     else:
         print_result(tree)
@@ -99,17 +164,22 @@ def show(
 
 
 def _show_cache(directory: str) -> int:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("stage", "entry", "blocks", "size", "last used", "in use"):
-        table.add_column(column)
-    found = list_entries(directory)
-    for jar in sorted(found, key=lambda each: -each.used):
-        used = datetime.fromtimestamp(jar.used, UTC).isoformat(timespec="seconds")
-        entry = jar.path.name.rsplit("-", 1)[-1]
-        done, size = f"{jar.done} of {jar.blocks}", bytes_text(jar.nbytes)
-        table.add_row(jar.stage, entry, done, size, used, "yes" if jar.in_use else "no")
-    Console(highlight=False).print(table)
-    print(f"{len(found)} entries, {bytes_text(sum(jar.nbytes for jar in found))}")
+    from iitdask.run.zarr_ledger import list_entries
+
+    entries = sorted(list_entries(directory), key=lambda entry: -entry.used)
+    rows = [
+        (
+            entry.stage,
+            entry.path.name.rsplit("-", 1)[-1],
+            f"{entry.done} of {entry.blocks}",
+            bytes_text(entry.nbytes),
+            datetime.fromtimestamp(entry.used, UTC).isoformat(timespec="seconds"),
+            "yes" if entry.in_use else "no",
+        )
+        for entry in entries
+    ]
+    print_table(("stage", "entry", "blocks", "size", "last used", "in use"), rows)
+    print(f"{len(entries)} entries, {bytes_text(sum(entry.nbytes for entry in entries))}")
     return 0
 
 
@@ -121,99 +191,20 @@ def examples(name: str | None = None, /) -> int:
     name
         Name of an example.
     """
+    import yaml
+
+    from iitdask.model import examples as published
+
     if name is not None:
         print(yaml.safe_dump(published.spec(name), sort_keys=False, allow_unicode=True, width=100))
         return 0
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("name", "source", "compute"):
-        table.add_column(column)
-    for each in published.names():
-        about = published.spec(each)
-        table.add_row(
-            each, ", ".join(filter(None, (about["title"], about["figure"]))), about["compute"]
-        )
-    Console(highlight=False).print(table)
+    studies = {known: published.spec(known) for known in published.names()}
+    rows = [
+        (known, ", ".join(filter(None, (study["title"], study["figure"]))), study["compute"])
+        for known, study in studies.items()
+    ]
+    print_table(("name", "source", "compute"), rows)
     return 0
-
-
-def status(
-    store: str,
-    /,
-    *,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    serve: Annotated[bool, Parameter(negative=())] = False,
-    port: int = 0,
-    address: str = "127.0.0.1",
-) -> int:
-    """Say how far a store is, whether or not a run is at work on it.
-
-    Parameters
-    ----------
-    store
-        Directory or URL of the store.
-    json_
-        Everything, as JSON.
-    serve
-        A page that follows the store, read-only, until interrupted.
-    port
-        Port to serve at; any free one when not given.
-    address
-        Address to serve at. Whoever reaches it can read how far the store is.
-    """
-    found = read_status(store)
-    if serve:
-        serve_status_page(store, address, port)
-        return 0
-    if json_:
-        print(json.dumps(_status_json(found), indent=1))
-        return 0
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("stage", "done", "blocks", "core time left"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for each in found.stages:
-        left = seconds_text(each.seconds_left) if _is_open(each) else "-"
-        table.add_row(each.name, str(each.done), str(each.blocks), left)
-    Console(highlight=False).print(table)
-    print()
-    for line in _status_lines(found):
-        print(line)
-    return 0
-
-
-def _is_open(stage: StageStatus) -> bool:
-    return stage.done < stage.blocks and not stage.partial
-
-
-def _status_lines(found: StoreStatus) -> list[str]:
-    lines = [f"driven by {each.describe()}" for each in found.sessions]
-    if "finished" in found.about:
-        dropped = ", blocks dropped (iitdask tidy)" if "tidied" in found.about else ""
-        lines.append(f"finished {found.about['finished']}{dropped}")
-    elif not found.sessions:
-        why = f" (the last one: {found.ended})" if found.ended else ""
-        lines.append(f"no run is at work{why}; `iitdask run` goes on from here")
-    if found.sessions:
-        lines.append(
-            f"rate {found.rate:.3g} core-seconds a second; stages known so far: "
-            f"{seconds_text(found.seconds_left)} left"
-        )
-    if found.failures:
-        lines.append(f"{len(found.failures)} block(s) given up in the last run:")
-        lines += [f"  {each}" for each in found.failures[:20]]
-    return lines
-
-
-def _status_json(found: StoreStatus) -> dict[str, object]:
-    return {
-        "store": found.url,
-        "finished": found.about.get("finished"),
-        "fingerprint": found.about.get("fingerprint"),
-        "stages": {each.name: {"done": each.done, "blocks": each.blocks} for each in found.stages},
-        "drivers": [asdict(each) for each in found.sessions],
-        "failures": list(found.failures),
-        "rate": found.rate,
-        "costs": found.about.get("costs"),
-    }
 
 
 def verify(store: str, /, *, sample: int = 10, seed: int | None = None) -> int:
@@ -228,21 +219,21 @@ def verify(store: str, /, *, sample: int = 10, seed: int | None = None) -> int:
     seed
         Chooses the same sample each time.
     """
-    found = verify_stored_run(store, sample, seed)
-    for problem in found.problems:
+    from iitdask.study.run import verify_stored_run
+
+    checked = verify_stored_run(store, sample, seed)
+    for problem in checked.problems:
         print(problem)
-    if found.problems:
-        print(f"{len(found.problems)} problem(s); `iitdask run` computes anew what is damaged")
+    if checked.problems:
+        print(f"{len(checked.problems)} problem(s); `iitdask run` computes anew what is damaged")
         return 1
-    what = (
-        "result as written; its blocks were dropped"
-        if found.tidied
-        else (
-            f"{found.stages} stages, {found.blocks} blocks as written, "
-            f"{found.recomputed} of them computed again with the same bits"
-        )
+    if checked.tidied:
+        print(f"{store}: result as written; its blocks were dropped")
+        return 0
+    print(
+        f"{store}: {checked.stages} stages, {checked.blocks} blocks as written, "
+        f"{checked.recomputed} of them computed again with the same bits"
     )
-    print(f"{store}: {what}")
     return 0
 
 
@@ -254,13 +245,11 @@ def tidy(store: str, /) -> int:
     store
         Directory or URL of the store.
     """
-    busy = live_sessions(store)
-    if busy:
-        raise BusyStoreError(f"{store} is being filled by {busy[0].describe()}")
+    if sessions := live_sessions(store):
+        raise BusyStoreError(f"{store} is being filled by {sessions[0].describe()}")
     before = _store_bytes(store)
     drop_blocks(store)
-    after = _store_bytes(store)
-    print(f"{store}: {bytes_text(before)} before, {bytes_text(after)} now")
+    print(f"{store}: {bytes_text(before)} before, {bytes_text(_store_bytes(store))} now")
     return 0
 
 
@@ -268,13 +257,13 @@ def _store_bytes(store: str) -> int:
     path = local_path(store)
     if path is None:
         return 0
-    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def export(store: str, file: str, /) -> int:
     """Write the result of a store to a file for other programs.
 
-    Of a sweep that is not finished, what is there is written.
+    Of a sweep that is not finished, the finished points are written.
 
     Parameters
     ----------
@@ -283,7 +272,9 @@ def export(store: str, file: str, /) -> int:
     file
         .csv (a table), .nc (NetCDF 4) or .json (everything).
     """
-    written = write(load_partial_result(store), file)
+    from iitdask.result.cube import write_result
+
+    written = write_result(load_partial_result(store), file)
     print(f"{written}: {bytes_text(written.stat().st_size)}")
     return 0
 
@@ -304,27 +295,28 @@ def view(
     address
         Address to serve at. Whoever reaches it can read the result.
     """
+    from iitdask.study.store_contents import load_for_view
+    from iitdask.view.explorer import explorer_html, fill_explorer
+    from iitdask.view.pages import serve_page
+
     tree = load_for_view(store)
     if html is not None:
         written = _write_html(Path(html), explorer_html(tree))
         print(f"{html}: {bytes_text(written)}")
         return 0
-
-    def app(doc: Document) -> None:
-        fill_explorer(doc, tree)
-
-    with serve_page(app, address, port) as served:
-        print(f"{served.url}  (Ctrl-C ends)", flush=True)
-        served.wait()
+    with serve_page(lambda doc: fill_explorer(doc, tree), address, port) as server:
+        print(f"{server.url}  (Ctrl-C ends)", flush=True)
+        server.wait()
     return 0
 
 
 def _write_html(path: Path, text: str) -> int:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write a file at once or not at all; return its bytes."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise InputError(f"--html: expected a file that can be written, {error}") from error
     return len(text.encode())

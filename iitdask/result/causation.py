@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import xarray as xr
 
+from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.result.formatting import (
-    mask_namer,
     number_text,
     partition_text,
-    state_text,
+    severed_text,
     text_array,
-    units_text,
+    theory_attrs,
 )
 from iitdask.theory.options import Theory
 from iitdask.theory.variables import VARIABLES
@@ -26,258 +25,205 @@ __all__ = [
     "causation_summary",
     "causation_table",
     "label_account",
-    "label_causation",
+    "label_events",
+    "label_nexus",
     "link_rows",
-    "occurrence_text",
 ]
 
 LINK_COLUMNS = ("link", "alpha", "ties", "least partition")
+EVENT_COLUMNS = ("cause", "alpha cause", "event", "alpha effect", "effect")
+CANDIDATE_COLUMNS = ("causes", "effects", "alpha")
+MAX_SHOWN_CANDIDATES = 5
 
 
 def label_account(
-    tree: xr.DataTree, transition: Transition, options: Theory, about: dict[str, Any]
+    tree: xr.DataTree, transition: Transition, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    """Name units, links and partitions.
+    """Name units, links and partitions of a causal account.
 
     Parameters
     ----------
     tree
-        What the recipe returned; its units are numbers.
+        Result of the recipe, whose units are numbers.
     transition
         What it was computed for.
     options
-        The theory and the choices made about it.
-    about
-        More attributes.
+        The theory and its options.
+    provenance
+        Attributes about this computation.
     """
-    labels, name = text_array(transition.labels), mask_namer(transition.labels)
+    labels = text_array(transition.labels)
     nodes = {node.name: node.to_dataset(inherit=False) for node in tree.subtree}
-    links = nodes["links"]
-    parts = [
-        partition_text(
-            name,
-            mask_from_members(mechanism),
-            mask_from_members(purview),
-            kept.tolist(),
-            cause=True,
-        )
-        for mechanism, purview, kept in zip(
-            links["mechanism"].values, links["purview"].values, links["kept"].values, strict=True
-        )
-    ]
-    links["partition"] = ("link", text_array(parts), {"comment": VARIABLES["partition"][1]})
-    values = dict(zip(transition.units, transition.labels, strict=True))
+    links, units = nodes["links"], list(transition.units)
+    partitions = text_array(_partition_texts(links, transition.labels))
+    links["partition"] = ("link", partitions, {"comment": VARIABLES["partition"][1]})
     links = links.assign_coords(
         unit=("unit", labels),
-        before=("unit", np.array([transition.before[i] for i in values])),
-        after=("unit", np.array([transition.after[i] for i in values])),
+        before=("unit", np.array(transition.before)[units]),
+        after=("unit", np.array(transition.after)[units]),
     )
     system = nodes["system"].assign_coords(source=("source", labels), target=("target", labels))
-    more = _account_attrs(transition, options) | about
+    about = _account_attrs(transition, options) | provenance
     return xr.DataTree.from_dict(
         {
-            "/": tree.to_dataset(inherit=False).assign_attrs(more),
+            "/": tree.to_dataset(inherit=False).assign_attrs(about),
             "/links": links,
-            "/system": system.assign_attrs(more),
+            "/system": system.assign_attrs(about),
         }
     )
 
 
-def mask_from_members(inside: np.ndarray[Any, np.dtype[Any]]) -> int:
-    """Mask of the units that are inside."""
-    return sum(1 << int(i) for i in np.flatnonzero(inside))
+def _partition_texts(links: xr.Dataset, labels: tuple[str, ...]) -> list[str]:
+    name, weights = mask_namer(labels), 1 << np.arange(len(labels), dtype=np.int64)
+    masks = [(links[side].values @ weights).tolist() for side in ("mechanism", "purview")]
+    return [
+        partition_text(name, mechanism, purview, kept, cause=True)
+        for mechanism, purview, kept in zip(*masks, links["kept"].values.tolist(), strict=True)
+    ]
 
 
 def _account_attrs(transition: Transition, options: Theory) -> dict[str, Any]:
-    chosen = msgspec.to_builtins(options)
-    names = transition.substrate.labels
+    labels = transition.substrate.labels
     return {
-        "theory": chosen.pop("name"),
-        **chosen,
+        **theory_attrs(options),
         "before": state_text(transition.before),
         "after": state_text(transition.after),
-        "causes": units_text([names[i] for i in transition.causes]),
-        "effects": units_text([names[i] for i in transition.effects]),
+        "causes": join_labels([labels[i] for i in transition.causes], labels),
+        "effects": join_labels([labels[i] for i in transition.effects], labels),
         "max_order": transition.max_order,
-        "substrate_units": units_text(names),
+        "substrate_units": join_labels(labels, labels),
         "substrate_fingerprint": transition.substrate.fingerprint,
     }
 
 
 def account_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """What there is to say about an account, as names and values."""
+    """Return the summary of an account as pairs of name and value."""
     about, system = tree.attrs, tree["system"].to_dataset()
-    strength = number_text(float(system["sum_alpha"]))
+    total = number_text(float(system["sum_alpha"]))
+    counts = f"{about['n_causes']} causes, {about['n_effects']} effects"
     rows = [
         ("theory", f"{about['theory']}, background {about['background']}"),
         ("transition", f"{about['before']} to {about['after']} of {about['substrate_units']}"),
         ("causes, effects", f"{about['causes']} to {about['effects']}"),
-        (
-            "links",
-            f"{about['n_causes']} causes, {about['n_effects']} effects, sum alpha {strength} bits",
-        ),
+        ("links", f"{counts}, sum alpha {total} bits"),
         ("alpha of the account", f"{number_text(float(system['alpha']))} bits"),
     ]
-    if about_reason := system.attrs["reason"]:
-        rows.append(("reason", str(about_reason)))
+    if system.attrs["reason"]:
+        rows.append(("reason", str(system.attrs["reason"])))
     if system["cut"].values.any():
-        rows.append(("weakest cut", _severed_edges_text(system)))
+        sources, targets = system["source"].values, system["target"].values
+        rows.append(("weakest cut", severed_text(system["cut"].values, sources, targets)))
     return rows
 
 
-def _severed_edges_text(system: xr.Dataset, most: int = 12) -> str:
-    labels = [str(x) for x in system["source"].values]
-    found = np.argwhere(system["cut"].values)
-    edges = [f"{labels[a]}→{labels[b]}" for a, b in found[:most]]
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return f"severs {' '.join(edges)}{more}"
-
-
 def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """One row per link, see ``LINK_COLUMNS``: ``AB → D`` effects, ``AB ← D`` causes."""
+    """Return one row per link, see ``LINK_COLUMNS``: ``AB → D`` effects, ``AB ← D`` causes."""
     data = tree["links"].to_dataset()
-    labels = data["unit"].values
+    values = {name: data[name].values for name in (*data.data_vars, *data.coords)}
     rows: list[tuple[str, ...]] = []
     for k in range(data.sizes["link"]):
-        one = data.isel(link=k)
-        cause = str(one["direction"].values) == "cause"
-        own = occurrence_text(labels, one["mechanism"].values, one["after" if cause else "before"])
-        count = int(one["n_tied_purviews"])
-        tied = one["tied_purview"].values[:count]
-        values = one["before" if cause else "after"]
-        others = " or ".join(occurrence_text(labels, inside, values) for inside in tied)
+        is_cause = str(values["direction"][k]) == "cause"
+        own, other = ("after", "before") if is_cause else ("before", "after")
+        mechanism = _occurrence_texts(values["mechanism"][k : k + 1], data, own)[0]
+        count = int(values["n_tied_purviews"][k])
+        purviews = " or ".join(_occurrence_texts(values["tied_purview"][k, :count], data, other))
         rows.append(
             (
-                f"{others} ← {own}" if cause else f"{own} → {others}",
-                number_text(float(one["alpha"])),
+                f"{purviews} ← {mechanism}" if is_cause else f"{mechanism} → {purviews}",
+                number_text(float(values["alpha"][k])),
                 str(count) if count > 1 else "",
-                str(one["partition"].values),
+                str(values["partition"][k]),
             )
         )
     return rows
 
 
-def occurrence_text(labels: Any, inside: Any, values: xr.DataArray) -> str:
-    """Write units with their state: ``AB=10``."""
-    chosen = [str(x) for x in np.asarray(labels)[inside]]
-    return f"{units_text(chosen)}={state_text(values.values[inside].tolist())}"
+def _occurrence_texts(inside: Any, data: xr.Dataset, state: str) -> list[str]:
+    """Return each row's set of units with its state, ``AB=10``; `state` names a coordinate."""
+    names, values = unit_set_names(inside, data["unit"].values), data[state].values
+    return [
+        f"{name}={state_text(values[row].tolist())}"
+        for name, row in zip(names, inside, strict=True)
+    ]
 
 
-def label_causation(
-    tree: xr.DataTree, subject: StatePair | StateTriple, options: Theory, about: dict[str, Any]
+def label_nexus(
+    tree: xr.DataTree, pair: StatePair, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    """Name units and everything in the accounts that come with it.
-
-    Parameters
-    ----------
-    tree
-        What the recipe returned; its units are numbers.
-    subject
-        What it was computed for.
-    options
-        The theory and the choices made about it.
-    about
-        More attributes.
-    """
-    if isinstance(subject, StatePair):
-        return _label_nexus(tree, subject, options, about)
-    return _label_events(tree, subject, options, about)
-
-
-def _label_nexus(
-    tree: xr.DataTree, passage: StatePair, options: Theory, about: dict[str, Any]
-) -> xr.DataTree:
-    found = dict(tree.attrs)
-    candidates = tree["candidates"].to_dataset().assign_coords(unit=_unit_coord(passage.labels))
+    """Name the units of a causal nexus and of its account; parameters of :func:`label_account`."""
+    attrs, units = dict(tree.attrs), ("unit", text_array(pair.labels))
+    candidates = tree["candidates"].to_dataset().assign_coords(unit=units)
     if "links" not in tree.children:
-        chosen = msgspec.to_builtins(options)
         states = {
-            "before": state_text(passage.before),
-            "after": state_text(passage.after),
-            "substrate_units": units_text(passage.labels),
+            "before": state_text(pair.before),
+            "after": state_text(pair.after),
+            "substrate_units": join_labels(pair.labels, pair.labels),
         }
-        root = xr.Dataset(attrs=found | {"theory": chosen.pop("name"), **chosen} | states | about)
+        root = xr.Dataset(attrs=attrs | theory_attrs(options) | states | provenance)
         return xr.DataTree.from_dict({"/": root, "/candidates": candidates})
     winner = Transition.build(
-        passage.substrate, passage.before, passage.after, found["causes"], found["effects"]
+        pair.substrate, pair.before, pair.after, attrs["causes"], attrs["effects"]
     )
-    labelled = label_account(tree, winner, options, about)
+    labelled = label_account(tree, winner, options, provenance)
     nodes = {node.path: node.to_dataset(inherit=False) for node in labelled.subtree}
     return xr.DataTree.from_dict({**nodes, "/candidates": candidates})
 
 
-def _label_events(
-    tree: xr.DataTree, course: StateTriple, options: Theory, about: dict[str, Any]
+def label_events(
+    tree: xr.DataTree, triple: StateTriple, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    events = tree["events"].to_dataset().assign_coords(unit=_unit_coord(course.labels))
-    states = (course.into.before, course.into.after, course.out_of.after)
-    for name, values in zip(("before", "state", "after"), states, strict=True):
-        events = events.assign_coords({name: ("unit", [values[i] for i in course.into.units])})
-    nodes = {"/events": events}
-    for name, part in (("into", course.into), ("out_of", course.out_of)):
+    """Name the units of true events and of their accounts; parameters of :func:`label_account`."""
+    into, out_of = triple.into, triple.out_of
+    states = {"before": into.before, "state": into.after, "after": out_of.after}
+    coords: dict[str, Any] = {
+        name: ("unit", [values[i] for i in into.units]) for name, values in states.items()
+    }
+    coords["unit"] = ("unit", text_array(triple.labels))
+    nodes = {"/events": tree["events"].to_dataset().assign_coords(coords)}
+    for name, transition in (("into", into), ("out_of", out_of)):
         branch = xr.DataTree.from_dict(
             {
                 node.path.removeprefix(f"/{name}") or "/": node.to_dataset(inherit=False)
                 for node in tree[name].subtree
             }
         )
-        for node in label_account(branch, part, options, about).subtree:
+        for node in label_account(branch, transition, options, provenance).subtree:
             nodes[f"/{name}{node.path}".rstrip("/")] = node.to_dataset(inherit=False)
-    more = {key: nodes["/into"].attrs[key] for key in ("theory", "background", "substrate_units")}
-    more |= {
-        name: state_text(x) for name, x in zip(("before", "state", "after"), states, strict=True)
-    }
-    nodes["/"] = xr.Dataset(attrs=dict(tree.attrs) | more | about)
+    shared = {key: nodes["/into"].attrs[key] for key in ("theory", "background", "substrate_units")}
+    texts = {name: state_text(values) for name, values in states.items()}
+    nodes["/"] = xr.Dataset(attrs=dict(tree.attrs) | shared | texts | provenance)
     return xr.DataTree.from_dict(nodes)
 
 
-def _unit_coord(labels: Any) -> Any:
-    return ("unit", text_array(labels))
-
-
 def causation_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """What there is to say about a nexus or about true events."""
+    """Return the summary of a causal nexus or of true events as pairs of name and value."""
     about = tree.attrs
     rows = [("theory", f"{about['theory']}, background {about['background']}")]
     if "events" in tree.children:
         states = " to ".join(about[name] for name in ("before", "state", "after"))
         return [*rows, ("states", states), ("true events", str(about["n_events"]))]
-    tied = about["n_tied"]
+    tied = f", {about['n_tied']} tie" if about["n_tied"] > 1 else ""
     return [
         *rows,
         ("transition", f"{about['before']} to {about['after']} of {about['substrate_units']}"),
-        (
-            "causal nexus",
-            f"{number_text(float(about['alpha']))} bits" + (f", {tied} tie" if tied > 1 else ""),
-        ),
+        ("causal nexus", f"{number_text(float(about['alpha']))} bits{tied}"),
     ]
 
 
 def causation_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows: the true events, or the most irreducible candidates."""
+    """Return columns and rows: the true events, or the most irreducible candidates."""
     if "events" in tree.children:
         data = tree["events"].to_dataset()
-        return ("cause", "alpha cause", "event", "alpha effect", "effect"), [
-            _event_row(data.isel(event=k)) for k in range(data.sizes["event"])
+        events = [
+            _occurrence_texts(data["purview_cause"].values, data, "before"),
+            map(number_text, data["alpha_cause"].values),
+            _occurrence_texts(data["mechanism"].values, data, "state"),
+            map(number_text, data["alpha_effect"].values),
+            _occurrence_texts(data["purview_effect"].values, data, "after"),
         ]
-    data = tree["candidates"].to_dataset()
-    labels = data["unit"].values
-    return ("causes", "effects", "alpha"), [
-        (
-            units_text(labels[data["causes"].values[k]].tolist()),
-            units_text(labels[data["effects"].values[k]].tolist()),
-            number_text(float(data["alpha"][k])),
-        )
-        for k in range(min(data.sizes["candidate"], 5))
+        return EVENT_COLUMNS, list(zip(*events, strict=True))
+    data = tree["candidates"].to_dataset().isel(candidate=slice(MAX_SHOWN_CANDIDATES))
+    sets = [
+        unit_set_names(data[side].values, data["unit"].values) for side in ("causes", "effects")
     ]
-
-
-def _event_row(one: xr.Dataset) -> tuple[str, ...]:
-    labels = one["unit"].values
-    return (
-        occurrence_text(labels, one["purview_cause"].values, one["before"]),
-        number_text(float(one["alpha_cause"])),
-        occurrence_text(labels, one["mechanism"].values, one["state"]),
-        number_text(float(one["alpha_effect"])),
-        occurrence_text(labels, one["purview_effect"].values, one["after"]),
-    )
+    return CANDIDATE_COLUMNS, list(zip(*sets, map(number_text, data["alpha"].values), strict=True))

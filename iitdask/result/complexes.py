@@ -4,74 +4,70 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
-from iitdask.result.formatting import state_text, text_array, units_text
+from iitdask.model.labels import join_labels, state_text, unit_set_names
+from iitdask.result.formatting import text_array, theory_attrs
 from iitdask.theory.complexes.recipe import EXCLUSION_REASONS, EXCLUSION_STATUS
 from iitdask.theory.options import Theory
 
-__all__ = [
-    "complexes_summary",
-    "complexes_table",
-    "label_complexes",
-]
+__all__ = ["complexes_summary", "complexes_table", "label_complexes"]
+
+MAX_STATE_CHARACTERS = 40
+MAX_DIGITS = 12
+"""Digits of a number of candidate systems; larger ones are written as powers of ten."""
 
 
 def label_complexes(
-    tree: xr.DataTree, pool: CandidateSet, options: Theory, about: dict[str, Any]
+    tree: xr.DataTree, candidates: CandidateSet, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
     """Name units, complexes, candidates and reasons.
 
     Parameters
     ----------
     tree
-        What the recipe returned; its units are numbers.
-    pool
+        Result of the recipe, whose units are numbers.
+    candidates
         What it was computed for.
     options
-        The theory and the choices made about it.
-    about
-        More attributes.
+        The theory and its options.
+    provenance
+        Attributes about this computation.
     """
-    data = tree["complexes"].to_dataset()
-    chosen = msgspec.to_builtins(options)
+    data, labels = tree["complexes"].to_dataset(), candidates.labels
     fates = [EXCLUSION_STATUS[int(code)] for code in data["fate"].values]
-    data = data.assign_coords(
-        unit=("unit", text_array(pool.labels)),
-        complex=("complex", _unit_set_names(data["units"].values, pool)),
-        candidate=("candidate", _unit_set_names(data["candidate_units"].values, pool)),
-        reason=("reason", text_array(EXCLUSION_REASONS)),
-        meaning=("reason", text_array(EXCLUSION_REASONS.values())),
-    )
+    coords: dict[str, Any] = {
+        dim: (dim, text_array(unit_set_names(data[variable].values, labels)))
+        for dim, variable in (("complex", "units"), ("candidate", "candidate_units"))
+    }
+    coords |= {
+        "unit": ("unit", text_array(labels)),
+        "reason": ("reason", text_array(EXCLUSION_REASONS)),
+        "meaning": ("reason", text_array(EXCLUSION_REASONS.values())),
+    }
+    data = data.assign_coords(coords)
     data["fate"] = ("candidate", text_array(fates), data["fate"].attrs)
-    data = data.assign_attrs(
-        {
-            "theory": chosen.pop("name"),
-            **chosen,
-            "state": state_text(pool.state),
-            "substrate_units": units_text(pool.labels),
-            "substrate_fingerprint": pool.substrate.fingerprint,
-            **about,
-        }
-    )
-    return xr.DataTree.from_dict({"/complexes": data})
-
-
-def _unit_set_names(inside: Any, pool: CandidateSet) -> Any:
-    return text_array(units_text([pool.labels[i] for i in np.flatnonzero(row)]) for row in inside)
+    about = {
+        **theory_attrs(options),
+        "state": state_text(candidates.state),
+        "substrate_units": join_labels(labels, labels),
+        "substrate_fingerprint": candidates.substrate.fingerprint,
+        **provenance,
+    }
+    return xr.DataTree.from_dict({"/complexes": data.assign_attrs(about)})
 
 
 def complexes_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """What there is to say about a search, as names and values."""
+    """Return the summary of a search as pairs of name and value."""
     data = tree["complexes"].to_dataset()
-    about = data.attrs
-    shown = about["state"] if len(about["state"]) <= 40 else about["state"][:37] + "..."
+    about, state = data.attrs, data.attrs["state"]
+    if len(state) > MAX_STATE_CHARACTERS:
+        state = state[: MAX_STATE_CHARACTERS - 3] + "..."
     rows = [
         ("theory", str(about["theory"])),
-        ("searched", f"{about['searched']}, state {shown}"),
+        ("searched", f"{about['searched']}, state {state}"),
         ("evaluated", f"{int(data['candidates_evaluated'])} candidate systems"),
     ]
     meanings = dict(zip(data["reason"].values, data["meaning"].values, strict=True))
@@ -80,27 +76,25 @@ def complexes_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
         for name, number in about["excluded_by"].items()
     ]
     if not about["exhaustive"]:
-        left = _count_text(about["candidates_not_searched"])
-        rows.append(("not searched", f"{left} candidate systems; the search was not exhaustive"))
+        number = _count_text(about["candidates_not_searched"])
+        rows.append(("not searched", f"{number} candidate systems; the search was not exhaustive"))
     rows.append(("complexes", str(data.sizes["complex"])))
     return rows
 
 
 def _count_text(number: str) -> str:
-    return number if len(number) <= 12 else f"about 10^{len(number) - 1}"
+    return number if len(number) <= MAX_DIGITS else f"about 10^{len(number) - 1}"
 
 
 def complexes_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns, and one row per complex in order of acceptance."""
+    """Return columns, and one row per complex in order of acceptance."""
     data = tree["complexes"].to_dataset()
-    decided = bool(np.isfinite(data["big_phi"].values).any())
     name = "Phi" if data.attrs["theory"] == "iit3" else "phi_s"
-    columns = ("complex", name, "Phi") if decided else ("complex", name)
-    rows = []
-    for k, label in enumerate(data["complex"].values):
-        row = [str(label), f"{float(data['phi'][k]):.6g}"]
-        if decided:
-            value = float(data["big_phi"][k])
-            row.append(f"{value:.6g}" if np.isfinite(value) else "-")
-        rows.append(tuple(row))
-    return columns, rows
+    phi, big_phi = data["phi"].values, data["big_phi"].values
+    has_big_phi = bool(np.isfinite(big_phi).any())
+    columns: tuple[str, ...] = ("complex", name, "Phi")
+    rows: list[tuple[str, ...]] = [
+        (str(label), f"{value:.6g}", f"{big:.6g}" if np.isfinite(big) else "-")
+        for label, value, big in zip(data["complex"].values, phi, big_phi, strict=True)
+    ]
+    return (columns, rows) if has_big_phi else (columns[:2], [row[:2] for row in rows])

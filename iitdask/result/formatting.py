@@ -1,240 +1,278 @@
-"""Text for people: names of unit sets, states, partitions, and summaries of IIT 3.0 and 4.0 results."""
+"""Text for people: amounts, partitions, and summaries of IIT 3.0 and 4.0 results."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
-import xarray as xr
+
+from iitdask.model.labels import state_text, unit_set_names
+from iitdask.theory.options import Theory
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "CONCEPT_COLUMNS",
+    "DISTINCTION_COLUMNS",
     "REPERTOIRE_COLUMNS",
     "as_json",
+    "bytes_text",
     "concept_rows",
     "distinction_rows",
-    "iit3_summary",
-    "iit4_summary",
     "is_iit3",
-    "mask_namer",
+    "number_text",
     "partition_text",
     "repertoire_rows",
-    "state_text",
+    "seconds_text",
+    "severed_text",
+    "system_summary",
     "text_array",
-    "units_of_mask",
-    "units_text",
+    "theory_attrs",
 ]
 
-EMPTY_SET = "\N{EMPTY SET}"
+DISTINCTION_COLUMNS = (
+    "mechanism", "phi", "cause", "state", "phi cause", "effect", "state", "phi effect",
+)  # fmt: skip
+CONCEPT_COLUMNS = ("mechanism", "phi", "cause", "phi cause", "effect", "phi effect")
+REPERTOIRE_COLUMNS = ("mechanism", "side", "purview", "repertoire")
+DIRECTIONS = ("cause", "effect")
+MAX_SHOWN_STATES = 8
+"""States of a repertoire."""
+MAX_SHOWN_EDGES = 12
+MAX_DIGITS = 15
+"""Digits of a number of relations; larger ones are written as powers of two."""
 
 
 def text_array(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Text as objects: Zarr has no settled form for fixed-width unicode."""
-    given = list(values)
-    # Of no text at all, an array of objects would be kept as numbers.
-    return np.array(given, dtype=object if given else np.dtypes.StringDType())
+    """Return texts as an array of objects: Zarr has no settled form for fixed-width unicode."""
+    texts = list(values)
+    # Without any text, an array of objects would be stored as numbers.
+    return np.array(texts, dtype=object if texts else np.dtypes.StringDType())
 
 
-def units_of_mask(mask: int) -> list[int]:
-    """Units of a mask, ascending."""
-    return [i for i in range(mask.bit_length()) if mask >> i & 1]
+def theory_attrs(options: Theory) -> dict[str, Any]:
+    """Return the theory and its options as attributes of a result."""
+    fields: dict[str, Any] = msgspec.to_builtins(options)
+    return {"theory": fields.pop("name"), **fields}
 
 
-def units_text(labels: Sequence[str]) -> str:
-    """Write a set of units: ``AB``, or ``T0R0,T1R1`` when names are long; empty is an empty set.
-
-    Examples
-    --------
-    >>> units_text(["A", "B"]), units_text(["T0", "T1"])
-    ('AB', 'T0,T1')
-    """
-    if not labels:
-        return EMPTY_SET
-    return ("" if all(len(label) == 1 for label in labels) else ",").join(labels)
-
-
-def state_text(values: Sequence[int]) -> str:
-    """Write a state, first unit first: ``100``, or ``1,10,0`` when a value needs two digits.
-
-    Examples
-    --------
-    >>> state_text([1, 0, 0]), state_text([1, 10])
-    ('100', '1,10')
-    """
-    return ("" if all(0 <= v < 10 for v in values) else ",").join(str(int(v)) for v in values)
+def seconds_text(seconds: float) -> str:
+    """Return a duration as text: ``350 ms``, ``12 min``, ``3.4 h``; ``unknown`` for nan."""
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 0.001:
+        return "0 s" if seconds <= 0 else "< 1 ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86400:.3g} d"
 
 
-def mask_namer(labels: Sequence[str]) -> Callable[[int], str]:
-    """Return what writes a mask as ``units_text`` does, each mask once.
+def bytes_text(count: float) -> str:
+    """Return a number of bytes as text: ``12 kB``, ``3.4 GB``."""
+    for limit, unit, size in ((1e3, "B", 1), (1e6, "kB", 1e3), (1e9, "MB", 1e6)):
+        if count < limit:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 1e9:.3g} GB"
 
-    Examples
-    --------
-    >>> namer("ABC")(0b101)
-    'AC'
-    """
-    if all(len(label) == 1 for label in labels):
-        return cache(lambda mask: "".join([labels[i] for i in units_of_mask(mask)]) or EMPTY_SET)
-    return cache(lambda mask: units_text([labels[i] for i in units_of_mask(mask)]))
+
+def number_text(value: float) -> str:
+    """Return a number as text, six significant digits; ``-`` for nan."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.5e}"
 
 
 def partition_text(
     name: Callable[[int], str], mechanism: int, purview: int, kept: Sequence[int], cause: bool
 ) -> str:
-    """Write a disintegrating partition as mechanism/purview parts.
+    """Return a disintegrating partition as mechanism/purview parts.
 
     Parameters
     ----------
     name
-        Writes a mask of the system's units, see ``mask_namer``.
+        Names a mask of the system's units, see :func:`iitdask.model.labels.mask_namer`.
     mechanism, purview
         Masks.
     kept
-        Per unit, the partners it still sees: purview units for a mechanism's unit (cause),
-        mechanism units for a purview's unit (effect); -1 elsewhere.
+        Per unit the mask of partners it is still connected with: purview units for a unit of the
+        mechanism (cause), mechanism units for a unit of the purview (effect); -1 elsewhere.
     cause
-        Which of the two.
+        True on the cause side.
 
     Examples
     --------
-    >>> partition_text(namer("ABC"), 0b011, 0b100, [0b100, 0, -1], True)
+    >>> from iitdask.model.labels import mask_namer
+    >>> partition_text(mask_namer("ABC"), 0b011, 0b100, [0b100, 0, -1], True)
     'A/C × B/∅'
     """
     blocks: dict[int, int] = {}  # in the order of their first units
     for unit, block in enumerate(kept):
         if block >= 0:
             blocks[block] = blocks.get(block, 0) | 1 << unit
-    left = (purview if cause else mechanism) & ~sum(blocks)
-    if left:  # what no unit keeps
-        blocks[left] = 0
+    unconnected = (purview if cause else mechanism) & ~sum(blocks)
+    if unconnected:
+        blocks[unconnected] = 0
     parts = [
-        f"{name(own)}/{name(block)}" if cause else f"{name(block)}/{name(own)}"
-        for block, own in blocks.items()
+        f"{name(units)}/{name(block)}" if cause else f"{name(block)}/{name(units)}"
+        for block, units in blocks.items()
     ]
     return " × ".join(parts)
 
 
-DISTINCTION_COLUMNS = (
-    "mechanism",
-    "phi",
-    "cause",
-    "state",
-    "phi cause",
-    "effect",
-    "state",
-    "phi effect",
-)
+def severed_text(edges: Any, sources: Any, targets: Any) -> str:
+    """Return the connections that a cut severs as text.
+
+    Parameters
+    ----------
+    edges
+        ``(n_sources, n_targets)`` bool.
+    sources, targets
+        Labels of the rows and columns.
+    """
+    severed = np.argwhere(edges)
+    shown = " ".join(f"{sources[a]}→{targets[b]}" for a, b in severed[:MAX_SHOWN_EDGES])
+    more = len(severed) - MAX_SHOWN_EDGES
+    return f"severs {shown}" + (f" and {more} more" if more > 0 else "")
 
 
-def number_text(value: float) -> str:
-    """Write a number of bits for people."""
-    if np.isnan(value):
-        return "-"
-    return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.5e}"
+def is_iit3(tree: xr.DataTree) -> bool:
+    """Return True for results of IIT 3.0 on a system."""
+    return "system" in tree.children and tree["system"].attrs.get("theory") == "iit3"
 
 
-def iit4_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """What there is to say about the system, as names and values."""
-    system = tree["system"].to_dataset()
+def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Return the summary of a system analysis or structure as pairs of name and value."""
+    system, is_concepts = tree["system"].to_dataset(), is_iit3(tree)
     about = system.attrs
+    theory = str(about["theory"])
     rows = [
-        ("theory", str(about["theory"])),
+        ("theory", f"{theory}, background {about['background']}" if is_concepts else theory),
         (
             "candidate system",
             f"{about['units']} in {about['substrate_units']}, state {about['state']}",
         ),
-        ("phi_s", f"{number_text(float(system['phi']))} bits"),
+        ("Phi" if is_concepts else "phi_s", _with_unit(float(system["phi"]), is_concepts)),
     ]
     if about["reason"]:
         rows.append(("why 0", str(about["reason"])))
-    for side in ("cause", "effect"):
-        values = system[f"{side}_state"].values
-        if (values >= 0).all():
-            ii = float(system[f"intrinsic_information_{side}"])
-            rows.append((f"{side} state", f"{state_text(values.tolist())}, {number_text(ii)} bits"))
+    for side in DIRECTIONS:
+        if f"{side}_state" in system and (system[f"{side}_state"].values >= 0).all():
+            information = _with_unit(float(system[f"intrinsic_information_{side}"]))
+            state = state_text(system[f"{side}_state"].values.tolist())
+            rows.append((f"{side} state", f"{state}, {information}"))
     if system["cut"].values.any():
-        rows.append(("minimum partition", severed_text(system)))
+        labels = system["unit"].values
+        rows.append(("minimum partition", severed_text(system["cut"].values, labels, labels)))
     if "distinctions" in tree.children:
-        rows += _structure_summary(tree)
+        rows += _concepts_summary(tree) if is_concepts else _structure_summary(tree)
     return rows
+
+
+def _with_unit(value: float, is_distance: bool = False) -> str:
+    """Return phi as text; the distances of IIT 3.0 have no unit."""
+    return number_text(value) if is_distance else f"{number_text(value)} bits"
+
+
+def _concepts_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
+    total = number_text(tree.attrs["sum_phi_distinctions"])
+    return [
+        ("concepts", f"{tree.attrs['n_distinctions']}, sum phi {total}"),
+        ("conceptual information", number_text(tree.attrs["conceptual_information"])),
+    ]
 
 
 def _structure_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     about, relations = tree.attrs, tree["relations"]
-    count = str(relations.attrs["count"])
-    shown = count if len(count) <= 15 else f"2^{float(relations['log2_count']):.1f}"
+    count, total = str(relations.attrs["count"]), float(relations["sum_phi"])
+    shown = count if len(count) <= MAX_DIGITS else f"2^{float(relations['log2_count']):.1f}"
+    # Sums beyond the largest float are known by their logarithm.
+    sum_text = (
+        number_text(total) if np.isfinite(total) else f"2^{float(relations['log2_sum_phi']):.3f}"
+    )
+    big_phi = float(about["big_phi"])
+    total_text = number_text(about["sum_phi_distinctions"])
     rows = [
-        (
-            "distinctions",
-            f"{about['n_distinctions']}, sum phi {number_text(about['sum_phi_distinctions'])} bits",
-        ),
-        ("relations", f"{shown}, sum phi {_sum_text(tree)} bits"),
-        ("Phi", f"{_big_phi_text(tree)} bits"),
+        ("distinctions", f"{about['n_distinctions']}, sum phi {total_text} bits"),
+        ("relations", f"{shown}, sum phi {sum_text} bits"),
+        ("Phi", f"{number_text(big_phi) if np.isfinite(big_phi) else sum_text} bits"),
     ]
     if about["tie_sensitive"]:
-        rows.append(
-            (
-                "ties",
-                f"other choices change the structure; Phi: {about['phi_tie_sensitive']}",
-            )
-        )
+        text = f"other choices change the structure; Phi: {about['phi_tie_sensitive']}"
+        rows.append(("ties", text))
     return rows
-
-
-def _sum_text(tree: xr.DataTree) -> str:
-    value = float(tree["relations"]["sum_phi"])
-    return (
-        number_text(value)
-        if np.isfinite(value)
-        else f"2^{float(tree['relations']['log2_sum_phi']):.3f}"
-    )
-
-
-def _big_phi_text(tree: xr.DataTree) -> str:
-    value = float(tree.attrs["big_phi"])
-    return number_text(value) if np.isfinite(value) else _sum_text(tree)
-
-
-def severed_text(system: xr.Dataset, most: int = 12) -> str:
-    """Name the connections a partition severs."""
-    cut = system["cut"].values
-    labels = [str(x) for x in system["unit"].values]
-    edges = [f"{labels[a]}→{labels[b]}" for a, b in zip(*np.nonzero(cut), strict=True)]
-    shown = " ".join(edges[:most])
-    return f"severs {shown}" + (f" and {len(edges) - most} more" if len(edges) > most else "")
 
 
 def distinction_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """One row per distinction, see ``DISTINCTION_COLUMNS``."""
+    """Return one row per distinction, largest phi first, see ``DISTINCTION_COLUMNS``."""
     data = tree["distinctions"].to_dataset()
-    labels = np.array([str(x) for x in data["unit"].values], dtype=object)
-    rows = []
-    for k in range(data.sizes["mechanism"]):
-        one = data.isel(mechanism=k)
-        row = [str(one["mechanism"].values), number_text(float(one["phi"]))]
-        for side in ("cause", "effect"):
-            inside = one[f"purview_{side}"].values
-            row += [
-                units_text(labels[inside].tolist()),
-                state_text(one[f"state_{side}"].values[inside]),
-                number_text(float(one[f"phi_{side}"])),
-            ]
-        rows.append(tuple(row))
-    return rows
+    columns: list[Any] = [map(str, data["mechanism"].values)]
+    columns.append(map(number_text, data["phi"].values))
+    for side in DIRECTIONS:
+        inside, states = data[f"purview_{side}"].values, data[f"state_{side}"].values
+        columns += [
+            unit_set_names(inside, data["unit"].values),
+            [state_text(row[units].tolist()) for row, units in zip(states, inside, strict=True)],
+            map(number_text, data[f"phi_{side}"].values),
+        ]
+    return _by_phi(data, columns)
+
+
+def concept_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
+    """Return one row per concept of IIT 3.0, largest phi first, see ``CONCEPT_COLUMNS``."""
+    data = tree["distinctions"].to_dataset()
+    columns: list[Any] = [map(str, data["mechanism"].values)]
+    columns.append(map(number_text, data["phi"].values))
+    for side in DIRECTIONS:
+        columns += [
+            unit_set_names(data[f"purview_{side}"].values, data["unit"].values),
+            map(number_text, data[f"phi_{side}"].values),
+        ]
+    return _by_phi(data, columns)
+
+
+def repertoire_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
+    """Return two rows per concept, see ``REPERTOIRE_COLUMNS``; states in little-endian order."""
+    data = tree["distinctions"].to_dataset()
+    columns: list[Any] = [map(str, data["mechanism"].values)]
+    for side in DIRECTIONS:
+        columns += [
+            unit_set_names(data[f"purview_{side}"].values, data["unit"].values),
+            map(_repertoire_text, data[f"repertoire_{side}"].values),
+        ]
+    return [
+        (mechanism, side, *pair)
+        for mechanism, *pairs in _by_phi(data, columns)
+        for side, pair in zip(DIRECTIONS, (pairs[:2], pairs[2:]), strict=True)
+    ]
+
+
+def _by_phi(data: xr.Dataset, columns: list[Any]) -> list[tuple[str, ...]]:
+    """Return the columns as rows, those of largest phi first."""
+    rows = list(zip(*columns, strict=True))
+    return [rows[k] for k in np.argsort(-data["phi"].values, kind="stable").tolist()]
+
+
+def _repertoire_text(values: Any) -> str:
+    known = values[~np.isnan(values)]
+    shown = " ".join(f"{p:.3g}" for p in known[:MAX_SHOWN_STATES])
+    return shown + (" ..." if len(known) > MAX_SHOWN_STATES else "")
 
 
 def as_json(tree: xr.DataTree) -> dict[str, Any]:
-    """Return a result as plain lists, numbers and text; what is not a number becomes None."""
+    """Return a result as lists, numbers and text; numbers that are not finite become None."""
     out: dict[str, Any] = {"attrs": _json_value(dict(tree.attrs))}
     if tree.dataset.variables:
         out["variables"] = _json_variables(tree.to_dataset())
     for name, node in tree.children.items():
         data = node.to_dataset()
-        out[name] = {
-            "attrs": _json_value(dict(data.attrs)),
-            "variables": _json_variables(data),
-        }
+        out[name] = {"attrs": _json_value(dict(data.attrs)), "variables": _json_variables(data)}
     return out
 
 
@@ -248,87 +286,10 @@ def _json_variables(data: xr.Dataset) -> dict[str, Any]:
 def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _json_value(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return _json_value(value.tolist())
     if isinstance(value, list | tuple):
         return [_json_value(v) for v in value]
-    if isinstance(value, np.generic):
-        return _json_value(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-CONCEPT_COLUMNS = ("mechanism", "phi", "cause", "phi cause", "effect", "phi effect")
-REPERTOIRE_COLUMNS = ("mechanism", "side", "purview", "repertoire")
-MAX_SHOWN_STATES = 8
-
-
-def is_iit3(tree: xr.DataTree) -> bool:
-    """Whether a result is one of IIT 3.0."""
-    return "system" in tree.children and tree["system"].attrs.get("theory") == "iit3"
-
-
-def iit3_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """What there is to say about the system, as names and values."""
-    system = tree["system"].to_dataset()
-    about = system.attrs
-    where = f"{about['units']} in {about['substrate_units']}, state {about['state']}"
-    rows = [
-        ("theory", f"{about['theory']}, background {about['background']}"),
-        ("candidate system", where),
-        ("Phi", number_text(float(system["phi"]))),
-    ]
-    if about["reason"]:
-        rows.append(("why 0", str(about["reason"])))
-    if system["cut"].values.any():
-        rows.append(("minimum partition", severed_text(system)))
-    if "distinctions" in tree.children:
-        total = number_text(tree.attrs["sum_phi_distinctions"])
-        rows += [
-            ("concepts", f"{tree.attrs['n_distinctions']}, sum phi {total}"),
-            ("conceptual information", number_text(tree.attrs["conceptual_information"])),
-        ]
-    return rows
-
-
-def concept_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """One row per concept, see ``CONCEPT_COLUMNS``."""
-    rows = []
-    for one in _concepts_by_phi(tree):
-        row = [str(one["mechanism"].values), number_text(float(one["phi"]))]
-        for side in ("cause", "effect"):
-            row += [_purview_text(one, side), number_text(float(one[f"phi_{side}"]))]
-        rows.append(tuple(row))
-    return rows
-
-
-def repertoire_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """Two rows per concept, see ``REPERTOIRE_COLUMNS``; states in little-endian order."""
-    return [
-        (
-            str(one["mechanism"].values),
-            side,
-            _purview_text(one, side),
-            _repertoire_text(one[f"repertoire_{side}"].values),
-        )
-        for one in _concepts_by_phi(tree)
-        for side in ("cause", "effect")
-    ]
-
-
-def _concepts_by_phi(tree: xr.DataTree) -> list[xr.Dataset]:
-    data = tree["distinctions"].to_dataset()
-    order = np.argsort(-data["phi"].values, kind="stable")
-    return [data.isel(mechanism=k) for k in order.tolist()]
-
-
-def _purview_text(one: xr.Dataset, side: str) -> str:
-    inside = one[f"purview_{side}"].values
-    return units_text([str(x) for x in one["unit"].values[inside]])
-
-
-def _repertoire_text(values: Any) -> str:
-    known = values[~np.isnan(values)]
-    shown = " ".join(f"{p:.3g}" for p in known[:MAX_SHOWN_STATES])
-    return shown + (" ..." if len(known) > MAX_SHOWN_STATES else "")

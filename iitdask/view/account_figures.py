@@ -21,7 +21,8 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from iitdask.result.causation import link_rows
-from iitdask.view.accessor import summary_html, summary_of
+from iitdask.result.overview import summary_of
+from iitdask.view.accessor import summary_html
 from iitdask.view.pages import INK, SIDES, empty_figure, html_block, legend_below, section_heading
 
 __all__ = [

@@ -78,7 +78,7 @@ def text_colour_on(colour: str) -> str:
 
     Examples
     --------
-    >>> legible_on("#323232"), legible_on("#F0E442")
+    >>> text_colour_on("#323232"), text_colour_on("#F0E442")
     ('white', '#222222')
     """
     parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]

@@ -21,6 +21,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from iitdask.result.formatting import seconds_text
 from iitdask.run.status import RunSnapshot, StageProgress, WorkerStatus
 from iitdask.view.accessor import summary_html, table_html
 from iitdask.view.pages import (
@@ -73,20 +74,6 @@ def fill_status_page(
 
     doc.add_next_tick_callback(look)
     doc.add_periodic_callback(look, period)
-
-
-def duration_text(seconds: float) -> str:
-    """Write a duration; unknown when it is nan."""
-    if math.isnan(seconds):
-        return "unknown"
-    if seconds < 0.001:
-        return "0 s" if seconds <= 0 else "< 1 ms"
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 86400:.3g} d"
 
 
 @dataclass(slots=True, eq=False)
@@ -195,10 +182,10 @@ def _stage_row(each: StageProgress) -> list[str]:
     return [
         each.name,
         f"{each.done} of {each.blocks}",
-        duration_text(each.forecast),
-        duration_text(each.actual),
+        seconds_text(each.forecast),
+        seconds_text(each.actual),
         _ratio_text(each.actual, each.forecast),
-        duration_text(each.left) if each.left else "-",
+        seconds_text(each.left) if each.left else "-",
     ]
 
 
@@ -206,10 +193,10 @@ def _worker_row(each: WorkerStatus) -> list[str]:
     return [
         each.name,
         each.doing,
-        duration_text(each.since) if not math.isnan(each.since) else "-",
+        seconds_text(each.since) if not math.isnan(each.since) else "-",
         str(each.blocks),
-        duration_text(each.seconds),
-        "-" if math.isnan(each.silence) else f"{duration_text(max(each.silence, 0.0))} ago",
+        seconds_text(each.seconds),
+        "-" if math.isnan(each.silence) else f"{seconds_text(max(each.silence, 0.0))} ago",
         _megabytes_text(each.memory),
     ]
 
@@ -240,9 +227,9 @@ def _run_summary(pulse: RunSnapshot) -> list[tuple[str, str]]:
         rows.insert(0, ("study", ", ".join(str(each) for each in said if each)))
     if pulse.state == "waiting":
         return rows
-    rows.append(("elapsed", duration_text(pulse.elapsed)))
+    rows.append(("elapsed", seconds_text(pulse.elapsed)))
     if pulse.state == "running":
-        left = duration_text(pulse.seconds_left)
+        left = seconds_text(pulse.seconds_left)
         rows.append(("left", f"{left} for the stages known so far"))
     rows += [
         ("rate", f"{pulse.rate:.3g} core-seconds a second"),

@@ -26,6 +26,7 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 from numpy.typing import NDArray
 
+from iitdask.model.labels import mask_namer, state_text, unit_set_names
 from iitdask.view.pages import (
     EFFECT,
     FAINT,
@@ -89,7 +90,7 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
     for side in ("cause", "effect"):
         inside = data[f"purview_{side}"].values
         columns |= {
-            side: [_joined_names(labels[row].tolist()) for row in inside],
+            side: unit_set_names(inside, labels),
             f"{side}_state": _state_texts(data, side),
             f"phi_{side}": _finite(data[f"phi_{side}"].values),
             f"ii_{side}": _intrinsic_information(data, side),
@@ -105,7 +106,7 @@ def _state_texts(data: xr.Dataset, side: str) -> list[str]:
     if f"state_{side}" not in data:
         return [""] * len(inside)
     state = data[f"state_{side}"].values
-    return [_digits_text(values[row].tolist()) for row, values in zip(inside, state, strict=True)]
+    return [state_text(values[row].tolist()) for row, values in zip(inside, state, strict=True)]
 
 
 def _intrinsic_information(data: xr.Dataset, side: str) -> Array:
@@ -115,14 +116,6 @@ def _intrinsic_information(data: xr.Dataset, side: str) -> Array:
 
 def _finite(values: Array) -> Array:
     return np.asarray(values, float)
-
-
-def _joined_names(names: list[str]) -> str:
-    return ("" if all(len(name) == 1 for name in names) else ",").join(names) or "\N{EMPTY SET}"
-
-
-def _digits_text(values: list[int]) -> str:
-    return ("" if all(v < 10 for v in values) else ",").join(map(str, values))
 
 
 def _spread_offsets(order: Array) -> Array:
@@ -238,14 +231,6 @@ def _masks_by_size(n: int) -> Array:
     return masks[np.lexsort((masks, np.bitwise_count(masks)))]
 
 
-def _mask_names(masks: Array, labels: list[str]) -> list[str]:
-    glue = "" if all(len(label) == 1 for label in labels) else ","
-    return [
-        glue.join(label for i, label in enumerate(labels) if mask >> i & 1)
-        for mask in masks.tolist()
-    ]
-
-
 def add_map_positions(source: ColumnDataSource, data: xr.Dataset) -> None:
     """Give each distinction its place in the maps, so that a click there selects it."""
     n = data.sizes["unit"]
@@ -285,7 +270,7 @@ def landscape(
     grid = np.ix_(masks - 1, masks - 1)
     phi = data["pair_phi"].values[row][grid].astype(np.float32)
     outcome = data["outcome"].values[row][grid]
-    names, count = _mask_names(masks, labels), len(masks)
+    names, count = [*map(mask_namer(labels), masks.tolist())], len(masks)
     fig = empty_figure(
         f"φ of every mechanism over every {side} purview",
         f"{side} purview",
