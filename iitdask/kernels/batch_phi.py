@@ -7,48 +7,81 @@ and names the pair of states that is smallest in one of those.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from iitdask.kernels.batch_tables import (
-    DISCONNECTED,
-    NO_SELF_LOOP,
-    STATE_UNREACHABLE,
-    SYSTEM_UNREACHABLE,
-)
-from iitdask.kernels.distributions import state_marginals
-from iitdask.kernels.iit4.system_partition import (
-    candidate_sources,
-    cut_costs,
-    set_partition_minima,
-    source_minima,
-)
-from iitdask.kernels.iit4.system_phi import decode_state
-from iitdask.kernels.iit4.system_witness import (
-    SUM_TOLERANCE_BITS,
-    inputs_severed_by_key,
-    minimum_partition,
-    optimal_partitions,
-    partition_cost,
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.iit4.system_phi import (
+    IRREDUCIBLE,
+    NO_CAUSE,
+    NO_EFFECT,
+    REDUCIBLE,
+    UNREACHABLE,
+    describe_state_pair,
+    direction_minima,
+    select_state_pair,
+    specified_states,
 )
 from iitdask.kernels.jit import kernel, merged
-from iitdask.kernels.subsets import (
-    PHI_ZERO_BITS,
-    STATE_TIE_BITS,
-    STATE_TIE_RELATIVE,
-    phi_tolerance,
-    popcount,
-    value_offsets,
-)
+from iitdask.kernels.subsets import PHI_ZERO_BITS
 
 __all__ = [
-    "NO_CAUSE",
-    "NO_EFFECT",
-    "REDUCIBLE",
-    "byte_order_keys",
+    "BatchPhis",
     "canonical_relabellings",
     "canonical_state_rank",
     "fill_system_phis",
+    "make_batch_phis",
 ]
+
+MAX_RELABELLED_UNITS = 8
+"""Units up to which the published rule tries all renumberings."""
+# NumPy values, so that numba compiles one function and not one per literal
+IS_CAUSE, IS_EFFECT, NAMED = np.bool_(True), np.bool_(False), np.bool_(True)
+
+
+class BatchPhis(NamedTuple):
+    """phi_s of B systems and what names it; columns of two are the cause and the effect side."""
+
+    phi: NDArray[np.float64]
+    """(B,) system integrated information, bits; nan where a state is unreachable."""
+    normalized: NDArray[np.float64]
+    """(B,) the same per severed pair."""
+    phi_sides: NDArray[np.float64]
+    """(B, 2) values at the minimum partition, bits; nan where there is none."""
+    n_tied_partitions: NDArray[np.float64]
+    """(B,) partitions that attain the minimum."""
+    n_severed: NDArray[np.int64]
+    """(B,) ordered pairs that the minimum partition severs."""
+    reason: NDArray[np.int64]
+    """(B,) why phi is 0, see system_phi."""
+    n_tied_states: NDArray[np.int64]
+    """(B,) pairs of specified states tied for the largest phi; 0 where none was searched."""
+    states: NDArray[np.int64]
+    """(B, 2) named states, -1 where none is specified."""
+    selectivity: NDArray[np.float64]
+    """(B, 2) probabilities of the named states."""
+    information: NDArray[np.float64]
+    """(B, 2) intrinsic information of the specified states, bits."""
+    now: NDArray[np.float64]
+    """(B, 2) p(current state | current state)."""
+
+
+def make_batch_phis(count: int) -> BatchPhis:
+    """Allocate the outputs of so many systems, as they are where a state is unreachable."""
+    return BatchPhis(
+        phi=np.full(count, np.nan),
+        normalized=np.full(count, np.nan),
+        phi_sides=np.full((count, 2), np.nan),
+        n_tied_partitions=np.zeros(count),
+        n_severed=np.zeros(count, np.int64),
+        reason=np.zeros(count, np.int64),
+        n_tied_states=np.zeros(count, np.int64),
+        states=np.full((count, 2), -1),
+        selectivity=np.zeros((count, 2)),
+        information=np.full((count, 2), np.nan),
+        now=np.zeros((count, 2)),
+    )
 
 
 @kernel
@@ -182,208 +215,70 @@ def canonical_state_rank(code, levels, forms):
     return best
 
 
-NO_CAUSE, NO_EFFECT, REDUCIBLE = 8, 16, 32
-"""Why phi_s is 0, beside what kernels.batches knows; the first two can come together."""
-MAX_RELABELLED_UNITS = 8  # units up to which the published rule tries all renumberings
-# NumPy values, so that numba compiles one function and not one per literal
-BACKWARDS, FORWARDS = np.bool_(True), np.bool_(False)
-
-
-@kernel
-def direction_minima(table, levels, columns, current, codes, weights, backwards):
-    """Minimum partition at each specified state of one direction.
-
-    codes : (m,) states; weights : (m,) selectivities; backwards : the cause side
-    returns costs (m, n, 2**n), least (m,) cost or 0 where reducible, pairs (m,), ways (m,), keys
-    """
-    n, count = levels.shape[0], codes.shape[0]
-    costs = np.empty((count, n, 1 << n))
-    least, pairs, ways = np.empty(count), np.ones(count, np.int64), np.ones(count)
-    keys = np.zeros((count, (n * n + 63) // 64), np.uint64)
-    other = np.empty(n, np.int64)
-    for k in range(count):
-        decode_state(codes[k], levels, other)
-        if backwards:
-            costs[k] = cut_costs(state_marginals(table, levels, other), columns, current)
-        else:
-            costs[k] = cut_costs(state_marginals(table, levels, current), columns, other)
-        if n == 1:
-            cost = costs[k, 0, 1]
-            keys[k, 0] = np.uint64(1) << np.uint64(63)
-        else:
-            cost, pairs[k], ways[k], key, _ = minimum_partition(
-                costs[k], PHI_ZERO_BITS / weights[k]
-            )
-            keys[k] = key
-        least[k] = cost if cost * weights[k] > PHI_ZERO_BITS else 0.0
-    return costs, least, pairs, ways, keys
-
-
-@kernel
-def state_pair_value(c_phi, c_pairs, e_phi, e_pairs):
-    """(phi, normalized, whether the cause side decides, whether the effect side does)."""
-    if c_phi <= PHI_ZERO_BITS or e_phi <= PHI_ZERO_BITS:
-        return 0.0, 0.0, c_phi <= PHI_ZERO_BITS, e_phi <= PHI_ZERO_BITS
-    c_ratio, e_ratio = c_phi / c_pairs, e_phi / e_pairs
-    if abs(c_ratio - e_ratio) <= 1e-12:
-        by_cause, by_effect = c_pairs >= e_pairs, e_pairs >= c_pairs
-    else:
-        by_cause, by_effect = c_ratio < e_ratio, e_ratio < c_ratio
-    if by_cause:
-        return c_phi, c_ratio, by_cause, by_effect
-    return e_phi, e_ratio, by_cause, by_effect
-
-
-@kernel
-def is_largest_key(one, other):
-    """Whether a key is at least as large as another."""
-    for w in range(one.shape[0]):
-        if one[w] != other[w]:
-            return one[w] > other[w]
-    return True
-
-
 @merged
-def count_common_minima(c_costs, c_weight, c_ratio, e_costs, e_weight, e_ratio, most):
-    """How many partitions attain the minimum of both directions at once."""
-    g, ratio = c_costs * c_weight + e_costs * e_weight, c_ratio + e_ratio
-    whole, minima = set_partition_minima(g, ratio), np.empty(g.shape[1])
-    source_minima(g, ratio, whole, candidate_sources(g, ratio), 0, g.shape[1], minima)
-    if minima.min() > 4 * SUM_TOLERANCE_BITS:
-        return 0.0
-    pairs, ways, _ = optimal_partitions(g, ratio, whole, SUM_TOLERANCE_BITS, minima)
-    return ways if pairs == most else 0.0
-
-
-@merged
-def select_answer(
-    cause, effect, levels, current, causes, c_weights, effects, e_weights, ranks, out, note
-):
-    """Search all tied states of one system and name the answer; see ``fill_system_phis`` for out, note.
-
-    causes, effects : (m,) specified states; ranks : two (m,) places in the published order
-    """
-    columns = value_offsets(levels)
-    c_costs, c_least, c_pairs, c_ways, c_keys = direction_minima(
-        cause, levels, columns, current, causes, c_weights, BACKWARDS
+def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, out):
+    """Search all specified states of one system and name the answer in row b of ``out``."""
+    levels, current = own, systems.current[b]
+    c_selectivity = systems.forward[b, 0][causes] / total
+    e_selectivity = systems.forward[b, 1][effects]
+    c_found, c_costs, _ = direction_minima(
+        systems.cause[b], levels, current, causes, c_selectivity, IS_CAUSE, NAMED
     )
-    e_costs, e_least, e_pairs, e_ways, e_keys = direction_minima(
-        effect, levels, columns, current, effects, e_weights, FORWARDS
+    e_found, e_costs, _ = direction_minima(
+        systems.effect[b], levels, current, effects, e_selectivity, IS_EFFECT, NAMED
     )
-    c_phi, e_phi = c_least * c_weights, e_least * e_weights
-    top = 0.0
-    for k in range(causes.shape[0]):
-        for j in range(effects.shape[0]):
-            top = max(top, state_pair_value(c_phi[k], c_pairs[k], e_phi[j], e_pairs[j])[0])
-    ties, best_k, best_j = 0, -1, -1
-    for k in range(causes.shape[0]):
-        for j in range(effects.shape[0]):
-            if state_pair_value(c_phi[k], c_pairs[k], e_phi[j], e_pairs[j])[
-                0
-            ] < top - phi_tolerance(top):
-                continue
-            ties += 1
-            better = best_k < 0 or ranks[0][k] < ranks[0][best_k]
-            if not better and ranks[0][k] == ranks[0][best_k]:
-                better = ranks[1][j] < ranks[1][best_j]
-            if better:
-                best_k, best_j = k, j
-    k, j = best_k, best_j
-    phi, ratio, by_cause, by_effect = state_pair_value(c_phi[k], c_pairs[k], e_phi[j], e_pairs[j])
-    from_cause = by_cause and (not by_effect or is_largest_key(c_keys[k], e_keys[j]))
-    key = c_keys[k] if from_cause else e_keys[j]
-    if levels.shape[0] == 1:
-        lost = np.ones(1, np.int64)
-    else:
-        lost = inputs_severed_by_key(key, levels.shape[0])
-    out[0], out[1] = phi, ratio
-    out[2] = max(0.0, c_weights[k] * partition_cost(c_costs[k], lost))
-    out[3] = max(0.0, e_weights[j] * partition_cost(e_costs[j], lost))
-    ways = 0.0
-    if phi > 0.0:
-        ways = (c_ways[k] if by_cause else 0.0) + (e_ways[j] if by_effect else 0.0)
-        if by_cause and by_effect:
-            if levels.shape[0] == 1:
-                ways -= 1.0
-            else:
-                ways -= count_common_minima(
-                    c_costs[k],
-                    c_weights[k],
-                    c_phi[k] / c_pairs[k],
-                    e_costs[j],
-                    e_weights[j],
-                    e_phi[j] / e_pairs[j],
-                    max(c_pairs[k], e_pairs[j]),
-                )
-    out[4] = ways
-    out[5], out[6] = c_weights[k], e_weights[j]
-    severed = 0
-    for i in range(lost.shape[0]):
-        severed += popcount(lost[i])
-    note[1], note[2], note[3], note[4] = ties, causes[k], effects[j], severed
-    return REDUCIBLE if phi == 0.0 else 0
+    k, j, out.n_tied_states[b] = select_state_pair(c_found, e_found, c_ranks, e_ranks)
+    found = describe_state_pair(c_found, e_found, k, j, c_costs[k], e_costs[j])
+    out.phi[b], out.normalized[b] = found.phi, found.normalized
+    out.phi_sides[b, 0], out.phi_sides[b, 1] = found.phi_cause, found.phi_effect
+    out.n_tied_partitions[b], out.n_severed[b] = found.n_tied_partitions, found.n_severed
+    out.states[b, 0], out.states[b, 1] = causes[k], effects[j]
+    out.selectivity[b, 0], out.selectivity[b, 1] = c_selectivity[k], e_selectivity[j]
+    out.reason[b] = REDUCIBLE if found.phi == 0.0 else IRREDUCIBLE
 
 
 @kernel
-def fill_system_phis(points, begin, end, net, own, tables, states, out, notes):
+def fill_system_phis(points, begin, end, batch, own, systems, totals, information, out):
     """Analyse the candidates begin .. end - 1, IIT 4.0 (2023), mathematics.md 8.
 
-    points, net, own : see kernels.batches.system_tables
-    tables : effect, cause, current, standing, as that filled them
-    states : forward (B, 2, S), totals (B,) of the cause side, information (B, 2, S)
-    out    : (B, 7) float64 phi_s; the same per severed pair; cause and effect value at the
-             minimum partition; tied partitions; selectivity of the cause and the effect state
-    notes  : (B, 5) int64 why phi_s is 0; pairs of states tied; cause state, effect state, -1
-             where none is specified; pairs that the minimum partition severs
+    points, batch, own : see batch_tables.fill_system_tables
+    systems     : BatchSystems   as that filled them
+    totals      : (B,) float64   sum over the states of p(current state | state)
+    information : (B, 2, S) float64  intrinsic information of every state, bits
+    out         : BatchPhis      as ``make_batch_phis`` makes it, filled
     """
-    effects, causes, currents, standing, children = tables
-    forward, totals, information = states
-    seen, forms = np.int64(-1), np.empty((0, own.shape[0]), np.int64)
+    n = own.shape[0]
+    seen, forms = np.int64(-1), np.empty((0, n), np.int64)
     for p in range(begin, end):
-        b = p - begin
-        notes[b, 0], notes[b, 1] = standing[b], 0
-        notes[b, 2], notes[b, 3], notes[b, 4] = -1, -1, 0
-        out[b, :] = 0.0
-        out[b, 2], out[b, 3] = np.nan, np.nan
-        if standing[b] == STATE_UNREACHABLE or standing[b] == SYSTEM_UNREACHABLE:
-            out[b, 0], out[b, 1] = np.nan, np.nan
+        b, k = p - begin, points.substrate[p]
+        reason = systems.reason[b]
+        out.reason[b] = reason
+        if reason & UNREACHABLE:
             continue
-        backward = forward[b, 0]
-        top, most = backward.max(), information[b, 1].max()
-        cause = np.flatnonzero(backward >= top * (1 - STATE_TIE_RELATIVE))
-        effect = np.flatnonzero(
-            information[b, 1] >= most - STATE_TIE_RELATIVE * abs(most) - STATE_TIE_BITS
-        )
-        notes[b, 2], notes[b, 3] = cause[0], effect[0]
-        if standing[b] == DISCONNECTED or standing[b] == NO_SELF_LOOP:
+        out.phi[b], out.normalized[b] = 0.0, 0.0
+        causes, effects = specified_states(systems.forward[b, 0], information[b, 1])
+        out.states[b, 0], out.states[b, 1] = causes[0], effects[0]
+        if reason != IRREDUCIBLE:
             continue
-        if information[b, 0, cause[0]] <= PHI_ZERO_BITS:
-            notes[b, 0] |= NO_CAUSE
-        if most <= PHI_ZERO_BITS:
-            notes[b, 0] |= NO_EFFECT
-        if notes[b, 0]:
+        for side in range(2):
+            out.now[b, side] = systems.forward[b, side, systems.code[b]]
+        out.information[b, 0] = information[b, 0, causes[0]]
+        out.information[b, 1] = information[b, 1].max()
+        if out.information[b, 0] <= PHI_ZERO_BITS:
+            reason |= NO_CAUSE
+        if out.information[b, 1] <= PHI_ZERO_BITS:
+            reason |= NO_EFFECT
+        out.reason[b] = reason
+        if reason != IRREDUCIBLE:
             continue
-        ranks = (np.zeros(cause.shape[0], np.int64), np.zeros(effect.shape[0], np.int64))
-        whole = net[1][points[0][p]] == own.shape[0]
-        if cause.shape[0] * effect.shape[0] > 1 and whole and own.shape[0] <= MAX_RELABELLED_UNITS:
-            if points[0][p] != seen:
-                seen = points[0][p]
-                forms = canonical_relabellings(effects[b], own, children[b])
-            for k in range(cause.shape[0]):
-                ranks[0][k] = canonical_state_rank(cause[k], own, forms)
-            for k in range(effect.shape[0]):
-                ranks[1][k] = canonical_state_rank(effect[k], own, forms)
-        c_weights, e_weights = backward[cause] / totals[b], forward[b, 1][effect]
-        notes[b, 0] = select_answer(
-            causes[b],
-            effects[b],
-            own,
-            currents[b],
-            cause,
-            c_weights,
-            effect,
-            e_weights,
-            ranks,
-            out[b],
-            notes[b],
-        )
+        c_ranks = np.zeros(causes.shape[0], np.int64)
+        e_ranks = np.zeros(effects.shape[0], np.int64)
+        is_whole = batch.n_units[k] == n
+        if causes.shape[0] * effects.shape[0] > 1 and is_whole and n <= MAX_RELABELLED_UNITS:
+            if k != seen:
+                seen, forms = k, canonical_relabellings(systems.effect[b], own, systems.children[b])
+            for c in range(causes.shape[0]):
+                c_ranks[c] = canonical_state_rank(causes[c], own, forms)
+            for e in range(effects.shape[0]):
+                e_ranks[e] = canonical_state_rank(effects[e], own, forms)
+        fill_named_pair(b, systems, own, causes, effects, totals[b], c_ranks, e_ranks, out)

@@ -2,14 +2,16 @@
 
 The searches over mechanisms are those of kernels.iit4.mechanism_search, strung together in
 compiled code: a system of four units takes less time than Python needs to call its fifteen
-mechanisms one by one. Relations are summed in closed form (mathematics.md 11).
+mechanisms one by one. Relations are summed in closed form (mathematics.md 11.2).
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from iitdask.kernels.batch_tables import STATE_UNREACHABLE, SYSTEM_UNREACHABLE
+import numpy as np
+from numpy.typing import NDArray
+
 from iitdask.kernels.distributions import marginal_table
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE
 from iitdask.kernels.iit4.mechanism_search import (
@@ -18,7 +20,8 @@ from iitdask.kernels.iit4.mechanism_search import (
     search_mechanisms,
 )
 from iitdask.kernels.iit4.pair import MarginalTables, pair_phi, specify_states
-from iitdask.kernels.iit4.pair_costs import cause_scan
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
+from iitdask.kernels.iit4.system_phi import UNREACHABLE
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.subsets import (
     hash_set_order,
@@ -29,10 +32,86 @@ from iitdask.kernels.subsets import (
 )
 
 __all__ = [
+    "BatchMarginals",
+    "BatchStructures",
+    "SystemShape",
     "fill_marginal_tables",
+    "make_batch_marginals",
+    "make_batch_structures",
     "sum_structure",
     "unfold_systems",
 ]
+
+
+class SystemShape(NamedTuple):
+    """What systems of n units with the same numbers of values share."""
+
+    levels: NDArray[np.int64]
+    """(n,) values per unit."""
+    columns: NDArray[np.int64]
+    """(n + 1,) see subsets.value_offsets."""
+    offsets: NDArray[np.int64]
+    """(2**n + 1,) see subsets.segment_offsets."""
+
+
+class BatchMarginals(NamedTuple):
+    """Marginal tables of B systems, see pair.MarginalTables."""
+
+    codes: NDArray[np.int64]
+    """(B, 2**n) code of every subset in the current state."""
+    cause: NDArray[np.float64]
+    """(B, n, codes) P(unit in its current state | part of an earlier state)."""
+    log_cause: NDArray[np.float64]
+    """(B, codes, n) log2 of the same."""
+    effect: NDArray[np.float64]
+    """(B, codes, c) P(unit takes value | part of the present state)."""
+    log_effect: NDArray[np.float64]
+    """(B, 2**n, c) log2 of the rows of ``effect`` at the current state."""
+
+
+class BatchStructures(NamedTuple):
+    """What the cause-effect structures of B systems sum up to; nan and -1 if unreachable."""
+
+    big_phi: NDArray[np.float64]
+    """(B,) Phi, bits."""
+    sum_phi_distinctions: NDArray[np.float64]
+    """(B,) bits."""
+    sum_phi_relations: NDArray[np.float64]
+    """(B,) bits."""
+    n_distinctions: NDArray[np.int64]
+    """(B,) how many there are."""
+    n_relations: NDArray[np.int64]
+    """(B,) how many there are."""
+
+
+class Surroundings(NamedTuple):
+    """The substrate that a system is part of, in the order of its published purviews."""
+
+    units: int
+    """Mask of the system's units."""
+    children: NDArray[np.int64]
+    """(N,) masks of the units that each unit feeds."""
+    masks: NDArray[np.int64]
+    """(2**N - 1,) purviews in insertion order, see subsets.nonempty_masks_by_size."""
+
+
+def make_batch_marginals(count: int, shape: SystemShape) -> BatchMarginals:
+    """Allocate the tables of so many systems, without the logarithms."""
+    n, codes = len(shape.levels), int(shape.offsets[-1])
+    return BatchMarginals(
+        codes=np.empty((count, 1 << n), np.int64),
+        cause=np.empty((count, n, codes)),
+        log_cause=np.empty((0, codes, n)),
+        effect=np.empty((count, codes, int(shape.columns[-1]))),
+        log_effect=np.empty((0, 1 << n, int(shape.columns[-1]))),
+    )
+
+
+def make_batch_structures(count: int) -> BatchStructures:
+    """Allocate the outputs of so many systems, as they are where a state is unreachable."""
+    return BatchStructures(
+        *(np.full(count, np.nan) for _ in range(3)), *(np.full(count, -1) for _ in range(2))
+    )
 
 
 @kernel
@@ -75,16 +154,16 @@ def count_relations(union, loops):
 
 
 @kernel
-def sum_structure(phi, cause, effect, out):
-    """Fill ``out`` with Phi and the sums of phi over distinctions and relations, in bits.
+def sum_structure(phi, cause, effect):
+    """Sum phi over distinctions and their relations, mathematics.md, Eq. (11.3) to (11.6).
 
-    phi : (D,) float64; cause, effect : (D,) int64, unit-states each distinction binds, masks
-    returns the number of relations
+    phi : (D,) float64, bits; cause, effect : (D,) int64, unit-states each distinction binds, masks
+    returns (Phi, sum over distinctions, sum over relations, number of relations)
     """
     total, small = 0.0, 0.0
     for d in range(phi.shape[0]):
         total, small = add_double_double(total, small, phi[d])
-    out[1] = total + small
+    of_distinctions = total + small
     union, share, loops = cause | effect, np.empty(phi.shape[0]), 0
     high, low = 0.0, 0.0
     every = 0
@@ -107,39 +186,37 @@ def sum_structure(phi, cause, effect, out):
                     high, low = add_double_double(high, low, -share[d])
                 above += 1
         bit += 1
-    out[2] = high + low
-    out[0] = out[1] + out[2]
-    return count_relations(union, loops)
+    of_relations = high + low
+    n_relations = count_relations(union, loops)
+    return of_distinctions + of_relations, of_distinctions, of_relations, n_relations
 
 
 @kernel
-def fill_marginal_tables(effects, causes, currents, shape, whole, codes, likely):
-    """Fill the tables of marginals of many systems of one shape.
+def fill_marginal_tables(systems, shape, out):
+    """Fill the marginal tables of systems of one shape, mathematics.md, Eq. (19.1) and (19.2).
 
-    effects, causes : (B, S, c); currents : (B, n); shape : levels, columns, offsets
-    whole : (B, codes, c) filled, effect side; codes : (B, 2**n) filled, code of each subset now
-    likely : (B, n, codes) filled, P(unit in its current state | part of an earlier state)
+    systems : BatchSystems; shape : SystemShape; out : BatchMarginals, the logarithms left out
     """
     levels, columns, offsets = shape
-    for b in range(effects.shape[0]):
-        marginal_table(causes[b], levels, offsets, whole[b])
+    for b in range(systems.code.shape[0]):
+        whole = out.effect[b]
+        marginal_table(systems.cause[b], levels, offsets, whole)
         for i in range(levels.shape[0]):
-            column = columns[i] + currents[b, i]
+            column = columns[i] + systems.current[b, i]
             for code in range(offsets[-1]):
-                likely[b, i, code] = whole[b, code, column]
-        marginal_table(effects[b], levels, offsets, whole[b])
-        codes[b] = state_codes(offsets, currents[b], levels.shape[0])
+                out.cause[b, i, code] = whole[code, column]
+        marginal_table(systems.effect[b], levels, offsets, whole)
+        out.codes[b] = state_codes(offsets, systems.current[b], levels.shape[0])
 
 
 @kernel
 def scan_causes(t):
-    """Scan the causes of all mechanisms together; returns weights, states and bounds."""
+    """Scan the causes of all mechanisms together; t : MarginalTables; returns CauseScan."""
     size = t.codes.shape[0]
-    width, first = np.int64(t.levels.shape[0]), np.int64(0)
-    vectors, table = np.empty((6, size)), np.empty((size, size))
-    weights, states = np.zeros((size, size)), np.zeros((size, size), np.int64)
-    cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
-    return weights, states, table
+    width, first, vectors = np.int64(t.levels.shape[0]), np.int64(0), np.empty((6, size))
+    scan = make_cause_scan(size, size)
+    cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, scan)
+    return scan
 
 
 @kernel
@@ -170,7 +247,11 @@ def substrate_mask(mask, units):
 
 @kernel
 def order_tied_purviews(mechanism, bits, size, outside, forward, out):
-    """Write the tied purviews of a mechanism, the representative first; returns how many."""
+    """Write the tied purviews of a mechanism, the representative first; returns how many.
+
+    bits : (ceil(size / 8),) uint8, one bit per tied purview; outside : Surroundings
+    mathematics.md 15.2.
+    """
     count = 0
     for purview in range(1, size):
         if bits[purview >> 3] >> (purview & 7) & 1:
@@ -178,8 +259,10 @@ def order_tied_purviews(mechanism, bits, size, outside, forward, out):
             count += 1
     if count == 1:
         return count
-    units, feeds, sequence = outside
-    order = hash_set_order(substrate_mask(mechanism, units), sequence, feeds, forward)
+    units = outside.units
+    order = hash_set_order(
+        substrate_mask(mechanism, units), outside.masks, outside.children, forward
+    )
     found = 0
     for k in range(order.shape[0]):
         for j in range(found, count):
@@ -194,8 +277,8 @@ def order_tied_purviews(mechanism, bits, size, outside, forward, out):
 def congruent_purview(side, t, s, mechanism, bits, system, outside, order, tally):
     """(phi of the representative, purview that agrees with the system's state, or 0).
 
-    mathematics.md 10: the representative in any of its tied states, then the largest other tied
-    purview whose own representative state agrees.
+    The representative in any of its tied states, then the largest other tied purview whose own
+    representative state agrees (mathematics.md 10 and 15.1).
     """
     count = order_tied_purviews(mechanism, bits, t.codes.shape[0], outside, side != ON_CAUSE, order)
     value, chosen, units = 0.0, 0, 0
@@ -225,85 +308,88 @@ def make_mechanism_results(t):
 
 
 @kernel
-def unfold_system(sides, t, s, room, system, outside, out):
-    """Unfold one system; see ``unfold_systems`` for out; returns (distinctions, relations)."""
-    size = t.codes.shape[0]
-    causes, effects, tally = (
-        make_mechanism_results(t),
-        make_mechanism_results(t),
-        np.zeros(2, np.int64),
-    )
-    first, width, scanned = np.int64(0), np.int64(t.levels.shape[0]), scan_causes(t)
-    search_mechanisms(sides[0], t, s, first, width, scanned, room, causes)
-    search_mechanisms(sides[1], t, s, first, width, scanned, room, effects)
-    found = np.empty((3, size), np.int64)
-    values = np.empty(size)
-    order, count = np.empty(size, np.int64), 0
-    for mechanism in range(1, size):
-        if min(causes.phis[mechanism], effects.phis[mechanism]) <= 0.0:
-            continue
-        cause, at_cause = congruent_purview(
-            sides[0], t, s, mechanism, causes.bits[mechanism], system[0], outside, order, tally
-        )
-        if at_cause == 0:
-            continue
-        effect, at_effect = congruent_purview(
-            sides[1], t, s, mechanism, effects.bits[mechanism], system[1], outside, order, tally
-        )
-        if at_effect == 0:
-            continue
-        values[count] = min(cause, effect)
-        found[0, count], found[1, count] = at_cause, at_effect
-        count += 1
-    differing = 0
-    for i in range(t.levels.shape[0]):
-        if restrict_state(system[0], t.levels, 1 << i) != restrict_state(
-            system[1], t.levels, 1 << i
-        ):
-            differing |= 1 << i
-    for d in range(count):
-        mask = found[1, d]
-        found[1, d] = (mask & ~differing) | (mask & differing) << t.levels.shape[0]
-    relations = sum_structure(values[:count], found[0, :count], found[1, :count], out)
-    return count, relations
+def differing_units(states, levels):
+    """Mask of the units whose values differ between the system's cause and effect state."""
+    out = 0
+    for i in range(levels.shape[0]):
+        cause = restrict_state(states[0], levels, 1 << i)
+        if cause != restrict_state(states[1], levels, 1 << i):
+            out |= 1 << i
+    return out
 
 
 @kernel
-def unfold_systems(sides, shape, points, begin, end, net, tables, s, notes, sequences, out, counts):
+def unfold_system(sides, t, s, room, states, outside, b, out):
+    """Unfold one system in its named states, row b of ``out``; see ``unfold_systems``.
+
+    t : MarginalTables; s : PairScratch; room : PurviewScratch; states : (2,) int64
+    """
+    size, n = t.codes.shape[0], t.levels.shape[0]
+    causes, effects = make_mechanism_results(t), make_mechanism_results(t)
+    first, width, scan = np.int64(0), np.int64(n), scan_causes(t)
+    search_mechanisms(sides[0], t, s, first, width, scan, room, causes)
+    search_mechanisms(sides[1], t, s, first, width, scan, room, effects)
+    binds_cause, binds_effect = np.empty(size, np.int64), np.empty(size, np.int64)
+    order, tally, phi = np.empty(size, np.int64), np.zeros(2, np.int64), np.empty(size)
+    differing, count = differing_units(states, t.levels), 0
+    for mechanism in range(1, size):
+        if min(causes.phis[mechanism], effects.phis[mechanism]) <= 0.0:
+            continue
+        cause_phi, cause = congruent_purview(
+            sides[0], t, s, mechanism, causes.bits[mechanism], states[0], outside, order, tally
+        )
+        if cause == 0:
+            continue
+        effect_phi, effect = congruent_purview(
+            sides[1], t, s, mechanism, effects.bits[mechanism], states[1], outside, order, tally
+        )
+        if effect == 0:
+            continue
+        phi[count], binds_cause[count] = min(cause_phi, effect_phi), cause
+        binds_effect[count] = (effect & ~differing) | (effect & differing) << n
+        count += 1
+    out.big_phi[b], out.sum_phi_distinctions[b], out.sum_phi_relations[b], out.n_relations[b] = (
+        sum_structure(phi[:count], binds_cause[:count], binds_effect[:count])
+    )
+    out.n_distinctions[b] = count
+
+
+@kernel
+def unfold_systems(
+    sides, shape, points, begin, end, batch, systems, marginals, s, states, masks, out
+):
     """Unfold the structures of the candidates begin .. end - 1, mathematics.md 5, 6, 10 and 11.
 
     sides  : (2,) int64 ON_CAUSE, ON_EFFECT
-    shape  : levels, columns, offsets, see kernels.pairs.Tables
-    points, net : see kernels.batches.system_tables
-    tables : children (B, n), codes (B, 2**n), cause (B, n, codes), log_cause (B, codes, n),
-             effect (B, codes, c), log_effect (B, 2**n, c), standing (B,)
-    notes  : (B, 5) see kernels.verdicts
-    sequences : (N + 1, 2**N) purviews of N units in the published order, padded
-    out    : (B, 3) float64 Phi, sum of phi over distinctions and over relations
-    counts : (B, 2) int64 distinctions and relations
+    shape  : SystemShape
+    points, batch, systems : see batch_tables.fill_system_tables
+    marginals : BatchMarginals  with logarithms
+    s      : PairScratch
+    states : (B, 2) int64       named states of the systems, see batch_phi.BatchPhis
+    masks  : (N + 1, 2**N)      purviews of up to N units in the published order, padded
+    out    : BatchStructures, as ``make_batch_structures`` makes it
     """
-    children, codes, cause, log_cause, effect, log_effect, standing = tables
     levels, columns, offsets = shape
     for p in range(begin, end):
-        b = p - begin
-        if standing[b] == STATE_UNREACHABLE or standing[b] == SYSTEM_UNREACHABLE:
-            out[b, :] = np.nan
-            counts[b, :] = -1
+        b, k = p - begin, points.substrate[p]
+        if systems.reason[b] & UNREACHABLE:
             continue
         t = MarginalTables(
             levels,
             columns,
             offsets,
-            children[b],
-            codes[b],
-            cause[b],
-            log_cause[b],
-            effect[b],
-            log_effect[b],
+            systems.children[b],
+            marginals.codes[b],
+            marginals.cause[b],
+            marginals.log_cause[b],
+            marginals.effect[b],
+            marginals.log_effect[b],
         )
-        count = net[1][points[0][p]]
-        feeds = net[4][points[0][p], :count].copy()
-        outside = (points[2][p], feeds, sequences[count, : (1 << count) - 1].copy())
+        count = batch.n_units[k]
+        outside = Surroundings(
+            points.units[p],
+            batch.children[k, :count].copy(),
+            masks[count, : (1 << count) - 1].copy(),
+        )
         room = make_purview_scratch(t.codes.shape[0], s.like.shape[0], offsets[-1])
-        system = (notes[b, 2], notes[b, 3])
-        counts[b, 0], counts[b, 1] = unfold_system(sides, t, s, room, system, outside, out[b])
+        unfold_system(sides, t, s, room, states[b], outside, b, out)

@@ -7,47 +7,96 @@ units with the same numbers of values, so that what belongs to a system is a row
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from iitdask.kernels.distributions import forward_probability, sum_all_products
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.distributions import forward_probability
+from iitdask.kernels.iit4.system_phi import (
+    IRREDUCIBLE,
+    MONAD_WITH_NO_SELFLOOP,
+    NO_STRONG_CONNECTIVITY,
+    SUBSTRATE_UNREACHABLE,
+    SYSTEM_UNREACHABLE,
+    UNREACHABLE,
+    fill_state_probabilities,
+)
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.subsets import value_offsets
+from iitdask.kernels.subsets import is_strongly_connected, value_offsets
 
 __all__ = [
-    "CONNECTED",
-    "DISCONNECTED",
-    "NO_SELF_LOOP",
-    "STATE_UNREACHABLE",
-    "SYSTEM_UNREACHABLE",
+    "BatchPoints",
+    "BatchSubstrates",
+    "BatchSystems",
     "fill_system_tables",
+    "make_batch_systems",
     "mark_reachable_states",
 ]
 
-CONNECTED, DISCONNECTED, NO_SELF_LOOP, STATE_UNREACHABLE, SYSTEM_UNREACHABLE = 0, 1, 2, 3, 4
-"""What is known of a candidate before its states are looked at: fine; not strongly connected;
-one unit without a connection to itself; no past state of all units; none of its own units."""
+
+class BatchPoints(NamedTuple):
+    """P candidate systems in states."""
+
+    substrate: NDArray[np.int64]
+    """(P,) number of the substrate."""
+    code: NDArray[np.int64]
+    """(P,) state of all its units, little-endian."""
+    units: NDArray[np.int64]
+    """(P,) mask of the candidate's units."""
 
 
-@kernel
-def is_strongly_connected(children):
-    """Whether every unit reaches every other; children : (n,) int64, units that each feeds."""
-    n = children.shape[0]
-    full = (1 << n) - 1
-    seen, grown = 0, 1
-    while grown != seen:
-        seen = grown
-        for i in range(n):
-            if seen >> i & 1:
-                grown |= children[i]
-    if seen & full != full:
-        return False
-    seen, grown = 0, 1
-    while grown != seen:
-        seen = grown
-        for i in range(n):
-            if children[i] & seen:
-                grown |= 1 << i
-    return seen & full == full
+class BatchSubstrates(NamedTuple):
+    """K substrates of at most N units, one after the other."""
+
+    starts: NDArray[np.int64]
+    """(K + 1,) where the tables of each substrate begin."""
+    n_units: NDArray[np.int64]
+    """(K,) how many units each has."""
+    levels: NDArray[np.int64]
+    """(K, N) values of each unit."""
+    effect: NDArray[np.float64]
+    """P(unit takes value | past state), for every state the values of all units side by side."""
+    cause: NDArray[np.float64]
+    """The same for the cause side; the same array where the units are no macro units."""
+    children: NDArray[np.int64]
+    """(K, N) masks of the units that each unit feeds."""
+
+
+class BatchSystems(NamedTuple):
+    """Tables of B systems whose n units have the same numbers of values."""
+
+    effect: NDArray[np.float64]
+    """(B, S, c) P(unit takes value | state), the units outside in their current state."""
+    cause: NDArray[np.float64]
+    """(B, S, c) the same, averaged over the past of the units outside."""
+    current: NDArray[np.int64]
+    """(B, n) current state."""
+    code: NDArray[np.int64]
+    """(B,) the same as a number."""
+    children: NDArray[np.int64]
+    """(B, n) masks of the units that each unit feeds."""
+    reason: NDArray[np.int64]
+    """(B,) why phi is 0 whatever the states are, see system_phi."""
+    forward: NDArray[np.float64]
+    """(B, 2, S) p(current state | state), and p(state | current state)."""
+    mean: NDArray[np.float64]
+    """(B, S) the latter, summed over all past states."""
+
+
+def make_batch_systems(count: int, levels: NDArray[np.int64]) -> BatchSystems:
+    """Allocate the tables of so many systems whose units have so many values."""
+    n, states, width = len(levels), int(levels.prod()), int(levels.sum())
+    return BatchSystems(
+        np.zeros((count, states, width)),
+        np.zeros((count, states, width)),
+        np.zeros((count, n), np.int64),
+        np.zeros(count, np.int64),
+        np.zeros((count, n), np.int64),
+        np.zeros(count, np.int64),
+        np.zeros((count, 2, states)),
+        np.zeros((count, states)),
+    )
 
 
 @kernel
@@ -76,13 +125,14 @@ def split_states(levels, units, inner, outer):
 
 
 @kernel
-def condition_on_outside(table, levels, columns, state, units, effect, cause):
-    """Fill both tables of a candidate with units outside; returns what is wrong, or CONNECTED.
+def condition_on_outside(all_effect, all_cause, levels, columns, state, units, effect, cause):
+    """Fill both tables of a candidate with units outside, mathematics.md, Eq. (2.1) to (2.3).
 
-    table : (S_N, c) all units; state : (N,) current; units : mask
-    effect, cause : (S, c') zeros, see kernels.candidates.candidate_tables
+    all_effect, all_cause : (S_N, c) tables of all units; state : (N,) current; units : mask
+    effect, cause : (S, c') zeros, see candidate_phi.candidate_tables
+    returns whether some past state leads to the current state of all units
     """
-    total = table.shape[0]
+    total = all_cause.shape[0]
     inner, outer = np.empty(total, np.int64), np.empty(total, np.int64)
     outside = split_states(levels, units, inner, outer)
     posterior = np.zeros(outside)
@@ -90,11 +140,11 @@ def condition_on_outside(table, levels, columns, state, units, effect, cause):
     for x in range(total):
         likely = 1.0
         for j in range(levels.shape[0]):
-            likely *= table[x, columns[j] + state[j]]
+            likely *= all_cause[x, columns[j] + state[j]]
         posterior[outer[x]] += likely
         whole += likely
     if whole <= 0.0:
-        return STATE_UNREACHABLE
+        return False
     now, weight = 0, 1
     for j in range(levels.shape[0]):
         if not units >> j & 1:
@@ -106,77 +156,92 @@ def condition_on_outside(table, levels, columns, state, units, effect, cause):
         for j in range(levels.shape[0]):
             if units >> j & 1:
                 for v in range(levels[j]):
-                    value = table[x, columns[j] + v]
-                    cause[inner[x], column] += share * value
+                    cause[inner[x], column] += share * all_cause[x, columns[j] + v]
                     if outer[x] == now:
-                        effect[inner[x], column] = value
+                        effect[inner[x], column] = all_effect[x, columns[j] + v]
                     column += 1
-    return CONNECTED
+    return True
 
 
 @kernel
-def fill_system_tables(points, begin, end, net, own, out):
+def read_state(code, units, levels, feeds, current, children):
+    """Split the state of all N units; returns it, and the code of the candidate's own state.
+
+    code, units : state and mask of the candidate; levels, feeds : (N,) values, children of all
+    current, children : (n,) filled for the candidate's units
+    """
+    count = levels.shape[0]
+    state = np.empty(count, np.int64)
+    local, own, weight = 0, 0, 1
+    for j in range(count):
+        state[j] = code % levels[j]
+        code //= levels[j]
+        if units >> j & 1:
+            current[local] = state[j]
+            own += state[j] * weight
+            weight *= levels[j]
+            place = 0
+            for i in range(count):
+                if units >> i & 1:
+                    children[local] |= (feeds[j] >> i & 1) << place
+                    place += 1
+            local += 1
+    return state, own
+
+
+@kernel
+def zero_phi_reason(effect, levels, current, children, is_whole):
+    """Why phi of a system is 0 before its states are looked at, mathematics.md 8.1."""
+    if forward_probability(effect, levels, current).max() <= 0.0:
+        return SUBSTRATE_UNREACHABLE if is_whole else SYSTEM_UNREACHABLE
+    n = levels.shape[0]
+    connectivity = np.empty((n, n), np.bool_)
+    for i in range(n):
+        for j in range(n):
+            connectivity[i, j] = children[i] >> j & 1
+    if not is_strongly_connected(connectivity):
+        return NO_STRONG_CONNECTIVITY
+    if n == 1 and children[0] == 0:
+        return MONAD_WITH_NO_SELFLOOP
+    return IRREDUCIBLE
+
+
+@kernel
+def fill_system_tables(points, begin, end, batch, own, out):
     """Tables, states and connections of the candidates begin .. end - 1.
 
-    points : substrate (P,), code (P,) state of all units, units (P,) mask
-    net    : starts (K + 1,) where each substrate's table begins, sizes (K,) its units,
-             levels (K, N) their values, tables, children (K, N) masks of the units each feeds
-    own    : (n,) int64 values of the candidates' units
-    out    : effect, cause (B, S, c) float64; current (B, n), code (B,), children (B, n) int64;
-             standing (B,) int64, see ``CONNECTED``; forward (B, 2, S), mean (B, S) float64:
-             p(current state | state), p(state | current state), and the latter summed over all
+    points : BatchPoints
+    batch  : BatchSubstrates
+    own    : (n,) int64    values of the candidates' units
+    out    : BatchSystems  zeros, filled
     """
-    substrate, codes, masks = points
-    starts, sizes, every_levels, tables, feeds = net
-    effects, causes, currents, locals_, children, standing, forward, mean = out
-    n, states = own.shape[0], effects.shape[1]
+    n, states = own.shape[0], out.mean.shape[1]
     for p in range(begin, end):
-        b, k = p - begin, substrate[p]
-        count = sizes[k]
-        levels = every_levels[k, :count].copy()
+        b, k, units = p - begin, points.substrate[p], points.units[p]
+        count = batch.n_units[k]
+        levels = batch.levels[k, :count].copy()
         columns = value_offsets(levels)
         width = columns[count]
-        table = tables[starts[k] : starts[k + 1]].reshape(-1, width)
-        state, left = np.empty(count, np.int64), codes[p]
-        local, code, weight = 0, 0, 1
-        for j in range(count):
-            state[j] = left % levels[j]
-            left //= levels[j]
-            if masks[p] >> j & 1:
-                currents[b, local] = state[j]
-                code += state[j] * weight
-                weight *= levels[j]
-                place = 0
-                for i in range(count):
-                    if masks[p] >> i & 1:
-                        children[b, local] |= (feeds[k, j] >> i & 1) << place
-                        place += 1
-                local += 1
-        locals_[b] = code
-        effect, cause, current = effects[b], causes[b], currents[b]
+        all_effect = batch.effect[batch.starts[k] : batch.starts[k + 1]].reshape(-1, width)
+        all_cause = batch.cause[batch.starts[k] : batch.starts[k + 1]].reshape(-1, width)
+        current, children = out.current[b], out.children[b]
+        state, out.code[b] = read_state(
+            points.code[p], units, levels, batch.children[k], current, children
+        )
+        effect, cause = out.effect[b], out.cause[b]
         if count == n:
             for x in range(states):
                 for c in range(width):
-                    effect[x, c] = table[x, c]
-                    cause[x, c] = table[x, c]
-            verdict = CONNECTED
-        else:
-            verdict = condition_on_outside(table, levels, columns, state, masks[p], effect, cause)
-        if verdict == CONNECTED:
-            if forward_probability(effect, own, current).max() <= 0.0:
-                verdict = STATE_UNREACHABLE if count == n else SYSTEM_UNREACHABLE
-            elif not is_strongly_connected(children[b]):
-                verdict = DISCONNECTED
-            elif n == 1 and children[b, 0] == 0:
-                verdict = NO_SELF_LOOP
-        standing[b] = verdict
-        if verdict == STATE_UNREACHABLE or verdict == SYSTEM_UNREACHABLE:
+                    effect[x, c] = all_effect[x, c]
+                    cause[x, c] = all_cause[x, c]
+        elif not condition_on_outside(
+            all_effect, all_cause, levels, columns, state, units, effect, cause
+        ):
+            out.reason[b] = SUBSTRATE_UNREACHABLE
             continue
-        likely = forward_probability(cause, own, current)
-        for x in range(states):
-            forward[b, 0, x] = likely[x]
-        sum_all_products(effect, code, code + 1, own, forward[b, 1])
-        sum_all_products(effect, 0, states, own, mean[b])
+        out.reason[b] = zero_phi_reason(effect, own, current, children, count == n)
+        if not out.reason[b] & UNREACHABLE:
+            fill_state_probabilities(effect, cause, own, current, out.forward[b], out.mean[b])
 
 
 @kernel

@@ -225,7 +225,7 @@ def fill_best_partitions(values, joined, masks, rank, reach, wanted, begin, end,
 
 @kernel
 def block_weights(children, reach, own, forward):
-    """Blocks that ``improve_with_block`` tries for each mechanism, in units of 2**wide; (2**own,)."""
+    """Blocks that ``improve_with_block`` tries for each mechanism, in 2**wide; (2**own,)."""
     out = np.zeros(1 << own)
     for mechanism in range(1, 1 << own):
         full = reach[mechanism]
@@ -239,7 +239,7 @@ def block_weights(children, reach, own, forward):
 
 @kernel
 def count_row_steps(masks, rows, reach, weights, wanted):
-    """Partitions that ``fill_best_partitions`` tries for each row, and blocks it looks at; (rows,) float64."""
+    """Partitions and blocks that ``fill_best_partitions`` tries for each row; (rows,) float64."""
     out = np.zeros(rows)
     for row in range(1, rows):
         mechanism = masks[row]

@@ -19,6 +19,7 @@ __all__ = [
     "hash_set_order",
     "is_admissible",
     "is_purview",
+    "is_strongly_connected",
     "nonempty_masks_by_size",
     "phi_tolerance",
     "popcount",
@@ -164,6 +165,26 @@ def is_purview(mechanism, purview, children, forward):
     if forward:
         return is_admissible(mechanism, purview, children)
     return is_admissible(purview, mechanism, children)
+
+
+@kernel
+def is_strongly_connected(connectivity):
+    """Whether every unit reaches every other; connectivity : (n, n) bool, [from, to]."""
+    n = connectivity.shape[0]
+    for is_forward in (True, False):
+        seen = np.zeros(n, np.bool_)
+        seen[0], n_seen, is_grown = True, 1, True
+        while is_grown:
+            is_grown = False
+            for i in range(n):
+                for j in range(n):
+                    edge = connectivity[i, j] if is_forward else connectivity[j, i]
+                    if edge and seen[i] and not seen[j]:
+                        seen[j], is_grown = True, True
+                        n_seen += 1
+        if n_seen < n:
+            return False
+    return True
 
 
 @kernel

@@ -19,7 +19,7 @@ import xarray as xr
 from iitdask.errors import InputError, StateError
 from iitdask.kernels.iit4.mechanism_search import JOINT_BOUND_MIN_UNITS, make_purview_scratch
 from iitdask.kernels.iit4.pair import MarginalTables, make_pair_scratch
-from iitdask.kernels.iit4.pair_costs import cause_scan
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.model.batch import Batch
 from iitdask.model.candidate_set import CandidateSet
@@ -289,9 +289,8 @@ def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[
     """The scan of the causes and the bounds of the effects, which a search begins with."""
     t, size, lanes = prepared[0], len(prepared[0].codes), 2
     room = make_purview_scratch(size, size, int(t.offsets[-1]))
-    vectors, bounds = np.empty((6, lanes)), np.empty((size, lanes))
-    weights, states = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
-    cause_scan(t.cause, t.log_cause, t.offsets, 0, 1, vectors, bounds, weights, states)
+    vectors, scan = np.empty((6, lanes)), make_cause_scan(size, lanes)
+    cause_scan(t.cause, t.log_cause, t.offsets, 0, 1, vectors, scan)
     prepare_effects(t, make_pair_scratch(t), 1, room)
     return {"phi": np.zeros([part.stop - part.start for part in region])}
 

@@ -1,8 +1,8 @@
 """Repertoires of cut systems and phi of a mechanism over a purview by bipartition (IIT 3.0).
 
-mathematics.md 12. A unidirectional cut severs every connection into some units, the ``target``, from all
-others. A target unit then depends on its inputs within the target alone, so that every repertoire
-of the cut system is made of the same tables as the intact one, read at fewer inputs.
+A unidirectional cut severs every connection into some units, the ``target``, from all others. A
+target unit then depends on its inputs within the target alone, so that every repertoire of the cut
+system is made of the same tables as the intact one, read at fewer inputs (mathematics.md 12, 25.1).
 """
 
 from __future__ import annotations

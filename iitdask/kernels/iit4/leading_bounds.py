@@ -62,7 +62,7 @@ class LeadingStates(NamedTuple):
     high: NDArray[np.float64]
     """The same of the upper half."""
     inside: NDArray[np.float64]
-    """(S,) sums over mechanism states of the leading states' probabilities, see ``sum_leading_states``."""
+    """(S,) see ``sum_leading_states``, of the joint summed over mechanism states."""
     summed: NDArray[np.int64]
     """(1,) purviews whose sums were asked for."""
     at: NDArray[np.int64]
@@ -244,7 +244,7 @@ def is_leading_specified_by_bound(top, rival, mean, scale, span):
 
 @inner
 def is_leading_specified_by_sums(levels, purv, purvs, top, rival, second, inside, purview, scale):
-    """As ``is_leading_specified``, from ``inside`` as ``sum_leading_states`` fills it; may not see it.
+    """As ``is_leading_specified``, from what ``sum_leading_states`` fills; may miss some.
 
     purv : units of the purview; top, rival, second : ``led.weight`` and ``led.rival`` of the
     purview, ``led.second``; scale : states of the mechanism

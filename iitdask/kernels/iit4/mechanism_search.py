@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.iit4.leading_bounds import make_leading_states
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
-from iitdask.kernels.iit4.pair_costs import cause_scan, reversed_bits
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan, reversed_bits
 from iitdask.kernels.iit4.purview_search import best_effect_purviews, best_purviews, prepare_effects
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.subsets import popcounts
@@ -91,22 +91,22 @@ def make_purview_scratch(size, states, codes):
 
 
 @leaf
-def search_mechanisms(side, t, s, first, width, scanned, room, found):
+def search_mechanisms(side, t, s, first, width, scan, room, found):
     """Search the purviews of the 2**width mechanisms from ``first`` on, a row each of ``found``.
 
-    scanned : what ``cause_scan`` filled, weights, states and bounds; on the effect side unused
+    scan : CauseScan; on the effect side unused
     """
     for lane in range(1 << width):
         row = reversed_bits(lane, width)
         mechanism = first + row
         if mechanism > 0:
             if side == ON_CAUSE:
-                for purview in range(scanned[2].shape[0]):
-                    room.bounds[purview] = scanned[2][purview, lane]
+                for purview in range(scan.bounds.shape[0]):
+                    room.bounds[purview] = scan.bounds[purview, lane]
             else:
                 prepare_effects(t, s, mechanism, room)
             bits, nodes = found.bits[row], found.nodes[row]
-            one = best_purviews(side, t, s, mechanism, room, scanned, lane, bits, nodes)
+            one = best_purviews(side, t, s, mechanism, room, scan, lane, bits, nodes)
             found.phis[row], found.ties[row], found.searched[row] = one
 
 
@@ -146,10 +146,9 @@ def search_effect_range(
     t: MarginalTables, s: PairScratch, begin: int, room: PurviewScratch, found: MechanismResults
 ) -> None:
     """Search the effects of a range of mechanisms, one after the other."""
-    n, none = len(t.levels), np.empty((0, 0))
-    width, unused = len(found.phis).bit_length() - 1, (none, np.empty((0, 0), np.int64), none)
+    n, width = len(t.levels), len(found.phis).bit_length() - 1
     if n < JOINT_BOUND_MIN_UNITS:
-        search_mechanisms(ON_EFFECT, t, s, begin, width, unused, room, found)
+        search_mechanisms(ON_EFFECT, t, s, begin, width, make_cause_scan(0, 0), room, found)
     else:
         led, every = make_leading_states(n, len(s.like)), np.empty(0, np.bool_)
         search_effects_jointly(t, s, led, begin, room, found, every, 0.0)
@@ -162,12 +161,11 @@ def search_cause_range(
     size, count = len(t.codes), len(found.phis)
     width = min(LOG2_MECHANISMS_PER_SCAN, count.bit_length() - 1)
     lanes = 1 << width
-    vectors, table = np.empty((6, lanes)), np.empty((size, lanes))
-    weights, states = np.zeros((size, lanes)), np.zeros((size, lanes), np.int64)
+    vectors, scan = np.empty((6, lanes)), make_cause_scan(size, lanes)
     for row in range(0, count, lanes):
         first, rows = begin + row, MechanismResults(*(each[row : row + lanes] for each in found))
-        cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, table, weights, states)
-        search_mechanisms(ON_CAUSE, t, s, first, width, (weights, states, table), room, rows)
+        cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, scan)
+        search_mechanisms(ON_CAUSE, t, s, first, width, scan, room, rows)
 
 
 def group_masks(n: int, groups: int) -> list[int]:

@@ -13,12 +13,16 @@ the mechanism), which spares most logarithms.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from iitdask.kernels.jit import index, inner, leaf, merged
+import numpy as np
+from numpy.typing import NDArray
+
+from iitdask.kernels.jit import index, inner, kernel, leaf, merged
 from iitdask.kernels.subsets import STATE_TIE_BITS, STATE_TIE_RELATIVE
 
 __all__ = [
+    "CauseScan",
     "cause_costs",
     "cause_scan",
     "cause_states",
@@ -26,11 +30,31 @@ __all__ = [
     "cost_bound",
     "effect_costs",
     "effect_states",
+    "make_cause_scan",
     "marginalise_to_all_purviews",
     "marginalise_to_purview",
     "reversed_bits",
     "state_rows",
 ]
+
+
+class CauseScan(NamedTuple):
+    """What one scan says of the causes of the 2**width mechanisms of as many lanes."""
+
+    weights: NDArray[np.float64]
+    """(2**n, lanes) selectivity of the specified state of each purview."""
+    states: NDArray[np.int64]
+    """(2**n, lanes) specified state of the purview, -1 where states tie."""
+    bounds: NDArray[np.float64]
+    """(2**n, lanes) bound on phi, bits."""
+
+
+@kernel
+def make_cause_scan(size, lanes):
+    """Allocate what a scan fills, for so many subsets of the units and so many mechanisms."""
+    return CauseScan(
+        np.zeros((size, lanes)), np.zeros((size, lanes), np.int64), np.zeros((size, lanes))
+    )
 
 
 @leaf
@@ -63,19 +87,17 @@ def lane_products(q, code, first, width, out):
 
 
 @leaf
-def cause_scan(q, logq, offsets, first, width, vectors, bounds, weights, states):
+def cause_scan(q, logq, offsets, first, width, vectors, out):
     """Bound on phi and specified state of every purview, for 2**width mechanisms from ``first`` on.
 
     q       : (n, codes) float64      P(unit i in its current state | code)
     logq    : (codes, n) float64      log2 of it
     vectors : (6, 2**width) float64   scratch
-    bounds  : (2**n, 2**width)        filled; lane l is mechanism first | reversed_bits(l, width)
-    weights : (2**n, 2**width)        filled, selectivity of the specified state
-    states  : (2**n, 2**width) int64  filled, specified state of the purview, -1 where states tie
+    out     : CauseScan               filled; lane l is mechanism first | reversed_bits(l, width)
     The bound is the least of the complete partition and of one mechanism unit detached from the
     whole purview.
     """
-    lanes = 1 << width
+    lanes, weights, states, bounds = 1 << width, out.weights, out.states, out.bounds
     one, two, total = vectors[0], vectors[1], vectors[2]
     top, second, where = vectors[3], vectors[4], vectors[5]
     for purview in range(1, 1 << q.shape[0]):

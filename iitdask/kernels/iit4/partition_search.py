@@ -288,7 +288,8 @@ def minimum_disintegrating_partition(
 def name_disintegrating_partition(f, s, users, elements, side, cost, severed, named, tally):
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 
-    cost, severed : the optimum found by ``minimum_disintegrating_partition``; named : (users,) int64 filled.
+    cost, severed : the optimum that ``minimum_disintegrating_partition`` found
+    named : (users,) int64, filled
     """
     pairs = float(users * elements)
     for u in range(users):

@@ -162,10 +162,10 @@ def is_all_to_all(children, full):
 
 
 @merged
-def best_purviews(side, t, s, mechanism, room, scanned, lane, bits, tally):
+def best_purviews(side, t, s, mechanism, room, scan, lane, bits, tally):
     """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
 
-    scanned, lane : what ``cause_scan`` filled, and where in it the mechanism is
+    scan, lane : CauseScan, and where in it the mechanism is
     """
     bounds, heap = room.bounds, room.heap
     mechs = write_units(mechanism, s.mech)
@@ -193,7 +193,7 @@ def best_purviews(side, t, s, mechanism, room, scanned, lane, bits, tally):
             limit = bounds[purview]
             looks += 1
             if side == ON_CAUSE:
-                weight, state = scanned[0][purview, lane], scanned[1][purview, lane]
+                weight, state = scan.weights[purview, lane], scan.states[purview, lane]
                 first, last = specified_cause(t, s, mechanism, purview, weight, state)
             else:
                 start = purview_sums(t, purview, room, looks)

@@ -27,17 +27,18 @@ from iitdask.kernels.subsets import popcounts
 __all__ = [
     "SUM_TOLERANCE_BITS",
     "inputs_severed_by_key",
+    "is_key_at_least",
     "minimum_partition",
     "optimal_partitions",
     "partition_cost",
 ]
 
 HUGE_BITS = 1e300
+SUM_TOLERANCE_BITS = 2e-12
+"""Two sums of logarithms that are mathematically equal differ by less (mathematics.md 0.2)."""
 SLACK_TOLERANCES = 64  # tolerances that a subproblem may be off its least sum, one for each part
-NO_FORBIDDEN_PART, FIRST_ROW = (
-    np.int64(-1),
-    np.int64(0),
-)  # NumPy integers: one compiled function, not two
+# NumPy integers: one compiled function, not two
+NO_FORBIDDEN_PART, FIRST_ROW = np.int64(-1), np.int64(0)
 
 
 @inner
@@ -238,7 +239,13 @@ def optimal_partitions(g, lam, whole, eps, minima):
     return top_count[0], top_many[0], top_key[0].copy()
 
 
-SUM_TOLERANCE_BITS = 2e-12  # two sums of logarithms that are mathematically equal differ by less
+@kernel
+def is_key_at_least(one, other):
+    """Whether a key is at least as large as another; (words,) uint64 each."""
+    for w in range(one.shape[0]):
+        if one[w] != other[w]:
+            return one[w] > other[w]
+    return True
 
 
 @kernel

@@ -45,24 +45,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
-from iitdask.kernels.iit4.system_phi import (
-    IRREDUCIBLE,
-    NO_CAUSE,
-    NO_EFFECT,
-    REDUCIBLE,
-    UNREACHABLE,
-    ZERO_COST_CUT,
-    candidate_phis,
+from iitdask.kernels.iit4.candidate_phi import (
+    UnitFactors,
+    fill_candidate_phis,
+    make_candidate_phis,
 )
-from iitdask.kernels.subsets import PHI_ZERO_BITS
 from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
 from iitdask.theory.iit4.recipe import sia
+from iitdask.theory.iit4.system_analysis import cap_phi
 from iitdask.theory.options import IIT42026, Unfolding
+from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import CumulativeCost, Filled, Grid, Recipe, Region, Stage, gather, scoped
 from iitdask.theory.variables import variable
 
 __all__ = [
-    "REASON_NAMES",
     "CandidatePhi",
     "CandidateSets",
     "Certificate",
@@ -399,17 +395,6 @@ class _Component:
 
 Array = NDArray[Any]
 
-CAPPED = 6
-REASON_NAMES = {
-    UNREACHABLE: "UNREACHABLE",
-    NO_CAUSE: "NO_CAUSE",
-    NO_EFFECT: "NO_EFFECT",
-    ZERO_COST_CUT: "ZERO_CUT",
-    REDUCIBLE: "REDUCIBLE",
-    CAPPED: "CAPPED",
-}
-"""Why a candidate's phi_s is 0."""
-
 
 @dataclass(frozen=True, slots=True)
 class CandidatePhi:
@@ -417,8 +402,8 @@ class CandidatePhi:
 
     phi: Array
     """(C,) bits."""
-    verdicts: Array
-    """(C,) why it is 0, see ``REASON_NAMES``; 0 where it is not."""
+    reason: Array
+    """(C,) int64 why it is 0, see :class:`Reason`; 0 where it is not."""
 
 
 Evaluate = Callable[
@@ -440,24 +425,20 @@ def evaluate(
     if not candidates:
         return CandidatePhi(np.zeros(0), np.zeros(0, np.int64))
     (filled,) = yield (candidates_stage(pool, candidates),)
-    values = filled["value"].values
-    phi, verdicts = values[:, 0].copy(), filled["verdict"].values.copy()
+    phi, reason = filled["phi"].values, filled["reason"].values.copy()
     if isinstance(options, IIT42026):
-        where = options.differentiation == "specified"
-        probabilities = values[:, 5:7] if where else values[:, 3:5]
-        open_ = (probabilities > 0) & (probabilities < 1)
-        bits = np.where(open_, -np.log2(np.where(open_, probabilities, 1.0)), 0.0)
-        capped = np.minimum(phi, np.minimum(values[:, 1:3], bits).min(axis=1))
-        if where:  # which of several tied pairs is named can matter: ask the full analysis
-            tied = np.flatnonzero((filled["tied_pairs"].values > 1) & (phi > 0))
+        is_specified = options.differentiation == "specified"
+        probabilities = filled["selectivity" if is_specified else "now"].values
+        capped, _ = cap_phi(phi, filled["information"].values, probabilities)
+        if is_specified:  # which of several tied pairs is named can matter: ask the full analysis
+            tied = np.flatnonzero((filled["n_tied_states"].values > 1) & (phi > 0))
             again = yield from evaluate_one_by_one(sia)(
                 pool, [candidates[int(k)] for k in tied], options
             )
             capped[tied] = again.phi
-        capped = np.where(capped > PHI_ZERO_BITS, capped, 0.0)
-        verdicts[(capped == 0) & (verdicts == IRREDUCIBLE)] = CAPPED
+        reason[(capped == 0) & (reason == Reason.NONE)] = Reason.CAPPED
         phi = capped
-    return CandidatePhi(phi, verdicts)
+    return CandidatePhi(phi, reason)
 
 
 def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
@@ -472,13 +453,13 @@ def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
     def measure(
         pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Any
     ) -> Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi]:
-        phi, verdicts = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
+        phi, reason = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
         recipes: dict[str, Recipe] = {}
         for k, units in enumerate(candidates):
             try:
                 system = pool.system(units)
             except UnreachableStateError:
-                verdicts[k] = UNREACHABLE
+                reason[k] = Reason.UNREACHABLE
                 continue
             recipes[str(k)] = scoped(
                 f"candidates/{candidate_name(units)}", analysis(system, options)
@@ -486,8 +467,8 @@ def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
         trees = yield from gather(recipes)
         for name, tree in trees.items():
             phi[int(name)] = float(tree["system"]["phi"])
-            verdicts[int(name)] = IRREDUCIBLE if phi[int(name)] > 0 else REDUCIBLE
-        return CandidatePhi(phi, verdicts)
+            reason[int(name)] = Reason.NONE if phi[int(name)] > 0 else Reason.REDUCIBLE
+        return CandidatePhi(phi, reason)
 
     return measure
 
@@ -512,13 +493,18 @@ def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) 
             f"complexes: a candidate of {widest} units needs {scratch / 2**30:.3g} GiB; "
             "give max_size"
         )
+    sides = (("direction", 2),)
     return Stage(
         name="candidates",
+        version=2,
         grid=Grid(("candidate",), (len(candidates),)),
         variables=(
-            variable("verdict", "int64", -1),
-            variable("tied_pairs", "int64", 0),
-            variable("value", "float64", np.nan, (("quantity", 7),)),
+            variable("phi", "float64", np.nan),
+            variable("information", "float64", np.nan, sides),
+            variable("now", "float64", np.nan, sides),
+            variable("selectivity", "float64", np.nan, sides),
+            variable("reason", "int64", -1),
+            variable("n_tied_states", "int64", 0),
         ),
         compute=fill_candidates,
         inputs={"candidates": rows, **net},
@@ -534,24 +520,10 @@ def _candidate_seconds(levels: Sequence[int], units: Sequence[int]) -> float:
     return float(3e-6 + 0.3e-9 * states**2 + 1e-7 * n * 2**n + 7e-9 * 4.0**n)
 
 
-NET_ARRAYS = ("starts", "parents", "table_starts", "tables", "posterior_starts", "posteriors")
-
-
 def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Evaluate a range of candidates."""
     begin, end = region[0].start, region[0].stop
-    verdicts, ties = np.zeros(end - begin, np.int64), np.zeros(end - begin, np.int64)
-    values = np.zeros((end - begin, 7))
-    arrays = tuple(inputs[name] for name in NET_ARRAYS)
-    candidate_phis(
-        inputs["candidates"],
-        begin,
-        end,
-        inputs["levels"],
-        inputs["state"],
-        arrays,
-        verdicts,
-        ties,
-        values,
-    )
-    return {"verdict": verdicts, "tied_pairs": ties, "value": values}
+    factors = UnitFactors(*(inputs[name] for name in UnitFactors._fields))
+    out = make_candidate_phis(end - begin)
+    fill_candidate_phis(inputs["candidates"], begin, end, factors, out)
+    return out._asdict()

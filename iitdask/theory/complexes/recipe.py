@@ -11,7 +11,6 @@ import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.theory.complexes.candidates import (
-    REASON_NAMES,
     CandidatePhi,
     CandidateSets,
     Evaluate,
@@ -23,6 +22,7 @@ from iitdask.theory.complexes.candidates import (
 )
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.recipe import ces
+from iitdask.theory.reasons import CANDIDATE_REASONS, REASON_TEXTS, Reason
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
 from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
@@ -160,19 +160,8 @@ def _overlap_groups(candidates: Sequence[UnitSet], members: Sequence[int]) -> li
     return [tuple(group) for group in groups.values()]
 
 
-EXCLUSION_REASONS = {
-    "NO_INPUT_OR_OUTPUT": "a unit has no declared input or no declared output",
-    "NOT_STRONGLY_CONNECTED": "not strongly connected once the outside is fixed",
-    "UNREACHABLE": "no past state leads to its state while the outside has its values",
-    "NO_CAUSE": "the state has no cause",
-    "NO_EFFECT": "the state has no effect",
-    "ZERO_CUT": "a cut between two blocks loses nothing",
-    "REDUCIBLE": "a partition loses nothing",
-    "CAPPED": "limited to zero by intrinsic information or differentiation (2026)",
-    "OVERLAP": "overlaps a complex of larger phi_s",
-    "LESS_PHI": "an overlapping system of equal phi_s has a larger Phi",
-    "TIED": "overlapping systems of equal phi_s have the same Phi: none exists",
-}
+EXCLUSION_REASONS = {str(r.name): REASON_TEXTS[r].of_candidate for r in CANDIDATE_REASONS}
+"""Why a candidate is no complex: names and meanings, in the order of the result's axis."""
 EXCLUSION_STATUS = {COMPLEX: "complex", OVERLAP: "OVERLAP", LESS_PHI: "LESS_PHI", TIED: "TIED"}
 
 PHI_TIE = 1e-12
@@ -330,8 +319,9 @@ def _excluded_counts(
         found.n_without_input_or_output,
         found.apart,
     )
-    for code, name in REASON_NAMES.items():
-        counts[name] = int((result.verdicts == code).sum())
+    for reason in CANDIDATE_REASONS:
+        if reason <= Reason.CAPPED:  # found by the evaluation
+            counts[str(reason.name)] = int((result.reason & reason > 0).sum())
     for code, name in EXCLUSION_STATUS.items():
         if code != COMPLEX:
             counts[name] = sum(1 for fate in fates.values() if fate == code)

@@ -25,9 +25,10 @@ from iitdask.theory.iit3.concepts import (
     source_inputs,
 )
 from iitdask.theory.iit3.constellations import CutSearch, cut_concepts_stage, cuts_stage, fill_cuts
-from iitdask.theory.iit4.system_analysis import is_strongly_connected
+from iitdask.theory.iit4.system_analysis import is_strongly_connected_system
 from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
 from iitdask.theory.options import IIT3
+from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, Steps
 from iitdask.theory.variables import assemble_tree, make_dataset, variable
 
@@ -40,12 +41,6 @@ __all__ = [
 Array = NDArray[Any]
 ONE_BLOCK_MAX_UNITS = 6  # units up to which a system is analysed in one block
 DIRECTIONS = ("cause", "effect")
-REASON_TEXTS = {
-    "NO_STRONG_CONNECTIVITY": "the units are not strongly connected",
-    "MONAD": "a single unit has no unidirectional partition",
-    "NO_CONCEPTS": "no mechanism is irreducible",
-    "REDUCIBLE": "a partition makes no difference",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class SystemAnalysis:
     """Units that the minimum cut severs from all others, as a mask; 0 without a cut."""
     ties: int = 0
     """Cuts that tie."""
-    reasons: tuple[str, ...] = ()
+    reason: Reason = Reason.NONE
     """Why Phi is 0, when a rule decided it."""
 
 
@@ -67,9 +62,9 @@ AnalysisRecipe = Steps[tuple[SystemAnalysis, Concepts, Array]]
 
 def sia(system: System, options: IIT3) -> Recipe:
     """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
-    reasons = _zero_phi_reasons(system)
-    if reasons:
-        found = SystemAnalysis(reasons=reasons)
+    reason = _zero_phi_reason(system)
+    if reason:
+        found = SystemAnalysis(reason=reason)
     elif system.n <= ONE_BLOCK_MAX_UNITS:
         single, more = _cut_targets(system.n)
         targets = single + more
@@ -79,7 +74,7 @@ def sia(system: System, options: IIT3) -> Recipe:
                 system.n, targets, filled["distance"].values[0], filled["exact"].values[0]
             )
         else:
-            found = SystemAnalysis(reasons=("NO_CONCEPTS",))
+            found = SystemAnalysis(reason=Reason.NO_CONCEPTS)
     else:
         found, _, _ = yield from _analyse(system, options)
     return assemble_tree({"/system": _system_dataset(system, found)})
@@ -122,9 +117,11 @@ def _analyse(system: System, options: IIT3) -> AnalysisRecipe:
     (filled,) = yield (concepts_stage(system, options),)
     rank = purview_ranks(system, options.ties)
     concepts = select_concepts(filled["phi_cause"].values, filled["phi_effect"].values, rank)
-    reasons = _zero_phi_reasons(system) or (() if concepts.mechanisms else ("NO_CONCEPTS",))
-    if reasons:
-        return SystemAnalysis(reasons=reasons), concepts, rank
+    reason = _zero_phi_reason(system)
+    if not reason and not concepts.mechanisms:
+        reason = Reason.NO_CONCEPTS
+    if reason:
+        return SystemAnalysis(reason=reason), concepts, rank
     targets, distances, exact = list[int](), list[float](), list[bool]()
     cutting = CutSearch(system, options, rank, concepts)
     incumbent = np.inf
@@ -147,7 +144,7 @@ def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> 
     tied = [t for t, d in zip(targets, away, strict=True) if is_tied(d, least)]
     target = min(tied, key=lambda t: _severed_connections(n, t).ravel().tolist())
     if not is_positive(least):
-        return SystemAnalysis(0.0, target, 0, ("REDUCIBLE",))
+        return SystemAnalysis(0.0, target, 0, Reason.REDUCIBLE)
     return SystemAnalysis(away[list(targets).index(target)], target, len(tied))
 
 
@@ -160,10 +157,10 @@ def _require_memory(system: System) -> None:
         )
 
 
-def _zero_phi_reasons(system: System) -> tuple[str, ...]:
-    if not is_strongly_connected(system.connectivity):
-        return ("NO_STRONG_CONNECTIVITY",)
-    return ("MONAD",) if system.n == 1 else ()
+def _zero_phi_reason(system: System) -> Reason:
+    if not is_strongly_connected_system(system):
+        return Reason.NO_STRONG_CONNECTIVITY
+    return Reason.MONAD if system.n == 1 else Reason.NONE
 
 
 def _cut_targets(n: int) -> tuple[list[int], list[int]]:
@@ -189,9 +186,8 @@ def _system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
         "cut": (("source", "target"), _severed_connections(system.n, found.target)),
         "part": (("unit",), inside ^ inside[0]),
     }
-    reason = "; ".join(REASON_TEXTS[name] for name in found.reasons)
     return _without_bit_units(
-        make_dataset(values, {"reason": reason, "reasons": " ".join(found.reasons)})
+        make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
     )
 
 

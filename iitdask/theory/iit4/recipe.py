@@ -26,7 +26,7 @@ from iitdask.theory.iit4.relations import relation_sums
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
 from iitdask.theory.iit4.system_analysis import (
     analyse_system,
-    specified_states,
+    find_specified_states,
     states_stage,
     system_dataset,
 )
@@ -141,8 +141,8 @@ def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Re
 def _default_states(system: System, options: Unfolding) -> Steps[tuple[int, int]]:
     """States of greatest intrinsic information where the analysis specified none."""
     (filled,) = yield (states_stage(system),)
-    cause, effect = specified_states(filled)
+    causes, effects = (rows.tolist() for rows in find_specified_states(filled).states)
     if options.ties == "canonical":
-        choices = list(product(cause.states, effect.states))
+        choices = list(product(causes, effects))
         return choices[StateOrder(system, options.ties).first(choices)]
-    return cause.states[0], effect.states[0]
+    return causes[0], effects[0]

@@ -18,7 +18,7 @@ from iitdask.kernels.iit4.mechanism_search import (
     search_mechanisms,
 )
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, describe_pairs, make_pair_scratch
-from iitdask.kernels.iit4.pair_costs import cause_scan
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.kernels.subsets import (
     PHI_ZERO_BITS,
@@ -415,15 +415,14 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
     room = make_purview_scratch(size, len(s.like), int(t.offsets[-1]))
     one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)
     found = MechanismResults(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
-    vectors, table = np.empty((6, 1)), np.zeros((size, 1))
-    weights, states = np.zeros((size, 1)), np.zeros((size, 1), np.int64)
+    vectors, scan = np.empty((6, 1)), make_cause_scan(size, 1)
     if side == ON_EFFECT:
         prepare_effects(t, s, mechanism, room)
         before = room.bounds.copy()
     else:
-        cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, table, weights, states)
-        before = table[:, 0]
-    search_mechanisms(side, t, s, mechanism, 0, (weights, states, table), room, found)
+        cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, scan)
+        before = scan.bounds[:, 0]
+    search_mechanisms(side, t, s, mechanism, 0, scan, room, found)
     # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
     evaluated: Array = (before > PHI_ZERO_BITS) & (room.bounds <= 0.0)
     return evaluated

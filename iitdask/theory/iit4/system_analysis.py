@@ -1,113 +1,170 @@
-"""System integrated information: specified states, minimum partitions, choice among ties."""
+"""System integrated information: specified states, minimum partitions, choice among ties.
+
+mathematics.md 4, 7 and 8. A small system is analysed in one block. Of larger ones the states come
+first, then the minimum partition of every specified state, each a cell of a stage; from 14 units on
+one stage per ratio of the search, its source sets split into blocks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.kernels.distributions import forward_probability, state_marginals, sum_all_products
 from iitdask.kernels.iit4.system_partition import (
     candidate_sources,
-    cut_costs,
     set_partition_minima,
     source_minima,
     starting_partition,
 )
+from iitdask.kernels.iit4.system_phi import (
+    DirectionMinima,
+    SystemPhi,
+    describe_state_pair,
+    direction_minima,
+    fill_state_probabilities,
+    specified_states,
+    state_cut_costs,
+    tied_state_pairs,
+)
 from iitdask.kernels.iit4.system_witness import (
     SUM_TOLERANCE_BITS,
-    inputs_severed_by_key,
     minimum_partition,
     optimal_partitions,
-    partition_cost,
 )
-from iitdask.kernels.subsets import (
-    PHI_ZERO_BITS,
-    STATE_TIE_BITS,
-    STATE_TIE_RELATIVE,
-    phi_tolerance,
-    value_offsets,
-)
+from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
 from iitdask.model.labels import decode_state
 from iitdask.model.system import System
 from iitdask.theory.options import IIT42026, Unfolding
-from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef
+from iitdask.theory.reasons import Reason
+from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.ties import StateOrder
 from iitdask.theory.variables import make_dataset, variable
 
 __all__ = [
-    "MinimumPartition",
     "SpecifiedStates",
     "SystemAnalysis",
     "analyse_system",
-    "count_common_minima",
-    "is_strongly_connected",
-    "minimum_partitions",
-    "severed_inputs",
-    "specified_states",
+    "cap_phi",
+    "find_specified_states",
+    "intrinsic_information",
+    "is_strongly_connected_system",
     "states_stage",
     "system_dataset",
 ]
 
 Array = NDArray[Any]
-SPLIT_MIN_UNITS = (
-    14  # from this many units on, source sets are split into blocks and ratios into waves
-)
-SECONDS_PER_SUBSET, SECONDS_PER_PARTITION = (
-    6e-9,
-    0.03e-9,
-)  # seconds per subset of a source set, per 3**|O|
+ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512
+"""Size up to which a system is analysed in one block."""
+SPLIT_MIN_UNITS = 14
+"""Units from which source sets are split into blocks, and ratios into stages."""
+SECONDS_PER_SUBSET = 6e-9
+"""Of a source set, at one ratio."""
+SECONDS_PER_PARTITION = 0.03e-9
+"""Times 3 to the power of its units."""
+MINIMUM_FIELDS = ("cost", "pairs", "ways", "key")
+"""Fields of DirectionMinima that stages fill."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpecifiedStates:
-    """States a system specifies in one direction."""
+class SpecifiedStates(NamedTuple):
+    """States that a system specifies, cause and effect side."""
 
-    information: float
-    """Intrinsic information of the specified states, bits."""
-    states: tuple[int, ...]
-    """All states that attain it, in state order, little-endian."""
     forward: Array
-    """(S,) cause: p(current state | state); effect: p(state | current state)."""
-
-    def selectivity(self, state: int, cause: bool) -> float:
-        """Probability of the state in the repertoire of this direction."""
-        p = float(self.forward[state])
-        return p / float(self.forward.sum()) if cause else p
+    """(2, S) p(current state | state), and p(state | current state)."""
+    states: tuple[Array, Array]
+    """Two (m,) int64: all states of largest intrinsic information, in state order."""
+    information: tuple[float, float]
+    """Their intrinsic information, bits."""
+    selectivity: tuple[Array, Array]
+    """Two (m,) probabilities of these states in the repertoire of their direction."""
 
 
 @dataclass(frozen=True, slots=True)
-class MinimumPartition:
-    """The minimum partition of one direction for one specified state."""
+class SystemAnalysis:
+    """Outcome of the analysis of one candidate system."""
 
-    state: int
-    """Specified state, little-endian."""
-    selectivity: float
-    """Probability that weighs the costs."""
-    cost: float
-    """Log-ratio at the minimum partition, bits before selectivity; 0 when reducible."""
-    pairs: int
-    """Ordered pairs severed; the most among equal ratios."""
-    ways: float
-    """Partitions that attain the minimum."""
-    key: Array
-    """The named one, see kernels.witness."""
-    costs: Array
-    """(n, 2**n) cost of every cut of every unit."""
+    phi: float
+    """System integrated information, bits."""
+    normalized: float
+    """The same per severed pair."""
+    reason: Reason = Reason.NONE
+    """Why phi is 0, when a rule decided it."""
+    phi_sides: tuple[float, float] = (np.nan, np.nan)
+    """Cause and effect values at the minimum partition."""
+    information: tuple[float, float] = (np.nan, np.nan)
+    """Intrinsic information of the specified states."""
+    states: tuple[int, int] | None = None
+    """Cause and effect state of the system, little-endian; None when none was specified."""
+    severed: Array | None = None
+    """(n,) masks of the inputs each unit loses under the minimum partition."""
+    tied_partitions: float = 0.0
+    """Partitions tied for the minimum."""
+    tied_state_pairs: tuple[tuple[int, int], ...] = ()
+    """Pairs of specified states tied for the largest phi; empty when none was searched."""
+    differentiation: tuple[float, float] | None = None
+    """Cause and effect differentiation (2026)."""
 
-    @property
-    def phi(self) -> float:
-        """Integrated information of this direction alone, bits."""
-        return self.cost * self.selectivity
 
-    @property
-    def normalized(self) -> float:
-        """The same per severed pair."""
-        return self.phi / self.pairs
+Minima = tuple[DirectionMinima, DirectionMinima]
+"""Of the cause and of the effect side."""
+
+
+def is_strongly_connected_system(system: System) -> bool:
+    """Whether every unit reaches every other along declared connections."""
+    return bool(is_strongly_connected(system.connectivity.copy()))
+
+
+def analyse_system(system: System, options: Unfolding) -> Steps[SystemAnalysis]:
+    """Analyse a system: conditions, specified states, minimum partitions, choice among ties.
+
+    References
+    ----------
+    mathematics.md 8, Eq. (8.1) to (8.7); Albantakis et al. 2023.
+    """
+    if not is_strongly_connected_system(system):
+        return SystemAnalysis(0.0, 0.0, Reason.NO_STRONG_CONNECTIVITY)
+    if system.n == 1 and not system.connectivity[0, 0]:
+        return SystemAnalysis(0.0, 0.0, Reason.MONAD_WITH_NO_SELFLOOP)
+    is_one_block = _is_one_block(system)
+    (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
+    specified = find_specified_states(filled)
+    information = [ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information]
+    cause, effect = specified.states
+    reason = Reason.NONE if information[0] else Reason.NO_CAUSE
+    reason |= Reason.NONE if information[1] else Reason.NO_EFFECT
+    if reason:
+        return SystemAnalysis(
+            0.0,
+            0.0,
+            reason,
+            information=(information[0], information[1]),
+            states=(int(cause[0]), int(effect[0])),
+        )
+    if is_one_block:
+        minima = _minima_of_states(filled, specified)
+    else:
+        minima = yield from _search_minima(system, specified)
+    return _select(system, options, specified, minima)
+
+
+def _is_one_block(system: System) -> bool:
+    if system.n == 1:
+        return True
+    is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
+    return is_small and system.n < SPLIT_MIN_UNITS
+
+
+def _state_inputs(system: System) -> dict[str, Array]:
+    return {
+        "cause": system.cause,
+        "effect": system.effect,
+        "levels": np.array(system.levels, np.int64),
+        "current": np.array(system.local_state, np.int64),
+    }
 
 
 def states_stage(system: System) -> Stage:
@@ -115,175 +172,211 @@ def states_stage(system: System) -> Stage:
     states = len(system.effect)
     return Stage(
         name="states",
-        grid=Grid(("direction",), (2,)),
+        grid=Grid(("direction",), (2,), unsplit=("direction",)),
         variables=(
             variable("forward", "float64", np.nan, (("state", states),)),
             variable("information", "float64", np.nan, (("state", states),)),
         ),
         compute=fill_states,
-        inputs={
-            "cause": system.cause,
-            "effect": system.effect,
-            "levels": np.array(system.levels, np.int64),
-            "current": np.array(system.local_state, np.int64),
-            "code": np.array(system.code),
-        },
-        cost=lambda region: (region[0].stop - region[0].start) * states * states * 0.3e-9,
+        inputs=_state_inputs(system),
+        cost=lambda _region: 2.0 * states * states * 0.3e-9,
         scratch=16 * states,
     )
 
 
-def fill_states(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Cause row, effect row or both."""
-    both = [_cause_states, _effect_states][region[0]]
-    rows = [fill(inputs) for fill in both]
-    return {
-        "forward": np.stack([r[0] for r in rows]),
-        "information": np.stack([r[1] for r in rows]),
+def fill_states(inputs: Mapping[str, Array], _region: Region) -> dict[str, Array]:
+    """Probabilities and information of all states, cause and effect side."""
+    effect = inputs["effect"]
+    forward, mean = np.empty((1, 2, len(effect))), np.empty((1, len(effect)))
+    fill_state_probabilities(
+        effect, inputs["cause"], inputs["levels"], inputs["current"], forward[0], mean[0]
+    )
+    _, information = intrinsic_information(forward, mean)
+    return {"forward": forward[0], "information": information[0]}
+
+
+def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
+    """Intrinsic information of every state of B systems, mathematics.md, Eq. (4.1) and (4.2).
+
+    Parameters
+    ----------
+    forward
+        (B, 2, S) p(current state | state), and p(state | current state).
+    mean
+        (B, S) the latter, summed over all past states.
+
+    Returns
+    -------
+    totals : (B,)
+        Sum over the states of p(current state | state).
+    information : (B, 2, S)
+        Intrinsic information of each state as cause and as effect, bits.
+    """
+    # Logarithms by NumPy, not in a kernel: its last bits differ from those of the C library.
+    states = forward.shape[-1]
+    cause = np.ascontiguousarray(forward[:, 0])
+    totals = cause.sum(axis=1)
+    safe = np.where(totals > 0, totals, 1.0)
+    information = np.empty_like(forward)
+    for side, weight, q in (
+        (0, cause / safe[:, None], (safe / states)[:, None]),
+        (1, forward[:, 1], mean / states),
+    ):
+        p = np.ascontiguousarray(forward[:, side])
+        ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
+        information[:, side] = weight * np.log2(ratio)
+    return totals, information
+
+
+def find_specified_states(filled: Filled) -> SpecifiedStates:
+    """Cause and effect states that maximise intrinsic information, all ties kept.
+
+    References
+    ----------
+    mathematics.md 4.
+    """
+    return _specified(filled["forward"].values, filled["information"].values)
+
+
+def _specified(forward: Array, information: Array) -> SpecifiedStates:
+    causes, effects = specified_states(forward[0], information[1])
+    return SpecifiedStates(
+        forward,
+        (causes, effects),
+        (float(information[0, causes[0]]), float(information[1].max())),
+        (forward[0, causes] / float(forward[0].sum()), forward[1, effects]),
+    )
+
+
+def one_block_stage(system: System) -> Stage:
+    """The states of a small system and the minimum partition at each that is specified."""
+    n, states = system.n, len(system.effect)
+    seconds = 4 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)
+    inner = (("state", states),)
+    return Stage(
+        name="system",
+        grid=Grid(("direction",), (2,), unsplit=("direction",)),
+        variables=(
+            variable("forward", "float64", np.nan, inner),
+            variable("information", "float64", np.nan, inner),
+            variable("cost", "float64", np.nan, inner),
+            variable("pairs", "int64", 0, inner),
+            variable("ways", "float64", 0.0, inner),
+            variable("key", "uint64", 0, (*inner, ("word", (n * n + 63) // 64))),
+        ),
+        compute=fill_one_block,
+        inputs=_state_inputs(system),
+        cost=lambda _region: 1e-5 + 2.0 * states * states * 0.3e-9 + seconds,
+        scratch=16 * states * (n << n) + 400 * 2**n,
+    )
+
+
+def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """States, then the minimum partition at each specified one unless a direction has none."""
+    out = fill_states(inputs, region)
+    levels, states = inputs["levels"], len(inputs["effect"])
+    words = (len(levels) ** 2 + 63) // 64
+    out |= {
+        "cost": np.full((2, states), np.nan),
+        "pairs": np.zeros((2, states), np.int64),
+        "ways": np.zeros((2, states)),
+        "key": np.zeros((2, states, words), np.uint64),
     }
-
-
-def _cause_states(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
-    forward = forward_probability(inputs["cause"], inputs["levels"], inputs["current"])
-    total = forward.sum()
-    return forward, _intrinsic_information(forward / total, forward, total / len(forward))
-
-
-def _effect_states(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
-    effect, levels = inputs["effect"], inputs["levels"]
-    row = int(inputs["code"])
-    forward, mean = np.empty(len(effect)), np.empty(len(effect))
-    sum_all_products(effect, row, row + 1, levels, forward)
-    sum_all_products(effect, 0, len(effect), levels, mean)
-    return forward, _intrinsic_information(forward, forward, mean / len(effect))
-
-
-def _intrinsic_information(weight: Array, p: Array, q: Array | float) -> Array:
-    ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-    return weight * np.log2(ratio)
-
-
-def specified_states(states: Filled) -> tuple[SpecifiedStates, SpecifiedStates]:
-    """Cause and effect states that maximise intrinsic information, all ties kept (mathematics.md 4)."""
-    forward, information = states["forward"].values, states["information"].values
-    top = forward[0].max()
-    cause = np.flatnonzero(forward[0] >= top * (1 - STATE_TIE_RELATIVE))
-    most = information[1].max()
-    effect = np.flatnonzero(
-        information[1] >= most - STATE_TIE_RELATIVE * abs(most) - STATE_TIE_BITS
-    )
-    return (
-        SpecifiedStates(float(information[0, cause[0]]), tuple(map(int, cause)), forward[0]),
-        SpecifiedStates(float(most), tuple(map(int, effect)), forward[1]),
-    )
-
-
-def _cut_costs(system: System, state: int, cause: bool) -> Array:
-    levels = np.array(system.levels, np.int64)
-    current, other = (
-        np.array(system.local_state, np.int64),
-        np.array(decode_state(state, system.levels), np.int64),
-    )
-    source, target = (other, current) if cause else (current, other)
-    tpm = system.cause if cause else system.effect
-    return cut_costs(state_marginals(tpm, levels, source), value_offsets(levels), target)  # type: ignore[no-any-return]
-
-
-def minimum_partitions(
-    system: System, cause: SpecifiedStates, effect: SpecifiedStates
-) -> Generator[
-    tuple[Stage, ...], tuple[Filled, ...], tuple[list[MinimumPartition], list[MinimumPartition]]
-]:
-    """Minimum partition of every tied cause state and every tied effect state."""
-    sides = [(s, True) for s in cause.states] + [(s, False) for s in effect.states]
-    weights = [cause.selectivity(s, True) if c else effect.selectivity(s, False) for s, c in sides]
-    costs = np.stack([_cut_costs(system, s, c) for s, c in sides])
-    if system.n == 1:
-        found = [
-            (costs[k, 0, 1], 1, 1.0, np.array([1 << 63], np.uint64)) for k in range(len(sides))
-        ]
-    else:
-        zero = PHI_ZERO_BITS / np.array(weights)
-        search = _dinkelbach_stages if system.n >= SPLIT_MIN_UNITS else _one_stage
-        filled = yield from search(costs, zero)
-        found = [
-            (
-                float(filled["cost"][k]),
-                int(filled["pairs"][k]),
-                float(filled["ways"][k]),
-                filled["key"][k],
+    specified = _specified(out["forward"], out["information"])
+    if min(specified.information) > PHI_ZERO_BITS:
+        for side, table in enumerate((inputs["cause"], inputs["effect"])):
+            rows, weights = specified.states[side], specified.selectivity[side]
+            found, _, _ = direction_minima(
+                table, levels, inputs["current"], rows, weights, side == 0, True
             )
-            for k in range(len(sides))
-        ]
-    candidates = [
-        MinimumPartition(
-            state,
-            weight,
-            cost if cost * weight > PHI_ZERO_BITS else 0.0,
-            pairs,
-            ways,
-            key,
-            costs[k],
-        )
-        for k, ((state, _), weight, (cost, pairs, ways, key)) in enumerate(
-            zip(sides, weights, found, strict=True)
-        )
-    ]
-    return candidates[: len(cause.states)], candidates[len(cause.states) :]
+            for name in MINIMUM_FIELDS:
+                out[name][side, rows] = getattr(found, name)
+    return out
 
 
-MinimumSearch = Generator[tuple[Stage, ...], tuple[Filled, ...], dict[str, Array]]
-MINIMUM_VARIABLES = ("cost", "pairs", "ways", "key", "rounds")
+def _minima_of_states(filled: Filled, specified: SpecifiedStates) -> Minima:
+    cause, effect = (
+        [*(filled[name].values[side, rows] for name in MINIMUM_FIELDS), specified.selectivity[side]]
+        for side, rows in enumerate(specified.states)
+    )
+    return DirectionMinima(*cause), DirectionMinima(*effect)
 
 
-def _partition_variables(n: int) -> tuple[Any, ...]:
-    words = (n * n + 63) // 64
+def _cut_costs(system: System, state: int, is_cause: bool) -> Array:
+    """(n, 2**n) bits each unit loses with each set of severed inputs, at a specified state."""
+    table = system.cause if is_cause else system.effect
+    levels = np.array(system.levels, np.int64)
+    current = np.array(system.local_state, np.int64)
+    return state_cut_costs(table, levels, current, state, is_cause)  # type: ignore[no-any-return]
+
+
+def _search_minima(system: System, specified: SpecifiedStates) -> Steps[Minima]:
+    """Minimum partition of every tied cause state and every tied effect state."""
+    cause, effect = specified.states
+    costs = np.stack(
+        [_cut_costs(system, int(s), True) for s in cause]
+        + [_cut_costs(system, int(s), False) for s in effect]
+    )
+    weights = np.concatenate(specified.selectivity)
+    search = _dinkelbach_stages if system.n >= SPLIT_MIN_UNITS else _one_stage
+    filled = yield from search(costs, PHI_ZERO_BITS / weights)
+    cost = np.where(filled["cost"] * weights > PHI_ZERO_BITS, filled["cost"], 0.0)
+    rows = [cost, *(filled[name] for name in MINIMUM_FIELDS[1:]), weights]
     return (
-        variable("cost", "float64", np.nan),
-        variable("pairs", "int64", 0),
-        variable("ways", "float64", 0.0),
-        variable("key", "uint64", 0, (("word", words),)),
-        variable("rounds", "int64", 0),
+        DirectionMinima(*(row[: len(cause)].copy() for row in rows)),
+        DirectionMinima(*(row[len(cause) :].copy() for row in rows)),
     )
 
 
-def _one_stage(costs: Array, zero: Array) -> MinimumSearch:
-    n = costs.shape[1]
-    seconds = 2 * (
-        SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n
-    )  # of a candidate, two ratios
+def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
+    """Declare a stage whose cells are specified states, filled with their minimum partition."""
+    return Stage(
+        name=name,
+        grid=Grid(("candidate",), (rows,)),
+        variables=(
+            variable("cost", "float64", np.nan),
+            variable("pairs", "int64", 0),
+            variable("ways", "float64", 0.0),
+            variable("key", "uint64", 0, (("word", (n * n + 63) // 64),)),
+        ),
+        scratch=400 * 2**n,
+        **fields,
+    )
+
+
+def _one_stage(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
+    """Search the partitions of every specified state in one stage."""
+    rows, n, _ = costs.shape
+    seconds = 2 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)  # two ratios
     (filled,) = yield (
-        Stage(
-            name="system",
-            grid=Grid(("candidate",), (len(costs),)),
-            variables=_partition_variables(n),
+        _minimum_stage(
+            "system",
+            n,
+            rows,
             compute=fill_minimum,
             inputs={"costs": costs, "zero": zero},
             cost=lambda region: seconds * (region[0].stop - region[0].start),
-            scratch=400 * 2**n,
         ),
     )
-    return {name: filled[name].values for name in MINIMUM_VARIABLES}
+    return {name: filled[name].values for name in MINIMUM_FIELDS}
 
 
 def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Search all directed set partitions of a range of candidates."""
-    rows = [
-        minimum_partition(inputs["costs"][k], inputs["zero"][k])
-        for k in range(region[0].start, region[0].stop)
-    ]
-    return {
-        name: np.array([row[i] for row in rows], dtype)
-        for i, (name, dtype) in enumerate(
-            zip(MINIMUM_VARIABLES, ("float64", "int64", "float64", "uint64", "int64"), strict=True)
-        )
-    }
+    """Search all directed set partitions of a range of specified states."""
+    rows = range(region[0].start, region[0].stop)
+    return _columns([minimum_partition(inputs["costs"][k], inputs["zero"][k]) for k in rows])
 
 
-def _dinkelbach_stages(costs: Array, zero: Array) -> MinimumSearch:
-    """Dinkelbach with one stage per ratio, its source sets split into blocks.
+def _columns(rows: list[tuple[Any, ...]]) -> dict[str, Array]:
+    dtypes = ("float64", "int64", "float64", "uint64")
+    named = enumerate(zip(MINIMUM_FIELDS, dtypes, strict=True))
+    return {name: np.array([row[i] for row in rows], dtype) for i, (name, dtype) in named}
 
-    A candidate takes part in the next wave as long as its ratio falls.
+
+def _dinkelbach_stages(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
+    """Dinkelbach's method with one stage per ratio, its source sets split into blocks.
+
+    A specified state takes part at the next ratio as long as its own falls (mathematics.md 21.3).
     """
     n = costs.shape[1]
     ratios = np.array([max(starting_partition(g)[0], 0.0) for g in costs])
@@ -293,10 +386,10 @@ def _dinkelbach_stages(costs: Array, zero: Array) -> MinimumSearch:
         name = f"system/wave-{len(waves)}"
         yield (_ratio_stage(name, costs[left], ratios[left]),)
         (settled,) = yield (
-            Stage(
-                name=f"{name}-settled",
-                grid=Grid(("candidate",), (len(left),)),
-                variables=_partition_variables(n),
+            _minimum_stage(
+                f"{name}-settled",
+                n,
+                len(left),
                 compute=fill_optimum,
                 inputs={
                     "costs": costs[left],
@@ -304,7 +397,6 @@ def _dinkelbach_stages(costs: Array, zero: Array) -> MinimumSearch:
                     "least": StageRef(name, "least"),
                 },
                 cost=lambda region: 3e-9 * 3.0**n * (region[0].stop - region[0].start),
-                scratch=400 * 2**n,
             ),
         )
         waves.append((left, settled))
@@ -313,11 +405,11 @@ def _dinkelbach_stages(costs: Array, zero: Array) -> MinimumSearch:
         improved = (cost / pairs < ratios[left] - SUM_TOLERANCE_BITS / pairs) & (cost > zero[left])
         ratios[left] = np.where(improved, cost / pairs, ratios[left])
         left = left[improved]
-    return {name: _last_values(waves, name) for name in MINIMUM_VARIABLES}
+    return {name: _last_values(waves, name) for name in MINIMUM_FIELDS}
 
 
 def _last_values(waves: list[tuple[Array, Filled]], name: str) -> Array:
-    """Values of every candidate from the last wave it took part in; the first has them all."""
+    """Values of every specified state from the last ratio it took part in; the first has all."""
     values = waves[0][1][name].values.copy()
     for left, settled in waves[1:]:
         values[left] = settled[name].values
@@ -350,20 +442,20 @@ def ratio_cost(region: Region) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RatioSearch:
-    """What all blocks of a wave work on, by candidate."""
+    """What all blocks of one ratio work on, by specified state."""
 
     costs: Array
     """(k, n, 2**n) cost of every cut of every unit."""
     ratios: Array
-    """(k,) ratio of the wave."""
+    """(k,) ratio of each."""
     whole: Array
-    """(k, 2**n) see kernels.partitions.whole_minima."""
+    """(k, 2**n) see system_partition.set_partition_minima."""
     searched: Array
     """(k, 2**n) source sets that are searched."""
 
 
 def prepare_ratio(inputs: Mapping[str, Array]) -> RatioSearch:
-    """Part what lies outside the source sets, and see which of them can be left out."""
+    """Partition what lies outside the source sets, and find which of these can be left out."""
     costs, ratios = inputs["costs"], inputs["ratios"]
     given = list(zip(costs, ratios, strict=True))
     whole = np.stack([set_partition_minima(g, ratio) for g, ratio in given])
@@ -372,7 +464,7 @@ def prepare_ratio(inputs: Mapping[str, Array]) -> RatioSearch:
 
 
 def fill_ratio(wave: RatioSearch, region: Region) -> dict[str, Array]:
-    """Least cost at the candidates' ratios for a range of source sets."""
+    """Fill the least cost at the states' ratios for a range of source sets."""
     rows, sources = region
     out = np.empty((rows.stop - rows.start, sources.stop - sources.start))
     begin, end = sources.start, sources.stop
@@ -383,230 +475,94 @@ def fill_ratio(wave: RatioSearch, region: Region) -> dict[str, Array]:
 
 
 def fill_optimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Turn a wave's minima into cost, pairs and the named partition of each candidate."""
-    out: dict[str, list[Any]] = {name: [] for name in MINIMUM_VARIABLES}
+    """Turn the minima at one ratio into cost, pairs and the named partition of each state."""
+    rows = []
     for k in range(region[0].start, region[0].stop):
         costs, least, ratio = inputs["costs"][k], inputs["least"][k], inputs["ratios"][k]
         whole = set_partition_minima(costs, ratio)
         pairs, ways, key = optimal_partitions(costs, ratio, whole, SUM_TOLERANCE_BITS, least)
-        for name, value in zip(
-            MINIMUM_VARIABLES, (least.min() + ratio * pairs, pairs, ways, key, 1), strict=True
-        ):
-            out[name].append(value)
-    return {name: np.array(values) for name, values in out.items()}
-
-
-def count_common_minima(cause: MinimumPartition, effect: MinimumPartition) -> float:
-    """How many partitions attain the minimum of both directions at once."""
-    g = cause.costs * cause.selectivity + effect.costs * effect.selectivity
-    ratio = cause.normalized + effect.normalized
-    whole, minima = set_partition_minima(g, ratio), np.empty(g.shape[1])
-    source_minima(g, ratio, whole, candidate_sources(g, ratio), 0, len(minima), minima)
-    if minima.min() > 4 * SUM_TOLERANCE_BITS:
-        return 0.0
-    pairs, ways, _ = optimal_partitions(g, ratio, whole, SUM_TOLERANCE_BITS, minima)
-    return float(ways) if pairs == max(cause.pairs, effect.pairs) else 0.0
-
-
-def severed_inputs(candidate: MinimumPartition) -> Array:
-    """Inputs each unit loses under the named partition; (n,) masks."""
-    n = len(candidate.costs)
-    if n == 1:
-        return np.array([1], np.int64)
-    return inputs_severed_by_key(candidate.key, n)  # type: ignore[no-any-return]
-
-
-REASON_TEXTS = {
-    "NO_STRONG_CONNECTIVITY": "the units are not strongly connected",
-    "MONAD_WITH_NO_SELFLOOP": "a single unit without a connection to itself",
-    "NO_CAUSE": "the state has no cause: no past state is more probable than any other",
-    "NO_EFFECT": "the state has no effect: the next state is as probable as from any other",
-    "REDUCIBLE": "a partition makes no difference",
-    "CAPPED": "limited to zero by intrinsic information or differentiation (2026)",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SystemAnalysis:
-    """Outcome of the analysis of one candidate system."""
-
-    phi: float
-    """System integrated information, bits."""
-    normalized: float
-    """The same per severed pair."""
-    reasons: tuple[str, ...] = ()
-    """Why phi is 0, when a rule decided it."""
-    phi_sides: tuple[float, float] = (np.nan, np.nan)
-    """Cause and effect values at the minimum partition."""
-    information: tuple[float, float] = (np.nan, np.nan)
-    """Intrinsic information of the specified states."""
-    states: tuple[int, int] | None = None
-    """Cause and effect state of the system, little-endian; None when none was specified."""
-    lost: Array | None = None
-    """(n,) masks of the inputs each unit loses under the minimum partition."""
-    tied_partitions: float = 0.0
-    """Partitions tied for the minimum."""
-    tied_states: int = 0
-    """Pairs of specified states tied for the largest phi."""
-    tied_state_pairs: tuple[tuple[int, int], ...] = ()
-    """All of those pairs."""
-    differentiation: tuple[float, float] | None = None
-    """Cause and effect differentiation (2026)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _StatePair:
-    """One cause state with one effect state."""
-
-    phi: float
-    normalized: float
-    cause: MinimumPartition
-    effect: MinimumPartition
-    decides: tuple[MinimumPartition, ...]
-    """The direction whose minimum is the pair's; both when they tie."""
-
-
-def is_strongly_connected(connectivity: Array) -> bool:
-    """Whether every unit reaches every other along declared connections."""
-    n = len(connectivity)
-    for matrix in (connectivity, connectivity.T):
-        seen, frontier = {0}, [0]
-        while frontier:
-            new = set(np.flatnonzero(matrix[frontier].any(axis=0)).tolist()) - seen
-            seen |= new
-            frontier = list(new)
-        if len(seen) < n:
-            return False
-    return True
-
-
-def analyse_system(
-    system: System, options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], SystemAnalysis]:
-    """Analyse a system: gatekeeping, specified states, minimum partitions, choice among ties."""
-    if not is_strongly_connected(system.connectivity):
-        return SystemAnalysis(0.0, 0.0, ("NO_STRONG_CONNECTIVITY",))
-    if system.n == 1 and not system.connectivity[0, 0]:
-        return SystemAnalysis(0.0, 0.0, ("MONAD_WITH_NO_SELFLOOP",))
-    (filled,) = yield (states_stage(system),)
-    cause, effect = specified_states(filled)
-    information = (_zero_if_tiny(cause.information), _zero_if_tiny(effect.information))
-    missing = [
-        name for name, ii in zip(("NO_CAUSE", "NO_EFFECT"), information, strict=True) if ii == 0
-    ]
-    if missing:
-        return SystemAnalysis(
-            0.0,
-            0.0,
-            tuple(missing),
-            information=information,
-            states=(cause.states[0], effect.states[0]),
-        )
-    causes, effects = yield from minimum_partitions(system, cause, effect)
-    return _select(
-        system, options, cause, effect, [_state_pair(c, e) for c in causes for e in effects]
-    )
-
-
-def _zero_if_tiny(value: float) -> float:
-    return value if value > PHI_ZERO_BITS else 0.0
-
-
-def _state_pair(c: MinimumPartition, e: MinimumPartition) -> _StatePair:
-    """Phi of a pair of specified states: the direction with the smaller ratio decides.
-
-    At equal ratios the partition that severs more has the larger phi.
-    """
-    reducible = tuple(x for x in (c, e) if x.phi <= PHI_ZERO_BITS)
-    if reducible:
-        return _StatePair(0.0, 0.0, c, e, reducible)
-    if abs(c.normalized - e.normalized) <= 1e-12:
-        most = max(c.pairs, e.pairs)
-        decides = tuple(x for x in (c, e) if x.pairs == most)
-    else:
-        decides = (min((c, e), key=lambda x: x.normalized),)
-    return _StatePair(decides[0].phi, decides[0].normalized, c, e, decides)
+        rows.append((least.min() + ratio * pairs, pairs, ways, key))
+    return _columns(rows)
 
 
 def _select(
-    system: System,
-    options: Unfolding,
-    cause: SpecifiedStates,
-    effect: SpecifiedStates,
-    pairs: list[_StatePair],
+    system: System, options: Unfolding, specified: SpecifiedStates, minima: Minima
 ) -> SystemAnalysis:
-    top = max(p.phi for p in pairs)
-    tied = [p for p in pairs if p.phi >= top - phi_tolerance(top)]
-    choices = [(p.cause.state, p.effect.state) for p in tied]
-    chosen = tied[StateOrder(system, options.ties).first(choices)]
-    lost, ways = _named_partition(chosen)
-    sides = (
-        max(0.0, chosen.cause.selectivity * partition_cost(chosen.cause.costs, lost)),
-        max(0.0, chosen.effect.selectivity * partition_cost(chosen.effect.costs, lost)),
+    """Choose among the pairs of specified states, and cap phi where the theory asks for it."""
+    (causes, effects), (cause, effect) = specified.states, minima
+    pairs = tied_state_pairs(cause, effect)
+    choices = tuple((int(causes[k]), int(effects[j])) for k, j in pairs)
+    first = StateOrder(system, options.ties).first(choices)
+    k, j = (int(position) for position in pairs[first])
+    named: SystemPhi = describe_state_pair(
+        cause,
+        effect,
+        k,
+        j,
+        _cut_costs(system, choices[first][0], True),
+        _cut_costs(system, choices[first][1], False),
     )
-    phi, normalized = chosen.phi, chosen.normalized
-    reasons: tuple[str, ...] = ()
+    phi, normalized = named.phi, named.normalized
+    reason = Reason.NONE if phi > 0.0 else Reason.REDUCIBLE
     differentiation = None
-    if phi == 0.0:
-        reasons = ("REDUCIBLE",)
     if isinstance(options, IIT42026):
-        differentiation = _differentiation(system, options, cause, effect, chosen)
-        capped = min(phi, cause.information, effect.information, *differentiation)
-        if _zero_if_tiny(capped) == 0.0 < phi:
-            reasons = ("CAPPED",)
-        normalized = _zero_if_tiny(capped) / _n_severed(lost)
-        phi = _zero_if_tiny(capped)
+        if options.differentiation == "specified":
+            probabilities = np.array([cause.selectivity[k], effect.selectivity[j]])
+        else:
+            probabilities = specified.forward[:, system.code]
+        capped, bits = cap_phi(np.array(phi), np.array(specified.information), probabilities)
+        if capped == 0.0 < phi:
+            reason = Reason.CAPPED
+        phi, normalized = float(capped), float(capped) / named.n_severed
+        differentiation = (float(bits[0]), float(bits[1]))
     return SystemAnalysis(
         phi=phi,
         normalized=normalized,
-        reasons=reasons,
-        phi_sides=sides,
-        information=(cause.information, effect.information),
-        states=(chosen.cause.state, chosen.effect.state),
-        lost=lost,
-        tied_partitions=ways,
-        tied_states=len(tied),
-        tied_state_pairs=tuple(choices),
+        reason=reason,
+        phi_sides=(named.phi_cause, named.phi_effect),
+        information=specified.information,
+        states=choices[first],
+        severed=named.severed,
+        tied_partitions=named.n_tied_partitions,
+        tied_state_pairs=choices,
         differentiation=differentiation,
     )
 
 
-def _n_severed(lost: Array) -> int:
-    return int(np.bitwise_count(lost.astype(np.uint64)).sum())
+def cap_phi(phi: Array, information: Array, probabilities: Array) -> tuple[Array, Array]:
+    """Limit phi_s to intrinsic information and differentiation (2026).
 
+    Parameters
+    ----------
+    phi
+        (...) phi_s of 2023, bits.
+    information
+        (..., 2) intrinsic information of the specified states, bits.
+    probabilities
+        (..., 2) of the states whose differentiation counts, cause and effect side.
 
-def _named_partition(pair: _StatePair) -> tuple[Array, float]:
-    """The partition that is named, and how many are tied with it."""
-    best = max(pair.decides, key=lambda x: tuple(x.key.tolist()))
-    if pair.phi == 0.0:
-        return severed_inputs(best), 0.0
-    ways = sum(x.ways for x in pair.decides)
-    if len(pair.decides) == 2:
-        ways -= count_common_minima(pair.cause, pair.effect) if len(pair.cause.costs) > 1 else 1.0
-    return severed_inputs(best), ways
+    Returns
+    -------
+    capped : (...)
+        phi_s, bits; 0 up to the tolerance.
+    differentiation : (..., 2)
+        Bits; 0 where the probability is 0 or 1.
 
-
-def _differentiation(
-    system: System,
-    options: IIT42026,
-    cause: SpecifiedStates,
-    effect: SpecifiedStates,
-    chosen: _StatePair,
-) -> tuple[float, float]:
-    """mathematics.md 8.5: at the current state as the reference does, or at the specified states."""
-    if options.differentiation == "specified":
-        p_cause, p_effect = chosen.cause.selectivity, chosen.effect.selectivity
-    else:
-        p_cause = float(cause.forward[system.code])
-        p_effect = float(effect.forward[system.code])
-    return tuple(float(-np.log2(p)) if 0 < p < 1 else 0.0 for p in (p_cause, p_effect))  # type: ignore[return-value]
+    References
+    ----------
+    mathematics.md 8.5, Eq. (8.5) to (8.7).
+    """
+    is_open = (probabilities > 0) & (probabilities < 1)
+    bits = np.where(is_open, -np.log2(np.where(is_open, probabilities, 1.0)), 0.0)
+    capped = np.minimum(phi, np.minimum(information, bits).min(axis=-1))
+    return np.where(capped > PHI_ZERO_BITS, capped, 0.0), bits
 
 
 def system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
     """Make the dataset of a system analysis; its dims are not labelled yet."""
     n = system.n
-    lost = np.zeros(n, np.int64) if found.lost is None else found.lost
-    cut = (lost[None, :] >> np.arange(n)[:, None] & 1).astype(bool)
+    severed = np.zeros(n, np.int64) if found.severed is None else found.severed
+    cut = (severed[None, :] >> np.arange(n)[:, None] & 1).astype(bool)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "phi": ((), found.phi),
         "normalized_phi": ((), found.normalized),
@@ -615,7 +571,7 @@ def system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
         "intrinsic_information_cause": ((), found.information[0]),
         "intrinsic_information_effect": ((), found.information[1]),
         "n_tied_partitions": ((), int(found.tied_partitions)),
-        "n_tied_states": ((), found.tied_states),
+        "n_tied_states": ((), len(found.tied_state_pairs)),
         "cause_state": (("unit",), _unit_states(system, found, 0)),
         "effect_state": (("unit",), _unit_states(system, found, 1)),
         "cut": (("source", "target"), cut),
@@ -624,8 +580,7 @@ def system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
     if found.differentiation is not None:
         values["differentiation_cause"] = ((), found.differentiation[0])
         values["differentiation_effect"] = ((), found.differentiation[1])
-    reason = "; ".join(REASON_TEXTS[name] for name in found.reasons)
-    return make_dataset(values, {"reason": reason, "reasons": " ".join(found.reasons)})
+    return make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
 
 
 def _unit_states(system: System, found: SystemAnalysis, side: int) -> Array:

@@ -11,13 +11,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.errors import IITError, StateError, UnreachableStateError
-from iitdask.kernels.batch_phi import NO_CAUSE, NO_EFFECT, REDUCIBLE
-from iitdask.kernels.batch_tables import (
-    DISCONNECTED,
-    NO_SELF_LOOP,
-    STATE_UNREACHABLE,
-    SYSTEM_UNREACHABLE,
-)
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import Target
 from iitdask.theory.catalog import (
@@ -27,9 +20,9 @@ from iitdask.theory.catalog import (
     target_from_fields,
 )
 from iitdask.theory.options import Theory
+from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Recipe, gather, scoped
 from iitdask.theory.sweeps.small_systems import (
-    CAPPED,
     COUNTS,
     QUANTITIES,
     SmallSystems,
@@ -54,21 +47,6 @@ PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
 """What became of a point."""
 RECIPES_IN_STEP = 64
 """Recipes that go in step."""
-REASON_NAMES = {
-    DISCONNECTED: "NO_STRONG_CONNECTIVITY",
-    NO_SELF_LOOP: "MONAD_WITH_NO_SELFLOOP",
-    NO_CAUSE: "NO_CAUSE",
-    NO_EFFECT: "NO_EFFECT",
-    NO_CAUSE | NO_EFFECT: "NO_CAUSE NO_EFFECT",
-    REDUCIBLE: "REDUCIBLE",
-    CAPPED: "CAPPED",
-}
-"""Why phi_s is 0, by number."""
-UNREACHABLE_MESSAGES = {
-    STATE_UNREACHABLE: "no past state of the substrate leads to the state",
-    SYSTEM_UNREACHABLE: "no past state of the system leads to its state while the units outside "
-    "have their current values",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,11 +151,12 @@ def store_outcomes(out: dict[str, Array], numbers: Array, values: Array, counts:
     for column, name in enumerate(COUNTS[1 : counts.shape[1]], 1):
         out[name][numbers] = counts[:, column]
     codes = counts[:, 0]
-    out["status"][numbers] = np.where(np.isin(codes, list(UNREACHABLE_MESSAGES)), UNREACHABLE, DONE)
     for code in np.unique(codes).tolist():
-        here = numbers[codes == code]
-        out["reason"][here] = REASON_NAMES.get(code, "")
-        out["message"][here] = UNREACHABLE_MESSAGES.get(code, "")
+        here, reason = numbers[codes == code], Reason(max(code, 0))  # -1 where nothing is filled
+        is_unreachable = bool(reason & Reason.UNREACHABLE)
+        out["status"][here] = UNREACHABLE if is_unreachable else DONE
+        out["reason"][here] = "" if is_unreachable else reason.names
+        out["message"][here] = reason.text if is_unreachable else ""
 
 
 def _captured(point: LargeProblem, keep: OnResult | None) -> Recipe:

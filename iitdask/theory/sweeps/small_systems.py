@@ -10,25 +10,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.batch_phi import fill_system_phis
-from iitdask.kernels.batch_structures import fill_marginal_tables, unfold_systems
-from iitdask.kernels.batch_tables import STATE_UNREACHABLE, SYSTEM_UNREACHABLE, fill_system_tables
+from iitdask.kernels.batch_phi import BatchPhis, fill_system_phis, make_batch_phis
+from iitdask.kernels.batch_structures import (
+    BatchStructures,
+    SystemShape,
+    fill_marginal_tables,
+    make_batch_marginals,
+    make_batch_structures,
+    unfold_systems,
+)
+from iitdask.kernels.batch_tables import (
+    BatchPoints,
+    BatchSubstrates,
+    BatchSystems,
+    fill_system_tables,
+    make_batch_systems,
+)
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.pair import MarginalTables, make_pair_scratch
 from iitdask.kernels.subsets import (
     PHI_ZERO_BITS,
-    STATE_TIE_RELATIVE,
     nonempty_masks_by_size,
     segment_offsets,
     value_offsets,
 )
 from iitdask.model.batch import Batch
+from iitdask.theory.iit4.system_analysis import cap_phi, intrinsic_information
 from iitdask.theory.options import IIT4, IIT42026, Theory
+from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
 __all__ = [
-    "CAPPED",
     "CES_MAX_UNITS",
     "COUNTS",
     "QUANTITIES",
@@ -40,8 +53,6 @@ __all__ = [
 
 Array = NDArray[Any]
 
-CAPPED = 64
-"""Phi_s is 0 because of the cap of 2026; beside what kernels.verdicts notes."""
 QUANTITIES = (
     "phi",
     "normalized_phi",
@@ -150,7 +161,7 @@ def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> St
         },
         cost=CumulativeCost.from_seconds(each + outside),
         scratch=4 * CHUNK_BYTES + 2**20,
-        version=1,
+        version=2,
     )
 
 
@@ -166,21 +177,36 @@ def _system_seconds(own: Array, structures: bool) -> Array:
 class _Chunk:
     """Points of one shape that are worked on together."""
 
-    points: tuple[Array, ...]
+    points: BatchPoints
+    """All points of the stage."""
+    cap: Array
+    """(B,) of the points of the chunk, see :class:`SmallSystems`."""
     begin: int
+    """First point of the chunk."""
     end: int
-    net: tuple[Array, ...]
+    """The point after its last."""
+    batch: BatchSubstrates
+    """Their substrates."""
     own: Array
+    """(n,) values of the candidates' units."""
 
     @property
     def length(self) -> int:
+        """Number of points."""
         return self.end - self.begin
 
 
 def _chunks(inputs: Mapping[str, Array], region: Region, bytes_each: Any) -> Iterator[_Chunk]:
     """Cut a region where the shape changes, and into portions that stay in cache."""
-    points = tuple(inputs["points"])
-    net = tuple(inputs[name] for name in ("starts", "sizes", "levels", "tables", "children"))
+    *points, cap = inputs["points"]
+    batch = BatchSubstrates(
+        inputs["starts"],
+        inputs["sizes"],
+        inputs["levels"],
+        inputs["tables"],
+        inputs["tables"],
+        inputs["children"],
+    )
     shapes, own = inputs["shapes"], inputs["own"]
     begin, stop = region[0].start, region[0].stop
     while begin < stop:
@@ -188,7 +214,7 @@ def _chunks(inputs: Mapping[str, Array], region: Region, bytes_each: Any) -> Ite
         levels = own[shape][own[shape] > 0].copy()
         portion = max(1, CHUNK_BYTES // bytes_each(levels))
         end = min(stop, int(shapes[shape + 1]), begin + portion)
-        yield _Chunk(points, begin, end, net, levels)
+        yield _Chunk(BatchPoints(*points), cap[begin:end], begin, end, batch, levels)
         begin = end
 
 
@@ -200,129 +226,59 @@ def _ces_bytes(levels: Array) -> int:
     return 24 * int((levels + 1).prod()) * int(levels.sum() + 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _SystemTables:
-    """Tables of the points of a run."""
-
-    effect: Array
-    cause: Array
-    current: Array
-    children: Array
-    standing: Array
-    values: Array
-    notes: Array
-    """What kernels.verdicts filled: (B, 7) and (B, 5)."""
-    information: Array
-    """(B, 2) intrinsic information of the specified states."""
-    forward_now: Array
-    """(B, 2) probabilities of the current state."""
+def _analyse(chunk: _Chunk) -> tuple[BatchSystems, BatchPhis]:
+    """Fill the tables of a chunk and analyse each of its systems."""
+    systems, phis = make_batch_systems(chunk.length, chunk.own), make_batch_phis(chunk.length)
+    given = (chunk.points, chunk.begin, chunk.end, chunk.batch, chunk.own, systems)
+    fill_system_tables(*given)
+    totals, information = intrinsic_information(systems.forward, systems.mean)
+    fill_system_phis(*given, totals, information, phis)
+    return systems, phis
 
 
-def _analyse(run: _Chunk) -> _SystemTables:
-    """Lay out tables and analyse every system of a run."""
-    count, n = run.length, len(run.own)
-    states, width = int(run.own.prod()), int(run.own.sum())
-    effect, cause = np.zeros((count, states, width)), np.zeros((count, states, width))
-    current, children = np.zeros((count, n), np.int64), np.zeros((count, n), np.int64)
-    code, standing = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    forward, mean = np.zeros((count, 2, states)), np.zeros((count, states))
-    laid = (effect, cause, current, code, children, standing, forward, mean)
-    fill_system_tables(run.points[:3], run.begin, run.end, run.net, run.own, laid)
-    totals, information = _intrinsic_information(forward, mean)
-    values, notes = np.empty((count, 7)), np.empty((count, 5), np.int64)
-    fill_system_phis(
-        run.points[:3],
-        run.begin,
-        run.end,
-        run.net,
-        run.own,
-        (effect, cause, current, standing, children),
-        (forward, totals, information),
-        values,
-        notes,
-    )
-    rows = np.arange(count)
-    likely = forward[:, 0]
-    first = (likely >= likely.max(axis=1)[:, None] * (1 - STATE_TIE_RELATIVE)).argmax(axis=1)
-    named = np.stack([information[rows, 0, first], information[:, 1].max(axis=1)], axis=1)
-    now = forward[rows, :, code]
-    return _SystemTables(effect, cause, current, children, standing, values, notes, named, now)
-
-
-def _intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
-    """Totals of the cause side and intrinsic information of every state, both directions.
-
-    In NumPy, as in the analysis of one system: the same bits.
-    """
-    states = forward.shape[-1]
-    cause = np.ascontiguousarray(forward[:, 0])
-    totals = cause.sum(axis=1)
-    safe = np.where(totals > 0, totals, 1.0)
-    information = np.empty_like(forward)
-    for side, weight, q in (
-        (0, cause / safe[:, None], (safe / states)[:, None]),
-        (1, forward[:, 1], mean / states),
-    ):
-        p = np.ascontiguousarray(forward[:, side])
-        ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-        information[:, side] = weight * np.log2(ratio)
-    return totals, information
-
-
-def _summarise(run: _Chunk, laid: _SystemTables, quantities: int, counts: int) -> dict[str, Array]:
+def _summarise(chunk: _Chunk, found: BatchPhis, quantities: int, counts: int) -> dict[str, Array]:
     """Put what is known of the systems into a block's arrays, the cap of 2026 applied."""
-    values, numbers = np.full((run.length, quantities), np.nan), np.full((run.length, counts), -1)
-    notes = laid.notes
-    values[:, :4] = laid.values[:, :4]
-    numbers[:, 0] = notes[:, 0]
-    unreachable = np.isin(notes[:, 0], (STATE_UNREACHABLE, SYSTEM_UNREACHABLE))
-    specified = (notes[:, 0] & 7) == 0
-    information = np.where(laid.information > PHI_ZERO_BITS, laid.information, 0.0)
-    searched = notes[:, 1] > 0
-    kept = np.where(searched[:, None], laid.information, information)
-    values[:, 4:6] = np.where(specified[:, None], kept, np.nan)
-    numbers[:, 1] = np.where(unreachable, -1, laid.values[:, 4].astype(np.int64))
-    numbers[:, 2] = np.where(unreachable, -1, notes[:, 1])
-    _apply_cap(run.points[3][run.begin : run.end], laid, values, numbers)
+    values = np.full((chunk.length, quantities), np.nan)
+    numbers = np.full((chunk.length, counts), -1)
+    is_searched, is_reached = found.n_tied_states > 0, found.reason & Reason.UNREACHABLE == 0
+    values[:, 0], values[:, 1], values[:, 2:4] = found.phi, found.normalized, found.phi_sides
+    tiny = (found.information <= PHI_ZERO_BITS) & ~is_searched[:, None]
+    values[:, 4:6] = np.where(tiny, 0.0, found.information)
+    numbers[:, 0] = found.reason
+    numbers[is_reached, 1] = found.n_tied_partitions[is_reached].astype(np.int64)
+    numbers[is_reached, 2] = found.n_tied_states[is_reached]
+    rows = np.flatnonzero((chunk.cap > 0) & is_searched)
+    if len(rows):
+        at = (chunk.cap[rows] == 2)[:, None]
+        probabilities = np.where(at, found.selectivity[rows], found.now[rows])
+        capped, _ = cap_phi(found.phi[rows], found.information[rows], probabilities)
+        numbers[rows[(capped == 0) & (found.phi[rows] > 0)], 0] = Reason.CAPPED
+        values[rows, 0], values[rows, 1] = capped, capped / found.n_severed[rows]
     return {"value": values, "number": numbers}
-
-
-def _apply_cap(cap: Array, laid: _SystemTables, values: Array, numbers: Array) -> None:
-    """Limit phi_s to intrinsic information and differentiation, mathematics.md 8.5."""
-    capped = np.flatnonzero((cap > 0) & (laid.notes[:, 1] > 0))
-    if not len(capped):
-        return
-    at = (cap[capped] == 2)[:, None]
-    p = np.where(at, laid.values[capped, 5:7], laid.forward_now[capped])
-    inside = (p > 0) & (p < 1)
-    bits = np.where(inside, -np.log2(np.where(inside, p, 1.0)), 0.0)
-    phi = values[capped, 0]
-    least = np.minimum(phi, np.minimum(laid.information[capped], bits).min(axis=1))
-    least = np.where(least > PHI_ZERO_BITS, least, 0.0)
-    numbers[capped, 0] = np.where((least == 0) & (phi > 0), CAPPED, numbers[capped, 0])
-    values[capped, 0] = least
-    values[capped, 1] = least / laid.notes[capped, 4]
 
 
 def fill_analyses(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Analyse a range of systems."""
-    found = [
-        _summarise(run, _analyse(run), SIA_QUANTITIES, SIA_COUNTS)
-        for run in _chunks(inputs, region, _sia_bytes)
-    ]
-    return {name: np.concatenate([each[name] for each in found]) for name in ("value", "number")}
+    filled = []
+    for chunk in _chunks(inputs, region, _sia_bytes):
+        _, found = _analyse(chunk)
+        filled.append(_summarise(chunk, found, SIA_QUANTITIES, SIA_COUNTS))
+    return {name: np.concatenate([each[name] for each in filled]) for name in ("value", "number")}
 
 
 def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Analyse and unfold a range of systems."""
-    sequences = _size_orders(int(inputs["sizes"].max()))
-    found = []
-    for run in _chunks(inputs, region, _ces_bytes):
-        laid = _analyse(run)
-        made = _summarise(run, laid, len(QUANTITIES), len(COUNTS))
-        _unfold(run, laid, sequences, made)
-        found.append(made)
-    return {name: np.concatenate([each[name] for each in found]) for name in ("value", "number")}
+    masks, filled = _size_orders(int(inputs["sizes"].max())), []
+    for chunk in _chunks(inputs, region, _ces_bytes):
+        systems, found = _analyse(chunk)
+        arrays = _summarise(chunk, found, len(QUANTITIES), len(COUNTS))
+        unfolded = _unfold(chunk, systems, found.states, masks)
+        for column, values in enumerate(unfolded[:3], SIA_QUANTITIES):
+            arrays["value"][:, column] = values
+        for column, numbers in enumerate(unfolded[3:], SIA_COUNTS):
+            arrays["number"][:, column] = numbers
+        filled.append(arrays)
+    return {name: np.concatenate([each[name] for each in filled]) for name in ("value", "number")}
 
 
 def _size_orders(most: int) -> Array:
@@ -333,42 +289,28 @@ def _size_orders(most: int) -> Array:
     return out
 
 
-def _unfold(run: _Chunk, laid: _SystemTables, sequences: Array, made: dict[str, Array]) -> None:
-    """Add distinctions, relations and Phi to what is known of the systems of a run."""
-    levels, count, n = run.own, run.length, len(run.own)
-    offsets, columns = segment_offsets(levels), value_offsets(levels)
-    whole = np.empty((count, offsets[-1], columns[-1]))
-    codes, cause = np.empty((count, 1 << n), np.int64), np.empty((count, n, offsets[-1]))
-    shape = (levels, columns, offsets)
-    fill_marginal_tables(laid.effect, laid.cause, laid.current, shape, whole, codes, cause)
+def _unfold(chunk: _Chunk, systems: BatchSystems, states: Array, masks: Array) -> BatchStructures:
+    """Distinctions, relations and Phi of the systems of a chunk, in their named states."""
+    levels = chunk.own
+    shape = SystemShape(levels, value_offsets(levels), segment_offsets(levels))
+    tables, out = make_batch_marginals(chunk.length, shape), make_batch_structures(chunk.length)
+    fill_marginal_tables(systems, shape, tables)
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_cause = np.ascontiguousarray(np.log2(cause).transpose(0, 2, 1))
-        log_effect = np.log2(np.take_along_axis(whole, codes[:, :, None], axis=1))
-    first = MarginalTables(
-        levels,
-        columns,
-        offsets,
-        laid.children[0],
-        codes[0],
-        cause[0],
-        log_cause[0],
-        whole[0],
-        log_effect[0],
-    )
-    values, counts = np.empty((count, 3)), np.empty((count, 2), np.int64)
+        log_cause = np.ascontiguousarray(np.log2(tables.cause).transpose(0, 2, 1))
+        now = np.take_along_axis(tables.effect, tables.codes[:, :, None], axis=1)
+        tables = tables._replace(log_cause=log_cause, log_effect=np.log2(now))
     unfold_systems(
         np.array([ON_CAUSE, ON_EFFECT]),
         shape,
-        run.points[:3],
-        run.begin,
-        run.end,
-        run.net,
-        (laid.children, codes, cause, log_cause, whole, log_effect, laid.standing),
-        make_pair_scratch(first),
-        laid.notes,
-        sequences,
-        values,
-        counts,
+        chunk.points,
+        chunk.begin,
+        chunk.end,
+        chunk.batch,
+        systems,
+        tables,
+        make_pair_scratch(MarginalTables(*shape, systems.children[0], *(x[0] for x in tables))),
+        states,
+        masks,
+        out,
     )
-    made["value"][:, 6:9] = values
-    made["number"][:, 3:5] = counts
+    return out

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iitdask.kernels.iit4.pair_costs import cause_scan, reversed_bits
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan, reversed_bits
 from iitdask.kernels.subsets import segment_offsets
 
 
@@ -15,10 +15,9 @@ def test_cause_scan__finds_the_largest_state_or_that_some_tie(levels, seed):
     # Powers of two: products and sums are exact in any order, and ties are ties.
     q = rng.choice([0.25, 0.5, 1.0], size=(n, offsets[-1]), p=[0.6, 0.2, 0.2])
     size = 1 << n
-    bounds, weights = np.zeros((size, size)), np.zeros((size, size))
-    states = np.zeros((size, size), np.int64)
+    scan = make_cause_scan(size, size)
     logq = np.ascontiguousarray(np.log2(q).T)
-    cause_scan(q, logq, offsets, 0, n, np.empty((6, size)), bounds, weights, states)
+    cause_scan(q, logq, offsets, 0, n, np.empty((6, size)), scan)
     tied = 0
     for lane in range(size):
         mechanism = reversed_bits(lane, n)
@@ -28,6 +27,6 @@ def test_cause_scan__finds_the_largest_state_or_that_some_tie(levels, seed):
             top = like.max()
             alone = (like == top).sum() == 1
             tied += not alone
-            assert states[purview, lane] == (like.argmax() if alone else -1)
-            assert weights[purview, lane] == top / like.sum()
+            assert scan.states[purview, lane] == (like.argmax() if alone else -1)
+            assert scan.weights[purview, lane] == top / like.sum()
     assert tied > 0

@@ -7,9 +7,9 @@ import pytest
 
 import iitdask as iit
 from iitdask.errors import InputError, UnreachableStateError
-from iitdask.kernels.iit4.system_phi import ZERO_COST_CUT
 from iitdask.model.candidate_set import CandidateSet, Influence
 from iitdask.theory.complexes.candidates import candidate_search, candidates_stage, fill_candidates
+from iitdask.theory.reasons import Reason
 from tests import reference
 from tests.strategies import asymmetric, gated, next_state, symmetric
 
@@ -44,12 +44,12 @@ def truth(factors, cm, state, units):
         return 0.0
 
 
-def verdicts(pool, candidates):
+def reasons(pool, candidates):
     """What the kernel says about each candidate."""
     if not candidates:
         return []
     stage = candidates_stage(pool, candidates)
-    return fill_candidates(stage.inputs, (slice(0, len(candidates)),))["verdict"].tolist()
+    return fill_candidates(stage.inputs, (slice(0, len(candidates)),))["reason"].tolist()
 
 
 @pytest.mark.oracle
@@ -61,9 +61,9 @@ def test_certificates__never_exclude_an_irreducible_system(part):
         factors, cm, state = drawn(number)
         pool = CandidateSet.build(iit.Substrate.from_tpm(list(factors), cm), state)
         kept = candidate_search(pool).candidates
-        found = dict(zip(kept, verdicts(pool, kept), strict=True))
+        found = dict(zip(kept, reasons(pool, kept), strict=True))
         for units in subsets(len(state)):
-            if found.get(units, ZERO_COST_CUT) == ZERO_COST_CUT:
+            if found.get(units, Reason.ZERO_CUT) == Reason.ZERO_CUT:
                 assert truth(factors, cm.astype(int), state, units) == 0.0, (number, units)
                 by_cut += units in found
                 by_graph += units not in found and strongly_connected(cm[np.ix_(units, units)])

@@ -144,7 +144,7 @@ def test_source_sets_left_out__cost_more_than_the_ratio(costs):
 @pytest.mark.parametrize("kind", ["dense", "ising"])
 def test_source_sets__most_are_left_out_of_noisy_systems(kind):
     some = System.build(*system(kind, 9))
-    costs = system_analysis._cut_costs(some, 0, cause=False)
+    costs = system_analysis._cut_costs(some, 0, is_cause=False)
     assert candidate_sources(costs, starting_partition(costs)[0]).mean() < 0.8
 
 

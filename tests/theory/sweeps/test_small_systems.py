@@ -5,8 +5,8 @@ import pytest
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
-from iitdask.kernels.batch_tables import STATE_UNREACHABLE, SYSTEM_UNREACHABLE
 from iitdask.model.batch import Batch
+from iitdask.theory.reasons import Reason
 from iitdask.theory.sweeps.small_systems import (
     COUNTS,
     QUANTITIES,
@@ -85,7 +85,7 @@ def test_points__have_the_numbers_of_the_full_recipes(seed, structures):
     for row, values, counts in zip(rows, found["value"], found["number"], strict=True):
         wanted = expected(substrates[row[0]], row, structures)
         if wanted is None:
-            assert counts[0] in (STATE_UNREACHABLE, SYSTEM_UNREACHABLE)
+            assert Reason(int(counts[0])) in Reason.UNREACHABLE
             assert np.isnan(values).all()
             continue
         assert counts[1:].tolist() == wanted[1]
