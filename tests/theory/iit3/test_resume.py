@@ -22,7 +22,7 @@ SECONDS = 1e-6  # every block by itself
 CHILD = f"""
 import os, signal, sys
 from iitdask.run.events import BlocksFilled
-from iitdask.study.run import run_problem
+from iitdask.study.run import run_job
 sys.path.insert(0, sys.argv[3])
 from test_resume import asked
 
@@ -35,7 +35,7 @@ def dies(event):
         if left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-run_problem(asked(), store=sys.argv[1], observers=[dies], block_seconds={SECONDS})
+run_job(asked(), store=sys.argv[1], observers=[dies], block_seconds={SECONDS})
 """
 
 
