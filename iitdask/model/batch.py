@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError
+from iitdask.kernels.batch_tables import mark_reachable_states
 from iitdask.model import gates
 from iitdask.model import labels as notation
 from iitdask.model.factor import Factor
@@ -154,6 +156,54 @@ class Batch:
             out[k] = np.frombuffer(state.digest(), np.uint64)
         return out
 
+    def reachable_states(self, numbers: Array) -> Array:
+        """Numbers of the states that some state of one of these substrates leads to, ascending.
+
+        Parameters
+        ----------
+        numbers
+            Positions of substrates with equal levels.
+        """
+        if not len(numbers):
+            return np.zeros(0, np.int64)
+        first = int(numbers[0])
+        levels = self.levels[first, : self.sizes[first]]
+        reached = np.zeros(math.prod(levels.tolist()), np.bool_)
+        for number in numbers.tolist():
+            mark_reachable_states(self.tables, self.starts, number, number + 1, levels, reached)
+            if reached.all():
+                break
+        return np.flatnonzero(reached)
+
+    def visited_share(
+        self, number: int, start: int | None, *, steps: int, burn: int, seed: int
+    ) -> Array:
+        """(S,) share of the steps of a random trajectory that are in each state.
+
+        Parameters
+        ----------
+        number
+            Position of the substrate.
+        start
+            Number of the first state, little-endian; a random one when None.
+        steps, burn
+            Steps that count, and steps before those.
+        seed
+            Seed of the random generator; one seed gives one trajectory.
+        """
+        levels = self.levels[number, : self.sizes[number]].tolist()
+        table = self.tables[self.starts[number] : self.starts[number + 1]]
+        rows = table.reshape(math.prod(levels), -1)
+        rng = np.random.default_rng([seed, 1])
+        code = int(rng.integers(len(rows)))
+        code = code if start is None else start
+        share = np.zeros(len(rows))
+        for step, draws in enumerate(rng.random((burn + steps, len(levels)))):
+            code = _next_state(rows[code], levels, draws)
+            if step >= burn:
+                share[code] += 1.0
+        return share / steps
+
     def substrate(self, number: int, labels: Sequence[str]) -> Substrate:
         """One of them as a substrate again."""
         n = int(self.sizes[number])
@@ -169,6 +219,22 @@ class Batch:
             factors.append(Factor(inputs, np.ascontiguousarray(own[index])))
             column += k
         return Substrate(tuple(factors), edges, levels, tuple(labels))
+
+
+def _next_state(row: Array, levels: Sequence[int], draws: Array) -> int:
+    """Sample the successor of a state from its row of unit probabilities; one draw per unit."""
+    code, weight, column = 0, 1, 0
+    for draw, k in zip(draws, levels, strict=True):
+        total, value = 0.0, 0
+        while value < k - 1:
+            total += row[column + value]
+            if draw < total:
+                break
+            value += 1
+        code += value * weight
+        weight *= k
+        column += k
+    return code
 
 
 def equivalent_rules(number: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -13,105 +13,222 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import InputError, SpecError
-from iitdask.kernels.batch_tables import mark_reachable_states
 from iitdask.model import examples, gates
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable
 from iitdask.model.labels import join_labels, state_text
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
-from iitdask.study.sweep_axes import Axis, ValueRule
 
 __all__ = [
+    "Axis",
     "AxisValues",
     "SubstrateGrid",
     "UnitSignature",
+    "ValueRule",
     "build_substrates",
+    "candidate_values",
     "state_values",
-    "units_values",
 ]
+
+MAX_LISTED_UNITS = 16
+"""Units up to which all candidate systems of a substrate are listed."""
+MAX_MASK_UNITS = 62
+"""Units whose sets int64 masks can hold."""
+NO_SUCH_STATE = "a substrate with units like these has no such state"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRule:
+    """Values of an axis that depend on the substrates."""
+
+    kind: str
+    """``all``, ``reachable`` or ``trajectory`` of states; ``all`` or ``size`` of candidates."""
+    size: int = 0
+    """Units of a candidate."""
+    start: Any = None
+    """State a trajectory starts from; None: a random one."""
+    steps: int = 0
+    """Steps of a trajectory that count."""
+    burn: int = 0
+    """Steps before those."""
+    seed: int = 0
+    """Seed of the random generator of trajectories."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axis:
+    """One axis of a sweep."""
+
+    name: str
+    """Name in :data:`iitdask.study.sweep_axes.AXES`, or a parameter of units."""
+    values: ValueRule | tuple[Any, ...]
+    """Values, or the rule that tells them for given substrates."""
+    dim: str
+    """Dimension of the result; zipped axes share one."""
+    is_parameter: bool
+    """Whether units have it as a parameter of their gates."""
+
+    @property
+    def listed(self) -> tuple[Any, ...]:
+        """Values that do not depend on substrates; each member of a family as (family, number)."""
+        values = () if isinstance(self.values, ValueRule) else self.values
+        if not any(isinstance(value, Family) for value in values):
+            return values
+        expanded: list[Any] = []
+        for value in values:
+            is_family = isinstance(value, Family)
+            expanded += [(value, i) for i in range(value.count)] if is_family else [value]
+        return tuple(expanded)
+
+    @property
+    def length(self) -> int:
+        """Number of values that do not depend on substrates."""
+        return len(self.listed)
 
 
 @dataclass(frozen=True, slots=True)
 class UnitSignature:
-    """Substrates whose units have the same names and numbers of values."""
+    """Names and numbers of values of all units: substrates that share them share states."""
 
     levels: tuple[int, ...]
     """Values per unit."""
     labels: tuple[str, ...]
     """Names of the units."""
 
+    @property
+    def n_states(self) -> int:
+        """Number of states of all units."""
+        return math.prod(self.levels)
+
+    def state_code(self, value: Any) -> tuple[int, str]:
+        """Return the little-endian number of a state, 0 if there are too many, and its text."""
+        state = notation.parse_state(value, self.levels, self.labels)
+        code = 0
+        if self.n_states <= MAX_TABLE_STATES:
+            for one, k in zip(reversed(state), reversed(self.levels), strict=True):
+                code = code * k + one
+        return code, state_text(state)
+
+    def state_texts(self) -> list[str]:
+        """Return the texts of all states, by number."""
+        states = product(*(range(k) for k in reversed(self.levels)))
+        return [state_text(state[::-1]) for state in states]
+
+    def unit_mask(self, value: Any) -> tuple[int, str]:
+        """Return the mask of a set of units, 0 if there are too many, and its text.
+
+        None stands for all units.
+        """
+        numbers = notation.unit_numbers(self.labels)
+        chosen = (
+            list(range(len(self.labels)))
+            if value is None
+            else sorted(notation.parse_units(value, numbers, "units"))
+        )
+        if not chosen:
+            raise InputError("units: expected at least one unit, got none")
+        mask = sum(1 << i for i in chosen) if len(self.labels) <= MAX_MASK_UNITS else 0
+        return mask, join_labels([self.labels[i] for i in chosen], self.labels)
+
 
 @dataclass(frozen=True, eq=False)
 class SubstrateGrid:
-    """All substrates of a sweep, in C order of the dimensions they vary over."""
+    """All G substrates of a sweep, in C order of the dimensions they vary over."""
 
     dims: dict[str, int]
     """Dimensions that decide about substrates, with their lengths."""
-    kinds: tuple[UnitSignature, ...]
-    """The kinds there are."""
-    kind: NDArray[Any]
-    """(G,) which kind each is of, -1 where there is no substrate."""
+    signatures: tuple[UnitSignature, ...]
+    """The distinct signatures."""
+    signature: NDArray[Any]
+    """(G,) which signature each has, -1 where there is no substrate."""
     batch: Batch
-    """The small ones."""
-    place: NDArray[Any]
-    """(G,) number in the batch, -1 of those that are not small."""
-    made: Mapping[int, Substrate]
-    """Those that were built one by one."""
+    """The small substrates."""
+    batch_index: NDArray[Any]
+    """(G,) position in the batch, -1 of substrates that are not small."""
+    single: Mapping[int, Substrate]
+    """Substrates that were built one by one."""
     problems: Mapping[int, str]
     """Why there is no substrate."""
     names: tuple[str, ...]
-    """Along the axis of substrates, if there is one."""
+    """Labels along the axis of substrates, if there is one."""
 
     def substrate(self, number: int) -> Substrate:
-        """One of them."""
-        if number in self.made:
-            return self.made[number]
-        labels = self.kinds[int(self.kind[number])].labels
-        return self.batch.substrate(int(self.place[number]), labels)
+        """Return one of the substrates."""
+        if number in self.single:
+            return self.single[number]
+        labels = self.signatures[int(self.signature[number])].labels
+        return self.batch.substrate(int(self.batch_index[number]), labels)
 
-    def fingerprint(self, number: int) -> str:
-        """What tells the content of one from others."""
-        return self.substrate(number).fingerprint
+    def members(self, signature: int) -> NDArray[Any]:
+        """Positions in the batch of the small substrates of a signature, each once."""
+        return np.unique(self.batch_index[self.signature == signature])
 
 
-@dataclass(slots=True)
-class _SubstrateBuilder:
-    """What is put together, ground by ground."""
+@dataclass(frozen=True, slots=True, eq=False)
+class AxisValues:
+    """The values of an axis of states or of candidate systems."""
 
-    kind: NDArray[Any]
-    place: NDArray[Any]
-    kinds: dict[UnitSignature, int]
-    batches: list[Batch]
-    laid: int
-    made: dict[int, Substrate]
-    problems: dict[int, str]
+    labels: tuple[str, ...]
+    """Labels in the result."""
+    raw: tuple[Any, ...]
+    """Values as they were given."""
+    numbers: NDArray[Any]
+    """(signatures, values) number of the state, or mask of the units; -1 where none fits."""
+    problems: Mapping[tuple[int, int], str]
+    """Why a value does not fit a signature, by (signature, value)."""
+    frequency: NDArray[Any] | None = None
+    """(G, values) share of a trajectory's steps, where the values come from one."""
 
-    def family(self, numbers: NDArray[Any], family: Family) -> None:
-        """Put all members of a family in their places."""
+
+class _GridBuilder:
+    """Puts substrates together, number by number."""
+
+    def __init__(self, count: int) -> None:
+        self.signature, self.batch_index = np.full(count, -1), np.full(count, -1)
+        self.signatures: dict[UnitSignature, int] = {}
+        self.batches: list[Batch] = []
+        self.single: dict[int, Substrate] = {}
+        self.problems: dict[int, str] = {}
+        self._n_batched = 0
+
+    def add(
+        self,
+        numbers: NDArray[Any],
+        choice: Any,
+        parameters: Mapping[str, Any],
+        folder: Path,
+        where: str,
+    ) -> None:
+        """Add the substrates of a choice: all members of a family, or one substrate."""
         try:
-            batch = family.batch()
+            if isinstance(choice, tuple) and len(numbers) == choice[0].count:
+                family = _family_with_parameters(choice[0], parameters, where)
+                self._add_batch(
+                    numbers, family.batch(), UnitSignature((2,) * family.n, family.labels)
+                )
+                return
+            for number in numbers.tolist():
+                self._add_one(number, _build_one(choice, parameters, folder, where))
+        except SpecError:
+            raise
         except InputError as error:
             self.problems.update(dict.fromkeys(numbers.tolist(), str(error)))
-            return
-        self.place[numbers] = self.laid + np.arange(len(numbers))
-        self.kind[numbers] = self._kind(UnitSignature((2,) * family.n, family.labels))
-        self._lay(batch)
 
-    def one(self, number: int, substrate: Substrate) -> None:
-        """Put a substrate in its place."""
-        self.made[number] = substrate
-        self.kind[number] = self._kind(UnitSignature(substrate.levels, substrate.labels))
-        if is_batchable(substrate):
-            self.place[number] = self.laid
-            self._lay(Batch.from_substrates([substrate]))
+    def _add_one(self, number: int, substrate: Substrate) -> None:
+        self.single[number] = substrate
+        signature = UnitSignature(substrate.levels, substrate.labels)
+        batch = Batch.from_substrates([substrate]) if is_batchable(substrate) else None
+        self._add_batch(np.array([number]), batch, signature)
 
-    def _lay(self, batch: Batch) -> None:
-        self.batches.append(batch)
-        self.laid += len(batch)
-
-    def _kind(self, kind: UnitSignature) -> int:
-        return self.kinds.setdefault(kind, len(self.kinds))
+    def _add_batch(
+        self, numbers: NDArray[Any], batch: Batch | None, signature: UnitSignature
+    ) -> None:
+        self.signature[numbers] = self.signatures.setdefault(signature, len(self.signatures))
+        if batch is not None:
+            self.batch_index[numbers] = self._n_batched + np.arange(len(numbers))
+            self.batches.append(batch)
+            self._n_batched += len(batch)
 
 
 def build_substrates(
@@ -126,82 +243,62 @@ def build_substrates(
     axes
         All axes of the sweep.
     folder
-        Where relative file names start.
+        Folder that relative file names start from.
     where
         What to call the study in messages.
 
     Raises
     ------
     InputError
-        None of the substrates can be built, or a parameter has no unit to belong to.
+        None of the substrates can be built, or no unit has a parameter.
     """
-    own = [axis for axis in axes if axis.is_parameter or axis.name == "substrate"]
-    listed = _expand_choices(base, own, where)
-    dims: dict[str, int] = {}
-    for axis in own:
-        length = len(listed) if axis.name == "substrate" else len(axis.values)  # type: ignore[arg-type]
-        dims[axis.dim] = length
+    parameters = [axis for axis in axes if axis.is_parameter]
+    source = next((axis for axis in axes if axis.name == "substrate"), None)
+    if source is None and base is None:
+        raise SpecError(f"{where}: substrate: expected one, or an axis of them, got nothing")
+    choices = (base,) if source is None else source.listed
+    varying = [axis for axis in axes if axis.is_parameter or axis is source]
+    dims = {axis.dim: axis.length for axis in varying}
     total = math.prod(dims.values())
-    made = _SubstrateBuilder(np.full(total, -1), np.full(total, -1), {}, [], 0, {}, {})
-    source = next((axis.dim for axis in own if axis.name == "substrate"), None)
-    for numbers, choice, parameters in _iter_combinations(dims, own, listed, source):
-        if isinstance(choice, tuple) and len(numbers) == choice[0].count:
-            made.family(numbers, _family_with_parameters(choice[0], parameters, where))
-            continue
-        for number in numbers.tolist():
-            try:
-                made.one(number, _build_one(choice, parameters, folder, where))
-            except SpecError:
-                raise
-            except InputError as error:
-                made.problems[number] = str(error)
-    if len(made.problems) == total:
-        raise SpecError(next(iter(made.problems.values())))
-    names = tuple(_unique_names(listed)) if source is not None else ()
+    builder = _GridBuilder(total)
+    dim = None if source is None else source.dim
+    for numbers, choice, settings in _combine(dims, parameters, choices, dim):
+        builder.add(numbers, choice, settings, folder, where)
+    if len(builder.problems) == total:
+        raise SpecError(next(iter(builder.problems.values())))
     return SubstrateGrid(
         dims,
-        tuple(made.kinds),
-        made.kind,
-        Batch.joined(made.batches),
-        made.place,
-        made.made,
-        made.problems,
-        names,
+        tuple(builder.signatures),
+        builder.signature,
+        Batch.joined(builder.batches),
+        builder.batch_index,
+        builder.single,
+        builder.problems,
+        () if source is None else _make_unique(_choice_names(choices), "{}-{}"),
     )
 
 
-def _expand_choices(base: Any, own: Sequence[Axis], where: str) -> list[Any]:
-    """Everything along the axis of substrates; members of families as (family, number)."""
-    given = [axis for axis in own if axis.name == "substrate"]
-    if not given:
-        if base is None:
-            raise SpecError(f"{where}: substrate: expected one, or an axis of them, got nothing")
-        return [base]
-    out: list[Any] = []
-    for value in given[0].values:  # type: ignore[union-attr]
-        out += [(value, i) for i in range(value.count)] if isinstance(value, Family) else [value]
-    return out
-
-
-def _iter_combinations(
-    dims: Mapping[str, int], own: Sequence[Axis], listed: Sequence[Any], source: str | None
+def _combine(
+    dims: Mapping[str, int], parameters: Sequence[Axis], choices: Sequence[Any], source: str | None
 ) -> Iterator[tuple[NDArray[Any], Any, dict[str, Any]]]:
-    """Numbers of grounds, what they are made from, and the parameters they get."""
+    """Yield numbers of substrates, the choice they are made from, and their parameters.
+
+    All members of a family come together, unless parameters vary along them.
+    """
     numbers = np.arange(math.prod(dims.values())).reshape(tuple(dims.values()) or (1,))
-    parameters = [axis for axis in own if axis.is_parameter]
-    zipped = any(axis.dim == source for axis in parameters)
+    values = {axis.name: axis.listed for axis in parameters}
+    zipped = [axis for axis in parameters if axis.dim == source]
     free = [dim for dim in dims if dim != source]
-    for places in product(*(range(dims[dim]) for dim in free)):
-        at = dict(zip(free, places, strict=True))
-        index = tuple(at.get(dim, slice(None)) for dim in dims)
-        line = np.atleast_1d(numbers[index]) if dims else numbers
-        fixed = {a.name: a.values[at[a.dim]] for a in parameters if a.dim in at}  # type: ignore[index]
+    for position in product(*(range(dims[dim]) for dim in free)):
+        at = dict(zip(free, position, strict=True))
+        line = np.atleast_1d(numbers[tuple(at.get(dim, slice(None)) for dim in dims)])
+        settings = {a.name: values[a.name][at[a.dim]] for a in parameters if a.dim in at}
         k = 0
-        while k < len(listed):
-            choice = listed[k]
+        while k < len(choices):
+            choice = choices[k]
             step = choice[0].count if isinstance(choice, tuple) and not zipped else 1
-            along = {a.name: a.values[k] for a in parameters if a.dim == source}  # type: ignore[index]
-            yield line[k : k + step], choice, fixed | along
+            along = {axis.name: values[axis.name][k] for axis in zipped}
+            yield line[k : k + step], choice, settings | along
             k += step
 
 
@@ -294,217 +391,139 @@ def _set_weight(
     unit["weights"] = weights
 
 
-def _unique_names(listed: Sequence[Any]) -> Iterator[str]:
-    """Name every substrate, each differently."""
-    seen: dict[str, int] = {}
+def _choice_names(choices: Sequence[Any]) -> Iterator[str]:
+    """Name every substrate along its axis."""
     members: dict[int, list[str]] = {}
-    for number, choice in enumerate(listed):
+    for number, choice in enumerate(choices):
         if isinstance(choice, tuple):
-            name = members.setdefault(id(choice[0]), choice[0].names())[choice[1]]
+            yield members.setdefault(id(choice[0]), choice[0].names())[choice[1]]
         elif isinstance(choice, str | Path):
-            name = Path(choice).stem if Path(choice).suffix else str(choice)
+            yield Path(choice).stem if Path(choice).suffix else str(choice)
         elif isinstance(choice, Mapping) and "example" in choice:
-            name = str(choice["example"])
+            yield str(choice["example"])
         else:
-            name = f"substrate-{number}"
+            yield f"substrate-{number}"
+
+
+def _make_unique(names: Iterable[str], pattern: str) -> tuple[str, ...]:
+    """Number the repetitions of names: two writings of one value are two values."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
         seen[name] = seen.get(name, 0) + 1
-        yield name if seen[name] == 1 else f"{name}-{seen[name]}"
+        unique.append(name if seen[name] == 1 else pattern.format(name, seen[name]))
+    return tuple(unique)
 
 
-NO_SUCH_STATE = "a substrate with units like these has no such state"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AxisValues:
-    """The values of an axis of states or of candidate systems."""
-
-    labels: tuple[str, ...]
-    """What each is called in the result."""
-    raw: tuple[Any, ...]
-    """Each as it was given."""
-    numbers: NDArray[Any]
-    """(kinds, values) state as a little-endian number, units as a mask; -1 where none fits."""
-    problems: dict[tuple[int, int], str]
-    """Why a value does not fit a kind."""
-    frequency: NDArray[Any] | None = None
-    """(G, values) share of a trajectory's steps, where the values come from one."""
-
-
-def state_values(given: Any, grounds: SubstrateGrid, where: str) -> AxisValues:
-    """Read states: one, a list of them, or a rule.
+def state_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: str) -> AxisValues:
+    """Resolve states: a list of them, or a rule.
 
     Raises
     ------
     SpecError
         A rule needs all states of a substrate that has too many, or no state fits anywhere.
     """
-    if isinstance(given, ValueRule):
-        return _rule_states(given, grounds, where)
-    return _read_listed(given, grounds.kinds, _state_code, where)
+    if isinstance(values, ValueRule):
+        return _states_of_rule(values, grid, where)
+    return _resolve(values, grid, UnitSignature.state_code, where)
 
 
-def units_values(given: Any, grounds: SubstrateGrid, where: str) -> AxisValues:
-    """Read candidate systems: one, a list of them, or a rule."""
-    if isinstance(given, ValueRule):
-        names: dict[str, Any] = {}
-        for kind in grounds.kinds:
-            n = len(kind.labels)
-            if n > 16 and given.kind == "all":
-                raise SpecError(f"{where}: all: {2**n - 1} candidates are too many; give a size")
-            sizes = [given.size] if given.kind == "size" else range(1, n + 1)
-            for size in sizes:
-                for chosen in combinations(range(n), size):
-                    own = [kind.labels[i] for i in chosen]
-                    names.setdefault(join_labels(own, kind.labels), own)
-        if not names:
-            raise SpecError(f"{where}: no substrate has {given.size} units")
-        given = tuple(names.values())
-    return _read_listed(given, grounds.kinds, _unit_mask, where)
-
-
-def _read_listed(
-    given: Sequence[Any], kinds: Sequence[UnitSignature], read: Any, where: str
+def candidate_values(
+    values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: str
 ) -> AxisValues:
-    numbers = np.full((len(kinds), len(given)), -1)
+    """Resolve candidate systems: a list of them, or a rule.
+
+    Raises
+    ------
+    SpecError
+        A rule stands for too many candidates or none, or no candidate fits anywhere.
+    """
+    if isinstance(values, ValueRule):
+        values = _candidates_of_rule(values, grid, where)
+    return _resolve(values, grid, UnitSignature.unit_mask, where)
+
+
+def _candidates_of_rule(rule: ValueRule, grid: SubstrateGrid, where: str) -> tuple[Any, ...]:
+    candidates: dict[str, list[str]] = {}
+    for signature in grid.signatures:
+        n = len(signature.labels)
+        if n > MAX_LISTED_UNITS and rule.kind == "all":
+            raise SpecError(f"{where}: all: {2**n - 1} candidates are too many; give a size")
+        for size in [rule.size] if rule.kind == "size" else range(1, n + 1):
+            for chosen in combinations(signature.labels, size):
+                candidates.setdefault(join_labels(chosen, signature.labels), list(chosen))
+    if not candidates:
+        raise SpecError(f"{where}: no substrate has {rule.size} units")
+    return tuple(candidates.values())
+
+
+def _resolve(
+    values: Sequence[Any],
+    grid: SubstrateGrid,
+    number_of: Callable[[UnitSignature, Any], tuple[int, str]],
+    where: str,
+) -> AxisValues:
+    """Find the number of each value for each signature."""
+    numbers = np.full((len(grid.signatures), len(values)), -1)
     problems: dict[tuple[int, int], str] = {}
     labels: list[str] = []
-    for v, value in enumerate(given):
-        name = None
-        for k, kind in enumerate(kinds):
+    for v, value in enumerate(values):
+        label = None
+        for k, signature in enumerate(grid.signatures):
             try:
-                numbers[k, v], text = read(value, kind)
-                name = name or text
+                numbers[k, v], text = number_of(signature, value)
+                label = label or text
             except InputError as error:
                 problems[k, v] = str(error)
-        labels.append(name or str(value))
+        labels.append(label or str(value))
     if len(problems) == numbers.size:
         raise SpecError(f"{where}: {next(iter(problems.values()))}")
-    return AxisValues(_unique_labels(labels), tuple(given), numbers, problems)
+    return AxisValues(_make_unique(labels, "{} ({})"), tuple(values), numbers, problems)
 
 
-def _unique_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Labels with what repeats numbered: two writings of one value are two values."""
-    seen: dict[str, int] = {}
-    out = []
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        out.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
-    return tuple(out)
-
-
-def _state_code(value: Any, kind: UnitSignature) -> tuple[int, str]:
-    state = notation.parse_state(value, kind.levels, kind.labels)
-    if math.prod(kind.levels) > MAX_TABLE_STATES:
-        return 0, state_text(state)
-    code = 0
-    for one, k in zip(reversed(state), reversed(kind.levels), strict=True):
-        code = code * k + one
-    return code, state_text(state)
-
-
-def _unit_mask(value: Any, kind: UnitSignature) -> tuple[int, str]:
-    if value is None:
-        chosen = tuple(range(len(kind.labels)))
-    else:
-        chosen = tuple(
-            sorted(notation.parse_units(value, notation.unit_numbers(kind.labels), "units"))
-        )
-    if not chosen:
-        raise InputError("units: expected at least one unit, got none")
-    text = join_labels([kind.labels[i] for i in chosen], kind.labels)
-    return (sum(1 << i for i in chosen) if len(kind.labels) <= 62 else 0), text
-
-
-def _rule_states(rule: ValueRule, grounds: SubstrateGrid, where: str) -> AxisValues:
-    """States that a rule stands for, over all kinds of substrates."""
-    for kind in grounds.kinds:
-        if math.prod(kind.levels) > MAX_TABLE_STATES:
+def _states_of_rule(rule: ValueRule, grid: SubstrateGrid, where: str) -> AxisValues:
+    """Resolve a rule: states of all signatures, in the order in which they are met."""
+    for signature in grid.signatures:
+        if signature.n_states > MAX_TABLE_STATES:
             raise SpecError(
-                f"{where}: {rule.kind}: a substrate of {len(kind.levels)} units has too many "
+                f"{where}: {rule.kind}: a substrate of {len(signature.levels)} units has too many "
                 f"states to list (at most {MAX_TABLE_STATES}); give a list of states"
             )
-    visits = _trajectory_frequency(rule, grounds) if rule.kind == "trajectory" else None
+    visits = _trajectory_shares(rule, grid) if rule.kind == "trajectory" else None
     labels: dict[str, int] = {}
     codes: list[dict[str, int]] = []
-    for k, kind in enumerate(grounds.kinds):
-        every: Sequence[int] = range(math.prod(kind.levels))
-        if rule.kind == "reachable":
-            every = _reachable_codes(k, grounds)
-        elif visits is not None:
-            here = visits[grounds.kind == k][:, : len(every)]
-            every = np.flatnonzero(here.any(axis=0)).tolist()
-        own = {state_text(_state_of_code(code, kind.levels)): code for code in every}
-        codes.append(
-            {state_text(_state_of_code(c, kind.levels)): c for c in range(math.prod(kind.levels))}
-        )
-        for label in own:
-            labels.setdefault(label, len(labels))
+    for k, signature in enumerate(grid.signatures):
+        texts = signature.state_texts()
+        chosen: Sequence[int] = range(len(texts))
+        if visits is not None:
+            visited = visits[grid.signature == k].any(axis=0)
+            chosen = np.flatnonzero(visited[: len(texts)]).tolist()
+        elif rule.kind == "reachable":
+            chosen = grid.batch.reachable_states(grid.members(k)).tolist()
+        for code in chosen:
+            labels.setdefault(texts[code], len(labels))
+        codes.append({text: code for code, text in enumerate(texts)})
     if not labels:
         raise SpecError(f"{where}: {rule.kind}: there is no such state")
-    numbers = np.array([[own.get(label, -1) for label in labels] for own in codes])
+    numbers = np.array([[code_of.get(label, -1) for label in labels] for code_of in codes])
     problems = {(int(k), int(v)): NO_SUCH_STATE for k, v in np.argwhere(numbers < 0)}
     frequency = None
     if visits is not None:
-        frequency = np.zeros((len(grounds.kind), len(labels)))
-        for g, k in enumerate(grounds.kind.tolist()):
-            if k >= 0:
-                there = numbers[k] >= 0
-                frequency[g, there] = visits[g, numbers[k][there]]
+        # (G, values); numbers below 0 do not fit the substrate.
+        own = numbers[grid.signature]
+        shares = np.take_along_axis(visits, np.maximum(own, 0), axis=1)
+        frequency = np.where((own >= 0) & (grid.signature >= 0)[:, None], shares, 0.0)
     return AxisValues(tuple(labels), tuple(labels), numbers, problems, frequency)
 
 
-def _state_of_code(code: int, levels: Sequence[int]) -> list[int]:
-    out = []
-    for k in levels:
-        out.append(code % k)
-        code //= k
-    return out
-
-
-def _reachable_codes(k: int, grounds: SubstrateGrid) -> list[int]:
-    """States that have a past in some substrate of a kind."""
-    batch = grounds.batch
-    out = np.zeros(math.prod(grounds.kinds[k].levels), np.bool_)
-    levels = np.array(grounds.kinds[k].levels, np.int64)
-    for place in np.unique(grounds.place[grounds.kind == k]).tolist():
-        mark_reachable_states(batch.tables, batch.starts, place, place + 1, levels, out)
-        if out.all():
-            break
-    return np.flatnonzero(out).tolist()
-
-
-def _trajectory_frequency(rule: ValueRule, grounds: SubstrateGrid) -> NDArray[Any]:
+def _trajectory_shares(rule: ValueRule, grid: SubstrateGrid) -> NDArray[Any]:
     """(G, states) share of the steps that the trajectory of each substrate spends in a state."""
-    most = max(math.prod(kind.levels) for kind in grounds.kinds)
-    out = np.zeros((len(grounds.kind), most))
-    for g, k in enumerate(grounds.kind.tolist()):
-        if k < 0:
-            continue
-        kind, place = grounds.kinds[k], int(grounds.place[g])
-        begin, end = grounds.batch.starts[place : place + 2]
-        table = grounds.batch.tables[begin:end].reshape(math.prod(kind.levels), -1)
-        rng = np.random.default_rng([rule.seed, 1])
-        code = int(rng.integers(len(table)))
-        if rule.start is not None:
-            code, _ = _state_code(rule.start, kind)
-        draws = rng.random((rule.burn + rule.steps, len(kind.levels)))
-        for step in range(rule.burn + rule.steps):
-            code = _sample_next_state(table[code], kind.levels, draws[step])
-            if step >= rule.burn:
-                out[g, code] += 1.0
-    return out / rule.steps
-
-
-def _sample_next_state(row: NDArray[Any], levels: Sequence[int], draws: NDArray[Any]) -> int:
-    code, weight, column = 0, 1, 0
-    for i, k in enumerate(levels):
-        total, value = 0.0, 0
-        while value < k - 1:
-            total += row[column + value]
-            if draws[i] < total:
-                break
-            value += 1
-        code += value * weight
-        weight *= k
-        column += k
-    return code
+    shares = np.zeros((len(grid.signature), max(s.n_states for s in grid.signatures)))
+    for g, k in enumerate(grid.signature.tolist()):
+        if k >= 0:
+            signature = grid.signatures[k]
+            start = None if rule.start is None else signature.state_code(rule.start)[0]
+            shares[g, : signature.n_states] = grid.batch.visited_share(
+                int(grid.batch_index[g]), start, steps=rule.steps, burn=rule.burn, seed=rule.seed
+            )
+    return shares

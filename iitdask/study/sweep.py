@@ -32,10 +32,10 @@ from iitdask.run.result_group import (
 )
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_io import create_group, read_attrs
-from iitdask.study.axis_values import build_substrates
+from iitdask.study.axis_values import Axis, build_substrates
 from iitdask.study.job import JobRun
 from iitdask.study.spec import Study, problem_fields
-from iitdask.study.sweep_axes import Axis, read_axes
+from iitdask.study.sweep_axes import read_axes
 from iitdask.study.sweep_layout import SweepLayout, build_layout
 from iitdask.theory.catalog import (
     batched_computations,
@@ -333,11 +333,11 @@ def build_sweep(
     keep: bool = False,
 ) -> Sweep:
     """Build a sweep from its parts, see :func:`iitdask.study.sweep_layout.build_layout`."""
-    grounds = build_substrates(substrate, axes, folder, where)
+    substrates = build_substrates(substrate, axes, folder, where)
     cells = build_layout(
         compute,
         axes=axes,
-        grounds=grounds,
+        substrates=substrates,
         fields=fields,
         theory=theory,
         where=where,
@@ -352,8 +352,8 @@ def build_sweep(
     for name, value in fields.items():
         if value is not None and name not in names:
             fixed[name] = json.loads(json.dumps(value, default=str))
-    if not grounds.dims:
-        fixed["substrate"] = grounds.fingerprint(0)
+    if not substrates.dims:
+        fixed["substrate"] = substrates.substrate(0).fingerprint
     elif "substrate" not in names:
         fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_as_json))])
     if keep:

@@ -1,9 +1,12 @@
-"""Axes of a sweep, parsed from the ``sweep:`` block of a study into frozen values."""
+"""Parser of the ``sweep:`` block of a study, and the registry of the axes it may have.
+
+What the values read here mean for each substrate is in :mod:`iitdask.study.axis_values`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,54 +14,30 @@ import numpy as np
 
 from iitdask.errors import SpecError
 from iitdask.model.batch import Family, rule_classes
+from iitdask.study.axis_values import (
+    Axis,
+    AxisValues,
+    SubstrateGrid,
+    ValueRule,
+    candidate_values,
+    state_values,
+)
 
-__all__ = [
-    "NON_PARAMETER_AXES",
-    "Axis",
-    "ValueRule",
-    "read_axes",
-]
+__all__ = ["AXES", "PARAMETER_AXIS", "AxisKind", "read_axes"]
 
-NON_PARAMETER_AXES = ("substrate", "state", "units", "theory", "compute", "before", "after")
-"""Axes that are no parameters of units."""
-STATE_RULES = ("all", "reachable", "trajectory")
 MAX_AXIS_VALUES = 10**7
 """Values an axis may have."""
+STATE_RULES = ("all", "reachable")
+"""Rules that a study names by a word; ``trajectory`` is a mapping."""
+SPACINGS = {
+    "linspace": "[first, last, how many]",
+    "geomspace": "[first, last, how many]",
+    "range": "[first, end, step]",
+}
+"""Numbers given by their ends, as NumPy does."""
+TRAJECTORY_KEYS = ("start", "steps", "burn", "seed")
 
-
-@dataclass(frozen=True, slots=True)
-class ValueRule:
-    """Values of an axis that depend on the substrates."""
-
-    kind: str
-    """``all``, ``reachable`` or ``trajectory`` of states; ``all`` or ``size`` of units."""
-    size: int = 0
-    """Units of a candidate."""
-    start: Any = None
-    """State a trajectory starts from; None: a random one."""
-    steps: int = 0
-    """Steps of a trajectory."""
-    burn: int = 0
-    """Steps at its beginning that do not count."""
-    seed: int = 0
-    """What decides its random choices."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Axis:
-    """One axis."""
-
-    name: str
-    """One of ``NON_PARAMETER_AXES``, a parameter of units, or ``UNIT.parameter``."""
-    values: ValueRule | tuple[Any, ...]
-    """What it takes on."""
-    dim: str
-    """Dimension of the result; zipped axes share one."""
-
-    @property
-    def is_parameter(self) -> bool:
-        """Whether it is a parameter of units."""
-        return self.name not in NON_PARAMETER_AXES
+Values = ValueRule | tuple[Any, ...]
 
 
 def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
@@ -83,15 +62,14 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
     if not isinstance(block, Mapping) or not block:
         raise SpecError(f"{where}: expected a mapping from axes to values, got {block!r}")
     axes: list[Axis] = []
-    for name, given in block.items():
+    for name, content in block.items():
         if name == "zip":
-            groups = given if isinstance(given, list | tuple) else [given]
+            groups = content if isinstance(content, list | tuple) else [content]
             for number, group in enumerate(groups):
                 axes += _read_zipped(group, f"{where}: zip {number}")
         else:
-            axes.append(
-                Axis(str(name), _read_values(str(name), given, f"{where}: {name}"), str(name))
-            )
+            values = _read_values(str(name), content, f"{where}: {name}")
+            axes.append(_axis(str(name), values, str(name)))
     names = [axis.name for axis in axes]
     for name in names:
         if names.count(name) > 1:
@@ -99,56 +77,43 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
     return tuple(axes)
 
 
+def _axis(name: str, values: Values, dim: str) -> Axis:
+    return Axis(name, values, dim, AXES.get(name, PARAMETER_AXIS).is_parameter)
+
+
 def _read_zipped(group: Any, where: str) -> list[Axis]:
+    """Read axes that share a dimension; only the first, which names it, needs distinct values."""
     if not isinstance(group, Mapping) or len(group) < 2:
         raise SpecError(f"{where}: expected a mapping of two or more axes, got {group!r}")
     dim = str(next(iter(group)))
     axes = []
-    for name, given in group.items():
-        values = _read_values(str(name), given, f"{where}: {name}", distinct=name == dim)
+    for name, content in group.items():
+        values = _read_values(str(name), content, f"{where}: {name}", distinct=name == dim)
         if isinstance(values, ValueRule):
-            raise SpecError(f"{where}: {name}: expected a list to go with others, got {given!r}")
-        axes.append(Axis(str(name), values, dim))
-    lengths = {axis.name: _n_values(axis.values) for axis in axes}
+            raise SpecError(f"{where}: {name}: expected a list to go with others, got {content!r}")
+        axes.append(_axis(str(name), values, dim))
+    lengths = {axis.name: axis.length for axis in axes}
     if len(set(lengths.values())) > 1:
         raise SpecError(f"{where}: expected axes of one length, got {lengths}")
     return axes
 
 
-def _n_values(values: Any) -> int:
-    return sum(v.count if isinstance(v, Family) else 1 for v in values)
-
-
-def _read_values(name: str, given: Any, where: str, *, distinct: bool = True) -> Any:
-    if name in ("state", "before", "after", "units"):
-        rule = _read_rule(name, given, where)
-        if rule is not None:
-            return rule
-    if name == "substrate" and isinstance(given, Mapping) and "family" in given:
-        return _expand_families(given, where)
-    if name == "number" and given == "elementary-88":
-        return rule_classes()
-    if isinstance(given, Mapping):
-        return _spaced_numbers(given, where)
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
-        raise SpecError(f"{where}: expected a list of values, got {given!r}")
-    values = tuple(v.item() if isinstance(v, np.generic) else v for v in given)
-    if name == "substrate":
-        values = tuple(each for v in values for each in _expand_families(v, where))
+def _read_values(name: str, content: Any, where: str, *, distinct: bool = True) -> Values:
+    kind = AXES.get(name, PARAMETER_AXIS)
+    short = kind.read_rule(content, where)
+    if short is not None:
+        return short
+    if isinstance(content, Mapping):
+        return _read_spaced(content, where)
+    if isinstance(content, str) or not isinstance(content, Sequence | np.ndarray):
+        raise SpecError(f"{where}: expected a list of values, got {content!r}")
+    values = tuple(value.item() if isinstance(value, np.generic) else value for value in content)
+    values = tuple(one for value in values for one in kind.expand(value, where))
     if not 0 < len(values) <= MAX_AXIS_VALUES:
         raise SpecError(f"{where}: expected 1 to {MAX_AXIS_VALUES} values, got {len(values)}")
-    if distinct and name != "substrate":
+    if distinct and kind.is_distinct:
         _require_distinct(values, where)
-    for value in values if name not in NON_PARAMETER_AXES else ():
-        _require_numbers(value, where)
     return values
-
-
-def _expand_families(given: Any, where: str) -> tuple[Any, ...]:
-    """A family for every number of units it is asked for, any other substrate as it is."""
-    if isinstance(given, Mapping) and "family" in given:
-        return Family.from_block(given, where)
-    return (given,)
 
 
 def _require_distinct(values: Sequence[Any], where: str) -> None:
@@ -159,75 +124,141 @@ def _require_distinct(values: Sequence[Any], where: str) -> None:
         seen.add(repr(value))
 
 
-def _require_numbers(value: Any, where: str) -> None:
-    each = value if isinstance(value, list | tuple) else [value]
-    if not each or any(isinstance(v, bool) or not isinstance(v, int | float) for v in each):
-        raise SpecError(f"{where}: expected numbers, or lists of numbers, got {value!r}")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _spaced_numbers(given: Mapping[str, Any], where: str) -> tuple[float, ...]:
-    kind = next(iter(given)) if len(given) == 1 else None
-    forms = {
-        "linspace": "[first, last, how many]",
-        "geomspace": "[first, last, how many]",
-        "range": "[first, end, step]",
-    }
-    if kind not in forms:
-        raise SpecError(
-            f"{where}: expected a list or one of {', '.join(forms)}, got {dict(given)!r}"
-        )
-    three = given[kind]
-    fine = isinstance(three, list | tuple) and len(three) == 3
-    if not fine or any(
-        isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in three
-    ):
-        raise SpecError(f"{where}: {kind}: expected {forms[kind]}, got {three!r}")
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _read_spaced(content: Mapping[str, Any], where: str) -> tuple[float, ...]:
+    """Read numbers given by their ends."""
+    kind = next(iter(content)) if len(content) == 1 else ""
+    if kind not in SPACINGS:
+        known = ", ".join(SPACINGS)
+        raise SpecError(f"{where}: expected a list or one of {known}, got {dict(content)!r}")
+    three = content[kind]
+    is_triple = isinstance(three, list | tuple) and len(three) == 3
+    if not is_triple or not all(_is_number(v) and math.isfinite(v) for v in three):
+        raise SpecError(f"{where}: {kind}: expected {SPACINGS[kind]}, got {three!r}")
+    first, last, third = three
     if kind == "range":
-        if three[2] == 0 or (three[1] - three[0]) / three[2] > MAX_AXIS_VALUES:
+        if third == 0 or (last - first) / third > MAX_AXIS_VALUES:
             raise SpecError(f"{where}: range: expected a step that leads to the end, got {three!r}")
-        values = np.arange(*three)
+        values = np.arange(first, last, third)
     else:
-        count = three[2]
-        if not isinstance(count, int) or not 1 <= count <= MAX_AXIS_VALUES:
-            raise SpecError(f"{where}: {kind}: expected a whole number of values, got {count!r}")
-        if kind == "geomspace" and three[0] * three[1] <= 0:
+        if not isinstance(third, int) or not 1 <= third <= MAX_AXIS_VALUES:
+            raise SpecError(f"{where}: {kind}: expected a whole number of values, got {third!r}")
+        if kind == "geomspace" and first * last <= 0:
             raise SpecError(f"{where}: geomspace: expected ends of one sign, got {three!r}")
-        values = (np.linspace if kind == "linspace" else np.geomspace)(three[0], three[1], count)
+        values = (np.linspace if kind == "linspace" else np.geomspace)(first, last, third)
     if not len(values):
         raise SpecError(f"{where}: {kind}: expected at least one value, got none")
     return tuple(values.tolist())
 
 
-def _read_rule(name: str, given: Any, where: str) -> ValueRule | None:
-    if name == "units":
-        if given == "all":
-            return ValueRule("all")
-        if isinstance(given, Mapping):
-            size = given.get("size")
-            if set(given) != {"size"} or isinstance(size, bool) or not isinstance(size, int):
-                raise SpecError(f"{where}: expected {{size: how many}}, got {dict(given)!r}")
-            return ValueRule("size", size=size)
-        return None
-    if isinstance(given, str):
-        if given not in STATE_RULES[:2]:
-            raise SpecError(f"{where}: expected all, reachable or a list of states, got {given!r}")
-        return ValueRule(given)
-    if isinstance(given, Mapping):
-        if set(given) != {"trajectory"} or not isinstance(given["trajectory"], Mapping):
-            raise SpecError(f"{where}: expected {{trajectory: {{steps: ...}}}}, got {given!r}")
-        return _read_trajectory(given["trajectory"], f"{where}: trajectory")
+def _no_rule(_content: Any, _where: str) -> None:
     return None
 
 
-def _read_trajectory(given: Mapping[str, Any], where: str) -> ValueRule:
+def _units_rule(content: Any, where: str) -> ValueRule | None:
+    """Read ``all`` or ``{size: n}``."""
+    if isinstance(content, str) and content == "all":
+        return ValueRule("all")
+    if not isinstance(content, Mapping):
+        return None
+    if set(content) != {"size"} or not _is_whole(content["size"]):
+        raise SpecError(f"{where}: expected {{size: how many}}, got {dict(content)!r}")
+    return ValueRule("size", size=content["size"])
+
+
+def _state_rule(content: Any, where: str) -> ValueRule | None:
+    """Read ``all``, ``reachable`` or ``{trajectory: {...}}``."""
+    if isinstance(content, str):
+        if content not in STATE_RULES:
+            raise SpecError(
+                f"{where}: expected all, reachable or a list of states, got {content!r}"
+            )
+        return ValueRule(content)
+    if not isinstance(content, Mapping):
+        return None
+    if set(content) != {"trajectory"} or not isinstance(content["trajectory"], Mapping):
+        raise SpecError(f"{where}: expected {{trajectory: {{steps: ...}}}}, got {content!r}")
+    where, given = f"{where}: trajectory", content["trajectory"]
     for key in given:
-        if key not in ("start", "steps", "burn", "seed"):
-            raise SpecError(f"{where}: unknown key {key!r}; it has start, steps, burn, seed")
-    numbers = {"steps": given.get("steps"), "burn": given.get("burn", 0)}
+        if key not in TRAJECTORY_KEYS:
+            known = ", ".join(TRAJECTORY_KEYS)
+            raise SpecError(f"{where}: unknown key {key!r}; it has {known}")
+    numbers: dict[str, Any] = {"steps": given.get("steps"), "burn": given.get("burn", 0)}
     numbers["seed"] = given.get("seed", 0)
     for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < (key == "steps"):
+        if not _is_whole(value) or value < (key == "steps"):
             raise SpecError(f"{where}: {key}: expected a whole number, got {value!r}")
-    return ValueRule(
-        "trajectory", start=given.get("start"), **{k: int(v or 0) for k, v in numbers.items()}
-    )
+    return ValueRule("trajectory", start=given.get("start"), **numbers)
+
+
+def _substrate_rule(content: Any, where: str) -> tuple[Any, ...] | None:
+    """Read one family in place of a list."""
+    is_family = isinstance(content, Mapping) and "family" in content
+    return _expand_family(content, where) if is_family else None
+
+
+def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
+    """Read ``elementary-88``: one rule number of each class of cellular automata."""
+    return rule_classes() if isinstance(content, str) and content == "elementary-88" else None
+
+
+def _one(value: Any, _where: str) -> tuple[Any, ...]:
+    return (value,)
+
+
+def _expand_family(value: Any, where: str) -> tuple[Any, ...]:
+    """Return one ``Family`` per requested number of units; any other substrate unchanged."""
+    is_family = isinstance(value, Mapping) and "family" in value
+    return Family.from_block(value, where) if is_family else (value,)
+
+
+def _one_parameter(value: Any, where: str) -> tuple[Any, ...]:
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not numbers or not all(map(_is_number, numbers)):
+        raise SpecError(f"{where}: expected numbers, or lists of numbers, got {value!r}")
+    return (value,)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisKind:
+    """How the values of an axis are read, and what they mean.
+
+    A computation takes the axes that are fields of its target, see
+    :data:`iitdask.theory.catalog.COMPUTATIONS`, and all that are no such fields.
+    """
+
+    read_rule: Callable[[Any, str], Values | None] = _no_rule
+    """Reads a short form that stands for many values; None for anything else."""
+    expand: Callable[[Any, str], tuple[Any, ...]] = _one
+    """Checks one value of a list; returns the values it stands for."""
+    is_distinct: bool = True
+    """Whether a value may be listed once only."""
+    resolve: Callable[[Any, SubstrateGrid, str], AxisValues] | None = None
+    """Finds what the values mean for each kind of substrate, for a field of targets."""
+    is_required: bool = False
+    """Whether a computation that takes the field needs a value of it."""
+    is_parameter: bool = False
+    """Whether units have it as a parameter of their gates."""
+
+
+STATE_AXIS = AxisKind(read_rule=_state_rule, resolve=state_values, is_required=True)
+AXES: Mapping[str, AxisKind] = {
+    "substrate": AxisKind(read_rule=_substrate_rule, expand=_expand_family, is_distinct=False),
+    "state": STATE_AXIS,
+    "before": STATE_AXIS,
+    "after": STATE_AXIS,
+    "units": AxisKind(read_rule=_units_rule, resolve=candidate_values),
+    "theory": AxisKind(),
+    "compute": AxisKind(),
+    "number": AxisKind(read_rule=_number_rule, expand=_one_parameter, is_parameter=True),
+}
+"""The axes by name; any other name is a ``PARAMETER_AXIS``."""
+PARAMETER_AXIS = AxisKind(expand=_one_parameter, is_parameter=True)
+"""A parameter of all units that have it, or ``UNIT.parameter``, ``UNIT.weights.SOURCE``."""

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import SpecError
-from iitdask.study.axis_values import AxisValues, SubstrateGrid, state_values, units_values
-from iitdask.study.sweep_axes import Axis
+from iitdask.study.axis_values import Axis, AxisValues, SubstrateGrid
+from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS
 from iitdask.theory.catalog import (
     COMPUTATIONS,
     batched_computations,
@@ -35,19 +36,19 @@ __all__ = [
     "build_layout",
 ]
 
-STATES, UNITS = ("state", "before", "after"), ("units",)
+Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SweepGrid:
-    """Everything the cells of a sweep are made from."""
+    """Everything the cells of a sweep are made from; arrays have one element per cell."""
 
     axes: Sequence[Axis]
     """The axes."""
-    grounds: SubstrateGrid
+    substrates: SubstrateGrid
     """All substrates."""
-    columns: Mapping[str, AxisValues]
-    """States and candidates, by the field they are asked in."""
+    values: Mapping[str, AxisValues]
+    """States and candidate systems, by the field of targets they are values of."""
     computes: tuple[str, ...]
     """Computations along their axis, or the only one."""
     theories: tuple[Theory, ...]
@@ -55,69 +56,71 @@ class SweepGrid:
     is_default: bool
     """Whether theories are those of the computations."""
     constant: Mapping[str, Any]
-    """Fields that are the same everywhere."""
+    """Fields of targets that are the same everywhere."""
     dims: dict[str, int]
     """Dimensions and their lengths."""
-    at: dict[str, NDArray[Any]]
-    """Position along every dimension, cell by cell."""
 
-    def __len__(self) -> int:
-        return math.prod(self.dims.values())
+    @cached_property
+    def position(self) -> dict[str, Array]:
+        """Position along every dimension."""
+        shape = tuple(self.dims.values())
+        positions = np.indices(shape, dtype=np.int64).reshape(len(shape), math.prod(shape))
+        return dict(zip(self.dims, positions, strict=True))
 
-    def along(self, name: str) -> NDArray[Any]:
-        """Position along an axis, cell by cell; 0 where there is no such axis."""
+    def index_along(self, name: str) -> Array:
+        """Position along an axis; 0 where there is no such axis."""
         for axis in self.axes:
             if axis.name == name:
-                return self.at[axis.dim]
-        return np.zeros(len(self), np.int64)
+                return self.position[axis.dim]
+        return np.zeros(math.prod(self.dims.values()), np.int64)
 
-    def ground(self) -> NDArray[Any]:
-        """Number of the ground of every cell."""
-        out = np.zeros(len(self), np.int64)
-        for dim, length in self.grounds.dims.items():
-            out = out * length + self.at[dim]
-        return out
+    @cached_property
+    def compute(self) -> Array:
+        """Position of the computation in `computes`."""
+        return self.index_along("compute")
 
-    def theory(self) -> NDArray[Any]:
-        """Number of the theory of every cell."""
-        return self.along("compute" if self.is_default else "theory")
+    @cached_property
+    def theory(self) -> Array:
+        """Position of the theory in `theories`."""
+        return self.compute if self.is_default else self.index_along("theory")
 
-    def is_computed(self, compute: str) -> NDArray[Any]:
-        """Whether a cell is about a computation."""
-        same = np.array([each == compute for each in self.computes])
-        return np.asarray(same[self.along("compute")])
+    @cached_property
+    def substrate(self) -> Array:
+        """Number of the substrate."""
+        number = np.zeros(len(self.compute), np.int64)
+        for dim, length in self.substrates.dims.items():
+            number = number * length + self.position[dim]
+        return number
 
-    def takes(self, field: str) -> NDArray[Any]:
+    @cached_property
+    def signature(self) -> Array:
+        """Signature of the substrate's units, -1 where there is none."""
+        return self.substrates.signature[self.substrate]
+
+    def accepts(self, field: str) -> Array:
         """Whether the computation of a cell takes a field; to the others it means nothing."""
-        known = [field in COMPUTATIONS[each].target.FIELDS for each in self.computes]
-        return np.asarray(np.array(known)[self.along("compute")])
+        accepting = [field in COMPUTATIONS[name].target.FIELDS for name in self.computes]
+        return np.asarray(np.array(accepting)[self.compute])
 
-    def asked(self, compute: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names of the columns and of the constant fields that a computation takes."""
+    def accepted_fields(self, compute: str) -> tuple[list[str], list[str]]:
+        """Names of `values` and of `constant` that a computation takes."""
         known = COMPUTATIONS[compute].target.FIELDS
-        return tuple(n for n in self.columns if n in known), tuple(
-            n for n in self.constant if n in known
-        )
+        return [n for n in self.values if n in known], [n for n in self.constant if n in known]
 
-    def undefined(self) -> list[tuple[NDArray[Any], str]]:
-        """Cells whose theory does not define their computation, with what to say of them."""
-        out = []
-        for c, compute in enumerate(self.computes):
-            for t, options in enumerate(self.theories):
-                here = (self.along("compute") == c) & (self.theory() == t)
-                if here.any() and not _is_defined(options, compute):
-                    out.append((here, _undefined_message(options, compute)))
-        return out
+    def number_of(self, field: str, missing: int = -1) -> Array:
+        """State number or unit mask of a field; `missing` where there is no substrate."""
+        numbers = self.values[field].numbers[self.signature, self.index_along(field)]
+        return np.where(self.signature >= 0, numbers, missing)
 
     def coords(self) -> dict[str, tuple[str, list[Any]]]:
         """Dimension and labels of every axis."""
-        fixed: dict[str, Sequence[Any]] = {
-            "substrate": self.grounds.names,
+        labels: dict[str, Sequence[Any]] = {
+            "substrate": self.substrates.names,
             "compute": self.computes,
             "theory": [_theory_label(options) for options in self.theories],
-            **{name: column.labels for name, column in self.columns.items()},
+            **{name: values.labels for name, values in self.values.items()},
         }
-        return {a.name: (a.dim, list(fixed.get(a.name) or _parameter_labels(a))) for a in self.axes}
+        return {a.name: (a.dim, list(labels.get(a.name) or _listed_labels(a))) for a in self.axes}
 
     def theory_label(self) -> str | None:
         """Name the theory where no axis does: one, or that of each computation."""
@@ -128,73 +131,84 @@ class SweepGrid:
             return names[0]
         return ", ".join(f"{c}: {name}" for c, name in zip(self.computes, names, strict=True))
 
+    def undefined(self) -> list[tuple[Array, str]]:
+        """Cells whose theory does not define their computation, with a message."""
+        return [
+            ((self.compute == c) & (self.theory == t), _undefined_message(options, name))
+            for c, name in enumerate(self.computes)
+            for t, options in enumerate(self.theories)
+            if not _is_defined(options, name)
+        ]
+
 
 def build_grid(
     compute: str,
     *,
     axes: Sequence[Axis],
-    grounds: SubstrateGrid,
+    substrates: SubstrateGrid,
     fields: Mapping[str, Any],
     theory: Any,
     where: str,
 ) -> SweepGrid:
-    """Read what the axes of a sweep mean, see :func:`iitdask.study.sweep_layout.build_layout`."""
-    values: dict[str, Any] = {axis.name: axis.values for axis in axes}
-    computes = tuple(values.get("compute", (compute,)))
-    place = f"{where}: sweep: compute" if "compute" in values else f"{where}: compute"
+    """Resolve what the axes of a sweep mean, see :func:`build_layout`."""
+    axis_values: dict[str, Any] = {axis.name: axis.values for axis in axes}
+    places = {name: f"{where}: sweep: {name}" for name in axis_values}
+    computes = tuple(axis_values.get("compute", (compute,)))
     known = [name for name, each in COMPUTATIONS.items() if each.outcomes]
-    for each in computes:
-        if each not in known:
-            raise SpecError(f"{place}: expected one of {', '.join(known)} in a sweep, got {each!r}")
-    _check_fields(computes, values, fields, where)
-    columns: dict[str, AxisValues] = {}
+    for name in computes:
+        if name not in known:
+            place = places.get("compute", f"{where}: compute")
+            raise SpecError(f"{place}: expected one of {', '.join(known)} in a sweep, got {name!r}")
+    takers = _takers(computes)
+    _require_takers(takers, computes, axis_values, fields, where)
+    values: dict[str, AxisValues] = {}
     constant: dict[str, Any] = {}
-    for name, user in _first_computation_by_field(computes).items():
-        place = f"{where}: sweep: {name}" if name in values else f"{where}: {name}"
-        given = values.get(name, (fields.get(name),))
-        if name in STATES:
-            if name not in values and fields.get(name) is None:
-                raise SpecError(
-                    f"{place}: expected one, or an axis of them, for compute {user!r}, got nothing"
-                )
-            columns[name] = state_values(given, grounds, place)
-        elif name in UNITS:
-            columns[name] = units_values(given, grounds, place)
+    for name, taker in takers.items():
+        place = places.get(name, f"{where}: {name}")
+        kind = AXES.get(name, PARAMETER_AXIS)
+        if kind.is_required and name not in axis_values and fields.get(name) is None:
+            raise SpecError(
+                f"{place}: expected one, or an axis of them, for compute {taker!r}, got nothing"
+            )
+        if kind.resolve is not None:
+            content = axis_values.get(name, (fields.get(name),))
+            values[name] = kind.resolve(content, substrates, place)
         elif fields.get(name) is not None:
             constant[name] = fields[name]
-    is_default = theory is None and "theory" not in values
-    wanted = [default_theory(c) for c in computes] if is_default else values.get("theory", [theory])
-    theories = _read_theories(computes, wanted, where)
-    lengths = {name: len(column.labels) for name, column in columns.items()}
+    is_default = theory is None and "theory" not in axis_values
+    names = [default_theory(c) for c in computes] if is_default else [theory]
+    theories = _read_theories(computes, axis_values.get("theory", names), where)
+    lengths = {name: len(each.labels) for name, each in values.items()}
     lengths |= {"theory": len(theories), "compute": len(computes)}
     dims: dict[str, int] = {}
     for axis in axes:
-        length = grounds.dims.get(axis.dim)
+        length = substrates.dims.get(axis.dim)
         dims[axis.dim] = lengths[axis.name] if length is None else length
-    places = np.indices(tuple(dims.values()), dtype=np.int64).reshape(len(dims), -1)
-    at = dict(zip(dims, places, strict=True))
-    return SweepGrid(axes, grounds, columns, computes, theories, is_default, constant, dims, at)
+    return SweepGrid(axes, substrates, values, computes, theories, is_default, constant, dims)
 
 
-def _first_computation_by_field(computes: Sequence[str]) -> dict[str, str]:
-    """Fields that computations take, each with the first that takes it."""
-    out: dict[str, str] = {}
+def _takers(computes: Sequence[str]) -> dict[str, str]:
+    """Fields of targets that computations take, each with the first that takes it."""
+    takers: dict[str, str] = {}
     for compute in computes:
         for name in COMPUTATIONS[compute].target.FIELDS:
-            out.setdefault(name, compute)
-    return out
+            takers.setdefault(name, compute)
+    return takers
 
 
-def _check_fields(
-    computes: Sequence[str], values: Mapping[str, Any], fields: Mapping[str, Any], where: str
+def _require_takers(
+    takers: Mapping[str, str],
+    computes: Sequence[str],
+    axis_values: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    where: str,
 ) -> None:
-    """Refuse what no computation takes."""
-    known = {name for each in COMPUTATIONS.values() for name in each.target.FIELDS}
-    given = [name for name in values if name in known]
-    for name in [*given, *(name for name, value in fields.items() if value is not None)]:
-        if name not in _first_computation_by_field(computes):
-            said = " or ".join(repr(each) for each in dict.fromkeys(computes))
-            raise SpecError(f"{where}: {name}: has no meaning for compute {said}")
+    """Refuse fields that no computation of the sweep takes."""
+    names = [name for name in axis_values if name in _takers(tuple(COMPUTATIONS))]
+    for name in [*names, *(name for name, value in fields.items() if value is not None)]:
+        if name not in takers:
+            known = " or ".join(repr(compute) for compute in dict.fromkeys(computes))
+            raise SpecError(f"{where}: {name}: has no meaning for compute {known}")
 
 
 def _read_theories(computes: Sequence[str], given: Any, where: str) -> tuple[Theory, ...]:
@@ -218,17 +232,15 @@ def _undefined_message(options: Theory, compute: str) -> str:
     return f"{theory_name(options)} does not define {compute!r}; {known} do"
 
 
-def _parameter_labels(axis: Axis) -> list[Any]:
-    values: Any = axis.values
-    plain = all(isinstance(v, int | float) for v in values)
-    return list(values) if plain else [str(v) for v in values]
+def _listed_labels(axis: Axis) -> list[Any]:
+    are_numbers = all(isinstance(value, int | float) for value in axis.listed)
+    return list(axis.listed) if are_numbers else [str(value) for value in axis.listed]
 
 
 def _theory_label(options: Theory) -> str:
-    given = msgspec.to_builtins(options)
-    plain = msgspec.to_builtins(type(options)())
-    more = [f"{key}={value}" for key, value in given.items() if plain.get(key) != value]
-    return str(given["name"]) + (f" ({', '.join(more)})" if more else "")
+    chosen, default = msgspec.to_builtins(options), msgspec.to_builtins(type(options)())
+    more = [f"{key}={value}" for key, value in chosen.items() if default.get(key) != value]
+    return str(chosen["name"]) + (f" ({', '.join(more)})" if more else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,33 +248,33 @@ class SweepLayout:
     """A sweep laid out: the cells of the cube, and the points they share."""
 
     computes: tuple[str, ...]
-    """What is computed."""
+    """Computations."""
     theory: str | None
-    """Under which theory, unless an axis says so."""
+    """Label of the theory, unless an axis names theories."""
     dims: dict[str, int]
     """Dimensions of the cube and their lengths."""
     coords: dict[str, tuple[str, list[Any]]]
     """Coordinates: dimension and labels."""
-    point: NDArray[Any]
+    point: Array
     """(cells,) number of the point in each cell, -1 where there is none."""
     problems: dict[int, str]
-    """Why there is none; all problems of a kind share a text."""
-    problem: NDArray[Any]
+    """Why there is no point, by number of the problem."""
+    problem: Array
     """(cells,) number of the problem, -1 where there is none."""
     points: Mapping[str, SmallSystems]
-    """The small points, by computation; they come first, one computation after the other."""
+    """The batchable points, by computation; they come first, one computation after the other."""
     heavy: tuple[LargeProblem, ...]
-    """The others."""
-    digests: NDArray[Any]
-    """(points, 2) uint64: what tells the content of a point from that of others."""
-    n_units: NDArray[Any]
+    """The other points."""
+    digests: Array
+    """(points, 2) uint64 digest of the content of each point."""
+    n_units: Array
     """(cells,) units of the candidate system, -1 where unknown."""
-    frequency: NDArray[Any] | None
+    frequency: Array | None
     """(cells,) share of a trajectory's steps, where states come from one."""
 
     @property
     def n_small(self) -> int:
-        """How many small points there are."""
+        """Number of batchable points."""
         return sum(map(len, self.points.values()))
 
 
@@ -270,30 +282,30 @@ def build_layout(
     compute: str,
     *,
     axes: Sequence[Axis],
-    grounds: SubstrateGrid,
+    substrates: SubstrateGrid,
     fields: Mapping[str, Any],
     theory: Any,
     where: str,
     apart: bool = False,
 ) -> SweepLayout:
-    """Lay out the cells of a sweep and find what has to be computed.
+    """Lay out the cells of a sweep and find the points to compute.
 
     Parameters
     ----------
     compute
-        What is computed where no axis says so.
+        Computation where no axis names one.
     axes
         The axes.
-    grounds
+    substrates
         All substrates.
     fields
-        What is asked of them where no axis says so; None means not given.
+        Fields of targets where no axis has their values; None means not given.
     theory
-        Theory where no axis says so; None: the first that defines a computation.
+        Theory where no axis names one; None: the first that defines a computation.
     where
         What to call the study in messages.
     apart
-        Whether every point gets a recipe of its own, small or not.
+        Whether every point gets a recipe of its own, batchable or not.
 
     Notes
     -----
@@ -304,142 +316,131 @@ def build_layout(
     floats are still added in the order of the units, so that last bits would be those of
     whichever came first, and a cube that has grown would not be the one computed at once.
     """
-    scheme = build_grid(
-        compute, axes=axes, grounds=grounds, fields=fields, theory=theory, where=where
+    grid = build_grid(
+        compute, axes=axes, substrates=substrates, fields=fields, theory=theory, where=where
     )
-    texts: dict[int, str] = {}
-    number = scheme.ground()
-    problem = np.full(len(number), -1)
-    _record_problems(
-        problem, texts, [(number == g, text) for g, text in sorted(grounds.problems.items())]
-    )
-    _record_problems(problem, texts, scheme.undefined())
-    kind = grounds.kind[number]
-    for name, column in scheme.columns.items():
-        at, takes = scheme.along(name), scheme.takes(name)
-        found = [
-            ((kind == k) & (at == v) & takes, text) for (k, v), text in column.problems.items()
-        ]
-        _record_problems(problem, texts, found)
-    point = np.full(len(number), -1)
-    light = np.zeros(len(number), bool)
+    problem, texts = _find_problems(grid)
+    point = np.full(len(problem), -1)
     points: dict[str, SmallSystems] = {}
-    digests: list[NDArray[Any]] = []
+    digests: list[Array] = []
     count = 0
-    for each in () if apart else batched_computations():
-        small = _batchable_cells(scheme, each, number, kind, problem)
-        if small.any():
-            points[each], point[small], own = _distinct_small_systems(
-                scheme, each, number, kind, small
-            )
-            point[small] += count
-            count += len(points[each])
+    for name in () if apart else batched_computations():
+        cells = np.flatnonzero(_batchable_cells(grid, name, problem))
+        if len(cells):
+            points[name], index, own = _distinct_small_systems(grid, name, cells)
+            point[cells] = count + index
+            count += len(points[name])
             digests.append(own)
-            light |= small
-    heavy, own = _large_problems(scheme, number, (problem < 0) & ~light, point, count)
+    heavy, own = _large_problems(grid, np.flatnonzero((problem < 0) & (point < 0)), point, count)
     return SweepLayout(
-        scheme.computes,
-        scheme.theory_label(),
-        scheme.dims,
-        scheme.coords(),
+        grid.computes,
+        grid.theory_label(),
+        grid.dims,
+        grid.coords(),
         point,
         texts,
         problem,
         points,
         heavy,
         np.concatenate([*digests, own]),
-        _candidate_sizes(scheme, kind),
-        _trajectory_share(scheme, number),
+        _candidate_sizes(grid),
+        _trajectory_share(grid),
     )
 
 
-def _candidate_sizes(scheme: SweepGrid, kind: NDArray[Any]) -> NDArray[Any]:
+def _candidate_sizes(grid: SweepGrid) -> Array:
     """Units of the candidate of every cell, -1 where unknown."""
-    if "units" not in scheme.columns:
-        return np.full(len(kind), -1)
-    masks = scheme.columns["units"].numbers
-    mask = np.where(kind >= 0, masks[kind, scheme.along("units")], -1)
-    known = (mask > 0) & scheme.takes("units")
-    return np.where(known, np.bitwise_count(np.maximum(mask, 0)).astype(np.int64), -1)
+    if "units" not in grid.values:
+        return np.full(len(grid.compute), -1)
+    mask = grid.number_of("units")
+    is_known = (mask > 0) & grid.accepts("units")
+    return np.where(is_known, np.bitwise_count(np.maximum(mask, 0)).astype(np.int64), -1)
 
 
-def _trajectory_share(scheme: SweepGrid, number: NDArray[Any]) -> NDArray[Any] | None:
+def _trajectory_share(grid: SweepGrid) -> Array | None:
     """Share of the steps of a trajectory, of the first axis that comes from one."""
-    for name, column in scheme.columns.items():
-        if column.frequency is not None:
-            found = column.frequency[number, scheme.along(name)]
-            return np.where(scheme.takes(name), found, np.nan)
+    for name, values in grid.values.items():
+        if values.frequency is not None:
+            share = values.frequency[grid.substrate, grid.index_along(name)]
+            return np.where(grid.accepts(name), share, np.nan)
     return None
 
 
-def _record_problems(
-    problem: NDArray[Any], texts: dict[int, str], found: Sequence[tuple[NDArray[Any], str]]
-) -> None:
-    """Note a problem in the cells it is about, unless they have one."""
-    known = {text: number for number, text in texts.items()}
-    for where, text in found:
-        fresh = where & (problem < 0)
-        if fresh.any():
-            problem[fresh] = known.setdefault(text, len(known))
-    texts.update({number: text for text, number in known.items()})
+def _find_problems(grid: SweepGrid) -> tuple[Array, dict[int, str]]:
+    """Number of the first problem of every cell, -1 without one; and the texts by number."""
+    problem = np.full(len(grid.compute), -1)
+    numbers: dict[str, int] = {}
+
+    def record(cells: Array, text: str) -> None:
+        cells = cells & (problem < 0)
+        if cells.any():
+            problem[cells] = numbers.setdefault(text, len(numbers))
+
+    for number, text in sorted(grid.substrates.problems.items()):
+        record(grid.substrate == number, text)
+    for cells, text in grid.undefined():
+        record(cells, text)
+    for name, values in grid.values.items():
+        index, accepts = grid.index_along(name), grid.accepts(name)
+        for (k, v), text in values.problems.items():
+            record((grid.signature == k) & (index == v) & accepts, text)
+    return problem, {number: text for text, number in numbers.items()}
 
 
-def _batchable_cells(
-    scheme: SweepGrid,
-    compute: str,
-    number: NDArray[Any],
-    kind: NDArray[Any],
-    problem: NDArray[Any],
-) -> NDArray[Any]:
-    """Cells of a computation whose point is a whole small system for the kernels."""
-    out = np.zeros(len(number), bool)
-    if compute not in scheme.computes or scheme.asked(compute)[1]:
-        return out
+def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
+    """Cells of a computation whose point is a whole small system for the batch kernels."""
+    batchable = np.zeros(len(problem), bool)
+    if compute not in grid.computes or grid.accepted_fields(compute)[1]:
+        return batchable
     batching = batched_computations()[compute]
-    fitting = np.array([batching.accepts(options) for options in scheme.theories])
-    masks = scheme.columns["units"].numbers
-    mask = np.where(kind >= 0, masks[kind, scheme.along("units")], 0)
-    wanted = fitting[scheme.theory()] & scheme.is_computed(compute)
-    wanted &= (problem < 0) & (scheme.grounds.place[number] >= 0)
-    for k, shape in enumerate(scheme.grounds.kinds):
-        levels = np.array(shape.levels, np.int64)
-        here = (kind == k) & wanted
-        for own in np.unique(mask[here]).tolist():
-            inside = levels[(own >> np.arange(len(levels)) & 1).astype(bool)]
+    fitting = np.array([batching.accepts(options) for options in grid.theories])
+    same = np.array([name == compute for name in grid.computes])
+    cells = fitting[grid.theory] & same[grid.compute] & (problem < 0)
+    cells &= grid.substrates.batch_index[grid.substrate] >= 0
+    mask = grid.number_of("units", missing=0)
+    for k, signature in enumerate(grid.substrates.signatures):
+        levels = np.array(signature.levels, np.int64)
+        here = (grid.signature == k) & cells
+        for candidate in np.unique(mask[here]).tolist():
+            inside = levels[(candidate >> np.arange(len(levels)) & 1).astype(bool)]
             if SmallSystems.is_light(inside, batching.max_units):
-                out |= here & (mask == own)
-    return out
+                batchable |= here & (mask == candidate)
+    return batchable
 
 
 def _distinct_small_systems(
-    scheme: SweepGrid,
-    compute: str,
-    number: NDArray[Any],
-    kind: NDArray[Any],
-    small: NDArray[Any],
-) -> tuple[SmallSystems, NDArray[Any], NDArray[Any]]:
-    """Small points, each content once and sorted by shape; which each cell has; digests."""
-    batch = scheme.grounds.batch
+    grid: SweepGrid, compute: str, cells: Array
+) -> tuple[SmallSystems, Array, Array]:
+    """Batchable points of cells, each content once.
+
+    Returns
+    -------
+    SmallSystems
+        The points, sorted by shape.
+    ndarray
+        (cells,) position of the point of each cell.
+    ndarray
+        (points, 2) uint64 digests.
+    """
+    batch = grid.substrates.batch
     content = batch.digests()
     _, first, same = np.unique(content, axis=0, return_index=True, return_inverse=True)
-    cells = np.flatnonzero(small)
-    columns = scheme.columns
     keys = np.column_stack(
         [
-            same.ravel()[scheme.grounds.place[number[cells]]],
-            columns["state"].numbers[kind[cells], scheme.along("state")[cells]],
-            columns["units"].numbers[kind[cells], scheme.along("units")[cells]],
-            scheme.theory()[cells],
+            same.ravel()[grid.substrates.batch_index[grid.substrate[cells]]],
+            grid.number_of("state")[cells],
+            grid.number_of("units")[cells],
+            grid.theory[cells],
         ]
     )
     rows, back = _distinct_rows(keys)
-    caps = np.array([_phi_cap_code(options) for options in scheme.theories])
+    caps = np.array([_phi_cap_code(options) for options in grid.theories])
     substrate = first[rows[:, 0]]
     points = SmallSystems(batch, substrate, rows[:, 1], rows[:, 2], caps[rows[:, 3]])
     order = np.lexsort((rows[:, 1], rows[:, 0], *points.own_levels().T[::-1]))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    heads = [f"{compute} {_options_json(options)}".encode() for options in scheme.theories]
+    index = np.empty(len(order), np.int64)
+    index[order] = np.arange(len(order))
+    heads = [f"{compute} {_options_json(options)}".encode() for options in grid.theories]
     rows, substrate = rows[order], substrate[order]
     digests = np.empty((len(order), 2), np.uint64)
     raw = np.ascontiguousarray(rows[:, 1:3])
@@ -448,7 +449,7 @@ def _distinct_small_systems(
         state.update(content[s])
         state.update(raw[p])
         digests[p] = np.frombuffer(state.digest(), np.uint64)
-    return points.at(order), place[back], digests
+    return points.at(order), index[back], digests
 
 
 def _distinct_rows(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -476,34 +477,28 @@ def _options_json(options: Theory) -> str:
 
 
 def _large_problems(
-    scheme: SweepGrid,
-    number: NDArray[Any],
-    which: NDArray[Any],
-    point: NDArray[Any],
-    count: int,
-) -> tuple[tuple[LargeProblem, ...], NDArray[Any]]:
-    """Points that take a recipe of their own; numbers them in ``point``, after the small ones."""
-    found: dict[bytes, LargeProblem] = {}
+    grid: SweepGrid, cells: Array, point: Array, count: int
+) -> tuple[tuple[LargeProblem, ...], Array]:
+    """Points of cells that take a recipe of their own, and their digests.
+
+    Numbers them in ``point``, after the `count` batchable ones.
+    """
+    problems: dict[bytes, LargeProblem] = {}
     numbers: dict[bytes, int] = {}
-    along = {name: scheme.along(name) for name in (*scheme.columns, "compute")}
-    theory = scheme.theory()
-    for cell in np.flatnonzero(which).tolist():
-        compute = scheme.computes[int(along["compute"][cell])]
-        columns, constant = scheme.asked(compute)
-        fields = {name: scheme.constant[name] for name in constant}
-        for name in columns:
-            fields[name] = scheme.columns[name].raw[int(along[name][cell])]
-        ground = int(number[cell])
-        options = scheme.theories[int(theory[cell])]
+    index = {name: grid.index_along(name) for name in grid.values}
+    for cell in cells.tolist():
+        compute = grid.computes[int(grid.compute[cell])]
+        resolved, constant = grid.accepted_fields(compute)
+        fields = {name: grid.constant[name] for name in constant}
+        fields |= {name: grid.values[name].raw[int(index[name][cell])] for name in resolved}
+        substrate = grid.substrates.substrate(int(grid.substrate[cell]))
+        options = grid.theories[int(grid.theory[cell])]
         text = json.dumps([compute, _options_json(options), fields], sort_keys=True, default=str)
-        key = hashlib.blake2b(
-            f"{scheme.grounds.fingerprint(ground)} {text}".encode(), digest_size=16
-        ).digest()
-        if key not in found:
-            numbers[key] = count + len(found)
+        key = hashlib.blake2b(f"{substrate.fingerprint} {text}".encode(), digest_size=16).digest()
+        if key not in problems:
+            numbers[key] = count + len(problems)
             fields = {name: value for name, value in fields.items() if value is not None}
-            substrate = scheme.grounds.substrate(ground)
-            found[key] = LargeProblem(key.hex(), substrate, fields, options, compute)
+            problems[key] = LargeProblem(key.hex(), substrate, fields, options, compute)
         point[cell] = numbers[key]
-    digests = np.array([np.frombuffer(key, np.uint64) for key in found], np.uint64)
-    return tuple(found.values()), digests.reshape(-1, 2)
+    digests = np.array([np.frombuffer(key, np.uint64) for key in problems], np.uint64)
+    return tuple(problems.values()), digests.reshape(-1, 2)
