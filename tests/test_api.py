@@ -209,7 +209,11 @@ def test_store__is_kept_and_read_again(basic, tmp_path):
 READ = """
 import sys
 import xarray as xr
-with xr.open_datatree(sys.argv[1], group="result", engine="zarr", consolidated=False) as tree:
+how = {"group": "result", "engine": "zarr", "consolidated": False}
+with xr.open_datatree(sys.argv[1], **how) as by_group:
+    by_group.load()
+with xr.open_datatree(sys.argv[1] + "/result", engine="zarr") as tree:
+    assert by_group.identical(tree.load())
     print(float(tree["system"]["phi"]), tree.attrs["big_phi"])
     print("".join(tree["system"]["unit"].values), *tree["distinctions"]["mechanism"].values)
     print(int(tree["relations"]["count"]), tree["system"].attrs["theory"])

@@ -14,5 +14,5 @@ T = TypeVar("T")
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in zarr's event loop, to which its remote stores belong; return its result."""
+    """Run a coroutine in the event loop to which zarr's remote stores belong."""
     return sync(coroutine)

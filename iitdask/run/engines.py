@@ -32,7 +32,7 @@ from iitdask.errors import (
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims
 from iitdask.run.events import ActivityBoard, BlockActivity, OnBlockStart, throttled
-from iitdask.run.stage_group import StageGroup
+from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
 
@@ -225,8 +225,9 @@ class DaskEngine:
         # Not while the cluster is spoken to: drawing jobs may write to the store, and that
         # fails for other reasons.
         drawn = list(islice(jobs, max(0, window - len(flight.sent))))
+        remote = [flight.with_stored_inputs(job) for job in drawn if not job.near]
         with _scheduler_errors(self.client):
-            flight.send([job for job in drawn if not job.near])
+            flight.send(remote)
         yield from SerialEngine(self.doings)(job for job in drawn if job.near)
 
 
@@ -238,6 +239,7 @@ class _InFlight:
     doings: ActivityBoard
     sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
     lent: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
+    contexts: dict[tuple[object, ...], StageContext] = field(default_factory=dict)
     number: int = 0
     # Part of every key, so that no result of an earlier run is taken for one of this.
     token: str = field(default_factory=lambda: uuid4().hex[:8])
@@ -259,6 +261,13 @@ class _InFlight:
         # Other runs on this cluster tell of theirs.
         if self.token in told["bundle"] and self.sent:
             self.doings.begun(told["bundle"], BlockActivity(**told["doing"]))
+
+    def with_stored_inputs(self, job: BundleTask) -> BundleTask:
+        """Put the inputs of a job's stage into its store, once, if it has one."""
+        key = job.setting.key
+        if key not in self.contexts:
+            self.contexts[key] = with_stored_inputs(job.setting)
+        return replace(job, setting=self.contexts[key])
 
     def send(self, jobs: list[BundleTask]) -> None:
         """Submit jobs, those of one stage in one call."""
@@ -517,7 +526,9 @@ class SharedStoreEngine:
     def _folder(self, job: BundleTask) -> StageGroup:
         name, store = job.setting.layout.name, job.setting.store
         if name not in self._folders:
-            self._folders[name] = StageGroup.load(str(store), name)
+            if store is None:
+                raise StoreError(f"stage {name!r}: expected a store to share, got none")
+            self._folders[name] = StageGroup.load(store, name)
         return self._folders[name]
 
     def _is_over(self) -> bool:

@@ -81,10 +81,6 @@ class Ledger(Protocol):
         """
         ...
 
-    def verify(self, stage: str) -> list[Block]:
-        """Find filled blocks that no longer hold what was written."""
-        ...
-
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
         """Untick blocks and drop what they hold."""
         ...
@@ -183,11 +179,6 @@ class MemoryLedger:
         """Return the variables of a stage by name."""
         shelf = self._stage(stage)
         return shelf.layout.answer({name: a.copy() for name, a in shelf.arrays.items()})
-
-    def verify(self, stage: str) -> list[Block]:
-        """Return nothing: the memory of this process is taken at its word."""
-        self._stage(stage)
-        return []
 
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
         """Untick blocks and drop what they hold."""

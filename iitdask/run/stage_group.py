@@ -1,8 +1,9 @@
 """One stage in a Zarr store: an array per variable, and one commit record per block.
 
-A block is one chunk of every variable. Its commit record is written last and holds the nanoseconds the
-block took and a checksum of each variable's chunk, so that every read is verified. Chunks equal to the
-fill value are written like any other: a missing file of a committed block is always damage.
+A block is one chunk of every variable. Its commit record is written last and holds the
+nanoseconds the block took and a checksum of each variable's chunk, so that every read is
+verified. Chunks equal to the fill value are written like any other: a missing file of a
+committed block is always damage.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from iitdask.errors import DamagedStoreError
-from iitdask.run.checksum import array_digest
+from iitdask.run.checksum import array_crc
+from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error, open_store
-from iitdask.run.task import StageLayout
-from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs, repair_groups
+from iitdask.run.task import InputRef, StageContext, StageLayout
+from iitdask.run.zarr_io import ArrayGroup, ArrayLayout, open_group, read_attrs, write_group
 from iitdask.theory.stage import Region, Variable
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "StageGroup",
     "list_stages",
     "read_stage_layout",
+    "with_stored_inputs",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,49 +40,95 @@ Array = np.ndarray[Any, np.dtype[Any]]
 WORK_GROUP = "work"
 """Group that holds the stages."""
 COMMIT_ARRAY = "tick"
+"""Array of a stage that holds its commit records."""
 INPUTS_GROUP = "_inputs"
+"""Group of a stage that holds the input arrays put there for other processes."""
 DAMAGE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
-"""What is raised on damaged metadata and chunks; each level of Zarr's format has its own."""
+"""Raised on damaged documents and chunks; each level of Zarr's format has its own."""
+SHOWN_BLOCKS = 5
+"""Damaged blocks that an error names."""
 
 log = logging.getLogger(__name__)
 
 
-def read_stage_layout(url: str, store: Store, name: str) -> StageLayout | None:
-    """Read the layout of a stage; None when there is none, or none that can be trusted."""
+def read_stage_layout(store: Store, name: str) -> StageLayout | None:
+    """Read the layout of a stage; None if there is none, or none that can be trusted."""
     try:
         return StageLayout.from_json(read_attrs(store, f"{WORK_GROUP}/{name}"))
     except DAMAGE_ERRORS as error:
         if store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}"):
-            log.warning("%s: stage %r has no readable layout (%s)", url, name, error)
+            log.warning("%s: stage %r has no readable layout (%s)", store.url, name, error)
         return None
 
 
 def list_stages(store: Store, path: str = "") -> list[str]:
-    """Names of all stages that have blocks, nested ones too."""
-    found = []
+    """Return the names of all stages, nested ones too, sorted within each level."""
+    stages = []
     for name in sorted(store.list_dir(f"{WORK_GROUP}/{path}" if path else WORK_GROUP)):
+        if "." in name or name in (INPUTS_GROUP, COMMIT_ARRAY):
+            continue
         below = f"{path}/{name}" if path else name
-        inside = [] if "." in name else store.list_dir(f"{WORK_GROUP}/{below}")
-        if COMMIT_ARRAY in inside:
-            found.append(below)
-        if inside and not {"c", "zarr"} >= {each.split(".")[0] for each in inside}:
-            found += list_stages(store, below)
-    return found
+        names = store.list_dir(f"{WORK_GROUP}/{below}")
+        if COMMIT_ARRAY in names or ("zarr.json" in names and _is_stage(store, below)):
+            stages.append(below)
+        if {each.split(".")[0] for each in names} - {"c", "zarr"}:
+            stages += list_stages(store, below)
+    return stages
+
+
+def _is_stage(store: Store, name: str) -> bool:
+    with suppress(*DAMAGE_ERRORS):
+        return "stage" in read_attrs(store, f"{WORK_GROUP}/{name}")
+    return False
+
+
+def with_stored_inputs(context: StageContext) -> StageContext:
+    """Put the input arrays of a stage into its store, for processes that lack them.
+
+    Parameters
+    ----------
+    context : StageContext
+        What is about to be sent to another process.
+
+    Returns
+    -------
+    StageContext
+        The same, with references in place of arrays; unchanged where there is no store.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be written.
+    """
+    arrays = {name: x for name, x in context.inputs.items() if isinstance(x, np.ndarray)}
+    if context.store is None or not arrays:
+        return context
+    group = StageGroup.load(context.store, context.layout.name)
+    with critical_section(group.store, f"{context.layout.name}-inputs"):
+        refs = group.write_inputs(arrays)
+    return replace(context, inputs={**context.inputs, **refs})
 
 
 class StageGroup:
-    """The group of one stage in a Zarr store."""
+    """The group of one stage in a Zarr store.
 
-    def __init__(self, url: str, store: Store, layout: StageLayout) -> None:
-        self.url = url
+    Parameters
+    ----------
+    store : Store
+        The store.
+    layout : StageLayout
+        Variables, blocks and lineage of the stage.
+    """
+
+    def __init__(self, store: Store, layout: StageLayout) -> None:
         self.store = store
         self.layout = layout
-        self._sheets = {
+        self._arrays = {
             v.name: _variable_array_layout(self.path, layout, v) for v in layout.variables
         }
-        self._ticks = _commit_array_layout(self.path, layout)
-        # Checksums carry the lineage: a block that a straggler of an earlier version
-        # writes into a stage planned afresh is seen to be none of its own.
+        self._commits = _commit_array_layout(self.path, layout)
+        # Checksums carry the lineage: a block that a straggler of an earlier version writes
+        # into a stage planned afresh is recognised as foreign.
         self._salt = int(layout.lineage, 16)
 
     @property
@@ -87,237 +137,265 @@ class StageGroup:
         return f"{WORK_GROUP}/{self.layout.name}"
 
     @classmethod
-    def create(cls, url: str, store: Store, layout: StageLayout) -> StageGroup:
-        """Create what is missing of a stage's group, and mend metadata that differs.
+    def create(cls, store: Store, layout: StageLayout) -> StageGroup:
+        """Write the document of a stage where it is missing or differs.
 
-        Chunks are left alone: the layout says how to read them, and their checksums
-        tell whether that went well.
+        Chunks are left alone: the layout says how to read them, and their checksums tell
+        whether that went well.
         """
-        folder = cls(url, store, layout)
-        repair_groups(store, f"{folder.path}/{INPUTS_GROUP}")
-        with disk_full_as_error(f"{folder.path} of the store"):
-            for sheet in folder._mismatched_arrays(closely=True):
-                store.delete(f"{sheet.path}/zarr.json")
-                store.write_many(sheet.described())
-            # Last: a group with a layout is a group that is complete.
-            if read_attrs(store, folder.path) != layout.to_json():
-                create_group(store, folder.path, layout.to_json())
-        store.delete_stale_temp(folder.path)
-        return folder
+        stage = cls(store, layout)
+        arrays = {**stage._arrays, COMMIT_ARRAY: stage._commits}
+        wanted = ArrayGroup(stage.path, layout.to_json(), arrays)
+        try:
+            is_current = open_group(store, stage.path).metadata() == wanted.metadata()
+        except DAMAGE_ERRORS:
+            is_current = False
+            store.delete(f"{stage.path}/zarr.json")
+        if not is_current:
+            with disk_full_as_error(f"{stage.path} of the store"):
+                wanted.commit(store)
+        store.delete_stale_temp(stage.path)
+        return stage
 
     @classmethod
-    def load(cls, url: str, name: str) -> StageGroup:
-        """Open the group of a stage that the driver has established."""
-        store = open_store(url)
-        layout = read_stage_layout(url, store, name)
-        if layout is None:
-            raise DamagedStoreError(f"{url}: stage {name!r} cannot be read; run again to redo it")
-        folder = cls(url, store, layout)
-        wrong = folder._mismatched_arrays(closely=False)
-        if wrong:
-            listed = ", ".join(sheet.path for sheet in wrong)
-            raise DamagedStoreError(
-                f"{url}: the arrays of stage {name!r} cannot be opened ({listed}); "
-                "run again to mend them"
-            )
-        return folder
+    def load(cls, store: Store | str, name: str) -> StageGroup:
+        """Open the group of a stage that the driver has created.
 
-    def _mismatched_arrays(self, *, closely: bool) -> list[ArrayLayout]:
-        """Arrays whose metadata are not as the layout says."""
-        sheets = {f"{each.path}/zarr.json": each for each in (*self._sheets.values(), self._ticks)}
-        return [
-            sheets[key]
-            for key, content in self.store.read_many(sheets)
-            if not sheets[key].matches(content, closely=closely)
-        ]
+        Raises
+        ------
+        DamagedStoreError
+            Its document is missing or damaged.
+        """
+        store = open_store(store)
+        layout = read_stage_layout(store, name)
+        if layout is None:
+            raise DamagedStoreError(
+                f"{store.url}: stage {name!r} cannot be read; run again to redo it"
+            )
+        return cls(store, layout)
 
     def done(self) -> set[Block]:
-        """Blocks that have a tick: one listing, nothing is read."""
-        found = (
-            _parse_commit_key(name) for name in self.store.list_dir(f"{self.path}/{COMMIT_ARRAY}")
-        )
+        """Return the committed blocks: one listing, nothing is read."""
+        names = self.store.list_dir(f"{self.path}/{COMMIT_ARRAY}")
         tiling = self.layout.tiling
-        return {block for block in found if block is not None and block in tiling}
+        blocks = map(_parse_commit_key, names)
+        return {block for block in blocks if block is not None and block in tiling}
 
     def is_committed(self, block: Block) -> bool:
-        """Whether a block has a tick: nothing is read."""
+        """Return whether a block is committed: nothing is read."""
         return self.store.exists(self._commit_key(block))
 
     def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
-        """Write a block's chunks, then its tick."""
-        fills = self.layout.variables
-        digests = tuple(array_digest(arrays[v.name]) for v in fills)
-        record = [max(1, round(seconds * 1e9)), *(each ^ self._salt for each in digests)]
+        """Write a block's chunks, then its commit record."""
+        variables = self.layout.variables
+        checksums = [array_crc(arrays[v.name]) ^ self._salt for v in variables]
         chunks = {
-            self._key(v, block): self._sheets[v.name].encoded(arrays[v.name])
-            for v in fills
+            self._key(v, block): self._arrays[v.name].encode(arrays[v.name])
+            for v in variables
             if arrays[v.name].size
         }
-        tick = np.array(record, np.uint64).reshape(self._ticks.chunks)
-        with disk_full_as_error(f"{self.url}: stage {self.layout.name!r}, block {block}"):
+        record = np.array([max(1, round(seconds * 1e9)), *checksums], np.uint64)
+        with disk_full_as_error(f"{self.store.url}: stage {self.layout.name!r}, block {block}"):
             self.store.write_many(chunks)
-            # Only now: a tick says that all else is there.
-            self.store.write_many({self._commit_key(block): self._ticks.encoded(tick)})
+            # Only now: a commit record says that all else is there.
+            content = self._commits.encode(record.reshape(self._commits.chunks))
+            self.store.write(self._commit_key(block), content)
 
     def seconds(self, blocks: Iterable[Block]) -> dict[Block, float]:
-        """Seconds of ticked blocks; those whose tick cannot be read are left out."""
+        """Return the seconds that committed blocks took; unreadable records are left out."""
         records, _ = self._read_commits(blocks)
-        nanoseconds = {block: int(record[0]) for block, record in records.items()}
-        return {block: each / 1e9 for block, each in nanoseconds.items() if each}
+        return {block: int(record[0]) / 1e9 for block, record in records.items() if record[0]}
 
     def read(self, block: Block) -> dict[str, Array]:
-        """Arrays of one ticked block; DamagedStoreError when they are not what was written."""
-        records, bad = self._read_commits([block])
+        """Read the arrays of one committed block.
+
+        Raises
+        ------
+        DamagedStoreError
+            They are not what was written.
+        """
+        records, damaged = self._read_commits([block])
         arrays: dict[str, Array] = {}
-        for variable in () if bad else self.layout.variables:
-            for _, array in self._chunks(variable, records):
+        for variable in () if damaged else self.layout.variables:
+            for _, array in self._read_chunks(variable, records):
                 if array is not None:
                     arrays[variable.name] = array.copy()
         if len(arrays) < len(self.layout.variables):
             raise self.damage_error([block])
         return arrays
 
-    def gather(self, variables: Iterable[Variable]) -> tuple[dict[str, Array], set[Block]]:
-        """Whole arrays, and the ticked blocks of them that are damaged.
+    def read_all(self, variables: Iterable[Variable]) -> tuple[dict[str, Array], set[Block]]:
+        """Read variables of the whole stage, and name the committed blocks that are damaged.
 
-        Cells of damaged and of unticked blocks hold the fill value.
+        Cells of damaged and of uncommitted blocks hold the fill value.
         """
-        records, bad = self._read_commits(self.done())
-        # Where all blocks are there, no cell is left to hold the fill value.
-        full = len(records) == len(self.layout.tiling)
-        make = self.layout.blank if full else self.layout.empty
-        gathered = {variable.name: make(variable) for variable in variables}
-        for name, array in gathered.items():
-            for block, part in self._chunks(self.layout.variable(name), records):
+        records, damaged = self._read_commits(self.done())
+        # Where all blocks are committed, no cell is left to hold the fill value.
+        is_full = len(records) == len(self.layout.tiling)
+        make = self.layout.blank if is_full else self.layout.empty
+        arrays = {variable.name: make(variable) for variable in variables}
+        for name, array in arrays.items():
+            for block, part in self._read_chunks(self.layout.variable(name), records):
                 if part is None:
-                    bad.add(block)
+                    damaged.add(block)
                 else:
                     array[self.layout.tiling.region(block)] = part
-        for block in bad:
+        for block in damaged:
             region = self.layout.tiling.region(block)
-            for name, array in gathered.items():
+            for name, array in arrays.items():
                 array[region] = self.layout.variable(name).fill
-        return gathered, bad
+        return arrays, damaged
 
     def damaged_blocks(self) -> set[Block]:
-        """Ticked blocks that are not what was written, holding one block at a time."""
-        bad = set()
+        """Return the committed blocks that are damaged, holding one block at a time."""
+        damaged = set()
         for block in self.done():
             try:
                 self.read(block)
             except DamagedStoreError:
-                bad.add(block)
-        return bad
+                damaged.add(block)
+        return damaged
 
     def open_lazy(self) -> dict[str, xr.Variable]:
-        """Open the stage as variables that read when they are looked at; nothing is checked."""
-        found = xr.open_dataset(
-            self.store.zarr,  # type: ignore[arg-type]
-            group=self.path,
-            engine="zarr",
-            consolidated=False,
+        """Open the variables so that they are read, unverified, when they are looked at."""
+        data = xr.open_zarr(
+            open_store(f"{self.store.address}/{self.path}").zarr,
+            chunks=None,
+            consolidated=True,
             decode_cf=False,
             drop_variables=[COMMIT_ARRAY],
-            cache=False,
         )
-        return {v.name: found[v.name].variable for v in self.layout.variables}
+        return {v.name: data[v.name].variable for v in self.layout.variables}
+
+    def read_partial(self, variable: Variable) -> Array:
+        """Read a variable as far as it is written, not verified against commit records."""
+        return replace(self._arrays[variable.name], sparse=True).read(self.store)
 
     def delete_blocks(self, blocks: Iterable[Block]) -> None:
-        """Remove blocks, ticks first."""
+        """Delete blocks, commit records first."""
         for block in blocks:
             self.store.delete(self._commit_key(block))
             for variable in self.layout.variables:
                 self.store.delete(self._key(variable, block))
 
-    def write_input(self, name: str, array: Array) -> int:
-        """Put an input array where workers find it; return its checksum."""
-        path, expected = self._input_path(name), array_digest(array)
-        with suppress(DamagedStoreError):  # another driver's workers may be reading it
-            self.read_input(name, expected)
-            return expected
-        self.store.delete_prefix(path)
-        with disk_full_as_error(f"{self.url}: input {name!r} of stage {self.layout.name!r}"):
-            ArrayLayout.of(path, array).write(self.store, array)
-        return expected
+    def write_inputs(self, arrays: Mapping[str, Array]) -> dict[str, InputRef]:
+        """Put input arrays where other processes find them.
 
-    def read_input(self, name: str, expected: int) -> Array:
-        """Read an input array that was deposited."""
-        array = self.input(name)
-        if array_digest(array) != expected:
-            path = self._input_path(name)
-            raise DamagedStoreError(f"{self.url}: {path} is not what was written; run again")
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            All input arrays of the stage, by name.
+
+        Returns
+        -------
+        dict of str to InputRef
+            What those processes need to read and verify them.
+        """
+        refs = {name: InputRef(name, array_crc(array)) for name, array in arrays.items()}
+        path = f"{self.path}/{INPUTS_GROUP}"
+        with suppress(DamagedStoreError):  # workers of another driver may be reading them
+            stored = self.read_inputs()
+            if {name: array_crc(array) for name, array in stored.items()} == {
+                name: ref.digest for name, ref in refs.items()
+            }:
+                return refs
+        self.store.delete_prefix(path)
+        with disk_full_as_error(f"{self.store.url}: inputs of stage {self.layout.name!r}"):
+            write_group(self.store, path, arrays, {})
+        return refs
+
+    def read_input(self, ref: InputRef) -> Array:
+        """Read one input array that was put into the store.
+
+        Raises
+        ------
+        DamagedStoreError
+            It is not what was written.
+        """
+        path = f"{self.path}/{INPUTS_GROUP}"
+        try:
+            array = open_group(self.store, path).arrays[ref.name].read(self.store)
+        except DAMAGE_ERRORS as error:
+            raise self._input_error(f"{path}/{ref.name} cannot be read") from error
+        if array_crc(array) != ref.digest:
+            raise self._input_error(f"{path}/{ref.name} is not what was written")
         return array
 
-    def input(self, name: str) -> Array:
-        """Read an input array that was deposited, unchecked."""
-        path = self._input_path(name)
+    def read_inputs(self) -> dict[str, Array]:
+        """Read all input arrays that were put into the store.
+
+        The lineage of the stage, which is made from them, tells whether they are the right ones.
+
+        Raises
+        ------
+        DamagedStoreError
+            They cannot be read.
+        """
+        path = f"{self.path}/{INPUTS_GROUP}"
         try:
-            return ArrayLayout.found(self.store, path).read(self.store)
+            return open_group(self.store, path).read(self.store)
         except DAMAGE_ERRORS as error:
-            raise DamagedStoreError(f"{self.url}: {path} cannot be read; run again") from error
+            raise self._input_error(f"{path} cannot be read") from error
+
+    def _input_error(self, what: str) -> DamagedStoreError:
+        return DamagedStoreError(f"{self.store.url}: {what}; run again")
 
     def clear(self) -> None:
-        """Remove the stage, but not stages whose path lies under its own."""
+        """Delete the stage, but not stages whose path lies below its own."""
         self.store.delete(f"{self.path}/zarr.json")
         for name in (COMMIT_ARRAY, INPUTS_GROUP, *(v.name for v in self.layout.variables)):
             self.store.delete_prefix(f"{self.path}/{name}")
 
     def damage_error(self, blocks: Iterable[Block]) -> DamagedStoreError:
-        """Build the error that names damaged blocks."""
+        """Return the error that names damaged blocks."""
         listed = sorted(blocks)
-        shown = ", ".join(map(str, listed[:5])) + (", …" if len(listed) > 5 else "")
+        shown = ", ".join(map(str, listed[:SHOWN_BLOCKS]))
+        shown += ", …" if len(listed) > SHOWN_BLOCKS else ""
         return DamagedStoreError(
-            f"{self.url}: stage {self.layout.name!r}, {len(listed)} block(s) are not what was "
-            f"written: {shown}; run again to redo them"
+            f"{self.store.url}: stage {self.layout.name!r}, {len(listed)} block(s) are not what "
+            f"was written: {shown}; run again to redo them"
         )
 
-    def _input_path(self, name: str) -> str:
-        return f"{self.path}/{INPUTS_GROUP}/{name}"
-
     def _key(self, variable: Variable, block: Block) -> str:
-        return self._sheets[variable.name].key((*block, *(0 for _ in variable.inner)))
+        return self._arrays[variable.name].key((*block, *(0 for _ in variable.inner)))
 
     def _commit_key(self, block: Block) -> str:
-        return self._ticks.key((*block, 0))
+        return self._commits.key((*block, 0))
 
     def _read_commits(self, blocks: Iterable[Block]) -> tuple[dict[Block, Array], set[Block]]:
-        """What ticks say, and the blocks whose tick cannot be read."""
+        """Return commit records, and the blocks whose record cannot be read."""
         by_key = {self._commit_key(block): block for block in blocks}
-        records, bad = {}, set()
+        records, damaged = {}, set()
         for key, content in self.store.read_many(by_key):
             try:
-                records[by_key[key]] = self._ticks.decoded(content).reshape(-1)
+                records[by_key[key]] = self._commits.decode(content).reshape(-1)
             except ValueError:
-                bad.add(by_key[key])
-        return records, bad
+                damaged.add(by_key[key])
+        return records, damaged
 
-    def _chunks(
+    def _read_chunks(
         self, variable: Variable, records: Mapping[Block, Array]
     ) -> Iterator[tuple[Block, Array | None]]:
-        """Chunks of a variable, block by block; None where one is not what was written."""
-        number = 1 + self.layout.variables.index(variable)
-        sheet = self._sheets[variable.name]
+        """Yield the chunks of a variable; None for one that is not what was written."""
+        field = 1 + self.layout.variables.index(variable)
+        layout = self._arrays[variable.name]
         inner = tuple(n for _, n in variable.inner)
-        if 0 in inner:  # such chunks hold nothing, and none is written
+        if 0 in inner:  # such chunks have no cells, and none is written
             for block in records:
-                yield (
-                    block,
-                    np.empty(
-                        (*_region_shape(self.layout.tiling.region(block)), *inner), sheet.dtype
-                    ),
-                )
+                shape = (*_region_shape(self.layout.tiling.region(block)), *inner)
+                yield block, np.empty(shape, layout.dtype)
             return
         by_key = {self._key(variable, block): block for block in records}
         for key, content in self.store.read_many(by_key):
             block = by_key[key]
             shape = (*_region_shape(self.layout.tiling.region(block)), *inner)
             try:
-                array = sheet.decoded(content)[tuple(map(slice, shape))]
+                array = layout.decode(content)[tuple(map(slice, shape))]
             except ValueError:
                 yield block, None
                 continue
-            whole = array_digest(array) ^ self._salt == records[block][number]
-            yield block, array if whole else None
+            is_intact = array_crc(array) ^ self._salt == records[block][field]
+            yield block, array if is_intact else None
 
 
 def _parse_commit_key(name: str) -> Block | None:
@@ -358,5 +436,5 @@ def _commit_array_layout(path: str, layout: StageLayout) -> ArrayLayout:
             "fields": fields,
             "comment": "Per block: nanoseconds it took, then a checksum of each variable.",
         },
-        packed=False,
+        compressed=False,
     )

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import psutil
-import zarr
 
-from iitdask.errors import DamagedStoreError, StoreError
+from iitdask.errors import DamagedStoreError, InputError, StoreError
 from iitdask.run.coordination import SessionRecord, live_sessions
 from iitdask.run.events import (
     MAX_HISTORY_SAMPLES,
@@ -30,7 +29,7 @@ from iitdask.run.events import (
     read_events,
 )
 from iitdask.run.result_group import store_attrs
-from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP, StageGroup, list_stages
+from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
 from iitdask.run.storage import open_store, read_key
 
 __all__ = [
@@ -486,12 +485,10 @@ def _partial_result(url: str, stage: str) -> PartialResult | None:
 
 def _read_variable(url: str, stage: str, variable: str) -> tuple[tuple[str, ...], Any] | None:
     try:
-        array = zarr.open_array(
-            open_store(url).zarr, path=f"{WORK_GROUP}/{stage}/{variable}", mode="r"
-        )
-    except DAMAGE_ERRORS:
+        group = StageGroup.load(url, stage)
+        stored = group.layout.variable(variable)
+    except (*DAMAGE_ERRORS, StoreError, InputError):
         return None
-    if array.size > MAX_LIVE_CELLS:
+    if math.prod(group.layout.shape(stored)) > MAX_LIVE_CELLS:
         return None
-    names = getattr(array.metadata, "dimension_names", None) or ()
-    return tuple(str(name) for name in names), np.asarray(array[...])
+    return group.layout.dims(stored), group.read_partial(stored)

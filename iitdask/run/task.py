@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import xarray as xr
 from iitdask.errors import InputError
 from iitdask.run.checksum import text_digest
 from iitdask.run.plan import Block, Tiling
+from iitdask.run.storage import Store
 from iitdask.theory.stage import Grid, Region, Stage, StageRef, Variable
 
 __all__ = [
@@ -127,7 +128,12 @@ class StageLayout:
             "stage": self.name,
             "version": self.version,
             "lineage": self.lineage,
-            "grid": {key: list(value) for key, value in asdict(grid).items()},
+            "grid": {
+                "dims": list(grid.dims),
+                "shape": list(grid.shape),
+                "whole": list(grid.unsplit),
+                "power_of_two": list(grid.power_of_two),
+            },
             "chunks": list(self.tiling.chunks),
             "variables": [_variable_to_json(variable) for variable in self.variables],
             "partial": self.partial,
@@ -141,7 +147,8 @@ class StageLayout:
             body = {key: value for key, value in given.items() if key != "check"}
             if text_digest([body]) != given["check"]:
                 raise ValueError("the layout of the stage does not match its checksum")
-            grid = Grid(**{key: tuple(value) for key, value in body["grid"].items()})
+            keys = ("dims", "shape", "whole", "power_of_two")
+            grid = Grid(*(tuple(body["grid"][key]) for key in keys))
             tiling = Tiling(grid, tuple(body["chunks"]))
             fills = tuple(_variable_from_json(variable) for variable in body["variables"])
             name, version, lineage = body["stage"], body["version"], body["lineage"]
@@ -155,18 +162,27 @@ def _region_shape(region: Region) -> tuple[int, ...]:
 
 
 def _variable_to_json(variable: Variable) -> dict[str, Any]:
-    # JSON has no NaN and no infinities: such fills travel as text.
-    odd = isinstance(variable.fill, float) and not math.isfinite(variable.fill)
-    inner = [list(axis) for axis in variable.inner]
-    fill = str(variable.fill) if odd else variable.fill
-    return {**asdict(variable), "inner": inner, "fill": fill}
+    # JSON has no NaN and no infinities: such fill values travel as text.
+    fill = variable.fill
+    return {
+        "name": variable.name,
+        "dtype": variable.dtype,
+        "fill": fill if math.isfinite(fill) else str(fill),
+        "unit": variable.unit,
+        "doc": variable.doc,
+        "inner": [list(axis) for axis in variable.inner],
+    }
 
 
 def _variable_from_json(given: Mapping[str, Any]) -> Variable:
     fill = given["fill"]
-    inner = tuple((dim, n) for dim, n in given["inner"])
     return Variable(
-        **{**given, "inner": inner, "fill": float(fill) if isinstance(fill, str) else fill}
+        name=given["name"],
+        dtype=given["dtype"],
+        fill=float(fill) if isinstance(fill, str) else fill,
+        unit=given["unit"],
+        doc=given["doc"],
+        inner=tuple((dim, n) for dim, n in given["inner"]),
     )
 
 
@@ -184,8 +200,8 @@ class InputRef:
 class ForeignRef:
     """An array that an earlier stage left in another store."""
 
-    url: str
-    """Address of that store."""
+    store: Store
+    """That store."""
     stored: StageRef
     """Stage and variable."""
 
@@ -200,8 +216,8 @@ class StageContext:
     """Its blocks and variables."""
     ledger: str
     """What tells this ledger from others."""
-    store: str | None
-    """Address at which workers write; None when the driver fills the ledger."""
+    store: Store | None
+    """Store into which workers write; None when the driver fills the ledger."""
     inputs: Mapping[str, Array | StageRef | ForeignRef | InputRef]
     """The stage's inputs, or where in the store they are."""
 
@@ -211,7 +227,7 @@ class StageContext:
         stage: Stage,
         layout: StageLayout,
         ledger: str,
-        store: str | None,
+        store: Store | None,
         inputs: Mapping[str, Array | StageRef | ForeignRef | InputRef],
     ) -> StageContext:
         """Strip a stage of what workers get by other ways or do not need."""

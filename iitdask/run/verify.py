@@ -14,7 +14,7 @@ from iitdask.run.checksum import lineage
 from iitdask.run.plan import Block, Tiling
 from iitdask.run.result_group import load_result, store_attrs, tree_digest
 from iitdask.run.stage_group import StageGroup, list_stages
-from iitdask.run.storage import absolute_url, open_store
+from iitdask.run.storage import Store, open_store
 from iitdask.run.task import StageContext
 from iitdask.run.worker import compute_block
 from iitdask.run.zarr_ledger import ZarrLedger, read_stage_variable
@@ -33,158 +33,170 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found."""
+    """Outcome of the verification of a store."""
 
     stages: int
-    """Stages looked at."""
+    """Number of stages."""
     blocks: int
-    """Ticked blocks whose checksums were compared."""
+    """Committed blocks whose checksums were compared."""
     recomputed: int
     """Blocks computed again and compared bit by bit."""
     problems: tuple[str, ...]
-    """What is wrong, a line each; none when all is well."""
+    """One line for each problem."""
     finished: bool
     """Whether there is a result."""
     tidied: bool
-    """Whether the blocks have been dropped, so that only the result can be checked."""
+    """Whether the blocks have been dropped, so that only the result can be verified."""
 
 
 class _ReadOnlyLedger(ZarrLedger):
     """A ledger that changes nothing."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._cache = store_attrs(url).get("cache")
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._cache_url = store_attrs(store).get("cache")
 
     def open(self, stage: Stage, block_seconds: float = 0.0) -> Tiling:  # noqa: ARG002
         """Open a stage that is there."""
-        wanted = lineage(stage, lambda name: self._folder(name).layout.lineage)
-        url = self.url
-        if self._cache and stage.name not in list_stages(self._store):
-            url = f"{self._cache}/{stage.name.replace('/', '.')}-{wanted}"
-        folder = StageGroup.load(url, stage.name)
-        if folder.layout.lineage != wanted:
+        wanted = lineage(stage, lambda name: self._group(name).layout.lineage)
+        store = self.store
+        if self._cache_url and stage.name not in list_stages(store):
+            store = open_store(f"{self._cache_url}/{stage.name.replace('/', '.')}-{wanted}")
+        group = StageGroup.load(store, stage.name)
+        if group.layout.lineage != wanted:
             raise StoreError(
                 f"stage {stage.name!r} was filled by another version of it or for other inputs"
             )
-        self._folders[stage.name] = folder
-        return folder.layout.tiling
+        self._groups[stage.name] = group
+        return group.layout.tiling
 
     def worker_context(self, stage: Stage) -> StageContext:
-        """Read all inputs: nothing is deposited."""
+        """Return what is needed to compute blocks of a stage, all inputs read."""
         inputs = {
-            name: read_stage_variable(self._folder(given.stage), given)
+            name: read_stage_variable(self._group(given.stage), given)
             if isinstance(given, StageRef)
             else np.asarray(given)
             for name, given in stage.inputs.items()
         }
-        layout = self._folder(stage.name).layout
-        return StageContext.of(stage, layout, absolute_url(self.url), None, inputs)
+        layout = self._group(stage.name).layout
+        return StageContext.of(stage, layout, self.store.address, None, inputs)
 
 
 def verify_store(
-    url: str,
+    store: Store | str,
     recipe: Callable[[], Recipe],
     finish: Callable[[xr.DataTree], xr.DataTree],
     sample: int = 10,
     seed: int | None = None,
 ) -> Verification:
-    """Check a store; nothing in it is changed.
+    """Verify a store; nothing in it is changed, except that damaged blocks are deleted.
 
     Parameters
     ----------
-    url : str
-        Address of the store.
+    store : Store
+        The store.
     recipe : callable
-        Makes the recipe of the store's study.
+        Returns the recipe of the store's study.
     finish : callable
-        Turns what the recipe returns into what is kept as the result.
+        Turns what the recipe returns into the result that is kept.
     sample : int
-        Blocks to compute again, chosen at random.
+        Number of blocks to compute again, chosen at random.
     seed : int, optional
         Makes the choice repeatable.
+
+    Returns
+    -------
+    Verification
+        What was checked, and every problem.
+
+    Raises
+    ------
+    StoreError
+        There is no store, or one of another format.
     """
-    about = store_attrs(url)
-    finished, tidied = "finished" in about, "tidied" in about
-    problems = [] if tidied else _stage_problems(url)
-    blocks = 0 if tidied else _count_committed_blocks(url)
-    stages = 0 if tidied else len(list_stages(open_store(url)))
-    if finished:
+    store = open_store(store)
+    attrs = store_attrs(store)
+    tidied = "tidied" in attrs
+    stages, blocks, problems = (0, 0, []) if tidied else _check_stages(store)
+    if "finished" in attrs:
         try:
-            load_result(url)
+            load_result(store)
         except StoreError as error:
             problems.append(str(error))
     recomputed = 0
     if not tidied and not problems:
         try:
-            recomputed = _recompute_sample(url, recipe, finish, sample, seed, problems=problems)
+            ledger = _ReadOnlyLedger(store)
+            opened = _replay(ledger, recipe, finish, problems)
+            recomputed = _recompute_sample(ledger, opened, sample, seed, problems)
         except StoreError as error:
             problems.append(str(error))
+    finished = "finished" in attrs
     return Verification(stages, blocks, recomputed, tuple(problems), finished, tidied)
 
 
-def _stage_problems(url: str) -> list[str]:
-    problems = []
-    for name in list_stages(open_store(url)):
+def _check_stages(store: Store) -> tuple[int, int, list[str]]:
+    """Verify all committed blocks; return how many stages and blocks there are, and problems."""
+    names, blocks, problems = list_stages(store), 0, list[str]()
+    for name in names:
         try:
-            folder = StageGroup.load(url, name)
+            group = StageGroup.load(store, name)
         except DamagedStoreError as error:
             problems.append(str(error))
             continue
-        missing = len(folder.layout.tiling) - len(folder.done())
-        if missing and not folder.layout.partial:
-            problems.append(f"{url}: stage {name!r}, {missing} block(s) are not filled")
-        bad = folder.damaged_blocks()
-        if bad:
-            problems.append(str(folder.damage_error(bad)))
-    return problems
+        done = len(group.done())
+        blocks += done
+        missing = len(group.layout.tiling) - done
+        if missing and not group.layout.partial:
+            problems.append(f"{store.url}: stage {name!r}, {missing} block(s) are not filled")
+        damaged = group.damaged_blocks()
+        if damaged:
+            problems.append(str(group.damage_error(damaged)))
+    return len(names), blocks, problems
 
 
-def _count_committed_blocks(url: str) -> int:
-    total = 0
-    for name in list_stages(open_store(url)):
-        try:
-            total += len(StageGroup.load(url, name).done())
-        except DamagedStoreError:
-            continue
-    return total
-
-
-def _recompute_sample(
-    url: str,
+def _replay(
+    ledger: _ReadOnlyLedger,
     recipe: Callable[[], Recipe],
     finish: Callable[[xr.DataTree], xr.DataTree],
-    sample: int,
-    seed: int | None,
-    *,
     problems: list[str],
-) -> int:
-    """Replay the recipe over the store, then compute some of its blocks again."""
-    ledger = _ReadOnlyLedger(url)
-    seen: list[Stage] = []
+) -> list[Stage]:
+    """Replay the recipe over the store, compare its result and return its stages."""
+    opened: list[Stage] = []
 
     def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         for stage in stages:
             ledger.open(stage)
-            seen.append(stage)
+            opened.append(stage)
         return tuple(ledger.answer(stage.name) for stage in stages)
 
     tree = run_recipe(recipe(), fill)
-    check = store_attrs(url).get("result_check")
+    check = store_attrs(ledger.store).get("result_check")
     if check is not None and tree_digest(finish(tree)) != check:
-        problems.append(f"{url}: the blocks do not give the result that is kept")
-    every = [(stage, block) for stage in seen for block in sorted(ledger.done(stage.name))]
+        problems.append(f"{ledger.store.url}: the blocks do not give the result that is kept")
+    return opened
+
+
+def _recompute_sample(
+    ledger: _ReadOnlyLedger,
+    stages: list[Stage],
+    sample: int,
+    seed: int | None,
+    problems: list[str],
+) -> int:
+    """Compute some blocks again and compare them; return how many."""
+    every = [(stage, block) for stage in stages for block in sorted(ledger.done(stage.name))]
     chosen = random.Random(seed).sample(every, min(sample, len(every)))
     for stage, block in chosen:
         if not _is_identical(ledger, stage, block):
             problems.append(
-                f"{url}: stage {stage.name!r}, block {block} gives other numbers "
+                f"{ledger.store.url}: stage {stage.name!r}, block {block} gives other numbers "
                 "when it is computed again"
             )
     return len(chosen)
 
 
 def _is_identical(ledger: _ReadOnlyLedger, stage: Stage, block: Block) -> bool:
-    kept = ledger.arrays(stage.name, block)
-    fresh = compute_block(ledger.worker_context(stage), block)
-    return all(kept[name].tobytes() == fresh[name].tobytes() for name in kept)
+    stored = ledger.arrays(stage.name, block)
+    computed = compute_block(ledger.worker_context(stage), block)
+    return all(stored[name].tobytes() == computed[name].tobytes() for name in stored)

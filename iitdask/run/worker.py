@@ -20,6 +20,7 @@ from iitdask.run.checksum import build_id
 from iitdask.run.events import OnBlockStart
 from iitdask.run.plan import Block
 from iitdask.run.stage_group import StageGroup
+from iitdask.run.storage import Store
 from iitdask.run.task import (
     BlockError,
     BlockResult,
@@ -57,10 +58,10 @@ class _ArrayCache:
     arrays: OrderedDict[tuple[object, ...], Array] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
-    def read(self, url: str, stored: StageRef) -> Array:
+    def read(self, store: Store, stored: StageRef) -> Array:
         """Return a variable of a stage; what its lineage names holds the same bits for ever."""
-        folder = StageGroup.load(url, stored.stage)
-        key = (url, stored, folder.layout.lineage)
+        folder = StageGroup.load(store, stored.stage)
+        key = (store, stored, folder.layout.lineage)
         with self.lock:
             if key in self.arrays:
                 self.arrays.move_to_end(key)
@@ -273,9 +274,9 @@ def _read_input(
     if folder is None or setting.store is None:
         raise StoreError(f"input {given!r} of stage {setting.layout.name!r} needs a store")
     if isinstance(given, ForeignRef):
-        return _ARRAY_CACHE.read(given.url, given.stored)
+        return _ARRAY_CACHE.read(given.store, given.stored)
     if isinstance(given, InputRef):
-        return folder.read_input(given.name, given.digest)
+        return folder.read_input(given)
     return _ARRAY_CACHE.read(setting.store, given)
 
 

@@ -1,7 +1,13 @@
-"""Zarr arrays and groups read and written as plain keys, in the thread that needs them.
+"""Zarr groups of arrays read and written as plain keys, in the thread that needs them.
 
-The bytes are those that zarr-python writes and reads. Its own way leads every chunk through an event
-loop and two thread pools, which for a block of a millisecond costs as much as computing it.
+A group is one document, its ``zarr.json``, and the chunks of its arrays. The document holds the
+group's attributes and, as consolidated metadata, the description of every array below it. It is
+written last and in one step: a group whose document can be read is complete. Every chunk ends
+with a CRC-32C, and a chunk that is missing under a document is damage. An array without axes has
+no chunk: its value is the fill value in its description.
+
+The bytes are those that zarr-python writes and reads. Its own way leads every chunk through an
+event loop and two thread pools, which for a block of a millisecond costs as much as computing it.
 """
 
 from __future__ import annotations
@@ -17,60 +23,85 @@ import google_crc32c
 import numpy as np
 from numcodecs import VLenUTF8, Zstd
 
+from iitdask.errors import StoreError
 from iitdask.run.storage import Store
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "STORE_FORMAT",
     "ZSTD_LEVEL",
+    "ArrayGroup",
     "ArrayLayout",
     "create_group",
     "create_root",
     "decode_chunk",
     "encode_chunk",
+    "open_group",
     "read_attrs",
+    "read_dataset",
+    "read_group",
+    "read_tree",
     "repair_groups",
+    "require_current_format",
     "update_attrs",
     "write_dataset",
+    "write_group",
+    "write_tree",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ZSTD_LEVEL = 3
-"""How hard Zstandard tries."""
+"""Compression level of Zstandard."""
 CRC_BYTES = 4
-"""Bytes of a checksum."""
+"""Bytes of the CRC-32C at the end of a chunk."""
 SAMPLE_BYTES = 1 << 16
-"""Bytes that are tried before much more is packed."""
+"""Bytes compressed on trial before a much longer chunk is."""
 MAX_COMPRESSION_RATIO = 0.9
-"""Part of its length to which a sample must shrink for that."""
+"""Ratio to which the sample must shrink for the chunk to be compressed at full level."""
+MAX_CHUNK_BYTES = 64 * 2**20
+"""Bytes of a chunk beyond which an array written at once is cut along its first axis."""
+NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"
+"""Kinds of numpy data types that are stored."""
+TEXT_DATA_TYPE = "string"
+NON_DIMENSION_COORDINATES = "coordinates"
+"""Group attribute in which xarray looks for coordinates that are no dimension."""
+
+STORE_FORMAT = 2
+"""Version of the way iitdask lays out a store."""
 
 _ZSTD, _ZSTD_FAST = Zstd(level=ZSTD_LEVEL), Zstd(level=-1)
 _TEXT_CODEC = VLenUTF8()
 
 
-def encode_chunk(array: Array, chunks: Sequence[int], fill: Any, *, packed: bool) -> bytes:
-    """Encode one chunk; a checksum ends it, since Zarr alone reads a flipped bit without a word.
+def encode_chunk(array: Array, chunks: Sequence[int], fill: Any, *, compressed: bool) -> bytes:
+    """Encode one chunk as zarr does, with a CRC-32C at its end.
 
     Parameters
     ----------
     array : ndarray
-        What the chunk holds; shorter than the chunk at the end of an axis. Objects are text.
+        Cells of the chunk; fewer than the chunk at the end of an axis. Objects are text.
     chunks : sequence of int
         Shape of a chunk.
     fill : scalar
-        Value of the cells beyond the end.
-    packed : bool
-        Whether it is compressed.
+        Value of the cells beyond the end of the array.
+    compressed : bool
+        Whether the chunk is compressed with Zstandard.
+
+    Returns
+    -------
+    bytes
+        Content of the chunk's key.
     """
     if array.shape != tuple(chunks):
-        whole = np.full(chunks, fill, array.dtype)
-        whole[tuple(map(slice, array.shape))] = array
-        array = whole
+        padded = np.full(chunks, fill, array.dtype)
+        padded[tuple(map(slice, array.shape))] = array
+        array = padded
     content = _TEXT_CODEC.encode(array) if array.dtype.kind == "O" else _little_endian(array)
-    packer = _compressor(content) if packed else None
-    content = bytes(content if packer is None else packer.encode(content))
+    compressor = _compressor(content) if compressed else None
+    content = bytes(content if compressor is None else compressor.encode(content))
     return content + _crc32c(content)
 
 
@@ -79,58 +110,62 @@ def decode_chunk(
     chunks: Sequence[int],
     dtype: np.dtype[Any],
     *,
-    packed: bool,
-    checked: bool = True,
+    compressed: bool,
+    has_crc: bool = True,
 ) -> Array:
-    """Decode one chunk of numbers; the array is read-only.
+    """Decode one chunk; an array of numbers is read-only.
 
     Parameters
     ----------
     content : bytes
-        The chunk.
+        Content of the chunk's key.
     chunks : sequence of int
         Shape of a chunk.
     dtype : dtype
-        Kind of its numbers.
-    packed : bool
-        Whether it is compressed.
-    checked : bool
-        Whether a checksum ends it.
+        Data type of the array; object for text.
+    compressed : bool
+        Whether the chunk is compressed.
+    has_crc : bool
+        Whether a CRC-32C ends it.
+
+    Returns
+    -------
+    ndarray
+        All cells of the chunk, those beyond the end of the array included.
 
     Raises
     ------
     ValueError
-        This is not what was written.
+        The content is not what was written.
     """
-    if checked:
-        content, told = content[:-CRC_BYTES], content[-CRC_BYTES:]
-        # First: what a flipped bit makes of compressed data may ask for any amount of memory.
-        if _crc32c(content) != told:
+    if has_crc:
+        content, expected = content[:-CRC_BYTES], content[-CRC_BYTES:]
+        # Before decompression: damaged data may ask for any amount of memory.
+        if _crc32c(content) != expected:
             raise ValueError("a chunk does not match its checksum")
-    if packed:
+    if compressed:
         try:
             content = _ZSTD.decode(content)
         except RuntimeError as error:
-            raise ValueError(f"a chunk cannot be unpacked ({error})") from error
+            raise ValueError(f"a chunk cannot be decompressed ({error})") from error
+    if dtype.kind == "O":
+        return np.asarray(_TEXT_CODEC.decode(content), object).reshape(chunks)
     little = np.frombuffer(content, dtype.newbyteorder("<"))
     return little.reshape(chunks).astype(dtype, copy=False)
 
 
 def _compressor(content: Any) -> Zstd:
-    """What compresses; of numbers that are as good as random it takes little time and nothing off.
+    """Return the compressor for a chunk, a fast one for numbers that look random.
 
-    Packing those costs more than computing them, and unpacking them, which every reader
-    does, ten times what it costs to copy them.
+    Compressing those at full level costs more than computing them, and decompressing them,
+    which every reader does, ten times what it costs to copy them.
     """
     data = memoryview(content).cast("B")
     if len(data) < 4 * SAMPLE_BYTES:
         return _ZSTD
     middle = len(data) // 2
-    small = (
-        len(_ZSTD.encode(data[middle : middle + SAMPLE_BYTES]))
-        <= MAX_COMPRESSION_RATIO * SAMPLE_BYTES
-    )
-    return _ZSTD if small else _ZSTD_FAST
+    sample = len(_ZSTD.encode(data[middle : middle + SAMPLE_BYTES]))
+    return _ZSTD if sample <= MAX_COMPRESSION_RATIO * SAMPLE_BYTES else _ZSTD_FAST
 
 
 def _little_endian(array: Array) -> Array:
@@ -138,71 +173,78 @@ def _little_endian(array: Array) -> Array:
 
 
 def _crc32c(content: bytes) -> bytes:
-    found: int = google_crc32c.value(content)
-    return found.to_bytes(CRC_BYTES, "little")
-
-
-MAX_CHUNK_BYTES = 64 * 2**20
-"""Bytes of a chunk beyond which an array that is written as a whole is cut along its first axis."""
-TEXT_DATA_TYPE = "string"
+    value: int = google_crc32c.value(content)
+    return value.to_bytes(CRC_BYTES, "little")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayLayout:
-    """How one array lies in a store."""
+    """Description of one array in a store: what zarr calls its metadata."""
 
     path: str
-    """Where."""
+    """Path of the array in the store."""
     shape: tuple[int, ...]
     """Lengths of its axes."""
     chunks: tuple[int, ...]
     """Lengths of a chunk's axes."""
     dtype: np.dtype[Any]
-    """Kind of its numbers; object for text."""
+    """Data type; object for text."""
     fill: Any = 0
-    """What is read where nothing was written."""
+    """Fill value: the value of cells never written, and of an array without axes."""
     dims: tuple[str, ...] | None = None
     """Names of its axes."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    """What is said of it."""
+    """Zarr attributes."""
     separator: str = "."
-    """Between the numbers of a chunk's key; with a dot, one directory has all chunks."""
-    packed: bool = True
+    """Between the indices in a chunk's key; with a dot, one directory has all chunks."""
+    compressed: bool = True
     """Whether chunks are compressed."""
-    checked: bool = True
-    """Whether chunks end with a checksum; those of other writers may not."""
+    has_crc: bool = True
+    """Whether chunks end with a CRC-32C; those of other writers may not."""
+    sparse: bool = False
+    """Whether a missing chunk holds the fill value; other writers leave such chunks out."""
 
     @classmethod
-    def of(cls, path: str, array: Array, **more: Any) -> ArrayLayout:
-        """Lay out an array that is written as a whole."""
-        each = math.prod(array.shape[1:]) * array.dtype.itemsize
-        rows = max(1, MAX_CHUNK_BYTES // max(each, 1))
-        lengths = (min(rows, array.shape[0]), *array.shape[1:]) if array.ndim else ()
-        fill: Any = "" if array.dtype.kind == "O" else np.zeros((), array.dtype).item()
-        chunks = tuple(max(n, 1) for n in lengths)
+    def of(
+        cls, path: str, array: Array, chunks: tuple[int, ...] | None = None, **more: Any
+    ) -> ArrayLayout:
+        """Describe an array that is written at once.
+
+        Parameters
+        ----------
+        path : str
+            Path of the array in the store.
+        array : ndarray
+            The array.
+        chunks : tuple of int, optional
+            Shape of a chunk; as many rows as fit into ``MAX_CHUNK_BYTES`` by default.
+        **more
+            Other fields of the layout.
+        """
+        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        rows = max(1, MAX_CHUNK_BYTES // max(row_bytes, 1))
+        if chunks is None:
+            chunks = (min(rows, array.shape[0]), *array.shape[1:]) if array.ndim else ()
+        fill = array[()] if array.ndim == 0 else _default_fill(array.dtype)
+        chunks = tuple(max(n, 1) for n in chunks)
         return cls(path, array.shape, chunks, array.dtype, **{"fill": fill, **more})
 
     @classmethod
-    def found(cls, store: Store, path: str) -> ArrayLayout:
-        """Read how an array of numbers lies in a store.
+    def from_metadata(cls, path: str, metadata: Any, *, sparse: bool) -> ArrayLayout:
+        """Read the description of an array.
 
         Raises
         ------
-        FileNotFoundError
-            There is none.
         ValueError
-            Its metadata are damaged, or of a kind that is not written here.
+            The metadata are damaged, or of a kind that is not written here.
         """
-        content = store.read(f"{path}/zarr.json")
-        if content is None:
-            raise FileNotFoundError(f"no array at {path}")
         try:
-            return _layout_from_metadata(path, json.loads(content))
+            return _parse_metadata(path, metadata, sparse)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the array at {path} cannot be opened: {error!r}") from error
 
     def metadata(self) -> dict[str, Any]:
-        """Return what ``zarr.json`` holds."""
+        """Return the description as zarr writes it."""
         little = {"configuration": {"endian": "little"}} if self.dtype.itemsize > 1 else {}
         text = self.dtype.kind == "O"
         first = {"name": "vlen-utf8", "configuration": {}} if text else {"name": "bytes", **little}
@@ -216,7 +258,7 @@ class ArrayLayout:
                 "configuration": {"separator": self.separator},
             },
             "fill_value": _fill_json(self.fill),
-            "codecs": [first, *([zstd] if self.packed else []), {"name": "crc32c"}],
+            "codecs": [first, *([zstd] if self.compressed else []), {"name": "crc32c"}],
             "attributes": dict(self.attrs),
             **({} if self.dims is None else {"dimension_names": list(self.dims)}),
             "zarr_format": 3,
@@ -224,185 +266,429 @@ class ArrayLayout:
             "storage_transformers": [],
         }
 
-    def described(self) -> dict[str, bytes]:
-        """Return the metadata as the content of a key."""
-        text = json.dumps(self.metadata())
-        return {f"{self.path}/zarr.json": text.encode()}
-
-    def matches(self, content: bytes | None, *, closely: bool) -> bool:
-        """Whether metadata lay out this array; closely: whether what they say of it is the same."""
-        try:
-            given = json.loads(content or b"")
-        except ValueError:
-            return False
-        wanted = self.metadata()
-        said = () if closely else ("attributes",)
-        return isinstance(given, dict) and all(
-            given.get(name) == value for name, value in wanted.items() if name not in said
-        )
-
     def key(self, index: tuple[int, ...]) -> str:
-        """Key of a chunk."""
+        """Return the key of a chunk."""
         return f"{self.path}/{self.separator.join(('c', *map(str, index)))}"
 
-    def encoded(self, array: Array) -> bytes:
-        """Encode what one chunk holds."""
-        return encode_chunk(array, self.chunks, self.fill, packed=self.packed)
+    def encode(self, array: Array) -> bytes:
+        """Encode the cells of one chunk."""
+        return encode_chunk(array, self.chunks, self.fill, compressed=self.compressed)
 
-    def decoded(self, content: bytes | None) -> Array:
-        """Decode one chunk, cells beyond the end of the array among them; ValueError if damaged."""
-        if content is None:
-            raise ValueError("a chunk is missing")
-        return decode_chunk(
-            content, self.chunks, self.dtype, packed=self.packed, checked=self.checked
-        )
-
-    def write(self, store: Store, array: Array) -> None:
-        """Write all of it, metadata last."""
-        for index, region in self._chunks():
-            store.write_many({self.key(index): self.encoded(np.asarray(array[region]))})
-        store.write_many(self.described())
-
-    def read(self, store: Store) -> Array:
-        """Read all of it; chunks that are missing are read as the fill value.
+    def decode(self, content: bytes | None) -> Array:
+        """Decode one chunk, cells beyond the end of the array included.
 
         Raises
         ------
         ValueError
-            A chunk is damaged.
+            The chunk is damaged or missing.
         """
-        whole = np.full(self.shape, self.fill, self.dtype)
-        regions = {self.key(index): region for index, region in self._chunks()}
-        for key, content in store.read_many(regions):
-            if content is not None:
-                inside = tuple(slice(part.stop - part.start) for part in regions[key])
-                whole[regions[key]] = self.decoded(content)[inside]
-        return whole
+        if content is None:
+            if self.sparse:
+                return np.full(self.chunks, self.fill, self.dtype)
+            raise ValueError(f"a chunk of {self.path} is missing")
+        return decode_chunk(
+            content, self.chunks, self.dtype, compressed=self.compressed, has_crc=self.has_crc
+        )
 
-    def _chunks(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    def chunk_regions(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        """Yield every chunk: its index and the cells it holds."""
         counts = [-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True)]
         for index in product(*map(range, counts)):
             ends = zip(index, self.chunks, self.shape, strict=True)
             yield index, tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in ends)
 
+    def write(self, store: Store, array: Array) -> None:
+        """Write all chunks, but not the description."""
+        if self.shape:
+            for index, region in self.chunk_regions():
+                store.write(self.key(index), self.encode(np.asarray(array[region])))
 
-def _layout_from_metadata(path: str, given: Any) -> ArrayLayout:
-    names = [codec["name"] for codec in given["codecs"]]
+    def read(self, store: Store) -> Array:
+        """Read the whole array.
+
+        Raises
+        ------
+        ValueError
+            A chunk is damaged or missing.
+        """
+        array = np.full(self.shape, self.fill, self.dtype)
+        if not self.shape and not self.sparse:
+            return array
+        regions = {self.key(index): region for index, region in self.chunk_regions()}
+        for key, content in store.read_many(regions):
+            inside = tuple(slice(part.stop - part.start) for part in regions[key])
+            array[regions[key]] = self.decode(content)[inside]
+        return array
+
+
+def _default_fill(dtype: np.dtype[Any]) -> Any:
+    if dtype.kind in TEXT_KINDS:
+        return ""
+    return dtype.type("nan") if dtype.kind == "f" else dtype.type(0)
+
+
+def _parse_metadata(path: str, given: Any, sparse: bool) -> ArrayLayout:
+    codecs = [codec["name"] for codec in given["codecs"]]
     endian = given["codecs"][0].get("configuration", {}).get("endian", "little")
     keys = given["chunk_key_encoding"]
-    dtype, fill = np.dtype(given["data_type"]), given["fill_value"]
-    sheet = ArrayLayout(
+    text = given["data_type"] == TEXT_DATA_TYPE
+    dtype = np.dtype(object) if text else np.dtype(given["data_type"])
+    layout = ArrayLayout(
         path=path,
         shape=tuple(given["shape"]),
         chunks=tuple(given["chunk_grid"]["configuration"]["chunk_shape"]),
         dtype=dtype,
-        fill=dtype.type(float(fill) if isinstance(fill, str) else fill),
+        fill=given["fill_value"] if text else _fill_from_json(given["fill_value"], dtype),
         dims=tuple(given["dimension_names"]) if given.get("dimension_names") else None,
         attrs=given["attributes"],
         separator=keys.get("configuration", {}).get("separator", "/"),
-        packed="zstd" in names,
-        checked="crc32c" in names,
+        compressed="zstd" in codecs,
+        has_crc="crc32c" in codecs,
+        sparse=sparse,
     )
-    known = ["bytes", *["zstd"] * sheet.packed, *["crc32c"] * sheet.checked]
-    plain = given["chunk_grid"]["name"] == "regular" and keys["name"] == "default"
-    numbers = sheet.dtype.kind in "biuf"
-    right = given["zarr_format"] == 3 and given["node_type"] == "array"
-    if not (right and plain and numbers and endian == "little" and names == known):
+    first = "vlen-utf8" if text else "bytes"
+    known = [first, *["zstd"] * layout.compressed, *["crc32c"] * layout.has_crc]
+    regular = given["chunk_grid"]["name"] == "regular" and keys["name"] == "default"
+    is_array = given["zarr_format"] == 3 and given["node_type"] == "array"
+    known_kind = text or dtype.kind in NUMERIC_KINDS
+    if not (is_array and regular and known_kind and endian == "little" and codecs == known):
         raise ValueError("of a kind that is not written here")
-    if len(sheet.shape) != len(sheet.chunks) or min((*sheet.chunks, 1)) < 1:
+    if len(layout.shape) != len(layout.chunks) or min((*layout.chunks, 1)) < 1:
         raise ValueError("its chunks do not fit it")
-    return sheet
+    return layout
 
 
 def _fill_json(fill: Any) -> Any:
-    # JSON has no NaN and no infinities.
+    # JSON has no NaN and no infinities; a NaN with other bits than numpy's own is given by them.
     value = fill.item() if isinstance(fill, np.generic) else fill
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    fill = np.asarray(fill)
+    if fill.tobytes() == np.asarray(np.nan, fill.dtype).tobytes():
+        return "NaN"
+    return f"0x{int.from_bytes(fill.astype(fill.dtype.newbyteorder('>')).tobytes(), 'big'):x}"
 
 
-NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"
-"""Kinds of arrays that are written here."""
+def _fill_from_json(value: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(value, str) and value.startswith("0x"):
+        big = int(value, 16).to_bytes(dtype.itemsize, "big")
+        return np.frombuffer(big, dtype.newbyteorder(">")).astype(dtype)[0]
+    return dtype.type(float(value) if isinstance(value, str) else value)
 
 
-def read_attrs(store: Store, path: str = "") -> dict[str, Any]:
-    """Read what is said of a group.
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayGroup:
+    """What the document of a group says."""
+
+    path: str
+    """Path of the group in the store."""
+    attrs: Mapping[str, Any]
+    """Zarr attributes."""
+    arrays: Mapping[str, ArrayLayout] = field(default_factory=dict)
+    """Descriptions of its arrays."""
+    groups: Mapping[str, ArrayGroup] = field(default_factory=dict)
+    """Groups directly below it."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the document as zarr writes it."""
+        return {
+            "attributes": dict(self.attrs),
+            "zarr_format": 3,
+            "consolidated_metadata": {
+                "kind": "inline",
+                "must_understand": False,
+                "metadata": dict(self._nodes()),
+            },
+            "node_type": "group",
+        }
+
+    def _nodes(self, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, layout in self.arrays.items():
+            yield f"{prefix}{name}", layout.metadata()
+        for name, group in self.groups.items():
+            yield f"{prefix}{name}", ArrayGroup(group.path, group.attrs).metadata()
+            yield from group._nodes(f"{prefix}{name}/")
+
+    def commit(self, store: Store) -> None:
+        """Write the document, which completes the group."""
+        store.write(_metadata_key(self.path), _json_bytes(self.metadata()))
+
+    def read(self, store: Store) -> dict[str, Array]:
+        """Read all arrays; ValueError if a chunk is damaged or missing."""
+        return {name: layout.read(store) for name, layout in self.arrays.items()}
+
+
+def open_group(store: Store, path: str = "") -> ArrayGroup:
+    """Read the document of a group.
+
+    In stores of format 1 the arrays of a group have documents of their own.
 
     Raises
     ------
     FileNotFoundError
         There is no group.
     ValueError
-        Its metadata are damaged.
+        Its document, or that of an array, is damaged.
+    """
+    document = _group_metadata(store, path)
+    if "consolidated_metadata" not in document:
+        return _open_group_of_format_1(store, path, document["attributes"])
+    try:
+        nodes = dict(document["consolidated_metadata"]["metadata"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{_metadata_key(path)} is damaged: {error!r}") from error
+    return _group_from_nodes(path, document["attributes"], nodes)
+
+
+def _group_from_nodes(path: str, attrs: Any, nodes: Mapping[str, Any]) -> ArrayGroup:
+    arrays: dict[str, ArrayLayout] = {}
+    groups: dict[str, ArrayGroup] = {}
+    for name, node in nodes.items():
+        if "/" in name:
+            continue
+        below = f"{path}/{name}" if path else name
+        if isinstance(node, dict) and node.get("node_type") == "group":
+            prefix = f"{name}/"
+            deeper = {k.removeprefix(prefix): v for k, v in nodes.items() if k.startswith(prefix)}
+            groups[name] = _group_from_nodes(below, node.get("attributes", {}), deeper)
+        else:
+            arrays[name] = ArrayLayout.from_metadata(below, node, sparse=False)
+    return ArrayGroup(path, dict(attrs), arrays, groups)
+
+
+def _open_group_of_format_1(store: Store, path: str, attrs: Mapping[str, Any]) -> ArrayGroup:
+    arrays: dict[str, ArrayLayout] = {}
+    groups: dict[str, ArrayGroup] = {}
+    for name in sorted(store.list_dir(path)):
+        below = f"{path}/{name}" if path else name
+        content = store.read(_metadata_key(below))
+        if name == "zarr.json" or content is None:
+            continue
+        node = json.loads(content)
+        if isinstance(node, dict) and node.get("node_type") == "group":
+            groups[name] = open_group(store, below)
+        else:
+            arrays[name] = ArrayLayout.from_metadata(below, node, sparse=True)
+    return ArrayGroup(path, dict(attrs), arrays, groups)
+
+
+def write_group(
+    store: Store,
+    path: str,
+    arrays: Mapping[str, Array | xr.Variable],
+    attrs: Mapping[str, Any],
+    *,
+    groups: Mapping[str, ArrayGroup] | None = None,
+    chunks: Mapping[str, tuple[int, ...]] | None = None,
+    standalone: bool = False,
+) -> ArrayGroup:
+    """Write a group: the chunks of its arrays, then the document that completes it.
+
+    Parameters
+    ----------
+    store : Store
+        Where.
+    path : str
+        Path of the group; nothing is deleted there.
+    arrays : mapping of str to ndarray or Variable
+        Numbers or text, by name.
+    attrs : mapping
+        Attributes of the group, as JSON.
+    groups : mapping of str to ArrayGroup, optional
+        Groups below, which are written already.
+    chunks : mapping of str to tuple of int, optional
+        Chunk shapes of some of the arrays.
+    standalone : bool
+        Also give each array a document of its own. Only with it does xarray find the arrays of
+        the very group it is told to open with ``consolidated=False``.
+
+    Returns
+    -------
+    ArrayGroup
+        What was written.
+
+    Raises
+    ------
+    TypeError
+        An array holds neither numbers nor text.
+    """
+    layouts: dict[str, ArrayLayout] = {}
+    for name, value in arrays.items():
+        values = np.asarray(value)
+        if values.dtype.kind in TEXT_KINDS:
+            values = values.astype(object)
+        _require_storable(name, values)
+        more: dict[str, Any] = {}
+        if not isinstance(value, np.ndarray):
+            more = {"dims": tuple(map(str, value.dims)), "attrs": _json_attrs(value.attrs)}
+        layout = ArrayLayout.of(f"{path}/{name}", values, (chunks or {}).get(name), **more)
+        layout.write(store, values)
+        if standalone:
+            store.write(_metadata_key(layout.path), _json_bytes(layout.metadata()))
+        layouts[name] = layout
+    group = ArrayGroup(path, _json_attrs(attrs), layouts, groups or {})
+    group.commit(store)
+    return group
+
+
+def read_group(store: Store, path: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read the attributes and all arrays of a group.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no complete group.
+    ValueError
+        It is damaged.
+    """
+    group = open_group(store, path)
+    return dict(group.attrs), group.read(store)
+
+
+def _require_storable(name: str, values: Array) -> None:
+    kind = values.dtype.kind
+    is_text = kind == "O" and all(isinstance(item, str) for item in values.ravel().tolist())
+    if not is_text and (kind not in NUMERIC_KINDS or values.dtype.itemsize > 8):
+        raise TypeError(f"array {name!r}: expected numbers or text, got {values.dtype}")
+
+
+def write_dataset(
+    store: Store,
+    path: str,
+    data: xr.Dataset,
+    *,
+    groups: Mapping[str, ArrayGroup] | None = None,
+    chunks: Mapping[str, tuple[int, ...]] | None = None,
+    standalone: bool = False,
+) -> ArrayGroup:
+    """Write a dataset as a group, from which xarray reads the same; see :func:`write_group`."""
+    attrs = dict(data.attrs)
+    other = " ".join(str(name) for name in data.coords if name not in data.sizes)
+    if other:
+        attrs[NON_DIMENSION_COORDINATES] = other
+    variables = {str(name): variable for name, variable in data.variables.items()}
+    return write_group(
+        store, path, variables, attrs, groups=groups, chunks=chunks, standalone=standalone
+    )
+
+
+def read_dataset(store: Store, group: ArrayGroup) -> xr.Dataset:
+    """Read a group as a dataset; ValueError if a chunk is damaged or missing."""
+    import xarray as xr  # noqa: PLC0415 heavy, and not needed to fill blocks
+
+    attrs = dict(group.attrs)
+    coords = set(str(attrs.pop(NON_DIMENSION_COORDINATES, "")).split())
+    variables = {
+        name: xr.Variable(layout.dims or (), layout.read(store), layout.attrs)
+        for name, layout in group.arrays.items()
+    }
+    dims = {str(dim) for variable in variables.values() for dim in variable.dims}
+    coords |= dims & set(variables)
+    return xr.Dataset(
+        {name: value for name, value in variables.items() if name not in coords},
+        {name: value for name, value in variables.items() if name in coords},
+        attrs,
+    )
+
+
+def write_tree(store: Store, path: str, tree: xr.DataTree) -> ArrayGroup:
+    """Write a tree of datasets; the document of its root, written last, completes it."""
+    return _write_node(store, path, tree, standalone=True)
+
+
+def _write_node(store: Store, path: str, node: xr.DataTree, *, standalone: bool) -> ArrayGroup:
+    groups = {
+        name: _write_node(store, f"{path}/{name}", child, standalone=False)
+        for name, child in node.children.items()
+    }
+    data = node.to_dataset(inherit=False)
+    return write_dataset(store, path, data, groups=groups, standalone=standalone)
+
+
+def read_tree(store: Store, path: str) -> xr.DataTree:
+    """Read a tree of datasets.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no complete tree.
+    ValueError
+        It is damaged.
+    """
+    import xarray as xr  # noqa: PLC0415
+
+    def collect(node: str, group: ArrayGroup) -> Iterator[tuple[str, xr.Dataset]]:
+        yield node or "/", read_dataset(store, group)
+        for name, child in group.groups.items():
+            yield from collect(f"{node}/{name}", child)
+
+    return xr.DataTree.from_dict(dict(collect("", open_group(store, path))))
+
+
+def read_attrs(store: Store, path: str = "") -> dict[str, Any]:
+    """Read the attributes of a group.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no group.
+    ValueError
+        Its document is damaged.
     """
     return dict(_group_metadata(store, path)["attributes"])
 
 
+def require_current_format(store: Store, attrs: Mapping[str, Any]) -> None:
+    """Raise unless a store has the format that this version writes.
+
+    Raises
+    ------
+    StoreError
+        The store is older, and can only be read, or newer.
+    """
+    written = attrs.get("format")
+    if written == STORE_FORMAT:
+        return
+    if isinstance(written, int) and written < STORE_FORMAT:
+        raise StoreError(
+            f"{store.url} has store format {written}, which can be shown, exported and viewed, but "
+            f"not changed or verified (this iitdask writes {STORE_FORMAT}); use another store"
+        )
+    raise StoreError(
+        f"{store.url} has store format {written!r}, this iitdask reads {STORE_FORMAT}; "
+        "use the version that wrote it"
+    )
+
+
 def create_root(store: Store, attrs: Mapping[str, Any]) -> bool:
-    """Make the group at the root, unless another process has; whether it was made."""
+    """Create the group at the root unless another process has; return whether it was created."""
     return store.create(_metadata_key(""), _group_json(attrs))
 
 
 def create_group(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
-    """Make a group of which this is said and nothing else."""
+    """Create a group with exactly these attributes, replacing old ones; no arrays are in it."""
     store.write(_metadata_key(path), _group_json(attrs))
 
 
 def update_attrs(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
-    """Say more of a group that is there."""
+    """Add attributes to a group that exists, replacing those of the same names."""
     document = _group_metadata(store, path)
     document["attributes"] = {**document["attributes"], **attrs}
     store.write(_metadata_key(path), _json_bytes(document))
 
 
 def repair_groups(store: Store, path: str) -> None:
-    """Make every step of a path a group, replacing metadata that cannot be read."""
-    steps = path.split("/")
-    for depth in range(1, len(steps) + 1):
-        step = "/".join(steps[:depth])
+    """Make every part of a path a group, replacing documents that cannot be read."""
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        part = "/".join(parts[:depth])
         try:
-            read_attrs(store, step)
+            read_attrs(store, part)
         except (OSError, ValueError):
-            store.delete(_metadata_key(step))
-            create_group(store, step, {})
-
-
-def write_dataset(store: Store, path: str, data: xr.Dataset) -> None:
-    """Write a dataset into a group of its own, where xarray reads the same."""
-    if not _can_write_directly(data):
-        # What is said beyond numbers and text on named axes, xarray says best.
-        data.to_zarr(store.zarr, group=path, mode="w", zarr_format=3, consolidated=False)
-        return
-    create_group(store, path, _json_attrs(data.attrs))
-    for name, variable in data.variables.items():
-        array = np.asarray(variable.values)
-        if array.dtype.kind in TEXT_KINDS:
-            array = array.astype(object)
-        more: dict[str, Any] = {"fill": float("nan")} if array.dtype.kind == "f" else {}
-        dims = tuple(map(str, variable.dims)) or None
-        attrs = _json_attrs(variable.attrs)
-        ArrayLayout.of(f"{path}/{name}", array, dims=dims, attrs=attrs, **more).write(store, array)
-
-
-def _can_write_directly(data: xr.Dataset) -> bool:
-    if not set(data.coords) <= set(data.sizes) or "coordinates" in data.attrs:
-        return False
-    try:
-        json.dumps(_json_attrs(data.attrs))
-        return all(map(_can_write_variable_directly, data.variables.values()))
-    except TypeError:
-        return False
-
-
-def _can_write_variable_directly(variable: xr.Variable) -> bool:
-    attrs, dtype = _json_attrs(variable.attrs), variable.dtype
-    json.dumps(attrs)
-    if variable.encoding or {"coordinates", "_FillValue"} & set(attrs):
-        return False
-    if dtype.kind in TEXT_KINDS:
-        return all(isinstance(each, str) for each in np.ravel(variable.values))
-    return dtype.kind in NUMERIC_KINDS and dtype.itemsize <= 8
+            store.delete(_metadata_key(part))
+            create_group(store, part, {})
 
 
 def _json_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS
 from iitdask.run.storage import Store, disk_full_as_error, open_store
-from iitdask.run.zarr_io import ArrayLayout, create_group, read_attrs
+from iitdask.run.zarr_io import read_group, write_group
 from iitdask.study.job import JobRun
 from iitdask.study.spec import Study, problem_fields
 from iitdask.theory.catalog import (
@@ -126,21 +126,21 @@ def problem_from_fields(
     return Problem(target_from_fields(compute, substrate, fields, where), options, compute)
 
 
-def write_substrate(url: str, substrate: Substrate) -> None:
-    """Write the substrate of a problem into its store, unless it is there undamaged."""
-    store = open_store(url)
+def write_substrate(store: Store | str, substrate: Substrate) -> None:
+    """Write the substrate of a problem into its store, unless it is there."""
+    store = open_store(store)
     with critical_section(store, SUBSTRATE_GROUP):
         try:
-            if _read_substrate(url).fingerprint == substrate.fingerprint:
+            if _read_substrate(store).fingerprint == substrate.fingerprint:
                 return
         except (*DAMAGE_ERRORS, InputError):
             pass
-        _write_tables(url, store, substrate)
+        _write_tables(store, substrate)
 
 
-def _write_tables(url: str, store: Store, substrate: Substrate) -> None:
+def _write_tables(store: Store, substrate: Substrate) -> None:
     store.delete_prefix(SUBSTRATE_GROUP)
-    wide = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
+    counted = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
     tables = [
         np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)
         for f in substrate.factors
@@ -149,17 +149,13 @@ def _write_tables(url: str, store: Store, substrate: Substrate) -> None:
         "levels": list(substrate.levels),
         "labels": list(substrate.labels),
         "parents": [list(factor.parents) for factor in substrate.factors],
-        "counted": wide,
+        "counted": counted,
+        "connectivity": np.array(substrate.connectivity).tolist(),
         "comment": "Probability tables of all units, one after the other; see `parents`. "
         "A `counted` unit has one row for each number of its inputs that are on.",
     }
-    with disk_full_as_error(f"{url}: {SUBSTRATE_GROUP}"):
-        create_group(store, SUBSTRATE_GROUP, attrs)
-        for name, data in (
-            ("tables", np.concatenate(tables)),
-            ("connectivity", np.array(substrate.connectivity)),
-        ):
-            ArrayLayout.of(f"{SUBSTRATE_GROUP}/{name}", data).write(store, data)
+    with disk_full_as_error(f"{store.url}: {SUBSTRATE_GROUP}"):
+        write_group(store, SUBSTRATE_GROUP, {"tables": np.concatenate(tables)}, attrs)
 
 
 def read_problem(url: str) -> Problem:
@@ -180,7 +176,7 @@ def read_problem(url: str) -> Problem:
         compute = study["compute"]
         fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
         options = theory_options(study["theory"])
-        point = problem_from_fields(compute, _read_substrate(url), options, fields, url)
+        point = problem_from_fields(compute, _read_substrate(open_store(url)), options, fields, url)
         intact = point.fingerprint == about["fingerprint"]
     except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
         what = " ".join(str(error).split())
@@ -194,14 +190,11 @@ def read_problem(url: str) -> Problem:
     return point
 
 
-def _read_substrate(url: str) -> Substrate:
-    store = open_store(url)
-    attrs = read_attrs(store, SUBSTRATE_GROUP)
-    levels, parents = attrs["levels"], attrs["parents"]
-    flat, edges = (
-        ArrayLayout.found(store, f"{SUBSTRATE_GROUP}/{name}").read(store)
-        for name in ("tables", "connectivity")
-    )
+def _read_substrate(store: Store) -> Substrate:
+    attrs, arrays = read_group(store, SUBSTRATE_GROUP)
+    levels, parents, flat = attrs["levels"], attrs["parents"], arrays["tables"]
+    # An array of its own in stores of format 1.
+    edges = np.array(attrs["connectivity"] if "connectivity" in attrs else arrays["connectivity"])
     counted = set(attrs.get("counted", ()))
     factors: list[Factor | CountingFactor] = []
     begin = 0

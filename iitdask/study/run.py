@@ -22,7 +22,6 @@ from iitdask.errors import (
     RetiredError,
     WorkerMismatchError,
 )
-from iitdask.result.cube import is_cube
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, live_sessions, open_session
 from iitdask.run.engines import (
@@ -40,7 +39,6 @@ from iitdask.run.events import EventLog, Observer, Remarked, deduplicated, publi
 from iitdask.run.execute import execute
 from iitdask.run.ledger import Ledger, MemoryLedger
 from iitdask.run.result_group import (
-    consolidate,
     is_finished,
     load_result,
     save_result,
@@ -48,8 +46,9 @@ from iitdask.run.result_group import (
     store_attrs,
 )
 from iitdask.run.status import read_costs
-from iitdask.run.storage import absolute_url
+from iitdask.run.storage import absolute_url, open_store
 from iitdask.run.verify import Verification, verify_store
+from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
 from iitdask.study.job import JobRun, StudyJob
 from iitdask.study.problem import problem_from_study, read_problem
@@ -158,7 +157,7 @@ def run_job(
         return _execute(job.start(ledger), ledger, choose_engine(client), listeners, **options)
     url = os.fspath(store)
     with _stage_cache(cache) as stage_cache:
-        stored = ZarrLedger(url, job.described(), job.fingerprint, pantry=stage_cache)
+        stored = _open_ledger(url, job, stage_cache)
         with open_session(url, join) as session, publishing(url, session) as activity:
             started = job.start(stored, url)
             saved = _tidied_result(url)
@@ -170,7 +169,7 @@ def run_job(
             with _logged(url, session, job, origin) as log:
                 engine = choose_engine(client, activity)
                 result = _execute(started, stored, engine, [*listeners, log], **options)
-                _save(url, result, origin)
+                save_result(url, result, origin, read_costs(url))
             return result
 
 
@@ -228,7 +227,7 @@ def run_shared(
         claims = BlockClaims(session)
         origin = provenance()
         with _logged(url, session, job, origin) as log:
-            ledger = ZarrLedger(url, job.described(), job.fingerprint)
+            ledger = _open_ledger(url, job)
             result = _execute(
                 job.start(ledger, url, live=False),
                 ledger,
@@ -246,7 +245,7 @@ def prepare_store(
 ) -> None:
     """Create a store for :func:`run_shared`, or check that an old one is for this job."""
     url = os.fspath(url)
-    job.start(ZarrLedger(url, job.described(), job.fingerprint), url, live=False)
+    job.start(_open_ledger(url, job), url, live=False)
     if "block_seconds" not in store_attrs(url):
         set_attrs(url, {"block_seconds": block_seconds})
 
@@ -270,6 +269,7 @@ def estimate_job(
 
 def verify_stored_run(url: str, sample: int = 10, seed: int | None = None) -> Verification:
     """Check a store and recompute a sample, see :func:`iitdask.run.verify.verify_store`."""
+    require_current_format(open_store(url), store_attrs(url))
     stored = StoredSweep(url) if "axes" in store_attrs(url) else read_problem(url)
     return verify_store(url, stored.recipe, stored.finish, sample, seed)
 
@@ -319,6 +319,13 @@ def _stage_cache(cache: str | os.PathLike[str] | None) -> Iterator[StageCache | 
         yield stage_cache
 
 
+def _open_ledger(url: str, job: StudyJob, cache: StageCache | None = None) -> ZarrLedger:
+    """Open the ledger of a job, or create it."""
+    study = job.described()
+    # The points of a sweep are inputs of its stages, and nowhere else in the store.
+    return ZarrLedger(url, study, job.fingerprint, cache=cache, keep_inputs="sweep" in study)
+
+
 def _tidied_result(url: str) -> xr.DataTree | None:
     """Result of a store whose blocks were dropped; None if there are blocks, or it is damaged."""
     if "tidied" not in store_attrs(url):
@@ -327,12 +334,6 @@ def _tidied_result(url: str) -> xr.DataTree | None:
         return load_result(url)
     except DamagedStoreError:
         return None  # without blocks, everything is computed again
-
-
-def _save(url: str, result: xr.DataTree, origin: dict[str, Any]) -> None:
-    save_result(url, result, origin, read_costs(url))
-    if is_cube(result):
-        consolidate(url)
 
 
 def _save_once(
@@ -346,7 +347,7 @@ def _save_once(
     while True:
         with claims.holding("result") as is_mine:
             if is_mine:
-                _save(url, result, origin)
+                save_result(url, result, origin, read_costs(url))
                 claims.clear()
                 return
         if is_finished(url):

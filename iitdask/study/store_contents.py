@@ -20,9 +20,8 @@ from iitdask.result.cube import STATUS_NAMES
 from iitdask.result.formatting import text_array
 from iitdask.result.label_tree import package_version
 from iitdask.run.result_group import load_result, read_point_ids, store_attrs
-from iitdask.run.stage_group import list_stages
+from iitdask.run.stage_group import StageGroup, list_stages
 from iitdask.run.storage import open_store
-from iitdask.run.zarr_ledger import read_unchecked_input
 from iitdask.study.problem import Problem, read_problem
 from iitdask.theory.catalog import batched_computations
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, add_shown_states, landscape
@@ -125,7 +124,7 @@ class StoredSweep:
 
 
 def _read_small_systems(url: str, stage: str) -> SmallSystems:
-    arrays = {name: read_unchecked_input(url, stage, name) for name in ("points", *BATCH_TABLES)}
+    arrays = StageGroup.load(url, stage).read_inputs()
     batch = Batch(**{name: arrays[name] for name in BATCH_TABLES})
     substrate, code, units, cap = arrays["points"]
     return SmallSystems(batch, substrate, code, units, cap)

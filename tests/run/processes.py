@@ -118,7 +118,7 @@ def content(store):
     for name in list_stages(open_store(str(store))):
         folder = StageGroup.load(str(store), name)
         assert len(folder.done()) == len(folder.layout.tiling)
-        arrays, bad = folder.gather(folder.layout.variables)
+        arrays, bad = folder.read_all(folder.layout.variables)
         assert not bad
         found |= {(name, key): array.tobytes() for key, array in arrays.items()}
     return found

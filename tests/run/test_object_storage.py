@@ -98,7 +98,7 @@ def content(url):
     found = {}
     for stage in ("squares", "pairs"):
         folder = StageGroup.load(url, stage)
-        arrays, bad = folder.gather(folder.layout.variables)
+        arrays, bad = folder.read_all(folder.layout.variables)
         assert not bad
         found |= {(stage, name): array.tobytes() for name, array in arrays.items()}
     return found

@@ -16,7 +16,7 @@ from iitdask.run.zarr_ledger import StageCache, ZarrLedger, list_entries
 def run(tmp_path, name, scale=1.0, budget=10**9, engine=None):
     events = []
     with StageCache(str(tmp_path / "cache"), ("squares",), budget).opened() as pantry:
-        ledger = ZarrLedger(str(tmp_path / name), pantry=pantry)
+        ledger = ZarrLedger(str(tmp_path / name), cache=pantry)
         tree = execute(
             toys.toy(scale=scale), ledger, engine or SerialEngine(), observers=[events.append]
         )

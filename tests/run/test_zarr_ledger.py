@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import pickle
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,9 @@ from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import load_result, save_result
-from iitdask.run.stage_group import StageGroup
+from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.storage import disk_full_as_error, open_store
-from iitdask.run.task import StageLayout
+from iitdask.run.task import InputRef, StageLayout
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef
 
@@ -50,6 +51,10 @@ def rerun(path):
     events = []
     tree = execute(toys.toy(), ZarrLedger(str(path)), SerialEngine(), observers=[events.append])
     return tree, sum(e.blocks for e in events if isinstance(e, BlocksFilled))
+
+
+def damaged(path, stage):
+    return StageGroup.load(open_store(path), stage).damaged_blocks()
 
 
 def delete(path):
@@ -89,7 +94,7 @@ def test_store__mends_every_file_under_work(harm, full, copied, expected):
     files = sorted(path.relative_to(full) for path in (full / "work").rglob("*") if path.is_file())
     # All chunks of a variable are alike: one of each, and every file of metadata.
     chosen = {(file.parent, file.name == "zarr.json"): file for file in files}
-    assert len(chosen) > 15
+    assert len(chosen) > 7
     for file in chosen.values():
         harm(copied / file)
         xr.testing.assert_identical(rerun(copied)[0], expected)
@@ -100,9 +105,8 @@ def test_store__redoes_only_the_damaged_block(copied, expected):
     flip(0.5)(copied / "work/squares/value/c.1.0")
     delete(copied / "work/squares/moments/c.0.1.0")
     empty(copied / "work/pairs/tick/c.0.0.0")
-    ledger = ZarrLedger(str(copied))
-    assert ledger.verify("squares") == [(0, 1), (1, 0)]
-    assert ledger.verify("pairs") == [(0, 0)]
+    assert damaged(copied, "squares") == {(0, 1), (1, 0)}
+    assert damaged(copied, "pairs") == {(0, 0)}
     tree, blocks = rerun(copied)
     assert blocks == 3
     xr.testing.assert_identical(tree, expected)
@@ -145,7 +149,7 @@ def test_answer__of_a_large_stage_is_checked_and_read_lazily(copied, expected, m
 
 
 def test_store__opens_in_xarray_as_it_is(full, expected):
-    found = xr.open_dataset(full, group="work/squares", engine="zarr", consolidated=False)
+    found = xr.open_zarr(full / "work/squares")
     assert found["value"].dims == ("side", "code")
     assert found["value"].attrs["comment"] == "Squared logarithm."
     np.testing.assert_array_equal(found["moments"], expected["one/moments"])
@@ -195,8 +199,8 @@ def test_store__refuses_what_is_not_one(tmp_path, content, message):
 def test_store__refuses_a_later_format(tmp_path):
     ZarrLedger(str(tmp_path / "run.zarr"))
     meta = tmp_path / "run.zarr/zarr.json"
-    meta.write_text(meta.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(StoreError, match="has store format 2, this iitdask reads 1"):
+    meta.write_text(meta.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(StoreError, match="has store format 3, this iitdask reads 2"):
         ZarrLedger(str(tmp_path / "run.zarr"))
 
 
@@ -223,6 +227,7 @@ def test_done__ignores_and_open_sweeps_what_killed_writers_left(tmp_path):
     old = tmp_path / "run.zarr/work/squares/tick/c.0.0.0123abc.partial"
     new = tmp_path / "run.zarr/work/squares/value/c.0.0456def.partial"
     for left in (old, new):
+        left.parent.mkdir()
         left.write_bytes(b"half")
     os.utime(old, (time.time() - 3600,) * 2)
     assert ledger.done("squares") == set()
@@ -265,7 +270,7 @@ def test_ledger__keeps_every_bit(tmp_path):
         ledger.fill("search", block, {"x": np.full(part.stop - part.start, -np.nan)}, 0.0)
     x = np.resize(odd, tiling.chunks)
     ledger.fill("search", (1,), {"x": x}, 0.0)
-    assert ledger.verify("search") == []
+    assert damaged(tmp_path / "run.zarr", "search") == set()
     assert ledger.read(StageRef("search", "x"))[tiling.region((1,))].tobytes() == x.tobytes()
 
 
@@ -276,7 +281,7 @@ def test_store__does_not_take_a_stragglers_block_for_its_own(tmp_path, expected)
     straggler = StageGroup.load(url, "squares")
     execute(toys.toy(), ledger, SerialEngine())
     straggler.write((0, 0), _block(MemoryLedger(), old), 0.1)
-    assert ledger.verify("squares") == [(0, 0)]
+    assert damaged(url, "squares") == {(0, 0)}
     xr.testing.assert_identical(rerun(url)[0], expected)
 
 
@@ -303,22 +308,42 @@ def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied,
     ],
     ids=["scalar", "empty", "fortran", "bool", "strided"],
 )
-def test_deposit__gives_back_what_it_was_given(array, tmp_path):
+def test_write_inputs__are_read_back_verified(array, tmp_path):
     url = str(tmp_path / "run.zarr")
     ZarrLedger(url).open(toys.first_stage(), 5.0)
-    folder = StageGroup.load(url, "squares")
-    found = folder.read_input("a", folder.write_input("a", array))
-    assert found.dtype == array.dtype
-    np.testing.assert_array_equal(found, array)
+    group = StageGroup.load(url, "squares")
+    refs = group.write_inputs({"a": array, "b": np.arange(3)})
+    assert group.write_inputs({"a": array, "b": np.arange(3)}) == refs
+    read = group.read_input(refs["a"])
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
     with pytest.raises(DamagedStoreError, match="_inputs/a is not what was written"):
-        folder.read_input("a", 0)
+        group.read_input(InputRef("a", 0))
+    with pytest.raises(DamagedStoreError, match="_inputs/c cannot be read"):
+        group.read_input(InputRef("c", 0))
+    assert set(group.write_inputs({"a": np.arange(2)})) == {"a"}
+    np.testing.assert_array_equal(group.read_inputs()["a"], np.arange(2))
 
 
-def test_lend__gives_workers_an_address_that_holds_anywhere(tmp_path, monkeypatch):
+def test_with_stored_inputs__sends_references_in_place_of_arrays(tmp_path):
+    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    stage = toys.first_stage()
+    ledger.open(stage, 5.0)
+    context = ledger.worker_context(stage)
+    np.testing.assert_array_equal(context.inputs["table"], stage.inputs["table"])
+    assert not (tmp_path / "run.zarr/work/squares/_inputs").exists()
+    (ref,) = with_stored_inputs(context).inputs.values()
+    read = StageGroup.load(context.store, "squares").read_input(ref)
+    np.testing.assert_array_equal(read, stage.inputs["table"])
+
+
+def test_worker_context__names_a_store_that_means_the_same_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ledger = ZarrLedger("run.zarr")
     ledger.open(toys.first_stage(), 5.0)
-    assert ledger.worker_context(toys.first_stage()).store == str(tmp_path / "run.zarr")
+    store = pickle.loads(pickle.dumps(ledger.worker_context(toys.first_stage()).store))
+    assert store == ledger.store
+    assert store.address == str(tmp_path / "run.zarr")
 
 
 def test_layout__survives_json():

@@ -1,0 +1,90 @@
+"""Stores of format 1, which the first releases wrote: they are read, and not changed."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import iitdask as iit
+from iitdask.cli.app import main
+from iitdask.run.result_group import load_partial_result, load_result
+from iitdask.run.status import read_status
+
+ARCHIVE = Path(__file__).parents[1] / "golden/stores/format1.tar.xz"
+"""``point.zarr``, a cause-effect structure of `basic` in state 100; ``sweep.zarr``, its phi_s in
+all states; both written by commit 7920fd9."""
+
+
+@pytest.fixture
+def stores(tmp_path):
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def files(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def call(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    said = capsys.readouterr()
+    return ended.value.code, said.out, said.err
+
+
+def test_result__of_an_old_store_has_the_same_bits(stores):
+    tree = load_result(str(stores / "point.zarr"))
+    fresh = iit.ces(iit.examples.load("basic"), "100")
+    assert tree.groups == fresh.groups
+    for node in fresh.subtree:
+        old = tree[node.path].to_dataset(inherit=False)
+        assert list(old.variables) == list(node.variables)
+        for name, variable in node.to_dataset(inherit=False).variables.items():
+            if variable.dtype.kind in "biuf":
+                assert old[name].values.tobytes() == variable.values.tobytes()
+            else:
+                np.testing.assert_array_equal(old[name].values, variable.values)
+    cube = load_partial_result(str(stores / "sweep.zarr")).to_dataset()
+    fresh = iit.sweep({"state": "all"}, iit.examples.load("basic"), compute="sia")
+    assert cube["phi"].values.tobytes() == fresh["phi"].values.tobytes()
+
+
+@pytest.mark.parametrize("name", ["point.zarr", "sweep.zarr"])
+@pytest.mark.parametrize("command", ["show", "status", "export", "view"])
+def test_old_store__is_read_and_left_as_it_is(command, name, stores, tmp_path, capsys):
+    before = files(stores)
+    more = {
+        "show": ["--json"],
+        "status": ["--json"],
+        "export": [tmp_path / "out.json"],
+        "view": ["--html", tmp_path / "out.html"],
+    }[command]
+    code, out, err = call(capsys, command, stores / name, *more)
+    assert code == 0, err
+    assert out or (tmp_path / more[-1]).stat().st_size > 100
+    assert {path: content for path, content in files(stores).items() if path in before} == before
+
+
+def test_status__of_an_old_store_counts_its_blocks(stores):
+    status = read_status(str(stores / "point.zarr"))
+    assert {stage.name for stage in status.stages} >= {"mice", "states", "system"}
+    assert all(stage.done == stage.blocks > 0 for stage in status.stages)
+
+
+@pytest.mark.parametrize("name", ["point.zarr", "sweep.zarr"])
+@pytest.mark.parametrize("command", ["run", "verify", "tidy"])
+def test_old_store__is_refused_in_one_line(command, name, stores, tmp_path, capsys):
+    spec = tmp_path / "study.yaml"
+    sweep = "\ncompute: sia\nsweep: {state: all}" if name == "sweep.zarr" else '\nstate: "100"'
+    spec.write_text("substrate: {example: basic}" + sweep)
+    before = files(stores / name)
+    run = ["run", spec, "--store", stores / name, "--quiet"]
+    words = run if command == "run" else [command, stores / name]
+    code, out, err = call(capsys, *words)
+    assert code == 1
+    assert out == ""
+    assert "has store format 1, which can be shown, exported and viewed, but not" in err
+    assert len(err.strip().splitlines()) == 1
+    assert files(stores / name) == before
