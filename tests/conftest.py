@@ -1,9 +1,11 @@
-"""Profiles for property tests: the same examples every time, on every machine."""
+"""Profiles for property tests: the same examples every time, on every machine.
 
-import os
+HYPOTHESIS_PROFILE=thorough draws six times as many, see `tests.strategies.examples`.
+"""
 
 from hypothesis import HealthCheck, settings
 
+from tests.strategies import PROFILE
 from tests.view.browser import KEPT
 
 COMMON = {
@@ -13,9 +15,9 @@ COMMON = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
 
-settings.register_profile("dev", max_examples=100, **COMMON)
-settings.register_profile("ci", max_examples=100, print_blob=True, **COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+settings.register_profile("quick", max_examples=100, **COMMON)
+settings.register_profile("thorough", max_examples=100, print_blob=True, **COMMON)
+settings.load_profile(PROFILE)
 
 
 def pytest_report_header():

@@ -1,4 +1,4 @@
-"""Rules of the house as functions of a folder with a package, so that each can be tried on a bad one.
+"""Rules of the house as functions of a package, so that each can be tried on one that breaks it.
 
 Every rule returns what breaks it: a sorted list of lines, each with a file or module.
 """
@@ -177,9 +177,8 @@ def upward_imports(package, numbers):
             continue
         for target in imported_modules(parsed(path), set(paths)):
             above = floor_of(target, numbers)
-            if above not in (None, below) and numbers[above] >= numbers[below]:
-                bad.append(f"{name} imports {target}")
-            elif target == f"{package.name}.__main__":
+            upward = above not in (None, below) and numbers[above] >= numbers[below]
+            if upward or target == f"{package.name}.__main__":
                 bad.append(f"{name} imports {target}")
     return sorted(bad)
 
@@ -194,9 +193,9 @@ def exported_functions(tree):
         if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["__all__"]:
             exported = set(ast.literal_eval(node.value))
     for node in tree.body:
-        if isinstance(node, FUNCTIONS) and not node.name.startswith("_"):
-            if exported is None or node.name in exported:
-                yield node
+        public = isinstance(node, FUNCTIONS) and not node.name.startswith("_")
+        if public and (exported is None or node.name in exported):
+            yield node
 
 
 SECTIONS = {

@@ -5,11 +5,14 @@ A :class:`Case` holds what both the oracle and the package need: full factors ov
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
 import numpy as np
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from iitdask.model.substrate import Substrate
@@ -27,6 +30,24 @@ GATES = {
     "copy": lambda xs: float(xs[0]),
     "not": lambda xs: float(not xs[0]),
 }
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+FEW = 6
+"""Of how many examples one is drawn unless the profile is "thorough"."""
+
+
+def count_examples(most):
+    """Return how many examples the profile draws where a thorough run draws so many."""
+    return most if PROFILE == "thorough" else -(-most // FEW)
+
+
+def examples(most, **how):
+    """Mark a property as randomized and say how many examples a thorough run draws."""
+
+    def decorate(test):
+        drawn = settings(max_examples=count_examples(most), **how)(test)
+        return pytest.mark.randomized(drawn)
+
+    return decorate
 
 
 @dataclass(frozen=True)

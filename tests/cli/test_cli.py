@@ -30,7 +30,7 @@ class Terminal:
             check=False,
             cwd=self.folder,
             env=env,
-            timeout=300,
+            timeout=600,
         )
 
     def write(self, name, text):

@@ -59,7 +59,7 @@ def test_run__serves_a_live_page_while_it_works(tmp_path):
         [sys.executable, "-m", "iitdask", *words],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -159,7 +159,7 @@ def test_script__of_an_array_requeues_what_is_not_finished(code, late, requeued,
         while not (tmp_path / "begun").exists():
             assert process.poll() is None
         process.send_signal(10)
-    assert process.wait(timeout=20) == code
+    assert process.wait(timeout=600) == code
     assert (tmp_path / "said").exists() is requeued
     if requeued:
         assert (tmp_path / "said").read_text() == "requeue 42\n"

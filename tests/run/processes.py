@@ -20,7 +20,10 @@ from iitdask.run.stage_group import StageGroup, list_stages
 from iitdask.run.storage import open_store
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 240.0
+PATIENCE = 600.0
+"""Seconds after which a test gives up, far more than a busy machine needs."""
+IITDASK = "tests.run.patient"
+"""Module that is started for the command line."""
 PLAIN = re.compile(r"c(\.\d+)+")
 
 
@@ -45,7 +48,9 @@ def environment():
 
 
 def start(*words, log=None):
-    """Start a Python module in a session of its own."""
+    """Start a Python module, or the command line, in a session of its own."""
+    module, *rest = words
+    words = [IITDASK if module == "iitdask" else module, *rest]
     with Path(os.devnull if log is None else log).open("a") as out:
         return subprocess.Popen(
             [sys.executable, "-m", *map(str, words)],
@@ -59,7 +64,7 @@ def start(*words, log=None):
 def call(*words):
     """Run a command of iitdask to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "iitdask", *map(str, words)],
+        [sys.executable, "-m", IITDASK, *map(str, words)],
         env=environment(),
         capture_output=True,
         text=True,
@@ -103,8 +108,9 @@ def ticks(store):
     return found
 
 
-def wait_until(claim, seconds=PATIENCE, step=0.02):
-    deadline = time.monotonic() + seconds
+def wait_until(claim, step=0.02):
+    """Whether a claim becomes true before patience ends."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if claim():
             return True
@@ -168,9 +174,6 @@ class Chaos:
     def __init__(self, seed):
         self.chance = random.Random(seed)
         self.kills = 0
-
-    def wait(self, least, most):
-        time.sleep(self.chance.uniform(least, most))
 
     def kill(self, process):
         with suppress(psutil.Error, ProcessLookupError):

@@ -88,11 +88,11 @@ def test_file__follows_and_is_removed(tmp_path):
     with open_session(url) as driver, publishing(url, driver) as doings:
         assert read_activity(url, driver.record) is None
         doings.begun("a", doing)
-        assert wait_until(lambda: read_activity(url, driver.record) == (doing,), 30)
+        assert wait_until(lambda: read_activity(url, driver.record) == (doing,))
         doings.ended("a")
-        assert wait_until(lambda: read_activity(url, driver.record) == (), 30)
+        assert wait_until(lambda: read_activity(url, driver.record) == ())
         doings.begun("b", doing)
-        assert wait_until(lambda: read_activity(url, driver.record) == (doing,), 30)
+        assert wait_until(lambda: read_activity(url, driver.record) == (doing,))
     assert [name for name in open_store(url).list_dir("log") if "doing" in name] == []
 
 
@@ -106,7 +106,7 @@ def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
                 doings.begun(
                     str(k), BlockActivity("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
                 )
-            assert wait_until(lambda: read_activity(url, driver.record), 30)
+            assert wait_until(lambda: read_activity(url, driver.record))
             (worker,) = RunMonitor(url)().workers
         assert worker.name == "far:7"
         assert worker.doing.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
@@ -127,7 +127,7 @@ def test_pulse__admits_that_it_does_not_know(tmp_path):
         assert (worker.doing, worker.blocks) == ("unknown", 1)
         with publishing(url, driver) as doings:
             doings.begun("a", BlockActivity("far:8", "squares", "code 3 of 64", ago(1)))
-            assert wait_until(lambda: read_activity(url, driver.record), 30)
+            assert wait_until(lambda: read_activity(url, driver.record))
             found = {each.name: each.doing for each in RunMonitor(url)().workers}
         assert found == {"far:7": "idle", "far:8": "squares: code 3 of 64"}
     (worker,) = RunMonitor(url)().workers

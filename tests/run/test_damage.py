@@ -77,7 +77,6 @@ DEEP = pytest.mark.skipif("IITDASK_DEEP" not in os.environ, reason="minutes; set
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=DEEP), pytest.param(2, marks=DEEP)])
 def test_store__damaged_in_one_file_is_mended_or_named(first, point, whole, tmp_path):
     """Three passes over all files; each harms a file in one of three ways."""

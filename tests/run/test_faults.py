@@ -4,7 +4,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from contextlib import contextmanager
 
 import processes as proc
@@ -16,8 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 WORKERS, DRIVERS, SCHEDULERS = 18, 7, 6
 """Kills of each kind; the fault test must reach 30 in all."""
-HURRY = 300.0
-"""Seconds after which the fault test kills no more."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +50,6 @@ class Campaign:
     def __init__(self, folder, study, seed):
         self.folder, self.study = folder, study
         self.chaos = proc.Chaos(seed)
-        self.until = time.monotonic() + HURRY
         self.stores, self.watches = [], []
         self.log = folder / "campaign.log"
         self.renew()
@@ -76,16 +72,19 @@ class Campaign:
             self.renew()
         return code
 
-    def is_over(self):
-        return time.monotonic() > self.until
+    def wait_for_blocks(self, driver, least, most):
+        """Wait until a random number of blocks more is done, or the run has ended."""
+        some = len(proc.ticks(self.store)) + self.chaos.chance.randrange(least, most)
+        assert proc.wait_until(
+            lambda: driver.poll() is not None or len(proc.ticks(self.store)) >= some
+        )
 
     def kill_workers(self, count):
         target = self.chaos.kills + count
-        while self.chaos.kills < target and not self.is_over():
+        while self.chaos.kills < target:
             driver = self.driver("--workers", "2")
-            proc.wait_until(lambda d=driver: d.poll() is not None or proc.ticks(self.store), 30)
-            while driver.poll() is None and self.chaos.kills < target and not self.is_over():
-                self.chaos.wait(0.5, 1.5)
+            while driver.poll() is None and self.chaos.kills < target:
+                self.wait_for_blocks(driver, 1, 12)
                 alive = proc.workers_of(driver)
                 if alive:
                     self.chaos.kill(self.chaos.chance.choice(alive))
@@ -93,37 +92,25 @@ class Campaign:
 
     def kill_drivers(self, count):
         target = self.chaos.kills + count
-        while self.chaos.kills < target and not self.is_over():
-            before = len(proc.ticks(self.store))
+        while self.chaos.kills < target:
             driver = self.driver("--workers", "2")
-            some = before + self.chaos.chance.randrange(2, 40)
-            proc.wait_until(
-                lambda d=driver, s=some: d.poll() is not None or len(proc.ticks(self.store)) >= s,
-                20,
-            )
+            self.wait_for_blocks(driver, 2, 40)
             if driver.poll() is None:
                 self.chaos.kill(driver)
                 driver.wait()
-                proc.wait_until(lambda d=driver: not proc.workers_of(d), 10)
+                proc.wait_until(lambda d=driver: not proc.workers_of(d))
             self.settle(driver)
 
     def kill_schedulers(self, count):
         target = self.chaos.kills + count
         codes = []
-        while self.chaos.kills < target and not self.is_over():
+        while self.chaos.kills < target:
             with cluster(self.log) as (scheduler, address):
-                before = len(proc.ticks(self.store))
                 driver = self.driver("--cluster", address)
-                some = before + self.chaos.chance.randrange(2, 40)
-                proc.wait_until(
-                    lambda d=driver, s=some: (
-                        d.poll() is not None or len(proc.ticks(self.store)) >= s
-                    ),
-                    20,
-                )
+                self.wait_for_blocks(driver, 2, 40)
                 if driver.poll() is None:
                     self.chaos.kill(scheduler)
-                    assert proc.wait_until(lambda d=driver: d.poll() is not None, 60)
+                    assert proc.wait_until(lambda d=driver: d.poll() is not None)
                     codes.append(driver.returncode)
                 self.settle(driver)
         return codes
@@ -144,7 +131,7 @@ def cluster(log):
     address = f"tcp://127.0.0.1:{port}"
     where = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
     scheduler = proc.start("distributed.cli.dask_scheduler", *where, log=log)
-    options = ("--nthreads", 1, "--death-timeout", 15, "--no-dashboard", "--no-nanny")
+    options = ("--nthreads", 1, "--death-timeout", proc.PATIENCE, "--no-dashboard", "--no-nanny")
     hands = [
         proc.start("distributed.cli.dask_worker", address, *options, log=log) for _ in range(2)
     ]
@@ -155,7 +142,6 @@ def cluster(log):
             proc.end(process)
 
 
-@pytest.mark.timeout(540)
 def test_run__survives_kills_of_workers_drivers_and_schedulers(folder, study, undisturbed):
     campaign = Campaign(folder, study, seed=11)
     campaign.kill_workers(WORKERS)
@@ -182,9 +168,7 @@ def test_run__interrupted_says_how_to_resume_and_ends_as_if_undisturbed(
     driver = proc.start("iitdask", "run", brief, "--store", store, *workers, log=log)
     assert proc.wait_until(lambda: len(proc.ticks(store)) > 10)
     driver.send_signal(number)
-    began = time.monotonic()
-    assert driver.wait(20) == 130
-    assert time.monotonic() - began < 12
+    assert driver.wait(proc.PATIENCE) == 130
     proc.end(driver)
     resume = log.read_text().strip().splitlines()[-1]
     command = f"python -m iitdask run {brief} --store {store}"
@@ -199,14 +183,14 @@ def test_run__interrupted_says_how_to_resume_and_ends_as_if_undisturbed(
 
 
 def test_run__ends_at_once_on_a_second_signal(brief, tmp_path):
-    store = tmp_path / "run.zarr"
-    driver = proc.start("iitdask", "run", brief, "--store", store, "--workers", "2")
+    store, log = tmp_path / "run.zarr", tmp_path / "err.txt"
+    driver = proc.start("iitdask", "run", brief, "--store", store, "--workers", "2", log=log)
     assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
     driver.send_signal(signal.SIGINT)
-    time.sleep(0.02)
-    driver.send_signal(signal.SIGINT)
-    assert driver.wait(5) == 130
+    driver.send_signal(signal.SIGTERM)  # two of a kind may arrive as one
+    assert driver.wait(proc.PATIENCE) == 130
     proc.end(driver)
+    assert "interrupted" not in log.read_text()  # it did not take the time to say so
 
 
 def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_path):
@@ -225,7 +209,7 @@ def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_pat
         first.send_signal(signal.SIGCONT)
         beside = proc.call("run", study, "--store", store, "--quiet", "--join")
         assert beside.returncode == 0, beside.stderr
-        assert first.wait(60) == 0
+        assert first.wait(proc.PATIENCE) == 0
     finally:
         proc.end(first)
     assert proc.shown(store) == proc.shown(undisturbed)

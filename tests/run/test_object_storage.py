@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import toy_recipe as toys
 import xarray as xr
-from processes import ROOT, call, end, start, wait_until, write_study
+from processes import PATIENCE, ROOT, call, end, start, wait_until, write_study
 
 from iitdask.errors import InputError, StoreError, UnreachableStoreError
 from iitdask.run import storage
@@ -34,8 +34,10 @@ import toy_recipe as toys
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
 from iitdask.run.zarr_ledger import ZarrLedger
+from tests.runs import Kill
 
-execute(toys.toy(toys.slow_squares), ZarrLedger(sys.argv[1]), SerialEngine(), block_seconds=0.05)
+how = {"observers": [Kill("squares", 6)], "block_seconds": 0.05}
+execute(toys.toy(toys.slow_squares), ZarrLedger(sys.argv[1]), SerialEngine(), **how)
 """
 
 
@@ -124,12 +126,10 @@ def test_bucket__killed_midway_resumes_with_the_rest_and_the_same_bits(url, expe
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )
-    store = open_store(url)
     try:
-        assert wait_until(lambda: len(store.list_dir("work/squares/tick")) > 6, seconds=40)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
     ledger = ZarrLedger(url)
     total = len(ledger.open(toys.first_stage(), 5.0))
     done = len(ledger.done("squares"))
@@ -173,7 +173,7 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
         ticks = f"{WORK_GROUP}/mice/tick"
         assert wait_until(lambda: len(open_store(url).list_dir(ticks)) > 3)
         os.killpg(crew[0].pid, signal.SIGKILL)
-        assert crew[1].wait(timeout=90) == 0
+        assert crew[1].wait(PATIENCE) == 0
     finally:
         for each in crew:
             end(each)

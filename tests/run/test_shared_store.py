@@ -30,8 +30,6 @@ from iitdask.study.problem import problem_from_study
 from iitdask.study.run import prepare_store, run_shared
 from iitdask.study.spec import read_study
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -61,7 +59,7 @@ def prepared(store, study):
     return str(store)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_work__of_three_survives_kills_and_is_bitwise_equal(study, undisturbed, tmp_path):
     store, log = tmp_path / "shared.zarr", tmp_path / "log"
     crew = []
@@ -73,9 +71,9 @@ def test_work__of_three_survives_kills_and_is_bitwise_equal(study, undisturbed, 
             os.killpg(crew[0].pid, signal.SIGKILL)
             assert proc.wait_until(lambda: len(proc.ticks(store)) > 50), log.read_text()
             crew[1].send_signal(signal.SIGTERM)
-            assert crew[1].wait(timeout=30) == 130
+            assert crew[1].wait(proc.PATIENCE) == 130
             crew.append(worker(store, "--threads", "2", log=log))
-            assert [each.wait(timeout=90) for each in crew[2:]] == [0, 0], log.read_text()
+            assert [each.wait(proc.PATIENCE) for each in crew[2:]] == [0, 0], log.read_text()
     finally:
         for each in crew:
             proc.end(each)
@@ -87,6 +85,7 @@ def test_work__of_three_survives_kills_and_is_bitwise_equal(study, undisturbed, 
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_work__on_a_full_store_computes_nothing(undisturbed):
     with proc.Watch(undisturbed) as watch:
         done = proc.call("work", undisturbed)
@@ -95,6 +94,7 @@ def test_work__on_a_full_store_computes_nothing(undisturbed):
     assert watch.again == []
 
 
+@pytest.mark.slow
 def test_work__whose_time_is_over_says_so_and_leaves_the_rest(study, tmp_path):
     store = prepared(tmp_path / "brief.zarr", study)
     with pytest.raises(RetiredError, match="time given to this worker is over"):
@@ -112,6 +112,7 @@ def test_work__needs_a_store_or_a_study(tmp_path):
     assert "expected a store of iitdask, found none" in done.stderr
 
 
+@pytest.mark.slow
 def test_work__beside_another_edition_is_refused(study, tmp_path):
     store = prepared(tmp_path / "two.zarr", study)
     say(store, driver("elsewhere", "0.0.1+abc"))
@@ -122,6 +123,7 @@ def test_work__beside_another_edition_is_refused(study, tmp_path):
     assert "works with 0.0.1+abc; install one on all machines" in line
 
 
+@pytest.mark.slow
 def test_work__gives_up_a_block_that_killed_too_many(study, tmp_path):
     store = prepared(tmp_path / "deadly.zarr", study)
     open_store(store).write("log/claims/system/0.0", f"{MAX_OWNER_DEATHS - 1} nobody".encode())
@@ -263,7 +265,7 @@ def test_session__is_not_joined_in_the_middle_of_a_step(url, monkeypatch):
             timer.start()
             timer.join()
             assert store.list_dir("log/locks") == ["store"]
-        assert joined.wait(30)
+        assert joined.wait(proc.PATIENCE)
         thread.join()
 
 

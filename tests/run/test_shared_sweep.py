@@ -34,7 +34,6 @@ def study(tmp_path):
     return path
 
 
-@pytest.mark.timeout(240)
 def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path):
     store, log = tmp_path / "shared.zarr", tmp_path / "log"
     crew = []
@@ -47,7 +46,7 @@ def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path)
             ]
             assert proc.wait_until(lambda: len(proc.ticks(store)) > 20), log.read_text()
             os.killpg(crew[0].pid, signal.SIGKILL)
-            assert [each.wait(timeout=120) for each in crew[1:]] == [0, 0], log.read_text()
+            assert [each.wait(proc.PATIENCE) for each in crew[1:]] == [0, 0], log.read_text()
     finally:
         for each in crew:
             proc.end(each)

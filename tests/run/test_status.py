@@ -51,7 +51,7 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     assert pulse.state == "finished"
     assert {each.fraction for each in pulse.stages} == {1.0}
     assert {each.left for each in pulse.stages} == {0.0}
-    assert [each.name for each in pulse.stages][:2] == ["states", "system"]
+    assert [each.name for each in pulse.stages][:2] == ["system", "marginals"]
     assert len(pulse.workers) == 1
     assert sum(each.blocks for each in pulse.workers) == sum(each.done for each in pulse.stages)
     assert len(pulse.history) == len(pulse.stages)

@@ -15,7 +15,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-quic",
 ]
-PATIENCE = 90_000
+PATIENCE = 600_000
 """Milliseconds: a busy machine takes its time."""
 KEPT = Path(os.environ.get("IITDASK_SCREENSHOTS") or Path(__file__).parents[2] / ".screenshots")
 """Where a picture of every page that was tested is kept, to be looked at."""

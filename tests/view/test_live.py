@@ -33,7 +33,7 @@ def scheduler(log, port):
     """A scheduler and a worker, each a process of its own."""
     where = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
     first = proc.start("distributed.cli.dask_scheduler", *where, log=log)
-    options = ("--nthreads", 1, "--death-timeout", 15, "--no-dashboard", "--no-nanny")
+    options = ("--nthreads", 1, "--death-timeout", proc.PATIENCE, "--no-dashboard", "--no-nanny")
     address = f"tcp://127.0.0.1:{port}"
     hand = proc.start("distributed.cli.dask_worker", address, *options, log=log)
     try:
@@ -69,14 +69,14 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
             before = page.evaluate(DONE)
             page.wait_for_function(f"() => ({DONE})() > {before}")
             first.kill()
-            assert driver.wait(timeout=90) != 0
+            assert driver.wait(proc.PATIENCE) != 0
             page.wait_for_function(SAYS, arg="stopped")
             kept = page.evaluate(DONE)
             assert kept > 3
         with scheduler(log, port) as (_, address):
             driver = proc.start(*words, address, log=log)
             page.wait_for_function(f"() => ({DONE})() > {kept}")
-            assert driver.wait(timeout=90) == 0, log.read_text()
+            assert driver.wait(proc.PATIENCE) == 0, log.read_text()
         page.wait_for_function(SAYS, arg="finished")
         every = "() => Bokeh.documents[0].get_model_by_name('progress').data.done.length"
         assert page.evaluate(DONE) == pytest.approx(page.evaluate(every))
@@ -92,11 +92,11 @@ def served(port, *words):
             return knock.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        assert proc.wait_until(answers, 60, 0.2)
+        assert proc.wait_until(answers)
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(proc.PATIENCE) == 130
 
 
 def test_status__serves_the_page_of_a_store_until_interrupted(browser, stores, port):

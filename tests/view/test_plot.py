@@ -106,6 +106,6 @@ def test_explorer__in_a_notebook_is_a_frame_of_its_own(browser, tree, tmp_path):
     errors = []
     outside.on("pageerror", lambda error: errors.append(str(error)))
     outside.goto(path.as_uri())
-    outside.frame_locator("iframe").get_by_text("15 relations").wait_for(timeout=30_000)
+    outside.frame_locator("iframe").get_by_text("15 relations").wait_for()
     outside.close()
     assert errors == []

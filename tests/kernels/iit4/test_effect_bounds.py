@@ -8,7 +8,7 @@ import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from iitdask.kernels.iit4 import mechanism_search
 from tests.benchmarks.systems import system
-from tests.strategies import ASYMMETRIC, SYMMETRIC, cases
+from tests.strategies import ASYMMETRIC, SYMMETRIC, cases, count_examples
 
 
 def unfolded(*given, together):
@@ -27,9 +27,10 @@ def same(*given):
     return looked, looked_alone
 
 
+@pytest.mark.randomized
 @pytest.mark.parametrize("kinds", [ASYMMETRIC, ("gates",), SYMMETRIC], ids="-".join)
 def test_ces__does_not_depend_on_how_effects_are_bounded(kinds):
-    @settings(max_examples=80)
+    @settings(max_examples=count_examples(80))
     @given(cases(kinds=kinds))
     def compare(case):
         try:

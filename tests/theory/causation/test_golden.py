@@ -50,7 +50,7 @@ def units_of(tree, data, row):
 
 
 def expected(data):
-    """Values without the dropped links of the reference (mathematics.md 13.2), where they differ."""
+    """Values without the links that the reference drops (mathematics.md 13.2)."""
     return data.get("without_tie_bug", data)
 
 

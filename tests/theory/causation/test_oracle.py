@@ -8,14 +8,14 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from tests import reference
 from tests.reference.causation import Transition, events, nexus
-from tests.strategies import cases, next_state
+from tests.strategies import cases, examples, next_state
 
 pytestmark = pytest.mark.oracle
 TOLERANCE = 1e-9
@@ -50,7 +50,7 @@ def units_of(row):
     return tuple(np.flatnonzero(row).tolist())
 
 
-@settings(max_examples=125, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(125, suppress_health_check=list(HealthCheck))
 @given(transitions())
 def test_account__is_that_of_brute_force(drawn):
     factors, cm, before, after, causes, effects, rule = drawn
@@ -88,7 +88,7 @@ def test_account__is_that_of_brute_force(drawn):
         assert int(tree["system"]["n_tied_partitions"]) == len(cuts)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12, suppress_health_check=list(HealthCheck))
 @given(cases(units=(4, 4)), st.sampled_from(("causal", "2019")))
 def test_links__among_four_units_are_those_of_brute_force(case, rule):
     rng = np.random.default_rng(case.seed)
@@ -108,7 +108,7 @@ def test_links__among_four_units_are_those_of_brute_force(case, rule):
         )
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(cases(units=(3, 4)), st.randoms(use_true_random=False))
 def test_labels__do_not_matter(case, chance):
     order = list(range(len(case.levels)))
@@ -131,7 +131,7 @@ def posterior_needed(factors, causes, effects):
     return any(np.ptp(factors[i], axis=a).max() > 0 for i in effects for a in outside)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12, suppress_health_check=list(HealthCheck))
 @given(cases(units=(2, 3)), st.sampled_from(("causal", "2019")), st.booleans())
 def test_nexus__is_that_of_brute_force(case, rule, follows):
     factors, cm = case.factors, case.cm.astype(int)
@@ -160,7 +160,7 @@ def suppress_unreachable():
     return suppress(reference.Unreachable)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(15, suppress_health_check=list(HealthCheck))
 @given(cases(units=(2, 3)), st.sampled_from(("causal", "2019")), st.integers(0, 99))
 def test_events__are_those_of_brute_force(case, rule, seed):
     rng = np.random.default_rng(seed)

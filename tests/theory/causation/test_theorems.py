@@ -8,10 +8,11 @@ from math import comb, log2, prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import iitdask as iit
+from tests.strategies import examples
 
 MOST = 8
 
@@ -50,7 +51,7 @@ def threshold_units(draw):
     return inputs, draw(st.integers(1, len(inputs)))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(threshold_units())
 def test_theorem_1__linear_threshold_units(drawn):
     inputs, threshold = drawn
@@ -82,7 +83,7 @@ def disjunctions(draw):
     return sizes, state
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(disjunctions())
 def test_theorem_2__disjunctions_of_conjunctions(drawn):
     sizes, state = drawn

@@ -13,7 +13,7 @@ from iitdask.theory.reasons import Reason
 from tests import reference
 from tests.strategies import asymmetric, gated, next_state, symmetric
 
-SYSTEMS = 5000
+SYSTEMS, PARTS = 5000, 50
 KINDS = ("gates", "sparse", "coarse", "copy ring", "and ring", "xor all")
 
 
@@ -53,11 +53,13 @@ def reasons(pool, candidates):
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, PARTS))]
+)
 def test_certificates__never_exclude_an_irreducible_system(part):
     """5,000 systems: every subset that a certificate excludes is computed by brute force."""
     by_graph = by_cut = 0
-    for number in range(part * SYSTEMS // 10, (part + 1) * SYSTEMS // 10):
+    for number in range(part * SYSTEMS // PARTS, (part + 1) * SYSTEMS // PARTS):
         factors, cm, state = drawn(number)
         pool = CandidateSet.build(iit.Substrate.from_tpm(list(factors), cm), state)
         kept = candidate_search(pool).candidates
@@ -67,8 +69,8 @@ def test_certificates__never_exclude_an_irreducible_system(part):
                 assert truth(factors, cm.astype(int), state, units) == 0.0, (number, units)
                 by_cut += units in found
                 by_graph += units not in found and strongly_connected(cm[np.ix_(units, units)])
-    assert by_graph > 100
-    assert by_cut > 100
+    assert by_graph > 10
+    assert by_cut > 10
 
 
 @pytest.mark.oracle

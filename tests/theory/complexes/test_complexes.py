@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster
-from hypothesis import given, settings
+from hypothesis import given
 
 import iitdask as iit
 from iitdask.errors import InputError, StateError, UnreachableStateError
@@ -21,7 +21,7 @@ from iitdask.study.run import run_job
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.complexes.recipe import COMPLEX, LESS_PHI, OVERLAP, TIED, decide_exclusion
 from tests import reference
-from tests.strategies import cases
+from tests.strategies import cases, examples
 
 FOLDER = Path(__file__).parents[2] / "golden"
 FILES = sorted(path.stem for path in FOLDER.glob("complexes_*.json"))
@@ -100,14 +100,14 @@ def test_complexes__wxyz_in_every_state(state):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("theory", ["iit4", "iit4-2026"])
-@settings(max_examples=60)
+@examples(60)
 @given(case=cases(units=(2, 3), background=False))
 def test_complexes__brute_force(theory, case):
     check(case, theory)
 
 
 @pytest.mark.oracle
-@settings(max_examples=25)
+@examples(25)
 @given(case=cases(units=(4, 4)))
 def test_complexes__brute_force_of_four_units(case):
     check(case, "iit4")

@@ -20,6 +20,10 @@ pytestmark = pytest.mark.oracle
 ROUNDED = 3e-6
 SIDES = ("cause", "effect")
 STORED = json.loads(PATH.read_text())
+FIRSTS = [
+    first if first < 10 else pytest.param(first, marks=pytest.mark.slow)
+    for first in range(0, 75, 5)
+]
 
 
 def compare(tree, expected, units):
@@ -54,7 +58,7 @@ def ours(case, background, **more):
 
 
 @pytest.mark.parametrize("units", [2, 3])
-@pytest.mark.parametrize("first", range(0, 75, 5))
+@pytest.mark.parametrize("first", FIRSTS)
 def test_oracle__small_systems(units, first):
     for number in range(first, first + 5):
         case, background = drawn(number, units)
@@ -73,7 +77,7 @@ def test_oracle__four_units(number):
     compare(ours(case, background), STORED[number], case.units)
 
 
-@pytest.mark.parametrize("number", [3, 17])
+@pytest.mark.parametrize("number", [3, pytest.param(17, marks=pytest.mark.slow)])
 def test_oracle__still_says_what_is_stored(number):
     again, stored = answer(number, 4), STORED[number]
     assert again["phi"] == pytest.approx(stored["phi"], abs=1e-6)

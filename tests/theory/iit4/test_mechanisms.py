@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from iitdask.errors import UnreachableStateError
@@ -38,7 +37,7 @@ from iitdask.theory.options import IIT4
 from tests.benchmarks.systems import KINDS as LARGE
 from tests.benchmarks.systems import system
 from tests.runs import Blocks, bits
-from tests.strategies import KINDS, SYMMETRIC, cases
+from tests.strategies import KINDS, SYMMETRIC, cases, examples
 
 EVERYTHING = Sharding(units=1, seconds=0.0)
 NOTHING = Sharding(units=99)
@@ -74,7 +73,7 @@ def drawn(data, **options):
         assume(False)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_divided__gives_the_phi_and_ties_of_the_whole_search(data):
     some = drawn(data, kinds=KINDS, units=(1, 4))
@@ -82,7 +81,7 @@ def test_divided__gives_the_phi_and_ties_of_the_whole_search(data):
     assert found(some, Sharding(1, least)) == found(some, NOTHING)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.data())
 def test_divided__gives_the_bits_of_the_whole_structure(data):
     some = drawn(data, kinds=(*SYMMETRIC, "coarse"), units=(3, 5))
@@ -206,9 +205,11 @@ from iitdask.theory.iit4.mechanisms import Sharding
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.options import IIT4
 from tests.benchmarks.systems import system
+from tests.runs import Kill
 
 recipe = ces(System.build(*system("ising", 6)), IIT4(), Sharding(1, 0.0))
-execute(recipe, ZarrLedger(sys.argv[1]), SerialEngine(), block_seconds=2e-5)
+how = {"observers": [Kill("waves/later", 5)], "block_seconds": 2e-5}
+execute(recipe, ZarrLedger(sys.argv[1]), SerialEngine(), **how)
 """
 
 
@@ -217,19 +218,14 @@ def test_killed_in_the_second_wave__resumes_with_the_rest_and_gives_the_same_bit
     some, url = System.build(*system("ising", 6)), tmp_path / "run.zarr"
     script, root = tmp_path / "run.py", str(Path(__file__).parents[3])
     script.write_text(RUN)
-    process = subprocess.Popen(
+    killed = subprocess.run(
         [sys.executable, str(script), str(url)],
         env={**os.environ, "PYTHONPATH": root},
-        start_new_session=True,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    ticks, deadline = url / "work/waves/later/tick", time.time() + 60
-    try:
-        while time.time() < deadline and len(list(ticks.glob("c.*"))) < 5:
-            time.sleep(0.005)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     ledger, left, every = ZarrLedger(str(url)), Blocks(), Blocks()
     tree = unfold(some, EVERYTHING, ledger, observers=[left], block_seconds=2e-5)
     again = unfold(some, EVERYTHING, observers=[every], block_seconds=2e-5)

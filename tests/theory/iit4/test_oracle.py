@@ -1,18 +1,18 @@
 """Every number of random small systems, against brute force straight from the definitions.
 
-Six hundred systems of 2 to 4 units, each under both theories: see `max_examples`.
+Six hundred systems of 2 to 4 units in a thorough run, each under both theories: see `examples`.
 """
 
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from tests import reference
-from tests.strategies import ASYMMETRIC, SYMMETRIC, cases
+from tests.strategies import ASYMMETRIC, SYMMETRIC, cases, examples
 
 pytestmark = pytest.mark.oracle
 TOLERANCE = 1e-9
@@ -107,34 +107,34 @@ def check(case, theory):
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=200)
+@examples(200)
 @given(cases(kinds=ASYMMETRIC))
 def test_ces__random_tables(theory, case):
     check(case, theory)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=120)
+@examples(120)
 @given(cases(kinds=("gates",)))
 def test_ces__gates(theory, case):
     check(case, theory)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=120)
+@examples(120)
 @given(cases(kinds=SYMMETRIC))
 def test_ces__symmetric_systems_with_many_ties(theory, case):
     check(case, theory)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
-@settings(max_examples=160)
+@examples(160)
 @given(cases(background=True))
 def test_ces__candidates_within_a_background(theory, case):
     check(case, theory)
 
 
-@settings(max_examples=120)
+@examples(120)
 @given(cases(background=True))
 def test_sia__specified_differentiation(case):
     options = {"name": "iit4-2026", "differentiation": "specified"}
@@ -156,7 +156,7 @@ def unreachable(case):
     return [y for y, p in likelihood.items() if p == 0]
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cases(kinds=("gates", *SYMMETRIC), units=(2, 3), noises=(0.0,)))
 def test_unreachable_states__both_refuse(case):
     states = unreachable(case)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import iitdask as iit
@@ -19,7 +19,7 @@ from iitdask.study.problem import Problem
 from iitdask.study.run import run_job
 from iitdask.theory.catalog import theory_options
 from tests.runs import Blocks, bits
-from tests.strategies import ASYMMETRIC, KINDS, SYMMETRIC, Case, cases, gate
+from tests.strategies import ASYMMETRIC, KINDS, SYMMETRIC, Case, cases, examples, gate
 
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 
@@ -61,7 +61,7 @@ def structure(tree, names):
     return found
 
 
-@settings(max_examples=120)
+@examples(120)
 @given(st.data())
 def test_relabelling__changes_no_number(data):
     case = data.draw(cases(kinds=KINDS))
@@ -70,7 +70,7 @@ def test_relabelling__changes_no_number(data):
     assert invariants(ours) == pytest.approx(invariants(theirs), **CLOSE)
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(st.data())
 def test_relabelling__permutes_states_and_distinctions(data):
     case = data.draw(cases(kinds=("dense", "sparse"), background=data.draw(st.booleans())))
@@ -84,7 +84,7 @@ def test_relabelling__permutes_states_and_distinctions(data):
         assert mine == dict(zip(moved, theirs["system"][name].values.tolist(), strict=True))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.data())
 def test_relabelling__symmetric_systems_keep_their_relations(data):
     case = data.draw(cases(kinds=SYMMETRIC))
@@ -94,7 +94,7 @@ def test_relabelling__symmetric_systems_keep_their_relations(data):
     xr.testing.assert_identical(ours["count_by_degree"], theirs["count_by_degree"])
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases(), st.sampled_from(("iit4", "iit4-2026")))
 def test_reference_and_canonical_ties__give_the_same_phi_s(case, theory):
     found = [
@@ -118,7 +118,7 @@ def side_by_side(one, two, declared):
     return Case("two", 0, full, cm, one.state + two.state, tuple(range(len(levels))))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases(units=(1, 2)), cases(units=(1, 2)), st.booleans())
 def test_disconnected__phi_is_exactly_zero(one, two, declared):
     found = unfold(side_by_side(one, two, declared))["system"]
@@ -126,7 +126,7 @@ def test_disconnected__phi_is_exactly_zero(one, two, declared):
     assert found.attrs["reason"]
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cases(units=(1, 2)), cases(units=(1, 2)))
 def test_disconnected__mechanisms_stay_within_their_half(one, two):
     joint, n = side_by_side(one, two, False), len(one.levels)
@@ -137,7 +137,7 @@ def test_disconnected__mechanisms_stay_within_their_half(one, two):
     assert unfold(joint).attrs["n_irreducible_mechanisms"] == irreducible
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases(kinds=ASYMMETRIC))
 def test_marginals__every_unit_sums_to_one(case):
     system = System.build(case.substrate(), case.state)
@@ -149,7 +149,7 @@ def test_marginals__every_unit_sums_to_one(case):
     assert sums == pytest.approx(np.ones_like(sums), abs=1e-12)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases(kinds=ASYMMETRIC, background=True))
 def test_repertoires__sum_to_one_and_match_the_definition(case):
     try:
@@ -166,7 +166,7 @@ def test_repertoires__sum_to_one_and_match_the_definition(case):
     assert (cause <= 1 + 1e-12).all()
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(cases(background=True))
 def test_phi__is_never_negative_and_belongs_to_the_lesser_side(case):
     try:
@@ -191,7 +191,7 @@ def test_phi__is_never_negative_and_belongs_to_the_lesser_side(case):
         assert (data[f"n_tied_states_{side}"].values >= 1).all()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases())
 def test_phi__of_one_unit_on_one_unit_is_its_intrinsic_information(case):
     data = unfold(case)["distinctions"].to_dataset()
@@ -202,7 +202,7 @@ def test_phi__of_one_unit_on_one_unit_is_its_intrinsic_information(case):
         assert phi[alone] == pytest.approx(ii[alone], **CLOSE)
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(cases())
 def test_2026__is_capped_by_information_and_differentiation(case):
     older, newer = (
@@ -216,7 +216,7 @@ def test_2026__is_capped_by_information_and_differentiation(case):
                 assert phi <= float(newer[f"{name}_{side}"]) + 1e-12
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(cases())
 def test_relations__are_no_more_than_sets_of_distinctions(case):
     tree = unfold(case)
@@ -248,7 +248,7 @@ def test_blocks__one_and_many_give_the_same_bits(whole):
     assert bits(tree) == bits(whole)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(cases())
 def test_blocks__one_and_many_give_the_same_bits_for_any_system(case):
     point = Problem(System.build(case.substrate(), case.state), theory_options("iit4"), "ces")

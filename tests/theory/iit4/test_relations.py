@@ -6,7 +6,7 @@ from math import comb, log2
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import iitdask as iit
@@ -17,7 +17,7 @@ from iitdask.theory.iit4.relations import (
     relations_by_degree,
     top_relations,
 )
-from tests.strategies import cases, table
+from tests.strategies import cases, examples, table
 
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
 
@@ -49,7 +49,7 @@ def listed(found):
     return out
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(bindings())
 def test_sums__equal_the_list(found):
     every, sums = listed(found), relation_sums(found)
@@ -60,7 +60,7 @@ def test_sums__equal_the_list(found):
     assert sum(sums.by_degree) == sums.count
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(bindings())
 def test_by_degree__lists_each_relation_once(found):
     every = listed(found)
@@ -71,7 +71,7 @@ def test_by_degree__lists_each_relation_once(found):
         assert [p for _, p in ours] == pytest.approx([p for _, p in theirs], **CLOSE)
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(bindings(), st.one_of(st.none(), st.integers(1, 4)))
 def test_top__lists_each_relation_once_and_phi_never_rises(found, degree):
     every = {c: p for c, p in listed(found) if degree in (None, len(c))}
@@ -82,7 +82,7 @@ def test_top__lists_each_relation_once_and_phi_never_rises(found, degree):
     assert phis == sorted(phis, reverse=True)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cases())
 def test_iterate__lists_what_the_structure_counts(case):
     tree = iit.ces(case.substrate(), case.state)

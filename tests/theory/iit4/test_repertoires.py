@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
@@ -23,7 +23,7 @@ from iitdask.theory.options import IIT4
 from tests.reference.mechanisms import admissible, link
 from tests.reference.substrate import CAUSE, EFFECT
 from tests.reference.substrate import System as Oracle
-from tests.strategies import cases
+from tests.strategies import cases, examples
 
 SIDES = (("cause", CAUSE), ("effect", EFFECT))
 
@@ -71,7 +71,7 @@ def test_kept_repertoires__are_left_out_where_they_would_be_too_many(monkeypatch
 
 
 @pytest.mark.oracle
-@settings(max_examples=60)
+@examples(60)
 @given(cases(background=True))
 def test_repertoires__are_those_of_the_definitions(case):
     tree, system = unfolded(case)
@@ -97,7 +97,7 @@ def test_repertoires__are_those_of_the_definitions(case):
             assert partitioned.sum() == pytest.approx(1.0)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases(background=True))
 def test_repertoires__give_phi_at_the_specified_state(case):
     tree, system = unfolded(case)
@@ -130,7 +130,7 @@ def test_repertoires__keep_the_most_probable_states_and_the_specified_one(most):
 
 
 @pytest.mark.oracle
-@settings(max_examples=40)
+@examples(40)
 @given(cases(units=(2, 3), background=True))
 def test_landscape__is_phi_of_every_pair_and_what_is_excluded_cannot_win(case):
     try:

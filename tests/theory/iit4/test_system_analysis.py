@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from iitdask.errors import UnreachableStateError
@@ -30,7 +30,7 @@ from iitdask.theory.options import IIT4
 from tests.benchmarks.systems import KINDS as LARGE
 from tests.benchmarks.systems import system
 from tests.runs import Blocks, bits
-from tests.strategies import KINDS, cases
+from tests.strategies import KINDS, cases, examples
 
 
 def subsets(mask):
@@ -105,7 +105,7 @@ def tables(draw, units):
     return costs
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(tables((2, 6)), st.floats(-0.2, 0.2))
 def test_minima__are_those_of_each_source_set_alone(costs, ratio):
     expected = [least_of(costs, ratio, source) for source in range(costs.shape[1])]
@@ -121,7 +121,7 @@ def test_minima__are_those_of_each_source_set_alone_in_noise():
         np.testing.assert_allclose(minima_of(costs, 0.1), expected, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(tables((6, 9)), st.floats(0.0, 0.5), st.sampled_from((2, 8, 64)), st.data())
 def test_minima__are_the_same_bits_in_blocks_and_beside_others(costs, ratio, blocks, data):
     whole = minima_of(costs, ratio)
@@ -133,7 +133,7 @@ def test_minima__are_the_same_bits_in_blocks_and_beside_others(costs, ratio, blo
     assert some.tobytes() == np.where(searched, whole, np.inf).tobytes()
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(tables((8, 9)))
 def test_source_sets_left_out__cost_more_than_the_ratio(costs):
     ratio = max(starting_partition(costs)[0], 0.0)
@@ -148,7 +148,7 @@ def test_source_sets__most_are_left_out_of_noisy_systems(kind):
     assert candidate_sources(costs, starting_partition(costs)[0]).mean() < 0.8
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(tables((8, 8)))
 def test_minimum__is_the_same_with_every_source_set_searched(costs):
     cost, pairs, ways, key, _ = minimum_partition(costs, 1e-13)
@@ -171,7 +171,7 @@ def analyse(some, ledger=None, engine=None, **options):
     return bits(execute(recipe, ledger or MemoryLedger(), engine or SerialEngine(), **options))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.data())
 def test_waves__give_the_bits_of_one_search(data):
     case = data.draw(cases(background=data.draw(st.booleans()), kinds=KINDS, units=(2, 5)))
