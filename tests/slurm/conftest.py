@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
 
+import processes
 from site_slurm import Site, missing
 
 from iitdask.kernels.jit import cache_directory
@@ -20,6 +21,8 @@ def site(tmp_path_factory):
     if missing():
         pytest.skip(f"needs Debian's slurm-wlm and munge, lacks {', '.join(missing())}")
     with pytest.MonkeyPatch.context() as patch:
+        # Nodes that are lost must be missed after seconds: no patience here.
+        patch.setattr(processes, "IITDASK", "iitdask")
         # Compiled once, by the driver: the nodes are one machine.
         patch.setenv("IITDASK_NUMBA_CACHE", str(cache_directory().parent))
         found = Site(tmp_path_factory.mktemp("slurm"))

@@ -54,7 +54,7 @@ def test_walltime__of_an_array_is_followed_by_another_slice(late, study, undistu
     words = ("--cluster", "slurm-array", "-n", "1", "--site", "array", "--store", store)
     done = proc.call("run", study, *words)
     assert done.returncode == 0, done.stderr
-    assert proc.wait_until(lambda: not site.jobs(), 300)
+    assert proc.wait_until(lambda: not site.jobs())
     logs = "".join(path.read_text() for path in late.glob("iitdask-jobs/*"))
     assert "REQUEUE" in logs
     assert '"finished"' in (store / "zarr.json").read_text(), logs
@@ -66,7 +66,7 @@ def test_walltime__of_a_worker_is_followed_by_another(late, study, undisturbed, 
     words = ("--cluster", "slurm", "-n", "1", "--site", "driver", "--store", store)
     process = proc.start("iitdask", "run", study, *words, log=late / "log")
     try:
-        assert process.wait(timeout=300) == 0, (late / "log").read_text()
+        assert process.wait(timeout=proc.PATIENCE) == 0, (late / "log").read_text()
     finally:
         proc.end(process)
     assert len(list(late.glob("iitdask-jobs/*.err"))) > 1
