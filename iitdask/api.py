@@ -76,16 +76,16 @@ def sia(
         ``"iit4"`` (Albantakis et al. 2023), ``"iit4-2026"`` (with the cap on phi_s) or
         ``"iit3"`` (Oizumi et al. 2014; ``IIT3(background="2014")`` as published).
     ties : {"reference", "canonical"}, optional
-        How tied states are chosen among: in the published order (default), or independently
-        of how the units are numbered.
+        Rule that chooses among tied states: the published order (default), or one that does
+        not depend on the numbers of the units.
     client : distributed.Client, optional
-        Where to compute; this process when not given.
+        Cluster to compute on; this process when not given.
     store : str or path, optional
         Zarr store: the run becomes resumable and its result is kept there.
     cache : str or path, optional
         Directory that keeps marginal tables for other studies of the same units.
     progress : bool, optional
-        True shows a bar.
+        Show a bar on standard error; off by default.
 
     Returns
     -------
@@ -105,11 +105,16 @@ def sia(
     LedgerMismatchError
         The store holds another study.
 
+    References
+    ----------
+    mathematics.md 7, 8 (IIT 4.0: Albantakis et al. 2023; IIT 4.0 of 2026: Mayner et al. 2026)
+    and 12.2 (IIT 3.0: Oizumi et al. 2014).
+
     Examples
     --------
     >>> import iitdask as iit
-    >>> found = iit.sia(iit.examples.load("basic"), "100")
-    >>> round(float(found.phi), 4)
+    >>> result = iit.sia(iit.examples.load("basic"), "100")
+    >>> round(float(result.phi), 4)
     0.415
     """
     options, system = theory_options(theory, ties=ties), System.build(substrate, state, units)
@@ -131,7 +136,10 @@ def ces(
 ) -> xr.DataTree:
     """Unfold the cause-effect structure of a system.
 
-    Parameters are those of :func:`sia`.
+    Parameters
+    ----------
+    substrate, state, units, theory, ties, client, store, cache, progress
+        As for :func:`sia`.
 
     Returns
     -------
@@ -143,6 +151,20 @@ def ces(
         ``sum_phi_relations`` (bits), ``tie_sensitive``. Under IIT 3.0 ``/distinctions`` are the
         concepts with their repertoires, ``/cut_distinctions`` those of the system under its
         minimum partition; attrs ``big_phi``, ``conceptual_information``.
+
+    Raises
+    ------
+    StateError
+        The state or units do not fit the substrate, or no past state leads to the state.
+    InputError
+        The theory or an option of it is not known.
+    LedgerMismatchError
+        The store holds another study.
+
+    References
+    ----------
+    mathematics.md 6, 10, 11 (IIT 4.0: Albantakis et al. 2023) and 12 (IIT 3.0: Oizumi et al.
+    2014).
 
     Examples
     --------
@@ -203,11 +225,15 @@ def complexes(
     MemoryRefusedError
         The exact background needs a table larger than the budget.
 
+    References
+    ----------
+    mathematics.md 9 (Albantakis et al. 2023) and 24 (which candidates need no search).
+
     Examples
     --------
     >>> import iitdask as iit
-    >>> found = iit.complexes(iit.examples.load("iit4-2023-fig1"), "011")
-    >>> found["complex"].values.tolist(), found["phi"].values.round(3).tolist()
+    >>> result = iit.complexes(iit.examples.load("iit4-2023-fig1"), "011")
+    >>> result["complex"].values.tolist(), result["phi"].values.round(3).tolist()
     (['C', 'AB'], [0.212, 0.172])
     """
     options = theory_options(theory, ties=ties)
@@ -231,9 +257,8 @@ def account(
 ) -> xr.DataTree:
     """Find what caused what in a transition.
 
-    Every occurrence, a set of units in their actual state, is asked for its actual
-    cause among the causes before and its actual effect among the effects after:
-    Albantakis et al. 2019, definitions 1 and 2.
+    Every occurrence, a set of units in their actual state, is searched for its actual
+    cause among the causes before and its actual effect among the effects after.
 
     Parameters
     ----------
@@ -272,11 +297,15 @@ def account(
     MemoryRefusedError
         There are too many causes and effects for occurrences of this order.
 
+    References
+    ----------
+    mathematics.md 13.1 to 13.5 (Albantakis et al. 2019, definitions 1 and 2).
+
     Examples
     --------
     >>> import iitdask as iit
-    >>> found = iit.account(iit.examples.load("causation2019-fig6"), "10", "10")
-    >>> found["links"]["alpha"].values.round(3).tolist(), round(found.attrs["alpha"], 3)
+    >>> result = iit.account(iit.examples.load("causation2019-fig6"), "10", "10")
+    >>> result["links"]["alpha"].values.round(3).tolist(), round(result.attrs["alpha"], 3)
     ([0.415, 0.415, 0.17, 0.415, 0.415], 0.17)
     """
     transition = Transition.build(substrate, before, after, causes, effects, max_order=max_order)
@@ -297,7 +326,12 @@ def causal_nexus(
     """Find the causes and effects within a network whose account is most irreducible.
 
     Every set of units with outputs is tried with every set of units with inputs; of equal
-    alpha the larger transition is taken. Parameters are those of :func:`account`.
+    alpha the larger transition is taken.
+
+    Parameters
+    ----------
+    substrate, before, after, background, client, store, progress
+        As for :func:`account`.
 
     Returns
     -------
@@ -312,11 +346,15 @@ def causal_nexus(
     UnreachableStateError
         A unit with inputs cannot be as it is after the state before.
 
+    References
+    ----------
+    mathematics.md 13.6 (Albantakis et al. 2019).
+
     Examples
     --------
     >>> import iitdask as iit
-    >>> found = iit.causal_nexus(iit.examples.load("causation2019-fig6"), "10", "10")
-    >>> found.attrs["causes"], found.attrs["effects"], round(found.attrs["alpha"], 3)
+    >>> result = iit.causal_nexus(iit.examples.load("causation2019-fig6"), "10", "10")
+    >>> result.attrs["causes"], result.attrs["effects"], round(result.attrs["alpha"], 3)
     ('OR', 'OR', 1.415)
     """
     states = StatePair.from_fields(substrate, {"before": before, "after": after})
@@ -340,8 +378,14 @@ def true_events(
 ) -> xr.DataTree:
     """Find the occurrences that something caused and that caused something.
 
-    Parameters are those of :func:`account`, with three successive states of all units;
-    the same ``units`` are causes and effects of both transitions.
+    Parameters
+    ----------
+    substrate, background, max_order, client, store, progress
+        As for :func:`account`.
+    before, state, after : tuple of int, str or dict
+        Three successive states of all units.
+    units : labels or numbers, optional
+        Units that may be causes and effects in both transitions; all units when not given.
 
     Returns
     -------
@@ -355,11 +399,15 @@ def true_events(
     UnreachableStateError
         One of the states cannot follow the one before it.
 
+    References
+    ----------
+    mathematics.md 13.7 (Albantakis et al. 2019).
+
     Examples
     --------
     >>> import iitdask as iit
-    >>> found = iit.true_events(iit.examples.load("causation2019-fig6"), "10", "10", "10")
-    >>> found["events"]["mechanism"].values.tolist()
+    >>> result = iit.true_events(iit.examples.load("causation2019-fig6"), "10", "10", "10")
+    >>> result["events"]["mechanism"].values.tolist()
     [[True, False], [False, True]]
     """
     fields = {"before": before, "state": state, "after": after, "units": units}
@@ -461,14 +509,14 @@ def sweep(
 
 
 def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
-    """Say what a study will take, before it is run.
+    """Estimate the time, memory and storage of a study before it is run.
 
     Parameters
     ----------
     spec : str, path or dict
         Study file, name of an example, or the content of a study.
     seconds : float
-        Seconds to spend on each dear stage, computing a little of it here.
+        Seconds to spend on each expensive stage, computing a sample of it in this process.
 
     Returns
     -------
@@ -476,11 +524,18 @@ def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 
         ``blocks``, ``core_seconds`` with ``low`` and ``high``, ``bytes_per_worker``,
         ``store_bytes``, ``wall_seconds(workers)``, and the same stage by stage.
 
+    Raises
+    ------
+    SpecError
+        The study cannot be read, or a field of it is unknown.
+    InputError
+        The study does not fit its substrate, theory or computation.
+
     Examples
     --------
     >>> import iitdask as iit
-    >>> found = iit.estimate("iit4-2023-fig6a")
-    >>> found.complete, found.low < found.core_seconds < found.high
+    >>> result = iit.estimate("iit4-2023-fig6a")
+    >>> result.complete, result.low < result.core_seconds < result.high
     (True, True)
     """
     study, folder, where = _read_study(spec)

@@ -234,9 +234,9 @@ def test_import__loads_nothing_heavy():
     assert fresh(IMPORT) == []
 
 
-def test_import__of_the_functions_does_not_load_bokeh():
-    loaded = fresh(IMPORT.replace("import iitdask", "import iitdask; iitdask.sia, iitdask.ces"))
-    assert "bokeh" not in loaded
+def test_run__in_memory_loads_no_cluster_and_no_figures():
+    run = "import iitdask; iitdask.sia(iitdask.examples.load('basic'), '100')"
+    assert not {"bokeh", "distributed", "rich"} & set(fresh(IMPORT.replace("import iitdask", run)))
 
 
 def test_help__loads_nothing_heavy():

@@ -10,7 +10,6 @@ from cyclopts import Parameter
 
 from iitdask.cli.output import print_table
 from iitdask.errors import BudgetRefusedError
-from iitdask.kernels.iit4.mechanism_search import group_masks
 from iitdask.model.labels import join_labels, units_of_mask
 from iitdask.model.system import Target
 from iitdask.model.transition import Transition
@@ -18,6 +17,7 @@ from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.estimate import Estimate, StageEstimate
 from iitdask.study.run import estimate_job, job_from_study
 from iitdask.study.spec import Study, read_study
+from iitdask.theory.iit4.mechanisms import group_masks
 from iitdask.theory.stage import Region
 
 __all__ = ["estimate", "plan", "require_within_budget"]

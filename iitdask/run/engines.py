@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from itertools import groupby, islice
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import cloudpickle
-from distributed import CancelledError, Client, Future, as_completed, get_worker
 
 from iitdask.errors import (
     InterruptedRunError,
@@ -35,6 +34,9 @@ from iitdask.run.events import ActivityBoard, BlockActivity, OnBlockStart, throt
 from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
+
+if TYPE_CHECKING:
+    from distributed import Client, Future  # heavy, and not needed by runs in memory
 
 __all__ = [
     "DaskEngine",
@@ -247,6 +249,8 @@ class _InFlight:
     listening: bool = False
 
     def __post_init__(self) -> None:
+        from distributed import as_completed
+
         follow: Any = as_completed
         self.done = follow(loop=self.client.loop, with_results=True, raise_errors=False)
 
@@ -315,6 +319,8 @@ class _InFlight:
         error = result if isinstance(result, BaseException) else result[1]
         if isinstance(error, StoreError | UnreachableStoreError | WorkerMismatchError):
             raise error
+        from distributed import CancelledError
+
         if isinstance(error, CancelledError):
             _require_running(self.client)
             # Inputs die with the workers that held them; they are sent again.
@@ -360,6 +366,8 @@ def _run_on_worker(parcel: bytes, wanted: str, inputs: Any = None) -> BundleResu
 
 def _worker_warning() -> str:
     """What is to be said of this worker; those that come late no census has seen."""
+    from distributed import get_worker
+
     try:
         worker: Any = get_worker()
     except ValueError:
@@ -369,6 +377,8 @@ def _worker_warning() -> str:
 
 
 def _block_start_reporter() -> OnBlockStart | None:
+    from distributed import get_worker
+
     try:
         worker: Any = get_worker()
         bundle = str(worker.get_current_task())

@@ -49,7 +49,7 @@ class StudyJob(Protocol):
         """Digest of everything that decides whether a store belongs to this job."""
         ...
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the study as a store records it: plain values, comparable field by field."""
         ...
 

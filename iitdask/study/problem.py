@@ -71,7 +71,7 @@ class Problem:
         parts = [self.compute, chosen, self.target.fingerprint]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The study as a store records it: normalised, comparable field by field."""
         substrate = self.target.substrate
         return {

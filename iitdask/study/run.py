@@ -321,7 +321,7 @@ def _stage_cache(cache: str | os.PathLike[str] | None) -> Iterator[StageCache | 
 
 def _open_ledger(url: str, job: StudyJob, cache: StageCache | None = None) -> ZarrLedger:
     """Open the ledger of a job, or create it."""
-    study = job.described()
+    study = job.to_dict()
     # The points of a sweep are inputs of its stages, and nowhere else in the store.
     return ZarrLedger(url, study, job.fingerprint, cache=cache, keep_inputs="sweep" in study)
 

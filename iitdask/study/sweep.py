@@ -248,7 +248,7 @@ class Sweep:
     def _dims(self) -> list[tuple[str, str]]:
         return [(name, dim) for name, (dim, _) in self.cells.coords.items()]
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the study as a store records it: what cells share, and the axes' dimensions."""
         return {**self.fixed, "sweep": dict(self._dims())}
 

@@ -21,6 +21,7 @@ from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.mechanism_search import (
     EffectShards,
     MechanismResults,
+    group_masks,
     search_mechanism_range,
 )
 from iitdask.kernels.iit4.pair import MarginalTables, describe_pairs, make_pair_scratch
@@ -39,6 +40,7 @@ __all__ = [
     "details_stage",
     "expensive_mechanisms",
     "find_maximal_causes_effects",
+    "group_masks",
     "mice_stage",
     "search_statistics",
     "shard_table",
