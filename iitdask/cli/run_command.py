@@ -34,9 +34,16 @@ from iitdask.run.estimate import WorkerDemand
 from iitdask.run.result_group import store_attrs
 from iitdask.run.storage import local_path, open_store
 from iitdask.study.job import StudyJob
-from iitdask.study.precompile import is_family_compiled, precompile
 from iitdask.study.problem import read_problem
-from iitdask.study.run import estimate_job, job_from_study, prepare_store, run_job, run_shared
+from iitdask.study.run import (
+    estimate_job,
+    is_family_compiled,
+    job_from_study,
+    precompile,
+    prepare_store,
+    run_job,
+    run_shared,
+)
 from iitdask.study.spec import Study, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress

@@ -7,6 +7,8 @@ labelled result. Problems and sweeps, alone or shared between processes, go this
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,11 +24,13 @@ from iitdask.errors import (
     RetiredError,
     WorkerMismatchError,
 )
+from iitdask.kernels.jit import cache_directory, is_family_compiled, mark_family_compiled
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, live_sessions, open_session
 from iitdask.run.engines import (
     CLAIM_POLL_SECONDS,
     Engine,
+    SerialEngine,
     SharedStoreEngine,
     block_memory_limit,
     choose_engine,
@@ -55,14 +59,18 @@ from iitdask.study.problem import problem_from_study, read_problem
 from iitdask.study.spec import Study
 from iitdask.study.store_contents import StoredSweep, provenance
 from iitdask.study.sweep import sweep_from_study
+from iitdask.theory.catalog import KERNEL_FAMILIES
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = [
     "CACHED_STAGES",
+    "compile_share",
     "estimate_job",
+    "is_family_compiled",
     "job_from_study",
+    "precompile",
     "prepare_store",
     "run_job",
     "run_shared",
@@ -274,6 +282,32 @@ def verify_stored_run(url: str, sample: int = 10, seed: int | None = None) -> Ve
     return verify_store(url, stored.recipe, stored.finish, sample, seed)
 
 
+def precompile(family: str = "iit4") -> None:
+    """Compile every kernel of a family of theories or computations into the cache.
+
+    The shares of the work are compiled side by side. Each kernel has one signature, so
+    that two processes at worst write the same code twice.
+
+    Parameters
+    ----------
+    family : str
+        A key of ``KERNEL_FAMILIES``.
+    """
+    first, *rest = range(1, len(KERNEL_FAMILIES[family].cases))
+    if cache_directory() is not None and sys.executable and _available_cores() > 1:
+        others = [_spawn_compile(family, share) for share in rest]
+        compile_share(family, first)
+        for other in others:
+            other.wait()  # what one that failed left out is compiled below
+    compile_share(family, 0)
+    mark_family_compiled(family)
+
+
+def compile_share(family: str, share: int) -> None:
+    """Run one of the recipes of a family."""
+    execute(KERNEL_FAMILIES[family].cases[share](), MemoryLedger(), SerialEngine())
+
+
 def _execute(
     started: JobRun,
     ledger: Ledger,
@@ -376,3 +410,19 @@ def _require_same_session_build(url: str, session: Session) -> None:
                 f"{url}: expected iitdask {build_id()} as in this process, but "
                 f"{other.describe()} works with {other.build_id}; install one on all machines"
             )
+
+
+def _spawn_compile(family: str, share: int) -> subprocess.Popen[bytes]:
+    # The same package, even where the current directory holds another copy of it.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"from iitdask.study.run import compile_share; compile_share({family!r}, {share})"
+    )
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-c", code], stdin=quiet, stdout=quiet, stderr=quiet)
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -21,9 +21,8 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     """Seconds of one computation, stage by stage, warm, in this process."""
     import iitdask as iit
     from iitdask.model.system import System
-    from iitdask.study.precompile import precompile
     from iitdask.study.problem import Problem
-    from iitdask.study.run import run_job
+    from iitdask.study.run import precompile, run_job
     from tests.benchmarks.systems import system
 
     for family in ("iit4", "iit4-large"):

@@ -25,9 +25,8 @@ from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.plan import plan_bundles, tile
 from iitdask.run.zarr_ledger import ZarrLedger
-from iitdask.study.precompile import precompile
 from iitdask.study.problem import Problem
-from iitdask.study.run import estimate_job, run_job
+from iitdask.study.run import estimate_job, precompile, run_job
 from iitdask.theory.catalog import build_recipe, theory_options
 from iitdask.theory.iit4.mechanisms import mice_stage
 from iitdask.theory.stage import Grid, Stage, Variable

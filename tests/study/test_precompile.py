@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from iitdask.study.precompile import precompile
+from iitdask.study.run import precompile
 
-WARM = "from iitdask.study.precompile import precompile; precompile({!r})"
+WARM = "from iitdask.study.run import precompile; precompile({!r})"
 HEARD = """
 from numba.core import event
 compiled = []
@@ -33,7 +33,7 @@ for name in ("basic", "iit4-2023-fig4", "iit4-2023-fig6d"):
 print(*compiled)
 """,
     "iit4-large": """
-from iitdask.study.precompile import precompile
+from iitdask.study.run import precompile
 from tests.benchmarks.systems import system
 precompile("iit4")
 compiled.clear()
@@ -75,5 +75,5 @@ def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
 
 
 def test_a_helper_that_fails_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iitdask.study.precompile.sys.executable", "/bin/false")
+    monkeypatch.setattr("iitdask.study.run.sys.executable", "/bin/false")
     precompile("iit4")
