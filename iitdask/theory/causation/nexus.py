@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from iitdask.kernels.causation import ALPHA_ZERO_BITS, masks_by_size
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.transition import StatePair, StateTriple, Transition
-from iitdask.theory.causation.account import (
-    Link,
-    account,
+from iitdask.theory.causation.account import Link, account, account_tree, compute_account
+from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline
+from iitdask.theory.causation.system_alpha import (
     account_search,
-    account_tree,
     block_strengths,
-    compute_account,
     is_weakly_connected,
     weakest_cut,
 )
-from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline, pair_values
+from iitdask.theory.causation.values import pair_values
 from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Grid, Recipe, Region, Stage, scoped
 from iitdask.theory.variables import make_dataset, variable
@@ -37,53 +35,75 @@ Array = NDArray[Any]
 BACKGROUNDS = ("causal", "2019")
 
 
-def nexus(passage: StatePair, options: Causation2019) -> Recipe:
-    """Find the transition within a network whose account is most irreducible, and its account."""
-    sides = [_nonempty_sets(passage.sources), _nonempty_sets(passage.targets)]
+def nexus(states: StatePair, options: Causation2019) -> Recipe:
+    """Find the transition within a network whose account is most irreducible, and its account.
+
+    Parameters
+    ----------
+    states : StatePair
+        Substrate, and its states before and after.
+    options : Causation2019
+        Options of the theory.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        Node ``/candidates`` with the irreducible candidates, and the account of the nexus.
+
+    References
+    ----------
+    docs/mathematics.md 13.6.
+    """
+    sides = [_nonempty_sets(states.sources), _nonempty_sets(states.targets)]
     alpha = np.zeros((0, 0))
     if all(sides):
-        (found,) = yield (nexus_stage(passage, options.background, sides),)
-        alpha = found["alpha"].values
+        (filled,) = yield (nexus_stage(states, options.background, sides),)
+        alpha = filled["alpha"].values
     best = float(np.nanmax(alpha, initial=0.0))
     tied = np.argwhere(alpha >= best - phi_tolerance(best)).tolist() if best > 0 else []
     ranked = sorted(tied, key=lambda at: -len({*sides[0][at[0]], *sides[1][at[1]]}))
-    nodes = {"/candidates": _candidates_dataset(passage, sides, alpha)}
-    about: dict[str, Any] = {
+    nodes = {"/candidates": _candidates_dataset(states, sides, alpha)}
+    attrs: dict[str, Any] = {
         "alpha": best,
         "n_candidates": alpha.size,
         "n_undefined": int(np.isnan(alpha).sum()),
     }
     if ranked:
         causes, effects = sides[0][ranked[0][0]], sides[1][ranked[0][1]]
-        chosen = Transition.build(passage.substrate, passage.before, passage.after, causes, effects)
+        chosen = Transition.build(states.substrate, states.before, states.after, causes, effects)
         tree = yield from scoped("nexus", account(chosen, options))
         nodes |= {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
-        about |= {"causes": list(causes), "effects": list(effects)}
-    about["n_tied"] = len(ranked)
-    nodes["/"] = nodes.get("/", xr.Dataset()).assign_attrs(about)
+        attrs |= {"causes": list(causes), "effects": list(effects)}
+    attrs["n_tied"] = len(ranked)
+    nodes["/"] = nodes.get("/", xr.Dataset()).assign_attrs(attrs)
     return xr.DataTree.from_dict(nodes)
 
 
 def _nonempty_sets(units: Sequence[int]) -> list[tuple[int, ...]]:
-    """Every nonempty set, by size and then lexicographically."""
+    """Return every nonempty set of units, by size and then lexicographically."""
     masks = masks_by_size(len(units))[1:].tolist()
     return [tuple(u for k, u in enumerate(units) if mask >> k & 1) for mask in masks]
 
 
 def _candidates_dataset(
-    passage: StatePair, sides: Sequence[Sequence[tuple[int, ...]]], alpha: Array
+    states: StatePair, sides: Sequence[Sequence[tuple[int, ...]]], alpha: Array
 ) -> xr.Dataset:
     """List the irreducible candidates, the most irreducible first."""
-    found = np.argwhere(alpha > 0).tolist()
-    found.sort(key=lambda at: (-alpha[tuple(at)], at))
-    inside = np.zeros((2, len(found), passage.substrate.n_units), np.bool_)
-    for k, at in enumerate(found):
+    irreducible = np.argwhere(alpha > 0).tolist()
+    irreducible.sort(key=lambda at: (-alpha[tuple(at)], at))
+    inside = np.zeros((2, len(irreducible), states.substrate.n_units), np.bool_)
+    for k, at in enumerate(irreducible):
         for side in (0, 1):
             inside[side, k, list(sides[side][at[side]])] = True
     dims = ("candidate", "unit")
     return make_dataset(
         {
-            "alpha": (("candidate",), np.array([alpha[tuple(at)] for at in found], float)),
+            "alpha": (("candidate",), np.array([alpha[tuple(at)] for at in irreducible], float)),
             "causes": (dims, inside[0]),
             "effects": (dims, inside[1]),
         }
@@ -100,12 +120,12 @@ def _candidate_seconds(region: Region, n_causes: Array, n_effects: Array) -> flo
 
 
 def nexus_stage(
-    passage: StatePair, background: str, sides: Sequence[Sequence[tuple[int, ...]]]
+    states: StatePair, background: str, sides: Sequence[Sequence[tuple[int, ...]]]
 ) -> Stage:
-    """Alpha of the account of every set of causes and every set of effects."""
-    substrate = passage.substrate
+    """Return the stage that computes alpha of every set of causes with every set of effects."""
+    substrate = states.substrate
     units = tuple(range(substrate.n_units))
-    everyone = Transition(substrate, passage.before, passage.after, units, units, len(units))
+    everyone = Transition(substrate, states.before, states.after, units, units, len(units))
     sizes = [np.array([len(units) for units in sets]) for sets in sides]
     return Stage(
         name="candidates",
@@ -116,7 +136,7 @@ def nexus_stage(
             "actual": everyone.effect,
             "connectivity": np.array(substrate.connectivity),
             "levels": np.array(substrate.levels, np.int64),
-            "before": np.array(passage.before, np.int64),
+            "before": np.array(states.before, np.int64),
             "causes": _set_masks(sides[0]),
             "effects": _set_masks(sides[1]),
             "background": np.array([BACKGROUNDS.index(background)]),
@@ -132,7 +152,7 @@ def _set_masks(sets: Sequence[tuple[int, ...]]) -> Array:
 
 
 def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Alpha of a range of candidates; not a number where an occurrence has no cause repertoire."""
+    """Compute alpha of a range of candidates; NaN where an occurrence has no cause repertoire."""
     causes, effects = inputs["causes"][region[0]], inputs["effects"][region[1]]
     out = np.empty((len(causes), len(effects)))
     n = len(inputs["levels"])
@@ -146,7 +166,7 @@ def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Ar
 def candidate_alpha(
     inputs: Mapping[str, Array], causes: tuple[int, ...], effects: tuple[int, ...]
 ) -> float:
-    """Return alpha of the account of one transition, see :mod:`iitdask.theory.causation.account`."""
+    """Return alpha of the account of one transition, bits."""
     connectivity, before = inputs["connectivity"], inputs["before"]
     if not is_weakly_connected(connectivity, sorted({*causes, *effects})):
         return 0.0
@@ -161,19 +181,21 @@ def candidate_alpha(
     tables = _transition_tables(inputs, causes, effects)
     levels = inputs["levels"][list(causes)]
     strengths = []
-    for side, table in zip(sides, tables, strict=True):
+    for search, table in zip(sides, tables, strict=True):
         if table is None:
             return float("nan")
-        values = pair_values(side, table, levels, before[list(causes)])
+        values = pair_values(search, table, levels, before[list(causes)])
         if np.isnan(values[:, -1]).any():
             return float("nan")
         strengths.append(
-            block_strengths(side.masks, side.own, [minimum_partitions_inline(side, values)])
+            block_strengths(
+                search.masks, search.n_mechanism_units, [minimum_partitions_inline(search, values)]
+            )
         )
     whole = strengths[0] + strengths[1].T
     if not whole[-1, -1] > ALPHA_ZERO_BITS:
         return 0.0
-    last = replace(account_search(children, (a, b), "account"), more=None)
+    last = replace(account_search(children, (a, b), "account"), added_values=None)
     found = minimum_partitions_inline(last, whole[masks_by_size(b)])
     return weakest_cut(float(found[-1, -1]), whole[-1])[0]
 
@@ -181,9 +203,9 @@ def candidate_alpha(
 def _transition_tables(
     inputs: Mapping[str, Array], causes: tuple[int, ...], effects: tuple[int, ...]
 ) -> tuple[Array | None, Array]:
-    """P(effect has its value after | state of the causes), for causes and for effects.
+    """Return P(effect has its value after | state of the causes), for causes and for effects.
 
-    None where the posterior of the units that are neither is needed and not defined.
+    None in place of the first if the posterior of the other units is needed and undefined.
     """
     levels, before = inputs["levels"].tolist(), inputs["before"].tolist()
     n = len(levels)
@@ -208,30 +230,55 @@ def _transition_tables(
     return cause.reshape((-1, len(effects)), order="F"), effect
 
 
-def events(course: StateTriple, options: Causation2019) -> Recipe:
-    """Find the occurrences that something caused and that caused something."""
-    into = yield from scoped("into", compute_account(course.into, options))
-    out_of = yield from scoped("out-of", compute_account(course.out_of, options))
+def events(triple: StateTriple, options: Causation2019) -> Recipe:
+    """Find the occurrences that have both an actual cause and an actual effect.
+
+    Parameters
+    ----------
+    triple : StateTriple
+        Transitions into a state and out of it.
+    options : Causation2019
+        Options of the theory.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        Node ``/events``, and both accounts as ``/into`` and ``/out_of``.
+
+    References
+    ----------
+    docs/mathematics.md 13.7.
+    """
+    into = yield from scoped("into", compute_account(triple.into, options))
+    out_of = yield from scoped("out-of", compute_account(triple.out_of, options))
     causes = {link.mechanism: link for link in into.links if not link.forward}
     effects = {link.mechanism: link for link in out_of.links if link.forward}
     both = [mechanism for mechanism in causes if mechanism in effects]
-    n = len(course.into.units)
+    n = len(triple.into.units)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "mechanism": (("event", "unit"), _membership(both, n)),
     }
     for name, links in (("cause", causes), ("effect", effects)):
-        found = [links[m] for m in both]
+        selected = [links[m] for m in both]
         values |= {
-            f"purview_{name}": (("event", "unit"), _membership([x.purviews[0] for x in found], n)),
-            f"alpha_{name}": (("event",), _alphas(found)),
+            f"purview_{name}": (
+                ("event", "unit"),
+                _membership([x.purviews[0] for x in selected], n),
+            ),
+            f"alpha_{name}": (("event",), _alphas(selected)),
             f"n_tied_purviews_{name}": (
                 ("event",),
-                np.array([len(x.purviews) for x in found], int),
+                np.array([len(x.purviews) for x in selected], int),
             ),
         }
     nodes = {"/events": make_dataset(values), "/": xr.Dataset(attrs={"n_events": len(both)})}
-    for name, found_account in (("into", into), ("out_of", out_of)):
-        for node in account_tree(found_account).subtree:
+    for name, found in (("into", into), ("out_of", out_of)):
+        for node in account_tree(found).subtree:
             path = f"/{name}" if node.path == "/" else f"/{name}{node.path}"
             nodes[path] = node.to_dataset(inherit=False)
     return xr.DataTree.from_dict(nodes)
