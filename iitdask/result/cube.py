@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iitdask.errors import InputError
 from iitdask.result.formatting import as_json, text_array
-from iitdask.theory.catalog import get_computation
+from iitdask.theory.catalog import computation_of, get_computation
 from iitdask.theory.sweeps.recipe import DONE, FAILED, PENDING, UNREACHABLE
 from iitdask.theory.variables import Outcome
 
@@ -217,10 +217,6 @@ def axis_table(data: xr.Dataset, dim: str) -> tuple[tuple[str, ...], list[tuple[
     return tuple(columns), rows
 
 
-ROW_DIMENSIONS = {"distinctions": "mechanism", "complexes": "complex", "links": "link"}
-"""Nodes that are tables, with the dimension of their rows."""
-
-
 def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a result to a file; its ending says how.
 
@@ -229,8 +225,8 @@ def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     tree
         A result.
     path
-        ``.csv``: of a sweep one row per point, otherwise the distinctions, complexes or links
-        (the system where there are none); ``.json``: everything; ``.nc``: everything, NetCDF 4.
+        ``.csv``: of a sweep one row per point, otherwise the distinctions, complexes, links or
+        events (the system where there are none); ``.json``: everything; ``.nc``: everything, NetCDF 4.
 
     Raises
     ------
@@ -261,10 +257,11 @@ def to_data_frame(tree: xr.DataTree) -> Any:
     if is_cube(tree):
         data = tree.to_dataset()
         return data.to_dataframe(dim_order=[str(dim) for dim in data.sizes]).reset_index()
-    for node, dim in ROW_DIMENSIONS.items():
+    computation = computation_of(tree)
+    for node, dim in () if computation is None else computation.tables:
         if node in tree.children and dim in tree[node].dims:
             return _rows_along(tree[node].to_dataset(), dim)
-    data = tree["system"].to_dataset()
+    data = (tree if computation is None else tree[next(iter(computation.nodes))]).to_dataset()
     return _data_frame({str(name): [data[name].item()] for name in data if not data[name].ndim})
 
 

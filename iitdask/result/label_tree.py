@@ -1,8 +1,4 @@
-"""Label the result of a recipe: coordinates, partitions as text, provenance.
-
-A kind of target that no labeller is registered for gets coordinates along ``unit`` and the fields
-that build the target again as attributes: enough for export, tables and pages.
-"""
+"""Label the result of a recipe: coordinates, partitions as text, provenance."""
 
 from __future__ import annotations
 
@@ -14,17 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.labels import join_labels, mask_namer, state_text
 from iitdask.model.system import System, Target
-from iitdask.model.transition import StatePair, StateTriple, Transition
-from iitdask.result.causation import label_account, label_events, label_nexus
-from iitdask.result.complexes import label_complexes
 from iitdask.result.formatting import partition_text, text_array, theory_attrs
+from iitdask.theory.catalog import get_computation
 from iitdask.theory.options import Theory
-from iitdask.theory.variables import VARIABLES, make_dataset
+from iitdask.theory.variables import assemble_dataset, assemble_tree, described_variable
 
-__all__ = ["label_tree", "package_version"]
+__all__ = ["label_system", "label_target", "label_tree", "package_version"]
 
 UNIT_DIMENSIONS = ("unit", "source", "target")
 
@@ -38,13 +31,15 @@ def package_version() -> str:
         return "unknown"
 
 
-def label_tree(tree: xr.DataTree, target: Target, options: Theory) -> xr.DataTree:
+def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory) -> xr.DataTree:
     """Name the units, mechanisms and partitions of a recipe's result.
 
     Parameters
     ----------
     tree
-        Result of the recipe, whose units are numbers. That of a system is changed in place.
+        Result of the recipe, whose units are numbers.
+    compute
+        Name of the computation.
     target
         What it was computed for.
     options
@@ -55,17 +50,14 @@ def label_tree(tree: xr.DataTree, target: Target, options: Theory) -> xr.DataTre
     DataTree
         The labelled result; the README lists its variables.
     """
-    provenance = {"iitdask_version": package_version()}
-    for kind, label in LABELLERS.items():
-        if isinstance(target, kind):
-            return label(tree, target, options, provenance)
-    return _label_target(tree, target, options, provenance)
+    label: Callable[..., xr.DataTree] = get_computation(compute).load("label")
+    return label(tree, target, options, {"iitdask_version": package_version()})
 
 
-def _label_system(
+def label_system(
     tree: xr.DataTree, system: System, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    """Label a system analysis or cause-effect structure."""
+    """Label a system analysis or cause-effect structure; see :func:`label_tree`."""
     substrate = system.substrate
     about = {
         **theory_attrs(options),
@@ -75,34 +67,37 @@ def _label_system(
         "substrate_fingerprint": substrate.fingerprint,
         **provenance,
     }
-    names = xr.Variable("unit", text_array(system.labels)).to_index()  # one for three dims
+    names = text_array(system.labels)
+    nodes = {}
     for node in tree.subtree:
-        if node.path in ("/", "/system"):
-            node.attrs |= about
         data = node.to_dataset(inherit=False)
-        coords: dict[Any, Any] = {dim: (dim, names) for dim in UNIT_DIMENSIONS if dim in data.dims}
-        values: dict[Any, Any] = dict(data.data_vars.variables)
-        if "mechanism_units" in data:
-            coords["mechanism"], partitions = _mechanism_names(data, system)
-            values |= partitions
-        if "cut" in data:
-            values |= _network_variables(system)
+        if node.path in ("/", "/system"):
+            data.attrs |= about
+        coords = {dim: (dim, names) for dim in UNIT_DIMENSIONS if dim in data.dims}
         if coords:  # all at once: every change of a dataset costs as much as making it
-            coords = dict(data.coords.variables) | coords
-            node.dataset = xr.Dataset(values, coords, data.attrs)
-    return tree
+            variables = {str(name): data.variables[name] for name in data.data_vars}
+            if "mechanism_units" in variables:
+                coords["mechanism"], partitions = _mechanism_names(data, system)
+                variables |= partitions
+            if "cut" in variables:
+                variables |= _network_variables(system)
+            data = assemble_dataset(variables, coords, data.attrs)
+        nodes[node.path] = data
+    return assemble_tree(nodes)
 
 
-def _network_variables(system: System) -> dict[Any, xr.Variable]:
+def _network_variables(system: System) -> dict[str, xr.Variable]:
     """Return what a figure of the system needs beside its cut."""
     values = {
         "connectivity": (("source", "target"), np.array(system.connectivity)),
         "current_state": (("unit",), np.array(system.local_state)),
     }
-    return dict(make_dataset(values).variables)
+    return {name: described_variable(name, *value) for name, value in values.items()}
 
 
-def _mechanism_names(data: xr.Dataset, system: System) -> tuple[tuple[str, Any], dict[str, Any]]:
+def _mechanism_names(
+    data: xr.Dataset, system: System
+) -> tuple[tuple[str, Any], dict[str, xr.Variable]]:
     """Return the coordinate of mechanisms, and their minimum partitions as text."""
     weights = 1 << np.arange(system.n, dtype=np.int64)
     mechanisms, *purviews = (
@@ -117,15 +112,18 @@ def _mechanism_names(data: xr.Dataset, system: System) -> tuple[tuple[str, Any],
             partition_text(name, mechanism, purview, partners, side == "cause")
             for mechanism, purview, partners in zip(mechanisms, masks, kept, strict=True)
         ]
-        about = {"comment": VARIABLES[f"partition_{side}"][1]}
-        partitions[f"partition_{side}"] = ("mechanism", text_array(texts), about)
+        partition = f"partition_{side}"
+        partitions[partition] = described_variable(partition, ("mechanism",), text_array(texts))
     return ("mechanism", text_array(map(name, mechanisms))), partitions
 
 
-def _label_target(
+def label_target(
     tree: xr.DataTree, target: Target, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    """Label the result of a target of any kind."""
+    """Label the result of a target of any kind; see :func:`label_tree`.
+
+    Dimensions of units get their names, the root the fields that build the target again.
+    """
     names = text_array(target.labels)
     nodes = {}
     for node in tree.subtree:
@@ -133,15 +131,8 @@ def _label_target(
         dims = [dim for dim in UNIT_DIMENSIONS if data.sizes.get(dim) == len(names)]
         nodes[node.path] = data.assign_coords({dim: (dim, names) for dim in dims})
     about = {name: str(value) for name, value in target.to_dict().items()}
+    about["units"] = join_labels(target.labels, target.substrate.labels)
+    if "state" in about:
+        about["state"] = state_text(target.to_dict()["state"])
     nodes["/"] = nodes["/"].assign_attrs(theory_attrs(options) | about | provenance)
     return xr.DataTree.from_dict(nodes)
-
-
-LABELLERS: dict[type, Callable[[xr.DataTree, Any, Theory, dict[str, Any]], xr.DataTree]] = {
-    System: _label_system,
-    StatePair: label_nexus,
-    StateTriple: label_events,
-    Transition: label_account,
-    CandidateSet: label_complexes,
-}
-"""Labeller of each kind of target."""

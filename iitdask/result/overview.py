@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import xarray as xr
 
 from iitdask.result import causation, complexes, cube, formatting
+from iitdask.theory.catalog import computation_of
 
-__all__ = ["Overview", "Table", "overviews", "summary_of", "title_of"]
+__all__ = [
+    "Overview",
+    "Table",
+    "account_overviews",
+    "attribute_overviews",
+    "complexes_overviews",
+    "events_overviews",
+    "nexus_overviews",
+    "overviews",
+    "summary_of",
+    "system_overviews",
+    "title_of",
+]
 
 MAX_TITLE_UNITS_CHARACTERS = 60
 MAX_TITLE_STATE_CHARACTERS = 40
-TITLES = {
-    "events": "True events",
-    "complexes": "Complexes",
-    "distinctions": "Cause-effect structure",
-}
-"""Title by a node of the tree; the first that fits."""
 
 
 class Table(NamedTuple):
@@ -41,23 +47,33 @@ class Overview(NamedTuple):
     """Most important first."""
 
 
-def _of_complexes(tree: xr.DataTree) -> Overview:
+def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a search for complexes."""
     table = Table("complexes", *complexes.complexes_table(tree))
-    return Overview(complexes.complexes_summary(tree), [table])
+    return [Overview(complexes.complexes_summary(tree), [table])]
 
 
-def _of_causation(tree: xr.DataTree) -> Overview:
-    name = "events" if "events" in tree.children else "candidates"
-    table = Table(name, *causation.causation_table(tree))
-    return Overview(causation.causation_summary(tree), [table])
+def events_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of true events."""
+    table = Table("events", *causation.causation_table(tree))
+    return [Overview(causation.causation_summary(tree), [table])]
 
 
-def _of_account(tree: xr.DataTree) -> Overview:
+def nexus_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overviews of the candidates for a causal nexus and of its account."""
+    table = Table("candidates", *causation.causation_table(tree))
+    candidates = Overview(causation.causation_summary(tree), [table])
+    return [candidates, *(account_overviews(tree) if "links" in tree.children else [])]
+
+
+def account_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a causal account."""
     table = Table("links", causation.LINK_COLUMNS, causation.link_rows(tree))
-    return Overview(causation.account_summary(tree), [table])
+    return [Overview(causation.account_summary(tree), [table])]
 
 
-def _of_system(tree: xr.DataTree) -> Overview:
+def system_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a system analysis or cause-effect structure."""
     tables = []
     if "distinctions" in tree.children and formatting.is_iit3(tree):
         repertoires = formatting.repertoire_rows(tree)
@@ -68,30 +84,24 @@ def _of_system(tree: xr.DataTree) -> Overview:
     elif "distinctions" in tree.children:
         distinctions = formatting.distinction_rows(tree)
         tables = [Table("distinctions", formatting.DISTINCTION_COLUMNS, distinctions)]
-    return Overview(formatting.system_summary(tree), tables)
+    return [Overview(formatting.system_summary(tree), tables)]
 
 
-OVERVIEWS: dict[str, Callable[[xr.DataTree], Overview]] = {
-    "complexes": _of_complexes,
-    "candidates": _of_causation,
-    "events": _of_causation,
-    "links": _of_account,
-    "system": _of_system,
-}
-"""Overview by a node of the tree; the first that fits."""
+def attribute_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the attributes of a result as its overview."""
+    return [Overview([(str(name), str(value)) for name, value in tree.attrs.items()], [])]
 
 
 def overviews(tree: xr.DataTree) -> list[Overview]:
-    """Return the overviews of a result; a causal nexus has that of its account as well."""
+    """Return the overviews of a result, the first of what was asked for."""
     if cube.is_cube(tree):
         data = tree.to_dataset()
         tables = [Table(f"values of {dim}", *cube.axis_table(data, str(dim))) for dim in data.sizes]
         return [Overview(cube.cube_summary(data), tables)]
-    makers = [make for node, make in OVERVIEWS.items() if node in tree.children]
-    if not makers:
-        return [Overview([(str(name), str(value)) for name, value in tree.attrs.items()], [])]
-    count = 2 if {"candidates", "links"} <= set(tree.children) else 1
-    return [make(tree) for make in makers[:count]]
+    computation = computation_of(tree)
+    if computation is None:
+        return attribute_overviews(tree)
+    return list(computation.load("overviews")(tree))
 
 
 def summary_of(tree: xr.DataTree) -> list[tuple[str, str]]:
@@ -106,13 +116,15 @@ def title_of(tree: xr.DataTree) -> str:
         about |= node.to_dataset().attrs
     if cube.is_cube(tree):
         return f"Sweep over {', '.join(map(str, tree.dataset['status'].dims))}"
-    if "links" in tree.children:
-        return f"Account of {about['substrate_units']} from {about['before']} to {about['after']}"
+    computation = computation_of(tree)
+    name = "Result" if computation is None else computation.title
+    if "{" in name:
+        return name.format_map(about)
     state = _shortened(str(about.get("state", "")), MAX_TITLE_STATE_CHARACTERS)
-    name = next((text for node, text in TITLES.items() if node in tree.children), "System")
     units = str(about.get("units") or about.get("substrate_units") or about.get("searched") or "")
     units = _shortened(units, MAX_TITLE_UNITS_CHARACTERS)
-    return f"{name} of {units} in state {state}" if state else f"{name} of {units}"
+    name += f" of {units}" if units else ""
+    return f"{name} in state {state}" if state else name
 
 
 def _shortened(text: str, max_characters: int) -> str:

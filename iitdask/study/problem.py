@@ -98,7 +98,7 @@ class Problem:
 
     def finish(self, tree: xr.DataTree) -> xr.DataTree:
         """Label what the recipe returned; `tree` may be changed."""
-        return label_tree(tree, self.target, self.options)
+        return label_tree(tree, self.compute, self.target, self.options)
 
     def start(self, ledger: Ledger, url: str | None = None, *, live: bool = True) -> JobRun:  # noqa: ARG002
         """Write the substrate into the store and return one execution of the problem."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from iitdask.errors import InputError, StoreError
 from iitdask.model.batch import Batch
-from iitdask.model.system import System
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.result.formatting import text_array
 from iitdask.result.label_tree import package_version
@@ -23,8 +22,7 @@ from iitdask.run.result_group import load_result, read_point_ids, store_attrs
 from iitdask.run.stage_group import StageGroup, list_stages
 from iitdask.run.storage import open_store
 from iitdask.study.problem import Problem, read_problem
-from iitdask.theory.catalog import batched_computations
-from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS, add_shown_states, landscape
+from iitdask.theory.catalog import batched_computations, get_computation
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.sweeps.small_systems import SmallSystems
@@ -157,12 +155,9 @@ def load_for_view(url: str) -> xr.DataTree:
         return tree
     nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     nodes["/network"] = _network_dataset(point)
-    system = point.target
-    if isinstance(system, System) and "state_cause" in nodes.get("/distinctions", ()):
-        stored = nodes.get("/repertoires")
-        nodes["/repertoires"] = add_shown_states(system, nodes["/distinctions"], stored)
-        if system.n <= LANDSCAPE_MAX_UNITS:
-            nodes["/landscape"] = landscape(system)
+    view_nodes = get_computation(point.compute).view_nodes
+    if view_nodes is not None:
+        nodes |= view_nodes(point.target, nodes)
     return xr.DataTree.from_dict(nodes)
 
 

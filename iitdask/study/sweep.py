@@ -405,6 +405,7 @@ def _structure_writer(url: str) -> OnResult:
     """Return what writes the whole result of a point into the store."""
 
     def keep(point: LargeProblem, subject: Target, tree: xr.DataTree) -> None:
-        save_tree(url, f"structures/{point.key}", label_tree(tree, subject, point.options))
+        labelled = label_tree(tree, point.compute, subject, point.options)
+        save_tree(url, f"structures/{point.key}", labelled)
 
     return keep

@@ -33,6 +33,7 @@ from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.distinctions import PurviewOrder
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
+from iitdask.theory.iit4.repertoires import view_nodes
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory, describe_options
 from iitdask.theory.stage import Recipe, Region, Stage
@@ -112,17 +113,20 @@ class Computation:
     the default."""
     nodes: Mapping[str, str]
     """Nodes that every result has, each with a variable that no other node has."""
-    label: str
-    """``label(tree, target, options, provenance)``: the result with the names users gave."""
-    overview: str
-    """``overview(tree)``: summary and tables of a result, see :mod:`iitdask.result.overview`."""
     title: str
     """Title of a result; ``{name}`` stands for an attribute. Units and state follow if it has
     none."""
-    panels: str = ""
-    """``panels(document, tree)``: figures of the explorer; without it, the overview."""
+    label: str = "iitdask.result.label_tree:label_target"
+    """``label(tree, target, options, provenance)``: the result with the names users gave."""
+    overviews: str = "iitdask.result.overview:attribute_overviews"
+    """``overviews(tree)``: summaries and tables of a result."""
+    panels: str = "iitdask.view.explorer:overview_panels"
+    """``panels(document, tree)``: figures of a result in the explorer."""
     tables: tuple[tuple[str, str], ...] = ()
-    """Node and dimension of the rows of a CSV export; the first that the result has."""
+    """Node and dimension of the rows of a CSV export, the first that a result has; without any,
+    the scalars of the first node."""
+    view_nodes: Callable[[Any, Mapping[str, xr.Dataset]], Mapping[str, xr.Dataset]] | None = None
+    """Computes nodes that a view shows beside those of a result, from the target and the nodes."""
     outcomes: tuple[Outcome, ...] = ()
     """Numbers that a sweep records of each point; without any, there are no sweeps of it."""
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -352,7 +356,9 @@ def _complexes_case() -> Recipe:
 def _small_systems_case(structures: bool) -> Recipe:
     """One small system of a sweep."""
     one = np.zeros(1, np.int64)
-    points = SmallSystems(Batch.from_substrates([_two_units().substrate]), one, one + 1, one + 3, one)
+    points = SmallSystems(
+        Batch.from_substrates([_two_units().substrate]), one, one + 1, one + 3, one
+    )
     yield (small_systems_stage("points", points, structures),)
     return xr.DataTree()
 
@@ -380,9 +386,9 @@ COMPUTATIONS: dict[str, Computation] = {
         target=System,
         recipes={"iit4": sia, "iit4-2026": sia, "iit3": recipe.sia},
         nodes={"system": "cut"},
-        label="iitdask.result.label_tree:label_system",
-        overview="iitdask.result.overview:system_overview",
         title="System",
+        label="iitdask.result.label_tree:label_system",
+        overviews="iitdask.result.overview:system_overviews",
         panels="iitdask.view.explorer:system_panels",
         outcomes=SIA_OUTCOMES,
         families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": ("iit3",)},
@@ -397,10 +403,11 @@ COMPUTATIONS: dict[str, Computation] = {
         target=System,
         recipes={"iit4": ces, "iit4-2026": ces, "iit3": recipe.ces},
         nodes={"system": "cut", "distinctions": "mechanism_units"},
-        label="iitdask.result.label_tree:label_system",
-        overview="iitdask.result.overview:system_overview",
         title="Cause-effect structure",
+        label="iitdask.result.label_tree:label_system",
+        overviews="iitdask.result.overview:system_overviews",
         panels="iitdask.view.explorer:structure_panels",
+        view_nodes=view_nodes,
         tables=(("distinctions", "mechanism"),),
         outcomes=CES_OUTCOMES,
         families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES, "iit3": ("iit3",)},
@@ -415,9 +422,9 @@ COMPUTATIONS: dict[str, Computation] = {
         target=CandidateSet,
         recipes={"iit4": complexes, "iit4-2026": complexes, "iit3": iit3_complexes},
         nodes={"complexes": "candidates_evaluated"},
-        label="iitdask.result.complexes:label_complexes",
-        overview="iitdask.result.overview:complexes_overview",
         title="Complexes",
+        label="iitdask.result.complexes:label_complexes",
+        overviews="iitdask.result.overview:complexes_overviews",
         panels="iitdask.view.complexes_figures:complexes_panels",
         tables=(("complexes", "complex"),),
         outcomes=COMPLEXES_OUTCOMES,
@@ -427,9 +434,9 @@ COMPUTATIONS: dict[str, Computation] = {
         target=Transition,
         recipes={"causation2019": account},
         nodes={"links": "direction"},
-        label="iitdask.result.causation:label_account",
-        overview="iitdask.result.overview:account_overview",
         title="Account of {substrate_units} from {before} to {after}",
+        label="iitdask.result.causation:label_account",
+        overviews="iitdask.result.overview:account_overviews",
         panels="iitdask.view.account_figures:account_panels",
         tables=(("links", "link"),),
         outcomes=ACCOUNT_OUTCOMES,
@@ -439,10 +446,10 @@ COMPUTATIONS: dict[str, Computation] = {
         target=StatePair,
         recipes={"causation2019": nexus},
         nodes={"candidates": "causes"},
-        label="iitdask.result.causation:label_nexus",
-        overview="iitdask.result.overview:nexus_overview",
         title="Account of {substrate_units} from {before} to {after}",
-        panels="iitdask.view.account_figures:nexus_panels",
+        label="iitdask.result.causation:label_nexus",
+        overviews="iitdask.result.overview:nexus_overviews",
+        panels="iitdask.view.explorer:nexus_panels",
         tables=(("links", "link"), ("candidates", "candidate")),
         families=_CAUSATION,
     ),
@@ -450,9 +457,9 @@ COMPUTATIONS: dict[str, Computation] = {
         target=StateTriple,
         recipes={"causation2019": events},
         nodes={"events": "alpha_cause"},
-        label="iitdask.result.causation:label_events",
-        overview="iitdask.result.overview:events_overview",
         title="True events",
+        label="iitdask.result.causation:label_events",
+        overviews="iitdask.result.overview:events_overviews",
         tables=(("events", "event"),),
         families=_CAUSATION,
     ),

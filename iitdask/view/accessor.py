@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.result.overview import overviews, title_of
+from iitdask.theory.catalog import COMPUTATIONS
 
 __all__ = [
     "IITAccessor",
@@ -30,12 +31,6 @@ __all__ = [
 
 MAX_TABLE_ROWS = 60
 MAX_NOTEBOOK_ROWS = 20
-NODE_OF_VARIABLE = {
-    "candidates_evaluated": "complexes",
-    "cut": "system",
-    "mechanism_units": "distinctions",
-}
-"""Node of a result that has a variable."""
 TEX_MARKS = {"$$": "$", r"\(": "(", r"\)": ")", r"\[": "[", r"\]": "]"}
 """Marks that Bokeh takes for TeX, for which it would fetch a library from the network."""
 NOTEBOOK_STYLE = (
@@ -136,7 +131,8 @@ def as_tree(result: xr.Dataset | xr.DataTree) -> xr.DataTree:
     """Return a result as a tree; a dataset becomes the node its variables belong to."""
     if isinstance(result, xr.DataTree):
         return result
-    nodes = (node for variable, node in NODE_OF_VARIABLE.items() if variable in result)
+    pairs = (pair for each in COMPUTATIONS.values() for pair in each.nodes.items())
+    nodes = (node for node, variable in pairs if variable in result)
     return xr.DataTree.from_dict({f"/{next(nodes, '')}": result})
 
 

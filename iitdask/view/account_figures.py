@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from bokeh.document import Document
 from bokeh.layouts import row
 from bokeh.models import (
     ColumnDataSource,
@@ -36,7 +37,7 @@ MAX_DRAWN_LINKS = 60
 """Links that are drawn."""
 
 
-def account_panels(tree: xr.DataTree) -> list[UIElement]:
+def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Show an account: two rows of units, and every link by its strength."""
     source = links_source(tree)
     drawn = len(source.data["alpha"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from bokeh.document import Document
 from bokeh.layouts import column, row
 from bokeh.models import (
     BasicTicker,
@@ -38,7 +39,7 @@ Array = NDArray[Any]
 NO_COMPLEX_COLOUR = "#F4F4F4"
 
 
-def complexes_panels(tree: xr.DataTree) -> list[UIElement]:
+def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Show which complexes a network has."""
     data = tree["complexes"].to_dataset()
     source = complexes_source(data)

@@ -15,13 +15,13 @@ from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
 from iitdask.result.overview import overviews, summary_of, title_of
+from iitdask.theory.catalog import computation_of
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
 from iitdask.view import relation_figures as links
 from iitdask.view import structure_figures
 from iitdask.view import structure_figures as shapes
 from iitdask.view.accessor import summary_html, table_html, without_tex
 from iitdask.view.account_figures import account_panels
-from iitdask.view.complexes_figures import complexes_panels
 from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import (
     CAUSE,
@@ -39,6 +39,10 @@ __all__ = [
     "explorer_document",
     "explorer_html",
     "fill_explorer",
+    "nexus_panels",
+    "overview_panels",
+    "structure_panels",
+    "system_panels",
 ]
 
 STRUCTURE_KEY = f"""
@@ -85,19 +89,10 @@ def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
     parts: list[UIElement] = []
     if is_cube(tree):
         parts += cube_panels(doc, tree.to_dataset())
-    elif "distinctions" in tree.children:
-        parts += _structure_panels(doc, tree)
-    elif "complexes" in tree.children:
-        parts += complexes_panels(tree)
-    elif "links" in tree.children:
-        parts += account_panels(tree)
-    elif "system" in tree.children:
-        parts += _system_panels(tree)
+    elif (computation := computation_of(tree)) is not None:
+        parts += computation.load("panels")(doc, tree)
     else:
-        parts.append(html_block(summary_html(summary_of(tree))))
-    if "candidates" in tree.children or "events" in tree.children:
-        table = overviews(tree)[0].tables[0]  # a nexus and true events have no figures
-        parts.append(html_block(table_html(table.columns, table.rows)))
+        parts += overview_panels(doc, tree)
     doc.add_root(column(*parts, name="explorer"))
 
 
@@ -106,12 +101,29 @@ def _system_network(tree: xr.DataTree) -> NetworkDrawing:
     return NetworkDrawing.from_system(tree["system"].to_dataset(), extra)
 
 
-def _system_panels(tree: xr.DataTree) -> list[UIElement]:
+def overview_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
+    """Show a result without figures: its summary and tables."""
+    overview = overviews(tree)[0]
+    tables = [html_block(table_html(each.columns, each.rows)) for each in overview.tables]
+    return [html_block(summary_html(overview.summary)), *tables]
+
+
+def nexus_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
+    """Show the account of a causal nexus, and the candidates for it."""
+    candidates = overview_panels(doc, tree)
+    if "links" not in tree.children:
+        return candidates
+    return [*account_panels(doc, tree), *candidates[1:]]
+
+
+def system_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
+    """Show a system analysis."""
     fig, _ = draw_network(_system_network(tree), "System: state and minimum partition", 420)
     return [row(fig, html_block(summary_html(summary_of(tree)), 700))]
 
 
-def _structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
+def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
+    """Show a cause-effect structure: every panel for which the result has a node."""
     data = tree["distinctions"].to_dataset()
     is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
     source = structure_figures.distinctions_source(data)

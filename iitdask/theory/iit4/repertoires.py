@@ -48,6 +48,7 @@ __all__ = [
     "landscape",
     "repertoires_dataset",
     "repertoires_stage",
+    "view_nodes",
 ]
 
 Array = NDArray[Any]
@@ -426,3 +427,28 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
     # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
     evaluated: Array = (before > PHI_ZERO_BITS) & (room.bounds <= 0.0)
     return evaluated
+
+
+def view_nodes(system: System, nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Compute what a view shows beside a cause-effect structure.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    nodes : mapping of str to Dataset
+        Nodes of the structure by path.
+
+    Returns
+    -------
+    dict of str to Dataset
+        ``/repertoires`` with the states to show and, of a small system, ``/landscape``; nothing
+        for IIT 3.0, whose concepts carry their repertoires.
+    """
+    if "state_cause" not in nodes["/distinctions"]:
+        return {}
+    stored = nodes.get("/repertoires")
+    more = {"/repertoires": add_shown_states(system, nodes["/distinctions"], stored)}
+    if system.n <= LANDSCAPE_MAX_UNITS:
+        more["/landscape"] = landscape(system)
+    return more
