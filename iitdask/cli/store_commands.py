@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,11 +88,11 @@ def status(
 
 def _status_lines(progress: StoreStatus) -> list[str]:
     lines = [f"driven by {session.describe()}" for session in progress.sessions]
-    if "finished" in progress.about:
-        dropped = ", blocks dropped (iitdask tidy)" if "tidied" in progress.about else ""
-        lines.append(f"finished {progress.about['finished']}{dropped}")
+    if "finished" in progress.attrs:
+        dropped = ", blocks dropped (iitdask tidy)" if "tidied" in progress.attrs else ""
+        lines.append(f"finished {progress.attrs['finished']}{dropped}")
     elif not progress.sessions:
-        why = f" (the last one: {progress.ended})" if progress.ended else ""
+        why = f" (the last one: {progress.end_reason})" if progress.end_reason else ""
         lines.append(f"no run is at work{why}; `iitdask run` goes on from here")
     if progress.sessions:
         lines.append(
@@ -109,15 +108,15 @@ def _status_lines(progress: StoreStatus) -> list[str]:
 def _status_json(progress: StoreStatus) -> dict[str, object]:
     return {
         "store": progress.url,
-        "finished": progress.about.get("finished"),
-        "fingerprint": progress.about.get("fingerprint"),
+        "finished": progress.attrs.get("finished"),
+        "fingerprint": progress.attrs.get("fingerprint"),
         "stages": {
             stage.name: {"done": stage.done, "blocks": stage.blocks} for stage in progress.stages
         },
-        "drivers": [asdict(session) for session in progress.sessions],
+        "drivers": [session.to_json() for session in progress.sessions],
         "failures": list(progress.failures),
         "rate": progress.rate,
-        "costs": progress.about.get("costs"),
+        "costs": progress.attrs.get("costs"),
     }
 
 

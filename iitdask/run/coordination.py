@@ -15,11 +15,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Condition, Lock, RLock, Thread
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -71,6 +72,16 @@ MAX_OWNER_DEATHS = 10
 """Owners that may die over a block before no process tries it again."""
 
 STARTING, RUNNING = "claiming", "running"
+_JSON_NAMES = {
+    "host": "host",
+    "pid": "pid",
+    "since": "since",
+    "heartbeat": "beat",
+    "token": "token",
+    "build_id": "edition",
+    "state": "state",
+}
+"""Fields of a session record, and their names in stores since the first version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,17 @@ class SessionRecord:
     def describe(self) -> str:
         """Name the session in an error or a status line."""
         return f"process {self.pid} on {self.host} since {self.since}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as the store and ``iitdask status --json`` have it."""
+        return {old: getattr(self, new) for new, old in _JSON_NAMES.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SessionRecord:
+        """Read what `to_json` returned; ValueError or KeyError if it is not that."""
+        record = cls(**{new: values[old] for new, old in _JSON_NAMES.items()})
+        datetime.fromisoformat(record.heartbeat)
+        return record
 
 
 def process_exists(pid: int, since: str | None = None) -> bool:
@@ -201,12 +223,9 @@ def live_sessions(store: Store | str) -> list[SessionRecord]:
 
 def _read_record(store: Store, key: str) -> SessionRecord | None:
     try:
-        values = json.loads(store.read(key) or b"")
-        record = SessionRecord(**{each.name: values[each.name] for each in fields(SessionRecord)})
-        datetime.fromisoformat(record.heartbeat)
+        return SessionRecord.from_json(json.loads(store.read(key) or b""))
     except (ValueError, TypeError, KeyError, OSError):
         return None
-    return record
 
 
 class PeriodicTimer:
@@ -335,7 +354,7 @@ class Session:
         record = replace(self.record, heartbeat=_utc_now())
         # A full disk or a network that failed is the run's to report, and it will.
         with suppress(OSError, UnreachableStoreError):
-            self.store.write(record.key, json.dumps(asdict(record)).encode())
+            self.store.write(record.key, json.dumps(record.to_json()).encode())
 
     def take_store(self) -> None:
         """Become the only session of the store.

@@ -159,17 +159,17 @@ THREAD_COUNT_SECONDS = 1.0
 class SerialEngine:
     """Runs bundles one after the other in this process."""
 
-    doings: ActivityBoard | None = None
+    activity: ActivityBoard | None = None
     """Where to note what is in hand."""
 
     def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Run jobs as their receipts are asked for."""
         try:
             for job in jobs:
-                begun = None if self.doings is None else self.doings.of("")
+                begun = None if self.activity is None else self.activity.on_block_start("")
                 receipt = run_bundle(job, begun=begun)
-                if self.doings is not None:
-                    self.doings.ended("")
+                if self.activity is not None:
+                    self.activity.finish("")
                 yield receipt
         finally:
             clear_caches()
@@ -202,14 +202,14 @@ class DaskEngine:
     """Client of the cluster."""
     per_thread: int = 3
     """Bundles in flight for each thread of the cluster."""
-    doings: ActivityBoard | None = None
+    activity: ActivityBoard | None = None
     """Where to note what workers have in hand."""
     thread_count: _ThreadCount = field(default_factory=_ThreadCount, repr=False, compare=False)
     """How many threads there are."""
 
     def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Keep the window full until the jobs run out; cancel what is left when closed."""
-        flight = _InFlight(self.client, self.doings or ActivityBoard())
+        flight = _InFlight(self.client, self.activity or ActivityBoard())
         try:
             yield from self._top_up(flight, jobs)
             for batch in flight.batches():
@@ -230,7 +230,7 @@ class DaskEngine:
         remote = [flight.with_stored_inputs(job) for job in drawn if not job.near]
         with _scheduler_errors(self.client):
             flight.send(remote)
-        yield from SerialEngine(self.doings)(job for job in drawn if job.near)
+        yield from SerialEngine(self.activity)(job for job in drawn if job.near)
 
 
 @dataclass(slots=True, eq=False)
@@ -238,7 +238,7 @@ class _InFlight:
     """The bundles that are out."""
 
     client: Any
-    doings: ActivityBoard
+    activity: ActivityBoard
     sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
     lent: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     contexts: dict[tuple[object, ...], StageContext] = field(default_factory=dict)
@@ -264,7 +264,7 @@ class _InFlight:
         told = event[1]
         # Other runs on this cluster tell of theirs.
         if self.token in told["bundle"] and self.sent:
-            self.doings.begun(told["bundle"], BlockActivity(**told["doing"]))
+            self.activity.start(told["bundle"], BlockActivity(**told["activity"]))
 
     def with_stored_inputs(self, job: BundleTask) -> BundleTask:
         """Put the inputs of a job's stage into its store, once, if it has one."""
@@ -313,7 +313,7 @@ class _InFlight:
     def receipt(self, future: Future[Any], result: Any) -> BundleResult:
         """Return what became of a bundle, whatever happened to it."""
         job = self.sent.pop(future)
-        self.doings.ended(str(future.key))
+        self.activity.finish(str(future.key))
         if isinstance(result, BundleResult):
             return result
         error = result if isinstance(result, BaseException) else result[1]
@@ -338,7 +338,7 @@ class _InFlight:
             with suppress(OSError, ValueError):
                 self.client.unsubscribe_topic(WORKER_TOPIC)
         for future in self.sent:
-            self.doings.ended(str(future.key))
+            self.activity.finish(str(future.key))
         self.sent.clear()
         self.lent.clear()
 
@@ -385,21 +385,23 @@ def _block_start_reporter() -> OnBlockStart | None:
     except (ValueError, KeyError):
         return None  # no worker has this process, so nobody would hear
     return throttled(
-        lambda doing: worker.log_event(WORKER_TOPIC, {"bundle": bundle, "doing": asdict(doing)})
+        lambda activity: worker.log_event(
+            WORKER_TOPIC, {"bundle": bundle, "activity": asdict(activity)}
+        )
     )
 
 
-def choose_engine(client: Client | None, doings: ActivityBoard | None = None) -> Engine:
+def choose_engine(client: Client | None, activity: ActivityBoard | None = None) -> Engine:
     """Return the engine of a run.
 
     Parameters
     ----------
     client : distributed.Client, optional
         Client of the cluster; without one, blocks are computed in this process.
-    doings : ActivityBoard, optional
+    activity : ActivityBoard, optional
         Record of the blocks being computed.
     """
-    return SerialEngine(doings) if client is None else DaskEngine(client, doings=doings)
+    return SerialEngine(activity) if client is None else DaskEngine(client, activity=activity)
 
 
 def block_memory_limit(client: Client | None, given: int | None = None) -> int | None:
@@ -471,7 +473,7 @@ class SharedStoreEngine:
     """Bundles computed at a time."""
     until: float | None = None
     """Moment of ``time.monotonic`` after which no bundle is begun."""
-    doings: ActivityBoard = field(default_factory=ActivityBoard)
+    activity: ActivityBoard = field(default_factory=ActivityBoard)
     """Where to note what is in hand."""
     _folders: dict[str, StageGroup] = field(default_factory=dict)
 
@@ -513,9 +515,9 @@ class SharedStoreEngine:
     def _run(self, job: BundleTask) -> BundleResult:
         bundle = str(get_ident())
         try:
-            return run_bundle(job, begun=self.doings.of(bundle))
+            return run_bundle(job, begun=self.activity.on_block_start(bundle))
         finally:
-            self.doings.ended(bundle)
+            self.activity.finish(bundle)
             for block in job.blocks:
                 self.claims.release(job.setting.layout.name, block)
 

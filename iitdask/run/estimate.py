@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from iitdask.errors import IITError
-from iitdask.run.events import BlocksFilled, Event, StageFilled, StageOpened
+from iitdask.run.events import BlocksFilled, Event, StageCompleted, StageOpened
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.plan import BLOCK_OVERHEAD_SECONDS, Tiling, tile, worker_block_bytes
 from iitdask.run.worker import prepare_inputs
@@ -430,7 +430,7 @@ class WorkerDemand:
         """Book an event."""
         if isinstance(event, StageOpened):
             self._open[event.stage] = _OpenStage(event.cost, event.todo)
-        elif isinstance(event, StageFilled):
+        elif isinstance(event, StageCompleted):
             self._open.pop(event.stage, None)
         elif isinstance(event, BlocksFilled):
             left = self._open.setdefault(event.stage, _OpenStage(0.0, 0))

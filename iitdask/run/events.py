@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +23,7 @@ import psutil
 from iitdask.errors import UnreachableStoreError
 from iitdask.run.coordination import LOG_GROUP, Session, SessionRecord, create_log_group
 from iitdask.run.plan import Block
-from iitdask.run.storage import (
-    Store,
-    disk_full_as_error,
-    open_store,
-)
+from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.task import StageLayout
 
 __all__ = [
@@ -39,26 +35,28 @@ __all__ = [
     "EventLog",
     "Observer",
     "OnBlockStart",
-    "Remarked",
     "RunFinished",
     "RunHistory",
-    "StageFilled",
+    "Sample",
+    "StageCompleted",
     "StageHistory",
     "StageOpened",
+    "Warned",
     "WorkerHistory",
     "deduplicated",
     "describe_block",
     "list_logs",
+    "merge_histories",
     "publishing",
     "read_activity",
-    "read_events",
+    "read_history",
     "throttled",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class StageOpened:
-    """A stage was opened in the ledger; emitted again when damaged blocks are to be redone."""
+    """A stage was opened in the ledger; emitted again if damaged blocks must be recomputed."""
 
     stage: str
     """Name of the stage."""
@@ -72,7 +70,7 @@ class StageOpened:
 
 @dataclass(frozen=True, slots=True)
 class BlocksFilled:
-    """A bundle came back."""
+    """A bundle of blocks was computed."""
 
     stage: str
     """Name of the stage."""
@@ -101,7 +99,7 @@ class BlockFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class StageFilled:
+class StageCompleted:
     """Every block of a stage is in the ledger and has been checked."""
 
     stage: str
@@ -121,240 +119,294 @@ class RunFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Remarked:
-    """Something is not wrong, but not as one would want it."""
+class Warned:
+    """A warning: the run goes on, but something should be fixed, such as threads without cores."""
 
     text: str
-    """What, and what to do about it."""
+    """The problem and what to do about it."""
 
 
-Event = StageOpened | BlocksFilled | BlockFailed | StageFilled | RunFinished | Remarked
+Event = StageOpened | BlocksFilled | BlockFailed | StageCompleted | RunFinished | Warned
 """Anything a run reports."""
 
 Observer = Callable[[Event], None]
-"""Anything that listens."""
+"""Function that is called with every event."""
 
 
 def deduplicated(observer: Observer) -> Observer:
-    """Make an observer that is told of each remark a single time, of all else always.
+    """Return an observer that passes on each warning once and every other event always.
 
     Parameters
     ----------
     observer : callable
-        What listens.
+        The observer to call.
     """
-    said: set[str] = set()
+    seen: set[str] = set()
 
     def listener(event: Event) -> None:
-        if isinstance(event, Remarked):
-            if event.text in said:
+        if isinstance(event, Warned):
+            if event.text in seen:
                 return
-            said.add(event.text)
+            seen.add(event.text)
         observer(event)
 
     return listener
 
 
-LOG_SUFFIX = ".jsonl"
-REMOTE_FLUSH_SECONDS = 20.0
-"""Seconds between two writings where a file cannot be appended to."""
-
-
-@dataclass(slots=True, eq=False)
-class EventLog:
-    """Observer that writes events down."""
-
-    url: str
-    """Address of the store."""
-    driver: Session
-    """Who writes."""
-    lines: list[str] = field(default_factory=list)
-    """What an object store must be given as a whole."""
-    written: float = 0.0
-    """When that last happened."""
-
-    def __call__(self, event: Event) -> None:
-        """Write an event."""
-        self.note(type(event).__name__, asdict(event), urgent=not isinstance(event, BlocksFilled))
-
-    def note(self, kind: str, content: Mapping[str, Any], urgent: bool = True) -> None:
-        """Write one line."""
-        line = json.dumps({"at": _utc_now(), "event": kind, **content}, default=str)
-        store = open_store(self.url)
-        with disk_full_as_error(f"{self.url}: {self.key}"):
-            if store.directory is not None:
-                with (store.directory / self.key).open("a", encoding="utf-8") as out:
-                    out.write(line + "\n")
-                return
-        self.lines.append(line)
-        if urgent or time.monotonic() - self.written > REMOTE_FLUSH_SECONDS:
-            self.written = time.monotonic()
-            store.write(self.key, "".join(f"{each}\n" for each in self.lines).encode())
-
-    def begin(self, content: Mapping[str, Any]) -> None:
-        """Write the first line: what is run, where and with what."""
-        create_log_group(open_store(self.url))
-        self.note("RunStarted", content)
-
-    def end(self, content: Mapping[str, Any]) -> None:
-        """Write the last line of a run that did not finish; not at any price."""
-        with suppress(OSError, UnreachableStoreError):
-            self.note("RunEnded", content)
-
-    @property
-    def key(self) -> str:
-        """Where in the store the log is."""
-        record = self.driver.record
-        began = record.since[:19].replace(":", "").replace("-", "")
-        return f"{LOG_GROUP}/{began}-{record.host}-{record.pid}-{record.token}{LOG_SUFFIX}"
-
-
-def list_logs(url: str) -> list[str]:
-    """Keys of the logs in a store, the oldest first."""
-    return sorted(
-        f"{LOG_GROUP}/{name}"
-        for name in open_store(url).list_dir(LOG_GROUP)
-        if name.endswith(LOG_SUFFIX)
-    )
-
-
-def read_events(url: str, key: str) -> Iterator[dict[str, Any]]:
-    """Lines of a log; torn ones are left out."""
-    store: Store = open_store(url)
-    for line in (store.read(key) or b"").splitlines():
-        with suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict) and "event" in found:
-                yield found
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 MAX_HISTORY_SAMPLES = 400
-"""Moments of a run's history that are kept."""
+"""Points in time that a history keeps."""
+
+Sample = tuple[float, float, float]
+"""Wall seconds since the start, core-seconds done, wall seconds expected to be left."""
 
 
 @dataclass(slots=True)
 class StageHistory:
-    """What a log says of one stage."""
+    """What the log of a run says about one stage."""
 
     opened: float = 0.0
-    """Predicted core-seconds of what was to be filled."""
+    """Predicted core-seconds of the blocks that were to be filled."""
     todo: int = 0
     """Blocks that were to be filled."""
     cost: float = 0.0
-    """Predicted core-seconds of what was filled."""
+    """Predicted core-seconds of the blocks that were filled."""
     seconds: float = 0.0
-    """Core-seconds that took."""
-    ended: bool = False
-    """Whether the stage was filled."""
+    """Measured core-seconds of these blocks."""
+    completed: bool = False
+    """Whether the stage was completed."""
 
     @property
-    def left(self) -> float:
-        """Core-seconds left, as the speed so far has it."""
-        slowness = self.seconds / self.cost if self.cost > 0 and self.seconds > 0 else 1.0
-        return 0.0 if self.ended else max(self.opened - self.cost, 0.0) * slowness
+    def seconds_per_predicted_second(self) -> float:
+        """Measured seconds per predicted second; 1 while nothing is measured."""
+        return self.seconds / self.cost if self.cost > 0 and self.seconds > 0 else 1.0
+
+    @property
+    def seconds_left(self) -> float:
+        """Core-seconds left, at the speed so far."""
+        left = 0.0 if self.completed else max(self.opened - self.cost, 0.0)
+        return left * self.seconds_per_predicted_second
 
 
 @dataclass(slots=True)
 class WorkerHistory:
-    """What a log says of one worker."""
+    """What the log of a run says about one worker."""
 
     last: datetime
-    """When its last receipt came."""
+    """Time of its last result."""
     stage: str = ""
-    """Of which stage that was."""
+    """Stage of that result."""
     blocks: int = 0
     """Blocks it filled."""
     seconds: float = 0.0
-    """Core-seconds that took."""
+    """Measured core-seconds of these blocks."""
 
 
 @dataclass(slots=True, eq=False)
 class RunHistory:
-    """One run, as far as its log goes."""
+    """One run, as far as its log goes: the one reader of event logs."""
 
     stages: dict[str, StageHistory] = field(default_factory=dict)
     """By name, in the order they were opened."""
     workers: dict[str, WorkerHistory] = field(default_factory=dict)
     """By host and process."""
+    failures: list[str] = field(default_factory=list)
+    """Blocks that were given up."""
     began: datetime | None = None
-    """Time of the first line."""
+    """Time of the first event."""
     last: datetime | None = None
-    """Time of the last line."""
-    samples: list[tuple[float, float, float]] = field(default_factory=list)
-    """Wall seconds, core-seconds done, wall seconds expected to be left."""
+    """Time of the last event."""
+    end_reason: str = ""
+    """Why the run ended, ``finished`` if it did; empty while it is not known."""
+    samples: list[Sample] = field(default_factory=list)
+    """Progress over time, the latest state included."""
     sample_stride: int = 1
-    """Receipts between two moments: doubled when there are too many."""
-    n_events: int = 0
-    """Receipts so far."""
+    """Results between two samples: doubled when there are too many samples."""
+    n_results: int = 0
+    """Results so far."""
 
     def feed(self, text: bytes) -> None:
-        """Take in whole lines; torn ones are left out."""
+        """Read whole lines of a log; torn ones are left out."""
         for line in text.splitlines():
             with suppress(ValueError, TypeError, KeyError):
-                given = json.loads(line)
-                self._take(given, datetime.fromisoformat(given["at"]))
+                self.add(json.loads(line))
 
-    def wall(self, until: datetime | None = None) -> float:
-        """Seconds from the first line to a moment, or to the last line."""
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Take in one entry of a log: its time ``at``, its ``event`` and the fields of that."""
+        time_of_entry = datetime.fromisoformat(entry["at"])
+        kind, name = entry["event"], str(entry.get("stage"))
+        self.began, self.last = self.began or time_of_entry, time_of_entry
+        if kind == "StageOpened":
+            stage = self.stages.setdefault(name, StageHistory())
+            # Opened again if damaged blocks must be recomputed: what is left starts anew.
+            stage.opened, stage.todo = stage.cost + float(entry["cost"]), int(entry["todo"])
+            stage.completed = False
+        elif kind == "BlocksFilled":
+            self._add_blocks(entry, name, time_of_entry)
+        elif kind in ("StageCompleted", "StageFilled"):  # its former name
+            self.stages.setdefault(name, StageHistory()).completed = True
+        elif kind == "BlockFailed":
+            self.failures.append(f"{name} block {entry.get('block')}: {entry.get('error')}")
+        elif kind == "RunEnded":
+            self.end_reason = str(entry.get("reason", ""))
+        elif kind == "RunFinished":
+            self.end_reason = "finished"
+
+    def wall_seconds(self, until: datetime | None = None) -> float:
+        """Return the seconds from the first event to a moment, or to the last event."""
         end = until or self.last
         return 0.0 if self.began is None or end is None else (end - self.began).total_seconds()
 
-    def history(self) -> tuple[tuple[float, float, float], ...]:
-        """Moments of the run, the latest one included."""
-        return tuple(self.samples)
-
-    def _take(self, given: dict[str, Any], at: datetime) -> None:
-        kind, name = given["event"], str(given.get("stage"))
-        self.began, self.last = self.began or at, at
-        if kind == "StageOpened":
-            told = self.stages.setdefault(name, StageHistory())
-            # Opened again when damaged blocks are to be redone: what is left starts anew.
-            told.opened, told.todo = told.cost + float(given["cost"]), int(given["todo"])
-            told.ended = False
-        elif kind == "BlocksFilled":
-            self._filled(self.stages.setdefault(name, StageHistory()), given, name, at)
-        elif kind == "StageFilled":
-            self.stages.setdefault(name, StageHistory()).ended = True
-
-    def _filled(self, told: StageHistory, given: dict[str, Any], name: str, at: datetime) -> None:
-        seconds = float(given["seconds"])
-        told.cost += float(given["cost"])
-        told.seconds += seconds
-        worker = self.workers.setdefault(str(given["worker"]), WorkerHistory(at))
-        worker.last, worker.stage = at, name
-        worker.blocks += int(given["blocks"])
+    def _add_blocks(self, entry: Mapping[str, Any], name: str, time_of_entry: datetime) -> None:
+        stage = self.stages.setdefault(name, StageHistory())
+        seconds = float(entry["seconds"])
+        stage.cost += float(entry["cost"])
+        stage.seconds += seconds
+        worker = self.workers.setdefault(str(entry["worker"]), WorkerHistory(time_of_entry))
+        worker.last, worker.stage = time_of_entry, name
+        worker.blocks += int(entry["blocks"])
         worker.seconds += seconds
-        self._remember()
+        self._add_sample()
 
-    def _remember(self) -> None:
-        self.n_events += 1
-        wall = self.wall()
-        busy = sum(each.seconds for each in self.stages.values())
-        left = sum(each.left for each in self.stages.values())
-        moment = (wall, busy, left * wall / busy if busy > 0 else 0.0)
-        if self.n_events % self.sample_stride and self.samples:
-            self.samples[-1] = moment
+    def _add_sample(self) -> None:
+        self.n_results += 1
+        wall = self.wall_seconds()
+        done = sum(stage.seconds for stage in self.stages.values())
+        left = sum(stage.seconds_left for stage in self.stages.values())
+        sample = (wall, done, left * wall / done if done > 0 else 0.0)
+        if self.n_results % self.sample_stride and self.samples:
+            self.samples[-1] = sample
             return
-        self.samples.append(moment)
+        self.samples.append(sample)
         if len(self.samples) > MAX_HISTORY_SAMPLES:
             self.samples = self.samples[::2]
             self.sample_stride *= 2
 
 
-OnBlockStart = Callable[["StageLayout", "Block"], None]
-"""Told of every block before it is computed."""
+def merge_histories(histories: Iterable[RunHistory]) -> RunHistory:
+    """Combine runs that fill a store side by side, the oldest first; without samples.
+
+    The first run that opened a stage saw all that was to be done in it.
+    """
+    merged = RunHistory()
+    for run in histories:
+        for name, stage in run.stages.items():
+            total = merged.stages.setdefault(name, StageHistory(stage.opened, stage.todo))
+            total.cost += stage.cost
+            total.seconds += stage.seconds
+            total.completed |= stage.completed
+        merged.workers |= run.workers
+        merged.failures += run.failures
+        merged.began = merged.began or run.began
+        merged.last = max((t for t in (merged.last, run.last) if t is not None), default=None)
+        merged.end_reason = run.end_reason
+    return merged
+
+
+LOG_SUFFIX = ".jsonl"
+REMOTE_FLUSH_SECONDS = 20.0
+"""Seconds between two writes of a log where a file cannot be appended to."""
+
+
+class EventLog:
+    """Observer that writes events into the store: one JSON object a line, one file a session.
+
+    Parameters
+    ----------
+    session : Session
+        Session of the run.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.store = session.store
+        self.history = RunHistory()
+        record = session.record
+        began = record.since[:19].replace(":", "").replace("-", "")
+        name = f"{began}-{record.host}-{record.pid}-{record.token}"
+        self.key = f"{LOG_GROUP}/{name}{LOG_SUFFIX}"
+        # An object store cannot append: the whole log is written each time.
+        self._lines: list[str] = []
+        self._written = float("-inf")
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        urgent = not isinstance(event, BlocksFilled)
+        self.append(type(event).__name__, asdict(event), urgent=urgent)
+
+    def append(self, kind: str, content: Mapping[str, Any], urgent: bool = True) -> None:
+        """Write one line.
+
+        Parameters
+        ----------
+        kind : str
+            Name of the event.
+        content : mapping
+            Its fields.
+        urgent : bool
+            Whether to write the line at once where that means writing the whole log.
+        """
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry = {"at": now, "event": kind, **content}
+        line = json.dumps(entry, default=str) + "\n"
+        self.history.add(entry)
+        with disk_full_as_error(f"{self.store.url}: {self.key}"):
+            if self.store.directory is not None:
+                with (self.store.directory / self.key).open("a", encoding="utf-8") as out:
+                    out.write(line)
+                return
+        self._lines.append(line)
+        if urgent or time.monotonic() - self._written > REMOTE_FLUSH_SECONDS:
+            self._written = time.monotonic()
+            self.store.write(self.key, "".join(self._lines).encode())
+
+    def start(self, content: Mapping[str, Any]) -> None:
+        """Write the first line: what is run, where and with what."""
+        create_log_group(self.store)
+        self.append("RunStarted", content)
+
+    def stop(self, reason: str) -> None:
+        """Write the last line of a run that did not finish, unless the store refuses it."""
+        with suppress(OSError, UnreachableStoreError):
+            self.append("RunEnded", {"reason": reason})
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Return predicted and measured core-seconds of every stage, over all runs on the store.
+
+        The logs of other runs are read; what this run did is in memory.
+        """
+        runs = merge_histories(
+            self.history if key == self.key else read_history(self.store, key)
+            for key in list_logs(self.store)
+        )
+        return {
+            name: {"forecast": round(stage.cost, 6), "actual": round(stage.seconds, 6)}
+            for name, stage in runs.stages.items()
+            if stage.seconds
+        }
+
+
+def list_logs(store: Store) -> list[str]:
+    """Return the keys of the logs in a store, the oldest first."""
+    names = store.list_dir(LOG_GROUP)
+    return sorted(f"{LOG_GROUP}/{name}" for name in names if name.endswith(LOG_SUFFIX))
+
+
+def read_history(store: Store, key: str) -> RunHistory:
+    """Read the log of one run."""
+    history = RunHistory()
+    history.feed(store.read(key) or b"")
+    return history
+
+
+OnBlockStart = Callable[[StageLayout, Block], None]
+"""Function that is called with every block before it is computed."""
 
 ACTIVITY_INTERVAL_SECONDS = 1.0
-"""Seconds for which a bundle of short blocks tells of no further block."""
+"""Seconds for which a bundle of short blocks reports no further block."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockActivity:
-    """A block that a worker has in hand."""
+    """A block that a worker computes now."""
 
     worker: str
     """Host and process."""
@@ -363,88 +415,93 @@ class BlockActivity:
     cells: str
     """Which of its cells, by axis."""
     since: str
-    """When it was begun, UTC."""
+    """When the block was begun, UTC."""
     memory: float = 0.0
-    """Bytes the worker held then; 0 when it did not say."""
+    """Bytes of memory the worker held then; 0 if unknown."""
 
     @property
     def seconds(self) -> float:
-        """Seconds since it was begun, as the clocks of both machines have it."""
+        """Seconds since the block was begun, by the clocks of both machines."""
         with suppress(ValueError):
             return (datetime.now(UTC) - datetime.fromisoformat(self.since)).total_seconds()
         return float("nan")
 
 
-@dataclass(slots=True, eq=False)
 class ActivityBoard:
-    """What the workers of one driver have in hand."""
+    """The blocks that the workers of one session compute now."""
 
-    now: dict[str, BlockActivity] = field(default_factory=dict)
-    """By bundle."""
-    lock: Lock = field(default_factory=Lock)
-    changed: bool = False
-    """Whether there is something to write."""
+    def __init__(self) -> None:
+        self.current: dict[str, BlockActivity] = {}
+        """By bundle."""
+        self._lock = Lock()
+        self._changed = False
 
-    def begun(self, bundle: str, doing: BlockActivity) -> None:
-        """Note what is begun; it takes the place of what the bundle was at before."""
-        with self.lock:
-            self.now[bundle] = doing
-            self.changed = True
+    def start(self, bundle: str, activity: BlockActivity) -> None:
+        """Note the block that a bundle begins, in place of its last one."""
+        with self._lock:
+            self.current[bundle] = activity
+            self._changed = True
 
-    def ended(self, bundle: str) -> None:
-        """Note that a bundle is over."""
-        with self.lock:
-            self.changed |= self.now.pop(bundle, None) is not None
+    def finish(self, bundle: str) -> None:
+        """Note that a bundle is done."""
+        with self._lock:
+            self._changed |= self.current.pop(bundle, None) is not None
 
-    def of(self, bundle: str) -> OnBlockStart:
-        """Return what notes the blocks of a bundle that this process fills."""
-        return throttled(lambda doing: self.begun(bundle, doing))
+    def on_block_start(self, bundle: str) -> OnBlockStart:
+        """Return the function to call with the blocks of a bundle that this process fills."""
+        return throttled(lambda activity: self.start(bundle, activity))
 
-    def taken(self) -> bytes | None:
-        """Return what is to be written, once."""
-        with self.lock:
-            if not self.changed:
+    def pop_json(self) -> bytes | None:
+        """Return the blocks as JSON; None if nothing has changed since the last call."""
+        with self._lock:
+            if not self._changed:
                 return None
-            self.changed = False
-            return json.dumps([asdict(each) for each in self.now.values()]).encode()
+            self._changed = False
+            return json.dumps([asdict(activity) for activity in self.current.values()]).encode()
 
 
 @contextmanager
-def publishing(url: str, driver: Session) -> Iterator[ActivityBoard]:
-    """Keep a driver's file up to date; remove it in the end."""
-    doings = ActivityBoard()
+def publishing(session: Session) -> Iterator[ActivityBoard]:
+    """Keep the list of blocks being computed in the store while the context is open."""
+    board, key = ActivityBoard(), session.record.activity_key
+
+    def publish() -> None:
+        content = board.pop_json()
+        if content is not None:
+            session.store.write(key, content)
+
     try:
-        with driver.timer.every(driver.poll_seconds, lambda: _write_activity(driver, doings)):
-            yield doings
+        with session.timer.every(session.poll_seconds, publish):
+            yield board
     finally:
         with suppress(OSError, UnreachableStoreError):
-            open_store(url).delete(driver.record.activity_key)
+            session.store.delete(key)
 
 
-def read_activity(url: str, driver: SessionRecord) -> tuple[BlockActivity, ...] | None:
-    """Return what a driver's workers have in hand; None when it has not said so."""
+def read_activity(store: Store, session: SessionRecord) -> tuple[BlockActivity, ...] | None:
+    """Return the blocks that a session's workers compute now; None if it has not reported."""
     try:
-        given = json.loads(open_store(url).read(driver.activity_key) or b"null")
-        return None if given is None else tuple(BlockActivity(**each) for each in given)
+        entries = json.loads(store.read(session.activity_key) or b"null")
+        return None if entries is None else tuple(BlockActivity(**entry) for entry in entries)
     except (ValueError, TypeError, OSError, UnreachableStoreError):
         return None
 
 
-def throttled(tell: Callable[[BlockActivity], None]) -> OnBlockStart:
-    """Return what tells of the first block of a bundle, and now and then of others."""
+def throttled(report: Callable[[BlockActivity], None]) -> OnBlockStart:
+    """Return a function that reports the first block of a bundle, then at most one a second."""
     last = float("-inf")
 
-    def begun(layout: StageLayout, block: Block) -> None:
+    def on_block_start(layout: StageLayout, block: Block) -> None:
         nonlocal last
         if time.monotonic() - last >= ACTIVITY_INTERVAL_SECONDS:
             last = time.monotonic()
-            tell(describe_block(layout, block))
+            report(describe_block(layout, block))
 
-    return begun
+    return on_block_start
 
 
 def describe_block(layout: StageLayout, block: Block) -> BlockActivity:
-    """Say that this process begins a block."""
+    """Describe a block that this process begins now."""
     grid = layout.tiling.grid
     parts = zip(grid.dims, layout.tiling.region(block), grid.shape, strict=True)
     cells = ", ".join(
@@ -459,9 +516,3 @@ def describe_block(layout: StageLayout, block: Block) -> BlockActivity:
 def _index_range_text(dim: str, part: slice, n: int) -> str:
     first, last = part.start, part.stop - 1
     return f"{dim} {first if first == last else f'{first}–{last}'} of {n}"
-
-
-def _write_activity(driver: Session, doings: ActivityBoard) -> None:
-    text = doings.taken()
-    if text is not None:
-        driver.store.write(driver.record.activity_key, text)

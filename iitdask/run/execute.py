@@ -25,10 +25,10 @@ from iitdask.run.events import (
     BlocksFilled,
     Event,
     Observer,
-    Remarked,
     RunFinished,
-    StageFilled,
+    StageCompleted,
     StageOpened,
+    Warned,
 )
 from iitdask.run.ledger import Ledger
 from iitdask.run.plan import (
@@ -376,7 +376,7 @@ def _fill_until_verified(
         if len(answers) == len(fillings):
             break
     for filling in fillings:
-        tell(StageFilled(filling.stage.name, filling.seconds()))
+        tell(StageCompleted(filling.stage.name, filling.seconds()))
     return tuple(answers)
 
 
@@ -390,7 +390,7 @@ def _run_rounds(fillings: list[StageRun], engine: Engine, tell: Emit) -> None:
             for receipt in receipts:
                 heard = True
                 if receipt.warning:
-                    tell(Remarked(receipt.warning))
+                    tell(Warned(receipt.warning))
                 for event in by_name[receipt.stage].take(receipt):
                     tell(event)
         if not heard:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import socket
-from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,234 +22,52 @@ from iitdask.run.events import (
     MAX_HISTORY_SAMPLES,
     BlockActivity,
     RunHistory,
+    Sample,
     StageHistory,
     WorkerHistory,
     list_logs,
+    merge_histories,
     read_activity,
-    read_events,
 )
 from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
-from iitdask.run.storage import open_store, read_key
+from iitdask.run.storage import Store, open_store
 
 __all__ = [
     "PartialResult",
     "RunMonitor",
-    "RunSnapshot",
-    "StageProgress",
     "StageStatus",
     "StoreStatus",
     "WorkerStatus",
-    "active_logs",
-    "read_costs",
     "read_status",
 ]
+
+MAX_NAMED_BLOCKS = 4
+"""Blocks named for one worker; the others are counted."""
+MAX_LIVE_CELLS = 4_000_000
+"""Cells of the largest variable that is read while a run fills it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """How far one stage is."""
+    """Progress of one stage."""
 
     name: str
     """Name of the stage."""
-    blocks: int
+    blocks: int = 0
     """Number of blocks."""
-    done: int
-    """Number of ticked blocks."""
-    cost_left: float
-    """Predicted seconds of what is not done, as the last run saw it; nan when unknown."""
-    seconds_per_predicted_second: float
-    """Measured seconds per predicted second; 1 while nothing is measured."""
-    partial: bool
-    """Whether blocks may rightly stay unfilled."""
-
-    @property
-    def seconds_left(self) -> float:
-        """Core-seconds left."""
-        return self.cost_left * self.seconds_per_predicted_second
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStatus:
-    """How far a store is."""
-
-    url: str
-    """Its address."""
-    about: dict[str, Any]
-    """Root attributes."""
-    stages: tuple[StageStatus, ...]
-    """Stages known so far, by name."""
-    sessions: tuple[SessionRecord, ...]
-    """Who is at work."""
-    failures: tuple[str, ...]
-    """Blocks the last run gave up."""
-    rate: float
-    """Core-seconds of work done a wall second, in the last run."""
-    ended: str
-    """Why the last run ended, when it said so."""
-
-    @property
-    def seconds_left(self) -> float:
-        """Wall seconds until the stages known so far are filled, at the last run's rate."""
-        left = sum(each.seconds_left for each in self.stages if each.done < each.blocks)
-        return left / self.rate if self.rate > 0 else float("nan")
-
-
-@dataclass(slots=True)
-class _StageTotals:
-    """What one log says of one stage."""
-
-    opened: float = 0.0
-    cost: float = 0.0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class _LogSummary:
-    """What one log says."""
-
-    stages: dict[str, _StageTotals] = field(default_factory=lambda: defaultdict(_StageTotals))
-    failures: list[str] = field(default_factory=list)
-    began: str = ""
-    last: str = ""
-    ended: str = ""
-
-
-def read_status(url: str) -> StoreStatus:
-    """Read how far a store is; nothing in it is changed.
-
-    Raises
-    ------
-    StoreError
-        There is no store at this address.
-    """
-    about = store_attrs(url)
-    alive = tuple(live_sessions(url))
-    logs = list_logs(url)
-    last = _merge_logs([_read_log(url, key) for key in active_logs(logs, alive)])
-    states = tuple(_stage_status(url, name, last) for name in list_stages(open_store(url)))
-    busy = sum(told.seconds for told in last.stages.values())
-    until = datetime.now(UTC).isoformat() if alive else last.last
-    wall = _seconds_between(last.began, until)
-    return StoreStatus(
-        url,
-        about,
-        states,
-        alive,
-        tuple(last.failures),
-        busy / wall if wall > 0 else 0.0,
-        last.ended,
-    )
-
-
-def read_costs(url: str) -> dict[str, dict[str, float]]:
-    """Forecast and actual core-seconds of every stage, over all runs on a store."""
-    sums: dict[str, _StageTotals] = defaultdict(_StageTotals)
-    for key in list_logs(url):
-        for name, told in _read_log(url, key).stages.items():
-            sums[name].cost += told.cost
-            sums[name].seconds += told.seconds
-    return {
-        name: {"forecast": round(told.cost, 6), "actual": round(told.seconds, 6)}
-        for name, told in sums.items()
-        if told.seconds
-    }
-
-
-def active_logs(logs: list[str], alive: tuple[SessionRecord, ...]) -> list[str]:
-    """Logs of who is at work and of all that began meanwhile, or else the last one."""
-    working = [k for k, key in enumerate(logs) if any(each.token in key for each in alive)]
-    return logs[min(working, default=-1) :]
-
-
-def _merge_logs(runs: list[_LogSummary]) -> _LogSummary:
-    """Take runs that fill a store side by side as one; the first to open a stage saw all of it."""
-    whole = _LogSummary()
-    for run in runs:
-        for name, told in run.stages.items():
-            first = name not in whole.stages
-            own = whole.stages[name]
-            own.opened = told.opened if first else own.opened
-            own.cost += told.cost
-            own.seconds += told.seconds
-        whole.failures += run.failures
-        whole.began = whole.began or run.began
-        whole.last, whole.ended = max(whole.last, run.last), run.ended
-    return whole
-
-
-def _stage_status(url: str, name: str, last: _LogSummary) -> StageStatus:
-    try:
-        folder = StageGroup.load(url, name)
-    except DamagedStoreError:
-        return StageStatus(name, 0, 0, float("nan"), 1.0, False)
-    blocks, done = len(folder.layout.tiling), len(folder.done())
-    told = last.stages.get(name, _StageTotals())
-    left = max(told.opened - told.cost, 0.0) if done < blocks else 0.0
-    if done < blocks and not told.opened:
-        left = float("nan")
-    slowness = told.seconds / told.cost if told.cost > 0 and told.seconds > 0 else 1.0
-    return StageStatus(name, blocks, done, left, slowness, folder.layout.partial)
-
-
-def _read_log(url: str, key: str) -> _LogSummary:
-    run = _LogSummary()
-    for line in read_events(url, key):
-        kind, name = line["event"], str(line.get("stage"))
-        run.last = str(line.get("at", run.last))
-        run.began = run.began or run.last
-        if kind == "StageOpened":
-            # Opened again when damaged blocks are to be redone: what is left starts anew.
-            told = run.stages[name]
-            told.opened = told.cost + _as_float(line, "cost")
-        elif kind == "BlocksFilled":
-            run.stages[name].cost += _as_float(line, "cost")
-            run.stages[name].seconds += _as_float(line, "seconds")
-        elif kind == "BlockFailed":
-            run.failures.append(f"{name} block {line.get('block')}: {line.get('error')}")
-        elif kind == "RunEnded":
-            run.ended = str(line.get("reason", ""))
-        elif kind == "RunFinished":
-            run.ended = "finished"
-    return run
-
-
-def _as_float(line: dict[str, Any], name: str) -> float:
-    found = line.get(name)
-    return float(found) if isinstance(found, int | float) else 0.0
-
-
-def _seconds_between(began: str, ended: str) -> float:
-    try:
-        return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
-    except ValueError:
-        return 0.0
-
-
-MAX_NAMED_BLOCKS = 4
-"""Blocks in hand that are named of one worker."""
-MAX_LIVE_CELLS = 4_000_000
-"""Cells of a variable that is read while a run fills it."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageProgress:
-    """How far one stage is, and how well it was forecast."""
-
-    name: str
-    """Name of the stage."""
-    blocks: int
-    """Number of blocks."""
-    done: int
+    done: int = 0
     """Number of filled blocks."""
-    fraction: float
+    partial: bool = False
+    """Whether the result may be complete although blocks are not filled."""
+    seconds_left: float = math.nan
+    """Core-seconds left, at the speed of the last run; nan if unknown."""
+    fraction: float = 0.0
     """Part that is done, by predicted cost."""
-    forecast: float
-    """Predicted core-seconds of what the runs filled."""
-    actual: float
-    """Core-seconds that took."""
-    left: float
-    """Core-seconds left, as the speed so far has it; nan when unknown."""
+    forecast: float = 0.0
+    """Predicted core-seconds of the blocks that all runs filled."""
+    actual: float = 0.0
+    """Measured core-seconds of these blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,194 +76,269 @@ class WorkerStatus:
 
     name: str
     """Host and process."""
-    doing: str
-    """What it has in hand: stage and cells; ``idle``, or ``unknown`` where nobody says."""
-    since: float
-    """Seconds since it began that; nan when unknown or idle."""
+    activity: str
+    """Blocks being computed (stage and cells), ``idle``, or ``unknown`` if nobody reports."""
+    seconds_on_block: float
+    """Seconds since the oldest of them was begun; nan if idle or unknown."""
     blocks: int
     """Blocks it filled."""
     seconds: float
-    """Core-seconds that took."""
-    silence: float
-    """Seconds since its last receipt; nan before the first one."""
+    """Measured core-seconds of these blocks."""
+    seconds_since_result: float
+    """Seconds since its last result; nan before the first one."""
     memory: float
-    """Bytes it holds now; on another machine, held when it began what it does; nan when unknown."""
+    """Bytes it holds now, on another machine when it began its block; nan if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartialResult:
-    """What the filled blocks of a stage say already."""
+    """What the filled blocks of a stage show before the run ends."""
 
     stage: str
     """Name of the stage."""
-    best: float
-    """Largest phi among the filled cells, bits; nan where there is none."""
+    max_phi: float
+    """Largest phi of the filled cells, bits; nan if there is none."""
     searched: int
     """Purviews that were searched."""
     pairs: int
-    """Purviews there are for the filled mechanisms; 0 where the stage has no purviews."""
+    """Purviews of the filled mechanisms; 0 if the stage has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunSnapshot:
+class StoreStatus:
     """A store at one moment."""
 
     url: str
     """Its address."""
-    study: dict[str, Any]
-    """What is computed."""
-    state: str
-    """``running``, ``finished``, ``stopped`` or ``waiting``."""
-    note: str
-    """Why it stopped, or who is at work."""
-    elapsed: float
-    """Wall seconds of the last run."""
-    rate: float
-    """Core-seconds done a wall second, in the last run."""
-    seconds_left: float
-    """Wall seconds until the stages known so far are filled."""
-    stages: tuple[StageProgress, ...] = ()
-    """Stages in the order they were opened."""
-    workers: tuple[WorkerStatus, ...] = ()
-    """Workers of the last run."""
+    attrs: dict[str, Any]
+    """Root attributes."""
+    sessions: tuple[SessionRecord, ...] = ()
+    """Sessions at work."""
+    stages: tuple[StageStatus, ...] = ()
+    """Stages known so far, by name."""
     failures: tuple[str, ...] = ()
-    """Blocks given up, which the run leaves out until it is repeated."""
+    """Blocks that the last run gave up."""
+    end_reason: str = ""
+    """Why the last run ended; empty if unknown."""
+    elapsed: float = 0.0
+    """Wall seconds of the last run."""
+    rate: float = 0.0
+    """Core-seconds of work per wall second in the last run."""
+    workers: tuple[WorkerStatus, ...] = ()
+    """Workers of the last run, if asked for."""
     partial_results: tuple[PartialResult, ...] = ()
-    """What filled blocks say already."""
-    history: tuple[tuple[float, float, float], ...] = ()
-    """Of the last run: wall seconds, core-seconds done, wall seconds expected to be left."""
+    """Partial results of stages, if asked for."""
+    history: tuple[Sample, ...] = ()
+    """Progress of the last run over time, if asked for."""
+
+    @property
+    def state(self) -> str:
+        """``waiting`` for a store that is not there, ``running``, ``finished`` or ``stopped``."""
+        if not self.attrs:
+            return "waiting"
+        if self.sessions:
+            return "running"
+        return "finished" if "finished" in self.attrs else "stopped"
+
+    @property
+    def note(self) -> str:
+        """Sessions at work, or when or why the last run ended."""
+        if self.sessions:
+            return "; ".join(session.describe() for session in self.sessions)
+        return str(self.attrs.get("finished", "")) or self.end_reason or "no run is at work"
+
+    @property
+    def seconds_left(self) -> float:
+        """Wall seconds until the stages known so far are filled; nan if no session is at work."""
+        if not self.sessions or self.rate <= 0:
+            return math.nan
+        left = (stage.seconds_left for stage in self.stages if stage.done < stage.blocks)
+        return sum(left) / self.rate
 
 
 @dataclass(slots=True, eq=False)
 class RunMonitor:
-    """Reads a store again and again, the logs from where it stopped."""
+    """Reads the status of a store repeatedly, each log from where it stopped.
 
-    url: str
-    """Address of the store, which need not exist yet."""
-    histories: dict[str, RunHistory] = field(default_factory=dict)
-    """What each log has told so far."""
-    read: dict[str, int] = field(default_factory=dict)
-    """Bytes of each log that were read."""
-    combined_samples: list[tuple[float, float, float]] = field(default_factory=list)
-    """History of runs side by side, of which no log tells the whole."""
+    Parameters
+    ----------
+    store : Store or str
+        The store or its address; it need not exist yet.
+    """
 
-    def __call__(self) -> RunSnapshot:
-        """Take the pulse."""
+    store: Store | str
+    _histories: dict[str, RunHistory] = field(default_factory=dict)
+    _bytes_read: dict[str, int] = field(default_factory=dict)
+    _samples: list[Sample] = field(default_factory=list)
+
+    def __call__(self) -> StoreStatus:
+        """Read everything, also workers, partial results and history."""
+        store = open_store(self.store)
         try:
-            found = read_status(self.url)
+            status = self.read()
         except StoreError as error:
-            return RunSnapshot(self.url, {}, "waiting", str(error), 0.0, 0.0, math.nan)
-        self._follow()
-        shown = [self.histories[key] for key in active_logs(sorted(self.histories), found.sessions)]
-        first, last = (shown[0], shown[-1]) if shown else (RunHistory(), RunHistory())
-        elapsed = first.wall(datetime.now(UTC) if found.sessions else None)
-        if found.sessions and len(shown) > 1:
-            done = sum(told.seconds for story in shown for told in story.stages.values())
-            self.combined_samples = [*self.combined_samples, (elapsed, done, found.seconds_left)][
-                -MAX_HISTORY_SAMPLES:
-            ]
-        return RunSnapshot(
-            url=self.url,
-            study=dict(found.about.get("study", {})),
-            state=_run_state(found),
-            note=_state_note(found),
-            elapsed=elapsed,
-            rate=found.rate,
-            seconds_left=found.seconds_left if found.sessions else math.nan,
-            stages=tuple(self._stage(each) for each in self._ordered(found)),
-            workers=_worker_statuses(self.url, found, shown),
-            failures=found.failures,
-            partial_results=_partial_results(self.url, found),
-            history=tuple(self.combined_samples) if self.combined_samples else last.history(),
+            return StoreStatus(store.url, {}, end_reason=str(error))
+        runs = self._last_runs(status.sessions)
+        return replace(
+            status,
+            stages=self._in_opening_order(status.stages),
+            workers=tuple(_worker_statuses(store, status, runs)),
+            partial_results=tuple(_partial_results(store, status.stages)),
+            history=self._add_sample(status, runs),
         )
 
-    def _follow(self) -> None:
-        store = open_store(self.url)
-        for key in list_logs(self.url):
-            story = self.histories.setdefault(key, RunHistory())
-            text = read_key(store, key) or b""
-            end = text.rfind(b"\n") + 1
-            begin = self.read.get(key, 0)
-            story.feed(text[begin:end])
-            self.read[key] = max(begin, end)
+    def read(self) -> StoreStatus:
+        """Read the progress of all stages.
 
-    def _ordered(self, found: StoreStatus) -> list[StageStatus]:
+        Raises
+        ------
+        StoreError
+            There is no store at this address.
+        """
+        store = open_store(self.store)
+        attrs = store_attrs(store)
+        sessions = tuple(live_sessions(store))
+        self._follow_logs(store)
+        last = merge_histories(self._last_runs(sessions))
+        wall = last.wall_seconds(datetime.now(UTC) if sessions else None)
+        busy = sum(stage.seconds for stage in last.stages.values())
+        return StoreStatus(
+            url=store.url,
+            attrs=attrs,
+            sessions=sessions,
+            stages=tuple(self._stage(store, name, last) for name in list_stages(store)),
+            failures=tuple(last.failures),
+            end_reason=last.end_reason,
+            elapsed=wall,
+            rate=busy / wall if wall > 0 else 0.0,
+        )
+
+    def _follow_logs(self, store: Store) -> None:
+        for key in list_logs(store):
+            text = store.read(key) or b""
+            begin, end = self._bytes_read.get(key, 0), text.rfind(b"\n") + 1
+            self._histories.setdefault(key, RunHistory()).feed(text[begin:end])
+            self._bytes_read[key] = max(begin, end)
+
+    def _last_runs(self, sessions: Sequence[SessionRecord]) -> list[RunHistory]:
+        """Runs of live sessions and all started since; if no session is live, the newest run."""
+        keys = sorted(self._histories)
+        tokens = [session.token for session in sessions]
+        live = [n for n, key in enumerate(keys) if any(token in key for token in tokens)]
+        return [self._histories[key] for key in keys[min(live, default=-1) :]]
+
+    def _stage(self, store: Store, name: str, last: RunHistory) -> StageStatus:
+        try:
+            group = StageGroup.load(store, name)
+        except DamagedStoreError:
+            return StageStatus(name)
+        blocks, done, partial = len(group.layout.tiling), len(group.done()), group.layout.partial
+        runs = [self._histories[key] for key in sorted(self._histories)]
+        histories = [run.stages[name] for run in runs if name in run.stages]
+        left = last.stages.get(name, StageHistory())
+        seconds_left = max(left.opened - left.cost, 0.0) * left.seconds_per_predicted_second
+        if done < blocks and not left.opened:
+            seconds_left = math.nan
+        return StageStatus(
+            name,
+            blocks,
+            done,
+            partial,
+            0.0 if partial or done >= blocks else seconds_left,
+            _fraction_done(blocks, done, histories[-1] if histories else None),
+            sum(history.cost for history in histories),
+            sum(history.seconds for history in histories),
+        )
+
+    def _in_opening_order(self, stages: Iterable[StageStatus]) -> tuple[StageStatus, ...]:
         order: dict[str, int] = {}
-        for key in sorted(self.histories):
-            for name in self.histories[key].stages:
+        for key in sorted(self._histories):
+            for name in self._histories[key].stages:
                 order.setdefault(name, len(order))
-        return sorted(found.stages, key=lambda each: order.get(each.name, len(order)))
+        return tuple(sorted(stages, key=lambda stage: order.get(stage.name, len(order))))
 
-    def _stage(self, each: StageStatus) -> StageProgress:
-        told = [s.stages[each.name] for s in self.histories.values() if each.name in s.stages]
-        last = told[-1] if told else None
-        return StageProgress(
-            each.name,
-            each.blocks,
-            each.done,
-            _fraction_done(each, last),
-            sum(t.cost for t in told),
-            sum(t.seconds for t in told),
-            0.0 if each.partial or each.done >= each.blocks else each.seconds_left,
-        )
+    def _add_sample(self, status: StoreStatus, runs: list[RunHistory]) -> tuple[Sample, ...]:
+        """Return the history of the last run; of runs side by side no log has all of it."""
+        if status.sessions and len(runs) > 1:
+            done = sum(stage.seconds for run in runs for stage in run.stages.values())
+            sample = (status.elapsed, done, status.seconds_left)
+            self._samples = [*self._samples, sample][-MAX_HISTORY_SAMPLES:]
+        if self._samples or not runs:
+            return tuple(self._samples)
+        return tuple(runs[-1].samples)
 
 
-def _run_state(found: StoreStatus) -> str:
-    if found.sessions:
-        return "running"
-    return "finished" if "finished" in found.about else "stopped"
+def read_status(store: Store | str) -> StoreStatus:
+    """Read the progress of a store.
+
+    Parameters
+    ----------
+    store : Store or str
+        The store or its address.
+
+    Raises
+    ------
+    StoreError
+        There is no store at this address.
+    """
+    return RunMonitor(store).read()
 
 
-def _state_note(found: StoreStatus) -> str:
-    if found.sessions:
-        return "; ".join(each.describe() for each in found.sessions)
-    return str(found.about.get("finished", "")) or found.ended or "no run is at work"
-
-
-def _fraction_done(each: StageStatus, last: StageHistory | None) -> float:
-    """Part done by predicted cost: what was there before counts by blocks."""
-    if not each.blocks:
+def _fraction_done(blocks: int, done: int, last: StageHistory | None) -> float:
+    """Return the part done by predicted cost; blocks of earlier runs count by number."""
+    if not blocks:
         return 0.0
-    if each.done >= each.blocks:
+    if done >= blocks:
         return 1.0
     if last is None or last.opened <= 0:
-        return each.done / each.blocks
-    before = 1.0 - last.todo / each.blocks
+        return done / blocks
+    before = 1.0 - last.todo / blocks
     return min(1.0, before + (1.0 - before) * last.cost / last.opened)
 
 
 def _worker_statuses(
-    url: str, found: StoreStatus, shown: list[RunHistory]
-) -> tuple[WorkerStatus, ...]:
-    """Everyone who filled a block or has one in hand."""
-    told = {name: each for story in shown for name, each in story.workers.items()}
-    said = [read_activity(url, driver) for driver in found.sessions]
-    now: dict[str, list[BlockActivity]] = {name: [] for name in told}
-    for doing in (each for some in said for each in some or ()):
-        now.setdefault(doing.worker, []).append(doing)
-    idle = "idle" if found.sessions and None not in said else "unknown"
-    if not found.sessions:
-        idle = "-"
-    return tuple(_worker_status(name, told.get(name), now[name], idle) for name in sorted(now))
+    store: Store, status: StoreStatus, runs: list[RunHistory]
+) -> Iterator[WorkerStatus]:
+    """Yield every worker that filled a block or computes one."""
+    histories = merge_histories(runs).workers
+    reports = [read_activity(store, session) for session in status.sessions]
+    current: dict[str, list[BlockActivity]] = {name: [] for name in histories}
+    for report in reports:
+        for activity in report or ():
+            current.setdefault(activity.worker, []).append(activity)
+    without_blocks = "-"
+    if status.sessions:
+        without_blocks = "unknown" if None in reports else "idle"
+    for name in sorted(current):
+        yield _worker_status(name, histories.get(name), current[name], without_blocks)
 
 
 def _worker_status(
-    name: str, told: WorkerHistory | None, now: list[BlockActivity], idle: str
+    name: str, history: WorkerHistory | None, current: list[BlockActivity], without_blocks: str
 ) -> WorkerStatus:
-    some = sorted(now, key=lambda each: each.since)
-    doing = "; ".join(f"{each.stage}: {each.cells}" for each in some[:MAX_NAMED_BLOCKS])
-    if len(some) > MAX_NAMED_BLOCKS:
-        doing += f"; and {len(some) - MAX_NAMED_BLOCKS} more"
-    since = some[0].seconds if some else math.nan
-    silence = math.nan if told is None else (datetime.now(UTC) - told.last).total_seconds()
-    blocks, seconds = (0, 0.0) if told is None else (told.blocks, told.seconds)
+    oldest_first = sorted(current, key=lambda activity: activity.since)
+    named = [f"{each.stage}: {each.cells}" for each in oldest_first[:MAX_NAMED_BLOCKS]]
+    if len(current) > MAX_NAMED_BLOCKS:
+        named.append(f"and {len(current) - MAX_NAMED_BLOCKS} more")
     memory = _worker_memory_bytes(name)
-    if math.isnan(memory) and some:
-        memory = some[-1].memory or math.nan
-    return WorkerStatus(name, doing or idle, since, blocks, seconds, silence, memory)
+    if math.isnan(memory) and current:
+        memory = oldest_first[-1].memory or math.nan
+    since_result = math.nan
+    if history is not None:
+        since_result = (datetime.now(UTC) - history.last).total_seconds()
+    return WorkerStatus(
+        name=name,
+        activity="; ".join(named) or without_blocks,
+        seconds_on_block=oldest_first[0].seconds if current else math.nan,
+        blocks=0 if history is None else history.blocks,
+        seconds=0.0 if history is None else history.seconds,
+        seconds_since_result=since_result,
+        memory=memory,
+    )
 
 
 def _worker_memory_bytes(worker: str) -> float:
+    """Return the resident bytes of a worker on this machine; nan for others."""
     host, _, pid = worker.rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return math.nan
@@ -455,37 +348,36 @@ def _worker_memory_bytes(worker: str) -> float:
         return math.nan
 
 
-def _partial_results(url: str, found: StoreStatus) -> tuple[PartialResult, ...]:
-    out = []
-    for each in found.stages:
+def _partial_results(store: Store, stages: Iterable[StageStatus]) -> Iterator[PartialResult]:
+    for stage in stages:
         with suppress(*DAMAGE_ERRORS, StoreError):
-            finding = _partial_result(url, each.name)
-            if finding is not None:
-                out.append(finding)
-    return tuple(out)
+            result = _partial_result(store, stage.name)
+            if result is not None:
+                yield result
 
 
-def _partial_result(url: str, stage: str) -> PartialResult | None:
-    phi = _read_variable(url, stage, "phi")
+def _partial_result(store: Store, stage: str) -> PartialResult | None:
+    phi = _read_variable(store, stage, "phi")
     if phi is None:
         return None
-    best, searched, pairs = math.nan, 0, 0
+    max_phi, n_searched, n_pairs = math.nan, 0, 0
     dims, values = phi
     if dims[:2] == ("direction", "mechanism"):
         both = values.min(axis=0)  # nan until both directions are filled
-        best = float(np.nanmax(both)) if np.isfinite(both).any() else math.nan
-        seen = _read_variable(url, stage, "searched")
-        if seen is not None:
+        max_phi = float(np.nanmax(both)) if np.isfinite(both).any() else math.nan
+        searched = _read_variable(store, stage, "searched")
+        if searched is not None:
             filled = int(np.isfinite(values[:, 1:]).sum())
-            searched, pairs = int(seen[1].sum()), filled * (values.shape[1] - 1)
+            n_searched, n_pairs = int(searched[1].sum()), filled * (values.shape[1] - 1)
     elif np.isfinite(values).any():
-        best = float(np.nanmax(values))
-    return PartialResult(stage, best, searched, pairs)
+        max_phi = float(np.nanmax(values))
+    return PartialResult(stage, max_phi, n_searched, n_pairs)
 
 
-def _read_variable(url: str, stage: str, variable: str) -> tuple[tuple[str, ...], Any] | None:
+def _read_variable(store: Store, stage: str, variable: str) -> tuple[tuple[str, ...], Any] | None:
+    """Return the axis names and the values of a variable; None if there is none of that size."""
     try:
-        group = StageGroup.load(url, stage)
+        group = StageGroup.load(store, stage)
         stored = group.layout.variable(variable)
     except (*DAMAGE_ERRORS, StoreError, InputError):
         return None

@@ -39,7 +39,7 @@ from iitdask.run.engines import (
     require_same_build,
 )
 from iitdask.run.estimate import Estimate, estimate_recipe
-from iitdask.run.events import EventLog, Observer, Remarked, deduplicated, publishing
+from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
 from iitdask.run.execute import execute
 from iitdask.run.ledger import Ledger, MemoryLedger
 from iitdask.run.result_group import (
@@ -49,7 +49,6 @@ from iitdask.run.result_group import (
     set_attrs,
     store_attrs,
 )
-from iitdask.run.status import read_costs
 from iitdask.run.storage import absolute_url, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
@@ -166,7 +165,7 @@ def run_job(
     url = os.fspath(store)
     with _stage_cache(cache) as stage_cache:
         stored = _open_ledger(url, job, stage_cache)
-        with open_session(url, join) as session, publishing(url, session) as activity:
+        with open_session(url, join) as session, publishing(session) as activity:
             started = job.start(stored, url)
             saved = _tidied_result(url)
             if saved is not None:
@@ -174,10 +173,10 @@ def run_job(
             if cache is not None:
                 set_attrs(url, {"cache": absolute_url(os.fspath(cache))})
             origin = provenance()
-            with _logged(url, session, job, origin) as log:
+            with _logged(session, job, origin) as log:
                 engine = choose_engine(client, activity)
                 result = _execute(started, stored, engine, [*listeners, log], **options)
-                save_result(url, result, origin, read_costs(url))
+                save_result(url, result, origin, log.costs())
             return result
 
 
@@ -230,11 +229,11 @@ def run_shared(
     if "finished" in about and "tidied" in about:
         return load_result(url)
     job = read_problem(url) if job is None else job
-    with open_session(url, join=True) as session, publishing(url, session) as activity:
+    with open_session(url, join=True) as session, publishing(session) as activity:
         _require_same_session_build(url, session)
         claims = BlockClaims(session)
         origin = provenance()
-        with _logged(url, session, job, origin) as log:
+        with _logged(session, job, origin) as log:
             ledger = _open_ledger(url, job)
             result = _execute(
                 job.start(ledger, url, live=False),
@@ -244,7 +243,7 @@ def run_shared(
                 block_seconds=float(about.get("block_seconds", BLOCK_SECONDS)),
                 memory=None if memory is None else memory // threads,
             )
-            _save_once(url, claims, result, origin, until)
+            _save_once(url, claims, result, origin, log=log, until=until)
     return result
 
 
@@ -330,16 +329,14 @@ def _execute(
 
 
 @contextmanager
-def _logged(
-    url: str, session: Session, job: StudyJob, origin: dict[str, Any]
-) -> Iterator[EventLog]:
+def _logged(session: Session, job: StudyJob, origin: dict[str, Any]) -> Iterator[EventLog]:
     """Log a run in its store, and why it ended if it did not finish."""
-    log = EventLog(url, session)
-    log.begin({"study": job.fingerprint, "provenance": origin})
+    log = EventLog(session)
+    log.start({"study": job.fingerprint, "provenance": origin})
     try:
         yield log
     except (KeyboardInterrupt, IITError) as error:
-        log.end({"reason": str(error).splitlines()[0] if str(error) else "interrupted"})
+        log.stop(str(error).splitlines()[0] if str(error) else "interrupted")
         raise
 
 
@@ -375,13 +372,15 @@ def _save_once(
     claims: BlockClaims,
     result: xr.DataTree,
     origin: dict[str, Any],
+    *,
+    log: EventLog,
     until: float | None,
 ) -> None:
     """Wait until one process has written the result: this one, if no other has claimed it."""
     while True:
         with claims.holding("result") as is_mine:
             if is_mine:
-                save_result(url, result, origin, read_costs(url))
+                save_result(url, result, origin, log.costs())
                 claims.clear()
                 return
         if is_finished(url):
@@ -400,7 +399,7 @@ def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
     require_same_build(workers)
     for text in oversubscription_warnings(workers):
         for observer in observers:
-            observer(Remarked(text))
+            observer(Warned(text))
 
 
 def _require_same_session_build(url: str, session: Session) -> None:

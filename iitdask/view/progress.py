@@ -13,9 +13,9 @@ from iitdask.run.events import (
     BlocksFilled,
     Event,
     Observer,
-    Remarked,
-    StageFilled,
+    StageCompleted,
     StageOpened,
+    Warned,
 )
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class ProgressBar:
         """Draw an event."""
         if isinstance(event, StageOpened):
             self._open(event)
-        elif isinstance(event, Remarked):
+        elif isinstance(event, Warned):
             self._progress.console.print(event.text)
         elif isinstance(event, BlocksFilled) and event.stage in self._rows:
             self._progress.advance(self._rows[event.stage], event.cost or event.blocks)
-        elif isinstance(event, StageFilled) and event.stage in self._rows:
+        elif isinstance(event, StageCompleted) and event.stage in self._rows:
             row = self._rows[event.stage]
             self._progress.update(row, completed=self._progress.tasks[row].total)
 
@@ -76,11 +76,11 @@ class ProgressLines:
             if time.monotonic() - self._last_line > MIN_LINE_INTERVAL_SECONDS:
                 self._last_line = time.monotonic()
                 self._write(f"{event.stage}: {done + event.blocks} of {todo} blocks")
-        elif isinstance(event, StageFilled):
+        elif isinstance(event, StageCompleted):
             _, todo = self._todo[event.stage]
             blocks = f"{todo} blocks" if todo else "already there"
             self._write(f"{event.stage}: {blocks}, {event.seconds:.2f} s")
-        elif isinstance(event, Remarked):
+        elif isinstance(event, Warned):
             self._write(event.text)
         elif isinstance(event, BlockFailed):
             self._write(f"{event.stage}: block {event.block} failed: {event.error}")

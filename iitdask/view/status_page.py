@@ -22,7 +22,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from iitdask.result.formatting import seconds_text
-from iitdask.run.status import RunSnapshot, StageProgress, WorkerStatus
+from iitdask.run.status import StageStatus, StoreStatus, WorkerStatus
 from iitdask.view.accessor import summary_html, table_html
 from iitdask.view.pages import (
     EFFECT,
@@ -46,7 +46,7 @@ MAX_MEMORY_SAMPLES = 600
 
 
 def fill_status_page(
-    doc: Document, read: Callable[[], RunSnapshot], period: int = REFRESH_MILLISECONDS
+    doc: Document, read: Callable[[], StoreStatus], period: int = REFRESH_MILLISECONDS
 ) -> None:
     """Put a page into a document that follows a run; it reads and never writes.
 
@@ -115,7 +115,7 @@ class _StatusPage:
         )
         return cls(layout, status, failures, bars, bars_fig.y_range, stages, workers, lines, [])
 
-    def show(self, pulse: RunSnapshot) -> None:
+    def show(self, pulse: StoreStatus) -> None:
         """Draw a pulse."""
         self.status.text = summary_html(_run_summary(pulse))
         self.failures.text = _failures_html(pulse)
@@ -178,25 +178,28 @@ class _Curve:
         self.fig.y_range.end = max(y) * 1.08 or 1.0
 
 
-def _stage_row(each: StageProgress) -> list[str]:
+def _stage_row(each: StageStatus) -> list[str]:
     return [
         each.name,
         f"{each.done} of {each.blocks}",
         seconds_text(each.forecast),
         seconds_text(each.actual),
         _ratio_text(each.actual, each.forecast),
-        seconds_text(each.left) if each.left else "-",
+        seconds_text(each.seconds_left) if each.seconds_left else "-",
     ]
 
 
 def _worker_row(each: WorkerStatus) -> list[str]:
+    ago = each.seconds_since_result
     return [
         each.name,
-        each.doing,
-        seconds_text(each.since) if not math.isnan(each.since) else "-",
+        each.activity,
+        seconds_text(each.seconds_on_block) if not math.isnan(each.seconds_on_block) else "-",
         str(each.blocks),
         seconds_text(each.seconds),
-        "-" if math.isnan(each.silence) else f"{seconds_text(max(each.silence, 0.0))} ago",
+        "-"
+        if math.isnan(each.seconds_since_result)
+        else f"{seconds_text(max(each.seconds_since_result, 0.0))} ago",
         _megabytes_text(each.memory),
     ]
 
@@ -215,8 +218,8 @@ def _megabytes_text(memory: float) -> str:
     return "-" if math.isnan(memory) else f"{memory / 1e6:.0f} MB"
 
 
-def _run_summary(pulse: RunSnapshot) -> list[tuple[str, str]]:
-    study = pulse.study
+def _run_summary(pulse: StoreStatus) -> list[tuple[str, str]]:
+    study = pulse.attrs.get("study", {})
     rows = [("store", pulse.url), ("state", f"{pulse.state} ({pulse.note})")]
     if study:
         theory = study.get("theory")
@@ -239,9 +242,9 @@ def _run_summary(pulse: RunSnapshot) -> list[tuple[str, str]]:
     if held:
         rows.append(("memory", f"{sum(held) / 1e6:.0f} MB, of {len(held)} worker(s)"))
     for each in pulse.partial_results:
-        if not math.isnan(each.best):
+        if not math.isnan(each.max_phi):
             so_far = " so far" if pulse.state == "running" else ""
-            rows.append((f"best φ{so_far}", f"{each.best:.6g} bits ({each.stage})"))
+            rows.append((f"best φ{so_far}", f"{each.max_phi:.6g} bits ({each.stage})"))
         if each.pairs:
             share = 100 * (1 - each.searched / each.pairs)
             what = f"{each.searched:,} of {each.pairs:,} purviews searched, {share:.1f} % excluded"
@@ -249,7 +252,7 @@ def _run_summary(pulse: RunSnapshot) -> list[tuple[str, str]]:
     return rows
 
 
-def _failures_html(pulse: RunSnapshot) -> str:
+def _failures_html(pulse: StoreStatus) -> str:
     if not pulse.failures:
         return "<p>None.</p>"
     shown = "".join(f"<li>{escape(each)}</li>" for each in pulse.failures[:50])

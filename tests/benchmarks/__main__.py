@@ -32,7 +32,7 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
     runs, stages = [], {}
 
     def watch(event):
-        if type(event).__name__ == "StageFilled":
+        if type(event).__name__ == "StageCompleted":
             stages.setdefault(event.stage, []).append(event.seconds)
 
     tree = None

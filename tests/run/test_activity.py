@@ -52,8 +52,8 @@ class Watched(ActivityBoard):
         super().__init__()
         self.told = []
 
-    def begun(self, bundle, doing):
-        super().begun(bundle, doing)
+    def start(self, bundle, doing):
+        super().start(bundle, doing)
         self.told.append(doing)
 
 
@@ -61,10 +61,10 @@ def test_sharing__notes_what_its_threads_begin(tmp_path):
     url, doings = str(tmp_path / "run.zarr"), Watched()
     ledger = ZarrLedger(url)
     with open_session(url, join=True) as owner:
-        engine = SharedStoreEngine(BlockClaims(owner), threads=2, doings=doings)
+        engine = SharedStoreEngine(BlockClaims(owner), threads=2, activity=doings)
         execute(toys.toy(toys.slow_squares), ledger, engine, block_seconds=0.02)
     assert {each.stage for each in doings.told} == {"squares", "pairs"}
-    assert doings.now == {}
+    assert doings.current == {}
 
 
 @pytest.mark.parametrize("where", ["inline", "futures"])
@@ -73,26 +73,26 @@ def test_engines__note_what_is_begun_and_forget_it_in_the_end(where, request):
     if where == "inline":
         engine = SerialEngine(doings)
     else:
-        engine = DaskEngine(request.getfixturevalue("client"), doings=doings)
+        engine = DaskEngine(request.getfixturevalue("client"), activity=doings)
     execute(toys.toy(toys.slow_squares), MemoryLedger(), engine, block_seconds=0.02)
     assert {each.stage for each in doings.told} == {"squares", "pairs"}
     assert {each.worker for each in doings.told} == {HERE}
     assert all("of" in each.cells for each in doings.told)
-    assert doings.now == {}
+    assert doings.current == {}
 
 
 def test_file__follows_and_is_removed(tmp_path):
     url = str(tmp_path / "run.zarr")
     ZarrLedger(url)
     doing = BlockActivity("far:7", "mice", "mechanism 3 of 9", ago(5))
-    with open_session(url) as driver, publishing(url, driver) as doings:
-        assert read_activity(url, driver.record) is None
-        doings.begun("a", doing)
-        assert wait_until(lambda: read_activity(url, driver.record) == (doing,))
-        doings.ended("a")
-        assert wait_until(lambda: read_activity(url, driver.record) == ())
-        doings.begun("b", doing)
-        assert wait_until(lambda: read_activity(url, driver.record) == (doing,))
+    with open_session(url) as driver, publishing(driver) as doings:
+        assert read_activity(open_store(url), driver.record) is None
+        doings.start("a", doing)
+        assert wait_until(lambda: read_activity(open_store(url), driver.record) == (doing,))
+        doings.finish("a")
+        assert wait_until(lambda: read_activity(open_store(url), driver.record) == ())
+        doings.start("b", doing)
+        assert wait_until(lambda: read_activity(open_store(url), driver.record) == (doing,))
     assert [name for name in open_store(url).list_dir("log") if "doing" in name] == []
 
 
@@ -101,17 +101,17 @@ def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
     ledger = ZarrLedger(url)
     ledger.open(toys.first_stage(), 1.0)
     with open_session(url) as driver:
-        with publishing(url, driver) as doings:
+        with publishing(driver) as doings:
             for k in range(6):
-                doings.begun(
+                doings.start(
                     str(k), BlockActivity("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
                 )
-            assert wait_until(lambda: read_activity(url, driver.record))
+            assert wait_until(lambda: read_activity(open_store(url), driver.record))
             (worker,) = RunMonitor(url)().workers
         assert worker.name == "far:7"
-        assert worker.doing.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
-        assert worker.doing.endswith("; and 2 more")
-        assert 100 <= worker.since < 1000
+        assert worker.activity.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
+        assert worker.activity.endswith("; and 2 more")
+        assert 100 <= worker.seconds_on_block < 1000
         assert (worker.blocks, worker.memory) == (0, 5e6)
 
 
@@ -119,19 +119,19 @@ def test_pulse__admits_that_it_does_not_know(tmp_path):
     url = str(tmp_path / "run.zarr")
     execute(toys.toy(), ZarrLedger(url), SerialEngine(), observers=[])
     with open_session(url) as driver:
-        journal = EventLog(url, driver)
-        journal.begin({})
+        journal = EventLog(driver)
+        journal.start({})
         filled = {"stage": "squares", "blocks": 1, "cost": 1.0, "seconds": 2.0, "worker": "far:7"}
-        journal.note("BlocksFilled", filled)
+        journal.append("BlocksFilled", filled)
         (worker,) = RunMonitor(url)().workers
-        assert (worker.doing, worker.blocks) == ("unknown", 1)
-        with publishing(url, driver) as doings:
-            doings.begun("a", BlockActivity("far:8", "squares", "code 3 of 64", ago(1)))
-            assert wait_until(lambda: read_activity(url, driver.record))
-            found = {each.name: each.doing for each in RunMonitor(url)().workers}
+        assert (worker.activity, worker.blocks) == ("unknown", 1)
+        with publishing(driver) as doings:
+            doings.start("a", BlockActivity("far:8", "squares", "code 3 of 64", ago(1)))
+            assert wait_until(lambda: read_activity(open_store(url), driver.record))
+            found = {each.name: each.activity for each in RunMonitor(url)().workers}
         assert found == {"far:7": "idle", "far:8": "squares: code 3 of 64"}
     (worker,) = RunMonitor(url)().workers
-    assert worker.doing == "-"
+    assert worker.activity == "-"
 
 
 def test_pulse__adds_up_runs_side_by_side(tmp_path):
@@ -141,31 +141,32 @@ def test_pulse__adds_up_runs_side_by_side(tmp_path):
     ZarrLedger(url).open(stage, 0.05)
     with open_session(url) as one, open_session(url, join=True) as two:
         for number, driver in enumerate((one, two)):
-            journal = EventLog(url, driver)
-            journal.begin({})
+            journal = EventLog(driver)
+            journal.start({})
             opened = {"stage": "squares", "blocks": blocks, "todo": blocks, "cost": 10.0 - number}
-            journal.note("StageOpened", opened)
+            journal.append("StageOpened", opened)
             filled = {"stage": "squares", "blocks": 1, "cost": 2.0, "seconds": 4.0}
-            journal.note("BlocksFilled", {**filled, "worker": f"far:{number}"})
+            journal.append("BlocksFilled", {**filled, "worker": f"far:{number}"})
         pulse = RunMonitor(url)()
         assert [each.name for each in pulse.workers] == ["far:0", "far:1"]
         assert pulse.history[-1][1] == 8.0
         (squares,) = pulse.stages
         assert (squares.forecast, squares.actual) == (4.0, 8.0)
         opened = 10.0 if one.record.key < two.record.key else 9.0
-        assert squares.left in ((opened - 4.0) * 2.0, (19.0 - opened - 4.0) * 2.0)
+        assert squares.seconds_left in ((opened - 4.0) * 2.0, (19.0 - opened - 4.0) * 2.0)
 
 
 def test_doings__of_threads_are_told_apart():
     doings = ActivityBoard()
     layout = StageLayout.of(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
     threads = [
-        threading.Thread(target=lambda k=k: doings.of(str(k))(layout, (0, 0))) for k in range(4)
+        threading.Thread(target=lambda k=k: doings.on_block_start(str(k))(layout, (0, 0)))
+        for k in range(4)
     ]
     for each in threads:
         each.start()
     for each in threads:
         each.join()
-    assert sorted(doings.now) == ["0", "1", "2", "3"]
-    assert doings.taken() is not None
-    assert doings.taken() is None
+    assert sorted(doings.current) == ["0", "1", "2", "3"]
+    assert doings.pop_json() is not None
+    assert doings.pop_json() is None

@@ -1,13 +1,29 @@
+"""Sessions, locks and claims of processes that work on one store."""
+
 import json
 import os
 import socket
-from dataclasses import asdict, replace
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
 
+import processes as proc
 import pytest
 
 from iitdask.errors import BusyStoreError
-from iitdask.run.coordination import SessionRecord, live_sessions, open_session
+from iitdask.run.coordination import (
+    BlockClaims,
+    SessionMonitor,
+    SessionRecord,
+    _utc_now,
+    critical_section,
+    live_sessions,
+    lock,
+    open_session,
+)
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 
 
@@ -25,18 +41,18 @@ def other(url, **changes):
     with open_session(url):
         pass  # makes the folder
     with open(f"{url}/{driver.key}", "w") as out:  # noqa: PTH123
-        json.dump(asdict(driver), out)
+        json.dump(driver.to_json(), out)
     return driver
 
 
-def test_driving__is_seen_while_it_lasts(url):
+def test_session__is_seen_while_it_lasts(url):
     with open_session(url) as own:
         assert [each.token for each in live_sessions(url)] == [own.token]
         assert live_sessions(url)[0].pid == os.getpid()
     assert live_sessions(url) == []
 
 
-def test_driving__refuses_a_second_and_says_who_the_first_is(url):
+def test_session__refuses_a_second_and_says_who_the_first_is(url):
     with open_session(url), pytest.raises(BusyStoreError, match=f"process {os.getpid()} on"):
         open_session(url).__enter__()
     with open_session(url), open_session(url, join=True):
@@ -53,19 +69,19 @@ def test_driving__refuses_a_second_and_says_who_the_first_is(url):
     ],
     ids=["silent", "gone", "number given anew", "unreadable"],
 )
-def test_driving__passes_over_the_dead(url, changes):
+def test_session__passes_over_the_dead(url, changes):
     other(url, **changes)
     with open_session(url):
         assert len(live_sessions(url)) == 1
 
 
-def test_driving__believes_another_machine_by_its_signs_of_life(url):
+def test_session__believes_another_machine_by_its_signs_of_life(url):
     other(url, host="elsewhere", pid=2**22 + 1)
     with pytest.raises(BusyStoreError, match="on elsewhere since"):
         open_session(url).__enter__()
 
 
-def test_driving__lets_the_first_of_two_that_begin_together_go_on(url):
+def test_session__lets_the_first_of_two_that_begin_together_go_on(url):
     later = datetime.now(UTC) + timedelta(seconds=20)
     other(url, state="claiming", since=later.isoformat())
     with open_session(url):
@@ -74,3 +90,138 @@ def test_driving__lets_the_first_of_two_that_begin_together_go_on(url):
     other(url, state="claiming", since=earlier.isoformat())
     with pytest.raises(BusyStoreError, match="is being filled by"):
         open_session(url).__enter__()
+
+
+def driver(host, edition=""):
+    return SessionRecord(host, 1, _utc_now(), _utc_now(), "token", edition, "running")
+
+
+def say(store, who):
+    open_store(store).write(who.key, json.dumps(who.to_json()).encode())
+
+
+def test_claims__are_respected_while_their_owner_lives(url):
+    with open_session(url, join=True) as one:
+        with open_session(url, join=True) as two:
+            mine, other = BlockClaims(one), BlockClaims(two)
+            assert mine.acquire("squares", (0, 1))
+            assert mine.acquire("squares", (0, 1))
+            assert not other.acquire("squares", (0, 1))
+            assert other.acquire("squares", (1, 1))
+            mine.release("squares", (0, 1))
+            assert other.acquire("squares", (0, 1))
+        # The other left without giving anything back.
+        assert mine.acquire("a/b", (0,))
+        assert mine.acquire("squares", (0, 1))
+        assert open_store(url).read("log/claims/squares/0.1") == f"1 {one.token}".encode()
+        mine.release_all()
+    assert open_store(url).list_dir("log/claims/squares") == ["1.1"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"0 "])
+def test_claims__that_cannot_be_read_are_nobodys(url, content):
+    with open_session(url) as one:
+        open_store(url).write("log/claims/squares/0", content)
+        assert BlockClaims(one).acquire("squares", (0,))
+
+
+def test_claims__of_a_silent_machine_are_void(url):
+    gone = replace(driver(socket.gethostname() + "-other"), heartbeat="2020-01-01T00:00:00+00:00")
+    say(url, gone)
+    open_store(url).write("log/claims/squares/0", f"0 {gone.token}".encode())
+    with open_session(url, join=True) as one:
+        assert BlockClaims(one).acquire("squares", (0,))
+
+
+@pytest.mark.parametrize("left", [b"0", b"rubbish", b"", b"0 nobody"])
+def test_lock__of_a_session_that_is_gone_is_void_at_once(url, left, monkeypatch):
+    key, store = "log/locks/stage", open_store(url)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
+    store.write(key, left)
+    with open_session(url, join=True) as session, lock(session, "stage"):
+        assert store.read(key).decode().split()[1] == session.token
+    assert store.read(key) is None
+
+
+def test_lock__of_a_process_that_is_gone_is_void_at_once(url, monkeypatch):
+    store = open_store(url)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    say(url, replace(driver(socket.gethostname()), pid=gone.pid))
+    store.write("log/locks/stage", b"0 token")
+    with open_session(url, join=True) as session, lock(session, "stage"):
+        assert f" {session.token}".encode() in store.read("log/locks/stage")
+
+
+def test_lock__is_waited_for_while_its_owner_lives(url, monkeypatch):
+    store, waits = open_store(url), []
+    with open_session(url, join=True) as one, open_session(url, join=True) as two:
+        store.write("log/locks/stage", f"0 {one.token}".encode())
+
+        def sleep(seconds):
+            waits.append(seconds)
+            store.delete("log/locks/stage")
+
+        monkeypatch.setattr("time.sleep", sleep)
+        with lock(two, "stage"):
+            assert len(waits) == 1
+
+
+def test_lock__of_a_clock_that_runs_ahead_is_void_when_its_heart_stands_still(url, monkeypatch):
+    ahead = replace(driver("elsewhere"), heartbeat="2099-01-01T00:00:00+00:00")
+    say(url, ahead)
+    monitor = SessionMonitor(open_store(url))
+    assert [each.token for each in monitor.live()] == ["token"]
+    monkeypatch.setattr("iitdask.run.coordination.HEARTBEAT_TIMEOUT_SECONDS", -1.0)
+    assert monitor.live() == []
+
+
+def test_session__renews_its_record(url, monkeypatch):
+    monkeypatch.setattr("iitdask.run.coordination.HEARTBEAT_SECONDS", 0.03)
+    with open_session(url) as session:
+        first = session.store.read(session.record.key)
+        assert proc.wait_until(lambda: session.store.read(session.record.key) != first)
+    assert session.store.read(session.record.key) is None
+
+
+def test_session__takes_no_lock_while_it_works_alone_and_one_each_when_joined(url, monkeypatch):
+    monkeypatch.setattr("iitdask.run.coordination.LOCAL_POLL_SECONDS", 0.01)
+    store = open_store(url)
+    with open_session(url) as one:
+        with critical_section(store, "stage"):
+            assert store.list_dir("log/locks") == ["store"]
+        with open_session(url, join=True):
+            assert store.list_dir("log/locks") == []
+            with one.exclusive("stage"):
+                assert store.list_dir("log/locks") == ["stage"]
+    assert store.list_dir("log/locks") == []
+
+
+def test_session__is_not_joined_in_the_middle_of_a_step(url, monkeypatch):
+    monkeypatch.setattr("iitdask.run.coordination.LOCAL_POLL_SECONDS", 0.01)
+    store, joined = open_store(url), Event()
+
+    def join():
+        with open_session(url, join=True):
+            joined.set()
+
+    thread = Thread(target=join)
+    with open_session(url) as one:
+        with one.exclusive("stage"):
+            thread.start()
+            assert proc.wait_until(lambda: len(live_sessions(url)) == 2)
+            timer = Thread(target=one.admit_others)
+            timer.start()
+            timer.join()
+            assert store.list_dir("log/locks") == ["store"]
+        assert joined.wait(proc.PATIENCE)
+        thread.join()
+
+
+def test_critical_section__outside_a_session_opens_one(url):
+    store = open_store(url)
+    with critical_section(store, "stage"):
+        (session,) = live_sessions(url)
+        assert store.read("log/locks/stage") == f"0 {session.token}".encode()
+    assert live_sessions(url) == []

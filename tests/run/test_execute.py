@@ -16,7 +16,7 @@ from iitdask.errors import (
     StoreError,
 )
 from iitdask.run.engines import DaskEngine, SerialEngine
-from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageFilled, StageOpened
+from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageCompleted, StageOpened
 from iitdask.run.execute import execute, repeat_block
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.zarr_ledger import ZarrLedger
@@ -38,7 +38,7 @@ def test_execute__gives_identical_trees_whatever_ledger_and_engine(ledger, engin
     opened = [event for event in events if isinstance(event, StageOpened)]
     assert [event.stage for event in opened] == ["squares", "pairs"]
     assert sum(event.todo for event in opened) == count(events) > 16
-    assert [e.stage for e in events if isinstance(e, StageFilled)] == ["squares", "pairs"]
+    assert [e.stage for e in events if isinstance(e, StageCompleted)] == ["squares", "pairs"]
     assert isinstance(events[-1], RunFinished)
 
 

@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted and starved, as real processes."""
 
+import json
 import shutil
 import signal
 import socket
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 import processes as proc
 import pytest
 
-from iitdask.run.events import list_logs, read_events
+from iitdask.run.events import list_logs
+from iitdask.run.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -223,8 +225,9 @@ def test_run__takes_over_from_a_driver_that_was_killed(brief, brief_undisturbed,
     proc.end(first)
     assert proc.call("run", brief, "--store", store, "--quiet").returncode == 0
     assert proc.shown(store) == proc.shown(brief_undisturbed)
-    logs = list_logs(str(store))
-    kinds = [[line["event"] for line in read_events(str(store), key)] for key in logs]
+    opened = open_store(str(store))
+    logs = list_logs(opened)
+    kinds = [[json.loads(line)["event"] for line in opened.read(key).splitlines()] for key in logs]
     assert len(logs) == 2
     assert [each[0] for each in kinds] == ["RunStarted", "RunStarted"]
     assert kinds[1][-1] == "RunFinished"

@@ -50,13 +50,13 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     pulse = RunMonitor(store)()
     assert pulse.state == "finished"
     assert {each.fraction for each in pulse.stages} == {1.0}
-    assert {each.left for each in pulse.stages} == {0.0}
+    assert {each.seconds_left for each in pulse.stages} == {0.0}
     assert [each.name for each in pulse.stages][:2] == ["system", "marginals"]
     assert len(pulse.workers) == 1
     assert sum(each.blocks for each in pulse.workers) == sum(each.done for each in pulse.stages)
     assert len(pulse.history) == len(pulse.stages)
     mice = next(each for each in pulse.partial_results if each.stage == "mice")
-    assert mice.best == pytest.approx(float(tree["distinctions"]["phi"].max()))
+    assert mice.max_phi == pytest.approx(float(tree["distinctions"]["phi"].max()))
     assert mice.searched == tree.attrs["search"]["pairs_searched"]
     assert mice.pairs == tree.attrs["search"]["pairs"]
 
@@ -73,16 +73,16 @@ def test_story__leaves_out_torn_lines():
     story = RunHistory()
     story.feed(opened(10.0, 5) + b'{"at": "2026-01-01T00:0\n' + filled(4, 2.0, 4.0))
     told = story.stages["mice"]
-    assert (told.cost, told.seconds, told.left) == (2.0, 4.0, 16.0)
-    assert story.history() == ((4.0, 4.0, 16.0),)
+    assert (told.cost, told.seconds, told.seconds_left) == (2.0, 4.0, 16.0)
+    assert tuple(story.samples) == ((4.0, 4.0, 16.0),)
 
 
 def test_story__damage_found_later_begins_what_is_left_anew():
     story = RunHistory()
     story.feed(opened(4.0, 2) + filled(1, 2.0, 2.0) + filled(2, 2.0, 2.0))
-    assert story.stages["mice"].left == 0.0
+    assert story.stages["mice"].seconds_left == 0.0
     story.feed(line(3, "StageOpened", stage="mice", blocks=2, todo=1, cost=2.0))
-    assert story.stages["mice"].left == 2.0
+    assert story.stages["mice"].seconds_left == 2.0
 
 
 @settings(max_examples=20)
@@ -92,7 +92,7 @@ def test_story__keeps_a_bounded_history_that_ends_with_the_present(count, step):
     lines = [opened(float(count), count), *(filled(k + 1, 1.0, 1.0) for k in range(count))]
     for begin in range(0, len(lines), step):
         story.feed(b"".join(lines[begin : begin + step]))
-    history = np.array(story.history())
+    history = np.array(tuple(story.samples))
     assert len(history) <= MAX_HISTORY_SAMPLES
     assert history[-1].tolist() == [count, count, 0.0]
     assert (np.diff(history[:, 0]) > 0).all()

@@ -25,7 +25,7 @@ from iitdask.run.engines import (
     require_same_build,
 )
 from iitdask.run.estimate import WorkerDemand
-from iitdask.run.events import BlocksFilled, Remarked, StageFilled, StageOpened
+from iitdask.run.events import BlocksFilled, StageCompleted, StageOpened, Warned
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.study.problem import problem_from_study
@@ -117,7 +117,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
         monkeypatch.setattr(module, "this_process", lambda: {"edition": build_id(), "cores": 1})
     events = []
     run_job(basic(), client=client, observers=[events.append])
-    (remark,) = [event for event in events if isinstance(event, Remarked)]
+    (remark,) = [event for event in events if isinstance(event, Warned)]
     assert "2 threads on 1 core(s)" in remark.text
 
 
@@ -129,7 +129,7 @@ def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
     )  # so small a system would not be sent anywhere
     events = []
     run_job(basic(), client=client, observers=[events.append])
-    (remark,) = [event for event in events if isinstance(event, Remarked)]
+    (remark,) = [event for event in events if isinstance(event, Warned)]
     assert "2 threads on 1 core(s)" in remark.text
     # Before the first blocks are booked, not when all is done.
     assert events.index(remark) < next(
@@ -181,5 +181,5 @@ def test_demand__follows_the_work_that_is_left():
     demand(BlocksFilled("a", 77, 800.0, 400.0, "w"))
     assert demand.seconds == pytest.approx(800.0)
     assert demand.workers() == 2
-    demand(StageFilled("a", 1.0))
+    demand(StageCompleted("a", 1.0))
     assert demand.workers() == 1
