@@ -123,12 +123,10 @@ def run(
     """
     where = spec or DEFAULT_STUDY
     study, folder = read_study(where)
-    memory_limit = memory or study.run.memory
-    choice = ClusterChoice(
-        cluster, workers or study.run.workers, memory_limit, jobs or JobOptions(), adapt
-    )
+    limit, workers = memory or study.run.memory, workers or study.run.workers
+    choice = ClusterChoice(cluster, workers, limit, jobs or JobOptions(), adapt)
     choice.exec_allocation_role()
-    memory_bytes = parse_memory(memory_limit, "memory")
+    memory_bytes = parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
     url = store or _default_store(where)
     if print_job:
@@ -162,9 +160,7 @@ def run(
         )
     print_result(tree)
     if not quiet:
-        print(f"\n{time.perf_counter() - started:.2f} s; kept in {url}")
-        if spec is None:
-            _print_next_steps(url)
+        _print_footer(time.perf_counter() - started, url, is_first=spec is None)
     return 0
 
 
@@ -384,7 +380,10 @@ def _print_title(study: Study, where: str) -> None:
         print(study.citation, file=sys.stderr)
 
 
-def _print_next_steps(url: str) -> None:
+def _print_footer(seconds: float, url: str, *, is_first: bool) -> None:
+    print(f"\n{seconds:.2f} s; kept in {url}")
+    if not is_first:
+        return
     print(
         "\nTry next:\n"
         f"  iitdask show {url}            the same again, without computing\n"

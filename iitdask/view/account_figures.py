@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.layouts import row
 from bokeh.models import (
     ColumnDataSource,
     DataTable,
     HoverTool,
-    NumberFormatter,
     Range1d,
-    StringFormatter,
-    TableColumn,
     UIElement,
 )
 from bokeh.plotting import figure
@@ -24,7 +20,17 @@ from numpy.typing import NDArray
 from iitdask.result.causation import link_rows
 from iitdask.result.overview import summary_of
 from iitdask.view.accessor import summary_html
-from iitdask.view.pages import INK, SIDES, empty_figure, html_block, legend_below, section_heading
+from iitdask.view.pages import (
+    INK,
+    SIDES,
+    Column,
+    data_table,
+    empty_figure,
+    html_block,
+    legend_below,
+    page_grid,
+    section_heading,
+)
 
 __all__ = [
     "account_panels",
@@ -46,7 +52,7 @@ def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     if drawn < total:
         note += f" Shown are the {drawn} strongest of {total:,} links."
     return [
-        row(draw_links(tree, source), html_block(summary_html(summary_of(tree)), 560)),
+        page_grid(draw_links(tree, source), html_block(summary_html(summary_of(tree)), 420)),
         section_heading("Links", note),
         _links_table(source),
     ]
@@ -132,8 +138,7 @@ def draw_links(
     count = len(labels)
     fig = empty_figure(
         "Actual causes and effects",
-        frame_width=size[0],
-        frame_height=size[1],
+        frame=size,
         x_range=Range1d(-1.0, count),
         y_range=Range1d(-0.12, 1.12),
     )
@@ -186,17 +191,12 @@ def _draw_units(fig: figure, labels: list[str], state: list[int], y: float) -> N
 
 
 def _links_table(source: ColumnDataSource) -> DataTable:
-    number = NumberFormatter(format="0.000000", text_align="right")
-    plain = StringFormatter()
     columns = [
-        TableColumn(field="rank", title="#", width=36),
-        TableColumn(field="link", title="link", formatter=plain, width=430),
-        TableColumn(field="alpha", title="α (bits)", formatter=number, width=90),
-        TableColumn(field="direction", title="kind", formatter=plain, width=70),
-        TableColumn(field="ties", title="tied", width=50),
-        TableColumn(field="partition", title="least partition", formatter=plain, width=420),
+        Column("rank", "#", 36),
+        Column("link", "link", 430, "text"),
+        Column("alpha", "α (bits)", 90, "number"),
+        Column("direction", "kind", 70, "text"),
+        Column("ties", "tied", 50),
+        Column("partition", "least partition", 420, "text"),
     ]
-    return DataTable(
-        source=source, columns=columns, width=1120, height=330, index_position=None,
-        autosize_mode="none", reorderable=False, name="links-table",
-    )  # fmt: skip
+    return data_table(source, columns, height=330, name="links-table")

@@ -7,17 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.layouts import column, row
 from bokeh.models import (
     BasicTicker,
     ColumnDataSource,
     CustomJS,
     DataTable,
     HoverTool,
-    HTMLTemplateFormatter,
-    NumberFormatter,
-    StringFormatter,
-    TableColumn,
     UIElement,
 )
 from bokeh.plotting import figure
@@ -26,7 +21,17 @@ from numpy.typing import NDArray
 from iitdask.result.overview import summary_of
 from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import NetworkDrawing, draw_network
-from iitdask.view.pages import EFFECT, GROUPS, INK, empty_figure, html_block, section_heading
+from iitdask.view.pages import (
+    EFFECT,
+    GROUPS,
+    INK,
+    Column,
+    data_table,
+    empty_figure,
+    html_block,
+    page_grid,
+    section_heading,
+)
 
 __all__ = [
     "by_size",
@@ -44,24 +49,24 @@ def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     data = tree["complexes"].to_dataset()
     source = complexes_source(data)
     parts: list[UIElement] = []
-    about = html_block(summary_html(summary_of(tree)), 560)
+    about = summary_html(summary_of(tree))
     if "network" in tree.children:
         fig, lights, order = coloured_network(tree["network"].to_dataset(), data)
-        parts.append(row(fig, column(about, html_block(COLOUR_KEY, 560))))
+        parts.append(page_grid(fig, html_block(about + COLOUR_KEY, 420)))
         _link_selection(source, lights, data, order)
     else:
-        parts.append(about)
+        parts.append(html_block(about))
     name = phi_name(data)
     note = "Select a complex to ring its units in the network."
     parts += [
         section_heading("Complexes", note),
-        row(_complexes_table(source, name), by_size(source, name=name)),
+        page_grid(_complexes_table(source, name), by_size(source, name=name)),
     ]
     return parts
 
 
 COLOUR_KEY = """<p class="key">Units of one complex share a colour; what belongs to none is pale.
-Colours repeat after eight: a selected complex is ringed in black.</p>"""
+Colours repeat after eight: the units of a selected complex are ringed.</p>"""
 
 
 def complexes_source(data: xr.Dataset) -> ColumnDataSource:
@@ -121,31 +126,24 @@ def phi_name(data: xr.Dataset) -> str:
 
 
 def _complexes_table(source: ColumnDataSource, name: str) -> DataTable:
-    number = NumberFormatter(format="0.000000", text_align="right", nan_format="-")
-    swatch = HTMLTemplateFormatter(
-        template='<div style="background: <%= value %>; width: 24px; height: 14px"></div>'
-    )
     columns = [
-        TableColumn(field="rank", title="#", width=36),
-        TableColumn(field="colour", title="", formatter=swatch, width=36, sortable=False),
-        TableColumn(field="name", title="complex", formatter=StringFormatter(), width=380),
-        TableColumn(field="size", title="units", width=48),
-        TableColumn(field="phi", title=name, formatter=number, width=90),
-        TableColumn(field="big_phi", title="Φ (bits)", formatter=number, width=110),
+        Column("rank", "#", 36),
+        Column("colour", "", 36, "colour"),
+        Column("name", "complex", 380, "text"),
+        Column("size", "units", 48),
+        Column("phi", name, 90, "number"),
+        Column("big_phi", "Φ (bits)", 110, "number"),
     ]
     if np.isnan(source.data["big_phi"]).all():  # no tie of phi_s had to be decided by it
         columns.pop()
-    return DataTable(
-        source=source, columns=columns, width=720, height=330, index_position=None,
-        autosize_mode="none", reorderable=False, name="complexes-table",
-    )  # fmt: skip
+    return data_table(source, columns, height=330, name="complexes-table")
 
 
 def by_size(
     source: ColumnDataSource, size: tuple[int, int] = (480, 330), name: str = "φ_s (bits)"
 ) -> figure:
     """Draw phi_s against the number of units."""
-    fig = empty_figure("Complexes by size", "units", name, width=size[0], height=size[1])
+    fig = empty_figure("Complexes by size", "units", name, size=size)
     fig.y_range.start = 0
     fig.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     dots = fig.scatter(

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import xarray as xr
 from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.events import DocumentReady
-from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource, CustomJS, Select, UIElement
+from bokeh.layouts import column
+from bokeh.models import ColumnDataSource, CustomJS, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
 from iitdask.result.overview import overviews, summary_of, title_of
 from iitdask.theory.catalog import computation_of
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
-from iitdask.view import relation_figures as links
-from iitdask.view import structure_figures
-from iitdask.view import structure_figures as shapes
+from iitdask.view import relation_figures, structure_figures
 from iitdask.view.accessor import summary_html, table_html, without_tex
 from iitdask.view.account_figures import account_panels
 from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import (
-    CAUSE,
-    EFFECT,
-    PAGE_TEMPLATE,
-    PAGE_WIDTH_PIXELS,
-    RELATION,
+    fill_page,
     html_block,
+    menu,
+    page_grid,
+    script,
     section_heading,
 )
-from iitdask.view.structure_figures import add_map_positions, landscape
 from iitdask.view.sweep_figures import cube_panels
 
 __all__ = [
-    "explorer_document",
     "explorer_html",
     "fill_explorer",
     "nexus_panels",
@@ -45,71 +39,74 @@ __all__ = [
     "system_panels",
 ]
 
-STRUCTURE_KEY = f"""
-<p class="key">In the graph: <b>black ring</b> mechanism;
-<b style="color: {CAUSE}">left half ring</b> cause purview and its state;
-<b style="color: {EFFECT}">right half ring</b> effect purview and its state;
-<b style="color: {RELATION}">outer ring</b> overlap of the selected relation.
+TEXT_PIXELS = 600
+"""Width of texts beside a figure."""
+STRUCTURE_KEY = """
+<p class="key">In the graph: <b>inner ring</b> mechanism;
+<b class="cause">left half ring</b> cause purview and its state;
+<b class="effect">right half ring</b> effect purview and its state;
+<b class="relation">outer ring</b> overlap of the selected relation.
 Dark units are on; dashed connections are severed by the minimum partition.</p>
 """
-CONCEPT_KEY = f"""
-<p class="key">In the graph: <b>black ring</b> mechanism;
-<b style="color: {CAUSE}">left half ring</b> cause purview;
-<b style="color: {EFFECT}">right half ring</b> effect purview.
+CONCEPT_KEY = """
+<p class="key">In the graph: <b>inner ring</b> mechanism;
+<b class="cause">left half ring</b> cause purview;
+<b class="effect">right half ring</b> effect purview.
 Dark units are on; dashed connections are severed by the minimum partition.
 φ and Φ of IIT 3.0 are distances and have no unit.</p>
+"""
+SELECT_DISTINCTION = """
+const d = Number(cb_obj.value), now = distinctions.selected.indices
+if (now[now.length - 1] !== d) distinctions.selected.indices = [d]
+"""
+SELECT_RELATION = """
+const picked = relations.selected.indices
+if (picked.length) {
+  const members = relations.data.members[picked[0]]
+  distinctions.selected.indices = [...members]
+} else distinctions.selected.indices = [...distinctions.selected.indices]
+"""
+SELECT_LARGEST = """
+if (best >= 0 && !distinctions.selected.indices.length) distinctions.selected.indices = [best]
 """
 
 
 def explorer_html(tree: xr.DataTree) -> str:
-    """Write the explorer of a result as one HTML file that needs nothing else.
+    """Return the explorer of a result as one HTML page that loads nothing else.
 
     Parameters
     ----------
     tree : DataTree
-        A result, or an exhibit, which has more to show.
+        A result, or what :func:`iitdask.study.store_contents.load_for_view` returns, which has
+        more to show.
     """
-    doc = explorer_document(tree)
-    return str(file_html(doc, INLINE, doc.title, template=PAGE_TEMPLATE))
-
-
-def explorer_document(tree: xr.DataTree) -> Document:
-    """Make the explorer of a result as a Bokeh document."""
     doc = Document()
     fill_explorer(doc, tree)
-    return doc
+    return str(file_html(doc, INLINE, doc.title, template=doc.template))
 
 
 def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
-    """Put the explorer of a result into a document."""
+    """Put the explorer of a result into an empty document."""
     tree = without_tex(tree)
-    doc.title = title_of(tree)
-    doc.template = PAGE_TEMPLATE
-    doc.template_variables["title"] = doc.title
-    parts: list[UIElement] = []
+    computation = computation_of(tree)
     if is_cube(tree):
-        parts += cube_panels(doc, tree.to_dataset())
-    elif (computation := computation_of(tree)) is not None:
-        parts += computation.load("panels")(doc, tree)
+        parts = cube_panels(doc, tree.to_dataset())
+    elif computation is not None:
+        parts = computation.load("panels")(doc, tree)
     else:
-        parts += overview_panels(doc, tree)
-    doc.add_root(column(*parts, name="explorer"))
-
-
-def _system_network(tree: xr.DataTree) -> NetworkDrawing:
-    extra = tree["network"].to_dataset() if "network" in tree.children else None
-    return NetworkDrawing.from_system(tree["system"].to_dataset(), extra)
+        parts = overview_panels(doc, tree)
+    fill_page(doc, title_of(tree), *parts, name="explorer")
 
 
 def overview_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
-    """Show a result without figures: its summary and tables."""
+    """Return the elements of a result without figures: its summary and tables."""
     overview = overviews(tree)[0]
     tables = [html_block(table_html(each.columns, each.rows)) for each in overview.tables]
     return [html_block(summary_html(overview.summary)), *tables]
 
 
 def nexus_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
-    """Show the account of a causal nexus, and the candidates for it."""
+    """Return the elements of a causal nexus: its account, and the candidates for it."""
     candidates = overview_panels(doc, tree)
     if "links" not in tree.children:
         return candidates
@@ -117,21 +114,25 @@ def nexus_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
 
 
 def system_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
-    """Show a system analysis."""
+    """Return the elements of a system analysis: its network beside its summary."""
     fig, _ = draw_network(_system_network(tree), "System: state and minimum partition", 420)
-    return [row(fig, html_block(summary_html(summary_of(tree)), 700))]
+    return [page_grid(fig, html_block(summary_html(summary_of(tree)), TEXT_PIXELS))]
+
+
+def _system_network(tree: xr.DataTree) -> NetworkDrawing:
+    network = tree["network"].to_dataset() if "network" in tree.children else None
+    return NetworkDrawing.from_system(tree["system"].to_dataset(), network)
 
 
 def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
-    """Show a cause-effect structure: every panel for which the result has a node."""
+    """Return the elements of a cause-effect structure: those for which the result has a node."""
     data = tree["distinctions"].to_dataset()
     is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
     source = structure_figures.distinctions_source(data)
     fig, lights = draw_network(_system_network(tree), "System: state, cut, selected distinction")
-    note = html_block("", 800, name="selection")
-    key = STRUCTURE_KEY if is_specified else CONCEPT_KEY
+    note = html_block("", name="selection")
     choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
-    picker = Select(title="Distinction", options=choices, width=260, name="picker")
+    picker = menu("Distinction", choices, 260, name="picker")
     args: dict[str, Any] = {
         "distinctions": source,
         "lights": lights,
@@ -139,17 +140,17 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
         "note": note,
         "picker": picker,
         "rep": None, "bars": {}, "figures": {}, "relations": None, "shown": None, "points": None,
-        "drawn": links.DRAWN,
+        "drawn": relation_figures.MAX_DRAWN_RELATIONS,
     }  # fmt: skip
+    key = html_block(STRUCTURE_KEY if is_specified else CONCEPT_KEY)
+    text = column(
+        html_block(summary_html(summary_of(tree))), picker, note, key,
+        sizing_mode="stretch_width", styles={"flex": f"1 1 {TEXT_PIXELS}px", "min-width": "0"},
+    )  # fmt: skip
     parts: list[UIElement] = [
-        row(
-            fig,
-            column(
-                html_block(summary_html(summary_of(tree)), 800), picker, note, html_block(key, 800)
-            ),
-        ),
+        page_grid(fig, text),
         section_heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
-        *_distinction_panels(source, " (bits)" if is_specified else ""),
+        structure_figures.distinction_panels(source, " (bits)" if is_specified else ""),
     ]
     if "network" in tree.children and ("repertoires" in tree.children or not is_specified):
         parts += _repertoire_panels(tree, args)
@@ -164,121 +165,78 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     return parts
 
 
-def _distinction_panels(source: ColumnDataSource, unit: str) -> list[UIElement]:
-    table = structure_figures.distinctions_table(source, unit)
-    if table.width > PAGE_WIDTH_PIXELS - 2 * 295:
-        size = (PAGE_WIDTH_PIXELS // 2 - 10, 330)
-        return [
-            table,
-            row(
-                structure_figures.by_order(source, size, unit),
-                structure_figures.plane(source, size, unit),
-            ),
-        ]
-    return [
-        row(
-            table,
-            structure_figures.by_order(source, unit=unit),
-            structure_figures.plane(source, unit=unit),
-        )
-    ]
-
-
 def _repertoire_panels(tree: xr.DataTree, args: dict[str, Any]) -> list[UIElement]:
     network = tree["network"].to_dataset()
     levels = network["levels"].values[network["inside"].values].tolist()
+    kinds: tuple[str, ...] = structure_figures.REPERTOIRE_KINDS
     if "repertoires" in tree.children:
-        args["rep"] = shapes.repertoire_arrays(tree["repertoires"].to_dataset(), levels)
+        repertoires = tree["repertoires"].to_dataset()
+        args["rep"] = structure_figures.repertoire_arrays(repertoires, levels)
     else:
-        args["rep"] = shapes.concept_repertoire_arrays(tree["distinctions"].to_dataset(), levels)
-    figures = []
-    kinds = (
-        shapes.REPERTOIRE_KINDS if "repertoires" in tree.children else shapes.REPERTOIRE_KINDS[:2]
-    )
+        kinds, data = kinds[:2], tree["distinctions"].to_dataset()
+        args["rep"] = structure_figures.concept_repertoire_arrays(data, levels)
     for side in ("cause", "effect"):
-        fig, source = shapes.repertoire_bars(side, kinds=kinds)
+        fig, source = structure_figures.repertoire_bars(side, kinds=kinds)
         args["bars"][side], args["figures"][side] = source, fig
-        figures.append(fig)
     about = (
         "Of the selected distinction. On the cause side the partitioned distribution is "
         "renormalised; of large purviews the most probable states are shown."
     )
-    return [section_heading("Repertoires", about), row(*figures)]
+    figures = (args["figures"]["cause"], args["figures"]["effect"])
+    return [section_heading("Repertoires", about), page_grid(*figures)]
 
 
 def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) -> list[UIElement]:
-    found = links.largest_relations(tree)
-    count = links.count_text(found.count)
-    about = f"{count} relations"
-    if not found.listed:
+    largest = relation_figures.largest_relations(tree)
+    if not largest.listed:
         return [section_heading("Relations", "This structure has no relations.")]
-    fig, source, shown, points = links.draw_relations(found, data)
+    fig, source, shown, points = relation_figures.draw_relations(largest, data)
     args |= {"relations": source, "shown": shown, "points": points}
     args["figures"]["relations"] = fig
-    listed = len(found.listed)
-    about += (
-        f"; the {listed} with the largest φ_r are listed." if str(listed) != found.count else "."
+    listed = len(largest.listed)
+    more = f"; the {listed} with the largest φ_r are listed" if str(listed) != largest.count else ""
+    about = (
+        f"{relation_figures.count_text(largest.count)} relations{more}. At most "
+        f"{relation_figures.MAX_DRAWN_RELATIONS} are drawn: the largest, those listed of the "
+        "selected distinction, or the selected one."
     )
-    about += (
-        f" At most {links.DRAWN} are drawn: the largest, those listed of the selected distinction,"
-        " or the selected one."
+    plots = page_grid(
+        relation_figures.relations_by_degree(tree["relations"].to_dataset()),
+        relation_figures.relations_by_phi(largest),
     )
-    table = links.relations_table(source)
-    plots = row(
-        links.relations_by_degree(tree["relations"].to_dataset()), links.relations_by_phi(found)
-    )
-    return [section_heading("Relations", about), row(fig, column(plots, table))]
+    beside = column(
+        plots, relation_figures.relations_table(source),
+        sizing_mode="stretch_width", styles={"flex": "1 1 560px", "min-width": "0"},
+    )  # fmt: skip
+    return [section_heading("Relations", about), page_grid(fig, beside)]
 
 
 def _landscape_panels(
     tree: xr.DataTree, data: xr.Dataset, source: ColumnDataSource
 ) -> list[UIElement]:
     labels = [str(name) for name in data["unit"].values]
-    add_map_positions(source, data)
+    structure_figures.add_map_positions(source, data)
     maps = [
-        landscape(tree["landscape"].to_dataset(), labels, side, source)
+        structure_figures.landscape(tree["landscape"].to_dataset(), labels, side, source)
         for side in ("cause", "effect")
     ]
     about = (
         "Colour is φ, white is 0, grey are purviews that are not connected with the mechanism. "
         "Squares are the distinctions; dotted pairs are those a bound excluded from the search."
     )
-    return [section_heading("Mechanism × purview", about), row(*maps)]
+    return [section_heading("Mechanism × purview", about), page_grid(*maps)]
 
 
 def _link_panels(doc: Document, args: dict[str, Any]) -> None:
-    code = files("iitdask.view").joinpath("select.js").read_text(encoding="utf-8")
-    follow = CustomJS(args=args, code=code)
-    source, picker, relations = args["distinctions"], args["picker"], args["relations"]
-    source.selected.js_on_change("indices", follow)
-    picker.js_on_change(
-        "value",
-        CustomJS(
-            args={"distinctions": source},
-            code="""
-            const d = Number(cb_obj.value), now = distinctions.selected.indices
-            if (now[now.length - 1] !== d) distinctions.selected.indices = [d]
-            """,
-        ),
+    """Make every panel follow the selected distinction or relation."""
+    source, relations = args["distinctions"], args["relations"]
+    source.selected.js_on_change("indices", CustomJS(args=args, code=script("select.js")))
+    args["picker"].js_on_change(
+        "value", CustomJS(args={"distinctions": source}, code=SELECT_DISTINCTION)
     )
     if relations is not None:
-        relations.selected.js_on_change(
-            "indices",
-            CustomJS(
-                args={"distinctions": source, "relations": relations},
-                code="""
-                const picked = relations.selected.indices
-                if (picked.length) {
-                  const members = relations.data.members[picked[0]]
-                  distinctions.selected.indices = [...members]
-                } else distinctions.selected.indices = [...distinctions.selected.indices]
-                """,
-            ),
-        )
+        both = {"distinctions": source, "relations": relations}
+        relations.selected.js_on_change("indices", CustomJS(args=both, code=SELECT_RELATION))
     best = int(source.data["phi"].argmax()) if len(source.data["phi"]) else -1
-    first = CustomJS(
-        args={"distinctions": source, "best": best},
-        code="if (best >= 0 && !distinctions.selected.indices.length) "
-        "distinctions.selected.indices = [best]",
-    )
+    first = CustomJS(args={"distinctions": source, "best": best}, code=SELECT_LARGEST)
     doc.js_on_event(DocumentReady, first)

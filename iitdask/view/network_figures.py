@@ -105,8 +105,8 @@ def draw_network(
     reach = 1.0 + 3.6 * radius + 0.12
     fig = empty_figure(
         title,
-        frame_width=size,
-        frame_height=size,
+        frame=(size, size),
+        name="lights-figure",
         x_range=Range1d(-reach, reach),
         y_range=Range1d(-reach, reach),
     )

@@ -1,20 +1,44 @@
-"""The page template, colours and fonts of all views, and the server that shows a page."""
+"""The page of every view: template, light and dark theme, grid, tables, and its server."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from queue import Queue
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
-from bokeh.models import Div, GlyphRenderer, Legend
+from bokeh.events import DocumentReady
+from bokeh.layouts import column
+from bokeh.models import (
+    Axis,
+    ColorBar,
+    ColumnDataSource,
+    CustomJS,
+    DataTable,
+    Div,
+    Glyph,
+    GlyphRenderer,
+    Grid,
+    HTMLTemplateFormatter,
+    Legend,
+    NumberFormatter,
+    Plot,
+    Row,
+    Select,
+    StringFormatter,
+    TableColumn,
+    Title,
+    UIElement,
+)
 from bokeh.plotting import figure
 from bokeh.server.server import Server
 
@@ -25,19 +49,25 @@ __all__ = [
     "EFFECT",
     "FAINT",
     "GROUPS",
+    "HIGHLIGHT",
     "INK",
     "MECHANISM",
     "MUTED",
-    "PAGE_TEMPLATE",
-    "PAGE_WIDTH_PIXELS",
+    "NO_DATA",
     "PHI",
     "RELATION",
+    "SELECTED",
     "SIDES",
-    "TOOLS",
+    "Column",
     "PageServer",
+    "data_table",
     "empty_figure",
+    "fill_page",
     "html_block",
     "legend_below",
+    "menu",
+    "page_grid",
+    "script",
     "section_heading",
     "serve_page",
     "serve_page_in_thread",
@@ -47,34 +77,217 @@ __all__ = [
 # Okabe and Ito's palette; cause and effect differ in position or shape as well.
 CAUSE, EFFECT, RELATION = "#D55E00", "#0072B2", "#AA3377"
 MECHANISM, INK, MUTED, FAINT = "#000000", "#222222", "#6B6B6B", "#D9D9D9"
+NO_DATA, SELECTED, HIGHLIGHT = "#BDBDBD", "#F0E442", "#E6007E"
 SIDES = {"cause": CAUSE, "effect": EFFECT}
 PHI = "Cividis256"
 GROUPS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+GRID = "#EEEEEE"
+DARK = {
+    INK: "#E6E6E6", MUTED: "#A8A8A8", FAINT: "#44484D", MECHANISM: "#FFFFFF", GRID: "#2A2D31",
+    "black": "#E6E6E6", "white": "#17191C", "#ffffff": "#17191C", "#e5e5e5": "#2A2D31",
+    "#444444": "#E6E6E6", CAUSE: "#F08A3C", EFFECT: "#4FA8E0", RELATION: "#D973AE",
+}  # fmt: skip
+"""Colour in the dark theme of each colour that differs there."""
+THEMED_MODELS = (Plot, Axis, Grid, Title, Legend, ColorBar, Glyph)
+FORMATTERS: dict[str, Callable[[], StringFormatter]] = {
+    "plain": StringFormatter,
+    "text": lambda: StringFormatter(font_style="normal"),
+    "number": lambda: NumberFormatter(format="0.000000", text_align="right", nan_format="-"),
+    "colour": lambda: HTMLTemplateFormatter(
+        template='<div style="background: <%= value %>; width: 24px; height: 14px"></div>'
+    ),
+}
+"""Formatter of each kind of column."""
 TOOLS = "pan,wheel_zoom,box_zoom,tap,reset,save"
+MIN_FIGURE_PIXELS = 260
 
 
-def empty_figure(title: str, x: str = "", y: str = "", **options: Any) -> figure:
-    """Make an empty figure in the house's dress; `x` and `y` are axis labels with units."""
-    given = {"tools": TOOLS, "toolbar_location": "right", **options}
-    fig = figure(title=title, x_axis_label=x, y_axis_label=y, **given)
+def fill_page(doc: Document, title: str, *elements: UIElement, name: str) -> None:
+    """Put a page into an empty document: title, elements below each other, both themes.
+
+    Parameters
+    ----------
+    doc
+        An empty document.
+    title
+        Title of the page, not escaped.
+    elements
+        Parts of the page, see :func:`page_grid` and :func:`html_block`.
+    name
+        Name of the layout, for scripts.
+    """
+    doc.title = title
+    doc.template = script("page.html")
+    doc.template_variables["title"] = title
+    doc.add_root(column(*elements, sizing_mode="stretch_width", name=name))
+    themed = [
+        (model, name, colour)
+        for model in doc.models
+        if isinstance(model, THEMED_MODELS)
+        for name, value in model.properties_with_values().items()
+        if "color" in name and isinstance(colour := getattr(value, "value", value), str)
+        if colour in DARK
+    ]
+    args = {
+        "models": [model for model, _, _ in themed],
+        "names": [name for _, name, _ in themed],
+        "light": [colour for _, _, colour in themed],
+        "dark": [DARK[colour] for _, _, colour in themed],
+        # Of a glyph, a colour is a specification.
+        "specified": [isinstance(model, Glyph) for model, _, _ in themed],
+    }
+    doc.js_on_event(DocumentReady, CustomJS(args=args, code=script("theme.js")))
+
+
+@cache
+def script(name: str) -> str:
+    """Return a file beside this module: a script, a template or a style sheet."""
+    return files("iitdask.view").joinpath(name).read_text(encoding="utf-8")
+
+
+def page_grid(*elements: UIElement) -> Row:
+    """Return elements side by side; those that do not fit the window go to the next line."""
+    styles = {"flex-wrap": "wrap", "gap": "12px", "align-items": "flex-start"}
+    return Row(children=list(elements), sizing_mode="stretch_width", styles=styles)
+
+
+def html_block(html: str, width: int | None = None, **options: Any) -> Div:
+    """Return HTML, already escaped, as an element.
+
+    Parameters
+    ----------
+    html
+        Content.
+    width
+        Pixels that it takes beside other elements, if there is room; the whole line if None.
+    options
+        Of the model, such as its name.
+    """
+    styles = {} if width is None else {"flex": f"1 1 {width}px", "min-width": "0"}
+    return Div(
+        text=html, sizing_mode="stretch_width", styles=styles, stylesheets=[script("block.css")],
+        disable_math=True, **options,
+    )  # fmt: skip
+
+
+def section_heading(title: str, note: str = "") -> Div:
+    """Return a heading with a note below it."""
+    return html_block(f"<h2>{title}</h2>" + (f"<p>{note}</p>" if note else ""))
+
+
+def menu(title: str, options: Sequence[Any], width: int, **more: Any) -> Select:
+    """Return a menu of options."""
+    return Select(
+        title=title, options=list(options), width=width, stylesheets=[script("block.css")], **more
+    )
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    field: str
+    """Column of the source."""
+    title: str
+    """Text above it."""
+    width: int
+    """Pixels."""
+    kind: str = "plain"
+    """``text``, ``number`` with six decimals, ``colour``, or ``plain``."""
+
+
+def data_table(
+    source: ColumnDataSource, columns: Sequence[Column], *, height: int, name: str
+) -> DataTable:
+    """Return a table of a source whose rows can be sorted and selected.
+
+    Parameters
+    ----------
+    source
+        One row per row of the table.
+    columns
+        Columns from left to right.
+    height
+        Pixels.
+    name
+        Name of the model, for scripts.
+    """
+    table_columns = [
+        TableColumn(
+            field=each.field,
+            title=each.title,
+            width=each.width,
+            formatter=FORMATTERS[each.kind](),
+            sortable=each.kind != "colour",
+        )
+        for each in columns
+    ]
+    return DataTable(
+        source=source, columns=table_columns, width=20 + sum(each.width for each in columns),
+        height=height, index_position=None, autosize_mode="none", sortable=True, selectable=True,
+        reorderable=False, name=name, stylesheets=[script("block.css")],
+        styles={"max-width": "100%"},
+    )  # fmt: skip
+
+
+def empty_figure(
+    title: str,
+    x: str = "",
+    y: str = "",
+    *,
+    size: tuple[int, int] | None = None,
+    frame: tuple[int, int] | None = None,
+    **options: Any,
+) -> figure:
+    """Return an empty figure in the style of all pages.
+
+    Parameters
+    ----------
+    title
+        Text above it.
+    x, y
+        Labels of the axes, with units.
+    size
+        Pixels of the figure (width, height); it shrinks in a window that is narrower.
+    frame
+        Pixels of the frame within the axes, which keeps its shape.
+    options
+        Of the figure.
+    """
+    if size is not None:
+        width, height = size
+        options |= {
+            "width": width, "height": height, "sizing_mode": "stretch_width", "max_width": width,
+            "min_width": min(width, MIN_FIGURE_PIXELS), "styles": {"flex": f"1 1 {width}px"},
+        }  # fmt: skip
+    if frame is not None:
+        options |= {
+            "frame_width": frame[0], "frame_height": frame[1], "styles": {"flex": "0 0 auto"},
+        }  # fmt: skip
+    options = {"tools": TOOLS, "toolbar_location": "right"} | options
+    fig = figure(title=title, x_axis_label=x, y_axis_label=y, **options)
     fig.toolbar.logo = None  # it is a link that leaves the page
     fig.toolbar.active_scroll = None
     fig.title.text_font_size = "13px"
     fig.title.text_color = INK
     fig.outline_line_color = FAINT
-    fig.background_fill_color = "white"
+    fig.background_fill_color = fig.border_fill_color = "white"
     for axis in fig.axis:
         axis.axis_label_text_font_size = "12px"
         axis.axis_label_text_font_style = "normal"
         axis.major_label_text_font_size = "11px"
         axis.axis_label_text_color = axis.major_label_text_color = INK
+        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = INK
     for grid in fig.grid:
-        grid.grid_line_color = "#EEEEEE"
+        grid.grid_line_color = GRID
     return fig
 
 
 def text_colour_on(colour: str) -> str:
-    """Choose white or ink, whichever stands out more on ``#RRGGBB``.
+    """Return white or ink, whichever has more contrast with ``#RRGGBB``.
+
+    References
+    ----------
+    .. [1] Web Content Accessibility Guidelines 2.2, relative luminance.
 
     Examples
     --------
@@ -82,65 +295,18 @@ def text_colour_on(colour: str) -> str:
     ('white', '#222222')
     """
     parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    # Relative luminance, as the guidelines for accessible pages (WCAG 2) have it.
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.066 else INK
 
 
 def legend_below(fig: figure, entries: list[tuple[str, list[GlyphRenderer]]]) -> None:
-    """Put a legend under a figure; a click hides what it names."""
+    """Put a legend under a figure; a click on an entry hides what it names."""
     legend = Legend(items=entries, orientation="horizontal", click_policy="hide")
-    legend.label_text_font_size = "11px"
-    legend.border_line_color = None
+    legend.label_text_font_size, legend.label_text_color = "11px", INK
+    legend.border_line_color, legend.background_fill_color = None, "white"
     legend.spacing, legend.margin, legend.padding = 12, 0, 2
     fig.add_layout(legend, "below")
-
-
-PAGE_WIDTH_PIXELS = 1240
-PAGE_TEMPLATE = """
-{% block preamble %}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-  body { font: 14px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; margin: 0; }
-  main { padding: 12px 16px; }
-  h1 { font-size: 20px; margin: 0 0 8px; }
-</style>
-<script>
-  // Tables keep the Tab key for their cells and would never let go of it; arrows move there.
-  const isTable = (part) => part.classList?.contains("bk-data-table")
-    || part.host?.classList?.contains("bk-DataTable")
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Tab" && event.composedPath().some(isTable)) event.stopPropagation()
-  }, true)
-</script>
-{% endblock %}
-{% block inner_body %}<main><h1>{{ title | e }}</h1>{{ super() }}</main>{% endblock %}
-"""
-TEXT_STYLE = """
-:host { font: 13px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #222; }
-h2 { font-size: 16px; margin: 14px 0 4px; border-bottom: 1px solid #D9D9D9; }
-table.facts { border-collapse: collapse; }
-table.facts th { text-align: left; font-weight: 600; padding: 1px 14px 1px 0; vertical-align: top;
-  white-space: nowrap; }
-table.facts td { padding: 1px 0; overflow-wrap: anywhere; }
-table.rows { border-collapse: collapse; }
-table.rows th, table.rows td { padding: 2px 14px 2px 0; border-bottom: 1px solid #EEEEEE; }
-table.rows th { text-align: left; font-weight: 600; }
-table.rows td { font-variant-numeric: tabular-nums; vertical-align: top; }
-p { margin: 2px 0; }
-p.key { color: #555; margin-top: 8px; }
-"""
-
-
-def html_block(html: str, width: int = PAGE_WIDTH_PIXELS, **options: Any) -> Div:
-    """Put HTML, already escaped, on the page."""
-    return Div(text=html, width=width, stylesheets=[TEXT_STYLE], disable_math=True, **options)
-
-
-def section_heading(title: str, note: str = "") -> Div:
-    """Begin a section."""
-    return html_block(f"<h2>{title}</h2>" + (f"<p>{note}</p>" if note else ""))
 
 
 FillDocument = Callable[[Document], None]

@@ -8,12 +8,13 @@ import xarray as xr
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
-from iitdask.view import account_figures as accounts
-from iitdask.view import complexes_figures as searches
-from iitdask.view import network_figures as nets
-from iitdask.view import relation_figures as links
-from iitdask.view import structure_figures
-from iitdask.view import structure_figures as maps
+from iitdask.view import (
+    account_figures,
+    complexes_figures,
+    network_figures,
+    relation_figures,
+    structure_figures,
+)
 from iitdask.view.accessor import Page, as_tree
 from iitdask.view.explorer import explorer_html
 from iitdask.view.sweep_figures import sweep
@@ -53,10 +54,12 @@ def network(result: Result, size: int = 420) -> figure:
     """
     tree = _require_node(result, "system")
     about = tree["system"].attrs
-    net = nets.NetworkDrawing.from_system(
+    net = network_figures.NetworkDrawing.from_system(
         tree["system"].to_dataset(), _node_or_none(tree, "network")
     )
-    return nets.draw_network(net, f"{about.get('units')} in state {about.get('state')}", size)[0]
+    return network_figures.draw_network(
+        net, f"{about.get('units')} in state {about.get('state')}", size
+    )[0]
 
 
 def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
@@ -78,21 +81,23 @@ def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
 def relations(result: Result, size: int = 420) -> figure:
     """Draw the largest relations as linked purviews; the title says how many."""
     tree = _require_node(result, "relations")
-    return links.draw_relations(
-        links.largest_relations(tree), tree["distinctions"].to_dataset(), size
+    return relation_figures.draw_relations(
+        relation_figures.largest_relations(tree), tree["distinctions"].to_dataset(), size
     )[0]
 
 
 def relations_by_degree(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw log2 of the number of relations by degree."""
-    return links.relations_by_degree(
+    return relation_figures.relations_by_degree(
         _require_node(result, "relations")["relations"].to_dataset(), size
     )
 
 
 def relations_by_phi(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw the distribution of phi over relations, the largest ones where there are too many."""
-    return links.relations_by_phi(links.largest_relations(_require_node(result, "relations")), size)
+    return relation_figures.relations_by_phi(
+        relation_figures.largest_relations(_require_node(result, "relations")), size
+    )
 
 
 def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
@@ -110,21 +115,23 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
     tree = _require_node(result, "landscape")
     data = tree["distinctions"].to_dataset()
     source = structure_figures.distinctions_source(data)
-    maps.add_map_positions(source, data)
+    structure_figures.add_map_positions(source, data)
     labels = [str(name) for name in data["unit"].values]
-    return maps.landscape(tree["landscape"].to_dataset(), labels, side, source, size)
+    return structure_figures.landscape(tree["landscape"].to_dataset(), labels, side, source, size)
 
 
 def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
     """Draw phi_s of complexes against their size; the explorer has the network coloured by them."""
     data = _require_node(result, "complexes")["complexes"].to_dataset()
-    return searches.by_size(searches.complexes_source(data), size, searches.phi_name(data))
+    return complexes_figures.by_size(
+        complexes_figures.complexes_source(data), size, complexes_figures.phi_name(data)
+    )
 
 
 def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
     """Draw an account: the units before and after, and the links between them."""
     tree = _require_node(result, "links")
-    return accounts.draw_links(tree, accounts.links_source(tree), size)
+    return account_figures.draw_links(tree, account_figures.links_source(tree), size)
 
 
 def explorer(result: Result) -> Page:

@@ -15,17 +15,24 @@ from bokeh.models import (
     DataTable,
     HoverTool,
     IndexFilter,
-    NumberFormatter,
     Range1d,
-    StringFormatter,
-    TableColumn,
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from iitdask.result.relation_iteration import Relation, iterate
 from iitdask.view.network_figures import circle_positions
-from iitdask.view.pages import CAUSE, EFFECT, INK, MUTED, RELATION, empty_figure, legend_below
+from iitdask.view.pages import (
+    CAUSE,
+    EFFECT,
+    INK,
+    MUTED,
+    RELATION,
+    Column,
+    data_table,
+    empty_figure,
+    legend_below,
+)
 
 __all__ = [
     "LargestRelations",
@@ -38,8 +45,8 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-LISTED, DRAWN, WEIGHED = 200, 40, 20_000
-"""Relations in the table, in the drawing, and in the histogram, at most."""
+MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20_000
+"""Relations in the table, in the drawing, and in the histogram."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,9 @@ class LargestRelations:
     """The relations of largest phi."""
 
     listed: list[Relation]
-    """At most ``LISTED``, by decreasing phi."""
+    """At most ``MAX_LISTED_RELATIONS``, by decreasing phi."""
     phi: Array
-    """Phi of at most ``WEIGHED`` of them, bits."""
+    """Phi of at most ``MAX_HISTOGRAM_RELATIONS`` of them, bits."""
     degree: Array
     """Their degrees."""
     count: str
@@ -64,10 +71,10 @@ class LargestRelations:
 def largest_relations(tree: xr.DataTree) -> LargestRelations:
     """Take the relations that are shown out of a cause-effect structure."""
     many = tree["distinctions"].sizes["mechanism"] > 200
-    weighed = WEIGHED // 10 if many else WEIGHED
+    weighed = MAX_HISTOGRAM_RELATIONS // 10 if many else MAX_HISTOGRAM_RELATIONS
     found = list(islice(iterate(tree), weighed))
     return LargestRelations(
-        found[:LISTED],
+        found[:MAX_LISTED_RELATIONS],
         np.array([each.phi for each in found], float),
         np.array([each.degree for each in found], int),
         str(tree["relations"].attrs["count"]),
@@ -91,7 +98,7 @@ def count_text(count: str) -> str:
     return f"2^{np.log2(float(number >> shift)) + shift:.1f}"
 
 
-def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (380, 270)) -> figure:
+def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) -> figure:
     """Draw the number of relations by degree, as its log2: it may exceed any float."""
     log = np.asarray(data["log2_count_by_degree"].values, float)
     degree, exact = data["degree"].values, data["count_by_degree"].values
@@ -110,8 +117,7 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (380, 270)) ->
         "Relations by degree",
         "distinctions in the relation",
         "log2 of their number",
-        width=size[0],
-        height=size[1],
+        size=size,
     )
     fig.y_range.start = 0
     fig.segment("degree", "zero", "degree", "log", source=source, line_color=RELATION, line_width=2)
@@ -121,15 +127,14 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (380, 270)) ->
     return fig
 
 
-def relations_by_phi(found: LargestRelations, size: tuple[int, int] = (380, 270)) -> figure:
+def relations_by_phi(found: LargestRelations, size: tuple[int, int] = (330, 270)) -> figure:
     """Draw how phi is distributed over relations; the cap is in the title."""
     what = "all of them" if found.is_complete else f"the {len(found.phi):,} largest"
     fig = empty_figure(
         f"Relations by φ_r ({what})",
         "φ_r (bits)",
         "relations",
-        width=size[0],
-        height=size[1],
+        size=size,
         y_axis_type="log",
     )
     if len(found.phi):
@@ -253,12 +258,11 @@ def draw_relations(
     )
     places = PurviewPositions.on_circle(order)
     source = relations_source(found, data, places)
-    shown = IndexFilter(indices=list(range(min(DRAWN, len(found.listed)))))
+    shown = IndexFilter(indices=list(range(min(MAX_DRAWN_RELATIONS, len(found.listed)))))
     span = Range1d(-1.62, 1.62)
     fig = empty_figure(
-        f"The {min(DRAWN, len(found.listed))} largest relations, as linked purviews",
-        frame_width=size,
-        frame_height=size,
+        f"The {min(MAX_DRAWN_RELATIONS, len(found.listed))} largest relations, as linked purviews",
+        frame=(size, size),
         x_range=span,
         y_range=Range1d(-1.62, 1.62),
     )
@@ -319,21 +323,15 @@ def _purview_names(fig: figure, names: list[str], places: PurviewPositions) -> N
         )
 
 
-def relations_table(source: ColumnDataSource, width: int = 760, height: int = 250) -> DataTable:
-    """Show the listed relations as a table."""
-    number = NumberFormatter(format="0.000000", text_align="right")
-    text = StringFormatter()
-    long = max((len(each) for each in source.data["overlap"]), default=0)
-    overlap = int(min(340, max(180, 20 + 7 * long)))
+def relations_table(source: ColumnDataSource) -> DataTable:
+    """Return the listed relations as a table."""
+    length = max((len(text) for text in source.data["overlap"]), default=0)
+    overlap = min(340, max(180, 20 + 7 * length))
     columns = [
-        TableColumn(field="rank", title="#", width=40),
-        TableColumn(field="phi", title="φ_r (bits)", formatter=number, width=80),
-        TableColumn(field="degree", title="degree", width=56),
-        TableColumn(field="mechanisms", title="distinctions", formatter=text, width=560 - overlap),
-        TableColumn(field="overlap", title="overlap", formatter=text, width=overlap),
+        Column("rank", "#", 40),
+        Column("phi", "φ_r (bits)", 80, "number"),
+        Column("degree", "degree", 56),
+        Column("mechanisms", "distinctions", 530 - overlap, "text"),
+        Column("overlap", "overlap", overlap, "text"),
     ]
-    return DataTable(
-        source=source, columns=columns, width=width, height=height, index_position=None,
-        autosize_mode="none", sortable=True, selectable=True, reorderable=False,
-        name="relations-table",
-    )  # fmt: skip
+    return data_table(source, columns, height=250, name="relations-table")

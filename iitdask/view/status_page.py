@@ -10,7 +10,6 @@ from html import escape
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.layouts import column, row
 from bokeh.models import (
     ColumnDataSource,
     Div,
@@ -28,10 +27,11 @@ from iitdask.view.pages import (
     EFFECT,
     FAINT,
     INK,
-    PAGE_TEMPLATE,
     RELATION,
     empty_figure,
+    fill_page,
     html_block,
+    page_grid,
     section_heading,
 )
 
@@ -59,11 +59,8 @@ def fill_status_page(
     period : int
         Milliseconds between two looks.
     """
-    doc.title = "iitdask: live"
-    doc.template = PAGE_TEMPLATE
-    doc.template_variables["title"] = doc.title
     page = _StatusPage.empty()
-    doc.add_root(page.layout)
+    fill_page(doc, "iitdask: live", *page.elements, name="live")
 
     one = asyncio.Lock()
 
@@ -80,7 +77,7 @@ def fill_status_page(
 class _StatusPage:
     """The parts of the page that change."""
 
-    layout: UIElement
+    elements: list[UIElement]
     status: Div
     failures: Div
     bars: ColumnDataSource
@@ -93,7 +90,7 @@ class _StatusPage:
 
     @classmethod
     def empty(cls) -> _StatusPage:
-        status, failures = html_block("", 580, name="status"), html_block("", name="failures")
+        status, failures = html_block("", 420, name="status"), html_block("", name="failures")
         bars_fig, bars = _progress_figure()
         stages, workers = html_block("", name="stages"), html_block("", name="workers")
         lines = [
@@ -101,19 +98,18 @@ class _StatusPage:
             _Curve.empty("Time left, for the stages known", ("wall time (s)", "seconds"), RELATION),
             _Curve.empty("Memory of workers, as far as known", ("wall time (s)", "GB"), INK),
         ]
-        layout = column(
-            row(bars_fig, status),
+        elements: list[UIElement] = [
+            page_grid(bars_fig, status),
             section_heading("Workers"),
             workers,
             section_heading("Stages: forecast and actual"),
             stages,
             section_heading("History of this run"),
-            row(*(each.fig for each in lines)),
+            page_grid(*(each.fig for each in lines)),
             section_heading("Failures"),
             failures,
-            name="live",
-        )
-        return cls(layout, status, failures, bars, bars_fig.y_range, stages, workers, lines, [])
+        ]
+        return cls(elements, status, failures, bars, bars_fig.y_range, stages, workers, lines, [])
 
     def show(self, pulse: StoreStatus) -> None:
         """Draw a pulse."""
@@ -157,7 +153,7 @@ class _Curve:
     def empty(cls, title: str, axes: tuple[str, str], colour: str) -> _Curve:
         source = ColumnDataSource({"x": [], "y": []})
         fig = empty_figure(
-            title, *axes, width=410, height=260, toolbar_location=None,
+            title, *axes, size=(400, 260), toolbar_location=None,
             x_range=Range1d(0, 1), y_range=Range1d(0, 1),
         )  # fmt: skip
         fig.line("x", "y", source=source, line_color=colour, line_width=2)
@@ -268,8 +264,7 @@ def _progress_figure() -> tuple[figure, ColumnDataSource]:
     fig = empty_figure(
         "Stages, by predicted cost",
         "part done",
-        width=660,
-        height=330,
+        size=(660, 330),
         x_range=Range1d(0, 1.42),
         y_range=FactorRange(),
         toolbar_location=None,

@@ -17,10 +17,8 @@ from bokeh.models import (
     HoverTool,
     LinearColorMapper,
     LogColorMapper,
-    NumberFormatter,
     Range1d,
-    StringFormatter,
-    TableColumn,
+    Row,
 )
 from bokeh.plotting import figure
 from bokeh.transform import dodge
@@ -30,13 +28,19 @@ from iitdask.model.labels import mask_namer, state_text, unit_set_names
 from iitdask.view.pages import (
     EFFECT,
     FAINT,
+    HIGHLIGHT,
     INK,
     MECHANISM,
     MUTED,
+    NO_DATA,
     PHI,
+    SELECTED,
     SIDES,
+    Column,
+    data_table,
     empty_figure,
     legend_below,
+    page_grid,
 )
 
 __all__ = [
@@ -44,8 +48,8 @@ __all__ = [
     "add_map_positions",
     "by_order",
     "concept_repertoire_arrays",
+    "distinction_panels",
     "distinctions_source",
-    "distinctions_table",
     "landscape",
     "memberships",
     "plane",
@@ -62,11 +66,13 @@ DOT_STYLE = {
     "line_alpha": 0.7,
     "nonselection_fill_alpha": 0.25,
     "nonselection_line_alpha": 0.35,
-    "selection_fill_color": "#F0E442",
+    "selection_fill_color": SELECTED,
     "selection_fill_alpha": 1.0,
     "selection_line_color": MECHANISM,
     "selection_line_width": 2,
 }
+FIGURE_SIZE = (295, 330)
+WIDE_TABLE_PIXELS = 650
 STATE_COLUMNS = ("cause_state", "effect_state")
 DISTINCTION_TIPS = [
     ("mechanism", "@mechanism"),
@@ -145,44 +151,36 @@ def _places(data: xr.Dataset, side: str) -> Array:
     return np.where(data[f"purview_{side}"].values, 0, -1)
 
 
-def distinctions_table(
-    source: ColumnDataSource, unit: str = " (bits)", height: int = 330
-) -> DataTable:
-    """Show distinctions as a table that sorts by any column, as wide as their names need."""
-    number = NumberFormatter(format="0.000000", text_align="right")
-    code = StringFormatter(font_style="normal")
-    wide = max((len(name) for name in source.data["mechanism"]), default=1)
-    name_width = int(min(240, max(82, 8 * wide)))
-    long = max((len(each) for side in STATE_COLUMNS for each in source.data[side]), default=0)
-    state_width = int(min(150, max(58, 18 + 8 * long)))
-    columns = [
-        TableColumn(field="mechanism", title="mechanism", formatter=code, width=name_width),
-        TableColumn(field="phi", title=f"φ_d{unit}", formatter=number, width=78),
-        TableColumn(field="cause", title="cause", formatter=code, width=name_width),
-        TableColumn(field="cause_state", title="state", formatter=code, width=state_width),
-        TableColumn(field="phi_cause", title=f"φ_c{unit}", formatter=number, width=78),
-        TableColumn(field="effect", title="effect", formatter=code, width=name_width),
-        TableColumn(field="effect_state", title="state", formatter=code, width=state_width),
-        TableColumn(field="phi_effect", title=f"φ_e{unit}", formatter=number, width=78),
-    ]
-    if not long:  # concepts of IIT 3.0 specify none
-        columns = [each for each in columns if each.field not in STATE_COLUMNS]
-    return DataTable(
-        source=source,
-        columns=columns,
-        width=20 + sum(each.width for each in columns),
-        height=height,
-        index_position=None,
-        autosize_mode="none",
-        sortable=True,
-        selectable=True,
-        reorderable=False,
-        name="distinctions-table",
+def distinction_panels(source: ColumnDataSource, unit: str = " (bits)") -> Row:
+    """Return the table of distinctions beside phi by order and the cause-effect plane."""
+    table = distinctions_table(source, unit)
+    # Beside a wide table there is no room: the figures get a line of their own.
+    size = (FIGURE_SIZE[0] * 2, FIGURE_SIZE[1]) if table.width > WIDE_TABLE_PIXELS else FIGURE_SIZE
+    return page_grid(table, by_order(source, size, unit), plane(source, size, unit))
+
+
+def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> DataTable:
+    """Return distinctions as a table that sorts by any column, as wide as their names need."""
+    name_length = max((len(name) for name in source.data["mechanism"]), default=1)
+    state_length = max(
+        (len(text) for side in STATE_COLUMNS for text in source.data[side]), default=0
     )
+    name_width = min(240, max(82, 8 * name_length))
+    state_width = min(150, max(58, 18 + 8 * state_length))
+    columns = [
+        Column("mechanism", "mechanism", name_width, "text"),
+        Column("phi", f"φ_d{unit}", 78, "number"),
+    ]
+    for side in SIDES:
+        columns.append(Column(side, side, name_width, "text"))
+        if state_length:  # concepts of IIT 3.0 specify no state
+            columns.append(Column(f"{side}_state", "state", state_width, "text"))
+        columns.append(Column(f"phi_{side}", f"φ_{side[0]}{unit}", 78, "number"))
+    return data_table(source, columns, height=FIGURE_SIZE[1], name="distinctions-table")
 
 
 def by_order(
-    source: ColumnDataSource, size: tuple[int, int] = (295, 330), unit: str = " (bits)"
+    source: ColumnDataSource, size: tuple[int, int] = FIGURE_SIZE, unit: str = " (bits)"
 ) -> figure:
     """Draw phi_d against the number of units in the mechanism."""
     most = int(max(source.data["order"], default=1))
@@ -190,8 +188,7 @@ def by_order(
         "Distinctions by order",
         "units in the mechanism",
         f"φ_d{unit}",
-        width=size[0],
-        height=size[1],
+        size=size,
         x_range=Range1d(0.4, most + 0.6),
     )
     fig.xaxis.ticker = list(range(1, most + 1))
@@ -201,7 +198,7 @@ def by_order(
 
 
 def plane(
-    source: ColumnDataSource, size: tuple[int, int] = (295, 330), unit: str = " (bits)"
+    source: ColumnDataSource, size: tuple[int, int] = FIGURE_SIZE, unit: str = " (bits)"
 ) -> figure:
     """Draw phi of the cause against phi of the effect."""
     values = [*source.data["phi_cause"], *source.data["phi_effect"]]
@@ -210,8 +207,7 @@ def plane(
         "Cause-effect plane",
         f"φ_c{unit}",
         f"φ_e{unit}",
-        width=size[0],
-        height=size[1],
+        size=size,
         x_range=Range1d(-0.04 * top, top),
         y_range=Range1d(-0.04 * top, top),
     )
@@ -219,10 +215,6 @@ def plane(
     dots = fig.scatter("phi_cause", "phi_effect", source=source, **DOT_STYLE)
     fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
     return fig
-
-
-DIRECTIONS = ("cause", "effect")
-UNCONNECTED_COLOUR = "#BDBDBD"
 
 
 def _masks_by_size(n: int) -> Array:
@@ -239,7 +231,7 @@ def add_map_positions(source: ColumnDataSource, data: xr.Dataset) -> None:
     at[masks] = np.arange(len(masks))
     weights = 1 << np.arange(n)
     source.data["map_y"] = at[data["mechanism_units"].values @ weights] + 0.5
-    for side in DIRECTIONS:
+    for side in SIDES:
         source.data[f"map_{side}"] = at[data[f"purview_{side}"].values @ weights] + 0.5
 
 
@@ -265,7 +257,7 @@ def landscape(
     size : int
         Pixels.
     """
-    row = DIRECTIONS.index(side)
+    row = list(SIDES).index(side)
     masks = _masks_by_size(len(labels))
     grid = np.ix_(masks - 1, masks - 1)
     phi = data["pair_phi"].values[row][grid].astype(np.float32)
@@ -275,8 +267,7 @@ def landscape(
         f"φ of every mechanism over every {side} purview",
         f"{side} purview",
         "mechanism",
-        frame_width=size,
-        frame_height=size,
+        frame=(size, size),
         x_range=Range1d(0, count),
         y_range=Range1d(count, 0),
     )
@@ -305,7 +296,7 @@ def _phi_colours(phi: Array) -> LogColorMapper:
         low=min(low, 0.999 * top),
         high=top,
         low_color="white",
-        nan_color=UNCONNECTED_COLOUR,
+        nan_color=NO_DATA,
     )
 
 
@@ -329,8 +320,8 @@ def _excluded_marks(fig: figure, outcome: Array) -> None:
 def _distinction_marks(fig: figure, source: ColumnDataSource, side: str) -> None:
     fig.scatter(
         f"map_{side}", "map_y", source=source, marker="square", size=9, fill_color=None,
-        line_color="#E6007E", line_width=2, nonselection_line_alpha=1.0,
-        selection_line_color=INK, selection_line_width=3, selection_fill_color="#F0E442",
+        line_color=HIGHLIGHT, line_width=2, nonselection_line_alpha=1.0,
+        selection_line_color=INK, selection_line_width=3, selection_fill_color=SELECTED,
         selection_fill_alpha=0.6,
     )  # fmt: skip
 
@@ -413,7 +404,7 @@ def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, 
 
 
 def repertoire_bars(
-    side: str, size: tuple[int, int] = (615, 290), kinds: tuple[str, ...] = REPERTOIRE_KINDS
+    side: str, size: tuple[int, int] = (560, 290), kinds: tuple[str, ...] = REPERTOIRE_KINDS
 ) -> tuple[figure, ColumnDataSource]:
     """Make an empty bar chart; the page's script fills its source when a distinction is selected.
 
@@ -423,7 +414,8 @@ def repertoire_bars(
     Returns
     -------
     figure, ColumnDataSource
-        Columns ``state``, the three of ``REPERTOIRE_KINDS``, and ``mark`` (the specified state's height).
+        Columns ``state``, the three of ``REPERTOIRE_KINDS``, and ``mark`` (height
+        of the specified state).
     """
     empty: dict[str, list[Any]] = {name: [] for name in ("state", *REPERTOIRE_KINDS, "mark")}
     source = ColumnDataSource(empty, name=f"repertoire-{side}")
@@ -431,8 +423,8 @@ def repertoire_bars(
         f"{side.capitalize()} repertoire",
         "state of the purview",
         "probability",
-        width=size[0],
-        height=size[1],
+        size=size,
+        name=f"repertoire-{side}-figure",
         x_range=FactorRange(),
         y_range=Range1d(0, 1.12),
     )

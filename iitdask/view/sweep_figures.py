@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
 from bokeh.events import DocumentReady
-from bokeh.layouts import column, row
+from bokeh.layouts import column
 from bokeh.models import (
     AdaptiveTicker,
     ColorBar,
@@ -19,7 +18,6 @@ from bokeh.models import (
     HoverTool,
     LinearColorMapper,
     Range1d,
-    Select,
     UIElement,
 )
 from bokeh.plotting import figure
@@ -31,11 +29,16 @@ from iitdask.view.pages import (
     EFFECT,
     FAINT,
     GROUPS,
+    HIGHLIGHT,
     INK,
+    NO_DATA,
     PHI,
     empty_figure,
     html_block,
     legend_below,
+    menu,
+    page_grid,
+    script,
     section_heading,
 )
 
@@ -136,8 +139,7 @@ def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]
         y,
         x_range=across,
         y_range=down,
-        width=size[0],
-        height=size[1],
+        size=size,
     )
     there = grid[np.isfinite(grid)]
     low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
@@ -166,7 +168,7 @@ def _lines(
     places: Any = values[x].values.astype(float) if numeric else _tick_labels(values, x)
     more = {} if numeric else {"x_range": places}
     title = f"{label.split(' (', maxsplit=1)[0]} by {x}" + (f", a line for each {by}" if by else "")
-    fig = empty_figure(title, x, label, width=size[0], height=size[1], **more)
+    fig = empty_figure(title, x, label, size=size, **more)
     names = _tick_labels(values, by) if by else [label]
     if len(names) > MAX_LINES:
         raise InputError(f"by: expected at most {MAX_LINES} lines, {by} has {len(names)} values")
@@ -192,6 +194,9 @@ MAX_PAGE_NUMBERS = 4_000_000
 """Numbers that go into the page."""
 MAIN_VARIABLES = ("phi", "big_phi", "alpha")
 HIDDEN_VARIABLES = ("point",)
+PROFILE_LAYOUT: dict[str, Any] = {
+    "sizing_mode": "stretch_width", "max_width": 370, "styles": {"flex": "1 1 360px"},
+}  # fmt: skip
 TEXT_VARIABLES = ("status", "message", "reason")
 
 
@@ -205,7 +210,7 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     heat = ColumnDataSource({k: [] for k in ("x", "y", "value", "xname", "yname")}, name="heat")
     rows = ColumnDataSource({"place": [], "value": [], "mark": []}, name="rows")
     columns = ColumnDataSource({"place": [], "value": [], "mark": []}, name="columns")
-    mapper = LinearColorMapper(palette=PHI, low=0, high=1, nan_color="#BDBDBD")
+    mapper = LinearColorMapper(palette=PHI, low=0, high=1, nan_color=NO_DATA)
     figures = {"rows": _profile(rows, labels, "x")}
     if len(dims) > 1:
         figures |= {
@@ -213,7 +218,7 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
             "columns": _profile(columns, labels, "y"),
         }
     picks = _menus(dims, names)
-    note = html_block("", 380, name="cell")
+    note = html_block("", 280, name="cell")
     args = {
         "dims": dims,
         "values": {name: data[name].values.astype(np.float32).ravel() for name in names},
@@ -226,15 +231,14 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     about = "Select a cell or a dot: the profiles go through it. Grey cells have no numbers."
     if left_out:
         about += f" Left out of this page for their size: {', '.join(left_out)}."
-    controls = [each for each in (picks["variable"], picks["x"], picks["y"], picks["over"]) if each]
-    controls += [each for each in picks["rest"] if each]
+    menus = [picks["variable"], picks["x"], picks["y"], picks["over"], *picks["rest"]]
     plots = [figures[name] for name in ("heat", "rows", "columns") if name in figures]
+    profiles = [column(*plots[1:], **PROFILE_LAYOUT)] if len(plots) > 1 else []
     return [
         html_block(summary_html(cube_summary(data))),
         section_heading("Sweep", about),
-        row(*controls[:6]),
-        *([row(*controls[6:])] if len(controls) > 6 else []),
-        row(plots[0], *([column(*plots[1:])] if len(plots) > 1 else []), note),
+        page_grid(*filter(None, menus)),
+        page_grid(plots[0], *profiles, note),
     ]
 
 
@@ -271,28 +275,24 @@ def _text_codes(values: Any) -> dict[str, Any]:
 
 
 def _menus(dims: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
-    """Menus: what is drawn, over which axes, and what becomes of the others."""
+    """Return the menus: what is drawn, over which axes, and how the other axes are reduced."""
     axes = [dim["name"] for dim in dims]
-    longest = sorted(range(len(dims)), key=lambda k: -len(dims[k]["labels"]))
-    first = axes[longest[0]]
-    several = len(dims) > 1
-    rest = [
-        Select(title=f"{dim['name']} (where not drawn)", options=["all", *dim["labels"]],
-               value=dim["labels"][0] if len(dims) > 2 else "all", width=170)
-        if len(dims) > 2 or several else None
-        for dim in dims
-    ]  # fmt: skip
-    return {
-        "variable": Select(title="Variable", options=names, value=names[0], width=210),
-        "x": Select(title="Across", options=axes, value=first, width=150),
-        "y": Select(title="Down", options=axes, value=axes[longest[1]], width=150)
-        if several
-        else None,
-        "over": Select(title="Of all", options=["mean", "largest"], value="mean", width=110)
-        if several
-        else None,
-        "rest": rest,
+    longest = sorted(axes, key=lambda name: -len(dims[axes.index(name)]["labels"]))
+    menus: dict[str, Any] = {
+        "variable": menu("Variable", names, 210, value=names[0]),
+        "x": menu("Across", axes, 150, value=longest[0]),
+        "y": None,
+        "over": None,
+        "rest": [None] * len(dims),
     }
+    if len(dims) > 1:
+        menus["y"] = menu("Down", axes, 150, value=longest[1])
+        menus["over"] = menu("Of all", ["mean", "largest"], 110, value="mean")
+        for k, dim in enumerate(dims):
+            value = dim["labels"][0] if len(dims) > 2 else "all"
+            options = ["all", *dim["labels"]]
+            menus["rest"][k] = menu(f"{dim['name']} (where not drawn)", options, 170, value=value)
+    return menus
 
 
 def _ticks(fig: figure, labels: ColumnDataSource, which: str, axis: str) -> None:
@@ -312,8 +312,7 @@ def _heatmap(
         "Heatmap",
         " ",
         " ",
-        width=520,
-        height=470,
+        size=(480, 470),
         x_range=Range1d(-0.5, 0.5),
         y_range=Range1d(-0.5, 0.5),
     )
@@ -321,7 +320,7 @@ def _heatmap(
     cells = fig.rect(
         "x", "y", width=1, height=1, source=source, line_color=None,
         fill_color={"field": "value", "transform": mapper}, nonselection_fill_alpha=1.0,
-        selection_line_color="#E6007E", selection_line_width=3,
+        selection_line_color=HIGHLIGHT, selection_line_width=3,
     )  # fmt: skip
     tips = [("across", "@xname"), ("down", "@yname"), ("value", "@value{0.000000}")]
     fig.add_tools(HoverTool(renderers=[cells], tooltips=tips))
@@ -337,8 +336,7 @@ def _profile(source: ColumnDataSource, labels: ColumnDataSource, which: str) -> 
         "Profile",
         " ",
         " ",
-        width=370,
-        height=235,
+        size=(360, 235),
         x_range=Range1d(-0.5, 0.5),
         y_range=Range1d(0, 1),
     )
@@ -355,7 +353,7 @@ def _profile(source: ColumnDataSource, labels: ColumnDataSource, which: str) -> 
 
 
 def _link_cube(doc: Document, args: dict[str, Any]) -> None:
-    code = files("iitdask.view").joinpath("cube.js").read_text(encoding="utf-8")
+    code = script("cube.js")
     redraw = CustomJS(args={**args, "redraw": True}, code=code)
     follow = CustomJS(args={**args, "redraw": False}, code=code)
     picks, heat = args["picks"], args["heat"]

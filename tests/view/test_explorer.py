@@ -84,6 +84,43 @@ def test_explorer__a_relation_lights_its_overlap_and_its_distinctions(browser, e
         assert "Relation 1 of 2 distinctions" in now["note"]
 
 
+COLOURS = """() => {
+  const figure = Bokeh.documents[0].get_model_by_name("lights-figure")
+  return [
+    getComputedStyle(document.body).backgroundColor,
+    figure.background_fill_color, figure.title.text_color,
+  ]
+}"""
+LIGHT = ["rgb(255, 255, 255)", "white", "#222222"]
+DARK = ["rgb(23, 25, 28)", "#17191C", "#E6E6E6"]
+
+
+def test_page__follows_the_colours_of_the_system_and_its_button(browser, explorers):
+    with opened(browser, explorers("findlay2024-pqrs").as_uri(), "explorer-dark") as page:
+        assert page.evaluate(COLOURS) == LIGHT
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(f"() => ({COLOURS})()[1] === '{DARK[1]}'")
+        assert page.evaluate(COLOURS) == DARK
+        page.get_by_role("button", name="Light theme").click()
+        assert page.evaluate(COLOURS) == LIGHT
+        page.get_by_role("button", name="Dark theme").click()
+        assert page.evaluate(COLOURS) == DARK
+
+
+def test_page__puts_figures_below_each_other_in_a_narrow_window(browser, explorers):
+    left = """() => Array.from(document.querySelectorAll("*")).length &&
+      Bokeh.documents[0].get_model_by_name("repertoire-effect-figure") &&
+      ["cause", "effect"].map((side) => Bokeh.index.find_one_by_id(
+        Bokeh.documents[0].get_model_by_name(`repertoire-${side}-figure`).id)
+        .el.getBoundingClientRect().top)"""
+    with opened(browser, explorers("findlay2024-pqrs").as_uri(), "explorer-narrow") as page:
+        cause, effect = page.evaluate(left)
+        assert cause == effect
+        page.set_viewport_size({"width": 700, "height": 900})
+        page.wait_for_function(f"() => {{ const [a, b] = ({left})(); return a < b }}")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 700
+
+
 def test_explorer__of_six_units_says_what_it_leaves_out(browser, explorers):
     with opened(browser, explorers("iit4-2023-fig6d").as_uri(), "explorer-fig6d") as page:
         said = page.get_by_text("1,537,080 relations; the 200 with the largest φ_r are listed")
