@@ -204,7 +204,7 @@ def work(
         job = job_from_study(study, folder, spec)
         prepare_store(store, job, study.run.block_seconds)
     started = time.monotonic()
-    job = read_problem(store) if job is None else job
+    job = read_problem(open_store(store)) if job is None else job
     _compile_kernels(job, quiet)
     if seconds is not None:
         seconds = max(0.0, seconds - (time.monotonic() - started))
@@ -349,7 +349,7 @@ def _delete_store(url: str) -> None:
     exists = bool(open_store(url).list_dir("")) if path is None else path.exists()
     if not exists:
         return
-    store_attrs(url)  # refuses to delete what is not a store
+    store_attrs(open_store(url))  # refuses to delete what is not a store
     if sessions := live_sessions(url):
         raise BusyStoreError(f"--fresh: {url} is being filled by {sessions[0].describe()}")
     if path is None:

@@ -22,7 +22,7 @@ from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.coordination import live_sessions
 from iitdask.run.result_group import drop_blocks, load_partial_result
 from iitdask.run.status import RunMonitor, StoreStatus, read_status
-from iitdask.run.storage import local_path
+from iitdask.run.storage import local_path, open_store
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -152,7 +152,7 @@ def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | N
         return _show_cache(cache)
     if store is None:
         raise InputError("show: expected a store or --cache DIR, got neither")
-    tree = load_partial_result(store)
+    tree = load_partial_result(open_store(store))
     if json_:
         from iitdask.result.formatting import as_json
 
@@ -247,7 +247,7 @@ def tidy(store: str, /) -> int:
     if sessions := live_sessions(store):
         raise BusyStoreError(f"{store} is being filled by {sessions[0].describe()}")
     before = _store_bytes(store)
-    drop_blocks(store)
+    drop_blocks(open_store(store))
     print(f"{store}: {bytes_text(before)} before, {bytes_text(_store_bytes(store))} now")
     return 0
 
@@ -273,7 +273,7 @@ def export(store: str, file: str, /) -> int:
     """
     from iitdask.result.cube import write_result
 
-    written = write_result(load_partial_result(store), file)
+    written = write_result(load_partial_result(open_store(store)), file)
     print(f"{written}: {bytes_text(written.stat().st_size)}")
     return 0
 
@@ -298,7 +298,7 @@ def view(
     from iitdask.view.explorer import explorer_html, fill_explorer
     from iitdask.view.pages import serve_page
 
-    tree = load_for_view(store)
+    tree = load_for_view(open_store(store))
     if html is not None:
         written = _write_html(Path(html), explorer_html(tree))
         print(f"{html}: {bytes_text(written)}")

@@ -15,7 +15,7 @@ from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import array_digest, text_digest
 from iitdask.run.coordination import critical_section
 from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP
-from iitdask.run.storage import Store, disk_full_as_error, open_store
+from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import (
     open_group,
     read_attrs,
@@ -57,7 +57,7 @@ REPEAT = "repeat `iitdask run` to write it anew"
 
 
 def save_result(
-    store: Store | str,
+    store: Store,
     tree: xr.DataTree,
     provenance: Mapping[str, Any],
     costs: Mapping[str, Any] | None = None,
@@ -75,7 +75,6 @@ def save_result(
     costs : mapping, optional
         Predicted and actual seconds of each stage.
     """
-    store = open_store(store)
     check = tree_digest(tree)
     # One after the other: two processes that end together would mix what they write.
     with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
@@ -87,9 +86,8 @@ def save_result(
         update_attrs(store, "", marks | ({} if costs is None else {"costs": dict(costs)}))
 
 
-def save_tree(store: Store | str, path: str, tree: xr.DataTree) -> None:
+def save_tree(store: Store, path: str, tree: xr.DataTree) -> None:
     """Write one more tree into a store, unless a complete one is there."""
-    store = open_store(store)
     with disk_full_as_error(store.url), critical_section(store, path):
         if _is_complete(store, path):
             return
@@ -105,7 +103,7 @@ def _is_complete(store: Store, path: str) -> bool:
     return True
 
 
-def load_result(store: Store | str) -> xr.DataTree:
+def load_result(store: Store) -> xr.DataTree:
     """Read the result of a finished store into memory, verified.
 
     Raises
@@ -115,7 +113,6 @@ def load_result(store: Store | str) -> xr.DataTree:
     DamagedStoreError
         The result is not what was written.
     """
-    store = open_store(store)
     attrs = store_attrs(store)
     if "finished" not in attrs:
         raise StoreError(f"{store.url}: the run has not finished; repeat `iitdask run` to go on")
@@ -131,9 +128,8 @@ def load_result(store: Store | str) -> xr.DataTree:
     return _in_saved_order(tree, attrs.get("result_order"))
 
 
-def load_partial_result(store: Store | str) -> xr.DataTree:
+def load_partial_result(store: Store) -> xr.DataTree:
     """Read the result of a finished store, or what there is of the cube of a sweep."""
-    store = open_store(store)
     attrs = store_attrs(store)
     if "finished" in attrs or "axes" not in attrs:
         return load_result(store)
@@ -145,7 +141,7 @@ def load_partial_result(store: Store | str) -> xr.DataTree:
         ) from error
 
 
-def store_attrs(store: Store | str) -> dict[str, Any]:
+def store_attrs(store: Store) -> dict[str, Any]:
     """Return the root attributes of a store: study, fingerprint, versions, dates.
 
     Raises
@@ -153,7 +149,6 @@ def store_attrs(store: Store | str) -> dict[str, Any]:
     StoreError
         There is no store of iitdask.
     """
-    store = open_store(store)
     try:
         attrs = read_attrs(store)
     except DAMAGE_ERRORS as error:
@@ -166,22 +161,20 @@ def store_attrs(store: Store | str) -> dict[str, Any]:
     return attrs
 
 
-def is_finished(store: Store | str) -> bool:
+def is_finished(store: Store) -> bool:
     """Return whether the run of a store has written its result."""
-    store = open_store(store)
     return "finished" in store_attrs(store)
 
 
-def set_attrs(store: Store | str, values: Mapping[str, Any]) -> None:
+def set_attrs(store: Store, values: Mapping[str, Any]) -> None:
     """Set root attributes of a store, writing only if one differs."""
-    store = open_store(store)
     attrs = store_attrs(store)
     if any(attrs.get(key) != value for key, value in values.items()):
         with disk_full_as_error(store.url):
             update_attrs(store, "", values)
 
 
-def drop_blocks(store: Store | str) -> None:
+def drop_blocks(store: Store) -> None:
     """Delete the blocks of a finished store and keep its result.
 
     Raises
@@ -190,7 +183,6 @@ def drop_blocks(store: Store | str) -> None:
         The result is missing or damaged (the blocks are needed to write it again), or the
         store has an older format.
     """
-    store = open_store(store)
     require_current_format(store, store_attrs(store))
     load_result(store)
     update_attrs(store, "", {"tidied": _utc_now()})
@@ -284,8 +276,8 @@ class IncrementalResult:
         The cube as far as it is known.
     """
 
-    def __init__(self, store: Store | str, data: xr.Dataset) -> None:
-        self._store = store = open_store(store)
+    def __init__(self, store: Store, data: xr.Dataset) -> None:
+        self._store = store
         chunks = {str(k): chunk_lengths(v.shape) for k, v in data.data_vars.items() if v.ndim}
         with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
             store.delete_prefix(RESULT_GROUP)
@@ -312,7 +304,7 @@ class IncrementalResult:
                         self._store.write(layout.key(index), layout.encode(values[region]))
 
 
-def read_point_ids(store: Store | str) -> list[NDArray[Any]]:
+def read_point_ids(store: Store) -> list[NDArray[Any]]:
     """Return the identifiers of a sweep's points, one array each time the sweep grew.
 
     Returns
@@ -325,7 +317,6 @@ def read_point_ids(store: Store | str) -> list[NDArray[Any]]:
     DamagedStoreError
         One of the arrays cannot be read.
     """
-    store = open_store(store)
     arrays: list[NDArray[Any]] = []
     for number in sorted(int(name) for name in store.list_dir(POINT_IDS_GROUP) if name.isdigit()):
         path = f"{POINT_IDS_GROUP}/{number}"
@@ -339,7 +330,7 @@ def read_point_ids(store: Store | str) -> list[NDArray[Any]]:
     return arrays
 
 
-def append_point_ids(store: Store | str, number: int, digests: NDArray[Any]) -> None:
+def append_point_ids(store: Store, number: int, digests: NDArray[Any]) -> None:
     """Store the identifiers of the points by which a sweep grew.
 
     Parameters
@@ -351,7 +342,6 @@ def append_point_ids(store: Store | str, number: int, digests: NDArray[Any]) -> 
     digests : (points, 2) uint64
         Digests of the points.
     """
-    store = open_store(store)
     path = f"{POINT_IDS_GROUP}/{number}"
     comment = "Digests of points; their order is that of the stage of this number."
     with disk_full_as_error(f"{store.url}: {path}"):

@@ -158,7 +158,7 @@ class StageGroup:
         return stage
 
     @classmethod
-    def load(cls, store: Store | str, name: str) -> StageGroup:
+    def load(cls, store: Store, name: str) -> StageGroup:
         """Open the group of a stage that the driver has created.
 
         Raises
@@ -166,7 +166,6 @@ class StageGroup:
         DamagedStoreError
             Its document is missing or damaged.
         """
-        store = open_store(store)
         layout = read_stage_layout(store, name)
         if layout is None:
             raise DamagedStoreError(

@@ -498,39 +498,3 @@ def _create_exclusive(path: str, content: bytes) -> bool:
     finally:
         _unlink(temp)
     return True
-
-
-# To be removed when all callers use the methods of a Store.
-def absolute_url(url: str) -> str:
-    """Return an address that means the same to processes that started elsewhere."""
-    return open_store(url).address
-
-
-def list_dir(store: Store, path: str) -> list[str]:
-    """See Store.list_dir."""
-    return store.list_dir(path)
-
-
-def write_key(store: Store, key: str, content: bytes) -> None:
-    """See Store.write."""
-    store.write(key, content)
-
-
-def create_key(store: Store, key: str, content: bytes) -> bool:
-    """See Store.create."""
-    return store.create(key, content)
-
-
-def read_key(store: Store, key: str) -> bytes | None:
-    """See Store.read."""
-    return store.read(key)
-
-
-def delete_key(store: Store, key: str) -> None:
-    """See Store.delete."""
-    store.delete(key)
-
-
-def delete_prefix(store: Store, path: str) -> None:
-    """See Store.delete_prefix."""
-    store.delete_prefix(path)

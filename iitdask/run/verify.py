@@ -83,7 +83,7 @@ class _ReadOnlyLedger(ZarrLedger):
 
 
 def verify_store(
-    store: Store | str,
+    store: Store,
     recipe: Callable[[], Recipe],
     finish: Callable[[xr.DataTree], xr.DataTree],
     sample: int = 10,
@@ -114,7 +114,6 @@ def verify_store(
     StoreError
         There is no store, or one of another format.
     """
-    store = open_store(store)
     attrs = store_attrs(store)
     tidied = "tidied" in attrs
     stages, blocks, problems = (0, 0, []) if tidied else _check_stages(store)

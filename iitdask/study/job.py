@@ -11,6 +11,7 @@ import xarray as xr
 from iitdask.model.system import Target
 from iitdask.run.events import Observer
 from iitdask.run.ledger import Ledger
+from iitdask.run.storage import Store
 from iitdask.theory.stage import Recipe
 
 __all__ = ["JobRun", "StudyJob"]
@@ -61,15 +62,15 @@ class StudyJob(Protocol):
         """Return the stages of the whole job, as if nothing were stored."""
         ...
 
-    def start(self, ledger: Ledger, url: str | None = None, *, live: bool = True) -> JobRun:
+    def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
         """Record the job in its store and return one execution of it.
 
         Parameters
         ----------
         ledger : Ledger
             Where the blocks are kept.
-        url : str, optional
-            Address of the store; None for a run in memory.
+        store : Store, optional
+            Store of the run; None for a run in memory.
         live : bool
             Keep the stored result up to date while blocks arrive, where the job can.
 

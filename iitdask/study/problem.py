@@ -22,7 +22,7 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS
-from iitdask.run.storage import Store, disk_full_as_error, open_store
+from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import read_group, write_group
 from iitdask.study.job import JobRun
 from iitdask.study.spec import Study, problem_fields
@@ -100,10 +100,10 @@ class Problem:
         """Label what the recipe returned; `tree` may be changed."""
         return label_tree(tree, self.compute, self.target, self.options)
 
-    def start(self, ledger: Ledger, url: str | None = None, *, live: bool = True) -> JobRun:  # noqa: ARG002
+    def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:  # noqa: ARG002
         """Write the substrate into the store and return one execution of the problem."""
-        if url is not None:
-            write_substrate(url, self.target.substrate)
+        if store is not None:
+            write_substrate(store, self.target.substrate)
         return JobRun(self.recipe(), self.finish)
 
 
@@ -126,9 +126,8 @@ def problem_from_fields(
     return Problem(target_from_fields(compute, substrate, fields, where), options, compute)
 
 
-def write_substrate(store: Store | str, substrate: Substrate) -> None:
+def write_substrate(store: Store, substrate: Substrate) -> None:
     """Write the substrate of a problem into its store, unless it is there."""
-    store = open_store(store)
     with critical_section(store, SUBSTRATE_GROUP):
         try:
             if _read_substrate(store).fingerprint == substrate.fingerprint:
@@ -158,7 +157,7 @@ def _write_tables(store: Store, substrate: Substrate) -> None:
         write_group(store, SUBSTRATE_GROUP, {"tables": np.concatenate(tables)}, attrs)
 
 
-def read_problem(url: str) -> Problem:
+def read_problem(store: Store) -> Problem:
     """Rebuild the point of a store.
 
     Raises
@@ -168,24 +167,26 @@ def read_problem(url: str) -> Problem:
     DamagedStoreError
         What is there is not what the store's fingerprint says.
     """
-    about = store_attrs(url)
+    about = store_attrs(store)
     if "sweep" in about.get("study", {}):
-        raise InputError(f"{url}: holds a sweep, which its study file tells; give it with --spec")
+        raise InputError(
+            f"{store.url}: holds a sweep, which its study file tells; give it with --spec"
+        )
     try:
         study = about["study"]
         compute = study["compute"]
         fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
         options = theory_options(study["theory"])
-        point = problem_from_fields(compute, _read_substrate(open_store(url)), options, fields, url)
+        point = problem_from_fields(compute, _read_substrate(store), options, fields, store.url)
         intact = point.fingerprint == about["fingerprint"]
     except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
         what = " ".join(str(error).split())
         raise DamagedStoreError(
-            f"{url}: the study of the store cannot be read ({what}); run it again to mend this"
+            f"{store.url}: the study of the store cannot be read ({what}); run it again to mend this"
         ) from error
     if not intact:
         raise DamagedStoreError(
-            f"{url}: the study of the store is not what was written; run it again to mend this"
+            f"{store.url}: the study of the store is not what was written; run it again to mend this"
         )
     return point
 

@@ -49,7 +49,7 @@ from iitdask.run.result_group import (
     set_attrs,
     store_attrs,
 )
-from iitdask.run.storage import absolute_url, open_store
+from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
@@ -108,7 +108,7 @@ def run_job(
     job: StudyJob,
     *,
     client: Client | None = None,
-    store: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] | Store | None = None,
     observers: Sequence[Observer] = (),
     block_seconds: float = BLOCK_SECONDS,
     memory: int | None = None,
@@ -123,7 +123,7 @@ def run_job(
         Problem or sweep to compute.
     client : distributed.Client, optional
         Cluster to compute on; this process when not given.
-    store : str or path, optional
+    store : Store, str or path, optional
         Zarr store that makes the run resumable and keeps its result.
     observers : sequence of callable
         Called with every event.
@@ -162,26 +162,26 @@ def run_job(
             raise InputError("cache: expected a store beside it, got none; give store=...")
         ledger = MemoryLedger()
         return _execute(job.start(ledger), ledger, choose_engine(client), listeners, **options)
-    url = os.fspath(store)
+    opened = open_store(store)
     with _stage_cache(cache) as stage_cache:
-        stored = _open_ledger(url, job, stage_cache)
-        with open_session(url, join) as session, publishing(session) as activity:
-            started = job.start(stored, url)
-            saved = _tidied_result(url)
+        stored = _open_ledger(opened, job, stage_cache)
+        with open_session(opened, join) as session, publishing(session) as activity:
+            started = job.start(stored, opened)
+            saved = _tidied_result(opened)
             if saved is not None:
                 return saved
             if cache is not None:
-                set_attrs(url, {"cache": absolute_url(os.fspath(cache))})
+                set_attrs(opened, {"cache": open_store(cache).address})
             origin = provenance()
             with _logged(session, job, origin) as log:
                 engine = choose_engine(client, activity)
                 result = _execute(started, stored, engine, [*listeners, log], **options)
-                save_result(url, result, origin, log.costs())
+                save_result(opened, result, origin, log.costs())
             return result
 
 
 def run_shared(
-    url: str | os.PathLike[str],
+    store: str | os.PathLike[str] | Store,
     job: StudyJob | None = None,
     *,
     threads: int = 1,
@@ -196,8 +196,8 @@ def run_shared(
 
     Parameters
     ----------
-    url : str or path
-        Address of a store that was prepared, or that a run has begun.
+    store : Store, str or path
+        A store that was prepared, or that a run has begun.
     job : StudyJob, optional
         What the store is for; a store holds its problem, but not its sweep.
     threads : int
@@ -223,38 +223,38 @@ def run_shared(
     WorkerMismatchError
         Another process works on the store with another build of iitdask.
     """
-    url = os.fspath(url)
+    store = open_store(store)
     until = None if seconds is None else time.monotonic() + seconds
-    about = store_attrs(url)
+    about = store_attrs(store)
     if "finished" in about and "tidied" in about:
-        return load_result(url)
-    job = read_problem(url) if job is None else job
-    with open_session(url, join=True) as session, publishing(session) as activity:
-        _require_same_session_build(url, session)
+        return load_result(store)
+    job = read_problem(store) if job is None else job
+    with open_session(store, join=True) as session, publishing(session) as activity:
+        _require_same_session_build(store, session)
         claims = BlockClaims(session)
         origin = provenance()
         with _logged(session, job, origin) as log:
-            ledger = _open_ledger(url, job)
+            ledger = _open_ledger(store, job)
             result = _execute(
-                job.start(ledger, url, live=False),
+                job.start(ledger, store, live=False),
                 ledger,
                 SharedStoreEngine(claims, threads, until, activity),
                 [*observers, log],
                 block_seconds=float(about.get("block_seconds", BLOCK_SECONDS)),
                 memory=None if memory is None else memory // threads,
             )
-            _save_once(url, claims, result, origin, log=log, until=until)
+            _save_once(store, claims, result, origin, log=log, until=until)
     return result
 
 
 def prepare_store(
-    url: str | os.PathLike[str], job: StudyJob, block_seconds: float = BLOCK_SECONDS
+    store: str | os.PathLike[str] | Store, job: StudyJob, block_seconds: float = BLOCK_SECONDS
 ) -> None:
     """Create a store for :func:`run_shared`, or check that an old one is for this job."""
-    url = os.fspath(url)
-    job.start(_open_ledger(url, job), url, live=False)
-    if "block_seconds" not in store_attrs(url):
-        set_attrs(url, {"block_seconds": block_seconds})
+    store = open_store(store)
+    job.start(_open_ledger(store, job), store, live=False)
+    if "block_seconds" not in store_attrs(store):
+        set_attrs(store, {"block_seconds": block_seconds})
 
 
 def estimate_job(
@@ -274,11 +274,15 @@ def estimate_job(
     return estimate_recipe(job.recipe(), block_seconds=block_seconds, seconds=seconds)
 
 
-def verify_stored_run(url: str, sample: int = 10, seed: int | None = None) -> Verification:
+def verify_stored_run(
+    store: str | os.PathLike[str] | Store, sample: int = 10, seed: int | None = None
+) -> Verification:
     """Check a store and recompute a sample, see :func:`iitdask.run.verify.verify_store`."""
-    require_current_format(open_store(url), store_attrs(url))
-    stored = StoredSweep(url) if "axes" in store_attrs(url) else read_problem(url)
-    return verify_store(url, stored.recipe, stored.finish, sample, seed)
+    store = open_store(store)
+    attrs = store_attrs(store)
+    require_current_format(store, attrs)
+    stored = StoredSweep(store) if "axes" in attrs else read_problem(store)
+    return verify_store(store, stored.recipe, stored.finish, sample, seed)
 
 
 def precompile(family: str = "iit4") -> None:
@@ -350,25 +354,24 @@ def _stage_cache(cache: str | os.PathLike[str] | None) -> Iterator[StageCache | 
         yield stage_cache
 
 
-def _open_ledger(url: str, job: StudyJob, cache: StageCache | None = None) -> ZarrLedger:
+def _open_ledger(store: Store, job: StudyJob, cache: StageCache | None = None) -> ZarrLedger:
     """Open the ledger of a job, or create it."""
-    study = job.to_dict()
     # The points of a sweep are inputs of its stages, and nowhere else in the store.
-    return ZarrLedger(url, study, job.fingerprint, cache=cache, keep_inputs="sweep" in study)
+    return ZarrLedger(store, job.to_dict(), job.fingerprint, cache=cache, keep_inputs=job.is_sweep)
 
 
-def _tidied_result(url: str) -> xr.DataTree | None:
+def _tidied_result(store: Store) -> xr.DataTree | None:
     """Result of a store whose blocks were dropped; None if there are blocks, or it is damaged."""
-    if "tidied" not in store_attrs(url):
+    if "tidied" not in store_attrs(store):
         return None
     try:
-        return load_result(url)
+        return load_result(store)
     except DamagedStoreError:
         return None  # without blocks, everything is computed again
 
 
 def _save_once(
-    url: str,
+    store: Store,
     claims: BlockClaims,
     result: xr.DataTree,
     origin: dict[str, Any],
@@ -380,10 +383,10 @@ def _save_once(
     while True:
         with claims.holding("result") as is_mine:
             if is_mine:
-                save_result(url, result, origin, log.costs())
+                save_result(store, result, origin, log.costs())
                 claims.clear()
                 return
-        if is_finished(url):
+        if is_finished(store):
             return
         if until is not None and time.monotonic() > until:
             raise RetiredError("the time given to this worker is over; the result is not written")
@@ -402,11 +405,11 @@ def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
             observer(Warned(text))
 
 
-def _require_same_session_build(url: str, session: Session) -> None:
-    for other in live_sessions(url):
+def _require_same_session_build(store: Store, session: Session) -> None:
+    for other in live_sessions(store):
         if other.build_id not in ("", session.record.build_id):
             raise WorkerMismatchError(
-                f"{url}: expected iitdask {build_id()} as in this process, but "
+                f"{store.url}: expected iitdask {build_id()} as in this process, but "
                 f"{other.describe()} works with {other.build_id}; install one on all machines"
             )
 

@@ -20,7 +20,7 @@ from iitdask.result.formatting import text_array
 from iitdask.result.label_tree import package_version
 from iitdask.run.result_group import load_result, read_point_ids, store_attrs
 from iitdask.run.stage_group import StageGroup, list_stages
-from iitdask.run.storage import open_store
+from iitdask.run.storage import Store
 from iitdask.study.problem import Problem, read_problem
 from iitdask.theory.catalog import batched_computations, get_computation
 from iitdask.theory.stage import Recipe
@@ -79,21 +79,21 @@ class StoredSweep:
     Points that are split themselves are stages of their own, whose blocks have checksums.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        about = store_attrs(url)
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        about = store_attrs(store)
         one = about["study"].get("compute")
         self.computes = about["axes"]["compute"] if one is None else [one]
-        lists = read_point_ids(url)
+        lists = read_point_ids(store)
         self.count = sum(map(len, lists))
         begin, self.portions = 0, list[PointBatch]()
-        known = set(list_stages(open_store(url)))
+        known = set(list_stages(store))
         for k, digests in enumerate(lists):
             first = begin  # small points come before the others, see Cells
             for compute in batched_computations():
                 name = batch_stage_name(k, compute)
                 if name in known:
-                    points = _read_small_systems(url, name)
+                    points = _read_small_systems(store, name)
                     small = first + np.arange(len(points))
                     self.portions.append(PointBatch(name, compute, small, points))
                     first += len(points)
@@ -107,7 +107,7 @@ class StoredSweep:
 
     def finish(self, _tree: xr.DataTree) -> xr.DataTree:
         """Return the cube that is kept, with the outcomes of the small points put in anew."""
-        cube = load_result(self.url).to_dataset()
+        cube = load_result(self.store).to_dataset()
         point = cube["point"].values
         numbers = np.concatenate([*(each.small for each in self.portions), np.zeros(0, np.int64)])
         ours = np.isin(point, numbers)
@@ -121,20 +121,20 @@ class StoredSweep:
         return xr.DataTree(cube)
 
 
-def _read_small_systems(url: str, stage: str) -> SmallSystems:
-    arrays = StageGroup.load(url, stage).read_inputs()
+def _read_small_systems(store: Store, stage: str) -> SmallSystems:
+    arrays = StageGroup.load(store, stage).read_inputs()
     batch = Batch(**{name: arrays[name] for name in BATCH_TABLES})
     substrate, code, units, cap = arrays["points"]
     return SmallSystems(batch, substrate, code, units, cap)
 
 
-def load_for_view(url: str) -> xr.DataTree:
+def load_for_view(store: Store) -> xr.DataTree:
     """Load a result and add what its substrate tells about it.
 
     Parameters
     ----------
-    url : str
-        Address of a finished store.
+    store : Store
+        A finished store.
 
     Returns
     -------
@@ -148,9 +148,9 @@ def load_for_view(url: str) -> xr.DataTree:
     StoreError
         The run has not finished, or its result is damaged.
     """
-    tree = load_result(url)
+    tree = load_result(store)
     try:
-        point = read_problem(url)
+        point = read_problem(store)
     except (StoreError, InputError):  # damaged, or that of a sweep, which has many
         return tree
     nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}

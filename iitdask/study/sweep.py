@@ -30,7 +30,7 @@ from iitdask.run.result_group import (
     save_tree,
     store_attrs,
 )
-from iitdask.run.storage import open_store
+from iitdask.run.storage import Store
 from iitdask.run.zarr_io import create_group, read_attrs
 from iitdask.study.axis_values import Axis, build_substrates
 from iitdask.study.job import JobRun
@@ -121,12 +121,12 @@ class CubeWriter:
         self,
         order: PointOrder,
         ledger: Ledger,
-        url: str | None,
+        store: Store | None,
         out: dict[str, NDArray[Any]],
         whole: bool,
     ) -> None:
         self._whole = whole
-        self._order, self._ledger, self._url, self._out = order, ledger, url, out
+        self._order, self._ledger, self._store, self._out = order, ledger, store, out
         self._stages = {portion.name: portion for portion in order.portions}
         self._seen: dict[str, set[Any]] = {name: set() for name in self._stages}
         self._heavy: dict[str, set[str]] = {}
@@ -140,10 +140,10 @@ class CubeWriter:
         if isinstance(event, StageOpened) and event.stage.startswith("points/"):
             self._heavy.setdefault(event.stage.split("/")[1], set()).add(event.stage)
         now = time.monotonic()
-        if self._url is None or not isinstance(event, StageOpened | BlocksFilled):
+        if self._store is None or not isinstance(event, StageOpened | BlocksFilled):
             return
-        if now >= self._next and "finished" not in store_attrs(self._url):
-            self._write(self._url)
+        if now >= self._next and "finished" not in store_attrs(self._store):
+            self._write(self._store)
             self._next = time.monotonic() + max(
                 MIN_WRITE_INTERVAL_SECONDS, WRITE_INTERVAL_RATIO * (time.monotonic() - now)
             )
@@ -176,14 +176,14 @@ class CubeWriter:
         # The last one is that of no point.
         return np.asarray(groups[self._order.cells.point])
 
-    def _write(self, url: str) -> None:
+    def _write(self, store: Store) -> None:
         for name, portion in self._stages.items():
             self._look(name, portion)
         data = self.cube()
         fresh = self._out["status"] != self._shown
         self._shown = self._out["status"].copy()
         if self._mosaic is None:
-            self._mosaic = IncrementalResult(url, data)
+            self._mosaic = IncrementalResult(store, data)
             return
         point = self._order.cells.point
         changed = np.where(point >= 0, fresh[point], False)
@@ -282,7 +282,7 @@ class Sweep:
         outcomes = empty_outcomes(self.cells.computes, order.count)
         return sweep_recipe(order.portions, order.heavy, outcomes)
 
-    def start(self, ledger: Ledger, url: str | None = None, *, live: bool = True) -> JobRun:
+    def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
         """Add the points to the store and return one execution of the sweep.
 
         Points keep the order in which they became part of the store.
@@ -294,13 +294,13 @@ class Sweep:
         SpecError
             Structures are to be kept, and there is no store.
         """
-        if url is None and self.keep:
+        if store is None and self.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
-        lists = [self.cells.digests] if url is None else register_points(url, self)
+        lists = [self.cells.digests] if store is None else register_points(store, self)
         order = order_points(self.cells, lists)
         outcomes = empty_outcomes(self.cells.computes, order.count)
-        on_result = _structure_writer(url) if url is not None and self.keep else None
-        writer = CubeWriter(order, ledger, url if live else None, outcomes, self.keep)
+        on_result = _structure_writer(store) if store is not None and self.keep else None
+        writer = CubeWriter(order, ledger, store if live else None, outcomes, self.keep)
         work = sweep_recipe(order.portions, order.heavy, outcomes, keep=on_result)
         return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
 
@@ -365,47 +365,46 @@ def _as_json(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def register_points(url: str, sweep: Sweep) -> list[NDArray[Any]]:
+def register_points(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
     """Make the points of a sweep part of its store; all lists of points it has then."""
-    with critical_section(open_store(url), "roll"):
-        return _grow_axes(url, sweep)
+    with critical_section(store, "roll"):
+        return _grow_axes(store, sweep)
 
 
-def _grow_axes(url: str, sweep: Sweep) -> list[NDArray[Any]]:
-    about, digests = store_attrs(url), sweep.cells.digests
+def _grow_axes(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
+    about, digests = store_attrs(store), sweep.cells.digests
     axes = json.loads(json.dumps(sweep.axes))
     before = about.get("axes", {})
     for name, labels in before.items():
         lost = [label for label in labels if label not in axes[name]]
         if lost:
             raise LedgerMismatchError(
-                f"{url} has {name}={lost[0]!r}, which this study lacks: an axis may grow, not "
+                f"{store.url} has {name}={lost[0]!r}, which this study lacks: an axis may grow, not "
                 "shrink. Use another store"
             )
-    lists = read_point_ids(url)
+    lists = read_point_ids(store)
     wanted = {bytes(each) for each in digests}
     known = {bytes(each) for each in np.concatenate([*lists, digests[:0]])}
     if known - wanted:
         raise LedgerMismatchError(
-            f"{url} has {len(known - wanted)} points that this study lacks: the same labels stand "
+            f"{store.url} has {len(known - wanted)} points that this study lacks: the same labels stand "
             "for other substrates. Use another store"
         )
     new = np.array([bytes(each) not in known for each in digests], bool)
     if new.any():
-        append_point_ids(url, len(lists), digests[new])
+        append_point_ids(store, len(lists), digests[new])
         lists.append(digests[new])
     if axes != before:
-        store = open_store(url)
         kept = {k: v for k, v in read_attrs(store).items() if k not in ("finished", "tidied")}
         create_group(store, "", {**kept, "axes": axes})
     return lists
 
 
-def _structure_writer(url: str) -> OnResult:
+def _structure_writer(store: Store) -> OnResult:
     """Return what writes the whole result of a point into the store."""
 
     def keep(point: LargeProblem, subject: Target, tree: xr.DataTree) -> None:
         labelled = label_tree(tree, point.compute, subject, point.options)
-        save_tree(url, f"structures/{point.key}", labelled)
+        save_tree(store, f"structures/{point.key}", labelled)
 
     return keep

@@ -10,6 +10,7 @@ from iitdask.errors import MemoryRefusedError, SubstrateError, UnreachableStateE
 from iitdask.model import gates
 from iitdask.model.contraction import contract
 from iitdask.model.factor import CountingFactor, Factor
+from iitdask.run.storage import open_store
 from iitdask.study.problem import read_problem
 from iitdask.study.run import verify_stored_run
 
@@ -110,7 +111,7 @@ def test_wide__survives_a_store(tmp_path):
     substrate = iit.Substrate.from_units(fan(40))
     url = str(tmp_path / "fan.zarr")
     iit.complexes(substrate, [0] * 41, store=url, max_size=2)
-    kept = read_problem(url).target.substrate
+    kept = read_problem(open_store(url)).target.substrate
     assert kept.fingerprint == substrate.fingerprint
     assert isinstance(kept.factors[-1], CountingFactor)
     assert not verify_stored_run(url).problems

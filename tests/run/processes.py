@@ -122,7 +122,7 @@ def content(store):
     """Bytes of every variable of every stage."""
     found = {}
     for name in list_stages(open_store(str(store))):
-        folder = StageGroup.load(str(store), name)
+        folder = StageGroup.load(open_store(store), name)
         assert len(folder.done()) == len(folder.layout.tiling)
         arrays, bad = folder.read_all(folder.layout.variables)
         assert not bad

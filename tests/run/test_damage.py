@@ -12,6 +12,7 @@ import xarray as xr
 from iitdask.cli.app import main
 from iitdask.errors import IITError
 from iitdask.run.result_group import drop_blocks, load_result
+from iitdask.run.storage import open_store
 from iitdask.study.problem import problem_from_study
 from iitdask.study.run import run_job, verify_stored_run
 from iitdask.study.spec import read_study
@@ -49,7 +50,7 @@ def whole(point, tmp_path_factory):
 def look(store):
     """What `show` gives, or None when it names damage."""
     try:
-        return load_result(str(store))
+        return load_result(open_store(store))
     except IITError as error:
         assert str(store) in str(error)
         return None
@@ -106,7 +107,7 @@ def test_store__damaged_in_one_file_is_mended_or_named(first, point, whole, tmp_
         else:
             mended += 1
             xr.testing.assert_identical(again, expected)
-            xr.testing.assert_identical(load_result(str(harmed)), expected)
+            xr.testing.assert_identical(load_result(open_store(harmed)), expected)
     assert named
     assert mended
 
@@ -126,9 +127,9 @@ def test_verify__names_the_damage_and_ends_with_1(whole, tmp_path, capsys):
 
 def test_tidy__drops_the_blocks_and_keeps_the_result(point, whole, tmp_path):
     store = shutil.copytree(whole[0], tmp_path / "run.zarr")
-    drop_blocks(str(store))
+    drop_blocks(open_store(store))
     assert not (store / "work").exists()
-    xr.testing.assert_identical(load_result(str(store)), whole[1])
+    xr.testing.assert_identical(load_result(open_store(store)), whole[1])
     assert verify_stored_run(str(store)).problems == ()
     events = []
     again = run_job(point, store=store, observers=[events.append])

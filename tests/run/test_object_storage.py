@@ -99,7 +99,7 @@ def rerun(url, **more):
 def content(url):
     found = {}
     for stage in ("squares", "pairs"):
-        folder = StageGroup.load(url, stage)
+        folder = StageGroup.load(open_store(url), stage)
         arrays, bad = folder.read_all(folder.layout.variables)
         assert not bad
         found |= {(stage, name): array.tobytes() for name, array in arrays.items()}

@@ -10,6 +10,7 @@ import iitdask as iit
 from iitdask.cli.app import main
 from iitdask.run.result_group import load_partial_result, load_result
 from iitdask.run.status import read_status
+from iitdask.run.storage import open_store
 
 ARCHIVE = Path(__file__).parents[1] / "golden/stores/format1.tar.xz"
 """``point.zarr``, a cause-effect structure of `basic` in state 100; ``sweep.zarr``, its phi_s in
@@ -35,7 +36,7 @@ def call(capsys, *words):
 
 
 def test_result__of_an_old_store_has_the_same_bits(stores):
-    tree = load_result(str(stores / "point.zarr"))
+    tree = load_result(open_store(stores / "point.zarr"))
     fresh = iit.ces(iit.examples.load("basic"), "100")
     assert tree.groups == fresh.groups
     for node in fresh.subtree:
@@ -46,7 +47,7 @@ def test_result__of_an_old_store_has_the_same_bits(stores):
                 assert old[name].values.tobytes() == variable.values.tobytes()
             else:
                 np.testing.assert_array_equal(old[name].values, variable.values)
-    cube = load_partial_result(str(stores / "sweep.zarr")).to_dataset()
+    cube = load_partial_result(open_store(stores / "sweep.zarr")).to_dataset()
     fresh = iit.sweep({"state": "all"}, iit.examples.load("basic"), compute="sia")
     assert cube["phi"].values.tobytes() == fresh["phi"].values.tobytes()
 

@@ -11,6 +11,7 @@ import yaml
 
 from iitdask.errors import InputError
 from iitdask.run.result_group import read_point_ids
+from iitdask.run.storage import open_store
 from iitdask.study.run import job_from_study, run_job, run_shared
 from iitdask.study.spec import read_study
 
@@ -51,7 +52,7 @@ def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path)
         for each in crew:
             proc.end(each)
     assert len(watch.again) <= 1
-    assert len(read_point_ids(str(store))) == 1
+    assert len(read_point_ids(open_store(store))) == 1
     kept = xr.open_zarr(store / "result").load()
     alone = run_job(job_from_study(*read_study(SPEC), "study")).to_dataset()
     assert set(kept.data_vars) == set(alone.data_vars)

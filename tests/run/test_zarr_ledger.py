@@ -278,7 +278,7 @@ def test_store__does_not_take_a_stragglers_block_for_its_own(tmp_path, expected)
     ledger, url = ZarrLedger(str(tmp_path / "run.zarr")), str(tmp_path / "run.zarr")
     old = toys.first_stage(scale=2.0)
     ledger.open(old, 5.0)
-    straggler = StageGroup.load(url, "squares")
+    straggler = StageGroup.load(open_store(url), "squares")
     execute(toys.toy(), ledger, SerialEngine())
     straggler.write((0, 0), _block(MemoryLedger(), old), 0.1)
     assert damaged(url, "squares") == {(0, 0)}
@@ -311,7 +311,7 @@ def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied,
 def test_write_inputs__are_read_back_verified(array, tmp_path):
     url = str(tmp_path / "run.zarr")
     ZarrLedger(url).open(toys.first_stage(), 5.0)
-    group = StageGroup.load(url, "squares")
+    group = StageGroup.load(open_store(url), "squares")
     refs = group.write_inputs({"a": array, "b": np.arange(3)})
     assert group.write_inputs({"a": array, "b": np.arange(3)}) == refs
     read = group.read_input(refs["a"])
@@ -393,12 +393,12 @@ def test_result__of_two_drivers_that_end_together_is_whole(full, tmp_path):
 
         def save(url=url, start=start):
             start.wait()
-            save_result(url, tree, {})
+            save_result(open_store(url), tree, {})
 
         with ThreadPoolExecutor(3) as pool:
             for each in [pool.submit(save) for _ in range(3)]:
                 each.result()
-        assert load_result(url).identical(tree)
+        assert load_result(open_store(url)).identical(tree)
 
 
 def test_store__made_by_another_process_meanwhile_is_opened(full, tmp_path, monkeypatch):

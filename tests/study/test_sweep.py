@@ -12,6 +12,7 @@ import iitdask as iit
 from iitdask.errors import LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.result_group import load_result
+from iitdask.run.storage import open_store
 from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
 from iitdask.study.sweep import sweep_from_study
@@ -194,7 +195,7 @@ def test_full_store__runs_no_block(tmp_path):
     again = run_job(made(spec), store=tmp_path / "a.zarr", observers=[events.append])
     assert not [e for e in events if isinstance(e, BlocksFilled)]
     xr.testing.assert_identical(again.to_dataset(), first)
-    xr.testing.assert_identical(load_result(str(tmp_path / "a.zarr")).to_dataset(), first)
+    xr.testing.assert_identical(load_result(open_store(tmp_path / "a.zarr")).to_dataset(), first)
 
 
 def test_cube__opens_without_iitdask(tmp_path):

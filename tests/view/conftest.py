@@ -1,6 +1,7 @@
 import pytest
 
 import iitdask as iit
+from iitdask.run.storage import open_store
 from iitdask.study.problem import problem_from_study
 from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
@@ -33,7 +34,9 @@ def swept(tmp_path_factory):
     axes = {"state": "all", "noise": [0.0, 0.1, 0.2], "units": ["ABC", "AB"]}
     cube = iit.sweep(axes, {"units": units}, store=str(folder / "cube.zarr"))
     path = folder / "cube.html"
-    path.write_text(explorer_html(load_for_view(str(folder / "cube.zarr"))), encoding="utf-8")
+    path.write_text(
+        explorer_html(load_for_view(open_store(folder / "cube.zarr"))), encoding="utf-8"
+    )
     return path, cube
 
 
@@ -45,7 +48,9 @@ def explorers(stores, tmp_path_factory):
     def explorer(name):
         if name not in made:
             made[name] = folder / f"{name}.html"
-            made[name].write_text(explorer_html(load_for_view(stores(name))), encoding="utf-8")
+            made[name].write_text(
+                explorer_html(load_for_view(open_store(stores(name)))), encoding="utf-8"
+            )
         return made[name]
 
     return explorer

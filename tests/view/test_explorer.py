@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import iitdask as iit
+from iitdask.run.storage import open_store
 from iitdask.study.store_contents import load_for_view
 from iitdask.view.explorer import explorer_html
 from tests.view.browser import opened
@@ -263,7 +264,7 @@ def test_explorer__of_a_thousand_distinctions_opens(browser, tmp_path):
     # distinctions alone whose cause and effect share nothing.
     apart = int((~((cause == effect) & (cause >= 0)).any(axis=1)).sum())
     assert tree["relations"].attrs["count"] == str(2**1023 - 1 - apart)
-    path.write_text(explorer_html(load_for_view(store)), encoding="utf-8")
+    path.write_text(explorer_html(load_for_view(open_store(store))), encoding="utf-8")
     assert path.stat().st_size < 10e6
     with opened(browser, path.as_uri(), "explorer-ten") as ten:
         # The bound of the contract is 10 s; what is asserted is that it opens at all.

@@ -7,6 +7,7 @@ from bokeh.plotting import figure
 
 import iitdask as iit
 from iitdask.errors import InputError
+from iitdask.run.storage import open_store
 from iitdask.study.store_contents import load_for_view
 from tests.view.browser import opened
 
@@ -43,7 +44,7 @@ def test_plot__draws_a_system_with_its_connections_from_its_dataset_alone():
 
 
 def test_plot__draws_the_landscape_of_a_store(stores):
-    fig = iit.plot.landscape(load_for_view(stores("rule110")), "effect")
+    fig = iit.plot.landscape(load_for_view(open_store(stores("rule110"))), "effect")
     assert "effect purview" in fig.title.text
 
 

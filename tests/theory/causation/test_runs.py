@@ -7,6 +7,7 @@ from distributed import Client, LocalCluster
 import iitdask as iit
 from iitdask.model.transition import Transition
 from iitdask.run.result_group import load_result
+from iitdask.run.storage import open_store
 from iitdask.study.problem import Problem
 from iitdask.study.run import estimate_job, run_job, verify_stored_run
 from iitdask.theory.catalog import theory_options
@@ -58,7 +59,7 @@ def test_store__interrupted_resumes_with_the_rest(whole, tmp_path):
     again = run_job(a_point(), store=url, observers=[third])
     assert third.filled == 0
     xr.testing.assert_identical(again, whole)
-    read = load_result(url)
+    read = load_result(open_store(url))
     assert bits(read) == bits(whole)
     assert verify_stored_run(url).problems == ()
 

@@ -15,6 +15,7 @@ from iitdask.kernels.distributions import forward_probability, marginal_table, s
 from iitdask.kernels.subsets import segment_offsets, value_offsets
 from iitdask.model.system import System
 from iitdask.run.result_group import load_result
+from iitdask.run.storage import open_store
 from iitdask.study.problem import Problem
 from iitdask.study.run import run_job
 from iitdask.theory.catalog import theory_options
@@ -259,7 +260,7 @@ def test_store__gives_the_same_as_memory_when_written_and_when_read(whole, tmp_p
     url = str(tmp_path / "run.zarr")
     written = run_job(a_point(), store=url, block_seconds=1e-4)
     assert bits(written) == bits(whole)
-    read = load_result(url)
+    read = load_result(open_store(url))
     assert bits(read) == bits(whole)
     xr.testing.assert_equal(read, whole)
 
