@@ -15,7 +15,7 @@ from iitdask.model.system import System, Target
 from iitdask.result.formatting import partition_text, text_array, theory_attrs
 from iitdask.theory.catalog import get_computation
 from iitdask.theory.options import Theory
-from iitdask.theory.variables import assemble_dataset, assemble_tree, described_variable
+from iitdask.theory.variables import assemble_dataset, described_variable, replace_dataset
 
 __all__ = ["label_system", "label_target", "label_tree", "package_version"]
 
@@ -37,7 +37,7 @@ def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory)
     Parameters
     ----------
     tree
-        Result of the recipe, whose units are numbers.
+        Result of the recipe, whose units are numbers. That of a system is changed in place.
     compute
         Name of the computation.
     target
@@ -67,13 +67,14 @@ def label_system(
         "substrate_fingerprint": substrate.fingerprint,
         **provenance,
     }
-    names = text_array(system.labels)
-    nodes = {}
+    names = xr.Variable("unit", text_array(system.labels)).to_index()  # text is converted once
     for node in tree.subtree:
-        data = node.to_dataset(inherit=False)
         if node.path in ("/", "/system"):
-            data.attrs |= about
-        coords = {dim: (dim, names) for dim in UNIT_DIMENSIONS if dim in data.dims}
+            node.attrs |= about
+        data = node.to_dataset(inherit=False)
+        coords: dict[str, tuple[str, Any]] = {
+            dim: (dim, names) for dim in UNIT_DIMENSIONS if dim in data.dims
+        }
         if coords:  # all at once: every change of a dataset costs as much as making it
             variables = {str(name): data.variables[name] for name in data.data_vars}
             if "mechanism_units" in variables:
@@ -81,9 +82,8 @@ def label_system(
                 variables |= partitions
             if "cut" in variables:
                 variables |= _network_variables(system)
-            data = assemble_dataset(variables, coords, data.attrs)
-        nodes[node.path] = data
-    return assemble_tree(nodes)
+            replace_dataset(node, assemble_dataset(variables, coords, data.attrs))
+    return tree
 
 
 def _network_variables(system: System) -> dict[str, xr.Variable]:

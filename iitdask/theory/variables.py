@@ -20,6 +20,7 @@ __all__ = [
     "attr_of",
     "described_variable",
     "make_dataset",
+    "replace_dataset",
     "size_of",
     "value_of",
     "variable",
@@ -242,6 +243,11 @@ def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
             child._parent = tree
             tree._children[key] = child
     return tree
+
+
+def replace_dataset(node: xr.DataTree, data: xr.Dataset) -> None:
+    """Do what ``node.dataset = data`` does, without its checks; see :func:`assemble_tree`."""
+    node._set_node_data(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from iitdask.theory.variables import assemble_dataset, assemble_tree, make_dataset
+from iitdask.theory.variables import (
+    assemble_dataset,
+    assemble_tree,
+    make_dataset,
+    replace_dataset,
+)
 
 LABELS = np.array(["A", "B", "C"], object)
 COORDS = {
@@ -70,6 +75,15 @@ def test_assemble_tree__equals_that_of_xarray():
     ours["system"]["phi"] = 3.0
     assert float(ours["system"]["phi"]) == 3.0
     assert float(nodes["/system"]["phi"]) == 0.5
+
+
+def test_replace_dataset__equals_an_assignment():
+    first, second = xr.Dataset({"a": ("x", [1, 2])}), xr.Dataset({"b": ("y", [3])}, {"y": ["A"]})
+    ours, theirs = (xr.DataTree.from_dict({"/system": first}) for _ in range(2))
+    replace_dataset(ours["system"], second)
+    theirs["system"].dataset = second
+    xr.testing.assert_identical(ours, theirs)
+    assert list(ours["system"].data_vars) == ["b"]
 
 
 def test_assemble_tree__without_a_root():
