@@ -29,6 +29,7 @@ from iitdask.errors import (
     WorkerMismatchError,
 )
 from iitdask.run.checksum import build_id
+from iitdask.run.compat import CompletionQueue, worker_thread_count
 from iitdask.run.coordination import BlockClaims
 from iitdask.run.events import ActivityBoard, BlockActivity, OnBlockStart, throttled
 from iitdask.run.stage_group import StageGroup, with_stored_inputs
@@ -245,14 +246,11 @@ class _InFlight:
     number: int = 0
     # Part of every key, so that no result of an earlier run is taken for one of this.
     token: str = field(default_factory=lambda: uuid4().hex[:8])
-    done: Any = None
+    done: CompletionQueue = field(init=False)
     listening: bool = False
 
     def __post_init__(self) -> None:
-        from distributed import as_completed
-
-        follow: Any = as_completed
-        self.done = follow(loop=self.client.loop, with_results=True, raise_errors=False)
+        self.done = CompletionQueue(self.client)
 
     def _listen(self) -> None:
         """Hear from workers what they begin."""
@@ -292,7 +290,7 @@ class _InFlight:
                 pure=False,
             )
             self.sent.update(zip(futures, group, strict=True))
-            self.done.update(futures)
+            self.done.add(futures)
 
     def batches(self) -> Generator[list[Any], None, None]:
         """Yield what is done, as (future, result) pairs, until nothing is out.
@@ -302,13 +300,11 @@ class _InFlight:
         """
         while self.sent:
             if self.done.has_ready():
-                yield self.done.next_batch(block=False)
+                yield self.done.take()
             elif self.client.status == "closed":
                 _require_running(self.client)
             else:
-                with self.done.thread_condition:
-                    if not self.done.has_ready():
-                        self.done.thread_condition.wait(CLIENT_POLL_SECONDS)
+                self.done.wait(CLIENT_POLL_SECONDS)
 
     def receipt(self, future: Future[Any], result: Any) -> BundleResult:
         """Return what became of a bundle, whatever happened to it."""
@@ -372,7 +368,7 @@ def _worker_warning() -> str:
         worker: Any = get_worker()
     except ValueError:
         return ""
-    about = WorkerInfo(**this_process(), threads=worker.state.nthreads, name=str(worker.name))
+    about = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
     return "; ".join(oversubscription_warnings([about]))
 
 
