@@ -196,7 +196,8 @@ def described_variable(name: str, dims: tuple[str, ...], values: Any) -> xr.Vari
     """Return values as the variable of a name, with its unit and meaning."""
     unit, meaning = VARIABLES[name]
     about = {"comment": meaning, "units": unit} if unit else {"comment": meaning}
-    return xr.Variable(dims, np.asarray(values), about)
+    # An array is what it is: xarray would send text through pandas to see whether it is dates.
+    return xr.Variable(dims, np.asarray(values), about, fastpath=True)
 
 
 def assemble_dataset(
@@ -233,21 +234,29 @@ def assemble_dataset(
 def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
     """Return what ``xr.DataTree.from_dict(nodes)`` does, for names of children and ``/``, sooner.
 
-    No dimension coordinate may be in the root, whose children would inherit it.
+    The variables become part of the tree: nothing else may change them. No dimension coordinate
+    may be in the root, whose children would inherit it.
     """
-    tree = xr.DataTree(nodes.get("/"))
-    for name, data in nodes.items():
-        if name != "/":
-            key = name.removeprefix("/")
-            child = xr.DataTree(data, name=key)
+    tree = _assemble_node(None, nodes.get("/"))
+    for path, data in nodes.items():
+        if path != "/":
+            name = path.removeprefix("/")
+            tree._children[name] = child = _assemble_node(name, data)
             child._parent = tree
-            tree._children[key] = child
     return tree
 
 
 def replace_dataset(node: xr.DataTree, data: xr.Dataset) -> None:
     """Do what ``node.dataset = data`` does, without its checks; see :func:`assemble_tree`."""
     node._set_node_data(data)
+
+
+def _assemble_node(name: str | None, data: xr.Dataset | None) -> xr.DataTree:
+    """Return what ``xr.DataTree(data, name=name)`` does, without copies of the variables."""
+    node: xr.DataTree = object.__new__(xr.DataTree)
+    node._name, node._parent, node._children = name, None, {}
+    node._set_node_data(assemble_dataset({}, {}, {}) if data is None else data)
+    return node
 
 
 @dataclass(frozen=True, slots=True)
