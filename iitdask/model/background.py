@@ -1,4 +1,4 @@
-"""What the current state tells about the past of the units outside a system."""
+"""Background conditions: the posterior of the previous state of the units outside a system."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from iitdask.errors import UnreachableStateError
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract, rescaled
 from iitdask.model.factor import CountingFactor, Factor, Table
+from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate
 
 __all__ = [
@@ -22,11 +23,16 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Background:
-    """Posterior over the previous state of all units, given that all have their current values.
+    """Posterior of the previous state of all units, given their current values.
 
-    ``q(x)`` is proportional to the product over units j of ``F_j(x)[u_j]``, with a
-    uniform prior over past states: Albantakis et al. 2023, eq. 3 and 4. It is kept
-    as a product over independent groups of units, never as a table over all.
+    ``q(x)`` is proportional to the product over units j of ``F_j(x)[u_j]``, with a uniform
+    prior over previous states. It is kept as a product over independent groups of units,
+    never as a table over all.
+
+    References
+    ----------
+    .. [1] docs/mathematics.md, 2.1.
+    .. [2] Albantakis et al. 2023, eq. 3 and 4.
     """
 
     state: tuple[int, ...]
@@ -34,11 +40,11 @@ class Background:
     labels: tuple[str, ...]
     """Names of all units."""
     certain: Mapping[int, int]
-    """Units whose previous value follows from the current state, with that value."""
+    """Previous value of the units for which only one is possible."""
     groups: tuple[tuple[Tensor, ...], ...]
     """Likelihoods of each connected component of the factor graph."""
     group_of: Mapping[int, int]
-    """Which group a unit belongs to; units in no group are uniform."""
+    """Group of a unit; units without one have a uniform posterior."""
     budget: int = TABLE_BUDGET_BYTES
     """Bytes that one table may take."""
     _marginals: dict[tuple[int, ...], Table] = field(default_factory=dict)
@@ -57,7 +63,10 @@ class Background:
             Deciding that needs a table larger than ``budget`` bytes.
         """
         units = tuple(range(substrate.n_units))
-        what = f"state {_short_state(state)} is unreachable: no past state of the substrate leads to it"
+        what = (
+            f"state {_short_state(state)} is unreachable: "
+            "no past state of the substrate leads to it"
+        )
         certain, groups = _likelihood_groups(
             substrate.factors, units, state, substrate.labels, what=what, budget=budget
         )
@@ -97,7 +106,15 @@ class Background:
         return np.asarray(np.broadcast_to(out, [levels[u] for u in units]))
 
     def averaged(self, factor: Factor | CountingFactor, inside: Collection[int]) -> Factor:
-        """Return the factor over its parents ``inside``, the others averaged with the posterior."""
+        """Return a factor over its parents ``inside``, the others averaged over the posterior.
+
+        Parameters
+        ----------
+        factor
+            Of any unit.
+        inside
+            Unit numbers.
+        """
         table, parents = factor.table, list(factor.parents)
         grouped: dict[int, list[int]] = defaultdict(list)
         for unit in factor.parents:
@@ -121,9 +138,19 @@ class Background:
 def conditioned(
     factor: Factor | CountingFactor, inside: Collection[int], state: Sequence[int]
 ) -> Factor | CountingFactor:
-    """Return the factor over its parents ``inside``, the others held at ``state``."""
+    """Return a factor over its parents ``inside``, the others fixed at ``state``.
+
+    Parameters
+    ----------
+    factor
+        Of any unit.
+    inside
+        Unit numbers.
+    state
+        Values of all units.
+    """
     if isinstance(factor, CountingFactor):
-        return factor.held(inside, state)
+        return factor.conditioned(inside, state)
     index = tuple(slice(None) if p in inside else state[p] for p in factor.parents)
     return Factor(tuple(p for p in factor.parents if p in inside), factor.table[index])
 
@@ -134,19 +161,38 @@ def require_reachable(
     units: tuple[int, ...],
     budget: int = TABLE_BUDGET_BYTES,
 ) -> None:
-    """Refuse a candidate whose state has no past while the other units are held at ``state``."""
+    """Refuse a candidate whose state has no predecessor while the other units are fixed.
+
+    Parameters
+    ----------
+    substrate
+        All units.
+    state
+        Current state of all units.
+    units
+        Unit numbers of the candidate.
+    budget
+        Bytes that one table may take.
+
+    Raises
+    ------
+    UnreachableStateError
+        No state of the candidate leads to its current one.
+    MemoryRefusedError
+        Deciding that needs a table larger than the budget.
+    """
     inside = frozenset(units)
     factors = [conditioned(substrate.factors[i], inside, state) for i in units]
     names = ", ".join(substrate.labels[i] for i in units[:8]) + (", ..." if len(units) > 8 else "")
     what = (
-        f"state {_short_state(state)} is unreachable for the system {names}: no past state of it leads "
-        "there while the units outside have their current values"
+        f"state {_short_state(state)} is unreachable for the system {names}: no past state of it "
+        "leads there while the units outside have their current values"
     )
     _likelihood_groups(factors, units, state, substrate.labels, what=what, budget=budget)
 
 
 def _short_state(state: Sequence[int]) -> str:
-    digits = "".join(str(value) for value in state) if max(state) < 10 else str(tuple(state))
+    digits = state_text(state) if max(state) < 10 else str(tuple(state))
     return digits if len(digits) <= 64 else digits[:61] + "..."
 
 
@@ -159,7 +205,7 @@ def _likelihood_groups(
     what: str,
     budget: int,
 ) -> tuple[dict[int, int], tuple[tuple[Tensor, ...], ...]]:
-    """Return certain units and groups of likelihoods; refuse a state without a past."""
+    """Return certain values and groups of likelihoods; refuse a state without a predecessor."""
     likelihoods: list[Tensor] = []
     owner: list[int] = []
     auxiliary = len(labels)

@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 MAX_TABLE_STATES = 4096
-"""States of a substrate up to which its whole table is laid out."""
+"""States of a substrate that may be part of a batch."""
 
 Array = NDArray[Any]
 
 
 def is_batchable(substrate: Substrate) -> bool:
-    """Whether the whole table of a substrate is small enough to be laid out."""
+    """Return True if the table over all states of a substrate fits into a batch."""
     states = 1
     for k in substrate.levels:
         states *= k
@@ -47,7 +47,7 @@ def is_batchable(substrate: Substrate) -> bool:
 
 
 def transition_table(substrate: Substrate) -> Array:
-    """``(S, c)`` P(unit takes value | state of all units), little-endian rows."""
+    """Return ``(S, c)``: P(unit takes value | state of all units), little-endian rows."""
     everyone = {i: i for i in range(substrate.n_units)}
     return np.hstack(
         [factor_rows(factor, everyone, substrate.levels) for factor in substrate.factors]
@@ -74,28 +74,38 @@ class Batch:
 
     @classmethod
     def empty(cls) -> Batch:
-        """No substrates."""
+        """Return a batch without substrates."""
         none = np.zeros(0, np.int64)
         flat = np.zeros((0, 0), np.int64)
         return cls(none, flat, np.zeros(1, np.int64), np.zeros(0), flat)
 
     @classmethod
     def from_substrates(cls, substrates: Sequence[Substrate]) -> Batch:
-        """Lay substrates out."""
-        each = []
+        """Return substrates side by side."""
+        batches = []
         for substrate in substrates:
             n = substrate.n_units
             edges = substrate.connectivity.astype(np.int64) << np.arange(n)
-            each.append(
+            batches.append(
                 cls.from_tables(
                     substrate.levels, transition_table(substrate)[None], edges.sum(axis=1)[None, :]
                 )
             )
-        return cls.joined(each)
+        return cls.concatenate(batches)
 
     @classmethod
     def from_tables(cls, levels: Sequence[int], tables: Array, children: Array) -> Batch:
-        """Lay out substrates with the same units: tables (K, S, c), children (K, N)."""
+        """Return substrates with the same units.
+
+        Parameters
+        ----------
+        levels
+            Number of values of each of the N units.
+        tables
+            ``(K, S, c)``, see :func:`transition_table`.
+        children
+            ``(K, N)`` mask of the units that each unit feeds.
+        """
         count, size = len(tables), tables[0].size if len(tables) else 0
         return cls(
             np.full(count, len(levels), np.int64),
@@ -106,30 +116,29 @@ class Batch:
         )
 
     @classmethod
-    def joined(cls, batches: Iterable[Batch]) -> Batch:
-        """Put batches side by side."""
-        given = [batch for batch in batches if len(batch)]
-        if not given:
+    def concatenate(cls, batches: Iterable[Batch]) -> Batch:
+        """Return batches one after the other."""
+        parts = [batch for batch in batches if len(batch)]
+        if not parts:
             return cls.empty()
-        if len(given) == 1:
-            return given[0]
-        most = max(batch.levels.shape[1] for batch in given)
+        if len(parts) == 1:
+            return parts[0]
+        width = max(batch.levels.shape[1] for batch in parts)
 
-        def wide(array: Array, fill: int) -> Array:
-            extra = most - array.shape[1]
-            return np.pad(array, ((0, 0), (0, extra)), constant_values=fill)
+        def padded(array: Array, fill: int) -> Array:
+            return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=fill)
 
-        lengths = np.concatenate([np.diff(batch.starts) for batch in given])
+        lengths = np.concatenate([np.diff(batch.starts) for batch in parts])
         return cls(
-            np.concatenate([batch.sizes for batch in given]),
-            np.concatenate([wide(batch.levels, 1) for batch in given]),
+            np.concatenate([batch.sizes for batch in parts]),
+            np.concatenate([padded(batch.levels, 1) for batch in parts]),
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            np.concatenate([batch.tables for batch in given]),
-            np.concatenate([wide(batch.children, 0) for batch in given]),
+            np.concatenate([batch.tables for batch in parts]),
+            np.concatenate([padded(batch.children, 0) for batch in parts]),
         )
 
-    def chosen(self, numbers: Array) -> Batch:
-        """Some of the substrates, in the order given."""
+    def take(self, numbers: Array) -> Batch:
+        """Return some of the substrates, in the order of their numbers."""
         lengths = np.diff(self.starts)[numbers]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         within = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
@@ -143,7 +152,7 @@ class Batch:
         )
 
     def digests(self) -> Array:
-        """(K, 2) uint64: what tells the content of one substrate from that of others."""
+        """Return ``(K, 2)`` uint64: a digest of the content of each substrate."""
         out = np.empty((len(self), 2), np.uint64)
         view = (self.tables + 0.0).view(np.uint8)
         starts = (self.starts * 8).tolist()
@@ -205,7 +214,7 @@ class Batch:
         return share / steps
 
     def substrate(self, number: int, labels: Sequence[str]) -> Substrate:
-        """One of them as a substrate again."""
+        """Return one of them as a substrate, its units named by the labels."""
         n = int(self.sizes[number])
         levels = tuple(self.levels[number, :n].tolist())
         flat = self.tables[self.starts[number] : self.starts[number + 1]]
@@ -278,11 +287,12 @@ MAX_FAMILY_UNITS = 12
 
 @dataclass(frozen=True)
 class Family:
-    """Substrates of one number of units, drawn alike.
+    """Random substrates with the same number of units, from one distribution.
 
     Examples
     --------
-    >>> family = Family.from_block({"family": "erdos-renyi", "n": 4, "count": 3, "gates": ["AND", "XOR"]})
+    >>> block = {"family": "erdos-renyi", "n": 4, "count": 3, "gates": ["AND", "XOR"]}
+    >>> family = Family.from_block(block)
     >>> [each["gate"] for each in family[0].block(0)["units"]]
     ['XOR', 'AND', 'XOR', 'XOR']
     """
@@ -294,7 +304,7 @@ class Family:
     count: int
     """Members."""
     seed: int
-    """What decides all draws."""
+    """Seed of all random draws."""
     gates: tuple[Mapping[str, Any], ...]
     """Gates that units are drawn from, with their parameters."""
     p: float
@@ -302,13 +312,13 @@ class Family:
     k: int
     """Inputs of a unit (Watts-Strogatz)."""
     self_loops: bool
-    """Whether units may feed themselves (Erdos-Renyi)."""
+    """True if units may feed themselves (Erdos-Renyi)."""
     name: str
-    """What the names of its members begin with."""
+    """Begin of the names of its members."""
 
     @classmethod
     def from_block(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
-        """Read a family from a study; one per number of units.
+        """Return the families of a block of a study, one per number of units.
 
         Raises
         ------
@@ -364,12 +374,12 @@ class Family:
             new.append({**gate, **fitting})
         return replace(self, gates=tuple(new))
 
-    def takes(self, parameter: str) -> bool:
-        """Whether any gate has a parameter."""
+    def has_parameter(self, parameter: str) -> bool:
+        """Return True if any gate has a parameter."""
         return any(gates.has_parameter(gate["gate"], parameter) for gate in self.gates)
 
     def batch(self) -> Batch:
-        """All members laid out.
+        """Return all members.
 
         Raises
         ------
@@ -403,7 +413,7 @@ class Family:
         return Batch.from_tables((2,) * self.n, both, children)
 
     def block(self, number: int) -> dict[str, Any]:
-        """One member as the ``substrate:`` block of a study."""
+        """Return one member as the ``substrate:`` block of a study."""
         inputs, picks = self._graphs()[number], self._picks()[number]
         units = []
         for i in range(self.n):
@@ -418,12 +428,12 @@ class Family:
         return np.random.default_rng([self.seed, self.n, purpose])
 
     def _picks(self) -> NDArray[Any]:
-        """(count, n) number of each unit's gate."""
+        """Return ``(count, n)``: number of each unit's gate."""
         draws = self._stream(1).random((self.count, self.n))
         return np.minimum((draws * len(self.gates)).astype(np.int64), len(self.gates) - 1)
 
     def _weights(self, given: Any, number: int) -> NDArray[Any]:
-        """(n, n) weights of a member, [unit, input]."""
+        """Return ``(n, n)`` weights of a member, [unit, input]."""
         kind, values = next(iter(given.items())) if isinstance(given, Mapping) else ("", ())
         rng = np.random.default_rng([self.seed, self.n, 3, number])
         if kind in ("normal", "uniform") and len(values) == 2:
@@ -436,7 +446,7 @@ class Family:
         )
 
     def _graphs(self) -> NDArray[Any]:
-        """(count, n, n) inputs of each unit in order, -1 where there is none."""
+        """Return ``(count, n, n)``: inputs of each unit in order, -1 where there is none."""
         n, count = self.n, self.count
         every = np.arange(n)
         if self.kind == "ring":
@@ -468,7 +478,7 @@ class Family:
         return np.where(there, every[None, None, :], -1)
 
     def _gate_tables(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """(gates, inputs + 1, 2**n) P(on) of each gate over its inputs' states."""
+        """Return ``(gates, inputs + 1, 2**n)``: P(on) of each gate over its inputs' states."""
         out = np.full((len(self.gates), self.n + 1, 1 << self.n), np.nan)
         counts = set((inputs >= 0).sum(axis=2).ravel().tolist())
         others = [{"gate": "BIAS", "probability": 0.5}] * self.n

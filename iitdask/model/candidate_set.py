@@ -23,7 +23,6 @@ because those of W restricted to b's inputs outside S have positive posterior as
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from iitdask.errors import MemoryRefusedError, StateError
 from iitdask.model.background import Background, conditioned
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import CountingFactor, Table
-from iitdask.model.substrate import Substrate
+from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import System
 
 __all__ = [
@@ -63,9 +62,7 @@ class CandidateSet:
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("state", "units", "max_size", "candidates")
-    """Fields of a study that say what is asked."""
     REQUIRED: ClassVar[int] = 1
-    """How many of ``FIELDS`` a study must give."""
 
     substrate: Substrate
     """All units there are."""
@@ -75,10 +72,10 @@ class CandidateSet:
     """Unit numbers of the pool, ascending."""
     max_size: int | None
     """Most units of a candidate; None: as many as there are."""
-    given: tuple[tuple[int, ...], ...] | None
+    candidates: tuple[tuple[int, ...], ...] | None
     """The candidates, when they were listed; None: all subsets of the pool."""
     background: Background
-    """What the current state tells about the past of all units."""
+    """Posterior of the previous state of all units."""
 
     @classmethod
     def build(
@@ -91,7 +88,7 @@ class CandidateSet:
         *,
         budget: int = TABLE_BUDGET_BYTES,
     ) -> CandidateSet:
-        """Say which candidates are looked at.
+        """Build the set of candidates among which complexes are searched.
 
         Parameters
         ----------
@@ -123,18 +120,16 @@ class CandidateSet:
             raise StateError("units: expected at least one unit, got none")
         if max_size is not None and not (isinstance(max_size, int) and max_size >= 1):
             raise StateError(f"max_size: expected a whole number from 1, got {max_size!r}")
-        given = (
-            None if candidates is None else _parse_candidates(substrate, candidates, pool, max_size)
-        )
-        return cls(
-            substrate, now, pool, max_size, given, Background.from_state(substrate, now, budget)
-        )
+        listed = None
+        if candidates is not None:
+            listed = _parse_candidates(substrate, candidates, pool, max_size)
+        background = Background.from_state(substrate, now, budget)
+        return cls(substrate, now, pool, max_size, listed, background)
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> CandidateSet:
-        """Build it from the fields of a study, see :meth:`build`."""
-        asked = (fields.get(name) for name in cls.FIELDS)
-        return cls.build(substrate, *asked)
+        """Build the target from the fields of a study; parameters of :meth:`build`."""
+        return cls.build(substrate, *(fields.get(name) for name in cls.FIELDS))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
@@ -142,11 +137,11 @@ class CandidateSet:
             "state": list(self.state),
             "units": list(self.units),
             "max_size": self.max_size,
-            "candidates": None if self.given is None else [list(each) for each in self.given],
+            "candidates": None if self.candidates is None else [*map(list, self.candidates)],
         }
 
     def __reduce__(self) -> tuple[type[CandidateSet], tuple[Any, ...]]:
-        fields = (self.state, self.units, self.max_size, self.given, self.background)
+        fields = (self.state, self.units, self.max_size, self.candidates, self.background)
         return CandidateSet, (self.substrate, *fields)
 
     @property
@@ -172,21 +167,17 @@ class CandidateSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides results."""
-        digest = hashlib.sha256(b"iitdask pool 1")
-        digest.update(self.substrate.fingerprint.encode())
-        lists = [self.state, self.units, (self.max_size or 0,)]
-        if self.given is not None:
-            lists += [(), *self.given]
-        for numbers in lists:
-            digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
-        return digest.hexdigest()
+        """SHA-256 of everything that decides results."""
+        lists: list[Sequence[int]] = [self.state, self.units, (self.max_size or 0,)]
+        if self.candidates is not None:
+            lists += [(), *self.candidates]
+        return target_fingerprint("pool", self.substrate, lists)
 
 
 def _parse_candidates(
     substrate: Substrate, candidates: Iterable[object], pool: tuple[int, ...], most: int | None
 ) -> tuple[tuple[int, ...], ...]:
-    """Return listed candidates, each once, in the order of the specification."""
+    """Return listed candidates, each once, in the order of mathematics 9."""
     if isinstance(candidates, str):
         raise StateError(f"candidates: expected a list of sets of units, got {candidates!r}")
     found = set()
@@ -213,7 +204,19 @@ def _parse_candidates(
 
 
 def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, NDArray[Any]]:
-    """Lay out tables and posteriors of some units, see :mod:`iitdask.kernels.iit4.system_phi`.
+    """Return tables and posteriors of some units as flat arrays for compiled code.
+
+    Parameters
+    ----------
+    pool
+        Substrate, state and background.
+    units
+        Unit numbers; the arrays of other units are empty.
+
+    Returns
+    -------
+    dict
+        Arguments of :mod:`iitdask.kernels.iit4.system_phi`.
 
     Raises
     ------
@@ -258,9 +261,9 @@ def _concatenated(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
 
 
 MAX_POSTERIOR_ROWS = 1 << 16
-"""Rows of a table up to which the posterior of all its inputs is asked for."""
+"""Rows of a table up to which the posterior of all its inputs is computed."""
 EXHAUSTIVE_INPUTS = 8
-"""Inputs up to which all minimal determining sets are found; beyond, only some."""
+"""Inputs up to which all minimal determining sets are searched; beyond, only some."""
 
 
 class Influence:
@@ -275,15 +278,15 @@ class Influence:
         self._causes: dict[tuple[int, frozenset[int]], frozenset[int]] = {}
 
     def determining(self, unit: int, inside: Collection[int]) -> tuple[frozenset[int], ...]:
-        """Minimal determining sets among ``inside``, smaller ones first; at least one."""
+        """Return minimal determining sets among ``inside``, smaller ones first; at least one."""
         own = conditioned(self._substrate.factors[unit], inside, self._state)
         now = [self._state[p] for p in own.parents]
         if isinstance(own, CountingFactor):
-            return own.minimal(now)
+            return own.minimal_determining_sets(now)
         return _minimal_determining_sets(own.table, own.parents, now)
 
     def causes(self, unit: int, inside: Collection[int]) -> frozenset[int]:
-        """Inputs among ``inside`` that are effective on the cause side.
+        """Return the inputs among ``inside`` that are effective on the cause side.
 
         Where the posterior is too large to be looked at, all values count as possible.
         """
@@ -307,7 +310,7 @@ class Influence:
         return self._causes[key]
 
     def effective(self, unit: int, inside: Collection[int]) -> frozenset[int]:
-        """Inputs among ``inside`` that E_b or C_b vary with at all, whatever the states."""
+        """Return the inputs among ``inside`` that E_b or C_b vary with in any state."""
         factor = self._substrate.factors[unit]
         if isinstance(factor, CountingFactor):
             return frozenset(factor.parents).intersection(inside)
@@ -322,14 +325,14 @@ class Influence:
         return [(a, self._state[p]) for a, p in enumerate(self._substrate.factors[unit].parents)]
 
     def _possible(self, unit: int, free: set[int]) -> NDArray[np.bool_]:
-        """Where the posterior of a unit's inputs is positive, those at some axes being free."""
+        """Return where the posterior of a unit's inputs is positive, summed over free axes."""
         joint = self._joint(unit)
         if joint is None:
             return np.ones((1,) * len(self._substrate.factors[unit].parents), bool)
         return np.asarray(joint.sum(axis=tuple(free), keepdims=True) > 0)
 
     def _own_past(self, unit: int) -> int | None:
-        """Value a unit must have had, by what it is now alone; None where both are possible."""
+        """Return the previous value that a unit's current one implies; None if several may be."""
         if unit not in self._told:
             self._told[unit] = None
             factor = self._substrate.factors[unit]
@@ -357,7 +360,7 @@ def _input_axes(parents: Sequence[int], inside: Collection[int]) -> set[int]:
 
 
 def _varying_axes(table: Table, possible: NDArray[np.bool_]) -> set[int]:
-    """Axes along which a table differs somewhere at possible places.
+    """Return the axes along which a table differs at a possible position.
 
     possible : same number of axes, length 1 along the axes that are free.
     """
@@ -372,7 +375,7 @@ def _varying_axes(table: Table, possible: NDArray[np.bool_]) -> set[int]:
 def _minimal_determining_sets(
     table: Table, parents: Sequence[int], now: Sequence[int]
 ) -> tuple[frozenset[int], ...]:
-    """Sets of inputs that, held at their current values, leave the rest without a say."""
+    """Return minimal determining sets of inputs (mathematics 24.1)."""
 
     def determines(axes: Collection[int]) -> bool:
         index = tuple(now[a] if a in axes else slice(None) for a in range(len(parents)))

@@ -28,45 +28,55 @@ __all__ = [
 ]
 
 SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")
-"""The keys of a substrate block of which there must be exactly one."""
+"""Keys of a substrate block of which there must be exactly one."""
 
 OPTIONAL_KEYS = ("connectivity", "labels")
-"""The keys that may stand beside it."""
+"""Keys that may stand beside it."""
 
 
 def substrate_kind(block: object, where: str) -> str:
-    """Return the kind of a substrate block; refuse unknown, missing or contradicting keys."""
+    """Return the key that says how a substrate block describes its substrate.
+
+    Parameters
+    ----------
+    block
+        The ``substrate:`` block of a study.
+    where
+        Name of the block, for messages.
+
+    Raises
+    ------
+    SubstrateError
+        A key is unknown, or not exactly one of ``SUBSTRATE_KEYS`` is there.
+    """
+    expected = ", ".join(SUBSTRATE_KEYS)
     if not isinstance(block, Mapping):
-        raise SubstrateError(
-            f"{where}: expected a mapping with one of {_comma_separated(SUBSTRATE_KEYS)}"
-        )
+        raise SubstrateError(f"{where}: expected a mapping with one of {expected}")
     for key in block:
         if key not in SUBSTRATE_KEYS + OPTIONAL_KEYS:
-            raise SubstrateError(
-                f"{where}: unknown key {key!r}; allowed: {_comma_separated(SUBSTRATE_KEYS + OPTIONAL_KEYS)}"
-            )
+            allowed = ", ".join(SUBSTRATE_KEYS + OPTIONAL_KEYS)
+            raise SubstrateError(f"{where}: unknown key {key!r}; allowed: {allowed}")
     kinds = [key for key in SUBSTRATE_KEYS if key in block]
     if len(kinds) != 1:
-        raise SubstrateError(
-            f"{where}: expected exactly one of {_comma_separated(SUBSTRATE_KEYS)}, got {_comma_separated(kinds) or 'none'}"
-        )
+        got = ", ".join(kinds) or "none"
+        raise SubstrateError(f"{where}: expected exactly one of {expected}, got {got}")
     return kinds[0]
 
 
 def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
     """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out."""
     kind = substrate_kind(block, where)
-    beside = {key: block.get(key) for key in OPTIONAL_KEYS}
+    more = {key: block.get(key) for key in OPTIONAL_KEYS}
     place = f"{where}.{kind}"
     if kind == "tpm":
-        return Substrate.from_tpm(block["tpm"], **beside, where=place)
+        return Substrate.from_tpm(block["tpm"], **more, where=place)
     entries = block[kind]
     if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
         raise SubstrateError(f"{place}: expected a list with one entry per unit, got {entries!r}")
     if kind == "units":
-        return Substrate.from_units(entries, **beside, where=place)
+        return Substrate.from_units(entries, **more, where=place)
     return Substrate.from_factors(
-        [_parse_factor(entry, i, place) for i, entry in enumerate(entries)], **beside, where=place
+        [_parse_factor(entry, i, place) for i, entry in enumerate(entries)], **more, where=place
     )
 
 
@@ -77,10 +87,6 @@ def _parse_factor(entry: object, number: int, where: str) -> tuple[Any, Any]:
             f"{where}: factor {number}: expected a mapping with inputs and table, got {got!r}"
         )
     return entry["inputs"], entry["table"]
-
-
-def _comma_separated(keys: Iterable[str]) -> str:
-    return ", ".join(keys)
 
 
 def names() -> tuple[str, ...]:

@@ -30,11 +30,11 @@ __all__ = [
 Table = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-8
-"""How far the probabilities of one row may sum from 1."""
+"""Largest difference from 1 of the sum of a row of probabilities."""
 UNDECLARED_TOLERANCE = 1e-13
-"""How much a table may vary with an input that the connectivity omits."""
+"""Largest variation of a table with an input that the connectivity omits."""
 ROUNDING_TOLERANCE = 1e-13
-"""How far outside [0, 1] a probability counts as a rounding error."""
+"""Largest distance from [0, 1] that counts as a rounding error."""
 
 
 class Factor(NamedTuple):
@@ -45,9 +45,14 @@ class Factor(NamedTuple):
     table: Table
     """``table[x_p0, x_p1, ..., value]``."""
 
+    @property
+    def n_values(self) -> int:
+        """Number of values of the unit."""
+        return int(self.table.shape[-1])
+
 
 def as_array(values: Any, where: str) -> Table:
-    """Return ``values`` as float64, or say that they are no table of numbers."""
+    """Return values as float64; refuse what is not a table of numbers."""
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -103,8 +108,8 @@ def checked_probabilities(table: Table, unit: str, inputs: Sequence[str], where:
     outside = ~((table >= -ROUNDING_TOLERANCE) & (table <= 1 + ROUNDING_TOLERANCE))  # true for nan
     if (index := first_index(table, outside)) is not None:
         raise SubstrateError(
-            f"{where}: unit {unit!r}, {describe_row(index[:-1], inputs, levels)}, value {index[-1]}: "
-            f"expected a probability from 0 to 1, got {table[index]}"
+            f"{where}: unit {unit!r}, {describe_row(index[:-1], inputs, levels)}, "
+            f"value {index[-1]}: expected a probability from 0 to 1, got {table[index]}"
         )
     sums = table.sum(axis=-1)
     off = np.abs(sums - 1) > SUM_TOLERANCE
@@ -128,18 +133,18 @@ def with_input_axes(table: Table, inputs: Sequence[int], levels: int, where: str
         state-by-value form ``(k_in0 * k_in1 * ..., k)`` with little-endian rows;
         the two have different numbers of axes, so nothing is guessed.
     inputs
-        How many values each input has.
+        Number of values of each input.
     levels
-        How many values the unit has.
+        Number of values of the unit.
     """
-    wanted = (*inputs, levels)
-    if table.shape == wanted:
+    shape = (*inputs, levels)
+    if table.shape == shape:
         return table
     rows = int(np.prod(inputs, dtype=object)) if inputs else 1
     if len(inputs) != 1 and table.shape == (rows, levels):
-        return table.reshape(wanted, order="F")
+        return table.reshape(shape, order="F")
     raise SubstrateError(
-        f"{where}: expected a table of shape {wanted} (inputs' values, own values) "
+        f"{where}: expected a table of shape {shape} (inputs' values, own values) "
         f"or {(rows, levels)} (little-endian rows, own values), got {table.shape}"
     )
 
@@ -196,7 +201,7 @@ def restrict_to_declared(
 
 
 MAX_TABLE_INPUTS = 16
-"""Inputs up to which a gate becomes a table once the others are held."""
+"""Inputs up to which a counting factor becomes a table once the others are fixed."""
 
 
 class CountingFactor(NamedTuple):
@@ -205,11 +210,16 @@ class CountingFactor(NamedTuple):
     parents: tuple[int, ...]
     """Unit numbers of the inputs, ascending."""
     probability_by_count: Table
-    """``counted[inputs on, value]``."""
+    """``(inputs + 1, 2)``: P(value | number of inputs that are on)."""
+
+    @property
+    def n_values(self) -> int:
+        """Number of values of the unit."""
+        return 2
 
     @property
     def table(self) -> NoReturn:
-        """There is none.
+        """No table: it would not fit any memory.
 
         Raises
         ------
@@ -221,12 +231,12 @@ class CountingFactor(NamedTuple):
             "memory; only what leaves most of them at their current values can be computed"
         )
 
-    def declared(self, allowed: NDArray[np.bool_]) -> bool:
-        """Whether a connectivity declares all inputs."""
+    def is_declared(self, allowed: NDArray[np.bool_]) -> bool:
+        """Return True if a connectivity declares all inputs."""
         return bool(allowed[list(self.parents)].all())
 
-    def held(self, inside: Collection[int], state: Sequence[int]) -> Factor | CountingFactor:
-        """Return the gate over its inputs ``inside``, the others held at ``state``."""
+    def conditioned(self, inside: Collection[int], state: Sequence[int]) -> Factor | CountingFactor:
+        """Return the factor over its inputs ``inside``, the others fixed at ``state``."""
         free = tuple(p for p in self.parents if p in inside)
         on = sum(int(state[p]) for p in self.parents if p not in inside)
         left = self.probability_by_count[on : on + len(free) + 1]
@@ -267,8 +277,11 @@ class CountingFactor(NamedTuple):
             before = (auxiliary + k,)
         return tensors
 
-    def minimal(self, now: Sequence[int]) -> tuple[frozenset[int], ...]:
-        """Some minimal sets of inputs that, held at ``now``, leave the rest without a say."""
+    def minimal_determining_sets(self, now: Sequence[int]) -> tuple[frozenset[int], ...]:
+        """Return some minimal determining sets for the values ``now`` of the inputs.
+
+        With the inputs of such a set fixed, the others have no effect (mathematics 24.1).
+        """
         on = [p for p, value in zip(self.parents, now, strict=True) if value]
         off = [p for p, value in zip(self.parents, now, strict=True) if not value]
         found: set[frozenset[int]] = set()
@@ -290,7 +303,7 @@ class CountingFactor(NamedTuple):
 
 
 def _settled_count(weight: Table) -> int:
-    """Count from which on a weight stays the same."""
+    """Return the count from which on a weight is constant."""
     return int(np.flatnonzero(weight != weight[-1])[-1]) + 1 if (weight != weight[-1]).any() else 0
 
 

@@ -474,6 +474,15 @@ class Substrate:
         return f"Substrate({self.n_units} units: {' '.join(shown)}; {levels}; {edges} edges)"
 
 
+def target_fingerprint(kind: str, substrate: Substrate, lists: Iterable[Sequence[int]]) -> str:
+    """Return the SHA-256 of a target: its kind, its substrate and lists of numbers."""
+    digest = hashlib.sha256(f"iitdask {kind} 1".encode())
+    digest.update(substrate.fingerprint.encode())
+    for numbers in lists:
+        digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
 def _parse_tpm(
     given: Any, labels: Iterable[str] | None, where: str
 ) -> tuple[tuple[str, ...], list[_UnitTable]]:
@@ -520,7 +529,7 @@ def _counting_factor(
     if any(levels[j] != 2 for j in inputs):
         raise SubstrateError(f"{where}: expected inputs with two values for so many of them")
     made = CountingFactor(tuple(sorted(inputs)), gate.probability_by_count)
-    if not made.declared(allowed):
+    if not made.is_declared(allowed):
         raise SubstrateError(f"{where}: connectivity omits an input of a gate that reads it")
     return made
 

@@ -1,4 +1,4 @@
-"""The target of a computation, and its commonest kind: a candidate system in a state."""
+"""Targets of a computation, and the most common one: a candidate system in a state."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from iitdask.model.factor import CountingFactor, Factor, Table, read_only
 from iitdask.model.substrate import Substrate
 
 __all__ = [
+    "CandidateSystem",
     "System",
     "Target",
     "factor_rows",
+    "tabulate",
 ]
 
 
 class Target(Protocol):
-    """A substrate and what is asked of it, under names a study file uses."""
+    """What a computation is about, built from the fields of a study."""
 
     FIELDS: ClassVar[tuple[str, ...]]
-    """Fields of a study that say what is asked; the first ones are required."""
+    """Names of the fields; the first ones are required."""
     REQUIRED: ClassVar[int]
-    """How many of ``FIELDS`` a study must give."""
+    """Number of fields that a study must have."""
 
     @property
     def substrate(self) -> Substrate:
-        """All units there are."""
+        """All units."""
         ...
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the units that masks in its stages number."""
+        """Labels of the units that the masks of its stages number."""
         ...
 
     @property
@@ -50,7 +52,7 @@ class Target(Protocol):
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Self:
-        """Build it from the fields of a study that are given, all of them among ``FIELDS``.
+        """Build the target from those of its fields that a study has.
 
         Raises
         ------
@@ -60,7 +62,65 @@ class Target(Protocol):
         ...
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return the fields, as plain numbers and lists, that build it again."""
+        """Return the fields that build the target again, as plain numbers and lists."""
+        ...
+
+
+class CandidateSystem(Target, Protocol):
+    """What theories ask of a candidate system; it may bring its own cause and effect tables.
+
+    :class:`System` computes both tables from the factors of its substrate. Units of another
+    grain, for example, are not among those factors: their system has tables of its own.
+    """
+
+    @property
+    def n(self) -> int:
+        """Number of units of the candidate."""
+        ...
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Number of values of each unit of the candidate."""
+        ...
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Unit numbers of the candidate in its substrate, ascending."""
+        ...
+
+    @property
+    def state(self) -> tuple[int, ...]:
+        """Current state of all units of the substrate."""
+        ...
+
+    @property
+    def local_state(self) -> tuple[int, ...]:
+        """Current state of the candidate's units."""
+        ...
+
+    @property
+    def code(self) -> int:
+        """Number of the candidate's current state, little-endian."""
+        ...
+
+    @property
+    def connectivity(self) -> NDArray[np.bool_]:
+        """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
+        ...
+
+    @property
+    def effect(self) -> Table:
+        """``(S, R)`` P(unit takes value at t+1 | candidate in state s), see :class:`System`."""
+        ...
+
+    @property
+    def cause(self) -> Table:
+        """``(S, R)`` P(unit takes value at t | candidate was in state s), see :class:`System`."""
+        ...
+
+    @property
+    def budget_bytes(self) -> int:
+        """Bytes that one table may take."""
         ...
 
 
@@ -83,9 +143,7 @@ class System:
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("state", "units")
-    """Fields of a study that say what is asked."""
     REQUIRED: ClassVar[int] = 1
-    """How many of ``FIELDS`` a study must give."""
 
     substrate: Substrate
     """All units there are."""
@@ -94,7 +152,7 @@ class System:
     units: tuple[int, ...]
     """Unit numbers of the candidate, ascending."""
     background: Background
-    """What the current state tells about the past of all units."""
+    """Posterior of the previous state of all units."""
 
     @classmethod
     def build(
@@ -145,7 +203,7 @@ class System:
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> System:
-        """Build a candidate system from the fields of a study, see :meth:`build`."""
+        """Build a candidate system from the fields of a study; parameters of :meth:`build`."""
         return cls.build(substrate, fields["state"], fields.get("units"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,14 +219,19 @@ class System:
         """Number of units of the candidate."""
         return len(self.units)
 
+    @property
+    def budget_bytes(self) -> int:
+        """Bytes that one table may take."""
+        return self.background.budget
+
     @cached_property
     def levels(self) -> tuple[int, ...]:
-        """How many values each unit of the candidate has."""
+        """Number of values of each unit of the candidate."""
         return tuple(self.substrate.levels[i] for i in self.units)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the candidate's units."""
+        """Labels of the candidate's units."""
         return tuple(self.substrate.labels[i] for i in self.units)
 
     @property
@@ -191,9 +254,10 @@ class System:
 
     @cached_property
     def effect(self) -> Table:
-        """``(S, R)`` P(unit takes value at t+1 | candidate in state s), the others held.
+        """``(S, R)`` P(unit takes value at t+1 | candidate in state s), the other units fixed.
 
         S candidate states, little-endian; R columns: the values of unit 0, of unit 1, ...
+        Mathematics 2.1.
         """
         inside = frozenset(self.units)
         factors = self.substrate.factors
@@ -201,10 +265,10 @@ class System:
 
     @cached_property
     def cause(self) -> Table:
-        """``(S, R)`` P(unit takes value at t | candidate was in state s), the others averaged.
+        """``(S, R)`` P(unit takes value at t | candidate was in state s), the other units averaged.
 
-        The average is over the posterior of the units outside given the current
-        state of all. The same array as :attr:`effect` when no unit is outside.
+        The average is over the posterior of the units outside, given the current state of
+        all units. The same array as :attr:`effect` if no unit is outside. Mathematics 2.1.
         """
         if self.n == self.substrate.n_units:
             return self.effect
@@ -214,7 +278,7 @@ class System:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides results, reference tie orders included."""
+        """SHA-256 of everything that decides results, reference tie orders included."""
         digest = hashlib.sha256(b"iitdask system 1")
         for numbers in (self.levels, self.local_state, self.units):
             digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
@@ -226,22 +290,81 @@ class System:
         return digest.hexdigest()
 
     def _tabulated(self, factors: Sequence[Factor | CountingFactor]) -> Table:
-        states, columns = math.prod(self.levels), sum(self.levels)
-        need, budget = 8 * states * columns, self.background.budget
-        if need > budget:
-            raise MemoryRefusedError(
-                f"system of {self.n} units: its table of {states} states needs "
-                f"{need / 2**30:.3g} GiB, more than the budget of {budget / 2**30:.3g} GiB; "
-                "choose fewer units or a larger budget"
-            )
-        local = {unit: i for i, unit in enumerate(self.units)}
-        return read_only(np.hstack([factor_rows(factor, local, self.levels) for factor in factors]))
+        return tabulate(
+            factors,
+            self.units,
+            self.levels,
+            budget=self.budget_bytes,
+            name=f"system of {self.n} units",
+            advice="choose fewer units or a larger budget",
+        )
+
+
+def tabulate(
+    factors: Sequence[Factor | CountingFactor],
+    units: Sequence[int],
+    levels: tuple[int, ...],
+    *,
+    budget: int,
+    name: str,
+    advice: str,
+) -> Table:
+    """Return factors over the same units side by side.
+
+    Parameters
+    ----------
+    factors
+        Over inputs that are all among the units.
+    units
+        Unit numbers.
+    levels
+        Number of values of each unit.
+    budget
+        Bytes that the table may take.
+    name, advice
+        What needs the table, and what to do if it is too large, for the message.
+
+    Returns
+    -------
+    Table
+        ``(S, R)``: one little-endian row per state of the units; R columns: the values of the
+        first factor, of the second, ...
+
+    Raises
+    ------
+    MemoryRefusedError
+        The table would not fit the budget.
+    """
+    local = {unit: i for i, unit in enumerate(units)}
+    states, columns = math.prod(levels), sum(factor.n_values for factor in factors)
+    need = 8 * states * columns
+    if need > budget:
+        raise MemoryRefusedError(
+            f"{name}: its table of {states} states needs {need / 2**30:.3g} GiB, more than the "
+            f"budget of {budget / 2**30:.3g} GiB; {advice}"
+        )
+    return read_only(np.hstack([factor_rows(factor, local, levels) for factor in factors]))
 
 
 def factor_rows(
     factor: Factor | CountingFactor, local: dict[int, int], levels: tuple[int, ...]
 ) -> Table:
-    """Return the factor as ``(S, k)``: one little-endian row per state of all local units."""
+    """Return a factor over all units of a system.
+
+    Parameters
+    ----------
+    factor
+        Over inputs that are all among the units.
+    local
+        Number within the system of each unit.
+    levels
+        Number of values of each unit of the system.
+
+    Returns
+    -------
+    Table
+        ``(S, k)``: one little-endian row per state of the system.
+    """
     count = len(levels)
     shape = [1] * count
     for parent, size in zip(factor.parents, factor.table.shape, strict=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.errors import MemoryRefusedError, StateError, UnreachableStateError
+from iitdask.errors import StateError, UnreachableStateError
 from iitdask.model.background import Background, conditioned
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import Factor, Table, read_only
-from iitdask.model.substrate import Substrate
+from iitdask.model.labels import state_text
+from iitdask.model.substrate import Substrate, target_fingerprint
+from iitdask.model.system import tabulate
 
 __all__ = [
     "StatePair",
@@ -28,6 +29,8 @@ __all__ = [
 
 MAX_NAMED_UNITS = 8
 """Units that a message names."""
+MAX_NEXUS_UNITS = 12
+"""Units of a network all of whose transitions can be analysed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +51,10 @@ class Transition:
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after", "causes", "effects", "max_order")
-    """Fields of a study that say what is asked."""
     REQUIRED: ClassVar[int] = 2
-    """How many of ``FIELDS`` a study must give."""
 
     substrate: Substrate
-    """All units there are."""
+    """All units."""
     before: tuple[int, ...]
     """State of all units at t-1."""
     after: tuple[int, ...]
@@ -63,7 +64,7 @@ class Transition:
     effects: tuple[int, ...]
     """Unit numbers of the candidate effects, ascending."""
     max_order: int
-    """Most units of an occurrence whose cause or effect is sought."""
+    """Most units of an occurrence whose cause or effect is searched."""
 
     @classmethod
     def build(
@@ -87,7 +88,7 @@ class Transition:
         causes, effects
             Units, see :meth:`Substrate.parse_units`. Default: all units.
         max_order
-            Most units of an occurrence whose cause or effect is sought; purviews are
+            Most units of an occurrence whose cause or effect is searched; purviews are
             not limited. Default: no limit.
 
         Raises
@@ -95,7 +96,7 @@ class Transition:
         StateError
             States, units or the order do not fit the substrate.
         UnreachableStateError
-            The effects cannot be as they are after the state before: this never happened.
+            The effects cannot follow the state before: the transition has probability 0.
         """
         states = [
             parse_field(name, substrate.parse_state, given)
@@ -118,7 +119,7 @@ class Transition:
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Transition:
-        """Build a transition from the fields of a study, see :meth:`build`."""
+        """Build a transition from the fields of a study; parameters of :meth:`build`."""
         return cls.build(substrate, **fields)
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,12 +139,12 @@ class Transition:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the causes and effects together."""
+        """Labels of the causes and effects together."""
         return tuple(self.substrate.labels[i] for i in self.units)
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """How many values each cause has."""
+        """Number of values of each cause."""
         return tuple(self.substrate.levels[i] for i in self.causes)
 
     @property
@@ -165,19 +166,15 @@ class Transition:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides results."""
-        digest = hashlib.sha256(b"iitdask transition 1")
-        digest.update(self.substrate.fingerprint.encode())
-        numbers = (self.before, self.after, self.causes, self.effects, (self.max_order,))
-        for each in numbers:
-            digest.update(np.array([len(each), *each], dtype="<i8").tobytes())
-        return digest.hexdigest()
+        """SHA-256 of everything that decides results."""
+        lists = (self.before, self.after, self.causes, self.effects, (self.max_order,))
+        return target_fingerprint("transition", self.substrate, lists)
 
     @cached_property
     def effect(self) -> Table:
-        """``(S, b)`` P(effect has its value after | causes in state s), the others held before."""
+        """``(S, b)`` P(effect has its value after | causes in state s), others as before."""
         inside = frozenset(self.causes)
-        return self._tabulated([self._held(i, inside) for i in self.effects])
+        return self._tabulated([self._conditioned(i, inside) for i in self.effects])
 
     def cause(self, background: str) -> Table:
         """Return ``(S, b)`` P(effect has its value after | causes in state s), for causes.
@@ -185,7 +182,7 @@ class Transition:
         Parameters
         ----------
         background
-            ``"2019"``: every other unit held at its state before, as published.
+            ``"2019"``: every other unit fixed at its state before, as published.
             ``"causal"``: units that are neither cause nor effect averaged with their
             posterior given the whole state after, effects that are no causes uniformly.
 
@@ -199,7 +196,7 @@ class Transition:
             return self.effect
         return self._tabulated([self._averaged(i, inside) for i in self.effects])
 
-    def _held(self, unit: int, inside: frozenset[int]) -> Factor:
+    def _conditioned(self, unit: int, inside: frozenset[int]) -> Factor:
         factor = conditioned(self.substrate.factors[unit], inside, self.before)
         return Factor(factor.parents, factor.table[..., self.after[unit], None])
 
@@ -220,49 +217,64 @@ class Transition:
             raise UnreachableStateError(f"after: {error}") from error
 
     def _tabulated(self, factors: list[Factor]) -> Table:
-        states = math.prod(self.levels)
-        need = 8 * states * len(factors)
-        if need > TABLE_BUDGET_BYTES:
-            raise MemoryRefusedError(
-                f"transition with {len(self.causes)} causes: its table of {states} states needs "
-                f"{need / 2**30:.3g} GiB, more than the budget of {TABLE_BUDGET_BYTES / 2**30:.3g} GiB; "
-                "choose fewer causes"
-            )
-        local = {unit: i for i, unit in enumerate(self.causes)}
-        return read_only(
-            np.hstack([_factor_column(factor, local, self.levels) for factor in factors])
+        return tabulate(
+            factors,
+            self.causes,
+            self.levels,
+            budget=TABLE_BUDGET_BYTES,
+            name=f"transition with {len(self.causes)} causes",
+            advice="choose fewer causes",
         )
 
 
 def require_possible(
     substrate: Substrate, before: tuple[int, ...], after: tuple[int, ...], units: Sequence[int]
 ) -> None:
-    """Refuse a transition of probability 0: what never happened was not caused.
+    """Refuse a transition of probability 0.
+
+    Parameters
+    ----------
+    substrate
+        All units.
+    before, after
+        States of all units.
+    units
+        Unit numbers whose values after must be possible.
 
     Raises
     ------
     UnreachableStateError
-        Names the units that cannot have their value.
+        The message names the units that cannot have their value.
     """
-    nothing: frozenset[int] = frozenset()
-    never = [
-        i
-        for i in units
-        if not conditioned(substrate.factors[i], nothing, before).table[after[i]] > 0
-    ]
-    if not never:
+    factors = substrate.factors
+    impossible = [i for i in units if not conditioned(factors[i], (), before).table[after[i]] > 0]
+    if not impossible:
         return
-    shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in never[:MAX_NAMED_UNITS])
-    more = ", ..." if len(never) > MAX_NAMED_UNITS else ""
-    text = ("" if max(before) < 10 else ",").join(map(str, before))
+    shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in impossible[:MAX_NAMED_UNITS])
+    more = ", ..." if len(impossible) > MAX_NAMED_UNITS else ""
     raise UnreachableStateError(
-        f"after: expected values that can follow the state before {text}, got {shown}{more}, "
-        "of probability 0"
+        f"after: expected values that can follow the state before {state_text(before)}, "
+        f"got {shown}{more}, of probability 0"
     )
 
 
 def parse_field(name: str, parse: Any, given: object) -> tuple[int, ...]:
-    """Read a state or units; complain under the name of the field."""
+    """Return the state or units of a field; errors begin with its name.
+
+    Parameters
+    ----------
+    name
+        Name of the field.
+    parse
+        :meth:`Substrate.parse_state` or :meth:`Substrate.parse_units`.
+    given
+        Content of the field.
+
+    Raises
+    ------
+    StateError
+        The content does not fit the substrate.
+    """
     try:
         return parse(given)  # type: ignore[no-any-return]
     except StateError as error:
@@ -270,33 +282,18 @@ def parse_field(name: str, parse: Any, given: object) -> tuple[int, ...]:
         raise StateError(f"{name}: {text}") from error
 
 
-def _factor_column(factor: Factor, local: dict[int, int], levels: tuple[int, ...]) -> Table:
-    """Return ``(S, 1)``: the factor's value in every little-endian state of the causes."""
-    shape = [1] * len(levels)
-    for parent, size in zip(factor.parents, factor.table.shape, strict=False):
-        shape[local[parent]] = size
-    full = np.broadcast_to(factor.table.reshape(shape), levels)
-    return full.ravel(order="F")[:, None]
-
-
-MAX_NEXUS_UNITS = 12
-"""Units of a network whose every transition can be looked at."""
-
-
 @dataclass(frozen=True, eq=False)
 class StatePair:
-    """All units in a state before and after; which of them matter is what is asked.
+    """States of all units before and after, for the search for a causal nexus.
 
     Build one with :meth:`from_fields`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after")
-    """Fields of a study that say what is asked."""
     REQUIRED: ClassVar[int] = 2
-    """How many of ``FIELDS`` a study must give."""
 
     substrate: Substrate
-    """All units there are."""
+    """All units."""
     before: tuple[int, ...]
     """State of all units at t-1."""
     after: tuple[int, ...]
@@ -304,14 +301,14 @@ class StatePair:
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
-        """Build it from the fields of a study.
+        """Build the target from the fields of a study.
 
         Raises
         ------
         StateError
             A state does not fit, or there are too many units to look at all transitions.
         UnreachableStateError
-            A unit with inputs cannot be as it is after the state before.
+            A unit with inputs cannot follow the state before.
         """
         if substrate.n_units > MAX_NEXUS_UNITS:
             raise StateError(
@@ -319,9 +316,9 @@ class StatePair:
                 "ask for the accounts of chosen causes and effects"
             )
         states = [parse_field(name, substrate.parse_state, fields[name]) for name in cls.FIELDS]
-        passage = cls(substrate, *states)
-        require_possible(substrate, passage.before, passage.after, passage.targets)
-        return passage
+        pair = cls(substrate, *states)
+        require_possible(substrate, pair.before, pair.after, pair.targets)
+        return pair
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
@@ -329,7 +326,7 @@ class StatePair:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of all units."""
+        """Labels of all units."""
         return self.substrate.labels
 
     @property
@@ -344,24 +341,22 @@ class StatePair:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides results."""
-        return _fingerprint("passage", self.substrate, (self.before, self.after))
+        """SHA-256 of everything that decides results."""
+        return target_fingerprint("passage", self.substrate, (self.before, self.after))
 
 
 @dataclass(frozen=True, eq=False)
 class StateTriple:
-    """Units through three states: what caused them to be as they were, and what that caused.
+    """States of all units at three times, for the search for true events.
 
     Build one with :meth:`from_fields`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "state", "after", "units", "max_order")
-    """Fields of a study that say what is asked."""
     REQUIRED: ClassVar[int] = 3
-    """How many of ``FIELDS`` a study must give."""
 
     substrate: Substrate
-    """All units there are."""
+    """All units."""
     into: Transition
     """From the state before to the current one."""
     out_of: Transition
@@ -369,7 +364,7 @@ class StateTriple:
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StateTriple:
-        """Build it from the fields of a study.
+        """Build the target from the fields of a study.
 
         Raises
         ------
@@ -401,12 +396,12 @@ class StateTriple:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the units."""
+        """Labels of the units."""
         return self.into.labels
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides results."""
+        """SHA-256 of everything that decides results."""
         both = self.into.fingerprint + self.out_of.fingerprint
         return hashlib.sha256(f"iitdask course 1 {both}".encode()).hexdigest()
 
@@ -414,17 +409,9 @@ class StateTriple:
 def _transition_between(
     name: str, substrate: Substrate, states: tuple[Any, Any], same: Mapping[str, Any]
 ) -> Transition:
-    """Build one of the transitions; complain under the name of the state it leads to."""
+    """Return one of the transitions; errors begin with the name of the state it leads to."""
     try:
         return Transition.build(substrate, *states, **same)
     except UnreachableStateError as error:
         text = str(error).removeprefix("after: ")
         raise UnreachableStateError(f"{name}: {text}") from error
-
-
-def _fingerprint(kind: str, substrate: Substrate, numbers: Sequence[Sequence[int]]) -> str:
-    digest = hashlib.sha256(f"iitdask {kind} 1".encode())
-    digest.update(substrate.fingerprint.encode())
-    for each in numbers:
-        digest.update(np.array([len(each), *each], dtype="<i8").tobytes())
-    return digest.hexdigest()

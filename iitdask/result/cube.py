@@ -226,7 +226,7 @@ def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
         A result.
     path
         ``.csv``: of a sweep one row per point, otherwise the distinctions, complexes, links or
-        events (the system where there are none); ``.json``: everything; ``.nc``: everything, NetCDF 4.
+        events (the system where there are none); ``.json``, ``.nc`` (NetCDF 4): everything.
 
     Raises
     ------

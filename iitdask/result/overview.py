@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from iitdask.result import causation, complexes, cube, formatting
+from iitdask.result import causal_accounts, complexes, cube, formatting
 from iitdask.theory.catalog import computation_of
 
 __all__ = [
@@ -55,21 +55,21 @@ def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
 
 def events_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of true events."""
-    table = Table("events", *causation.causation_table(tree))
-    return [Overview(causation.causation_summary(tree), [table])]
+    table = Table("events", *causal_accounts.causation_table(tree))
+    return [Overview(causal_accounts.causation_summary(tree), [table])]
 
 
 def nexus_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overviews of the candidates for a causal nexus and of its account."""
-    table = Table("candidates", *causation.causation_table(tree))
-    candidates = Overview(causation.causation_summary(tree), [table])
+    table = Table("candidates", *causal_accounts.causation_table(tree))
+    candidates = Overview(causal_accounts.causation_summary(tree), [table])
     return [candidates, *(account_overviews(tree) if "links" in tree.children else [])]
 
 
 def account_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of a causal account."""
-    table = Table("links", causation.LINK_COLUMNS, causation.link_rows(tree))
-    return [Overview(causation.account_summary(tree), [table])]
+    table = Table("links", causal_accounts.LINK_COLUMNS, causal_accounts.link_rows(tree))
+    return [Overview(causal_accounts.account_summary(tree), [table])]
 
 
 def system_overviews(tree: xr.DataTree) -> list[Overview]:

@@ -270,7 +270,7 @@ def build_substrates(
         dims,
         tuple(builder.signatures),
         builder.signature,
-        Batch.joined(builder.batches),
+        Batch.concatenate(builder.batches),
         builder.batch_index,
         builder.single,
         builder.problems,
@@ -304,7 +304,7 @@ def _combine(
 
 def _family_with_parameters(family: Family, parameters: Mapping[str, Any], where: str) -> Family:
     for name in parameters:
-        if not family.takes(name):
+        if not family.has_parameter(name):
             raise SpecError(f"{where}: sweep: {name}: no gate of the family has this parameter")
     return family.with_gate_parameters(parameters)
 

@@ -17,7 +17,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from iitdask.result.causation import link_rows
+from iitdask.result.causal_accounts import link_rows
 from iitdask.result.overview import summary_of
 from iitdask.view.accessor import summary_html
 from iitdask.view.pages import (

@@ -193,9 +193,7 @@ def _worker_row(each: WorkerStatus) -> list[str]:
         seconds_text(each.seconds_on_block) if not math.isnan(each.seconds_on_block) else "-",
         str(each.blocks),
         seconds_text(each.seconds),
-        "-"
-        if math.isnan(each.seconds_since_result)
-        else f"{seconds_text(max(each.seconds_since_result, 0.0))} ago",
+        "-" if math.isnan(ago) else f"{seconds_text(max(ago, 0.0))} ago",
         _megabytes_text(each.memory),
     ]
 

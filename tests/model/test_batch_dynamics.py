@@ -19,7 +19,7 @@ NOISY = Substrate.from_units(
 
 def test_reachable_states__are_those_of_deterministic_units():
     # (A, B) -> (B, A and B): 00 -> 00, 10 -> 00, 01 -> 10, 11 -> 11.
-    batch = Batch.joined([Batch.from_substrates([NOISY]), Batch.from_substrates([COPY_AND])])
+    batch = Batch.concatenate([Batch.from_substrates([NOISY]), Batch.from_substrates([COPY_AND])])
     assert batch.reachable_states(np.array([1])).tolist() == [0, 1, 3]
     assert batch.reachable_states(np.array([0, 1])).tolist() == [0, 1, 2, 3]
     assert batch.reachable_states(np.array([], int)).tolist() == []

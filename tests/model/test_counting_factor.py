@@ -50,7 +50,7 @@ def test_held__is_the_table_held(pair):
     table, wide = pair
     for state in product((0, 1), repeat=INPUTS):
         for inside in ((), (0,), (1, 3), (0, 2, 4)):
-            found = wide.held(inside, state)
+            found = wide.conditioned(inside, state)
             assert isinstance(found, Factor)
             index = tuple(slice(None) if p in inside else state[p] for p in range(INPUTS))
             np.testing.assert_array_equal(found.table, table.table[index])
@@ -65,7 +65,7 @@ def test_minimal__sets_determine_and_none_of_their_parts_does(pair):
         return bool((rows == rows[0]).all())
 
     for state in product((0, 1), repeat=INPUTS):
-        found = wide.minimal(state)
+        found = wide.minimal_determining_sets(state)
         assert found
         for axes in found:
             assert determines(axes, state)

@@ -127,22 +127,22 @@ def candidate_search(pool: CandidateSet, jointly: bool = False) -> CandidateSets
     """
     graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
     total, able = (1 << len(pool.units)) - 1, (1 << len(pool.units_with_inputs_and_outputs)) - 1
-    if pool.given is not None:
+    if pool.candidates is not None:
         kept = [
             each
-            for each in pool.given
+            for each in pool.candidates
             if set(each) <= set(pool.units_with_inputs_and_outputs) and graphs.holds(each)
         ]
         beyond = sum(
-            1 for each in pool.given if not set(each) <= set(pool.units_with_inputs_and_outputs)
+            1 for each in pool.candidates if not set(each) <= set(pool.units_with_inputs_and_outputs)
         )
         return CandidateSets(
             candidates=tuple(kept),
             components=(),
             all_subsets=total,
             n_without_input_or_output=beyond,
-            apart=len(pool.given) - beyond - len(kept),
-            unsearched=total - len(pool.given),
+            apart=len(pool.candidates) - beyond - len(kept),
+            unsearched=total - len(pool.candidates),
         )
     components = sorted(_irreducible_components(graphs, pool.units_with_inputs_and_outputs))
     largest = pool.largest

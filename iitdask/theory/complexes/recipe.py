@@ -202,7 +202,7 @@ def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionR
     accepted, fates = yield from answer_steps(search, judge.winners)
     made = _ComplexSearch(found, result, accepted, fates, judge.big_phi)
     data = _complexes_dataset(pool, made)
-    if pool.given is not None:
+    if pool.candidates is not None:
         data.attrs["certificates"] = _certificates(pool, found, rule)
     return assemble_tree({"/complexes": data})
 
@@ -212,7 +212,7 @@ def _certificates(
 ) -> dict[str, dict[str, Any]]:
     """By listed candidate that falls apart: a cut that loses nothing."""
     out: dict[str, dict[str, Any]] = {}
-    for units in sorted(set(pool.given or ()) - set(found.candidates)):
+    for units in sorted(set(pool.candidates or ()) - set(found.candidates)):
         shown = find_certificate(pool, units, rule.jointly)
         if shown is not None:
             part = [pool.labels[unit] for unit in shown.part]
@@ -332,8 +332,8 @@ def _scope_text(pool: CandidateSet, found: CandidateSets) -> str:
     """In words, which candidates were looked at."""
     inside, all_units = len(pool.units), pool.substrate.n_units
     of = f"all {all_units} units" if inside == all_units else f"{inside} of {all_units} units"
-    if pool.given is not None:
-        return f"{len(pool.given)} listed candidates of {of}"
+    if pool.candidates is not None:
+        return f"{len(pool.candidates)} listed candidates of {of}"
     if found.exhaustive:
         return f"all non-empty subsets of {of}"
     return f"subsets of at most {pool.max_size} of {of}"

@@ -149,7 +149,7 @@ def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> 
 
 
 def _require_memory(system: System) -> None:
-    need, budget = repertoire_bytes(system.levels), system.background.budget
+    need, budget = repertoire_bytes(system.levels), system.budget_bytes
     if need > budget:
         raise MemoryRefusedError(
             f"iit3: the repertoires of {system.n} units need {need / 2**30:.3g} GiB, more than "

@@ -110,7 +110,7 @@ class SmallSystems:
         order = np.argsort(first)
         rank = np.empty(len(used), np.int64)
         rank[order] = np.arange(len(used))
-        return replace(self, batch=self.batch.chosen(used[order]), substrate=rank[back.ravel()])
+        return replace(self, batch=self.batch.take(used[order]), substrate=rank[back.ravel()])
 
     @staticmethod
     def is_light(levels: Array, max_units: int) -> bool:
