@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from threading import Condition, Lock, RLock, Thread
 from typing import Any
@@ -38,12 +38,10 @@ __all__ = [
     "Session",
     "SessionMonitor",
     "SessionRecord",
-    "create_log_group",
     "critical_section",
     "live_sessions",
     "lock",
     "open_session",
-    "process_exists",
 ]
 
 LOG_GROUP = "log"
@@ -72,16 +70,8 @@ MAX_OWNER_DEATHS = 10
 """Owners that may die over a block before no process tries it again."""
 
 STARTING, RUNNING = "claiming", "running"
-_JSON_NAMES = {
-    "host": "host",
-    "pid": "pid",
-    "since": "since",
-    "heartbeat": "beat",
-    "token": "token",
-    "build_id": "edition",
-    "state": "state",
-}
-"""Fields of a session record, and their names in stores since the first version."""
+_JSON_NAMES = ("host", "pid", "since", "beat", "token", "edition", "state")
+"""Names in the store of the fields of a session record, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,34 +119,26 @@ class SessionRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store and ``iitdask status --json`` have it."""
-        return {old: getattr(self, new) for new, old in _JSON_NAMES.items()}
+        return dict(zip(_JSON_NAMES, astuple(self), strict=True))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SessionRecord:
         """Read what `to_json` returned; ValueError or KeyError if it is not that."""
-        record = cls(**{new: values[old] for new, old in _JSON_NAMES.items()})
+        record = cls(*(values[name] for name in _JSON_NAMES))
         datetime.fromisoformat(record.heartbeat)
         return record
 
 
-def process_exists(pid: int, since: str | None = None) -> bool:
-    """Return True if this machine has a process of that id.
+def _process_exists(pid: int, since: str) -> bool:
+    """Return True if this machine has a process of that id that was created before a time, UTC.
 
-    Parameters
-    ----------
-    pid : int
-        Process id.
-    since : str, optional
-        Time, UTC, at which the process existed already. Ids are reused, in containers soon: one
-        that began later is another process.
+    Ids are reused, in containers soon: a process that began later is another one.
     """
     try:
         created: float = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
-        return True
-    if since is None:
         return True
     return created <= datetime.fromisoformat(since).timestamp() + CLOCK_SKEW_SECONDS
 
@@ -182,14 +164,10 @@ class SessionMonitor:
 
     def live(self) -> list[SessionRecord]:
         """Read the records of all sessions that are alive, the oldest first."""
-        records = [record for record in self._records() if self._is_alive(record)]
+        records = [record for record in self.records() if self.is_alive(record)]
         self._alive = {record.token: record for record in records}
         self._checked = time.monotonic()
         return sorted(records, key=lambda record: record.seniority)
-
-    def dead(self) -> list[SessionRecord]:
-        """Read the records that dead sessions left behind."""
-        return [record for record in self._records() if not self._is_alive(record)]
 
     def find(self, token: str) -> SessionRecord | None:
         """Return the session with a token if it is alive, from memory if seen lately."""
@@ -198,14 +176,19 @@ class SessionMonitor:
             self.live()
         return self._alive.get(token)
 
-    def _records(self) -> Iterator[SessionRecord]:
+    def records(self) -> Iterator[SessionRecord]:
+        """Read the records of all sessions, also of dead ones; those unreadable are left out."""
         for name in self._store.list_dir(LOG_GROUP):
             if name.endswith(SESSION_SUFFIX):
-                record = _read_record(self._store, f"{LOG_GROUP}/{name}")
-                if record is not None:
-                    yield record
+                try:
+                    content = self._store.read(f"{LOG_GROUP}/{name}")
+                    record = SessionRecord.from_json(json.loads(content or b""))
+                except (ValueError, TypeError, KeyError, OSError):
+                    continue
+                yield record
 
-    def _is_alive(self, record: SessionRecord) -> bool:
+    def is_alive(self, record: SessionRecord) -> bool:
+        """Return True if the session of a record is alive."""
         heartbeat, seen = self._first_seen.get(record.token, ("", 0.0))
         if heartbeat != record.heartbeat:
             seen = time.monotonic()
@@ -213,19 +196,12 @@ class SessionMonitor:
         unchanged = time.monotonic() - seen
         if max(record.seconds_since_heartbeat, unchanged) > HEARTBEAT_TIMEOUT_SECONDS:
             return False
-        return record.host != socket.gethostname() or process_exists(record.pid, record.since)
+        return record.host != socket.gethostname() or _process_exists(record.pid, record.since)
 
 
 def live_sessions(store: Store | str) -> list[SessionRecord]:
     """Read which sessions work on a store, the oldest first."""
     return SessionMonitor(open_store(store)).live()
-
-
-def _read_record(store: Store, key: str) -> SessionRecord | None:
-    try:
-        return SessionRecord.from_json(json.loads(store.read(key) or b""))
-    except (ValueError, TypeError, KeyError, OSError):
-        return None
 
 
 class PeriodicTimer:
@@ -371,14 +347,15 @@ class Session:
                     raise self._busy(owner)
                 time.sleep(LOCK_POLL_SECONDS)
         self._is_alone = True
-        for record in self.monitor.dead():
-            with suppress(OSError):
-                self.store.delete(record.key)
-                self.store.delete(record.activity_key)
-        for other in self.monitor.live():
+        for other in self.monitor.records():
+            if other.token == self.token:
+                continue
+            if not self.monitor.is_alive(other):
+                with suppress(OSError):
+                    self.store.delete(other.key)
+                    self.store.delete(other.activity_key)
             # Of two that begin at the same moment each sees the other: one has to go on.
-            begun = other.state == RUNNING or other.seniority < self.record.seniority
-            if other.token != self.token and begun:
+            elif other.state == RUNNING or other.seniority < self.record.seniority:
                 raise self._busy(other)
         self.record = replace(self.record, state=RUNNING)
         self.write_heartbeat()
@@ -437,47 +414,32 @@ def open_session(store: Store | str, join: bool = False) -> Iterator[Session]:
         Another session is alive, and `join` is False.
     """
     session = Session(open_store(store), join)
-    create_log_group(session.store)
+    with suppress(OSError):
+        repair_groups(session.store, LOG_GROUP)
     session.write_heartbeat()
     try:
         with (
             session.timer.running(),
             session.timer.every(HEARTBEAT_SECONDS, session.write_heartbeat),
+            session.timer.every(session.poll_seconds, session.admit_others),
         ):
             if join:
                 session.wait_for_admission()
-                with _registered(session):
-                    yield session
-                return
-            session.take_store()
-            with (
-                _registered(session),
-                session.timer.every(session.poll_seconds, session.admit_others),
-            ):
+            else:
+                session.take_store()
+            _OPEN_SESSIONS.append(session)
+            try:
                 yield session
+            finally:
+                _OPEN_SESSIONS.remove(session)
     finally:
         with suppress(OSError, UnreachableStoreError):
             session.release_store()
             session.store.delete(session.record.key)
 
 
-def create_log_group(store: Store) -> None:
-    """Create the group of event logs, so that readers of the store know what it is."""
-    with suppress(OSError):
-        repair_groups(store, LOG_GROUP)
-
-
-# Sessions that this process has open, by store: locks are taken in the name of the latest one.
+# Sessions that this process has open: locks are taken in the name of the latest one of a store.
 _OPEN_SESSIONS: list[Session] = []
-
-
-@contextmanager
-def _registered(session: Session) -> Iterator[None]:
-    _OPEN_SESSIONS.append(session)
-    try:
-        yield
-    finally:
-        _OPEN_SESSIONS.remove(session)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from iitdask.errors import UnreachableStoreError
-from iitdask.run.coordination import LOG_GROUP, Session, SessionRecord, create_log_group
+from iitdask.run.coordination import LOG_GROUP, Session, SessionRecord
 from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.task import StageLayout
@@ -360,7 +360,6 @@ class EventLog:
 
     def start(self, content: Mapping[str, Any]) -> None:
         """Write the first line: what is run, where and with what."""
-        create_log_group(self.store)
         self.append("RunStarted", content)
 
     def stop(self, reason: str) -> None:
