@@ -53,53 +53,52 @@ __all__ = [
     "this_process",
 ]
 
-WORKER_ANSWER_SECONDS = 30.0
-"""Seconds that workers may take to answer."""
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker."""
+    """Build and configuration of one worker."""
 
-    edition: str
-    """Its iitdask."""
+    build_id: str
+    """Version and source digest of its iitdask."""
     cores: int
     """Cores its process may use."""
     threads: int = 0
     """Blocks it computes at a time."""
     name: str = ""
-    """What Dask calls it."""
+    """Name that Dask gives it."""
 
 
 def this_process() -> dict[str, Any]:
-    """What a process says of itself."""
+    """Return the build and the number of cores of this process."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return {"edition": build_id(), "cores": cores}
+    return {"build_id": build_id(), "cores": cores}
 
 
 def query_workers(client: Client) -> list[WorkerInfo]:
-    """Ask every worker of a cluster.
+    """Query the build and configuration of every worker of a cluster.
 
     Raises
     ------
     WorkerMismatchError
-        A worker has no iitdask, or one that does not know the question.
+        A worker has no iitdask, or one too different to answer.
+    InterruptedRunError
+        The cluster is out of reach.
     """
     try:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             return []
-        # First what any Python knows: a worker that cannot open a question of ours breaks off.
-        said: dict[str, Any] = client.run(find_spec, "iitdask", on_error="return")
-        if not any(_lacks_iitdask(answer) for answer in said.values()):
-            said = client.run(this_process, on_error="return")
+        # First a function of any Python: a worker that cannot unpickle ours closes its connection.
+        answers: dict[str, Any] = client.run(find_spec, "iitdask", on_error="return")
+        if not any(_lacks_iitdask(answer) for answer in answers.values()):
+            answers = client.run(this_process, on_error="return")
     except (OSError, TimeoutError) as error:
         raise InterruptedRunError(f"the workers cannot be asked what they are: {error}") from error
-    found = []
-    for address, answer in said.items():
-        about = workers.get(address, {})
-        name = str(about.get("name", address))
+    infos = []
+    for address, answer in answers.items():
+        dask_info = workers.get(address, {})
+        name = str(dask_info.get("name", address))
         if not isinstance(answer, dict):
             if not _lacks_iitdask(answer):
                 continue
@@ -107,184 +106,188 @@ def query_workers(client: Client) -> list[WorkerInfo]:
                 f"worker {name}: expected iitdask {build_id()}, got none that answers "
                 f"({answer or 'not installed'}); install the same on every machine"
             )
-        found.append(WorkerInfo(**answer, threads=int(about.get("nthreads", 0)), name=name))
-    return found
+        infos.append(WorkerInfo(**answer, threads=int(dask_info.get("nthreads", 0)), name=name))
+    return infos
 
 
 def _lacks_iitdask(answer: Any) -> bool:
-    """Whether a worker has no iitdask; one that left meanwhile says nothing of the kind."""
+    """Return True if a worker cannot import iitdask; one that disconnected does not count."""
     return answer is None or (isinstance(answer, Exception) and not isinstance(answer, OSError))
 
 
 def require_same_build(workers: Iterable[WorkerInfo]) -> None:
-    """Raise a WorkerMismatchError unless all are of this process's iitdask."""
-    own = build_id()
-    other = [worker for worker in workers if worker.edition != own]
-    if other:
-        first = other[0]
+    """Check that all workers have the iitdask of this process.
+
+    Raises
+    ------
+    WorkerMismatchError
+        A worker has another build.
+    """
+    expected = build_id()
+    others = [worker for worker in workers if worker.build_id != expected]
+    if others:
         raise WorkerMismatchError(
-            f"worker {first.name}: expected iitdask {own} as in this process, got "
-            f"{first.edition} ({len(other)} worker(s) in all); install the same on every machine"
+            f"worker {others[0].name}: expected iitdask {expected} as in this process, got "
+            f"{others[0].build_id} ({len(others)} worker(s) in all); install the same on every "
+            "machine"
         )
 
 
 def oversubscription_warnings(workers: Iterable[WorkerInfo]) -> list[str]:
-    """What is not wrong but slow: workers whose threads are not as many as their cores."""
+    """Return a warning for every worker that has more threads than cores."""
     return [
-        f"worker {each.name} has {each.threads} threads on {each.cores} core(s): "
+        f"worker {worker.name} has {worker.threads} threads on {worker.cores} core(s): "
         "they take turns; give it as many cores as threads"
-        for each in workers
-        if each.threads > each.cores
+        for worker in workers
+        if worker.threads > worker.cores
     ]
 
 
 Engine = Callable[[Iterator[BundleTask]], Generator[BundleResult, None, None]]
-"""Runs jobs and gives one receipt for each, in any order.
+"""Runs tasks and yields one result for each, in any order.
 
-Jobs are drawn one by one, since what comes next may depend on receipts.
+Tasks are drawn one by one, since the next ones may depend on results.
 """
 
 MIN_BUNDLES_IN_FLIGHT = 4
 """Bundles in flight on a cluster that has no workers yet."""
 
 WORKER_TOPIC = "iitdask"
-"""Under which workers tell what they begin."""
+"""Dask topic under which workers report the blocks they begin."""
 
 CLIENT_POLL_SECONDS = 0.1
-"""Seconds after which to look whether the cluster is still there while no result comes."""
+"""Seconds between two checks of the connection while no result comes."""
 THREAD_COUNT_SECONDS = 1.0
-"""Seconds for which it is believed how many threads a cluster has."""
+"""Seconds for which the number of threads of a cluster is not queried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SerialEngine:
     """Runs bundles one after the other in this process."""
 
-    activity: ActivityBoard | None = None
-    """Where to note what is in hand."""
+    activity: ActivityBoard = field(default_factory=ActivityBoard)
+    """Record of the block being computed."""
 
-    def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
-        """Run jobs as their receipts are asked for."""
+    def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
+        """Run each task when its result is requested."""
         try:
-            for job in jobs:
-                begun = None if self.activity is None else self.activity.on_block_start("")
-                receipt = run_bundle(job, begun=begun)
-                if self.activity is not None:
-                    self.activity.finish("")
-                yield receipt
+            for task in tasks:
+                result = run_bundle(task, on_block_start=self.activity.on_block_start(""))
+                self.activity.finish("")
+                yield result
         finally:
             clear_caches()
 
 
 @dataclass(slots=True, eq=False)
 class _ThreadCount:
-    """How many threads a cluster has: asked anew now and then, since workers come and go."""
+    """Number of threads of a cluster, queried again now and then: workers come and go."""
 
     threads: int = 0
-    asked: float = float("-inf")
+    queried: float = float("-inf")
 
-    def count(self, client: Any) -> int:
-        """Return how many there are."""
-        if time.monotonic() - self.asked > THREAD_COUNT_SECONDS:
+    def query(self, client: Any) -> int:
+        """Return the number of threads."""
+        if time.monotonic() - self.queried > THREAD_COUNT_SECONDS:
             with _scheduler_errors(client):
                 self.threads = sum(client.nthreads().values())
-            self.asked = time.monotonic()
+            self.queried = time.monotonic()
         return self.threads
 
 
 @dataclass(frozen=True, slots=True)
 class DaskEngine:
-    """Runs bundles on a Dask cluster, a window of them at a time.
+    """Runs bundles on a Dask cluster, a limited number of them at a time.
 
-    Those that are not worth the journey are run in this process.
+    Tasks that are cheaper to run than to send are run in this process.
     """
 
     client: Client
     """Client of the cluster."""
     per_thread: int = 3
     """Bundles in flight for each thread of the cluster."""
-    activity: ActivityBoard | None = None
-    """Where to note what workers have in hand."""
+    activity: ActivityBoard = field(default_factory=ActivityBoard)
+    """Record of the blocks that workers compute."""
     thread_count: _ThreadCount = field(default_factory=_ThreadCount, repr=False, compare=False)
-    """How many threads there are."""
+    """Threads of the cluster."""
 
-    def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
-        """Keep the window full until the jobs run out; cancel what is left when closed."""
-        flight = _InFlight(self.client, self.activity or ActivityBoard())
+    def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
+        """Keep the cluster busy until the tasks run out; cancel what is left when closed."""
+        in_flight = _InFlight(self.client, self.activity)
         try:
-            yield from self._top_up(flight, jobs)
-            for batch in flight.batches():
+            yield from self._top_up(in_flight, tasks)
+            for batch in in_flight.batches():
                 while batch:
-                    yield flight.receipt(*batch.pop())
+                    yield in_flight.result(*batch.pop())
                 # In batches: topping up one by one costs twice as much a task.
-                yield from self._top_up(flight, jobs)
+                yield from self._top_up(in_flight, tasks)
         finally:
-            flight.cancel()
+            in_flight.cancel()
 
     def _top_up(
-        self, flight: _InFlight, jobs: Iterator[BundleTask]
+        self, in_flight: _InFlight, tasks: Iterator[BundleTask]
     ) -> Generator[BundleResult, None, None]:
-        window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self.thread_count.count(self.client))
-        # Not while the cluster is spoken to: drawing jobs may write to the store, and that
-        # fails for other reasons.
-        drawn = list(islice(jobs, max(0, window - len(flight.sent))))
-        remote = [flight.with_stored_inputs(job) for job in drawn if not job.near]
+        window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self.thread_count.query(self.client))
+        # Outside _scheduler_errors: drawing tasks may write to the store, which has errors of
+        # its own.
+        drawn = list(islice(tasks, max(0, window - len(in_flight.sent))))
+        remote = [in_flight.with_stored_inputs(task) for task in drawn if not task.run_locally]
         with _scheduler_errors(self.client):
-            flight.send(remote)
-        yield from SerialEngine(self.activity)(job for job in drawn if job.near)
+            in_flight.send(remote)
+        yield from SerialEngine(self.activity)(task for task in drawn if task.run_locally)
 
 
 @dataclass(slots=True, eq=False)
 class _InFlight:
-    """The bundles that are out."""
+    """The tasks that a cluster has and that have no result yet."""
 
     client: Any
     activity: ActivityBoard
     sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
-    lent: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
+    scattered: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     contexts: dict[tuple[object, ...], StageContext] = field(default_factory=dict)
     number: int = 0
-    # Part of every key, so that no result of an earlier run is taken for one of this.
+    # Part of every key, so that no result of an earlier run is mistaken for one of this.
     token: str = field(default_factory=lambda: uuid4().hex[:8])
     done: CompletionQueue = field(init=False)
-    listening: bool = False
+    subscribed: bool = False
 
     def __post_init__(self) -> None:
         self.done = CompletionQueue(self.client)
 
-    def _listen(self) -> None:
-        """Hear from workers what they begin."""
-        if not self.listening:
-            self.client.subscribe_topic(WORKER_TOPIC, self._hear)
-            self.listening = True
+    def _subscribe(self) -> None:
+        """Receive what workers report about the blocks they begin."""
+        if not self.subscribed:
+            self.client.subscribe_topic(WORKER_TOPIC, self._on_worker_message)
+            self.subscribed = True
 
-    def _hear(self, event: Any) -> None:
-        told = event[1]
-        # Other runs on this cluster tell of theirs.
-        if self.token in told["bundle"] and self.sent:
-            self.activity.start(told["bundle"], BlockActivity(**told["activity"]))
+    def _on_worker_message(self, event: Any) -> None:
+        message = event[1]
+        # Other runs on this cluster have messages under the same topic.
+        if self.token in message["bundle"] and self.sent:
+            self.activity.start(message["bundle"], BlockActivity(**message["activity"]))
 
-    def with_stored_inputs(self, job: BundleTask) -> BundleTask:
-        """Put the inputs of a job's stage into its store, once, if it has one."""
-        key = job.setting.key
+    def with_stored_inputs(self, task: BundleTask) -> BundleTask:
+        """Write the inputs of a task's stage into its store, once, if it has one."""
+        key = task.context.key
         if key not in self.contexts:
-            self.contexts[key] = with_stored_inputs(job.setting)
-        return replace(job, setting=self.contexts[key])
+            self.contexts[key] = with_stored_inputs(task.context)
+        return replace(task, context=self.contexts[key])
 
-    def send(self, jobs: list[BundleTask]) -> None:
-        """Submit jobs, those of one stage in one call."""
-        if jobs:
-            self._listen()
-        for _, some in groupby(jobs, key=lambda job: id(job.setting)):
-            group = list(some)
-            setting = group[0].setting
-            slim = replace(setting, inputs={}) if setting.store is None else setting
-            keys = [self._key(setting) for _ in group]
+    def send(self, tasks: list[BundleTask]) -> None:
+        """Submit tasks, those of one stage by one call."""
+        if tasks:
+            self._subscribe()
+        for _, tasks_of_stage in groupby(tasks, key=lambda task: id(task.context)):
+            group = list(tasks_of_stage)
+            context = group[0].context
+            slim = replace(context, inputs={}) if context.store is None else context
+            keys = [self._key(context) for _ in group]
             futures = self.client.map(
                 _run_on_worker,
-                [cloudpickle.dumps(replace(job, setting=slim)) for job in group],
-                wanted=build_id(),
-                inputs=self._inputs(setting),
+                [cloudpickle.dumps(replace(task, context=slim)) for task in group],
+                expected_build=build_id(),
+                inputs=self._inputs(context),
                 key=keys,
                 retries=2,
                 pure=False,
@@ -293,10 +296,10 @@ class _InFlight:
             self.done.add(futures)
 
     def batches(self) -> Generator[list[Any], None, None]:
-        """Yield what is done, as (future, result) pairs, until nothing is out.
+        """Yield results as lists of (future, result) pairs until no task is left.
 
-        Futures sent while the connection was down are never told that it stayed down:
-        a client that has closed is noticed here, or waiting for them would not end.
+        Futures sent while the connection was down never learn that it stayed down, so a
+        closed client is noticed here; otherwise waiting for them would not end.
         """
         while self.sent:
             if self.done.has_ready():
@@ -306,9 +309,9 @@ class _InFlight:
             else:
                 self.done.wait(CLIENT_POLL_SECONDS)
 
-    def receipt(self, future: Future[Any], result: Any) -> BundleResult:
-        """Return what became of a bundle, whatever happened to it."""
-        job = self.sent.pop(future)
+    def result(self, future: Future[Any], result: Any) -> BundleResult:
+        """Return the outcome of a task, also if its worker died or Dask cancelled it."""
+        task = self.sent.pop(future)
         self.activity.finish(str(future.key))
         if isinstance(result, BundleResult):
             return result
@@ -319,57 +322,56 @@ class _InFlight:
 
         if isinstance(error, CancelledError):
             _require_running(self.client)
-            # Inputs die with the workers that held them; they are sent again.
-            self.lent.pop(job.setting.key, None)
+            # Scattered inputs die with the workers that held them; they are scattered again.
+            self.scattered.pop(task.context.key, None)
         text = f"{type(error).__name__}: {error}"
-        failed = tuple(BlockError(block, text, "") for block in job.blocks)
-        return BundleResult(job.setting.layout.name, "", (), failed)
+        failed = tuple(BlockError(block, text, "") for block in task.blocks)
+        return BundleResult(task.context.layout.name, "", (), failed)
 
     def cancel(self) -> None:
-        """Withdraw what is still out."""
+        """Cancel all tasks that have no result yet."""
         if self.sent and self.client.status == "running":
             with suppress(OSError):  # the scheduler may have gone this moment
                 self.client.cancel(list(self.sent))
-        if self.listening and self.client.status == "running":
+        if self.subscribed and self.client.status == "running":
             with suppress(OSError, ValueError):
                 self.client.unsubscribe_topic(WORKER_TOPIC)
         for future in self.sent:
             self.activity.finish(str(future.key))
         self.sent.clear()
-        self.lent.clear()
+        self.scattered.clear()
 
-    def _key(self, setting: StageContext) -> str:
+    def _key(self, context: StageContext) -> str:
         self.number += 1
-        return f"{setting.layout.name.replace('/', '.')}-{self.number:06d}-{self.token}"
+        return f"{context.layout.name.replace('/', '.')}-{self.number:06d}-{self.token}"
 
-    def _inputs(self, setting: StageContext) -> Future[Any] | None:
-        if setting.store is not None or not setting.inputs:
+    def _inputs(self, context: StageContext) -> Future[Any] | None:
+        if context.store is not None or not context.inputs:
             return None
-        if setting.key not in self.lent:
+        if context.key not in self.scattered:
             self.client.wait_for_workers(1)
-            (self.lent[setting.key],) = self.client.scatter(
-                [dict(setting.inputs)], broadcast=True, hash=False
+            (self.scattered[context.key],) = self.client.scatter(
+                [dict(context.inputs)], broadcast=True, hash=False
             )
-        return self.lent[setting.key]
+        return self.scattered[context.key]
 
 
-def _run_on_worker(parcel: bytes, wanted: str, inputs: Any = None) -> BundleResult:
-    """Fill the blocks of a parcel on a worker, which tells the driver what it begins."""
-    return replace(
-        run_pickled(parcel, wanted, inputs, _block_start_reporter()), warning=_worker_warning()
-    )
+def _run_on_worker(task: bytes, expected_build: str, inputs: Any = None) -> BundleResult:
+    """Run a pickled task on a worker, reporting the blocks it begins to the driver."""
+    result = run_pickled(task, expected_build, inputs, _block_start_reporter())
+    return replace(result, warning=_worker_warning())
 
 
 def _worker_warning() -> str:
-    """What is to be said of this worker; those that come late no census has seen."""
+    """Return configuration warnings for this worker, which may have joined after the start."""
     from distributed import get_worker
 
     try:
         worker: Any = get_worker()
     except ValueError:
         return ""
-    about = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
-    return "; ".join(oversubscription_warnings([about]))
+    info = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
+    return "; ".join(oversubscription_warnings([info]))
 
 
 def _block_start_reporter() -> OnBlockStart | None:
@@ -379,7 +381,7 @@ def _block_start_reporter() -> OnBlockStart | None:
         worker: Any = get_worker()
         bundle = str(worker.get_current_task())
     except (ValueError, KeyError):
-        return None  # no worker has this process, so nobody would hear
+        return None  # this process is no worker, so no driver listens
     return throttled(
         lambda activity: worker.log_event(
             WORKER_TOPIC, {"bundle": bundle, "activity": asdict(activity)}
@@ -397,29 +399,30 @@ def choose_engine(client: Client | None, activity: ActivityBoard | None = None) 
     activity : ActivityBoard, optional
         Record of the blocks being computed.
     """
+    activity = activity or ActivityBoard()
     return SerialEngine(activity) if client is None else DaskEngine(client, activity=activity)
 
 
-def block_memory_limit(client: Client | None, given: int | None = None) -> int | None:
-    """Bytes one block may take on the least worker of a cluster; None when nobody knows.
+def block_memory_limit(client: Client | None, worker_bytes: int | None = None) -> int | None:
+    """Return the bytes one block may take on the smallest worker; None if unknown.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        Client of the cluster; this process when not given.
-    given : int, optional
-        Bytes that each worker is said to have.
+        Client of the cluster; without one, blocks are computed in this process.
+    worker_bytes : int, optional
+        Bytes of each worker, if the user says so.
     """
     if client is None:
-        return given or _physical_memory_bytes()
+        return worker_bytes or _physical_memory_bytes()
     with _scheduler_errors(client):
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    each = [
-        (given or worker["memory_limit"] or _physical_memory_bytes() or 0)
+    per_thread = [
+        (worker_bytes or worker["memory_limit"] or _physical_memory_bytes() or 0)
         // max(worker["nthreads"], 1)
         for worker in workers
     ]
-    return min((some for some in each if some), default=given)
+    return min((nbytes for nbytes in per_thread if nbytes), default=worker_bytes)
 
 
 def _physical_memory_bytes() -> int | None:
@@ -452,54 +455,51 @@ def _unreachable_scheduler(client: Client) -> InterruptedRunError:
 
 
 CLAIM_POLL_SECONDS = 0.5
-"""Seconds between two looks at what others have in hand."""
+"""Seconds between two looks at blocks that other processes have claimed."""
 LIFETIME_OVER_MESSAGE = "the time given to this worker is over; what it filled is in the store"
 
 
 @dataclass(slots=True, eq=False)
 class SharedStoreEngine:
-    """Runs the bundles that no other process has in hand.
-
-    A receipt without blocks says that others may have filled some.
-    """
+    """Runs the bundles that no other process has claimed."""
 
     claims: BlockClaims
-    """Whose blocks are whose."""
+    """Claims of this process."""
     threads: int = 1
     """Bundles computed at a time."""
     until: float | None = None
-    """Moment of ``time.monotonic`` after which no bundle is begun."""
+    """Time by ``time.monotonic`` after which no bundle is begun."""
     activity: ActivityBoard = field(default_factory=ActivityBoard)
-    """Where to note what is in hand."""
-    _folders: dict[str, StageGroup] = field(default_factory=dict)
+    """Record of the blocks being computed."""
+    _groups: dict[str, StageGroup] = field(default_factory=dict)
 
-    def __call__(self, jobs: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
-        """Claim and run, give back what is not run."""
+    def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
+        """Claim blocks and compute them; release the claims of those not computed."""
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="block")
-        out: set[ThreadFuture[BundleResult]] = set()
+        running: set[ThreadFuture[BundleResult]] = set()
         stages: dict[str, None] = {}
-        idle = True
+        is_idle = True
         try:
-            for job in jobs:
+            for task in tasks:
                 if self._is_over():
                     break
-                stages[job.setting.layout.name] = None
-                mine, doomed = self._claimed(job)
-                if doomed:
-                    yield BundleResult(job.setting.layout.name, "", (), doomed)
-                if not mine.blocks:
+                stages[task.context.layout.name] = None
+                claimed, poisoned = self._claim(task)
+                if poisoned:
+                    yield BundleResult(task.context.layout.name, "", (), poisoned)
+                if not claimed.blocks:
                     continue
-                idle = False
-                out.add(pool.submit(self._run, mine))
-                while len(out) >= self.threads:
-                    ended, out = wait(out, return_when=FIRST_COMPLETED)
-                    yield from (each.result() for each in ended)
-            while out:
-                ended, out = wait(out, return_when=FIRST_COMPLETED)
-                yield from (each.result() for each in ended)
+                is_idle = False
+                running.add(pool.submit(self._run, claimed))
+                while len(running) >= self.threads:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
             if self._is_over():
                 raise RetiredError(LIFETIME_OVER_MESSAGE)
-            if idle:
+            if is_idle:
                 time.sleep(CLAIM_POLL_SECONDS)
             for stage in stages:
                 yield BundleResult(stage, "", (), ())
@@ -508,36 +508,36 @@ class SharedStoreEngine:
             self.claims.release_all()
             clear_caches()
 
-    def _run(self, job: BundleTask) -> BundleResult:
+    def _run(self, task: BundleTask) -> BundleResult:
         bundle = str(get_ident())
         try:
-            return run_bundle(job, begun=self.activity.on_block_start(bundle))
+            return run_bundle(task, on_block_start=self.activity.on_block_start(bundle))
         finally:
             self.activity.finish(bundle)
-            for block in job.blocks:
-                self.claims.release(job.setting.layout.name, block)
+            for block in task.blocks:
+                self.claims.release(task.context.layout.name, block)
 
-    def _claimed(self, job: BundleTask) -> tuple[BundleTask, tuple[BlockError, ...]]:
-        stage = job.setting.layout.name
-        folder = self._folder(job)
-        mine, doomed = [], []
-        for block in job.blocks:
-            if folder.is_committed(block):
+    def _claim(self, task: BundleTask) -> tuple[BundleTask, tuple[BlockError, ...]]:
+        """Return the blocks that this process may compute, and those nobody tries any more."""
+        stage, group = task.context.layout.name, self._group(task.context)
+        claimed, poisoned = [], []
+        for block in task.blocks:
+            if group.is_committed(block):
                 continue
             if self.claims.acquire(stage, block):
-                mine.append(block)
+                claimed.append(block)
             elif deaths := self.claims.poison_count(stage, block):
-                what = f"{deaths} processes died over it; `iitdask run` on this store tries again"
-                doomed.append(BlockError(block, what, ""))
-        return replace(job, blocks=tuple(mine)), tuple(doomed)
+                error = f"{deaths} processes died over it; `iitdask run` on this store tries again"
+                poisoned.append(BlockError(block, error, ""))
+        return replace(task, blocks=tuple(claimed)), tuple(poisoned)
 
-    def _folder(self, job: BundleTask) -> StageGroup:
-        name, store = job.setting.layout.name, job.setting.store
-        if name not in self._folders:
+    def _group(self, context: StageContext) -> StageGroup:
+        name, store = context.layout.name, context.store
+        if name not in self._groups:
             if store is None:
                 raise StoreError(f"stage {name!r}: expected a store to share, got none")
-            self._folders[name] = StageGroup.load(store, name)
-        return self._folders[name]
+            self._groups[name] = StageGroup.load(store, name)
+        return self._groups[name]
 
     def _is_over(self) -> bool:
         return self.until is not None and time.monotonic() > self.until

@@ -344,9 +344,9 @@ def _fill_timed(walk: _Estimator, stage: Stage, ready: Any) -> float:
 
 def _prepare_inputs(walk: _Estimator, stage: Stage) -> Any:
     """Make a stage's inputs ready; every process that works on it spends that time once."""
-    setting = walk.ledger.worker_context(stage)
+    context = walk.ledger.worker_context(stage)
     began = time.perf_counter()
-    ready = prepare_inputs(setting)
+    ready = prepare_inputs(context)
     walk.between += time.perf_counter() - began
     return ready
 

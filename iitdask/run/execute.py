@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
@@ -51,27 +51,35 @@ if TYPE_CHECKING:
 __all__ = [
     "StageRun",
     "execute",
-    "repeat_block",
+    "recompute_block",
 ]
 
 MAX_ATTEMPTS = 3
 """How often a block is tried."""
 CALIBRATION_BLOCKS = 256
-"""Ticks of an earlier run that are read to learn how fast it went."""
+"""Blocks of an earlier run whose measured seconds are read to calibrate predictions."""
 LOCAL_SECONDS = 0.02
-"""Predicted seconds up to which a stage is filled by the driver itself: as long as it takes
-to send for it."""
+"""Predicted seconds up to which the driver fills a stage itself: sending it takes as long."""
 LOCAL_INPUT_BYTES = 64 * 2**20
-"""Bytes of inputs up to which it is."""
+"""Bytes of inputs up to which the driver fills a stage itself."""
 REPLAN_FACTOR = 2.0
-"""Factor by which blocks may be slower or faster than planned before bundles are made anew."""
+"""Ratio of measured to planned speed beyond which the remaining blocks are bundled again."""
 
 
 class StageRun:
-    """The blocks of one stage, from opening to the last receipt.
+    """The blocks of one stage while they are filled.
 
     The only object of a run that changes: everything it knows beyond the ledger
     (attempts, failures, speed) may be lost at any time.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage.
+    ledger : Ledger
+        Where its blocks are kept.
+    block_seconds : float
+        Target seconds of a bundle; a new stage is tiled by it.
     """
 
     def __init__(self, stage: Stage, ledger: Ledger, block_seconds: float) -> None:
@@ -82,50 +90,62 @@ class StageRun:
         self.tiling = ledger.open(stage, block_seconds)
         self.attempts: Counter[Block] = Counter()
         self.failures: dict[Block, BlockError] = {}
-        self.setting: StageContext | None = None
-        self.fit = Calibration()
-        self.near = False
+        self.context: StageContext | None = None
+        self.calibration = Calibration()
+        self.is_local = False
         self.reopen()
 
     def reopen(self) -> None:
-        """Read from the ledger what is filled, and how fast that went."""
-        self.look()
+        """Read from the ledger which blocks are filled, and how fast."""
+        self.refresh()
         if self.done and self.todo():
-            some = sorted(self.done)[:: max(1, len(self.done) // CALIBRATION_BLOCKS)]
-            self.fit = calibrate(self.stage, self.tiling, self.ledger.ticks(self.stage.name, some))
+            sample = sorted(self.done)[:: max(1, len(self.done) // CALIBRATION_BLOCKS)]
+            self.calibration = calibrate(
+                self.stage, self.tiling, self.ledger.ticks(self.stage.name, sample)
+            )
 
-    def look(self) -> None:
-        """Read from the ledger what is filled."""
+    def refresh(self) -> None:
+        """Read from the ledger which blocks are filled."""
         self.done = self.ledger.done(self.stage.name)
-        self.stop = self._first_enough()
+        self.last_needed = self._first_meeting_until()
 
     def todo(self) -> list[Block]:
-        """Blocks still to be filled, in grid order; those given up are not among them."""
-        given_up = self.exhausted()
-        last = self.stop
+        """Return the blocks still to be filled, in grid order, without exhausted ones."""
+        exhausted, last = self.exhausted(), self.last_needed
         return [
             block
             for block in self.tiling
-            if block not in self.done and block not in given_up and (last is None or block < last)
+            if block not in self.done and block not in exhausted and (last is None or block < last)
         ]
 
     def exhausted(self) -> dict[Block, BlockError]:
-        """Blocks that failed as often as they may and that the result needs."""
+        """Return the blocks that the result needs and that failed as often as they may."""
         return {
             block: failure
             for block, failure in self.failures.items()
             if self.attempts[block] >= MAX_ATTEMPTS
             and block not in self.done
-            and (self.stop is None or block < self.stop)
+            and (self.last_needed is None or block < self.last_needed)
         }
 
     def opened(self) -> StageOpened:
-        """Say what lies ahead."""
+        """Return the event that announces the work ahead."""
         todo = self.todo()
         return StageOpened(self.stage.name, len(self.tiling), len(todo), self._cost(todo))
 
     def check_memory(self, memory: int | None) -> None:
-        """Raise when a block would not fit into a worker's memory."""
+        """Check that a block fits into the memory of a worker.
+
+        Parameters
+        ----------
+        memory : int, optional
+            Bytes that a block may take; unknown without it.
+
+        Raises
+        ------
+        MemoryRefusedError
+            A block needs more.
+        """
         if memory is None or not self.todo():
             return
         inputs = self._input_bytes()
@@ -137,76 +157,83 @@ class StageRun:
                 "give workers more memory or fewer threads"
             )
 
-    def alone(self) -> None:
-        """Take note that no other stage is filled at the same time: a short one stays here."""
-        predicted = self._cost(list(self.tiling)) * self.fit.seconds_per_cost
-        self.near = predicted <= LOCAL_SECONDS and self._input_bytes() <= LOCAL_INPUT_BYTES
+    def allow_local_execution(self) -> None:
+        """Fill the stage in this process if it is short; no other stage is filled meanwhile."""
+        predicted = self._cost(list(self.tiling)) * self.calibration.seconds_per_cost
+        self.is_local = predicted <= LOCAL_SECONDS and self._input_bytes() <= LOCAL_INPUT_BYTES
 
-    def jobs(self) -> Iterator[BundleTask]:
-        """Hand out what is to be filled, as long as it is asked for."""
+    def tasks(self) -> Iterator[BundleTask]:
+        """Yield bundles until all blocks are handed out, replanning when the speed differs."""
         todo = self.todo()
         if not todo:
             return
-        self.setting = self.setting or self.ledger.worker_context(self.stage)
-        again = [block for block in todo if block in self.failures]
-        out = self.done | set(again) | set(self.exhausted())
-        # Alone, so that a block that kills its worker takes no other with it.
-        yield from (BundleTask(self.setting, (block,)) for block in again)
+        self.context = self.context or self.ledger.worker_context(self.stage)
+        retries = [block for block in todo if block in self.failures]
+        handed_out = self.done | set(retries) | set(self.exhausted())
+        # One block each, so that a block that kills its worker takes no other with it.
+        yield from (BundleTask(self.context, (block,)) for block in retries)
         while True:
-            planned = self.fit.seconds_per_cost
-            for bundle in plan_bundles(self.stage, self.tiling, out, planned, self.block_seconds):
-                if self.stop is not None and bundle.blocks[0] > self.stop:
+            planned = self.calibration.seconds_per_cost
+            for bundle in plan_bundles(
+                self.stage, self.tiling, handed_out, planned, self.block_seconds
+            ):
+                if self.last_needed is not None and bundle.blocks[0] > self.last_needed:
                     return
-                out.update(bundle.blocks)
-                yield BundleTask(self.setting, bundle.blocks, self.near)
-                if not 1 / REPLAN_FACTOR < self.fit.seconds_per_cost / planned < REPLAN_FACTOR:
+                handed_out.update(bundle.blocks)
+                yield BundleTask(self.context, bundle.blocks, self.is_local)
+                if (
+                    not 1 / REPLAN_FACTOR
+                    < self.calibration.seconds_per_cost / planned
+                    < REPLAN_FACTOR
+                ):
                     break
             else:
                 return
 
-    def take(self, receipt: BundleResult) -> Iterator[Event]:
-        """Book a receipt; one without blocks says that others may have filled some."""
+    def record(self, result: BundleResult) -> Iterator[Event]:
+        """Record the outcome of a bundle and yield the events it causes."""
         name = self.stage.name
-        if not receipt.filled and not receipt.failed:
-            self.look()
-        seconds = sum(filled.seconds for filled in receipt.filled)
-        for filled in receipt.filled:
+        if not result.filled and not result.failed:
+            self.refresh()
+        seconds = sum(block.seconds for block in result.filled)
+        for filled in result.filled:
             if filled.arrays is not None:
                 self.ledger.fill(name, filled.block, filled.arrays, filled.seconds)
             self.done.add(filled.block)
-            if filled.meets_until and (self.stop is None or filled.block < self.stop):
-                self.stop = filled.block
-        if receipt.filled:
-            cost = self._cost([filled.block for filled in receipt.filled])
-            self.fit = self.fit.more(seconds, cost)
-            yield BlocksFilled(name, len(receipt.filled), seconds, cost, receipt.worker)
-        for failure in receipt.failed:
+            if filled.meets_until:
+                self.last_needed = min(filled.block, self.last_needed or filled.block)
+        if result.filled:
+            cost = self._cost([filled.block for filled in result.filled])
+            self.calibration = self.calibration.more(seconds, cost)
+            yield BlocksFilled(name, len(result.filled), seconds, cost, result.worker)
+        for failure in result.failed:
             self.failures[failure.block] = failure
             self.attempts[failure.block] += 1
             if self.attempts[failure.block] == MAX_ATTEMPTS:
                 yield BlockFailed(name, failure.block, failure.error, MAX_ATTEMPTS)
 
     def finish(self) -> None:
-        """Drop blocks behind the one that was enough: which ones ran is a matter of luck."""
-        if self.stop is not None:
-            beyond = {block for block in self.done if block > self.stop}
+        """Delete blocks after the last needed one, which ran only because they were in flight."""
+        if self.last_needed is not None:
+            beyond = {block for block in self.done if block > self.last_needed}
             self.ledger.delete_blocks(self.stage.name, beyond)
             self.done -= beyond
 
     def seconds(self) -> float:
-        """Wall seconds since the stage was opened."""
+        """Return the wall seconds since the stage was opened."""
         return time.perf_counter() - self.started
 
     def _input_bytes(self) -> int:
         return sum(
-            self.ledger.size(given) if isinstance(given, StageRef) else given.nbytes
-            for given in self.stage.inputs.values()
+            self.ledger.size(source) if isinstance(source, StageRef) else source.nbytes
+            for source in self.stage.inputs.values()
         )
 
     def _cost(self, blocks: list[Block]) -> float:
         return sum(float(self.stage.cost(self.tiling.region(block))) for block in blocks)
 
-    def _first_enough(self) -> Block | None:
+    def _first_meeting_until(self) -> Block | None:
+        """Return the first filled block that satisfies `until` of the stage, if there is one."""
         if self.stage.until is None:
             return None
         for block in sorted(self.done):
@@ -219,12 +246,11 @@ class StageRun:
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Emit = Callable[[Event], None]
 
 MAX_REPAIRS = 3
-"""How often blocks found damaged are filled anew before the store is given up."""
+"""Times that damaged blocks are filled again before the store is given up."""
 MAX_LISTED_FAILURES = 20
-"""Failed blocks an error lists."""
+"""Failed blocks that an error lists."""
 
 
 def execute(
@@ -236,20 +262,20 @@ def execute(
     observers: Sequence[Observer] = (),
     memory: int | None = None,
 ) -> xr.DataTree:
-    """Run a recipe, leaving out whatever the ledger already holds.
+    """Run a recipe, computing only blocks that the ledger lacks.
 
     Parameters
     ----------
-    recipe : Stages
-        What is to be computed.
+    recipe : Recipe
+        Recipe of the computation.
     ledger : Ledger
         Where the blocks are kept.
     engine : Engine
-        Where the blocks are filled.
+        Where the blocks are computed.
     block_seconds : float
-        Wished seconds of a bundle. New stages are tiled by it; others keep theirs.
+        Target seconds of a bundle. New stages are tiled by it; others keep their tiling.
     observers : sequence of callable
-        Called with every event, in order. What they raise stops the run.
+        Called with every event, in order. An exception in one of them stops the run.
     memory : int, optional
         Bytes that one block may take; a stage whose blocks need more is refused.
 
@@ -262,41 +288,43 @@ def execute(
     ------
     BlockFailedError
         Blocks raised or killed their worker each time they were tried. All
-        other blocks of the stages in hand are filled.
+        other blocks of the stages being filled are complete.
     MemoryRefusedError
         A block needs more than `memory`.
     StoreError
         The store cannot be written, or does not keep what is written to it.
     InterruptedRunError
-        The cluster went away.
+        The cluster is out of reach.
     """
     started = time.perf_counter()
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         for observer in observers:
             observer(event)
 
     def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
-        fillings = [StageRun(stage, ledger, block_seconds) for stage in _check_step(stages)]
-        if len(fillings) == 1:
-            fillings[0].alone()
-        for filling in fillings:
-            filling.check_memory(memory)
-            tell(filling.opened())
-        return _fill_until_verified(fillings, ledger, engine, tell)
+        stage_runs = [StageRun(stage, ledger, block_seconds) for stage in _check_step(stages)]
+        if len(stage_runs) == 1:
+            stage_runs[0].allow_local_execution()
+        for stage_run in stage_runs:
+            stage_run.check_memory(memory)
+            emit(stage_run.opened())
+        return _fill_until_verified(stage_runs, ledger, engine, emit)
 
     result = run_recipe(recipe, fill)
-    tell(RunFinished(ledger.fingerprint, time.perf_counter() - started))
+    emit(RunFinished(ledger.fingerprint, time.perf_counter() - started))
     return result
 
 
-def repeat_block(recipe: Recipe, ledger: Ledger, stage: str, block: Block) -> Mapping[str, Array]:
-    """Compute one block alone, here and now, letting its exception through.
+def recompute_block(
+    recipe: Recipe, ledger: Ledger, stage: str, block: Block
+) -> Mapping[str, Array]:
+    """Compute one block in this process, letting its exception through.
 
     Parameters
     ----------
-    recipe : Stages
-        The recipe of the run that failed, made anew.
+    recipe : Recipe
+        The recipe of the run that failed, created again.
     ledger : Ledger
         The ledger of that run; stages before the one in question must be filled.
     stage : str
@@ -307,19 +335,34 @@ def repeat_block(recipe: Recipe, ledger: Ledger, stage: str, block: Block) -> Ma
     Returns
     -------
     mapping of str to ndarray
-        The arrays of the block; the ledger is not ticked.
+        The arrays of the block; nothing is written to the ledger.
+
+    Raises
+    ------
+    InputError
+        There is no such stage or block.
+    StoreError
+        An earlier stage is not filled.
     """
-    with closing(recipe):
-        answer: tuple[Filled, ...] | None = None
-        while True:
-            try:
-                stages = recipe.send(answer)  # type: ignore[arg-type]
-            except StopIteration:
-                raise InputError(f"the recipe asks for no stage {stage!r}") from None
-            for each in stages:
-                if each.name == stage:
-                    return _recompute(each, ledger, block)
-            answer = tuple(_read_complete_stage(each, ledger) for each in stages)
+
+    def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
+        for candidate in stages:
+            if candidate.name == stage:
+                raise _StageReachedError(candidate)
+        return tuple(_read_complete_stage(earlier, ledger) for earlier in stages)
+
+    try:
+        run_recipe(recipe, fill)
+    except _StageReachedError as reached:
+        return _recompute(reached.stage, ledger, block)
+    raise InputError(f"the recipe asks for no stage {stage!r}")
+
+
+class _StageReachedError(Exception):
+    """Ends a recipe at the stage that is looked for."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
 
 
 def _recompute(stage: Stage, ledger: Ledger, block: Block) -> dict[str, Array]:
@@ -343,70 +386,70 @@ def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         listed = ", ".join(stage.name for stage in stages)
         raise InputError(f"stages of one step need different names, these are {listed}")
     for stage in stages:
-        for given in stage.inputs.values():
-            if isinstance(given, StageRef) and given.stage in names:
+        for source in stage.inputs.values():
+            if isinstance(source, StageRef) and source.stage in names:
                 raise InputError(
-                    f"stage {stage.name!r} reads {given.stage!r} of the same step; yield it later"
+                    f"stage {stage.name!r} reads {source.stage!r} of the same step; yield it later"
                 )
     return stages
 
 
 def _fill_until_verified(
-    fillings: list[StageRun], ledger: Ledger, engine: Engine, tell: Emit
+    stage_runs: list[StageRun], ledger: Ledger, engine: Engine, emit: Observer
 ) -> tuple[Filled, ...]:
-    """Fill stages until what the ledger gives back is what was put there."""
+    """Fill stages until the ledger returns exactly what was written."""
     for attempt in range(1 + MAX_REPAIRS):
-        _run_rounds(fillings, engine, tell)
-        _raise_failures(fillings)
-        answers: list[Filled] = []
-        for filling in fillings:
-            filling.finish()
+        _run_rounds(stage_runs, engine, emit)
+        _raise_failures(stage_runs)
+        complete: list[Filled] = []
+        for stage_run in stage_runs:
+            stage_run.finish()
             try:
-                found = ledger.answer(filling.stage.name)
+                filled = ledger.answer(stage_run.stage.name)
             except DamagedStoreError:
                 if attempt == MAX_REPAIRS:
                     raise
-                filling.reopen()
-                tell(filling.opened())
+                stage_run.reopen()
+                emit(stage_run.opened())
                 continue
-            # Another process may have found damage first, and unticked it.
-            filling.look()
-            if not filling.todo():
-                answers.append(found)
-        if len(answers) == len(fillings):
+            # Another process may have found the damage first and deleted the block.
+            stage_run.refresh()
+            if not stage_run.todo():
+                complete.append(filled)
+        if len(complete) == len(stage_runs):
             break
-    for filling in fillings:
-        tell(StageCompleted(filling.stage.name, filling.seconds()))
-    return tuple(answers)
+    for stage_run in stage_runs:
+        emit(StageCompleted(stage_run.stage.name, stage_run.seconds()))
+    return tuple(complete)
 
 
-def _run_rounds(fillings: list[StageRun], engine: Engine, tell: Emit) -> None:
-    """Run what is to be filled, blocks that failed once more in the next round."""
-    by_name = {filling.stage.name: filling for filling in fillings}
-    while any(filling.todo() for filling in fillings):
-        heard = False
-        jobs = chain.from_iterable(filling.jobs() for filling in fillings)
-        with closing(engine(jobs)) as receipts:
-            for receipt in receipts:
-                heard = True
-                if receipt.warning:
-                    tell(Warned(receipt.warning))
-                for event in by_name[receipt.stage].take(receipt):
-                    tell(event)
-        if not heard:
-            raise InterruptedRunError("the engine gave no receipt for the blocks it was given")
+def _run_rounds(stage_runs: list[StageRun], engine: Engine, emit: Observer) -> None:
+    """Run the blocks to be filled; blocks that failed run again in the next round."""
+    by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
+    while any(stage_run.todo() for stage_run in stage_runs):
+        has_results = False
+        tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
+        with closing(engine(tasks)) as results:
+            for result in results:
+                has_results = True
+                if result.warning:
+                    emit(Warned(result.warning))
+                for event in by_name[result.stage].record(result):
+                    emit(event)
+        if not has_results:
+            raise InterruptedRunError("the engine returned no result for the blocks it was given")
 
 
-def _raise_failures(fillings: list[StageRun]) -> None:
+def _raise_failures(stage_runs: list[StageRun]) -> None:
     lines: list[str] = []
     call, trace = "", ""
-    for filling in fillings:
-        given_up = filling.exhausted()
-        for block, failure in sorted(given_up.items()):
-            where = f"stage {filling.stage.name!r}, block {block}"
-            tries = filling.attempts[block]
+    for stage_run in stage_runs:
+        exhausted = stage_run.exhausted()
+        for block, failure in sorted(exhausted.items()):
+            where = f"stage {stage_run.stage.name!r}, block {block}"
+            tries = stage_run.attempts[block]
             lines.append(f"{where}, tried {tries} times: {failure.error}")
-            call = call or f"repeat_block(recipe, ledger, {filling.stage.name!r}, {block})"
+            call = call or f"recompute_block(recipe, ledger, {stage_run.stage.name!r}, {block})"
             trace = trace or failure.traceback
     if lines:
         shown = "\n  ".join(

@@ -24,10 +24,11 @@ __all__ = [
     "BlockResult",
     "BundleResult",
     "BundleTask",
-    "ForeignRef",
+    "Input",
     "InputRef",
     "StageContext",
     "StageLayout",
+    "VariableRef",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -188,7 +189,7 @@ def _variable_from_json(given: Mapping[str, Any]) -> Variable:
 
 @dataclass(frozen=True, slots=True)
 class InputRef:
-    """An input array that the driver put into the store for the workers."""
+    """Reference to an input array that the driver wrote beside the stage for the workers."""
 
     name: str
     """Name of the input."""
@@ -197,29 +198,33 @@ class InputRef:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignRef:
-    """An array that an earlier stage left in another store."""
+class VariableRef:
+    """Reference to a variable of an earlier stage."""
 
     store: Store
-    """That store."""
-    stored: StageRef
+    """Store that keeps the stage: that of the run, or an entry of the cache."""
+    variable: StageRef
     """Stage and variable."""
+
+
+Input = Array | VariableRef | InputRef
+"""An input of a stage as workers get it: the array, or where to read it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageContext:
-    """What all bundles of one stage share."""
+    """What a worker needs to compute any block of one stage."""
 
     stage: Stage
-    """The stage, without inputs and cost: it travels with every bundle."""
+    """The stage, without inputs and cost, since it travels with every bundle."""
     layout: StageLayout
     """Its blocks and variables."""
     ledger: str
-    """What tells this ledger from others."""
+    """Name of the ledger, unique among those that one process may see."""
     store: Store | None
-    """Store into which workers write; None when the driver fills the ledger."""
-    inputs: Mapping[str, Array | StageRef | ForeignRef | InputRef]
-    """The stage's inputs, or where in the store they are."""
+    """Store into which workers write; None if the driver fills the ledger."""
+    inputs: Mapping[str, Input]
+    """The inputs of the stage."""
 
     @classmethod
     def of(
@@ -228,30 +233,30 @@ class StageContext:
         layout: StageLayout,
         ledger: str,
         store: Store | None,
-        inputs: Mapping[str, Array | StageRef | ForeignRef | InputRef],
+        inputs: Mapping[str, Input],
     ) -> StageContext:
-        """Strip a stage of what workers get by other ways or do not need."""
+        """Make the context of a stage, leaving out what workers do not need of it."""
         return cls(
             replace(stage, inputs={}, members={}, cost=_zero_cost), layout, ledger, store, inputs
         )
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells prepared inputs of this stage from others in one process."""
+        """Key of the prepared inputs of this stage in a process-wide cache."""
         chunks = self.layout.tiling.chunks
         return (self.ledger, self.layout.name, self.layout.lineage, chunks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BundleTask:
-    """One bundle, ready to be run."""
+    """One bundle of blocks to compute."""
 
-    setting: StageContext
-    """What it shares with the other bundles of its stage."""
+    context: StageContext
+    """Context of its stage."""
     blocks: tuple[Block, ...]
-    """The blocks to fill, in this order."""
-    near: bool = False
-    """Whether to send it to a worker would take longer than to run it."""
+    """Blocks to compute, in this order."""
+    run_locally: bool = False
+    """Whether to compute it in the process of the driver: sending it would take longer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -263,9 +268,9 @@ class BlockResult:
     seconds: float
     """Seconds the computation took."""
     arrays: Mapping[str, Array] | None
-    """The arrays, when the driver is to put them into the ledger."""
+    """The arrays, if the driver is to put them into the ledger; None if they are there."""
     meets_until: bool
-    """Whether the stage's `until` holds for the block."""
+    """Whether the condition `until` of the stage holds for the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +282,15 @@ class BlockError:
     error: str
     """The exception, as text."""
     traceback: str
-    """Where it came from."""
+    """Its traceback, as text; empty if the worker died."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BundleResult:
-    """What became of one bundle."""
+    """Outcome of one bundle.
+
+    Without any block it says that other processes may have filled some.
+    """
 
     stage: str
     """Name of the stage."""
@@ -293,7 +301,7 @@ class BundleResult:
     failed: tuple[BlockError, ...]
     """Blocks that were not."""
     warning: str = ""
-    """What is not as one would want it on the worker."""
+    """Warning about the worker's configuration; empty if there is none."""
 
 
 def _zero_cost(region: Region) -> float:

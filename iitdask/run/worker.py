@@ -20,18 +20,17 @@ from iitdask.run.checksum import build_id
 from iitdask.run.events import OnBlockStart
 from iitdask.run.plan import Block
 from iitdask.run.stage_group import StageGroup
-from iitdask.run.storage import Store
 from iitdask.run.task import (
     BlockError,
     BlockResult,
     BundleResult,
     BundleTask,
-    ForeignRef,
-    InputRef,
+    Input,
     StageContext,
+    VariableRef,
 )
 from iitdask.run.zarr_ledger import read_stage_variable
-from iitdask.theory.stage import Stage, StageRef
+from iitdask.theory.stage import Stage
 
 __all__ = [
     "clear_caches",
@@ -44,102 +43,102 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_PREPARED_STAGES = 4
-"""Stages whose inputs one process keeps ready."""
+"""Stages whose prepared inputs one process keeps."""
 ARRAY_CACHE_BYTES = 64 * 2**20
-"""Bytes of inputs that one process keeps for stages to come."""
+"""Bytes of variables that one process keeps for later stages."""
 PREPARED_BYTES = 2**30
-"""Bytes of ready inputs beyond which those of earlier stages are let go before more are made."""
+"""Bytes of prepared inputs above which those of earlier stages are dropped first."""
 
 
 @dataclass(slots=True, eq=False)
 class _ArrayCache:
-    """What earlier stages left, read by this process and wanted by several stages."""
+    """Variables of earlier stages that this process has read, for several later stages."""
 
     arrays: OrderedDict[tuple[object, ...], Array] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
-    def read(self, store: Store, stored: StageRef) -> Array:
-        """Return a variable of a stage; what its lineage names holds the same bits for ever."""
-        folder = StageGroup.load(store, stored.stage)
-        key = (store, stored, folder.layout.lineage)
+    def read(self, ref: VariableRef) -> Array:
+        """Return a variable of a stage; a lineage always names the same bits."""
+        group = StageGroup.load(ref.store, ref.variable.stage)
+        key = (ref, group.layout.lineage)
         with self.lock:
             if key in self.arrays:
                 self.arrays.move_to_end(key)
                 return self.arrays[key]
-        array = read_stage_variable(folder, stored)
-        if not folder.layout.partial and array.nbytes <= ARRAY_CACHE_BYTES:
+        array = read_stage_variable(group, ref.variable)
+        if not group.layout.partial and array.nbytes <= ARRAY_CACHE_BYTES:
             with self.lock:
                 self.arrays[key] = array
-                while sum(each.nbytes for each in self.arrays.values()) > ARRAY_CACHE_BYTES:
+                while sum(kept.nbytes for kept in self.arrays.values()) > ARRAY_CACHE_BYTES:
                     self.arrays.popitem(last=False)
         return array
 
     def clear(self) -> None:
-        """Let all of it go."""
+        """Drop all arrays."""
         with self.lock:
             self.arrays.clear()
 
 
 @dataclass(slots=True, eq=False)
 class _PreparedStage:
-    """A stage set up in this process: its inputs made ready, its folder open."""
+    """A stage set up in this process."""
 
-    prepared: Any
-    folder: StageGroup | None
+    inputs: Any
+    """What `prepare` made of the inputs."""
+    group: StageGroup | None
+    """Group of the stage in the store; None if the driver fills the ledger."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays that were made ready."""
-        return _nbytes(self.prepared)
+        """Bytes of the prepared inputs."""
+        return _nbytes(self.inputs)
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     lock: Lock = field(default_factory=Lock)
-    bench: _PreparedStage | None = None
+    stage: _PreparedStage | None = None
 
 
 @dataclass(slots=True, eq=False)
 class _PreparedStages:
-    """The stages this process worked on last."""
+    """The stages this process worked on last, a small cache."""
 
-    slots: OrderedDict[tuple[object, ...], _Entry] = field(default_factory=OrderedDict)
+    entries: OrderedDict[tuple[object, ...], _Entry] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
     def get(self, key: tuple[object, ...], make: Callable[[], _PreparedStage]) -> _PreparedStage:
-        """Return the bench of a stage, made once however many threads ask."""
+        """Return a prepared stage, prepared once however many threads ask."""
         with self.lock:
-            slot = self.slots.setdefault(key, _Entry())
-            self.slots.move_to_end(key)
-            while len(self.slots) > MAX_PREPARED_STAGES:
-                self.slots.popitem(last=False)
-        with slot.lock:
-            if slot.bench is None:
-                self.make_room()
-                slot.bench = make()
-            return slot.bench
+            entry = self.entries.setdefault(key, _Entry())
+            self.entries.move_to_end(key)
+            while len(self.entries) > MAX_PREPARED_STAGES:
+                self.entries.popitem(last=False)
+        with entry.lock:
+            if entry.stage is None:
+                self.evict()
+                entry.stage = make()
+            return entry.stage
 
-    def make_room(self) -> None:
-        """Let go of what was worked on longest ago, until little is left."""
+    def evict(self) -> None:
+        """Drop the least recently used stages while the cache holds too many bytes."""
         with self.lock:
-            ready = [
-                (key, slot.bench) for key, slot in self.slots.items() if slot.bench is not None
-            ]
-            held = sum(bench.nbytes for _, bench in ready)
-            for key, bench in ready:
-                if held <= PREPARED_BYTES:
+            stages = [(key, entry.stage) for key, entry in self.entries.items() if entry.stage]
+            nbytes = sum(stage.nbytes for _, stage in stages)
+            for key, stage in stages:
+                if nbytes <= PREPARED_BYTES:
                     break
-                del self.slots[key]
-                held -= bench.nbytes
+                del self.entries[key]
+                nbytes -= stage.nbytes
 
     def clear(self) -> None:
-        """Let all of them go."""
+        """Drop all stages."""
         with self.lock:
-            self.slots.clear()
+            self.entries.clear()
 
 
 def _nbytes(prepared: Any) -> int:
-    """Bytes of the arrays in a nest of tuples and mappings."""
+    """Return the bytes of all arrays in nested tuples, lists and dicts."""
     if isinstance(prepared, np.ndarray):
         return prepared.nbytes
     if isinstance(prepared, dict):
@@ -153,25 +152,27 @@ _PREPARED_STAGES, _ARRAY_CACHE = _PreparedStages(), _ArrayCache()
 
 
 def run_bundle(
-    job: BundleTask, inputs: Mapping[str, Array] | None = None, begun: OnBlockStart | None = None
+    task: BundleTask,
+    inputs: Mapping[str, Array] | None = None,
+    on_block_start: OnBlockStart | None = None,
 ) -> BundleResult:
-    """Fill the blocks of a bundle, one after the other.
+    """Compute the blocks of a bundle, one after the other.
 
     Parameters
     ----------
-    job : Job
-        The bundle. With a store, blocks are written there; without, their arrays
-        travel back in the receipt.
+    task : BundleTask
+        The bundle. With a store, blocks are written there; without, their arrays are
+        returned.
     inputs : mapping of str to ndarray, optional
-        The stage's inputs when they travelled apart from the job.
-    begun : callable, optional
-        Told of every block before it is computed.
+        Inputs of the stage if they travelled apart from the task.
+    on_block_start : callable, optional
+        Called with every block before it is computed.
 
     Returns
     -------
-    Receipt
-        What was filled and what failed. A block that raises does not keep the
-        others from being filled.
+    BundleResult
+        Blocks that were computed and blocks that failed. A block that raises does not
+        keep the others from being computed.
 
     Raises
     ------
@@ -181,138 +182,131 @@ def run_bundle(
     UnreachableStoreError
         The store cannot be reached.
     """
-    setting = job.setting
+    context = task.context
     filled: list[BlockResult] = []
     failed: list[BlockError] = []
-    for block in job.blocks:
+    for block in task.blocks:
         try:
-            bench = _PREPARED_STAGES.get(setting.key, lambda: _prepare_stage(setting, inputs))
-            if begun is not None:
-                begun(setting.layout, block)
-            done = _fill_block(setting, bench, block)
+            stage = _PREPARED_STAGES.get(context.key, lambda: _prepare_stage(context, inputs))
+            if on_block_start is not None:
+                on_block_start(context.layout, block)
+            result = _fill_block(context, stage, block)
         except (StoreError, UnreachableStoreError):
             raise
         except Exception as error:  # noqa: BLE001 the border: whatever a theory raises becomes data
             failed.append(BlockError(block, repr(error), traceback.format_exc()))
             continue
-        filled.append(done)
-        if done.meets_until:
+        filled.append(result)
+        if result.meets_until:
             break
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    return BundleResult(setting.layout.name, worker, tuple(filled), tuple(failed))
+    return BundleResult(context.layout.name, worker, tuple(filled), tuple(failed))
 
 
 def run_pickled(
-    parcel: bytes,
-    wanted: str,
+    task: bytes,
+    expected_build: str,
     inputs: Mapping[str, Array] | None = None,
-    begun: OnBlockStart | None = None,
+    on_block_start: OnBlockStart | None = None,
 ) -> BundleResult:
-    """Open what a driver sent, unless it is of another edition, and fill its blocks.
+    """Unpickle a task that a driver of the same build sent, and run it.
 
     Parameters
     ----------
-    parcel : bytes
-        A pickled Job; what is in it means something to the driver's edition alone.
-    wanted : str
-        Edition of the driver's iitdask.
-    inputs, begun
+    task : bytes
+        A pickled BundleTask; another build could not read it.
+    expected_build : str
+        Build of the driver's iitdask.
+    inputs, on_block_start
         As for :func:`run_bundle`.
 
     Raises
     ------
     WorkerMismatchError
-        This process has another edition.
+        This process has another build.
     """
-    if build_id() != wanted:
-        where = f"{socket.gethostname()}:{os.getpid()}"
+    if build_id() != expected_build:
+        worker = f"{socket.gethostname()}:{os.getpid()}"
         raise WorkerMismatchError(
-            f"worker {where}: expected iitdask {wanted} as the driver has, got {build_id()}; "
-            "install the same on every machine"
+            f"worker {worker}: expected iitdask {expected_build} as the driver has, got "
+            f"{build_id()}; install the same on every machine"
         )
-    return run_bundle(pickle.loads(parcel), inputs, begun)
+    return run_bundle(pickle.loads(task), inputs, on_block_start)
 
 
-def compute_block(setting: StageContext, block: Block) -> dict[str, Array]:
-    """Compute one block and write nothing; what it raises passes."""
-    bench = _prepare_stage(setting, None)
-    computed = setting.stage.compute(bench.prepared, setting.layout.tiling.region(block))
-    return setting.layout.validated(block, computed)
+def compute_block(context: StageContext, block: Block) -> dict[str, Array]:
+    """Compute one block without writing it, letting its exception through."""
+    prepared = prepare_inputs(context)
+    computed = context.stage.compute(prepared, context.layout.tiling.region(block))
+    return context.layout.validated(block, computed)
 
 
-def prepare_inputs(setting: StageContext) -> Any:
-    """Make the inputs of a stage ready for its `compute`."""
-    return _prepare_stage(setting, None).prepared
+def prepare_inputs(context: StageContext) -> Any:
+    """Read the inputs of a stage and prepare them for its `compute`."""
+    return _prepare_stage(context, None).inputs
 
 
 def clear_caches() -> None:
-    """Let go of all inputs this process keeps ready."""
+    """Drop all inputs that this process keeps."""
     _PREPARED_STAGES.clear()
     _ARRAY_CACHE.clear()
 
 
-def _prepare_stage(setting: StageContext, inputs: Mapping[str, Array] | None) -> _PreparedStage:
-    folder = None if setting.store is None else StageGroup.load(setting.store, setting.layout.name)
-    given = setting.inputs if inputs is None else inputs
+def _prepare_stage(context: StageContext, inputs: Mapping[str, Array] | None) -> _PreparedStage:
+    group = None if context.store is None else StageGroup.load(context.store, context.layout.name)
+    sources = context.inputs if inputs is None else inputs
     # Writeable and contiguous wherever they come from: compiled kernels are specialised
     # on both, and arrays that crossed a network would otherwise compile them again.
     arrays = {
-        name: np.require(_read_input(each, setting, folder), requirements=["C", "A", "W"])
-        for name, each in given.items()
+        name: np.require(_read_input(source, group), requirements=["C", "A", "W"])
+        for name, source in sources.items()
     }
-    prepare = setting.stage.prepare
-    return _PreparedStage(arrays if prepare is None else prepare(arrays), folder)
+    prepare = context.stage.prepare
+    return _PreparedStage(arrays if prepare is None else prepare(arrays), group)
 
 
-def _read_input(
-    given: Array | StageRef | ForeignRef | InputRef,
-    setting: StageContext,
-    folder: StageGroup | None,
-) -> Array:
-    if isinstance(given, np.ndarray):
-        return given
-    if folder is None or setting.store is None:
-        raise StoreError(f"input {given!r} of stage {setting.layout.name!r} needs a store")
-    if isinstance(given, ForeignRef):
-        return _ARRAY_CACHE.read(given.store, given.stored)
-    if isinstance(given, InputRef):
-        return folder.read_input(given)
-    return _ARRAY_CACHE.read(setting.store, given)
+def _read_input(source: Input, group: StageGroup | None) -> Array:
+    if isinstance(source, np.ndarray):
+        return source
+    if isinstance(source, VariableRef):
+        return _ARRAY_CACHE.read(source)
+    if group is None:
+        raise StoreError(f"input {source.name!r} is in a store, but its stage has none")
+    return group.read_input(source)
 
 
-def _fill_block(setting: StageContext, bench: _PreparedStage, block: Block) -> BlockResult:
-    stage, layout = setting.stage, setting.layout
-    found = _read_filled_block(setting, bench.folder, block)
-    if found is not None:
-        return found
+def _fill_block(context: StageContext, prepared: _PreparedStage, block: Block) -> BlockResult:
+    """Compute a block and write it, unless it is filled already."""
+    stage, layout, group = context.stage, context.layout, prepared.group
+    filled = _read_filled_block(stage, group, block)
+    if filled is not None:
+        return filled
     started = time.perf_counter()
-    computed = stage.compute(bench.prepared, layout.tiling.region(block))
+    computed = stage.compute(prepared.inputs, layout.tiling.region(block))
     seconds = time.perf_counter() - started
     arrays = layout.validated(block, computed)
-    if bench.folder is not None:
-        # A straggler that outlived its scheduler may have been here meanwhile: the first wins.
-        found = _read_filled_block(setting, bench.folder, block)
-        if found is not None:
-            return found
-        bench.folder.write(block, arrays, seconds)
-        return BlockResult(block, seconds, None, _meets_until(stage, arrays))
-    # A copy: compute may hand out the same buffer for the next block.
-    kept = {name: array.copy() for name, array in arrays.items()}
-    return BlockResult(block, seconds, kept, _meets_until(stage, arrays))
+    if group is None:
+        # A copy: compute may return the same buffer for the next block.
+        copies = {name: array.copy() for name, array in arrays.items()}
+        return BlockResult(block, seconds, copies, _meets_until(stage, arrays))
+    # A straggler that outlived its scheduler may have filled it meanwhile: the first one wins.
+    filled = _read_filled_block(stage, group, block)
+    if filled is not None:
+        return filled
+    group.write(block, arrays, seconds)
+    return BlockResult(block, seconds, None, _meets_until(stage, arrays))
 
 
-def _read_filled_block(
-    setting: StageContext, folder: StageGroup | None, block: Block
-) -> BlockResult | None:
-    """Return a block that a bundle sent before has filled already, when it is whole."""
-    if folder is None or not folder.is_committed(block):
+def _read_filled_block(stage: Stage, group: StageGroup | None, block: Block) -> BlockResult | None:
+    """Return a block that another task has filled already; None if not, or if it is damaged."""
+    if group is None or not group.is_committed(block):
         return None
     try:
-        arrays = folder.read(block)
+        arrays = group.read(block)
     except DamagedStoreError:
         return None
-    seconds = folder.seconds([block]).get(block, 0.0)
-    return BlockResult(block, seconds, None, _meets_until(setting.stage, arrays))
+    seconds = group.seconds([block]).get(block, 0.0)
+    return BlockResult(block, seconds, None, _meets_until(stage, arrays))
 
 
 def _meets_until(stage: Stage, arrays: Mapping[str, Array]) -> bool:

@@ -28,7 +28,7 @@ from iitdask.run.stage_group import (
     with_stored_inputs,
 )
 from iitdask.run.storage import Store, disk_full_as_error, local_path, open_store
-from iitdask.run.task import ForeignRef, StageContext, StageLayout
+from iitdask.run.task import Input, StageContext, StageLayout, VariableRef
 from iitdask.run.zarr_io import (
     STORE_FORMAT,
     create_root,
@@ -277,13 +277,12 @@ class ZarrLedger:
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs to fill blocks of a stage."""
         group = self._group(stage.name)
-        inputs: dict[str, Any] = {}
-        for name, given in stage.inputs.items():
-            if isinstance(given, StageRef):
-                home = self._group(given.stage).store
-                inputs[name] = given if home == group.store else ForeignRef(home, given)
-            else:
-                inputs[name] = np.asarray(given)
+        inputs: dict[str, Input] = {
+            name: VariableRef(self._group(source.stage).store, source)
+            if isinstance(source, StageRef)
+            else np.asarray(source)
+            for name, source in stage.inputs.items()
+        }
         context = StageContext.of(stage, group.layout, group.store.address, group.store, inputs)
         if self._keep_inputs:
             with_stored_inputs(context)

@@ -17,7 +17,7 @@ from iitdask.errors import (
 )
 from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageCompleted, StageOpened
-from iitdask.run.execute import execute, repeat_block
+from iitdask.run.execute import execute, recompute_block
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef, gather, scoped
@@ -134,26 +134,26 @@ def test_execute__lists_blocks_that_fail_and_fills_all_others(ledger, engine):
         execute(toys.toy(toys.failing), ledger, engine, observers=[events.append])
     message = str(caught.value)
     assert "stage 'squares', block (1, 0), tried 3 times: ZeroDivisionError" in message
-    assert "repeat_block(recipe, ledger, 'squares', (1, 0))" in message
+    assert "recompute_block(recipe, ledger, 'squares', (1, 0))" in message
     failures = [event for event in events if isinstance(event, BlockFailed)]
     assert [(f.stage, f.block, f.attempts) for f in failures] == [("squares", (1, 0), 3)]
     assert set(ledger.open(toys.first_stage(), 5.0)) - ledger.done("squares") == {(1, 0)}
 
 
-def test_repeat_block__lets_the_exception_through(ledger):
+def test_recompute_block__lets_the_exception_through(ledger):
     with pytest.raises(BlockFailedError, match="squares"):
         execute(toys.toy(toys.failing), ledger, SerialEngine())
     with pytest.raises(ZeroDivisionError, match="no such square"):
-        repeat_block(toys.toy(toys.failing), ledger, "squares", (1, 0))
-    assert repeat_block(toys.toy(), ledger, "squares", (1, 0))["value"].ndim == 2
+        recompute_block(toys.toy(toys.failing), ledger, "squares", (1, 0))
+    assert recompute_block(toys.toy(), ledger, "squares", (1, 0))["value"].ndim == 2
     with pytest.raises(InputError, match="2 x 16 blocks, none is"):
-        repeat_block(toys.toy(), ledger, "squares", (7, 0))
+        recompute_block(toys.toy(), ledger, "squares", (7, 0))
     with pytest.raises(StoreError, match="comes before and lacks 1 block"):
-        repeat_block(toys.toy(), ledger, "pairs", (0, 0))
+        recompute_block(toys.toy(), ledger, "pairs", (0, 0))
     execute(toys.toy(), ledger, SerialEngine())
-    assert repeat_block(toys.toy(), ledger, "pairs", (0, 0))["rank"].dtype == "int64"
+    assert recompute_block(toys.toy(), ledger, "pairs", (0, 0))["rank"].dtype == "int64"
     with pytest.raises(InputError, match="asks for no stage 'triples'"):
-        repeat_block(toys.toy(), ledger, "triples", (0, 0))
+        recompute_block(toys.toy(), ledger, "triples", (0, 0))
 
 
 def test_execute__tries_a_block_again(ledger, engine, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import toy_recipe as toys
 from iitdask.run import worker
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
-from iitdask.run.task import BundleTask
+from iitdask.run.task import BundleTask, VariableRef
 from iitdask.run.zarr_ledger import ZarrLedger
 
 
@@ -79,7 +79,7 @@ def test_inputs__of_several_stages_are_kept_as_far_as_there_is_room(ledger, read
     library = worker._ArrayCache()
     execute(iter_of(other), ledger, SerialEngine())
     for name in ("squares", "others", "others", "squares"):
-        library.read(ledger.store, replace(stored, stage=name))
+        library.read(VariableRef(ledger.store, replace(stored, stage=name)))
     assert [each.stage for _, each in reads] == ["squares", "others", "squares"]
 
 

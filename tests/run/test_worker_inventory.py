@@ -48,7 +48,7 @@ def test_edition__changes_with_the_source():
 
 def test_census__knows_every_worker(client):
     (found,) = query_workers(client)
-    assert found.edition == build_id()
+    assert found.build_id == build_id()
     assert found.threads == 2
     assert found.cores >= 1
     require_same_build([found])
@@ -63,7 +63,7 @@ def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch)
 
 
 def test_run__is_refused_by_a_cluster_of_another_edition(client, monkeypatch):
-    monkeypatch.setattr(room, "this_process", lambda: {"edition": OLD, "cores": 2})
+    monkeypatch.setattr(room, "this_process", lambda: {"build_id": OLD, "cores": 2})
     with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
         run_job(basic(), client=client)
 
@@ -114,7 +114,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
     (text,) = oversubscription_warnings([crowded, fair])
     assert text.startswith("worker n1 has 4 threads on 2 core(s)")
     for module in (room, engines):
-        monkeypatch.setattr(module, "this_process", lambda: {"edition": build_id(), "cores": 1})
+        monkeypatch.setattr(module, "this_process", lambda: {"build_id": build_id(), "cores": 1})
     events = []
     run_job(basic(), client=client, observers=[events.append])
     (remark,) = [event for event in events if isinstance(event, Warned)]
@@ -123,7 +123,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
 
 def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
     monkeypatch.setattr("iitdask.study.run.query_workers", lambda _: [])
-    monkeypatch.setattr(engines, "this_process", lambda: {"edition": build_id(), "cores": 1})
+    monkeypatch.setattr(engines, "this_process", lambda: {"build_id": build_id(), "cores": 1})
     monkeypatch.setattr(
         filling, "LOCAL_SECONDS", -1.0
     )  # so small a system would not be sent anywhere
