@@ -99,7 +99,7 @@ def order_points(cells: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrde
         first = 0
         for compute, points in cells.points.items():
             own = np.flatnonzero((known >= first) & (known < first + len(points)))
-            chosen = points.at(known[own] - first).alone()
+            chosen = points.take(known[own] - first).compacted()
             portions.append(PointBatch(batch_stage_name(k, compute), compute, begin + own, chosen))
             first += len(points)
         heavy |= {
@@ -301,7 +301,7 @@ class Sweep:
         outcomes = empty_outcomes(self.cells.computes, order.count)
         on_result = _structure_writer(store) if store is not None and self.keep else None
         writer = CubeWriter(order, ledger, store if live else None, outcomes, self.keep)
-        work = sweep_recipe(order.portions, order.heavy, outcomes, keep=on_result)
+        work = sweep_recipe(order.portions, order.heavy, outcomes, on_result=on_result)
         return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
 
 

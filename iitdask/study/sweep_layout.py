@@ -449,7 +449,7 @@ def _distinct_small_systems(
         state.update(content[s])
         state.update(raw[p])
         digests[p] = np.frombuffer(state.digest(), np.uint64)
-    return points.at(order), index[back], digests
+    return points.take(order), index[back], digests
 
 
 def _distinct_rows(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -143,10 +143,22 @@ class Computation:
 def get_computation(compute: str, where: str = "compute") -> Computation:
     """Return the computation of a name.
 
+    Parameters
+    ----------
+    compute : str
+        Name of the computation.
+    where : str
+        Name of the field in messages.
+
+    Returns
+    -------
+    Computation
+        What is registered.
+
     Raises
     ------
     InputError
-        No computation has the name; the message begins with `where`.
+        No computation has the name.
     """
     if compute not in COMPUTATIONS:
         raise InputError(f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
@@ -154,36 +166,94 @@ def get_computation(compute: str, where: str = "compute") -> Computation:
 
 
 def computation_of(tree: xr.DataTree) -> Computation | None:
-    """Return the computation that a result is of, None if no computation has such nodes.
+    """Return the computation that a result is of.
 
-    Where the nodes of several are there, the one registered last is meant: the others are parts
-    of it.
+    Where the nodes of several computations are there, the one registered last is meant: the others
+    are parts of it.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A result.
+
+    Returns
+    -------
+    Computation or None
+        None if no computation has such nodes.
     """
     found = [each for each in COMPUTATIONS.values() if each.nodes.keys() <= tree.children.keys()]
     return found[-1] if found else None
 
 
 def batched_computations() -> dict[str, Batching]:
-    """Return the computations that sweeps batch, by name, in the order of their points."""
+    """Return the computations that sweeps compute in batches.
+
+    Returns
+    -------
+    dict of str to Batching
+        By name, in the order in which their points are numbered.
+    """
     batchings = {name: each.batching for name, each in COMPUTATIONS.items()}
     return {name: each for name, each in batchings.items() if each is not None}
 
 
 def kernel_families(theory: str, compute: str, n_units: int) -> list[str]:
-    """Return the families of kernels that a computation needs for a target of so many units."""
+    """Return the families of kernels that a computation needs.
+
+    Parameters
+    ----------
+    theory : str
+        Name of the theory.
+    compute : str
+        Name of the computation.
+    n_units : int
+        Units of the target.
+
+    Returns
+    -------
+    list of str
+        Keys of ``KERNEL_FAMILIES``.
+    """
     names = get_computation(compute).families.get(theory, ())
     return [name for name in names if n_units >= KERNEL_FAMILIES[name].min_units]
 
 
 def default_theory(compute: str) -> str:
-    """Return the theory that is meant when none is named."""
+    """Return the theory that is meant when none is named.
+
+    Parameters
+    ----------
+    compute : str
+        Name of the computation.
+
+    Returns
+    -------
+    str
+        The first theory that defines it.
+    """
     return next(iter(get_computation(compute).recipes))
 
 
 def target_from_fields(
     compute: str, substrate: Substrate, fields: Mapping[str, Any], where: str = "study"
 ) -> Target:
-    """Build the target of a computation from the fields of a study; None means not given.
+    """Build the target of a computation from the fields of a study.
+
+    Parameters
+    ----------
+    compute : str
+        Name of the computation.
+    substrate : Substrate
+        All units.
+    fields : mapping of str to object
+        Fields by name; None means not given.
+    where : str
+        Name of the study in messages.
+
+    Returns
+    -------
+    Target
+        The target.
 
     Raises
     ------
@@ -192,19 +262,19 @@ def target_from_fields(
     StateError
         A field does not fit the substrate.
     """
-    kind = get_computation(compute, f"{where}: compute").target
-    given = {name: value for name, value in fields.items() if value is not None}
-    for name in kind.FIELDS[: kind.REQUIRED]:
-        if name not in given:
+    target = get_computation(compute, f"{where}: compute").target
+    present = {name: value for name, value in fields.items() if value is not None}
+    for name in target.FIELDS[: target.REQUIRED]:
+        if name not in present:
             raise InputError(f"{where}: {name}: expected one for compute {compute!r}, got nothing")
-    for name in given:
-        if name not in kind.FIELDS:
-            known = ", ".join(kind.FIELDS)
+    for name in present:
+        if name not in target.FIELDS:
+            known = ", ".join(target.FIELDS)
             raise InputError(
                 f"{where}: {name}: has no meaning for compute {compute!r}, which takes {known}"
             )
     try:
-        return kind.from_fields(substrate, given)
+        return target.from_fields(substrate, present)
     except StateError as error:
         raise type(error)(f"{where}: {error}") from error
 
@@ -214,41 +284,71 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
 
     Parameters
     ----------
-    theory
+    theory : str, mapping or options
         ``"iit4"``, ``{"name": "iit4", "ties": "canonical"}``, or an options value.
-    where
+    where : str
         Name of the field in messages.
-    choices
+    **choices
         Options beside those in `theory`; None means not given.
+
+    Returns
+    -------
+    Theory
+        The options.
 
     Raises
     ------
     InputError
         No theory has the name, or it has no such option or value; the message lists all.
     """
-    chosen = {key: value for key, value in choices.items() if value is not None}
+    named = {key: value for key, value in choices.items() if value is not None}
     if isinstance(theory, msgspec.Struct):
-        given = msgspec.to_builtins(theory)
+        content = msgspec.to_builtins(theory)
     else:
-        given = dict(theory) if isinstance(theory, Mapping) else {"name": theory}
-    given |= chosen
-    name = given.get("name")
+        content = dict(theory) if isinstance(theory, Mapping) else {"name": theory}
+    content |= named
+    name = content.get("name")
     if name not in THEORIES:
         raise InputError(f"{where}: expected one of {', '.join(THEORIES)}, got {name!r}")
     try:
-        return msgspec.convert(given, THEORIES[name])
+        return msgspec.convert(content, THEORIES[name])
     except msgspec.ValidationError as error:
         known = ", ".join(map(str, describe_options(THEORIES[name])))
         raise InputError(f"{where} {name}: {error}; its options are {known}") from error
 
 
 def theory_name(options: Theory) -> str:
-    """Return the name under which a theory is registered."""
+    """Return the name under which a theory is registered.
+
+    Parameters
+    ----------
+    options : Theory
+        Its options.
+
+    Returns
+    -------
+    str
+        Key of ``THEORIES``.
+    """
     return str(msgspec.to_builtins(options)["name"])
 
 
 def build_recipe(compute: str, target: Target, options: Theory) -> Recipe:
     """Return the recipe of a computation of a target under a theory.
+
+    Parameters
+    ----------
+    compute : str
+        Name of the computation.
+    target : Target
+        What it is about.
+    options : Theory
+        Options of the theory.
+
+    Returns
+    -------
+    generator
+        The recipe.
 
     Raises
     ------

@@ -27,12 +27,34 @@ Array = NDArray[Any]
 
 
 def child_masks(connectivity: Array) -> Array:
-    """Mask of the units that each unit feeds; (n,) int64 of (n, m) bool, m units at most 62."""
+    """Return the mask of the units that each unit feeds.
+
+    Parameters
+    ----------
+    connectivity : ndarray
+        (n, m) bool, from row to column; m at most 62.
+
+    Returns
+    -------
+    ndarray
+        (n,) int64 masks.
+    """
     return np.asarray(connectivity @ (1 << np.arange(connectivity.shape[1], dtype=np.int64)))
 
 
 def unit_arrays(system: System) -> dict[str, Array]:
-    """Arrays every stage over a system's units needs."""
+    """Return the arrays that every stage over a system's units needs.
+
+    Parameters
+    ----------
+    system : CandidateSystem
+        The candidate system.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``levels``, ``state`` and ``children``, each (n,) int64.
+    """
     return {
         "levels": np.array(system.levels, np.int64),
         "state": np.array(system.local_state, np.int64),
@@ -41,9 +63,21 @@ def unit_arrays(system: System) -> dict[str, Array]:
 
 
 def marginals_stage(system: System) -> Stage:
-    """Tables of marginals over every subset of inputs, mathematics.md 19.
+    """Return the stage of marginal tables over every subset of inputs.
 
-    One side when cause and effect are the same array (the system is the whole substrate).
+    Parameters
+    ----------
+    system : CandidateSystem
+        The candidate system.
+
+    Returns
+    -------
+    Stage
+        Named ``marginals``; one side if cause and effect tables are the same array.
+
+    References
+    ----------
+    docs/mathematics.md 19, Eq. (19.1).
     """
     sides = (system.effect,) if system.cause is system.effect else (system.effect, system.cause)
     codes = int(np.prod([k + 1 for k in system.levels]))
@@ -60,6 +94,7 @@ def marginals_stage(system: System) -> Stage:
 
 
 def _region_size(region: Region) -> int:
+    """Return the number of cells of a region."""
     return int(np.prod([axis.stop - axis.start for axis in region]))
 
 
@@ -78,14 +113,35 @@ def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
 
 
 def table_inputs(system: System) -> dict[str, Array | StageRef]:
-    """Inputs from which ``prepare_tables`` makes the tables."""
+    """Return the inputs from which :func:`prepare_tables` makes the tables.
+
+    Parameters
+    ----------
+    system : CandidateSystem
+        The candidate system.
+
+    Returns
+    -------
+    dict of str to ndarray or StageRef
+        Inputs of a stage.
+    """
     return {**unit_arrays(system), "marginals": StageRef("marginals", "probability")}
 
 
 def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> MarginalTables:
-    """Lay the stored marginals out for the searches and take the logarithms once.
+    """Arrange the stored marginals as the searches read them, and take the logarithms once.
 
-    causes : whether causes are searched; they need as much memory again as effects
+    Parameters
+    ----------
+    inputs : mapping of str to ndarray
+        Inputs of a stage, see :func:`table_inputs`.
+    causes : bool
+        Whether causes are searched; they need as much memory again as effects.
+
+    Returns
+    -------
+    MarginalTables
+        What the kernels work on.
     """
     levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
     offsets = segment_offsets(levels)

@@ -46,7 +46,18 @@ def unit_cost(_region: Region) -> float:
 
 
 def uniform_cost(seconds: float) -> Callable[[Region], float]:
-    """Return a cost of so many seconds for each position along the first axis."""
+    """Return a cost that is the same for each position along the first axis.
+
+    Parameters
+    ----------
+    seconds : float
+        Predicted seconds of one position.
+
+    Returns
+    -------
+    callable
+        Predicted seconds of a region.
+    """
     return lambda region: seconds * (region[0].stop - region[0].start)
 
 
@@ -72,7 +83,7 @@ class Variable:
     """One array that a stage fills."""
 
     name: str
-    """Name in the store and in the answer."""
+    """Name in the store and of the filled array."""
     dtype: str
     """NumPy dtype, such as ``"float64"``."""
     fill: float | int | bool
@@ -82,7 +93,7 @@ class Variable:
     doc: str
     """What the numbers mean, in one sentence."""
     inner: tuple[tuple[str, int], ...] = ()
-    """Axes behind the grid's own, name and length; never split into blocks."""
+    """Axes behind those of the grid, name and length; never split into blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class StageRef:
-    """The array that an earlier stage left in the ledger."""
+    """Reference to an array that an earlier stage filled."""
 
     stage: str
     """Name of the stage that filled it."""
@@ -111,7 +122,7 @@ class StageRef:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A grid, what fills it, and what that costs."""
+    """A grid, the function that fills it, and its predicted cost."""
 
     name: str
     """Path of the stage in the ledger, such as ``"system"`` or ``"points/3/mice"``."""
@@ -126,7 +137,7 @@ class Stage:
     cost: Callable[[Region], float] = unit_cost
     """Predicted seconds of a region on one core of a reference machine."""
     prepare: Callable[[Mapping[str, Array]], Any] | None = None
-    """Turns the inputs into what ``compute`` works on; once per process and stage. Importable."""
+    """Prepares the inputs for ``compute``, once per process and stage. Importable."""
     scratch: int = 0
     """Bytes a block needs beside its inputs and outputs."""
     version: int = 1
@@ -163,10 +174,15 @@ def run_recipe(
 
     Parameters
     ----------
-    recipe
+    recipe : generator
         Closed afterwards, whether or not it ended.
-    fill
+    fill : callable
         Fills the stages of one step; its return value is sent to the recipe.
+
+    Returns
+    -------
+    object
+        What the recipe returns.
     """
     with closing(recipe):
         filled: tuple[Filled, ...] | None = None
@@ -187,10 +203,20 @@ def answer_steps(
 
     Parameters
     ----------
-    generator
+    generator : generator
         Yields steps of any kind.
-    answer
+    answer : callable
         The part of a recipe that returns the reply to one of them.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    object
+        What the generator returns.
     """
     reply: Reply | None = None
     while True:
@@ -202,7 +228,25 @@ def answer_steps(
 
 
 def scoped(prefix: str, recipe: Steps[Result]) -> Steps[Result]:
-    """Run a recipe with the names of all its stages put under a path."""
+    """Run a recipe with the names of all its stages put under a path.
+
+    Parameters
+    ----------
+    prefix : str
+        The path, without the last slash.
+    recipe : generator
+        A recipe or a part of one.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step, renamed.
+
+    Returns
+    -------
+    object
+        What the recipe returns.
+    """
 
     def under_prefix(stages: tuple[Stage, ...]) -> Steps[tuple[Filled, ...]]:
         return (yield tuple(_under_prefix(stage, prefix) for stage in stages))
@@ -221,7 +265,23 @@ def _under_prefix(stage: Stage, prefix: str) -> Stage:
 
 
 def gather(recipes: Mapping[str, Recipe]) -> Steps[dict[str, xr.DataTree]]:
-    """Run several recipes together, a step of each at a time; return their results by key."""
+    """Run several recipes together, a step of each at a time.
+
+    Parameters
+    ----------
+    recipes : mapping of str to generator
+        The recipes by any key.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of a step of all recipes that have not ended.
+
+    Returns
+    -------
+    dict of str to DataTree
+        Results by key.
+    """
     results: dict[str, xr.DataTree] = {}
     waiting: dict[str, tuple[Stage, ...]] = {}
     for key, recipe in recipes.items():

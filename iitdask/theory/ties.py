@@ -33,14 +33,14 @@ MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic 
 
 
 class StateOrder:
-    """Chooses among tied pairs of system states."""
+    """Order among tied pairs of system states."""
 
     def __init__(self, system: System, ties: str) -> None:
         self._system = system
         self._ties = ties
 
     def first(self, choices: Sequence[tuple[int, int]]) -> int:
-        """Position of the pair of (cause, effect) states that is named."""
+        """Return the position of the pair of (cause, effect) states that is named."""
         if len(choices) == 1:
             return 0
         system = self._system
@@ -61,25 +61,25 @@ class StateOrder:
 
 
 def _smallest_relabellings(substrate: Substrate) -> list[tuple[int, ...]]:
-    """Permutations that keep sizes and connectivity and make the joint table's bytes smallest."""
+    """Return the permutations that keep levels and edges and give the smallest joint table."""
     n, levels, cm = substrate.n_units, substrate.levels, substrate.connectivity
     joint = _joint_table(substrate)
-    best, kept = b"", list[tuple[int, ...]]()
+    smallest, permutations_kept = b"", list[tuple[int, ...]]()
     for pi in permutations(range(n)):
         order = list(pi)
         if [levels[i] for i in order] != list(levels) or (cm[np.ix_(order, order)] != cm).any():
             continue
         moved = joint.transpose([*order, n, n + 1])[..., order, :]
         form = np.ascontiguousarray(moved).tobytes()
-        if not kept or form < best:
-            best, kept = form, [pi]
-        elif form == best:
-            kept.append(pi)
-    return kept
+        if not permutations_kept or form < smallest:
+            smallest, permutations_kept = form, [pi]
+        elif form == smallest:
+            permutations_kept.append(pi)
+    return permutations_kept
 
 
 def _joint_table(substrate: Substrate) -> Array:
-    """P(unit takes value | state of all units), axes (x_0 .. x_{N-1}, unit, value), 12 decimals."""
+    """Return P(unit takes value | state), axes (x_0 .. x_{N-1}, unit, value), to 12 decimals."""
     n, levels = substrate.n_units, substrate.levels
     out = np.zeros((*levels, n, max(levels)))
     for i, factor in enumerate(substrate.factors):
@@ -89,7 +89,22 @@ def _joint_table(substrate: Substrate) -> Array:
 
 
 def canonical_ranks(system: System) -> Array:
-    """Rank of every substrate unit in a numbering that does not depend on the given one."""
+    """Return the rank of every substrate unit in a numbering that does not depend on the given one.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+
+    Returns
+    -------
+    ndarray
+        (N,) ranks.
+
+    References
+    ----------
+    docs/mathematics.md 15.3.
+    """
     substrate = system.substrate
     inside = np.isin(np.arange(substrate.n_units), system.units)
     colours = [
@@ -146,14 +161,14 @@ class _CanonicalLabelling:
             self.ranks = np.argsort(order)
 
     def _exchangeable(self, a: int, b: int) -> bool:
-        """Whether swapping two units leaves substrate, state and candidate as they are."""
+        """Return True if swapping two units leaves substrate, state and candidate as they are."""
         same = list(range(self._substrate.n_units))
         swapped = list(same)
         swapped[a], swapped[b] = b, a
         return self._form(same) == self._form(swapped)
 
     def _form(self, order: list[int]) -> bytes:
-        """Bytes of everything that is given, with the units numbered in this order."""
+        """Return the bytes of everything that is known, with the units numbered in this order."""
         substrate = self._substrate
         place = {unit: k for k, unit in enumerate(order)}
         digest = hashlib.sha256(np.array([self._fixed[i] for i in order], np.int64).tobytes())
@@ -176,7 +191,7 @@ class _CanonicalLabelling:
             count = now
 
     def _recolour(self, colours: list[int]) -> list[int]:
-        """One round: what a unit computes from which colours, whom it feeds and how."""
+        """Refine colours once: what a unit computes from which colours, what it feeds and how."""
         substrate = self._substrate
         feeds: list[list[int]] = [[] for _ in colours]
         own = []
@@ -204,7 +219,7 @@ class _CanonicalLabelling:
 
 
 def _coloured_rows(table: Array, colours: Sequence[int]) -> tuple[Array, Array]:
-    """Rows of a table, each with a code of its inputs that knows only their colours."""
+    """Return rows of a table, each with a code of its inputs that depends on their colours only."""
     shape = table.shape[:-1]
     codes = np.zeros(shape, np.uint64)
     for axis, colour in enumerate(colours):

@@ -167,7 +167,24 @@ VARIABLES: dict[str, tuple[str, str]] = {
 def variable(
     name: str, dtype: str, fill: float, inner: tuple[tuple[str, int], ...] = ()
 ) -> Variable:
-    """Declare a stage variable whose meaning the vocabulary knows."""
+    """Return a variable of a stage, with its unit and meaning.
+
+    Parameters
+    ----------
+    name : str
+        Name, a key of ``VARIABLES``.
+    dtype : str
+        NumPy dtype.
+    fill : float
+        Value of cells no block has filled yet.
+    inner : tuple of (str, int)
+        Axes behind those of the grid, name and length.
+
+    Returns
+    -------
+    Variable
+        The variable.
+    """
     unit, meaning = VARIABLES[name]
     return Variable(name=name, dtype=dtype, fill=fill, unit=unit, doc=meaning, inner=inner)
 
@@ -181,19 +198,39 @@ def make_dataset(
 
     Parameters
     ----------
-    values
+    values : mapping of str to tuple
         Dimensions and values by name; all names are in ``VARIABLES``.
-    attrs
+    attrs : dict, optional
         Attributes of the dataset.
-    coords
+    coords : mapping of str to tuple, optional
         Dimension and values of each coordinate.
+
+    Returns
+    -------
+    Dataset
+        The dataset.
     """
     variables = {name: described_variable(name, *value) for name, value in values.items()}
     return assemble_dataset(variables, coords or {}, attrs or {})
 
 
 def described_variable(name: str, dims: tuple[str, ...], values: Any) -> xr.Variable:
-    """Return values as the variable of a name, with its unit and meaning."""
+    """Return values as the variable of a name, with its unit and meaning.
+
+    Parameters
+    ----------
+    name : str
+        Name, a key of ``VARIABLES``.
+    dims : tuple of str
+        Dimensions.
+    values : array_like
+        Values.
+
+    Returns
+    -------
+    Variable
+        The variable.
+    """
     unit, meaning = VARIABLES[name]
     about = {"comment": meaning, "units": unit} if unit else {"comment": meaning}
     # An array is what it is: xarray would send text through pandas to see whether it is dates.
@@ -212,12 +249,17 @@ def assemble_dataset(
 
     Parameters
     ----------
-    variables
-        Data variables by name.
-    coords
+    variables : mapping of str to Variable
+        Data variables.
+    coords : mapping of str to tuple
         Dimension and values of each coordinate.
-    attrs
+    attrs : dict
         Attributes of the dataset.
+
+    Returns
+    -------
+    Dataset
+        The dataset.
     """
     together = dict(variables)
     indexes: dict[str, xr.indexes.Index] = {}
@@ -232,10 +274,20 @@ def assemble_dataset(
 
 
 def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
-    """Return what ``xr.DataTree.from_dict(nodes)`` does, for names of children and ``/``, sooner.
+    """Return what ``xr.DataTree.from_dict(nodes)`` does, without its checks and copies.
 
     The variables become part of the tree: nothing else may change them. No dimension coordinate
     may be in the root, whose children would inherit it.
+
+    Parameters
+    ----------
+    nodes : mapping of str to Dataset
+        ``/`` and children of the root, ``/name``.
+
+    Returns
+    -------
+    DataTree
+        The tree.
     """
     tree = _assemble_node(None, nodes.get("/"))
     for path, data in nodes.items():
@@ -247,7 +299,15 @@ def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
 
 
 def replace_dataset(node: xr.DataTree, data: xr.Dataset) -> None:
-    """Do what ``node.dataset = data`` does, without its checks; see :func:`assemble_tree`."""
+    """Do what ``node.dataset = data`` does, without its checks.
+
+    Parameters
+    ----------
+    node : DataTree
+        The node; its parent has no dimension coordinates.
+    data : Dataset
+        What it holds from now on.
+    """
     node._set_node_data(data)
 
 
@@ -286,7 +346,20 @@ class Outcome:
 
 
 def value_of(node: str, name: str) -> Callable[[xr.DataTree], Any]:
-    """Read the value of a scalar variable of a node."""
+    """Return what reads the value of a scalar variable.
+
+    Parameters
+    ----------
+    node : str
+        Name of the node.
+    name : str
+        Name of the variable.
+
+    Returns
+    -------
+    callable
+        Reads the value from a tree, None if there is none.
+    """
 
     def read(tree: xr.DataTree) -> Any:
         found = node in tree.children and name in tree[node].data_vars
@@ -296,10 +369,34 @@ def value_of(node: str, name: str) -> Callable[[xr.DataTree], Any]:
 
 
 def size_of(node: str, dim: str) -> Callable[[xr.DataTree], int]:
-    """Read the length of a dimension of a node."""
+    """Return what reads the length of a dimension.
+
+    Parameters
+    ----------
+    node : str
+        Name of the node.
+    dim : str
+        Dimension.
+
+    Returns
+    -------
+    callable
+        Reads the length from a tree.
+    """
     return lambda tree: int(tree[node].sizes[dim])
 
 
 def attr_of(name: str) -> Callable[[xr.DataTree], Any]:
-    """Read an attribute of the root."""
+    """Return what reads an attribute of the root.
+
+    Parameters
+    ----------
+    name : str
+        Name of the attribute.
+
+    Returns
+    -------
+    callable
+        Reads the attribute from a tree, None if there is none.
+    """
     return lambda tree: tree.attrs.get(name)

@@ -89,24 +89,28 @@ def decide_exclusion(
 
     Parameters
     ----------
-    candidates
-        Unit numbers, in the order of the specification.
-    phi
-        Their phi_s; those of 0 do not take part.
-    tie
+    candidates : sequence of tuple of int
+        Unit numbers, in the order of mathematics.md 9.
+    phi : sequence of float
+        Their phi_s, bits; those of 0 do not take part.
+    tie : float
         Relative difference up to which two of them tie.
 
     Yields
     ------
     tuple of Contest
-        Contests of one tier; to be answered with the winner of each, None where nobody wins.
+        Contests of one tier; the reply is the winner of each, None where nobody wins.
 
     Returns
     -------
     list of int
         Complexes by candidate number, in order of their acceptance.
     dict of int to int
-        What became of every candidate with positive phi_s.
+        Status of every candidate with positive phi_s.
+
+    References
+    ----------
+    docs/mathematics.md 9.
     """
     fates: dict[int, int] = {}
     accepted: list[int] = []
@@ -170,14 +174,15 @@ PHI_TIE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class ExclusionRule:
-    """What a theory says about candidates."""
+    """How a theory evaluates and excludes candidates."""
 
     measure: Evaluate = evaluate
-    """Evaluates candidates."""
+    """Computes phi of candidates."""
     structure: Callable[[Any, Any], Recipe] | None = ces
-    """Unfolds a system of equal phi_s; attribute ``big_phi`` decides. None: nobody wins a tie."""
+    """Recipe that computes Phi to break ties between overlapping systems of equal phi_s; None if
+    ties stay unresolved."""
     jointly: bool = False
-    """Whether a severed edge shows on both sides, see :mod:`~iitdask.theory.complexes.candidates`."""
+    """True if a severed edge shows on both sides, see ``theory.complexes.candidates``."""
     tie: float = PHI_TIE
     """Relative difference up to which two phi_s tie."""
 
@@ -185,34 +190,71 @@ class ExclusionRule:
 IIT3_EXCLUSION = ExclusionRule(
     measure=evaluate_one_by_one(recipe.sia), structure=None, jointly=True, tie=1e-6
 )
-"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved (mathematics.md 12)."""
+"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved."""
 
 
 def iit3_complexes(pool: CandidateSet, options: Any) -> Recipe:
-    """Find the complexes of a pool under IIT 3.0, see :func:`complexes`."""
+    """Find the complexes of a network under IIT 3.0.
+
+    Parameters
+    ----------
+    pool : CandidateSet
+        The candidates.
+    options : IIT3
+        Options of the theory.
+
+    Returns
+    -------
+    generator
+        Recipe of a tree with the node ``/complexes``.
+    """
     return complexes(pool, options, IIT3_EXCLUSION)
 
 
 def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionRule()) -> Recipe:
-    """Find the complexes of a pool: a tree whose node ``/complexes`` is the dataset."""
-    found = candidate_search(pool, rule.jointly)
-    result = yield from rule.measure(pool, found.candidates, options)
-    search = decide_exclusion(found.candidates, result.phi.tolist(), rule.tie)
-    judge = _TieBreaker(pool, options, rule, found.candidates, {})
-    accepted, fates = yield from answer_steps(search, judge.winners)
-    made = _ComplexSearch(found, result, accepted, fates, judge.big_phi)
-    data = _complexes_dataset(pool, made)
+    """Find the complexes of a network.
+
+    Parameters
+    ----------
+    pool : CandidateSet
+        The candidates.
+    options : Theory
+        Options of the theory.
+    rule : ExclusionRule
+        How the theory evaluates and excludes candidates.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        Node ``/complexes``.
+
+    References
+    ----------
+    docs/mathematics.md 9 and 24.
+    """
+    search = candidate_search(pool, rule.jointly)
+    result = yield from rule.measure(pool, search.candidates, options)
+    exclusion = decide_exclusion(search.candidates, result.phi.tolist(), rule.tie)
+    tie_breaker = _TieBreaker(pool, options, rule, search.candidates, {})
+    accepted, fates = yield from answer_steps(exclusion, tie_breaker.winners)
+    outcome = _ComplexSearch(search, result, accepted, fates, tie_breaker.big_phi)
+    data = _complexes_dataset(pool, outcome)
     if pool.candidates is not None:
-        data.attrs["certificates"] = _certificates(pool, found, rule)
+        data.attrs["certificates"] = _certificates(pool, search, rule)
     return assemble_tree({"/complexes": data})
 
 
 def _certificates(
-    pool: CandidateSet, found: CandidateSets, rule: ExclusionRule
+    pool: CandidateSet, search: CandidateSets, rule: ExclusionRule
 ) -> dict[str, dict[str, Any]]:
-    """By listed candidate that falls apart: a cut that loses nothing."""
+    """Return, by listed candidate that falls apart, a cut that loses nothing."""
     out: dict[str, dict[str, Any]] = {}
-    for units in sorted(set(pool.candidates or ()) - set(found.candidates)):
+    for units in sorted(set(pool.candidates or ()) - set(search.candidates)):
         shown = find_certificate(pool, units, rule.jointly)
         if shown is not None:
             part = [pool.labels[unit] for unit in shown.part]
@@ -257,7 +299,7 @@ def _unique_largest(sizes: dict[int, tuple[bool, float]]) -> int | None:
 
 
 def _comparable_phi(tree: xr.DataTree) -> tuple[bool, float]:
-    """Phi as something that compares; its logarithm where no double holds it."""
+    """Return Phi as something that compares; its logarithm where no double holds it."""
     value = float(tree.attrs["big_phi"])
     if np.isfinite(value):
         return False, value
@@ -266,58 +308,66 @@ def _comparable_phi(tree: xr.DataTree) -> tuple[bool, float]:
 
 @dataclass(frozen=True, slots=True)
 class _ComplexSearch:
-    """Everything a search found."""
+    """Candidates, their phi, and what exclusion decided."""
 
-    found: CandidateSets
+    search: CandidateSets
     result: CandidatePhi
     accepted: Sequence[int]
     fates: dict[int, int]
     big_phi: dict[int, float]
 
 
-def _complexes_dataset(pool: CandidateSet, made: _ComplexSearch) -> xr.Dataset:
-    found, result, accepted, fates = made.found, made.result, made.accepted, made.fates
-    counts = _excluded_counts(found, result, fates)
+def _complexes_dataset(pool: CandidateSet, outcome: _ComplexSearch) -> xr.Dataset:
+    search, result, accepted, fates = (
+        outcome.search,
+        outcome.result,
+        outcome.accepted,
+        outcome.fates,
+    )
+    counts = _excluded_counts(search, result, fates)
     listed = sorted(fates)
     n_units = pool.substrate.n_units
-    evaluated = len(found.candidates) - counts["UNREACHABLE"]
+    evaluated = len(search.candidates) - counts["UNREACHABLE"]
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "phi": (("complex",), np.array([result.phi[k] for k in accepted], float)),
-        "big_phi": (("complex",), np.array([made.big_phi.get(k, np.nan) for k in accepted], float)),
-        "units": (("complex", "unit"), _membership(found, accepted, n_units)),
+        "big_phi": (
+            ("complex",),
+            np.array([outcome.big_phi.get(k, np.nan) for k in accepted], float),
+        ),
+        "units": (("complex", "unit"), _membership(search, accepted, n_units)),
         "candidates_evaluated": ((), evaluated),
         "candidates_excluded_by": (
             ("reason",),
             np.array([c if c < 2**63 else -1 for c in counts.values()], np.int64),
         ),
         "candidate_phi": (("candidate",), np.array([result.phi[k] for k in listed], float)),
-        "candidate_units": (("candidate", "unit"), _membership(found, listed, n_units)),
+        "candidate_units": (("candidate", "unit"), _membership(search, listed, n_units)),
         "fate": (("candidate",), np.array([fates[k] for k in listed], np.int64)),
     }
     attrs = {
-        "exhaustive": found.exhaustive,
-        "searched": _scope_text(pool, found),
-        "candidates": str(found.all_subsets),
-        "candidates_not_searched": str(found.unsearched),
+        "exhaustive": search.exhaustive,
+        "searched": _scope_text(pool, search),
+        "candidates": str(search.all_subsets),
+        "candidates_not_searched": str(search.unsearched),
         "excluded_by": {name: str(count) for name, count in counts.items() if count},
     }
     return make_dataset(values, attrs)
 
 
-def _membership(found: CandidateSets, numbers: Sequence[int], n_units: int) -> Any:
+def _membership(search: CandidateSets, numbers: Sequence[int], n_units: int) -> Any:
     out = np.zeros((len(numbers), n_units), bool)
     for row, k in enumerate(numbers):
-        out[row, list(found.candidates[k])] = True
+        out[row, list(search.candidates[k])] = True
     return out
 
 
 def _excluded_counts(
-    found: CandidateSets, result: CandidatePhi, fates: dict[int, int]
+    search: CandidateSets, result: CandidatePhi, fates: dict[int, int]
 ) -> dict[str, int]:
     counts = dict.fromkeys(EXCLUSION_REASONS, 0)
     counts["NO_INPUT_OR_OUTPUT"], counts["NOT_STRONGLY_CONNECTED"] = (
-        found.n_without_input_or_output,
-        found.apart,
+        search.n_without_input_or_output,
+        search.apart,
     )
     for reason in CANDIDATE_REASONS:
         if reason <= Reason.CAPPED:  # found by the evaluation
@@ -328,12 +378,12 @@ def _excluded_counts(
     return counts
 
 
-def _scope_text(pool: CandidateSet, found: CandidateSets) -> str:
-    """In words, which candidates were looked at."""
+def _scope_text(pool: CandidateSet, search: CandidateSets) -> str:
+    """Return in words which candidates were searched."""
     inside, all_units = len(pool.units), pool.substrate.n_units
     of = f"all {all_units} units" if inside == all_units else f"{inside} of {all_units} units"
     if pool.candidates is not None:
         return f"{len(pool.candidates)} listed candidates of {of}"
-    if found.exhaustive:
+    if search.exhaustive:
         return f"all non-empty subsets of {of}"
     return f"subsets of at most {pool.max_size} of {of}"

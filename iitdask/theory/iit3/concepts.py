@@ -59,7 +59,7 @@ UNRANKED = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class RepertoireSources:
-    """What repertoires under any cut are made of."""
+    """Arrays from which repertoires under any cut are made."""
 
     levels: Array
     """(n,) values per unit."""
@@ -77,13 +77,13 @@ class RepertoireSources:
     """The stage's other inputs."""
 
     def under(self, target: int) -> Repertoires:
-        """Repertoires when the units of a mask lose their inputs from all others."""
-        made = make_repertoires(self.levels, self.offsets)
-        fill_repertoires(self.forward, self.rows, target, made)
-        return made
+        """Return the repertoires when the units of a mask lose their inputs from all others."""
+        repertoires = make_repertoires(self.levels, self.offsets)
+        fill_repertoires(self.forward, self.rows, target, repertoires)
+        return repertoires
 
     def children_under(self, target: int) -> Array:
-        """Units that each unit still feeds."""
+        """Return the mask of units that each unit still feeds."""
         inside = target >> np.arange(len(self.levels)) & 1
         left: Array = np.where(inside, self.children, self.children & ~target)
         return left
@@ -102,15 +102,15 @@ class Concepts:
 
     @classmethod
     def empty(cls, size: int) -> Concepts:
-        """Make room for all mechanisms."""
+        """Return arrays for all mechanisms, without any concept."""
         numbers = np.zeros((2, 2, size), np.int64)
         return cls(np.zeros((2, size)), numbers[0], numbers[1])
 
     @classmethod
-    def of(cls, filled: Filled) -> Concepts:
-        """Read what a stage over mechanisms has found."""
-        found = (filled[name].values.T for name in ("sides", "purviews", "ties"))
-        return cls(*(np.ascontiguousarray(values) for values in found))
+    def from_filled(cls, filled: Filled) -> Concepts:
+        """Return what a stage over mechanisms was filled with."""
+        values = (filled[name].values.T for name in ("sides", "purviews", "ties"))
+        return cls(*(np.ascontiguousarray(values) for values in values))
 
     @property
     def phi(self) -> Array:
@@ -121,12 +121,25 @@ class Concepts:
     @property
     def mechanisms(self) -> list[int]:
         """Masks of the mechanisms that have a concept."""
-        found: list[int] = np.flatnonzero(self.phi > 0).tolist()
-        return found
+        masks: list[int] = np.flatnonzero(self.phi > 0).tolist()
+        return masks
 
 
 def source_inputs(system: System, options: IIT3) -> dict[str, Array | StageRef]:
-    """Inputs from which ``prepare_sources`` works."""
+    """Return the inputs from which :func:`prepare_sources` works.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT3
+        Options of the theory.
+
+    Returns
+    -------
+    dict of str to ndarray or StageRef
+        Inputs of a stage.
+    """
     past = 0 if options.background == "2014" else -1  # the effect table is the first
     return {
         **unit_arrays(system),
@@ -136,13 +149,24 @@ def source_inputs(system: System, options: IIT3) -> dict[str, Array | StageRef]:
 
 
 def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
-    """Lay the stored marginals out for repertoires."""
+    """Arrange the stored marginals for repertoires.
+
+    Parameters
+    ----------
+    inputs : mapping of str to ndarray
+        Inputs of a stage, see :func:`source_inputs`.
+
+    Returns
+    -------
+    RepertoireSources
+        Arrays of the system, and the stage's other inputs.
+    """
     levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
     offsets, columns = segment_offsets(levels), value_offsets(levels)
     codes = state_codes(offsets, state, len(levels))
     compared = [columns[i] + v for i, k in enumerate(levels) for v in (range(k) if k > 2 else (1,))]
     forward = marginals[int(inputs["past"])][columns[:-1] + state].T
-    made = RepertoireSources(
+    sources = RepertoireSources(
         levels=levels,
         offsets=offsets,
         children=inputs["children"],
@@ -151,18 +175,46 @@ def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
         intact=make_repertoires(levels, offsets),
         more=inputs,
     )
-    fill_repertoires(made.forward, made.rows, 0, made.intact)
-    return made
+    fill_repertoires(sources.forward, sources.rows, 0, sources.intact)
+    return sources
 
 
 def repertoire_bytes(levels: Sequence[int]) -> int:
-    """Memory that the repertoires of a system take."""
+    """Return the memory that the repertoires of a system take.
+
+    Parameters
+    ----------
+    levels : sequence of int
+        Values per unit.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     size, codes = 1 << len(levels), prod(k + 1 for k in levels)
     return 8 * size * (codes + size * sum(1 if k == 2 else k for k in levels))
 
 
 def concepts_stage(system: System, options: IIT3) -> Stage:
-    """Integrated information of every mechanism over every purview, in both directions."""
+    """Return the stage that computes phi of every mechanism over every purview, in both directions.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT3
+        Options of the theory.
+
+    Returns
+    -------
+    Stage
+        Named ``concepts``: axis ``mechanism``.
+
+    References
+    ----------
+    docs/mathematics.md 12.1 and 25.1.
+    """
     n = system.n
     size = 1 << n
     return Stage(
@@ -190,7 +242,24 @@ def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array
 
 
 def purview_ranks(system: System, ties: str) -> Array:
-    """(2, 2**n, 2**n) preference among tied purviews at [direction, mechanism]; less is better."""
+    """Return the preference among tied purviews.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    ties : {"reference", "canonical"}
+        Choice among ties.
+
+    Returns
+    -------
+    ndarray
+        (2, 2**n, 2**n) rank by direction, mechanism and purview; less is better.
+
+    References
+    ----------
+    docs/mathematics.md 15.2 and 15.3.
+    """
     size = 1 << system.n
     order = PurviewOrder(system, ties)
     out = np.full((2, size, size), UNRANKED)
@@ -206,24 +275,49 @@ def purview_ranks(system: System, ties: str) -> Array:
     children = child_masks(system.substrate.connectivity)
     for m in range(1, size):
         for direction in (CAUSE, EFFECT):
-            found = hash_set_order(outer[m], sequence, children, direction == EFFECT)
-            inside = [inner[mask] for mask in found.tolist() if mask in inner]
+            order_of_masks = hash_set_order(outer[m], sequence, children, direction == EFFECT)
+            inside = [inner[mask] for mask in order_of_masks.tolist() if mask in inner]
             out[direction, m, inside] = np.arange(len(inside))
     return out
 
 
 def select_concepts(cause: Array, effect: Array, rank: Array) -> Concepts:
-    """Choose the best purviews where all are known."""
-    made = Concepts.empty(len(cause))
+    """Select the best purviews where phi over all is known.
+
+    Parameters
+    ----------
+    cause, effect : ndarray
+        (2**n, 2**n) phi by mechanism and purview.
+    rank : ndarray
+        Preference among ties, see :func:`purview_ranks`.
+
+    Returns
+    -------
+    Concepts
+        By mechanism.
+    """
+    concepts = Concepts.empty(len(cause))
     both = np.ascontiguousarray(cause), np.ascontiguousarray(effect)
-    choose_concepts(*both, rank, made.sides, made.purviews, made.ties)
-    return made
+    choose_concepts(*both, rank, concepts.sides, concepts.purviews, concepts.ties)
+    return concepts
 
 
 def details_stage(system: System, options: IIT3, rows: Sequence[tuple[Any, ...]]) -> Stage:
-    """Repertoires and named partitions of chosen causes and effects.
+    """Return the stage that computes repertoires and named partitions of some causes and effects.
 
-    rows : (target, direction, mechanism, purview, phi), the cut's target units first
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT3
+        Options of the theory.
+    rows : sequence of tuple
+        Units that the cut isolates, direction, mechanism, purview and phi.
+
+    Returns
+    -------
+    Stage
+        Named ``details``: axis ``side``.
     """
     n, states = system.n, int(np.prod(system.levels))
     state = (("state", states),)
@@ -250,24 +344,24 @@ def details_stage(system: System, options: IIT3, rows: Sequence[tuple[Any, ...]]
 
 
 def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]:
-    """Work out a range of causes and effects."""
-    chosen = sources.more["chosen"][region[0]]
+    """Compute a range of causes and effects."""
+    rows_of_block = sources.more["chosen"][region[0]]
     phi = sources.more["phi"][region[0]]
-    count, n = len(chosen), len(sources.levels)
+    count, n = len(rows_of_block), len(sources.levels)
     states = int(np.prod(sources.levels))
     room = make_bipartition_scratch(sources.levels)
     parts = np.zeros((1 << (2 * n - 1), 3), np.int64)
     kept, ties = np.full((count, n), -1, np.int64), np.zeros(count, np.int64)
     both, null = np.full((2, count, states), np.nan), np.zeros(count)
-    made: dict[int, Repertoires] = {0: sources.intact}
-    for k, (target, direction, m, z) in enumerate(chosen.tolist()):
-        if target not in made:
-            made[target] = sources.under(target)
-        reps = made[target]
+    by_target: dict[int, Repertoires] = {0: sources.intact}
+    for k, (target, direction, m, z) in enumerate(rows_of_block.tolist()):
+        if target not in by_target:
+            by_target[target] = sources.under(target)
+        reps = by_target[target]
         cause = direction == CAUSE
-        found = parts[: list_tied_bipartitions(m, z, cause, phi[k], reps, room, parts)]
-        m1, z1 = min(found[:, :2].tolist(), key=lambda part: _severed_pairs_key(m, z, *part))
-        ties[k] = len(found)
+        tied = parts[: list_tied_bipartitions(m, z, cause, phi[k], reps, room, parts)]
+        m1, z1 = min(tied[:, :2].tolist(), key=lambda part: _severed_pairs_key(m, z, *part))
+        ties[k] = len(tied)
         kept[k] = (
             _kept_partners((m, m1), (z, z1), n) if cause else _kept_partners((z, z1), (m, m1), n)
         )
@@ -298,7 +392,7 @@ def _cause_distance_to_null(
 
 
 def _severed_pairs_key(m: int, z: int, m1: int, z1: int) -> int:
-    """Severed pairs as a number: the smallest is the one whose first pairs are kept."""
+    """Return severed pairs as a number; the smallest keeps the first pairs."""
     key = 0
     for i in range(m.bit_length()):
         for j in range(z.bit_length()):
@@ -308,6 +402,6 @@ def _severed_pairs_key(m: int, z: int, m1: int, z1: int) -> int:
 
 
 def _kept_partners(own: tuple[int, int], partners: tuple[int, int], n: int) -> list[int]:
-    """Partners each unit still sees; given both sides as a mask and the first part of it."""
+    """Return the partners each unit still sees, given both sides as a mask and its first part."""
     seen = partners[0] ^ partners[1], partners[1]
     return [seen[own[1] >> i & 1] if own[0] >> i & 1 else -1 for i in range(n)]

@@ -57,7 +57,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Constellation:
-    """Concepts and the repertoires they are made of."""
+    """Concepts and the repertoires of which they are made."""
 
     concepts: Concepts
     """By mechanism."""
@@ -66,7 +66,18 @@ class Constellation:
 
 
 def tie_limit(incumbent: float) -> float:
-    """Return what a distance must exceed to be neither the least nor tied with it."""
+    """Return what a distance must exceed to be neither the least nor tied with it.
+
+    Parameters
+    ----------
+    incumbent : float
+        Least distance known.
+
+    Returns
+    -------
+    float
+        The limit.
+    """
     return incumbent * (1 + TIE_MARGIN) + TIE_MARGIN
 
 
@@ -80,7 +91,7 @@ class StructureDistances:
         self._plain = np.stack([_uniform_marginals(reps), reps.effect[0]])
 
     def to(self, cut: Constellation) -> StructureDistance:
-        """The distance from another constellation, bounded by the marginals of the units."""
+        """Return the distance from another constellation, bounded by the marginals of the units."""
         return StructureDistance(self._whole, cut, self._plain, self._room)
 
     @cached_property
@@ -89,14 +100,18 @@ class StructureDistances:
         return _distances_to_null(self._whole, self._room)
 
 
-def _distances_to_null(these: Constellation, room: Any) -> Array:
-    out = np.zeros(len(these.concepts.phi))
-    chosen = np.array(these.concepts.mechanisms, np.int64)
+def _distances_to_null(constellation: Constellation, room: Any) -> Array:
+    out = np.zeros(len(constellation.concepts.phi))
+    chosen = np.array(constellation.concepts.mechanisms, np.int64)
     pairs = np.stack([np.arange(len(chosen)), np.zeros(len(chosen), np.int64)], axis=1)
-    reps, purviews, found = these.repertoires, these.concepts.purviews, np.empty(len(chosen))
+    reps, purviews, distances = (
+        constellation.repertoires,
+        constellation.concepts.purviews,
+        np.empty(len(chosen)),
+    )
     null = np.zeros(1, np.int64)
-    cause_distances(pairs, chosen, null, purviews, purviews, reps, reps, room, found)
-    out[chosen] = found
+    cause_distances(pairs, chosen, null, purviews, purviews, reps, reps, room, distances)
+    out[chosen] = distances
     return out
 
 
@@ -129,24 +144,25 @@ class StructureDistance:
     @property
     def bound(self) -> float:
         """Lower bound, to six decimals."""
-        return round(self._least(), 6)
+        return round(self._lower_bound(), 6)
 
-    def found(self, incumbent: float, null: Array) -> tuple[float, bool]:
-        """Distance to six decimals, and whether it is exact; a bound beyond the incumbent if not.
+    def exact(self, incumbent: float, null: Array) -> tuple[float, bool]:
+        """Return the distance to six decimals, and True if it is exact, not a bound.
 
-        null : (2**n,) see ``Distances.to_null``; the cut's repertoires are those of the start.
+        incumbent : a distance that is attained; a bound beyond it is enough
+        null : (2**n,) see ``StructureDistances.to_null``; the cut's repertoires are those of before
         """
-        self._sharpen(null, _distances_to_null(self._cut, self._room))
-        if self._least() > tie_limit(incumbent):
+        self._raise_bounds(null, _distances_to_null(self._cut, self._room))
+        if self._lower_bound() > tie_limit(incumbent):
             return self.bound, False
         while True:
             value, moved = _transport(self._supply, self._demand, self._total)
             if value > tie_limit(incumbent):
                 return round(value, 6), False
-            if not self._work_out(moved):
+            if not self._replace_bounds(moved):
                 return round(value, 6), True
 
-    def _sharpen(self, null: Array, null_cut: Array) -> None:
+    def _raise_bounds(self, null: Array, null_cut: Array) -> None:
         """Use the distances to the null concept: they bound the others, which are a metric."""
         one, two = null[self._one], null_cut[self._two]
         away = np.abs(one[:, None] - two[None])
@@ -156,16 +172,16 @@ class StructureDistance:
         self._known |= known
         self._total = self._effect + self._cause
 
-    def _least(self) -> float:
-        """Bound of the distance: everything goes where it costs least."""
+    def _lower_bound(self) -> float:
+        """Return a bound of the distance: everything goes where it costs least."""
         if not self._total.size:
             return 0.0
         supply = float(self._supply @ self._total.min(axis=1))
         return max(supply, float(self._demand @ self._total.min(axis=0)))
 
-    def _work_out(self, wanted: Array) -> bool:
-        """Replace bounds by distances; whether there was any to replace."""
-        pairs = np.argwhere(wanted & ~self._known)
+    def _replace_bounds(self, used: Array) -> bool:
+        """Replace bounds by distances; return True if there was any to replace."""
+        pairs = np.argwhere(used & ~self._known)
         if not len(pairs):
             return False
         out = np.empty(len(pairs))
@@ -177,7 +193,7 @@ class StructureDistance:
 
 
 def _unmatched_phi(phi: Array, phi_cut: Array, same: Array) -> tuple[Array, Array, Array, Array]:
-    """Phi to be moved and to be received, and whose it is; 0 stands for the null concept."""
+    """Return phi to be moved and to be received, and of whom; 0 stands for the null concept."""
     one, two = np.flatnonzero((phi > 0) & ~same), np.flatnonzero((phi_cut > 0) & ~same)
     supply, demand = phi[one], phi_cut[two]
     more = supply.sum() - demand.sum()
@@ -193,7 +209,7 @@ def _uniform_marginals(reps: Repertoires) -> Array:
 
 
 def _transport(supply: Array, demand: Array, cost: Array) -> tuple[float, Array]:
-    """Least cost of moving a supply to a demand, and where something is moved."""
+    """Return the least cost of moving a supply to a demand, and where something is moved."""
     if not cost.size:
         return 0.0, cost > 0
     if len(supply) == 1 or len(demand) == 1:  # all of it goes to, or comes from, one concept
@@ -211,7 +227,7 @@ SHARED_MAX_UNITS = 8  # up to which a block keeps what cuts have in common: 7**n
 
 @dataclass(frozen=True, slots=True)
 class CutSearch:
-    """A system whose concepts are known and whose cuts are asked for."""
+    """A system whose concepts are known, and the search for its minimum cut."""
 
     system: System
     """Candidate system."""
@@ -223,7 +239,7 @@ class CutSearch:
     """Of the intact system."""
 
     def inputs(self, targets: Array, incumbent: float = np.inf) -> dict[str, Array | StageRef]:
-        """Inputs of a stage over some cuts."""
+        """Return the inputs of a stage over some cuts."""
         return {
             **source_inputs(self.system, self.options),
             "intact_phi": StageRef("concepts", "phi_cause"),
@@ -247,13 +263,30 @@ class CutSearch:
         return 2 * repertoire_bytes(self.system.levels) + 8 * (2 * (1 << 2 * n) + shared)
 
 
-def cuts_stage(cutting: CutSearch, name: str, targets: Array, incumbent: float) -> Stage:
-    """Distance of the intact concepts from those under each cut.
+def cuts_stage(search: CutSearch, name: str, targets: Array, incumbent: float) -> Stage:
+    """Return the stage that computes the distance of the intact concepts from those under each cut.
 
-    targets   : masks of the units that each cut severs from the inputs of all others
-    incumbent : a distance some cut attains; cuts that exceed it are given up
+    Parameters
+    ----------
+    search : CutSearch
+        The search.
+    name : str
+        Name of the stage.
+    targets : ndarray
+        Masks of the units that each cut severs from the inputs of all others.
+    incumbent : float
+        A distance some cut attains; cuts that exceed it are given up.
+
+    Returns
+    -------
+    Stage
+        ``distance`` and whether it is exact, by cut.
+
+    References
+    ----------
+    docs/mathematics.md 12.2, Eq. (12.3), and 25.1.
     """
-    each = cutting.seconds
+    seconds = search.seconds
     return Stage(
         name=name,
         grid=Grid(("cut",), (len(targets),)),
@@ -263,10 +296,10 @@ def cuts_stage(cutting: CutSearch, name: str, targets: Array, incumbent: float) 
             variable("cut_concepts", "int64", -1),
         ),
         compute=fill_cuts,
-        inputs=cutting.inputs(targets, incumbent),
+        inputs=search.inputs(targets, incumbent),
         prepare=prepare_sources,
-        cost=lambda region: each * (region[0].stop - region[0].start),
-        scratch=cutting.scratch,
+        cost=lambda region: seconds * (region[0].stop - region[0].start),
+        scratch=search.scratch,
     )
 
 
@@ -278,7 +311,7 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     whole = Constellation(Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact)
     under = make_repertoires(sources.levels, sources.offsets)
     room = make_bipartition_scratch(sources.levels)
-    search = StructureDistances(whole, room)
+    distances = StructureDistances(whole, room)
     n = len(sources.levels)
     known = np.full(7**n if n <= SHARED_MAX_UNITS else 0, np.nan)
     distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
@@ -286,24 +319,37 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
         found.append(concepts_under_cut(sources, target, under, room, known))
-        away.append(search.to(Constellation(found[k], under)))
+        away.append(distances.to(Constellation(found[k], under)))
         distance[k] = away[k].bound
     for k in np.argsort(distance, kind="stable").tolist():
         if distance[k] > tie_limit(incumbent):
             break
         fill_repertoires(sources.forward, sources.rows, targets[k], under)
-        distance[k], exact[k] = away[k].found(incumbent, search.to_null)
+        distance[k], exact[k] = away[k].exact(incumbent, distances.to_null)
         if exact[k]:
             incumbent = min(incumbent, distance[k])
     counts = np.array([len(concepts.mechanisms) for concepts in found], np.int64)
     return {"distance": distance, "exact": exact, "cut_concepts": counts}
 
 
-def cut_concepts_stage(cutting: CutSearch, target: int) -> Stage:
-    """Concepts under one cut, by mechanism."""
-    size = 1 << cutting.system.n
+def cut_concepts_stage(search: CutSearch, target: int) -> Stage:
+    """Return the stage that finds the concepts under one cut.
+
+    Parameters
+    ----------
+    search : CutSearch
+        The search.
+    target : int
+        Mask of the units that the cut severs from the inputs of all others.
+
+    Returns
+    -------
+    Stage
+        Named ``cut-concepts``: axis ``mechanism``.
+    """
+    size = 1 << search.system.n
     side = (("side", 2),)
-    each = cutting.seconds
+    seconds = search.seconds
     return Stage(
         name="cut-concepts",
         grid=Grid(("mechanism",), (size,), unsplit=("mechanism",)),
@@ -313,10 +359,10 @@ def cut_concepts_stage(cutting: CutSearch, target: int) -> Stage:
             variable("ties", "int64", 0, side),
         ),
         compute=fill_cut_concepts,
-        inputs=cutting.inputs(np.array([target])),
+        inputs=search.inputs(np.array([target])),
         prepare=prepare_sources,
-        cost=lambda _region: each,
-        scratch=cutting.scratch,
+        cost=lambda _region: seconds,
+        scratch=search.scratch,
     )
 
 
@@ -324,19 +370,19 @@ def fill_cut_concepts(sources: RepertoireSources, region: Region) -> dict[str, A
     """Find the concepts under the first cut of the list."""
     target = int(sources.more["targets"][0])
     room = make_bipartition_scratch(sources.levels)
-    found = concepts_under_cut(sources, target, sources.under(target), room, np.zeros(0))
+    concepts = concepts_under_cut(sources, target, sources.under(target), room, np.zeros(0))
     return {
-        "sides": found.sides.T[region],
-        "purviews": found.purviews.T[region],
-        "ties": found.ties.T[region],
+        "sides": concepts.sides.T[region],
+        "purviews": concepts.purviews.T[region],
+        "ties": concepts.ties.T[region],
     }
 
 
 def concepts_under_cut(
     sources: RepertoireSources, target: int, under: Repertoires, room: Any, known: Array
 ) -> Concepts:
-    """Concepts of the system under a cut, given its repertoires and what other cuts found."""
-    made = Concepts.empty(len(under.effect))
+    """Find the concepts under a cut, given its repertoires and what other cuts found."""
+    concepts = Concepts.empty(len(under.effect))
     find_concepts(
         target,
         sources.more["intact_phi"],
@@ -345,8 +391,8 @@ def concepts_under_cut(
         under,
         room,
         known,
-        made.sides,
-        made.purviews,
-        made.ties,
+        concepts.sides,
+        concepts.purviews,
+        concepts.ties,
     )
-    return made
+    return concepts

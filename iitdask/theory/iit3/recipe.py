@@ -45,7 +45,7 @@ DIRECTIONS = ("cause", "effect")
 
 @dataclass(frozen=True, slots=True)
 class SystemAnalysis:
-    """Outcome of the analysis of one candidate system."""
+    """Analysis of one candidate system."""
 
     phi: float = 0.0
     """Distance at the minimum cut, Phi of the system."""
@@ -61,34 +61,79 @@ AnalysisRecipe = Steps[tuple[SystemAnalysis, Concepts, Array]]
 
 
 def sia(system: System, options: IIT3) -> Recipe:
-    """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
+    """Analyse how irreducible a system is.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT3
+        Options of the theory.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        Node ``/system``.
+
+    References
+    ----------
+    Oizumi, Albantakis and Tononi 2014; docs/mathematics.md 12.2.
+    """
     reason = _zero_phi_reason(system)
     if reason:
-        found = SystemAnalysis(reason=reason)
+        analysis = SystemAnalysis(reason=reason)
     elif system.n <= ONE_BLOCK_MAX_UNITS:
-        single, more = _cut_targets(system.n)
-        targets = single + more
+        single, others = _cut_targets(system.n)
+        targets = single + others
         (filled,) = yield (one_block_stage(system, options, np.array(targets)),)
         if int(filled["concepts"].values[0]):
-            found = _minimum_cut(
+            analysis = _minimum_cut(
                 system.n, targets, filled["distance"].values[0], filled["exact"].values[0]
             )
         else:
-            found = SystemAnalysis(reason=Reason.NO_CONCEPTS)
+            analysis = SystemAnalysis(reason=Reason.NO_CONCEPTS)
     else:
-        found, _, _ = yield from _analyse(system, options)
-    return assemble_tree({"/system": _system_dataset(system, found)})
+        analysis, _, _ = yield from _analyse(system, options)
+    return assemble_tree({"/system": _system_dataset(system, analysis)})
 
 
 def ces(system: System, options: IIT3) -> Recipe:
-    """Unfold the conceptual structure of a system, and that of the system under its cut."""
-    found, whole, rank = yield from _analyse(system, options)
-    nodes = {"/system": _system_dataset(system, found)}
-    structures = [("distinctions", 0, whole)]
-    if found.target:
-        cutting = CutSearch(system, options, rank, whole)
-        (cut,) = yield (cut_concepts_stage(cutting, found.target),)
-        structures.append(("cut_distinctions", found.target, Concepts.of(cut)))
+    """Unfold the conceptual structure of a system, and that of the system under its minimum cut.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT3
+        Options of the theory.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        Nodes ``/system``, ``/distinctions`` and, unless Phi is 0 by a rule,
+        ``/cut_distinctions``.
+
+    References
+    ----------
+    Oizumi, Albantakis and Tononi 2014; docs/mathematics.md 12.
+    """
+    analysis, concepts_intact, rank = yield from _analyse(system, options)
+    nodes = {"/system": _system_dataset(system, analysis)}
+    structures = [("distinctions", 0, concepts_intact)]
+    if analysis.target:
+        cutting = CutSearch(system, options, rank, concepts_intact)
+        (filled,) = yield (cut_concepts_stage(cutting, analysis.target),)
+        structures.append(("cut_distinctions", analysis.target, Concepts.from_filled(filled)))
     rows = [row for _, target, concepts in structures for row in _details_rows(target, concepts)]
     details = None
     if rows:
@@ -96,22 +141,22 @@ def ces(system: System, options: IIT3) -> Recipe:
     begin, information = 0, 0.0
     for name, _, concepts in structures:
         end = begin + 2 * len(concepts.mechanisms)
-        part = None if details is None else _select_rows(details, slice(begin, end))
-        nodes[f"/{name}"] = _concepts_dataset(system, concepts, part)
+        selected = None if details is None else _select_rows(details, slice(begin, end))
+        nodes[f"/{name}"] = _concepts_dataset(system, concepts, selected)
         if name == "distinctions":
-            information = _conceptual_information(concepts, part)
+            information = _conceptual_information(concepts, selected)
         begin = end
     attrs = {
-        "big_phi": found.phi,
-        "sum_phi_distinctions": float(whole.phi.sum()),
+        "big_phi": analysis.phi,
+        "sum_phi_distinctions": float(concepts_intact.phi.sum()),
         "conceptual_information": information,
-        "n_distinctions": len(whole.mechanisms),
+        "n_distinctions": len(concepts_intact.mechanisms),
     }
     return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
 def _analyse(system: System, options: IIT3) -> AnalysisRecipe:
-    """Concepts, gatekeeping (mathematics.md 8.1), the cuts one by one and the least of them."""
+    """Find concepts, apply the rules of mathematics.md 8.1, and find the minimum cut."""
     _require_memory(system)
     yield (marginals_stage(system),)
     (filled,) = yield (concepts_stage(system, options),)
@@ -138,7 +183,7 @@ def _analyse(system: System, options: IIT3) -> AnalysisRecipe:
 
 
 def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> SystemAnalysis:
-    """The cut of the least distance; among ties the one that keeps the first connections."""
+    """Return the cut of least distance; among ties the one that keeps the first connections."""
     away = np.asarray(distances, float).tolist()
     least = min(d for d, sure in zip(away, np.asarray(exact).tolist(), strict=True) if sure)
     tied = [t for t, d in zip(targets, away, strict=True) if is_tied(d, least)]
@@ -164,11 +209,11 @@ def _zero_phi_reason(system: System) -> Reason:
 
 
 def _cut_targets(n: int) -> tuple[list[int], list[int]]:
-    """Every unidirectional cut by the units it isolates: one unit against the rest, then others."""
-    every = range(1, (1 << n) - 1)
+    """Return the cuts as masks of the units they isolate: one against the rest, then others."""
+    masks = range(1, (1 << n) - 1)
     return (
-        [t for t in every if t.bit_count() in (1, n - 1)],
-        [t for t in every if t.bit_count() not in (1, n - 1)],
+        [t for t in masks if t.bit_count() in (1, n - 1)],
+        [t for t in masks if t.bit_count() not in (1, n - 1)],
     )
 
 
@@ -178,21 +223,21 @@ def _severed_connections(n: int, target: int) -> Array:
     return severed if target else np.zeros((n, n), bool)
 
 
-def _system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
-    inside = found.target >> np.arange(system.n) & 1
+def _system_dataset(system: System, analysis: SystemAnalysis) -> xr.Dataset:
+    inside = analysis.target >> np.arange(system.n) & 1
     values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "phi": ((), found.phi),
-        "n_tied_partitions": ((), found.ties),
-        "cut": (("source", "target"), _severed_connections(system.n, found.target)),
+        "phi": ((), analysis.phi),
+        "n_tied_partitions": ((), analysis.ties),
+        "cut": (("source", "target"), _severed_connections(system.n, analysis.target)),
         "part": (("unit",), inside ^ inside[0]),
     }
     return _without_bit_units(
-        make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
+        make_dataset(values, {"reason": analysis.reason.text, "reasons": analysis.reason.names})
     )
 
 
 def _without_bit_units(data: xr.Dataset) -> xr.Dataset:
-    """IIT 3.0 counts units that differ, not bits."""
+    """Drop the unit bit: distances of IIT 3.0 count units that differ."""
     for name in ("phi", "phi_cause", "phi_effect"):
         if name in data:
             data[name].attrs.pop("units")
@@ -200,7 +245,7 @@ def _without_bit_units(data: xr.Dataset) -> xr.Dataset:
 
 
 def _details_rows(target: int, concepts: Concepts) -> list[tuple[Any, ...]]:
-    """What ``details_stage`` is to work out: causes and effects in turn."""
+    """Return the rows of ``details_stage``: causes and effects in turn."""
     return [
         (target, side, m, int(concepts.purviews[side, m]), concepts.sides[side, m])
         for m in concepts.mechanisms
@@ -209,7 +254,7 @@ def _details_rows(target: int, concepts: Concepts) -> list[tuple[Any, ...]]:
 
 
 def _select_rows(details: Filled, rows: slice) -> dict[str, xr.Variable]:
-    """Causes and effects that lie there."""
+    """Return a range of causes and effects."""
     return {name: values.isel(side=rows) for name, values in details.items()}
 
 
@@ -255,7 +300,24 @@ def _units_of_masks(masks: Sequence[int] | Array, n: int) -> Array:
 
 
 def one_block_stage(system: System, options: IIT3, targets: Array) -> Stage:
-    """How many concepts a system has, and their distance from those under every cut."""
+    """Return the stage that analyses a small system in one block.
+
+    The steps are those of the several stages; what lies between them is not stored.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT3
+        Options of the theory.
+    targets : ndarray
+        Masks of the units that each cut isolates.
+
+    Returns
+    -------
+    Stage
+        Named ``system``: number of concepts, and by cut their distance from those under the cut.
+    """
     cut, n = (("cut", len(targets)),), system.n
     given = {**marginals_stage(system).inputs, **source_inputs(system, options)}
     del given["marginals"]  # made here
@@ -275,7 +337,7 @@ def one_block_stage(system: System, options: IIT3, targets: Array) -> Stage:
 
 
 def fill_one_block(inputs: Mapping[str, Array], _region: Region) -> dict[str, Array]:
-    """Tables, concepts and cuts, one after the other."""
+    """Compute tables, concepts and cuts, one after the other."""
     tpm = inputs["tpm"]
     everything = slice(0, len(tpm)), slice(0, tpm.shape[2])
     marginals = fill_marginals(inputs, everything)["probability"]

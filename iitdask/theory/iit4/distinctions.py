@@ -76,11 +76,11 @@ class Distinction(NamedTuple):
     """A mechanism with the cause and effect chosen for it."""
 
     choices: TiedPurviews
-    """What could be chosen."""
+    """The tied purviews it was chosen from."""
     cause: CauseEffectSide
     """Chosen cause; its ``state`` agrees with the system's."""
     effect: CauseEffectSide
-    """Chosen effect, likewise."""
+    """Chosen effect; its ``state`` agrees with the system's."""
 
     @property
     def phi(self) -> float:
@@ -89,7 +89,7 @@ class Distinction(NamedTuple):
 
 
 class PurviewOrder:
-    """Orders the tied purviews of a mechanism: by the published set order, or canonically."""
+    """Order among the tied purviews of a mechanism: the published order, or the canonical one."""
 
     def __init__(self, system: System, ties: str) -> None:
         self._system = system
@@ -99,7 +99,7 @@ class PurviewOrder:
         self._children = child_masks(system.substrate.connectivity) if self._reference else None
 
     def sort(self, mechanism: int, forward: bool, purviews: Sequence[int]) -> list[int]:
-        """Purview masks in order; the first is the representative."""
+        """Return purview masks in order, the representative first (mathematics.md 15.2, 15.3)."""
         if len(purviews) == 1:
             return list(purviews)
         if not self._reference:
@@ -111,19 +111,34 @@ class PurviewOrder:
         return [outer[p] for p in order.tolist() if p in outer]
 
     def canonical_key(self, purview: int) -> tuple[int, tuple[int, ...]]:
-        """Larger first, then by the units' ranks in a label-independent numbering."""
+        """Return a key by which larger purviews come first, then those of lower canonical ranks."""
         if self._ranks is None:
             self._ranks = canonical_ranks(self._system)[list(self._system.units)]
         units = [i for i in range(self._system.n) if purview >> i & 1]
         return -len(units), tuple(sorted(int(self._ranks[i]) for i in units))
 
     def _outer(self, mask: int) -> int:
-        """Mask over the substrate's units."""
+        """Return a mask over the substrate's units."""
         return sum(1 << unit for i, unit in enumerate(self._system.units) if mask >> i & 1)
 
 
 def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:
-    """Collect the details of tied pairs by mechanism, each side in tie order."""
+    """Collect the details of tied purviews by mechanism.
+
+    Parameters
+    ----------
+    pairs : ndarray
+        (pairs, 3) direction, mechanism and purview.
+    details : mapping
+        The stage ``details`` of these pairs, filled.
+    order : PurviewOrder
+        Order among ties.
+
+    Returns
+    -------
+    list of TiedPurviews
+        One per mechanism, ascending; on each side the representative first.
+    """
     sides: dict[tuple[int, int], list[CauseEffectSide]] = {}
     bits = details["tied_states"].values
     names = ("phi", "information", "state", "ties", "kept")
@@ -148,22 +163,43 @@ def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[Tie
 
 
 def _in_tie_order(
-    mechanism: int, found: Sequence[CauseEffectSide], order: PurviewOrder, forward: bool
+    mechanism: int, sides: Sequence[CauseEffectSide], order: PurviewOrder, forward: bool
 ) -> tuple[CauseEffectSide, ...]:
-    """Tied sides of a mechanism, the representative first."""
-    if len(found) == 1:
-        return (found[0],)
-    sides = {side.purview: side for side in found}
-    return tuple(sides[p] for p in order.sort(mechanism, forward, sorted(sides)))
+    """Return tied sides of a mechanism, the representative first."""
+    if len(sides) == 1:
+        return (sides[0],)
+    by_purview = {side.purview: side for side in sides}
+    return tuple(by_purview[p] for p in order.sort(mechanism, forward, sorted(by_purview)))
 
 
 def congruent_distinctions(
-    system: System, every: Sequence[TiedPurviews], states: tuple[int, int], ties: str
+    system: System, tied: Sequence[TiedPurviews], states: tuple[int, int], ties: str
 ) -> list[Distinction]:
-    """Keep the mechanisms whose cause and effect can agree with the system's states."""
+    """Return the mechanisms whose cause and effect can agree with the system's states.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    tied : sequence of TiedPurviews
+        Mechanisms irreducible on both sides.
+    states : tuple of int
+        Cause and effect state of the system, little-endian.
+    ties : {"reference", "canonical"}
+        Choice among ties.
+
+    Returns
+    -------
+    list of Distinction
+        The distinctions, by mechanism.
+
+    References
+    ----------
+    docs/mathematics.md 10.
+    """
     implied = [purview_states(state, system.levels) for state in states]
     out = []
-    for choices in every:
+    for choices in tied:
         cause = _congruent_side(choices.cause, implied[0], ties)
         effect = _congruent_side(choices.effect, implied[1], ties)
         if cause is not None and effect is not None:
@@ -172,31 +208,37 @@ def congruent_distinctions(
 
 
 def admissible_alternatives(
-    found: Distinction, implied: Sequence[Array]
+    distinction: Distinction, implied: Sequence[Array]
 ) -> tuple[list[CauseEffectSide], list[CauseEffectSide]]:
-    """Every admissible cause and effect of a distinction, the chosen ones included.
+    """Return every admissible cause and effect of a distinction, the chosen ones included.
 
-    implied : of every purview, the state that the system's cause and effect state imply
+    implied : for every purview, the state that the system's cause and effect state imply
     """
     out = []
-    for side, states in ((found.choices.cause, implied[0]), (found.choices.effect, implied[1])):
+    for side, states in (
+        (distinction.choices.cause, implied[0]),
+        (distinction.choices.effect, implied[1]),
+    ):
         fitting = [_in_system_state(s, states) for s in side]
         out.append([s for s in fitting if s is not None])
     return out[0], out[1]
 
 
 def _in_system_state(side: CauseEffectSide, implied: Array) -> CauseEffectSide | None:
-    """The side in the state a system state implies, if that is one of its tied states."""
-    wanted = int(implied[side.purview])
-    if wanted == side.state:
+    """Return the side in the state that the system's implies, None if that state does not tie."""
+    state = int(implied[side.purview])
+    if state == side.state:
         return side  # as nearly always: one that ties for itself alone
-    return side._replace(state=wanted) if wanted in side.states else None
+    return side._replace(state=state) if state in side.states else None
 
 
 def _congruent_side(
     sides: Sequence[CauseEffectSide], implied: Array, ties: str
 ) -> CauseEffectSide | None:
-    """mathematics.md 10: the representative's tied states first, then the largest tied purview."""
+    """Return the side that is chosen among ties, None if no side agrees with the system's states.
+
+    By mathematics.md 10: the representative's tied states first, then the largest tied purview.
+    """
     if ties == "canonical":  # congruent, then larger, then the label-independent order
         fitting = (_in_system_state(side, implied) for side in sides)
         return next((side for side in fitting if side is not None), None)
@@ -214,25 +256,47 @@ class CauseEffectStructure:
     system: System
     """Candidate system."""
     options: Unfolding
-    """Unfolding and the choices made about it."""
-    found: SystemAnalysis
-    """Verdict on the system."""
+    """Options of the theory."""
+    analysis: SystemAnalysis
+    """Analysis of the system."""
     states: tuple[int, int]
     """Cause and effect state that distinctions must agree with, little-endian."""
-    every: Sequence[TiedPurviews]
+    tied: Sequence[TiedPurviews]
     """Mechanisms irreducible in both directions, with all tied purviews."""
-    chosen: Sequence[Distinction]
+    distinctions: Sequence[Distinction]
     """The distinctions."""
     sums: RelationSums
     """Totals over their relations."""
     search: dict[str, int]
-    """How much of the search was bounded away."""
+    """Counts of what the search excluded and what it computed."""
 
 
 def relation_bindings(
-    system: System, chosen: Sequence[Distinction], states: tuple[int, int]
+    system: System, distinctions: Sequence[Distinction], states: tuple[int, int]
 ) -> Bindings:
-    """Unit-states that each distinction binds; a unit with one state on both sides counts once."""
+    """Return the unit-states that each distinction binds.
+
+    A unit with one state on both sides counts once.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    distinctions : sequence of Distinction
+        The distinctions.
+    states : tuple of int
+        Cause and effect state of the system, little-endian.
+
+    Returns
+    -------
+    Bindings
+        Bitmasks over unit-states: bits 0 to n - 1 the units in their cause state, n to 2n - 1
+        those whose effect state differs from it.
+
+    References
+    ----------
+    docs/mathematics.md 11.1.
+    """
     n = system.n
     values = [decode_state(s, system.levels) for s in states]
     differing = int(sum(1 << i for i in range(n) if values[0][i] != values[1][i]))
@@ -241,50 +305,71 @@ def relation_bindings(
         return (purview & ~differing) | (purview & differing) << n
 
     return Bindings(
-        np.array([d.phi for d in chosen]),
-        tuple(d.cause.purview for d in chosen),
-        tuple(effect_bits(d.effect.purview) for d in chosen),
+        np.array([d.phi for d in distinctions]),
+        tuple(d.cause.purview for d in distinctions),
+        tuple(effect_bits(d.effect.purview) for d in distinctions),
     )
 
 
-def structure_nodes(made: CauseEffectStructure, ties: dict[str, Any]) -> dict[str, xr.Dataset]:
-    """Return the nodes ``/``, ``/system``, ``/distinctions`` and ``/relations`` of a structure.
+def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> dict[str, xr.Dataset]:
+    """Return the nodes of a structure.
 
-    ties : attributes that say whether the structure depends on the choice among ties
+    Parameters
+    ----------
+    structure : CauseEffectStructure
+        The structure.
+    ties : dict of str to object
+        Attributes that say whether it depends on the choice among ties.
+
+    Returns
+    -------
+    dict of str to Dataset
+        ``/``, ``/system``, ``/distinctions`` and ``/relations``.
     """
-    system, chosen = made.system, made.chosen
-    phi_d = fsum(d.phi for d in chosen)  # one result, whatever the order or the Python
-    phi_r, log_r = float_and_log2(made.sums.phi)
+    system, distinctions = structure.system, structure.distinctions
+    phi_d = fsum(d.phi for d in distinctions)  # one result, whatever the order or the Python
+    phi_r, log_r = float_and_log2(structure.sums.phi)
     attrs: dict[str, Any] = {
         "sum_phi_distinctions": phi_d,
         "sum_phi_relations": phi_r,
         "big_phi": phi_d + phi_r,
-        "n_distinctions": len(chosen),
-        "n_irreducible_mechanisms": len(made.every),
-        "n_tied_mechanisms": sum(1 for d in chosen if _has_ties(d)),
-        "search": made.search,
+        "n_distinctions": len(distinctions),
+        "n_irreducible_mechanisms": len(structure.tied),
+        "n_tied_mechanisms": sum(1 for d in distinctions if _has_ties(d)),
+        "search": structure.search,
         **ties,
     }
-    node = system_dataset(system, made.found)
-    if made.found.states is None:  # name the states that congruence was judged by
-        for name, code in zip(("cause_state", "effect_state"), made.states, strict=True):
+    node = system_dataset(system, structure.analysis)
+    if structure.analysis.states is None:  # name the states that congruence was judged by
+        for name, code in zip(("cause_state", "effect_state"), structure.states, strict=True):
             values = np.array(decode_state(code, system.levels))
             node[name] = node[name].copy(data=values)
     return {
         "/": assemble_dataset({}, {}, attrs),
         "/system": node,
-        "/distinctions": _distinctions_dataset(system, chosen),
-        "/relations": _relations_dataset(made.sums, phi_r, log_r),
+        "/distinctions": _distinctions_dataset(system, distinctions),
+        "/relations": _relations_dataset(structure.sums, phi_r, log_r),
     }
 
 
-def _has_ties(found: Distinction) -> bool:
-    sides = (found.choices.cause, found.choices.effect)
+def _has_ties(distinction: Distinction) -> bool:
+    sides = (distinction.choices.cause, distinction.choices.effect)
     return any(len(side) > 1 or len(side[0].states) > 1 for side in sides)
 
 
 def float_and_log2(value: Fraction) -> tuple[float, float]:
-    """Return a fraction as a double (infinite beyond its range) and as log2."""
+    """Return a fraction as a double and as log2.
+
+    Parameters
+    ----------
+    value : Fraction
+        Not negative.
+
+    Returns
+    -------
+    tuple of float
+        The double, infinite beyond its range, and the logarithm, minus infinity for 0.
+    """
     if value == 0:
         return 0.0, -np.inf
     shift = value.numerator.bit_length() - value.denominator.bit_length()
@@ -293,8 +378,8 @@ def float_and_log2(value: Fraction) -> tuple[float, float]:
     return (float(value) if shift < 1023 else np.inf), log
 
 
-def _distinctions_dataset(system: System, chosen: Sequence[Distinction]) -> xr.Dataset:
-    n, count = system.n, len(chosen)
+def _distinctions_dataset(system: System, distinctions: Sequence[Distinction]) -> xr.Dataset:
+    n, count = system.n, len(distinctions)
     bits = np.arange(n)
 
     def units(masks: Sequence[int]) -> Any:
@@ -302,12 +387,12 @@ def _distinctions_dataset(system: System, chosen: Sequence[Distinction]) -> xr.D
 
     rows, line = ("mechanism", "unit"), ("mechanism",)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "mechanism_units": (rows, units([d.choices.mechanism for d in chosen])),
-        "phi": (line, np.array([d.phi for d in chosen], float)),
+        "mechanism_units": (rows, units([d.choices.mechanism for d in distinctions])),
+        "phi": (line, np.array([d.phi for d in distinctions], float)),
     }
     for name in ("cause", "effect"):
-        sides: list[CauseEffectSide] = [getattr(d, name) for d in chosen]
-        tied: list[tuple[CauseEffectSide, ...]] = [getattr(d.choices, name) for d in chosen]
+        sides: list[CauseEffectSide] = [getattr(d, name) for d in distinctions]
+        tied: list[tuple[CauseEffectSide, ...]] = [getattr(d.choices, name) for d in distinctions]
         purviews = [s.purview for s in sides]
         values |= {
             f"phi_{name}": (line, np.array([s.phi for s in sides], float)),
@@ -356,18 +441,32 @@ def _log2(count: int) -> float:
 MAX_ALTERNATIVES = 2000  # other choices tried at most
 
 
-def tie_sensitivity(made: CauseEffectStructure) -> dict[str, Any]:
-    """Return ``tie_sensitive`` (the structure) and ``phi_tie_sensitive`` (yes, no, not determined).
+def tie_sensitivity(structure: CauseEffectStructure) -> dict[str, Any]:
+    """Return whether other choices among ties would change a structure.
 
-    The first asks for any other admissible choice of system states or purviews; the second tries
-    them, one tie at a time.
+    Parameters
+    ----------
+    structure : CauseEffectStructure
+        The structure.
+
+    Returns
+    -------
+    dict of str to object
+        ``tie_sensitive``: whether there is another admissible choice of system states or purviews.
+        ``phi_tie_sensitive``: ``yes``, ``no`` or ``not determined``, whether one of them, tried one
+        at a time, changes Phi.
+
+    References
+    ----------
+    docs/mathematics.md 15.4.
     """
-    others = [pair for pair in made.found.tied_state_pairs if pair != made.states]
-    swaps = list(_alternative_purviews(made))
-    total = fsum(d.phi for d in made.chosen) + float_and_log2(made.sums.phi)[0]
+    others = [pair for pair in structure.analysis.tied_state_pairs if pair != structure.states]
+    swaps = list(_alternative_purviews(structure))
+    total = fsum(d.phi for d in structure.distinctions) + float_and_log2(structure.sums.phi)[0]
     verdict = "no"
     if any(
-        abs(phi - total) > 1e-9 * max(1.0, total) for phi in _alternative_phis(made, others, swaps)
+        abs(phi - total) > 1e-9 * max(1.0, total)
+        for phi in _alternative_phis(structure, others, swaps)
     ):
         verdict = "yes"
     elif len(others) + len(swaps) > MAX_ALTERNATIVES:
@@ -375,35 +474,43 @@ def tie_sensitivity(made: CauseEffectStructure) -> dict[str, Any]:
     return {"tie_sensitive": bool(others or swaps), "phi_tie_sensitive": verdict}
 
 
-def _alternative_purviews(made: CauseEffectStructure) -> Iterator[tuple[int, int, CauseEffectSide]]:
-    """Distinction, side and every admissible purview that was not chosen."""
-    implied = [purview_states(state, made.system.levels) for state in made.states]
-    for k, found in enumerate(made.chosen):
-        if len(found.choices.cause) == len(found.choices.effect) == 1:
+def _alternative_purviews(
+    structure: CauseEffectStructure,
+) -> Iterator[tuple[int, int, CauseEffectSide]]:
+    """Yield distinction, side and every admissible purview that was not chosen."""
+    implied = [purview_states(state, structure.system.levels) for state in structure.states]
+    for k, analysis in enumerate(structure.distinctions):
+        if len(analysis.choices.cause) == len(analysis.choices.effect) == 1:
             continue
-        now = (found.cause.purview, found.effect.purview)
-        for side, options in enumerate(admissible_alternatives(found, implied)):
+        now = (analysis.cause.purview, analysis.effect.purview)
+        for side, options in enumerate(admissible_alternatives(analysis, implied)):
             yield from ((k, side, option) for option in options if option.purview != now[side])
 
 
 def _alternative_phis(
-    made: CauseEffectStructure,
+    structure: CauseEffectStructure,
     others: Sequence[tuple[int, int]],
     swaps: Sequence[tuple[int, int, CauseEffectSide]],
 ) -> Iterator[float]:
     for pair in islice(others, MAX_ALTERNATIVES):
         yield _big_phi(
-            made, congruent_distinctions(made.system, made.every, pair, made.options.ties), pair
+            structure,
+            congruent_distinctions(structure.system, structure.tied, pair, structure.options.ties),
+            pair,
         )
     for k, side, option in islice(swaps, max(0, MAX_ALTERNATIVES - len(others))):
-        old = made.chosen[k]
+        old = structure.distinctions[k]
         sides = (option, old.effect) if side == 0 else (old.cause, option)
-        swapped = [*made.chosen[:k], Distinction(old.choices, *sides), *made.chosen[k + 1 :]]
-        yield _big_phi(made, swapped, made.states)
+        swapped = [
+            *structure.distinctions[:k],
+            Distinction(old.choices, *sides),
+            *structure.distinctions[k + 1 :],
+        ]
+        yield _big_phi(structure, swapped, structure.states)
 
 
 def _big_phi(
-    made: CauseEffectStructure, chosen: Sequence[Distinction], states: tuple[int, int]
+    structure: CauseEffectStructure, distinctions: Sequence[Distinction], states: tuple[int, int]
 ) -> float:
-    relations = relation_phi(relation_bindings(made.system, chosen, states))
-    return fsum(d.phi for d in chosen) + float_and_log2(relations)[0]
+    relations = relation_phi(relation_bindings(structure.system, distinctions, states))
+    return fsum(d.phi for d in distinctions) + float_and_log2(relations)[0]

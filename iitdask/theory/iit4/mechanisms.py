@@ -29,7 +29,7 @@ from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
 from iitdask.model.system import System
 from iitdask.theory.marginal_tables import prepare_tables, table_inputs
-from iitdask.theory.stage import Filled, Grid, Region, Stage, Steps
+from iitdask.theory.stage import CumulativeCost, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -58,11 +58,11 @@ class MechanismCost:
 
     levels: tuple[int, ...]
     """Values per unit."""
-    apart: tuple[int, ...] = ()
-    """Mechanisms whose effects are searched elsewhere."""
+    excluded: tuple[int, ...] = ()
+    """Mechanisms whose effects are searched in shards."""
 
     def __call__(self, region: Region) -> float:
-        """Sum over directions and mechanisms of the region."""
+        """Return the sum over directions and mechanisms of the region."""
         n = len(self.levels)
         codes = float(np.prod([k + 1.0 for k in self.levels]))
         states = float(np.prod([float(k) for k in self.levels]))
@@ -76,21 +76,35 @@ class MechanismCost:
             if direction == CAUSE:
                 total += len(masks) * (codes * 1.5e-9 + 2**n * 2.5e-7)
             else:
-                if self.apart:
-                    inside = ~np.isin(masks, self.apart)
+                if self.excluded:
+                    inside = ~np.isin(masks, self.excluded)
                     masks, own = masks[inside], own[inside]
                 total += float(own.sum()) * states * 0.5e-9
                 total += len(masks) * (codes * 3e-9 + 2**n * 2.5e-7)
         return total
 
 
-def mice_stage(system: System, apart: Array | None = None) -> Stage:
-    """Best phi and tied purviews of every mechanism in both directions.
+def mice_stage(system: System, excluded: Array | None = None) -> Stage:
+    """Return the stage that finds largest phi and tied purviews of every mechanism.
 
-    apart : (m,) int64, mechanisms whose effects are left out (phi is nan); see theory.waves
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    excluded : ndarray, optional
+        (m,) int64 mechanisms whose effects are searched in shards; their phi is NaN here.
+
+    Returns
+    -------
+    Stage
+        Named ``mice``: axes ``direction`` and ``mechanism``.
+
+    References
+    ----------
+    docs/mathematics.md 6.4 and 22.
     """
     n, size = system.n, 1 << system.n
-    left: dict[str, Array] = {} if apart is None else {"apart": apart}
+    excluded_input: dict[str, Array] = {} if excluded is None else {"apart": excluded}
     return Stage(
         name="mice",
         grid=Grid(("direction", "mechanism"), (2, size), power_of_two=("mechanism",)),
@@ -103,22 +117,24 @@ def mice_stage(system: System, apart: Array | None = None) -> Stage:
             variable("nodes", "int64", 0),
         ),
         compute=fill_mice,
-        inputs=table_inputs(system) | left,
+        inputs=table_inputs(system) | excluded_input,
         prepare=prepare_mice,
-        cost=MechanismCost(system.levels, () if apart is None else tuple(apart.tolist())),
+        cost=MechanismCost(system.levels, () if excluded is None else tuple(excluded.tolist())),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
-        members={key: np.stack([0 * each + EFFECT, each], axis=1) for key, each in left.items()},
+        members={
+            key: np.stack([0 * each + EFFECT, each], axis=1) for key, each in excluded_input.items()
+        },
     )
 
 
 def prepare_mice(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array]:
-    """Tables, and the mechanisms whose effects are left out."""
+    """Return the tables, and the mechanisms whose effects are excluded."""
     return prepare_tables(inputs), inputs.get("apart", np.empty(0, np.int64))
 
 
 def fill_mice(prepared: tuple[MarginalTables, Array], region: Region) -> dict[str, Array]:
     """Search the best purviews of a range of mechanisms, in one direction or both."""
-    tables, apart = prepared
+    tables, excluded = prepared
     directions, mechanisms = region
     begin, end = mechanisms.start, mechanisms.stop
     shape = (directions.stop - directions.start, end - begin)
@@ -128,12 +144,16 @@ def fill_mice(prepared: tuple[MarginalTables, Array], region: Region) -> dict[st
     searched, work = np.zeros(shape, np.int64), np.zeros((*shape, 2), np.int64)
     scratch = make_pair_scratch(tables)
     for row, direction in enumerate(range(directions.start, directions.stop)):
-        found = MechanismResults(phi[row], ties[row], bits[row], searched[row], work[row])
-        left = apart[(apart >= begin) & (apart < end)] if direction == EFFECT else apart[:0]
-        phi[row, left - begin] = np.nan
-        for first, last in remaining_ranges(left.tolist(), begin, end):
-            some = MechanismResults(*(each[first - begin : last - begin] for each in found))
-            search_mechanism_range(DIRECTION_CODES[direction], tables, scratch, first, some)
+        results = MechanismResults(phi[row], ties[row], bits[row], searched[row], work[row])
+        inside = (
+            excluded[(excluded >= begin) & (excluded < end)]
+            if direction == EFFECT
+            else excluded[:0]
+        )
+        phi[row, inside - begin] = np.nan
+        for first, last in remaining_ranges(inside.tolist(), begin, end):
+            part = MechanismResults(*(each[first - begin : last - begin] for each in results))
+            search_mechanism_range(DIRECTION_CODES[direction], tables, scratch, first, part)
     return {
         "phi": phi,
         "ties": ties,
@@ -144,9 +164,9 @@ def fill_mice(prepared: tuple[MarginalTables, Array], region: Region) -> dict[st
     }
 
 
-def remaining_ranges(left: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Ranges of what remains of a range without some of its numbers: powers of two, ascending."""
-    for number in (*left, end):
+def remaining_ranges(excluded: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield what remains of a range without some numbers: ranges of a power of two, ascending."""
+    for number in (*excluded, end):
         while begin < number:
             last = begin + (1 << (number - begin).bit_length() - 1)
             yield begin, last
@@ -155,9 +175,17 @@ def remaining_ranges(left: Sequence[int], begin: int, end: int) -> Iterator[tupl
 
 
 def tied_purview_pairs(mice: Filled) -> Array:
-    """Pairs that need details: every tied purview of mechanisms irreducible both ways.
+    """Return the pairs that need details: tied purviews of mechanisms irreducible on both sides.
 
-    returns (pairs, 3) int64 of direction, mechanism, purview, in that order.
+    Parameters
+    ----------
+    mice : mapping
+        The stage ``mice``, filled.
+
+    Returns
+    -------
+    ndarray
+        (pairs, 3) int64 direction, mechanism and purview, in that order.
     """
     phi = mice["phi"].values
     irreducible = np.flatnonzero(phi.min(axis=0) > 0)
@@ -169,9 +197,27 @@ def tied_purview_pairs(mice: Filled) -> Array:
 
 
 def details_stage(system: System, pairs: Array, system_states: tuple[int, int]) -> Stage:
-    """States, ties and the named partition of chosen mechanism-purview pairs.
+    """Return the stage that finds states, ties and the named partition of some pairs.
 
     Where the state that agrees with the system's ties with others, the partition is named there.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    pairs : ndarray
+        (pairs, 3) direction, mechanism and purview.
+    system_states : tuple of int
+        Cause and effect state of the system, little-endian.
+
+    Returns
+    -------
+    Stage
+        Named ``details``: axis ``pair``.
+
+    References
+    ----------
+    docs/mathematics.md 6.2 and 15.1.
     """
     implied = np.stack([purview_states(state, system.levels) for state in system_states])
     wanted = implied[pairs[:, 0], pairs[:, 2]]
@@ -198,12 +244,12 @@ def details_stage(system: System, pairs: Array, system_states: tuple[int, int]) 
 
 
 def prepare_details(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array]:
-    """Tables and the list of pairs."""
+    """Return the tables and the list of pairs."""
     return prepare_tables(inputs), inputs["chosen"]
 
 
 def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict[str, Array]:
-    """Work out a range of pairs."""
+    """Compute a range of pairs."""
     tables, chosen = prepared
     rows = chosen[region[0]]
     count, n = len(rows), len(tables.levels)
@@ -225,7 +271,20 @@ def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict
 
 
 def search_statistics(system: System, mice: Filled) -> dict[str, int]:
-    """How many mechanism-purview pairs there are, and what the search made of them."""
+    """Count mechanism-purview pairs and what the search made of them.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    mice : mapping
+        The stage ``mice``, filled.
+
+    Returns
+    -------
+    dict of str to int
+        All pairs, those excluded by bounds, those searched; tables of bounds and nodes visited.
+    """
     searched, tables, nodes = (
         int(mice[name].values.sum()) for name in ("searched", "tables", "nodes")
     )
@@ -241,92 +300,140 @@ def search_statistics(system: System, mice: Filled) -> dict[str, int]:
 
 PreparedShards = tuple[MarginalTables, Array, Array]
 SECONDS_PER_PAIR = 3e-8
-"""Seconds that a hard search takes for every pair of a part of the mechanism and a purview."""
+"""Seconds that an expensive search takes per pair of a subset of the mechanism and a purview."""
 FIRST_WAVE_DIVISOR = 8
-"""One in so many shares is searched in the first wave."""
+"""One shard in so many is searched in the first wave."""
 MAX_SHARD_GROUPS = 6
-"""Groups of units that purviews are told apart by: the shares are at most 64."""
+"""Groups of units by which purviews are divided; there are at most 2**6 shards."""
 SEARCH_VARIABLES = ("phi", "ties", "tied_purviews", "searched", "tables", "nodes")
 
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """Which mechanisms are divided, and how finely; the answer does not depend on it."""
+    """Which mechanisms are divided into shards, and how finely; no result depends on it."""
 
     units: int = 14
     """Units of a system from which mechanisms may be divided."""
     seconds: float = 10.0
-    """Seconds from which a mechanism is, if its search is hard; a share takes half of it."""
+    """Predicted seconds from which a mechanism is divided; a shard takes half of them."""
 
 
 DEFAULT_SHARDING = Sharding()
 
 
-def expensive_mechanisms(system: System, split: Sharding) -> tuple[Array, Array]:
-    """Mechanisms whose effects are searched in shares, and the seconds that may take."""
+def expensive_mechanisms(system: System, sharding: Sharding) -> tuple[Array, Array]:
+    """Return the mechanisms whose effects are searched in shards.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    sharding : Sharding
+        Which mechanisms are divided.
+
+    Returns
+    -------
+    tuple of ndarray
+        (m,) int64 mechanisms; (m,) seconds that each may take.
+    """
     n = system.n
-    if n < split.units:
+    if n < sharding.units:
         return np.empty(0, np.int64), np.empty(0)
     seconds = SECONDS_PER_PAIR * 2.0 ** (popcounts(n) + n)
-    heavy = np.flatnonzero(seconds >= split.seconds)
-    heavy = heavy[heavy > 0].astype(np.int64)
-    return heavy, seconds[heavy]
+    mechanisms = np.flatnonzero(seconds >= sharding.seconds)
+    mechanisms = mechanisms[mechanisms > 0].astype(np.int64)
+    return mechanisms, seconds[mechanisms]
 
 
-def shard_table(system: System, split: Sharding) -> tuple[Array, Array]:
-    """Shares of heavy mechanisms: (p, 4) int64 direction, mechanism, groups, share; their seconds.
+def shard_table(system: System, sharding: Sharding) -> tuple[Array, Array]:
+    """Return the shards of expensive mechanisms.
 
-    From three units on, every share has four purviews at least, the empty one counted.
+    From three units on, every shard has at least four purviews, the empty one counted.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    sharding : Sharding
+        Which mechanisms are divided, and how finely.
+
+    Returns
+    -------
+    tuple of ndarray
+        (p, 4) int64 direction, mechanism, number of groups and shard; (p,) seconds of each.
+
+    References
+    ----------
+    docs/mathematics.md 22.4.
     """
-    heavy, seconds = expensive_mechanisms(system, split)
-    most = min(MAX_SHARD_GROUPS, max(system.n - 2, 1))
+    mechanisms, seconds = expensive_mechanisms(system, sharding)
+    max_groups = min(MAX_SHARD_GROUPS, max(system.n - 2, 1))
     rows, costs = [], []
-    for mechanism, cost in zip(heavy.tolist(), seconds.tolist(), strict=True):
-        wished = 2 * cost / split.seconds if split.seconds > 0 else 2.0**most
-        groups = min(most, max(1, int(np.ceil(np.log2(wished)))))
+    for mechanism, cost in zip(mechanisms.tolist(), seconds.tolist(), strict=True):
+        n_shards = 2 * cost / sharding.seconds if sharding.seconds > 0 else 2.0**max_groups
+        groups = min(max_groups, max(1, int(np.ceil(np.log2(n_shards)))))
         rows += [(EFFECT, mechanism, groups, share) for share in range(1 << groups)]
         costs += [cost / (1 << groups)] * (1 << groups)
     return np.array(rows, np.int64).reshape(-1, 4), np.array(costs)
 
 
-def find_maximal_causes_effects(system: System, split: Sharding | None = None) -> Steps[Filled]:
-    """Best phi and tied purviews of every mechanism; the stage ``mice``, with what was divided."""
-    parts, costs = shard_table(system, split or DEFAULT_SHARDING)
-    if not len(parts):
+def find_maximal_causes_effects(system: System, sharding: Sharding | None = None) -> Steps[Filled]:
+    """Find the largest phi and the tied purviews of every mechanism, in both directions.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    sharding : Sharding, optional
+        Which mechanisms are divided into shards; no result depends on it.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    mapping of str to Variable
+        The stage ``mice``, with the effects of divided mechanisms put in.
+    """
+    shards, costs = shard_table(system, sharding or DEFAULT_SHARDING)
+    if not len(shards):
         (mice,) = yield (mice_stage(system),)
         return mice
-    heavy, row = np.unique(parts[:, 1], return_inverse=True)
-    first = parts[:, 3] < np.maximum((1 << parts[:, 2]) // FIRST_WAVE_DIVISOR, 1)
+    mechanisms, row = np.unique(shards[:, 1], return_inverse=True)
+    first = shards[:, 3] < np.maximum((1 << shards[:, 2]) // FIRST_WAVE_DIVISOR, 1)
     later = ~first
-    (opened,) = yield (shard_stage(system, "waves/first", parts[first], costs[first]),)
-    known = largest_phi(opened["phi"].values, row[first], len(heavy))
-    stage = shard_stage(system, "waves/later", parts[later], costs[later], known[row[later]])
-    (rest,) = yield (stage,)
-    (mice,) = yield (mice_stage(system, heavy),)  # not beside it: two tables are large
-    found = {
-        name: np.concatenate([opened[name].values, rest[name].values])
+    (first_round,) = yield (shard_stage(system, "waves/first", shards[first], costs[first]),)
+    known_phi = largest_phi(first_round["phi"].values, row[first], len(mechanisms))
+    stage = shard_stage(system, "waves/later", shards[later], costs[later], known_phi[row[later]])
+    (later_round,) = yield (stage,)
+    (mice,) = yield (mice_stage(system, mechanisms),)  # not beside it: two tables are large
+    results = {
+        name: np.concatenate([first_round[name].values, later_round[name].values])
         for name in (*SEARCH_VARIABLES, "lowest")
     }
-    parts, costs, row = (np.concatenate([x[first], x[later]]) for x in (parts, costs, row))
-    best = largest_phi(found["phi"], row, len(heavy))
-    doubtful = ambiguous_shards(found, best[row])
-    if doubtful.any():
-        some, known = costs[doubtful], best[row[doubtful]]
-        (again,) = yield (shard_stage(system, "waves/again", parts[doubtful], some, known),)
+    shards, costs, row = (np.concatenate([x[first], x[later]]) for x in (shards, costs, row))
+    best = largest_phi(results["phi"], row, len(mechanisms))
+    ambiguous = ambiguous_shards(results, best[row])
+    if ambiguous.any():
+        some_costs, known_phi = costs[ambiguous], best[row[ambiguous]]
+        (repeated,) = yield (
+            shard_stage(system, "waves/again", shards[ambiguous], some_costs, known_phi),
+        )
         for name in ("phi", "ties", "lowest", "tied_purviews"):
-            found[name][doubtful] = again[name].values
-    return merge_shards(mice, found, heavy, row)
+            results[name][ambiguous] = repeated[name].values
+    return merge_shards(mice, results, mechanisms, row)
 
 
 def shard_stage(
-    system: System, name: str, parts: Array, costs: Array, known: Array | None = None
+    system: System, name: str, shards: Array, costs: Array, known_phi: Array | None = None
 ) -> Stage:
-    """Shares that are searched side by side, and the phi known of their mechanisms before."""
-    total = np.concatenate([[0.0], np.cumsum(costs)])
+    """Return the stage that searches shards side by side, given phi known of their mechanisms."""
     size = 1 << system.n
     return Stage(
         name=name,
-        grid=Grid(("part",), (len(parts),)),
+        grid=Grid(("part",), (len(shards),)),
         variables=(
             variable("phi", "float64", np.nan),
             variable("ties", "int64", 0),
@@ -339,78 +446,82 @@ def shard_stage(
         compute=fill_shards,
         inputs={
             **table_inputs(system),
-            "parts": parts,
-            "known": np.zeros(len(parts)) if known is None else known,
+            "parts": shards,
+            "known": np.zeros(len(shards)) if known_phi is None else known_phi,
         },
         prepare=prepare_shards,
-        cost=lambda region: float(total[region[0].stop] - total[region[0].start]),
+        cost=CumulativeCost.from_seconds(costs),
         scratch=8 * (int(np.prod([k + 1 for k in system.levels])) + (20 + 4 * system.n) * size),
         grows_later_stages=False,
-        members={"part": parts},
+        members={"part": shards},
     )
 
 
 def prepare_shards(inputs: Mapping[str, Array]) -> PreparedShards:
-    """Tables, the shares and what is known."""
+    """Return the tables, the shards and the known phi."""
     return prepare_tables(inputs, causes=False), inputs["parts"], inputs["known"]
 
 
 def fill_shards(prepared: PreparedShards, region: Region) -> dict[str, Array]:
-    """Search a range of shares."""
-    tables, parts, known = prepared
-    search, own = EffectShards(tables), region[0]
-    best = [
+    """Search a range of shards."""
+    tables, shards, known_phi = prepared
+    search, rows = EffectShards(tables), region[0]
+    results = [
         search.best(mechanism, groups, share, before)
         for (_, mechanism, groups, share), before in zip(
-            parts[own].tolist(), known[own].tolist(), strict=True
+            shards[rows].tolist(), known_phi[rows].tolist(), strict=True
         )
     ]
     return {
-        "phi": np.array([each.phi for each in best]),
-        "ties": np.array([each.ties for each in best], np.int64),
-        "lowest": np.array([each.lowest for each in best]),
-        "tied_purviews": np.stack([each.bits for each in best]),
-        "searched": np.array([each.searched for each in best], np.int64),
-        "tables": np.array([each.nodes[0] for each in best], np.int64),
-        "nodes": np.array([each.nodes[1] for each in best], np.int64),
+        "phi": np.array([result.phi for result in results]),
+        "ties": np.array([result.ties for result in results], np.int64),
+        "lowest": np.array([result.lowest for result in results]),
+        "tied_purviews": np.stack([result.bits for result in results]),
+        "searched": np.array([result.searched for result in results], np.int64),
+        "tables": np.array([result.nodes[0] for result in results], np.int64),
+        "nodes": np.array([result.nodes[1] for result in results], np.int64),
     }
 
 
 def largest_phi(phi: Array, row: Array, count: int) -> Array:
-    """Largest phi of every mechanism over its shares; 0 where none is found."""
+    """Return the largest phi of every mechanism over its shards, 0 where none is found."""
     best = np.zeros(count)
     np.maximum.at(best, row, np.nan_to_num(phi))
     return best
 
 
 def least_tied_phi(best: Array) -> Array:
-    """Smallest phi that ties with the best."""
-    return np.asarray(best - np.array([phi_tolerance(each) for each in best.tolist()]))
+    """Return the smallest phi that ties with the largest."""
+    return np.asarray(best - np.array([phi_tolerance(phi) for phi in best.tolist()]))
 
 
-def ambiguous_shards(found: Mapping[str, Array], best: Array) -> Array:
-    """Shares of whose tied purviews some tie with the best of all, and some do not.
+def ambiguous_shards(results: Mapping[str, Array], best: Array) -> Array:
+    """Return the shards of whose tied purviews some tie with the best of all, and some do not.
 
     That takes two purviews apart by less than the tolerance, and by more than rounding.
     """
     least = least_tied_phi(best)
-    return np.asarray((found["phi"] >= least) & (found["lowest"] < least))
+    return np.asarray((results["phi"] >= least) & (results["lowest"] < least))
 
 
-def merge_shards(mice: Filled, found: Mapping[str, Array], heavy: Array, row: Array) -> Filled:
+def merge_shards(
+    mice: Filled, results: Mapping[str, Array], mechanisms: Array, row: Array
+) -> Filled:
     """Put the effects of divided mechanisms where those of the others are."""
-    best = largest_phi(found["phi"], row, len(heavy))
-    tied = found["lowest"] >= least_tied_phi(best)[row]  # nan where nothing reached what was known
-    whole = dict(mice)
+    best = largest_phi(results["phi"], row, len(mechanisms))
+    tied = (
+        results["lowest"] >= least_tied_phi(best)[row]
+    )  # nan where nothing reached what was known
+    merged = dict(mice)
     for name in SEARCH_VARIABLES:
         values = mice[name].values.copy()
         if name == "phi":
-            values[EFFECT, heavy] = best
+            values[EFFECT, mechanisms] = best
         else:
-            sums = np.zeros_like(values[EFFECT, heavy])
+            totals = np.zeros_like(values[EFFECT, mechanisms])
             add = np.bitwise_or if name == "tied_purviews" else np.add
-            own = tied if name.startswith("tie") else slice(None)
-            add.at(sums, row[own], found[name][own])
-            values[EFFECT, heavy] = sums
-        whole[name] = mice[name].copy(data=values)
-    return whole
+            rows = tied if name.startswith("tie") else slice(None)
+            add.at(totals, row[rows], results[name][rows])
+            values[EFFECT, mechanisms] = totals
+        merged[name] = mice[name].copy(data=values)
+    return merged

@@ -107,31 +107,73 @@ CES_OUTCOMES = (
 
 
 def sia(system: System, options: Unfolding) -> Recipe:
-    """Analyse how irreducible a system is: a tree whose node ``/system`` is the dataset."""
-    found = yield from analyse_system(system, options)
-    return assemble_tree({"/system": system_dataset(system, found)})
+    """Analyse how irreducible a system is.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT4 or IIT42026
+        Options of the theory.
+
+    Returns
+    -------
+    generator
+        Recipe of a tree with the node ``/system``.
+
+    References
+    ----------
+    Albantakis et al. 2023; docs/mathematics.md 8.
+    """
+    analysis = yield from analyse_system(system, options)
+    return assemble_tree({"/system": system_dataset(system, analysis)})
 
 
-def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Recipe:
-    """Unfold a cause-effect structure: system, distinctions and relations."""
-    found = yield from analyse_system(system, options)
-    states = found.states
+def ces(system: System, options: Unfolding, sharding: Sharding | None = None) -> Recipe:
+    """Unfold a cause-effect structure: system, distinctions and relations.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    options : IIT4 or IIT42026
+        Options of the theory.
+    sharding : Sharding, optional
+        Which mechanisms are divided into shards; the result does not depend on it.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        Nodes ``/system``, ``/distinctions``, ``/relations`` and, unless too large,
+        ``/repertoires``; Phi as an attribute of the root.
+
+    References
+    ----------
+    Albantakis et al. 2023; docs/mathematics.md 8, 10 and 11.
+    """
+    analysis = yield from analyse_system(system, options)
+    states = analysis.states
     if states is None:  # disconnected systems still have distinctions, mathematics.md 10
         states = yield from _default_states(system, options)
     yield (marginals_stage(system),)
-    mice = yield from find_maximal_causes_effects(system, split)
+    mice = yield from find_maximal_causes_effects(system, sharding)
     pairs = tied_purview_pairs(mice)
-    every: list[TiedPurviews] = []
+    tied: list[TiedPurviews] = []
     if len(pairs):
         (details,) = yield (details_stage(system, pairs, states),)
-        every = collect_ties(pairs, details, PurviewOrder(system, options.ties))
-    chosen = congruent_distinctions(system, every, states, options.ties)
-    sums = relation_sums(relation_bindings(system, chosen, states))
-    made = CauseEffectStructure(
-        system, options, found, states, every, chosen, sums, search_statistics(system, mice)
+        tied = collect_ties(pairs, details, PurviewOrder(system, options.ties))
+    distinctions = congruent_distinctions(system, tied, states, options.ties)
+    sums = relation_sums(relation_bindings(system, distinctions, states))
+    structure = CauseEffectStructure(
+        system, options, analysis, states, tied, distinctions, sums, search_statistics(system, mice)
     )
-    nodes = structure_nodes(made, tie_sensitivity(made))
-    stage = repertoires_stage(system, chosen)
+    nodes = structure_nodes(structure, tie_sensitivity(structure))
+    stage = repertoires_stage(system, distinctions)
     if stage is not None:
         (filled,) = yield (stage,)
         nodes["/repertoires"] = repertoires_dataset(stage, filled)
@@ -139,7 +181,7 @@ def ces(system: System, options: Unfolding, split: Sharding | None = None) -> Re
 
 
 def _default_states(system: System, options: Unfolding) -> Steps[tuple[int, int]]:
-    """States of greatest intrinsic information where the analysis specified none."""
+    """Return states of greatest intrinsic information where the analysis specified none."""
     (filled,) = yield (states_stage(system),)
     causes, effects = (rows.tolist() for rows in find_specified_states(filled).states)
     if options.ties == "canonical":

@@ -1,10 +1,12 @@
-"""Relations between distinctions: sums and counts in closed form, and one by one (mathematics.md 11).
+"""Relations between distinctions: sums and counts in closed form, and one by one.
 
 A distinction binds a set of unit-states u_d, the union of its cause's and its
 effect's. Any set of two or more distinctions whose u_d intersect is a relation,
 and one whose cause and effect intersect is a self-relation; there can be 2**D of
 them, so they are summed and counted without being listed. Numbers are exact
 integers and fractions until they are reported.
+
+References: docs/mathematics.md 11 and 23.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Bindings:
 
     @property
     def union(self) -> list[int]:
-        """Unit-states of both."""
+        """Unit-states of cause and effect together, bitmasks."""
         return [c | e for c, e in zip(self.cause, self.effect, strict=True)]
 
     @property
@@ -89,7 +91,22 @@ class Relation:
 
 
 def relation_sums(bindings: Bindings) -> RelationSums:
-    """Count and sum all relations without listing them."""
+    """Count and sum all relations without listing them.
+
+    Parameters
+    ----------
+    bindings : Bindings
+        Unit-states that each distinction binds.
+
+    Returns
+    -------
+    RelationSums
+        Exact totals.
+
+    References
+    ----------
+    docs/mathematics.md 11.2, Eqs. (11.4) to (11.6), and 23.
+    """
     loops = sum(1 for c, e in zip(bindings.cause, bindings.effect, strict=True) if c & e)
     union = bindings.union
     weights = _signed_multiplicities(union)
@@ -99,7 +116,22 @@ def relation_sums(bindings: Bindings) -> RelationSums:
 
 
 def relation_phi(bindings: Bindings) -> Fraction:
-    """Sum phi over all relations, exactly."""
+    """Sum phi over all relations, exactly.
+
+    Parameters
+    ----------
+    bindings : Bindings
+        Unit-states that each distinction binds.
+
+    Returns
+    -------
+    Fraction
+        Sum of phi_r, bits.
+
+    References
+    ----------
+    docs/mathematics.md, Eq. (11.4).
+    """
     union, share = bindings.union, bindings.share
     scaled = [_fixed_point(r) for r in share]
     total = sum(
@@ -113,12 +145,13 @@ def relation_phi(bindings: Bindings) -> Fraction:
 
 
 def _fixed_point(value: float) -> int:
+    """Return a double as a multiple of 2**-FIXED_POINT_BITS, exactly."""
     mantissa, power = math.frexp(value)
     return int(mantissa * 2**53) << (power - 53 + FIXED_POINT_BITS)
 
 
 def _sum_of_minima(ascending: Sequence[int]) -> int:
-    """Sum, over subsets of two or more, of the least member: r_(j) leads 2**(m - j) - 1."""
+    """Sum, over subsets of two or more, the least member: r_(j) leads 2**(m - j) - 1 of them."""
     total = 0
     for r in ascending:  # Horner's rule, the least shifted farthest
         total = (total << 1) + r
@@ -126,7 +159,7 @@ def _sum_of_minima(ascending: Sequence[int]) -> int:
 
 
 def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
-    """Sum of (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d."""
+    """Sum (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d, by m."""
     every = reduce(or_, union, 0)
     used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
     packed = union if every >> len(used) == 0 else _compressed_masks(union, used)
@@ -158,7 +191,7 @@ def _compressed_masks(union: Sequence[int], used: Sequence[int]) -> list[int]:
 
 
 def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:
-    """The same for many unit-states: depth first over the sets that some u_d contains."""
+    """Do the same for many unit-states: depth first over the sets that some u_d contains."""
     out: dict[int, int] = {}
     stack = [(0, -1, list(packed))]
     while stack:
@@ -174,7 +207,7 @@ def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:
 
 
 def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
-    """Relations of 2, 3, ... distinctions: sum over A of the ways to choose among its m."""
+    """Count relations of 2, 3, ... distinctions: sum over A the ways to choose among its m."""
     if distinctions > ALL_DEGREES_MAX_DISTINCTIONS:
         degrees = range(2, COUNTED_DEGREES + 1)
         return [sum(w * comb(m, k) for m, w in weights.items()) for k in degrees]
@@ -191,7 +224,20 @@ def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
 
 
 def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
-    """Yield the relations of exactly ``degree`` distinctions, in lexicographic order."""
+    """Yield the relations of a number of distinctions, in lexicographic order.
+
+    Parameters
+    ----------
+    bindings : Bindings
+        Unit-states that each distinction binds.
+    degree : int
+        Number of distinctions.
+
+    Yields
+    ------
+    Relation
+        One relation.
+    """
     union, share = bindings.union, bindings.share
     if degree == 1:
         yield from _self_relations(bindings)
@@ -217,10 +263,22 @@ def _self_relations(bindings: Bindings) -> Iterator[Relation]:
 
 
 def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Relation]:
-    """Yield relations by decreasing phi, lazily; only those of one degree when given.
+    """Yield relations by decreasing phi, lazily.
 
     Adding a distinction never raises phi of a set of two or more, so the best-first search over
     sets, each extended upwards only, yields in order.
+
+    Parameters
+    ----------
+    bindings : Bindings
+        Unit-states that each distinction binds.
+    degree : int, optional
+        Number of distinctions; all when not given.
+
+    Yields
+    ------
+    Relation
+        One relation.
     """
     union, share = bindings.union, bindings.share
     heap: list[tuple[float, tuple[int, ...], int, bool]] = []

@@ -56,10 +56,27 @@ MAX_STORED_STATES = 1 << 23
 """States of all chosen purviews together, up to which their repertoires are kept (64 MiB)."""
 
 
-def repertoires_stage(system: System, chosen: Sequence[Distinction]) -> Stage | None:
-    """Write the repertoires out, one row per state of a purview; None where they are too many."""
-    listed = [(0, d.choices.mechanism, d.cause.purview) for d in chosen]
-    listed += [(1, d.choices.mechanism, d.effect.purview) for d in chosen]
+def repertoires_stage(system: System, distinctions: Sequence[Distinction]) -> Stage | None:
+    """Return the stage that writes out repertoires, one row per state of a purview.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
+    distinctions : sequence of Distinction
+        The distinctions.
+
+    Returns
+    -------
+    Stage or None
+        None if there are no rows, or too many.
+
+    References
+    ----------
+    docs/mathematics.md 3.
+    """
+    listed = [(0, d.choices.mechanism, d.cause.purview) for d in distinctions]
+    listed += [(1, d.choices.mechanism, d.effect.purview) for d in distinctions]
     pairs = np.array(listed, np.int64).reshape(len(listed), 3)
     states = np.diff(segment_offsets(np.array(system.levels)))  # of every purview
     begins = np.concatenate([[0], np.cumsum(states[pairs[:, 2]])])
@@ -100,9 +117,18 @@ def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, A
 def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
     """Return the node ``/repertoires``: both sides ragged, a row per state of a purview.
 
-    Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause
-    repertoire of distinction k, its purview's states little-endian; likewise ``_effect``. Where
-    the purviews have too many states, there is no such node.
+    Parameters
+    ----------
+    stage : Stage
+        The stage of :func:`repertoires_stage`.
+    filled : mapping
+        The same, filled.
+
+    Returns
+    -------
+    Dataset
+        Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause
+        repertoire of distinction k, its purview's states little-endian; likewise ``_effect``.
     """
     begins = np.asarray(stage.inputs["begins"])
     rows, half = filled["repertoire"].values, len(begins) // 2
@@ -136,7 +162,7 @@ class _MechanismPurview:
     """Specified state of the purview's units."""
 
     @property
-    def place(self) -> int:
+    def specified_code(self) -> int:
         """Number of the specified state among those of the purview, little-endian."""
         return _state_code(self.state, [self.system.levels[j] for j in self.purview])
 
@@ -228,7 +254,7 @@ def _mechanism_purviews(system: System, data: xr.Dataset, side: str) -> list[_Me
 
 
 def _marginals(system: System, table: Array, kept: Sequence[int]) -> Array:
-    """(states of kept, columns) table given the kept units, the others uniform; little-endian."""
+    """Return a table given some units, the others uniform: (states of these units, columns)."""
     n, levels = system.n, system.levels
     cube = table.reshape(*reversed(levels), -1)  # the axis of unit i is n - 1 - i
     others = tuple(n - 1 - i for i in range(n) if i not in set(kept))
@@ -248,7 +274,7 @@ def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
 
 
 def _marginals_at_state(system: System, table: Array, kept: Sequence[int]) -> Array:
-    """(columns,) marginals given the current state of the kept units."""
+    """Return marginals given the current state of some units, (columns,)."""
     state = [system.local_state[i] for i in kept]
     found = _marginals(system, table, kept)
     row: Array = found[_state_code(state, [system.levels[i] for i in kept])]
@@ -256,12 +282,12 @@ def _marginals_at_state(system: System, table: Array, kept: Sequence[int]) -> Ar
 
 
 def _joint_distribution(system: System, rows: Array, units: Sequence[int]) -> Array:
-    """(m, states of units) products of the units' marginals in each row, little-endian."""
+    """Return products of the units' marginals in each row, (m, states of units), little-endian."""
     out = np.ones((len(rows), 1))
     for i in units:
         begin = _first_column(system, i)
-        own = rows[:, begin : begin + system.levels[i]]
-        out = (own[:, :, None] * out[:, None, :]).reshape(len(rows), -1)
+        columns = rows[:, begin : begin + system.levels[i]]
+        out = (columns[:, :, None] * out[:, None, :]).reshape(len(rows), -1)
     return out
 
 
@@ -277,10 +303,10 @@ def _effect_distributions(pair: _MechanismPurview) -> _Distributions:
     )[0]
     partitioned = np.ones(1)
     for j in purview:
-        own = _joint_distribution(
+        values = _joint_distribution(
             system, _marginals_at_state(system, table, _units_of_mask(pair.kept[j]))[None], [j]
         )[0]
-        partitioned = (own[:, None] * partitioned[None, :]).ravel()
+        partitioned = (values[:, None] * partitioned[None, :]).ravel()
     rows = _marginals(system, table, pair.mechanism)
 
     def unconstrained(codes: Array) -> Array:
@@ -301,22 +327,22 @@ def _cause_distributions(pair: _MechanismPurview) -> _Distributions:
     codes, digits = np.arange(states), {}
     for j in pair.purview:
         digits[j], codes = codes % system.levels[j], codes // system.levels[j]
-    whole = _marginals(system, table, pair.purview)
-    like, parted = np.ones(states), np.ones(states)
+    rows = _marginals(system, table, pair.purview)
+    likelihood, partitioned = np.ones(states), np.ones(states)
     for i in pair.mechanism:
         column = _first_column(system, i) + system.local_state[i]
-        like *= whole[:, column]
-        place, weight = np.zeros(states, np.int64), 1
+        likelihood *= rows[:, column]
+        row, weight = np.zeros(states, np.int64), 1
         seen = _units_of_mask(pair.kept[i])
         for j in seen:
-            place += digits[j] * weight
+            row += digits[j] * weight
             weight *= system.levels[j]
-        parted *= _marginals(system, table, seen)[place, column]
+        partitioned *= _marginals(system, table, seen)[row, column]
     return _Distributions(
-        _normalised(like),
-        _normalised(parted),
-        like,
-        parted,
+        _normalised(likelihood),
+        _normalised(partitioned),
+        likelihood,
+        partitioned,
         lambda wanted: np.full(len(wanted), 1.0 / states),
     )
 
@@ -327,20 +353,24 @@ def _normalised(values: Array) -> Array:
 
 
 def _most_probable_states(
-    found: _Distributions, pair: _MechanismPurview, most: int
+    distributions: _Distributions, pair: _MechanismPurview, max_states: int
 ) -> dict[str, Any]:
-    """Keep the states that are written out."""
-    order = np.argsort(-found.constrained, kind="stable").tolist()
-    first = order if pair.place in order[:most] else [pair.place, *order]
-    codes = np.array(sorted(first[:most]), np.int64)
+    """Return the distributions at the states that are shown."""
+    by_probability = np.argsort(-distributions.constrained, kind="stable").tolist()
+    ranked = (
+        by_probability
+        if pair.specified_code in by_probability[:max_states]
+        else [pair.specified_code, *by_probability]
+    )
+    codes = np.array(sorted(ranked[:max_states]), np.int64)
     return {
         "code": codes,
-        "constrained": found.constrained[codes],
-        "unconstrained": found.unconstrained(codes),
-        "partitioned": found.partitioned[codes],
-        "likelihood": found.likelihood[pair.place],
-        "likelihood_partitioned": found.likelihood_partitioned[pair.place],
-        "selectivity": found.constrained[pair.place],
+        "constrained": distributions.constrained[codes],
+        "unconstrained": distributions.unconstrained(codes),
+        "partitioned": distributions.partitioned[codes],
+        "likelihood": distributions.likelihood[pair.specified_code],
+        "likelihood_partitioned": distributions.likelihood_partitioned[pair.specified_code],
+        "selectivity": distributions.constrained[pair.specified_code],
     }
 
 
@@ -352,6 +382,14 @@ UNCONNECTED, EXCLUDED, EVALUATED = range(3)
 
 def landscape(system: System) -> xr.Dataset:
     """Evaluate every pair of mechanism and purview of a small system.
+
+    The searches keep the best purviews only. Here every pair is evaluated, and the search is
+    replayed to see which pairs its bounds excluded.
+
+    Parameters
+    ----------
+    system : System
+        The candidate system.
 
     Returns
     -------
@@ -381,10 +419,10 @@ def landscape(system: System) -> xr.Dataset:
 def _system_tables(system: System) -> MarginalTables:
     stage = marginals_stage(system)
     region = tuple(slice(0, length) for length in stage.grid.shape)
-    given: dict[str, Any] = {**table_inputs(system)}
-    inputs = {name: np.asarray(value) for name, value in stage.inputs.items()}
-    given["marginals"] = fill_marginals(inputs, region)["probability"]
-    return prepare_tables(given)
+    inputs: dict[str, Any] = {**table_inputs(system)}
+    arrays = {name: np.asarray(value) for name, value in stage.inputs.items()}
+    inputs["marginals"] = fill_marginals(arrays, region)["probability"]
+    return prepare_tables(inputs)
 
 
 def _evaluate_pairs(
@@ -392,7 +430,7 @@ def _evaluate_pairs(
 ) -> None:
     n, size = len(t.levels), len(t.codes)
     for mechanism in range(1, size):
-        chosen = np.array(
+        pairs = np.array(
             [
                 (side, mechanism, purview, 0)
                 for purview in range(1, size)
@@ -400,18 +438,18 @@ def _evaluate_pairs(
             ],
             np.int64,
         ).reshape(-1, 4)
-        count = len(chosen)
-        values, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
+        count = len(pairs)
+        results, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
         bits = np.zeros((count, (len(s.like) + 7) // 8), np.uint8)
         kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
-        describe_pairs(t, s, chosen, values, numbers, bits, kept, tally)
-        found = values[0]
-        phi[mechanism, chosen[:, 2]] = np.where(found > PHI_ZERO_BITS, found, 0.0)
-        outcome[mechanism, chosen[:, 2]] = EXCLUDED
+        describe_pairs(t, s, pairs, results, numbers, bits, kept, tally)
+        values = results[0]
+        phi[mechanism, pairs[:, 2]] = np.where(values > PHI_ZERO_BITS, values, 0.0)
+        outcome[mechanism, pairs[:, 2]] = EXCLUDED
 
 
 def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int) -> Array:
-    """(2**n,) whether the search works out phi of each purview of one mechanism."""
+    """Return whether the search computes phi of each purview of one mechanism, (2**n,)."""
     size = len(t.codes)
     room = make_purview_scratch(size, len(s.like), int(t.offsets[-1]))
     one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)

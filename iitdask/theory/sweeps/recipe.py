@@ -44,21 +44,21 @@ __all__ = [
 
 Array = NDArray[Any]
 PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
-"""What became of a point."""
+"""Status of a point."""
 RECIPES_IN_STEP = 64
-"""Recipes that go in step."""
+"""Recipes of large problems that run a step at a time together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LargeProblem:
-    """A point that is split itself."""
+    """A point that has a recipe of its own."""
 
     key: str
-    """What tells it from others, in hexadecimal digits."""
+    """Digest of everything that decides its numbers, hexadecimal."""
     substrate: Substrate
     """The substrate."""
     fields: Mapping[str, Any]
-    """What is asked of it."""
+    """Fields of the target."""
     options: Theory
     """The theory."""
     compute: str
@@ -66,66 +66,102 @@ class LargeProblem:
 
 
 OnResult = Callable[[LargeProblem, Target, xr.DataTree], None]
-"""Takes over the whole result of a point."""
+"""Receives the result of a large problem."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointBatch:
-    """Points that became part of a sweep at the same time."""
+    """Small systems that became part of a sweep at the same time."""
 
     name: str
-    """Name of the stage of its small points."""
+    """Name of their stage."""
     compute: str
-    """What is computed of them."""
+    """The computation."""
     small: Array
-    """Numbers of the small points, in the order of the stage."""
+    """Numbers of their points, in the order of the stage."""
     points: SmallSystems
-    """The small points."""
+    """The systems."""
 
 
 def sweep_recipe(
-    portions: Sequence[PointBatch],
-    heavy: Mapping[int, LargeProblem],
-    out: dict[str, Array],
+    batches: Sequence[PointBatch],
+    large: Mapping[int, LargeProblem],
+    outcomes: dict[str, Array],
     *,
-    keep: OnResult | None = None,
+    on_result: OnResult | None = None,
 ) -> Recipe:
-    """Compute all points of a sweep: a tree whose root has dim ``point``.
+    """Compute all points of a sweep.
 
     Parameters
     ----------
-    portions
-        The small points, stage by stage.
-    heavy
-        The others, by number.
-    out
+    batches : sequence of PointBatch
+        The small systems, stage by stage.
+    large : mapping of int to LargeProblem
+        The other points, by number.
+    outcomes : dict of str to ndarray
         Outcomes of all points by name, see :func:`empty_outcomes`; filled.
-    keep
-        Given the whole result of each of the others.
+    on_result : callable, optional
+        Receives the result of each large problem.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    DataTree
+        The root holds the outcomes, dimension ``point``.
     """
-    some = [portion for portion in portions if len(portion.points)]
-    if some:
+    nonempty = [batch for batch in batches if len(batch.points)]
+    if nonempty:
         batchings = batched_computations()
-        stages = tuple(batchings[p.compute].stage(p.name, p.points) for p in some)
-        for portion, filled in zip(some, (yield stages), strict=True):
-            store_outcomes(out, portion.small, filled["value"].values, filled["number"].values)
-    numbers = list(heavy)
+        stages = tuple(batchings[p.compute].stage(p.name, p.points) for p in nonempty)
+        for batch, filled in zip(nonempty, (yield stages), strict=True):
+            store_outcomes(outcomes, batch.small, filled["value"].values, filled["number"].values)
+    numbers = list(large)
     for begin in range(0, len(numbers), RECIPES_IN_STEP):
-        chosen = numbers[begin : begin + RECIPES_IN_STEP]
-        recipes = {str(k): _captured(heavy[k], keep) for k in chosen}
+        numbers_in_step = numbers[begin : begin + RECIPES_IN_STEP]
+        recipes = {str(k): _captured(large[k], on_result) for k in numbers_in_step}
         trees = yield from gather(recipes)
-        for k in chosen:
-            _store_tree_outcomes(out, k, heavy[k].compute, trees[str(k)])
-    return xr.DataTree(_outcomes_dataset(out))
+        for k in numbers_in_step:
+            _store_tree_outcomes(outcomes, k, large[k].compute, trees[str(k)])
+    return xr.DataTree(_outcomes_dataset(outcomes))
 
 
 def batch_stage_name(number: int, compute: str) -> str:
-    """Name of the stage of the small points that became part of a sweep at the same time."""
+    """Return the name of the stage of small systems that became part of a sweep at the same time.
+
+    Parameters
+    ----------
+    number : int
+        Number of the extension, 0 for the first points of a store.
+    compute : str
+        The computation.
+
+    Returns
+    -------
+    str
+        Name of the stage.
+    """
     return f"sweep/{number}/{compute}"
 
 
 def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
-    """Return the outcomes of a computation by name, and ``reason``: why phi is 0."""
+    """Return the outcomes of a computation.
+
+    Parameters
+    ----------
+    compute : str
+        The computation.
+    tree : DataTree
+        Its result.
+
+    Returns
+    -------
+    dict of str to object
+        Outcomes by name, and ``reason``: why phi is 0.
+    """
     values = {outcome.name: outcome.value(tree) for outcome in get_computation(compute).outcomes}
     if "system" in tree.children:
         values["reason"] = str(tree["system"].attrs.get("reasons", ""))
@@ -133,44 +169,71 @@ def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
 
 
 def empty_outcomes(computes: Sequence[str], count: int) -> dict[str, Array]:
-    """Arrays of the outcomes of computations with nothing known yet, by name."""
-    out: dict[str, Array] = {}
+    """Return arrays for the outcomes of computations, with nothing known yet.
+
+    Parameters
+    ----------
+    computes : sequence of str
+        The computations.
+    count : int
+        Number of points.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Arrays by name, each (count,).
+    """
+    outcomes: dict[str, Array] = {}
     for compute in computes:
-        for each in get_computation(compute).outcomes:
-            out[each.name] = np.full(count, each.missing, each.dtype)
-    out["status"] = np.zeros(count, np.int8)
-    out["reason"] = np.full(count, "", object)
-    out["message"] = np.full(count, "", object)
-    return out
+        for outcome in get_computation(compute).outcomes:
+            outcomes[outcome.name] = np.full(count, outcome.missing, outcome.dtype)
+    outcomes["status"] = np.zeros(count, np.int8)
+    outcomes["reason"] = np.full(count, "", object)
+    outcomes["message"] = np.full(count, "", object)
+    return outcomes
 
 
-def store_outcomes(out: dict[str, Array], numbers: Array, values: Array, counts: Array) -> None:
-    """Put what a stage of small points holds where it belongs."""
+def store_outcomes(
+    outcomes: dict[str, Array], numbers: Array, values: Array, counts: Array
+) -> None:
+    """Put what a stage of small systems holds into the outcomes.
+
+    Parameters
+    ----------
+    outcomes : dict of str to ndarray
+        Outcomes of all points; changed.
+    numbers : ndarray
+        (B,) numbers of the points.
+    values : ndarray
+        (B, quantities) variable ``value`` of the stage.
+    counts : ndarray
+        (B, counts) variable ``number`` of the stage.
+    """
     for column, name in enumerate(QUANTITIES[: values.shape[1]]):
-        out[name][numbers] = values[:, column]
+        outcomes[name][numbers] = values[:, column]
     for column, name in enumerate(COUNTS[1 : counts.shape[1]], 1):
-        out[name][numbers] = counts[:, column]
+        outcomes[name][numbers] = counts[:, column]
     codes = counts[:, 0]
     for code in np.unique(codes).tolist():
-        here, reason = numbers[codes == code], Reason(max(code, 0))  # -1 where nothing is filled
+        points, reason = numbers[codes == code], Reason(max(code, 0))  # -1 where nothing is filled
         is_unreachable = bool(reason & Reason.UNREACHABLE)
-        out["status"][here] = UNREACHABLE if is_unreachable else DONE
-        out["reason"][here] = "" if is_unreachable else reason.names
-        out["message"][here] = reason.text if is_unreachable else ""
+        outcomes["status"][points] = UNREACHABLE if is_unreachable else DONE
+        outcomes["reason"][points] = "" if is_unreachable else reason.names
+        outcomes["message"][points] = reason.text if is_unreachable else ""
 
 
-def _captured(point: LargeProblem, keep: OnResult | None) -> Recipe:
-    """Run the recipe of one point; what is wrong with it becomes its result."""
+def _captured(point: LargeProblem, on_result: OnResult | None) -> Recipe:
+    """Run the recipe of one point; an error becomes its result."""
     try:
-        subject = target_from_fields(point.compute, point.substrate, point.fields, "point")
-        asked = build_recipe(point.compute, subject, point.options)
-        tree = yield from scoped(f"points/{point.key}", asked)
+        target = target_from_fields(point.compute, point.substrate, point.fields, "point")
+        steps = build_recipe(point.compute, target, point.options)
+        tree = yield from scoped(f"points/{point.key}", steps)
     except UnreachableStateError as error:
         return _failed(UNREACHABLE, error)
     except (StateError, IITError) as error:
         return _failed(FAILED, error)
-    if keep is not None:
-        keep(point, subject, tree)
+    if on_result is not None:
+        on_result(point, target, tree)
     return tree
 
 
@@ -180,16 +243,16 @@ def _failed(status: int, error: Exception) -> xr.DataTree:
 
 
 def _store_tree_outcomes(
-    out: dict[str, Array], number: int, compute: str, tree: xr.DataTree
+    outcomes: dict[str, Array], number: int, compute: str, tree: xr.DataTree
 ) -> None:
     if "status" in tree.attrs:
-        out["status"][number] = tree.attrs["status"]
-        out["message"][number] = tree.attrs["message"]
+        outcomes["status"][number] = tree.attrs["status"]
+        outcomes["message"][number] = tree.attrs["message"]
         return
-    out["status"][number] = DONE
+    outcomes["status"][number] = DONE
     for name, value in read_outcomes(compute, tree).items():
-        out[name][number] = value
+        outcomes[name][number] = value
 
 
-def _outcomes_dataset(out: Mapping[str, Array]) -> xr.Dataset:
-    return xr.Dataset({name: ("point", values) for name, values in out.items()})
+def _outcomes_dataset(outcomes: Mapping[str, Array]) -> xr.Dataset:
+    return xr.Dataset({name: ("point", values) for name, values in outcomes.items()})

@@ -92,7 +92,7 @@ class SmallSystems:
     def __len__(self) -> int:
         return len(self.substrate)
 
-    def at(self, numbers: Array) -> SmallSystems:
+    def take(self, numbers: Array) -> SmallSystems:
         """Some of the points, in the order given, over the same substrates."""
         return replace(
             self,
@@ -102,7 +102,7 @@ class SmallSystems:
             cap=self.cap[numbers],
         )
 
-    def alone(self) -> SmallSystems:
+    def compacted(self) -> SmallSystems:
         """The same points over the substrates they use, numbered as they come."""
         if not len(self):
             return replace(self, batch=Batch.empty())

@@ -52,7 +52,7 @@ def asked(rng, count):
     arrays = (np.array([row[i] for row in rows], np.int64) for i in range(4))
     points = SmallSystems(Batch.from_substrates(substrates), *arrays)
     order = np.lexsort(points.own_levels().T)
-    return substrates, points.at(order), [rows[i] for i in order]
+    return substrates, points.take(order), [rows[i] for i in order]
 
 
 def filled(points, structures):
@@ -108,7 +108,7 @@ def test_blocks__have_the_same_bits_wherever_they_are_cut():
 
 def test_points__alone__keep_their_systems():
     _, points, _ = asked(np.random.default_rng(3), 30)
-    some = points.at(np.array([k for k in range(30) if k % 3])).alone()
+    some = points.take(np.array([k for k in range(30) if k % 3])).compacted()
     assert len(some.batch) == 20
     found, whole = filled(some, False), filled(points, False)
     np.testing.assert_array_equal(found["value"], whole["value"][np.arange(30) % 3 > 0])
