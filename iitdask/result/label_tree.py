@@ -15,7 +15,12 @@ from iitdask.model.system import System, Target
 from iitdask.result.formatting import partition_text, text_array, theory_attrs
 from iitdask.theory.catalog import get_computation
 from iitdask.theory.options import Theory
-from iitdask.theory.variables import assemble_dataset, described_variable, replace_dataset
+from iitdask.theory.variables import (
+    assemble_dataset,
+    coordinate_labels,
+    described_variable,
+    replace_dataset,
+)
 
 __all__ = ["label_system", "label_target", "label_tree", "package_version"]
 
@@ -67,7 +72,7 @@ def label_system(
         "substrate_fingerprint": substrate.fingerprint,
         **provenance,
     }
-    names = xr.Variable("unit", text_array(system.labels)).to_index()  # text is converted once
+    names = coordinate_labels(text_array(system.labels))  # converted once for all dimensions
     for node in tree.subtree:
         if node.path in ("/", "/system"):
             node.attrs |= about

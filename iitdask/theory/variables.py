@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from iitdask.theory.stage import Variable
@@ -18,6 +19,7 @@ __all__ = [
     "assemble_dataset",
     "assemble_tree",
     "attr_of",
+    "coordinate_labels",
     "described_variable",
     "make_dataset",
     "replace_dataset",
@@ -264,13 +266,19 @@ def assemble_dataset(
     together = dict(variables)
     indexes: dict[str, xr.indexes.Index] = {}
     for name, (dim, values) in coords.items():
-        coordinate = {name: xr.Variable(dim, values)}
         if name == dim:
-            index = xr.indexes.PandasIndex.from_variables(coordinate, options={})
-            indexes[name] = index
-            coordinate = index.create_variables(coordinate)
-        together |= coordinate
+            indexes[name] = index = xr.indexes.PandasIndex(coordinate_labels(values), dim)
+            together |= index.create_variables()
+        else:
+            together[name] = xr.Variable(dim, values)
     return xr.Dataset._construct_direct(together, set(coords), None, attrs, indexes)
+
+
+def coordinate_labels(values: Any) -> pd.Index:
+    """Return the labels of a dimension; pandas need not ask what objects are."""
+    if isinstance(values, np.ndarray) and values.dtype == object:
+        return pd.Index(values, dtype=object)
+    return pd.Index(values)
 
 
 def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:

@@ -7,6 +7,7 @@ import xarray as xr
 from iitdask.theory.variables import (
     assemble_dataset,
     assemble_tree,
+    coordinate_labels,
     make_dataset,
     replace_dataset,
 )
@@ -95,3 +96,11 @@ def test_make_dataset__says_unit_and_meaning():
     data = make_dataset({"phi": ((), 0.25), "cut": (("source", "target"), np.eye(2))})
     assert data["phi"].attrs == {"comment": "integrated information", "units": "bit"}
     assert set(data["cut"].attrs) == {"comment"}
+
+
+@pytest.mark.parametrize("text", [["A", "B"], []])
+def test_coordinate_labels__are_those_xarray_makes_of_text(text):
+    values = np.array(text, dtype=object)
+    ours, theirs = coordinate_labels(values), xr.Variable("unit", values).to_index()
+    assert ours.dtype == theirs.dtype
+    assert ours.tolist() == theirs.tolist()
