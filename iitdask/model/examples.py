@@ -44,6 +44,11 @@ def substrate_kind(block: object, where: str) -> str:
     where
         Name of the block, for messages.
 
+    Returns
+    -------
+    str
+        One of ``SUBSTRATE_KEYS``.
+
     Raises
     ------
     SubstrateError
@@ -64,7 +69,25 @@ def substrate_kind(block: object, where: str) -> str:
 
 
 def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
-    """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out."""
+    """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out.
+
+    Parameters
+    ----------
+    block
+        The ``substrate:`` block of a study.
+    where
+        Name of the block, for messages.
+
+    Returns
+    -------
+    Substrate
+        The substrate, checked.
+
+    Raises
+    ------
+    SubstrateError
+        The content is not acceptable.
+    """
     kind = substrate_kind(block, where)
     more = {key: block.get(key) for key in OPTIONAL_KEYS}
     place = f"{where}.{kind}"
@@ -90,7 +113,13 @@ def _parse_factor(entry: object, number: int, where: str) -> tuple[Any, Any]:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all examples, sorted."""
+    """Return the names of all examples.
+
+    Returns
+    -------
+    tuple of str
+        Names, sorted.
+    """
     files = (file.name for file in _folder().iterdir())
     return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
@@ -125,6 +154,16 @@ def spec(name: str) -> dict[str, Any]:
 def load(name: str) -> Substrate:
     """Return the substrate of an example.
 
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+
+    Returns
+    -------
+    Substrate
+        The substrate that the example is about.
+
     Examples
     --------
     >>> load("basic")
@@ -134,7 +173,17 @@ def load(name: str) -> Substrate:
 
 
 def state(name: str) -> tuple[int, ...]:
-    """Return the state of all units an example is about; of a transition, the state after it.
+    """Return the state of all units that an example is about.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+
+    Returns
+    -------
+    tuple of int
+        The current state; of a transition, the state after it.
 
     Examples
     --------

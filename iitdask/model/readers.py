@@ -40,10 +40,20 @@ def substrate_from_study(
     where
         What to call the block in error messages.
 
+    Returns
+    -------
+    Substrate
+        The substrate, checked.
+
     Raises
     ------
     SubstrateError
         A key is unknown, a file cannot be read, or the content is not acceptable.
+
+    Examples
+    --------
+    >>> substrate_from_study({"example": "basic"}, Path())
+    Substrate(3 units: A B C; binary; 5 edges)
     """
     kind = substrate_kind(block, where)
     if kind == "example":
@@ -64,10 +74,21 @@ def load(path: str | Path) -> Substrate:
         of a PyPhi 1.x network;
         ``.npz``: array ``tpm``, optionally ``connectivity`` and ``labels``.
 
+    Returns
+    -------
+    Substrate
+        The substrate, checked.
+
     Raises
     ------
     SubstrateError
         The file cannot be read or does not describe a substrate.
+
+    Examples
+    --------
+    >>> load("none.yaml")
+    Traceback (most recent call last):
+    iitdask.errors.SubstrateError: none.yaml: expected a readable file: No such file or directory
     """
     path = Path(path)
     if path.suffix == ".npz":

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import xarray as xr
+from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
@@ -44,7 +43,12 @@ def network(result: Result, size: int = 420) -> figure:
     result : Dataset or DataTree
         What ``iitdask.sia`` or ``iitdask.ces`` returned.
     size : int
-        Pixels.
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Units on a circle, connections as arrows, severed ones dashed.
 
     Examples
     --------
@@ -53,64 +57,125 @@ def network(result: Result, size: int = 420) -> figure:
     'ABC in state 000'
     """
     tree = _require_node(result, "system")
-    about = tree["system"].attrs
-    net = network_figures.NetworkDrawing.from_system(
-        tree["system"].to_dataset(), _node_or_none(tree, "network")
-    )
-    return network_figures.draw_network(
-        net, f"{about.get('units')} in state {about.get('state')}", size
-    )[0]
+    system, about = tree["system"].to_dataset(), tree["system"].attrs
+    extra = tree["network"].to_dataset() if "network" in tree.children else None
+    drawing = network_figures.NetworkDrawing.from_system(system, extra)
+    title = f"{about.get('units')} in state {about.get('state')}"
+    return network_figures.draw_network(drawing, title, size)[0]
 
 
 def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
-    """Draw phi of every distinction against the number of units in its mechanism."""
-    data = _require_node(result, "distinctions")["distinctions"].to_dataset()
-    return structure_figures.by_order(
-        structure_figures.distinctions_source(data), size, _phi_unit(data)
-    )
+    """Draw phi of every distinction against the number of units in its mechanism.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        A cause-effect structure.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        One dot per distinction.
+    """
+    source, unit = _distinctions(result)
+    return structure_figures.by_order(source, size, unit)
 
 
 def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
-    """Draw phi of every distinction's cause against phi of its effect."""
-    data = _require_node(result, "distinctions")["distinctions"].to_dataset()
-    return structure_figures.plane(
-        structure_figures.distinctions_source(data), size, _phi_unit(data)
-    )
+    """Draw phi of every distinction's cause against phi of its effect.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        A cause-effect structure.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        One dot per distinction.
+    """
+    source, unit = _distinctions(result)
+    return structure_figures.plane(source, size, unit)
 
 
 def relations(result: Result, size: int = 420) -> figure:
-    """Draw the largest relations as linked purviews; the title says how many."""
+    """Draw the largest relations as linked purviews.
+
+    Parameters
+    ----------
+    result : DataTree
+        A cause-effect structure with relations.
+    size : int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Purviews on two circles; the title says how many relations are drawn.
+    """
     tree = _require_node(result, "relations")
-    return relation_figures.draw_relations(
-        relation_figures.largest_relations(tree), tree["distinctions"].to_dataset(), size
-    )[0]
+    largest = relation_figures.largest_relations(tree)
+    return relation_figures.draw_relations(largest, tree["distinctions"].to_dataset(), size)[0]
 
 
 def relations_by_degree(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
-    """Draw log2 of the number of relations by degree."""
-    return relation_figures.relations_by_degree(
-        _require_node(result, "relations")["relations"].to_dataset(), size
-    )
+    """Draw the number of relations by degree.
+
+    Parameters
+    ----------
+    result : DataTree
+        A cause-effect structure with relations.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        log2 of the number of relations against the number of related distinctions.
+    """
+    data = _require_node(result, "relations")["relations"].to_dataset()
+    return relation_figures.relations_by_degree(data, size)
 
 
 def relations_by_phi(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
-    """Draw the distribution of phi over relations, the largest ones where there are too many."""
-    return relation_figures.relations_by_phi(
-        relation_figures.largest_relations(_require_node(result, "relations")), size
-    )
+    """Draw the distribution of phi over relations.
+
+    Parameters
+    ----------
+    result : DataTree
+        A cause-effect structure with relations.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Histogram; only of the largest relations where there are too many, as the title says.
+    """
+    largest = relation_figures.largest_relations(_require_node(result, "relations"))
+    return relation_figures.relations_by_phi(largest, size)
 
 
 def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
-    """Draw phi over mechanism and purview from an exhibit.
+    """Draw phi of every mechanism over every purview.
 
     Parameters
     ----------
     result : DataTree
         A result with a node ``/landscape``, as the explorer of a store has it.
     side : {"cause", "effect"}
-        Which of the two.
+        Side of the purviews.
     size : int
-        Pixels.
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Map of phi, mechanisms downwards, purviews across.
     """
     tree = _require_node(result, "landscape")
     data = tree["distinctions"].to_dataset()
@@ -121,35 +186,69 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
 
 
 def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
-    """Draw phi_s of complexes against their size; the explorer has the network coloured by them."""
+    """Draw phi_s of complexes against their size.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        What ``iitdask.complexes`` returned.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        One dot per complex; the explorer has the network coloured by them.
+    """
     data = _require_node(result, "complexes")["complexes"].to_dataset()
-    return complexes_figures.by_size(
-        complexes_figures.complexes_source(data), size, complexes_figures.phi_name(data)
-    )
+    source, name = complexes_figures.complexes_source(data), complexes_figures.phi_name(data)
+    return complexes_figures.by_size(source, size, name)
 
 
 def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
-    """Draw an account: the units before and after, and the links between them."""
+    """Draw an account: the units before and after, and the links between them.
+
+    Parameters
+    ----------
+    result : DataTree
+        What ``iitdask.account`` returned.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Units before above units after, every link by its strength.
+    """
     tree = _require_node(result, "links")
     return account_figures.draw_links(tree, account_figures.links_source(tree), size)
 
 
 def explorer(result: Result) -> Page:
-    """Make the page of linked figures; it shows itself in a notebook and can be saved."""
+    """Return the page of linked figures.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        Any result.
+
+    Returns
+    -------
+    Page
+        Shows itself in a notebook; ``save(path)`` writes it to a file.
+    """
     return Page(explorer_html(as_tree(result)))
 
 
 def _require_node(result: Result, node: str) -> xr.DataTree:
     tree = as_tree(result)
     if node not in tree.children:
-        there = ", ".join(tree.children) or "none"
-        raise InputError(f"plot: expected a result with a node {node!r}, got nodes {there}")
+        nodes = ", ".join(tree.children) or "none"
+        raise InputError(f"plot: expected a result with a node {node!r}, got nodes {nodes}")
     return tree
 
 
-def _node_or_none(tree: xr.DataTree, node: str) -> xr.Dataset | None:
-    return tree[node].to_dataset() if node in tree.children else None
-
-
-def _phi_unit(data: Any) -> str:
-    return " (bits)" if "state_cause" in data else ""
+def _distinctions(result: Result) -> tuple[ColumnDataSource, str]:
+    """Return the source of distinctions, and the unit of their phi."""
+    data = _require_node(result, "distinctions")["distinctions"].to_dataset()
+    return structure_figures.distinctions_source(data), " (bits)" if "state_cause" in data else ""
