@@ -14,11 +14,7 @@ from iitdask.model.factor import CountingFactor, Factor, Table
 from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate
 
-__all__ = [
-    "Background",
-    "conditioned",
-    "require_reachable",
-]
+__all__ = ["Background", "conditioned", "require_reachable"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

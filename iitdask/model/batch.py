@@ -275,11 +275,7 @@ def _negate(number: int) -> int:
     return sum((1 - (number >> (7 - neighbours) & 1)) << neighbours for neighbours in range(8))
 
 
-GRAPH_KEYS = {
-    "erdos-renyi": ("p", "self_loops"),
-    "watts-strogatz": ("k", "p"),
-    "ring": (),
-}
+GRAPH_KEYS = {"erdos-renyi": ("p", "self_loops"), "watts-strogatz": ("k", "p"), "ring": ()}
 """Graphs by name, with what each takes beside name, n, count, seed and gates."""
 COMMON_KEYS = ("family", "name", "n", "count", "seed", "gates")
 MAX_FAMILY_UNITS = 12

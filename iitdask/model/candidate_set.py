@@ -40,11 +40,7 @@ from iitdask.model.factor import CountingFactor, Table
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import System
 
-__all__ = [
-    "CandidateSet",
-    "Influence",
-    "flat_factors",
-]
+__all__ = ["CandidateSet", "Influence", "flat_factors"]
 
 
 @dataclass(frozen=True, eq=False)

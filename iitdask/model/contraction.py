@@ -21,12 +21,7 @@ from iitdask.errors import MemoryRefusedError
 if TYPE_CHECKING:
     from iitdask.model.factor import Table
 
-__all__ = [
-    "TABLE_BUDGET_BYTES",
-    "Tensor",
-    "contract",
-    "rescaled",
-]
+__all__ = ["TABLE_BUDGET_BYTES", "Tensor", "contract", "rescaled"]
 
 TABLE_BUDGET_BYTES = 2 * 2**30
 """Bytes that one table may take, unless the caller says otherwise."""

@@ -22,12 +22,7 @@ from iitdask.errors import SubstrateError
 from iitdask.model import labels as notation
 from iitdask.model.factor import CountingFactor, Table, as_array, with_input_axes
 
-__all__ = [
-    "GATES",
-    "Gate",
-    "factors_from_units",
-    "has_parameter",
-]
+__all__ = ["GATES", "Gate", "factors_from_units", "has_parameter"]
 
 Rows = NDArray[np.int64]
 """``(2^m, m)`` values of m two-valued inputs, little-endian rows."""

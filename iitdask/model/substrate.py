@@ -29,12 +29,7 @@ from iitdask.model.factor import (
     with_input_axes,
 )
 
-__all__ = [
-    "Factor",
-    "Substrate",
-    "unit_count",
-    "unit_tables",
-]
+__all__ = ["Factor", "Substrate", "unit_count", "unit_tables"]
 
 TPM_SHAPES = (
     "(2^N, N) state-by-node, (2, ..., 2, N) state-by-node, (2^N, 2^N) state-by-state "

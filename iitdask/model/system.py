@@ -18,13 +18,7 @@ from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import CountingFactor, Factor, Table, read_only
 from iitdask.model.substrate import Substrate
 
-__all__ = [
-    "CandidateSystem",
-    "System",
-    "Target",
-    "factor_rows",
-    "tabulate",
-]
+__all__ = ["CandidateSystem", "System", "Target", "factor_rows", "tabulate"]
 
 
 class Target(Protocol):

@@ -19,13 +19,7 @@ from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import tabulate
 
-__all__ = [
-    "StatePair",
-    "StateTriple",
-    "Transition",
-    "parse_field",
-    "require_possible",
-]
+__all__ = ["StatePair", "StateTriple", "Transition", "parse_field", "require_possible"]
 
 MAX_NAMED_UNITS = 8
 """Units that a message names."""

@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.models import (
-    ColumnDataSource,
-    DataTable,
-    HoverTool,
-    Range1d,
-    UIElement,
-)
+from bokeh.models import ColumnDataSource, DataTable, HoverTool, Range1d, UIElement
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
@@ -32,11 +26,7 @@ from iitdask.view.pages import (
     section_heading,
 )
 
-__all__ = [
-    "account_panels",
-    "draw_links",
-    "links_source",
-]
+__all__ = ["account_panels", "draw_links", "links_source"]
 
 Array = NDArray[Any]
 MAX_DRAWN_LINKS = 60

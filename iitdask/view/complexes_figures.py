@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.models import (
-    BasicTicker,
-    ColumnDataSource,
-    CustomJS,
-    DataTable,
-    HoverTool,
-    UIElement,
-)
+from bokeh.models import BasicTicker, ColumnDataSource, CustomJS, DataTable, HoverTool, UIElement
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
@@ -33,12 +26,7 @@ from iitdask.view.pages import (
     section_heading,
 )
 
-__all__ = [
-    "by_size",
-    "complexes_panels",
-    "complexes_source",
-    "phi_name",
-]
+__all__ = ["by_size", "complexes_panels", "complexes_source", "phi_name"]
 
 Array = NDArray[Any]
 NO_COMPLEX_COLOUR = "#F4F4F4"

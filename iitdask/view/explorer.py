@@ -20,14 +20,7 @@ from iitdask.view import relation_figures, structure_figures
 from iitdask.view.accessor import summary_html, table_html, without_tex
 from iitdask.view.account_figures import account_panels
 from iitdask.view.network_figures import NetworkDrawing, draw_network
-from iitdask.view.pages import (
-    fill_page,
-    html_block,
-    menu,
-    page_grid,
-    script,
-    section_heading,
-)
+from iitdask.view.pages import fill_page, html_block, menu, page_grid, script, section_heading
 from iitdask.view.sweep_figures import cube_panels
 
 __all__ = [

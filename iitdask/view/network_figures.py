@@ -23,11 +23,7 @@ from iitdask.view.pages import (
     text_colour_on,
 )
 
-__all__ = [
-    "NetworkDrawing",
-    "circle_positions",
-    "draw_network",
-]
+__all__ = ["NetworkDrawing", "circle_positions", "draw_network"]
 
 Array = NDArray[Any]
 MAX_DRAWN_EDGES = 4000

@@ -114,10 +114,7 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
     }
     source = ColumnDataSource(columns)
     fig = empty_figure(
-        "Relations by degree",
-        "distinctions in the relation",
-        "log2 of their number",
-        size=size,
+        "Relations by degree", "distinctions in the relation", "log2 of their number", size=size
     )
     fig.y_range.start = 0
     fig.segment("degree", "zero", "degree", "log", source=source, line_color=RELATION, line_width=2)
@@ -131,11 +128,7 @@ def relations_by_phi(found: LargestRelations, size: tuple[int, int] = (330, 270)
     """Draw how phi is distributed over relations; the cap is in the title."""
     what = "all of them" if found.is_complete else f"the {len(found.phi):,} largest"
     fig = empty_figure(
-        f"Relations by φ_r ({what})",
-        "φ_r (bits)",
-        "relations",
-        size=size,
-        y_axis_type="log",
+        f"Relations by φ_r ({what})", "φ_r (bits)", "relations", size=size, y_axis_type="log"
     )
     if len(found.phi):
         low, high = float(found.phi.min()), float(found.phi.max())

@@ -10,14 +10,7 @@ from html import escape
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.models import (
-    ColumnDataSource,
-    Div,
-    FactorRange,
-    HoverTool,
-    Range1d,
-    UIElement,
-)
+from bokeh.models import ColumnDataSource, Div, FactorRange, HoverTool, Range1d, UIElement
 from bokeh.plotting import figure
 
 from iitdask.result.formatting import seconds_text
@@ -35,9 +28,7 @@ from iitdask.view.pages import (
     section_heading,
 )
 
-__all__ = [
-    "fill_status_page",
-]
+__all__ = ["fill_status_page"]
 
 REFRESH_MILLISECONDS = 1000
 """Milliseconds between two looks."""

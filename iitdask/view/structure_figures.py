@@ -292,11 +292,7 @@ def _phi_colours(phi: Array) -> LogColorMapper:
     top = float(above.max()) if above.size else 1.0
     low = max(float(above.min()), top / 1000) if above.size else 0.1
     return LogColorMapper(
-        palette=PHI,
-        low=min(low, 0.999 * top),
-        high=top,
-        low_color="white",
-        nan_color=NO_DATA,
+        palette=PHI, low=min(low, 0.999 * top), high=top, low_color="white", nan_color=NO_DATA
     )
 
 

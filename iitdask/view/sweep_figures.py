@@ -42,10 +42,7 @@ from iitdask.view.pages import (
     section_heading,
 )
 
-__all__ = [
-    "cube_panels",
-    "sweep",
-]
+__all__ = ["cube_panels", "sweep"]
 
 VARIABLE_NAMES = {"phi": "φ_s", "big_phi": "Φ"}
 MAX_LINES = 8
@@ -309,12 +306,7 @@ def _heatmap(
     source: ColumnDataSource, mapper: LinearColorMapper, labels: ColumnDataSource
 ) -> figure:
     fig = empty_figure(
-        "Heatmap",
-        " ",
-        " ",
-        size=(480, 470),
-        x_range=Range1d(-0.5, 0.5),
-        y_range=Range1d(-0.5, 0.5),
+        "Heatmap", " ", " ", size=(480, 470), x_range=Range1d(-0.5, 0.5), y_range=Range1d(-0.5, 0.5)
     )
     fig.grid.visible = False
     cells = fig.rect(
@@ -333,12 +325,7 @@ def _heatmap(
 
 def _profile(source: ColumnDataSource, labels: ColumnDataSource, which: str) -> figure:
     fig = empty_figure(
-        "Profile",
-        " ",
-        " ",
-        size=(360, 235),
-        x_range=Range1d(-0.5, 0.5),
-        y_range=Range1d(0, 1),
+        "Profile", " ", " ", size=(360, 235), x_range=Range1d(-0.5, 0.5), y_range=Range1d(0, 1)
     )
     fig.line("place", "value", source=source, line_color=EFFECT, line_width=1.5)
     dots = fig.scatter("place", "value", source=source, size=7, color=EFFECT)
