@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.distributions import marginal_table
 from iitdask.kernels.iit4.pair import MarginalTables
 from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.stage import Grid, Region, Stage, StageRef
 from iitdask.theory.variables import variable
 
@@ -42,7 +42,7 @@ def child_masks(connectivity: Array) -> Array:
     return np.asarray(connectivity @ (1 << np.arange(connectivity.shape[1], dtype=np.int64)))
 
 
-def unit_arrays(system: System) -> dict[str, Array]:
+def unit_arrays(system: CandidateSystem) -> dict[str, Array]:
     """Return the arrays that every stage over a system's units needs.
 
     Parameters
@@ -62,7 +62,7 @@ def unit_arrays(system: System) -> dict[str, Array]:
     }
 
 
-def marginals_stage(system: System) -> Stage:
+def marginals_stage(system: CandidateSystem) -> Stage:
     """Return the stage of marginal tables over every subset of inputs.
 
     Parameters
@@ -112,7 +112,7 @@ def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     return {"probability": np.stack(out)}
 
 
-def table_inputs(system: System) -> dict[str, Array | StageRef]:
+def table_inputs(system: CandidateSystem) -> dict[str, Array | StageRef]:
     """Return the inputs from which :func:`prepare_tables` makes the tables.
 
     Parameters

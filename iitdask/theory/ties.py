@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from iitdask.model.labels import decode_state
 from iitdask.model.substrate import Substrate
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 
 __all__ = [
     "StateOrder",
@@ -35,7 +35,7 @@ MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic 
 class StateOrder:
     """Order among tied pairs of system states."""
 
-    def __init__(self, system: System, ties: str) -> None:
+    def __init__(self, system: CandidateSystem, ties: str) -> None:
         self._system = system
         self._ties = ties
 
@@ -88,12 +88,12 @@ def _joint_table(substrate: Substrate) -> Array:
     return np.round(out, 12) + 0.0
 
 
-def canonical_ranks(system: System) -> Array:
+def canonical_ranks(system: CandidateSystem) -> Array:
     """Return the rank of every substrate unit in a numbering that does not depend on the given one.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
 
     Returns

@@ -134,7 +134,9 @@ def candidate_search(pool: CandidateSet, jointly: bool = False) -> CandidateSets
             if set(each) <= set(pool.units_with_inputs_and_outputs) and graphs.holds(each)
         ]
         beyond = sum(
-            1 for each in pool.candidates if not set(each) <= set(pool.units_with_inputs_and_outputs)
+            1
+            for each in pool.candidates
+            if not set(each) <= set(pool.units_with_inputs_and_outputs)
         )
         return CandidateSets(
             candidates=tuple(kept),

@@ -31,7 +31,7 @@ from iitdask.kernels.subsets import (
     state_codes,
     value_offsets,
 )
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import SET_ORDER_MAX_UNITS, PurviewOrder
 from iitdask.theory.marginal_tables import child_masks, unit_arrays
 from iitdask.theory.options import IIT3
@@ -125,12 +125,12 @@ class Concepts:
         return masks
 
 
-def source_inputs(system: System, options: IIT3) -> dict[str, Array | StageRef]:
+def source_inputs(system: CandidateSystem, options: IIT3) -> dict[str, Array | StageRef]:
     """Return the inputs from which :func:`prepare_sources` works.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT3
         Options of the theory.
@@ -196,12 +196,12 @@ def repertoire_bytes(levels: Sequence[int]) -> int:
     return 8 * size * (codes + size * sum(1 if k == 2 else k for k in levels))
 
 
-def concepts_stage(system: System, options: IIT3) -> Stage:
+def concepts_stage(system: CandidateSystem, options: IIT3) -> Stage:
     """Return the stage that computes phi of every mechanism over every purview, in both directions.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT3
         Options of the theory.
@@ -241,12 +241,12 @@ def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array
     return {"phi_cause": cause, "phi_effect": effect}
 
 
-def purview_ranks(system: System, ties: str) -> Array:
+def purview_ranks(system: CandidateSystem, ties: str) -> Array:
     """Return the preference among tied purviews.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     ties : {"reference", "canonical"}
         Choice among ties.
@@ -302,12 +302,12 @@ def select_concepts(cause: Array, effect: Array, rank: Array) -> Concepts:
     return concepts
 
 
-def details_stage(system: System, options: IIT3, rows: Sequence[tuple[Any, ...]]) -> Stage:
+def details_stage(system: CandidateSystem, options: IIT3, rows: Sequence[tuple[Any, ...]]) -> Stage:
     """Return the stage that computes repertoires and named partitions of some causes and effects.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT3
         Options of the theory.

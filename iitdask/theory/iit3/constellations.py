@@ -30,7 +30,7 @@ from iitdask.kernels.iit3.concepts import (
     find_concepts,
     mark_unchanged_concepts,
 )
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit3.concepts import (
     Concepts,
     RepertoireSources,
@@ -229,7 +229,7 @@ SHARED_MAX_UNITS = 8  # up to which a block keeps what cuts have in common: 7**n
 class CutSearch:
     """A system whose concepts are known, and the search for its minimum cut."""
 
-    system: System
+    system: CandidateSystem
     """Candidate system."""
     options: IIT3
     """The choices made about the theory."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError
 from iitdask.kernels.iit3.concepts import is_positive, is_tied
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit3.concepts import (
     Concepts,
     concepts_stage,
@@ -60,12 +60,12 @@ class SystemAnalysis:
 AnalysisRecipe = Steps[tuple[SystemAnalysis, Concepts, Array]]
 
 
-def sia(system: System, options: IIT3) -> Recipe:
+def sia(system: CandidateSystem, options: IIT3) -> Recipe:
     """Analyse how irreducible a system is.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT3
         Options of the theory.
@@ -102,12 +102,12 @@ def sia(system: System, options: IIT3) -> Recipe:
     return assemble_tree({"/system": _system_dataset(system, analysis)})
 
 
-def ces(system: System, options: IIT3) -> Recipe:
+def ces(system: CandidateSystem, options: IIT3) -> Recipe:
     """Unfold the conceptual structure of a system, and that of the system under its minimum cut.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT3
         Options of the theory.
@@ -155,7 +155,7 @@ def ces(system: System, options: IIT3) -> Recipe:
     return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
-def _analyse(system: System, options: IIT3) -> AnalysisRecipe:
+def _analyse(system: CandidateSystem, options: IIT3) -> AnalysisRecipe:
     """Find concepts, apply the rules of mathematics.md 8.1, and find the minimum cut."""
     _require_memory(system)
     yield (marginals_stage(system),)
@@ -193,7 +193,7 @@ def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> 
     return SystemAnalysis(away[list(targets).index(target)], target, len(tied))
 
 
-def _require_memory(system: System) -> None:
+def _require_memory(system: CandidateSystem) -> None:
     need, budget = repertoire_bytes(system.levels), system.budget_bytes
     if need > budget:
         raise MemoryRefusedError(
@@ -202,7 +202,7 @@ def _require_memory(system: System) -> None:
         )
 
 
-def _zero_phi_reason(system: System) -> Reason:
+def _zero_phi_reason(system: CandidateSystem) -> Reason:
     if not is_strongly_connected_system(system):
         return Reason.NO_STRONG_CONNECTIVITY
     return Reason.MONAD if system.n == 1 else Reason.NONE
@@ -223,7 +223,7 @@ def _severed_connections(n: int, target: int) -> Array:
     return severed if target else np.zeros((n, n), bool)
 
 
-def _system_dataset(system: System, analysis: SystemAnalysis) -> xr.Dataset:
+def _system_dataset(system: CandidateSystem, analysis: SystemAnalysis) -> xr.Dataset:
     inside = analysis.target >> np.arange(system.n) & 1
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "phi": ((), analysis.phi),
@@ -265,7 +265,9 @@ def _conceptual_information(concepts: Concepts, details: Filled | None) -> float
     return round(float(concepts.phi[concepts.mechanisms] @ away), 6)
 
 
-def _concepts_dataset(system: System, concepts: Concepts, details: Filled | None) -> xr.Dataset:
+def _concepts_dataset(
+    system: CandidateSystem, concepts: Concepts, details: Filled | None
+) -> xr.Dataset:
     chosen, n = concepts.mechanisms, system.n
     states = int(np.prod(system.levels))
     rows, line = ("mechanism", "unit"), ("mechanism",)
@@ -299,14 +301,14 @@ def _units_of_masks(masks: Sequence[int] | Array, n: int) -> Array:
     return (column >> np.arange(n) & 1).astype(bool)
 
 
-def one_block_stage(system: System, options: IIT3, targets: Array) -> Stage:
+def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> Stage:
     """Return the stage that analyses a small system in one block.
 
     The steps are those of the several stages; what lies between them is not stored.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT3
         Options of the theory.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
 from iitdask.model.labels import decode_state, purview_states, purview_unit_states
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.relations import Bindings, RelationSums, relation_phi
 from iitdask.theory.iit4.system_analysis import SystemAnalysis, system_dataset
@@ -91,7 +91,7 @@ class Distinction(NamedTuple):
 class PurviewOrder:
     """Order among the tied purviews of a mechanism: the published order, or the canonical one."""
 
-    def __init__(self, system: System, ties: str) -> None:
+    def __init__(self, system: CandidateSystem, ties: str) -> None:
         self._system = system
         self._reference = ties == "reference" and system.substrate.n_units <= SET_ORDER_MAX_UNITS
         self._ranks: Array | None = None
@@ -173,13 +173,13 @@ def _in_tie_order(
 
 
 def congruent_distinctions(
-    system: System, tied: Sequence[TiedPurviews], states: tuple[int, int], ties: str
+    system: CandidateSystem, tied: Sequence[TiedPurviews], states: tuple[int, int], ties: str
 ) -> list[Distinction]:
     """Return the mechanisms whose cause and effect can agree with the system's states.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     tied : sequence of TiedPurviews
         Mechanisms irreducible on both sides.
@@ -253,7 +253,7 @@ def _congruent_side(
 class CauseEffectStructure:
     """Everything a cause-effect structure is made of."""
 
-    system: System
+    system: CandidateSystem
     """Candidate system."""
     options: Unfolding
     """Options of the theory."""
@@ -272,7 +272,7 @@ class CauseEffectStructure:
 
 
 def relation_bindings(
-    system: System, distinctions: Sequence[Distinction], states: tuple[int, int]
+    system: CandidateSystem, distinctions: Sequence[Distinction], states: tuple[int, int]
 ) -> Bindings:
     """Return the unit-states that each distinction binds.
 
@@ -280,7 +280,7 @@ def relation_bindings(
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     distinctions : sequence of Distinction
         The distinctions.
@@ -378,7 +378,9 @@ def float_and_log2(value: Fraction) -> tuple[float, float]:
     return (float(value) if shift < 1023 else np.inf), log
 
 
-def _distinctions_dataset(system: System, distinctions: Sequence[Distinction]) -> xr.Dataset:
+def _distinctions_dataset(
+    system: CandidateSystem, distinctions: Sequence[Distinction]
+) -> xr.Dataset:
     n, count = system.n, len(distinctions)
     bits = np.arange(n)
 

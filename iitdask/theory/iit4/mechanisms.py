@@ -27,7 +27,7 @@ from iitdask.kernels.iit4.mechanism_search import (
 from iitdask.kernels.iit4.pair import MarginalTables, describe_pairs, make_pair_scratch
 from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import prepare_tables, table_inputs
 from iitdask.theory.stage import CumulativeCost, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.variables import variable
@@ -84,12 +84,12 @@ class MechanismCost:
         return total
 
 
-def mice_stage(system: System, excluded: Array | None = None) -> Stage:
+def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     """Return the stage that finds largest phi and tied purviews of every mechanism.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     excluded : ndarray, optional
         (m,) int64 mechanisms whose effects are searched in shards; their phi is NaN here.
@@ -196,14 +196,14 @@ def tied_purview_pairs(mice: Filled) -> Array:
     return np.stack([direction, irreducible[position], purview], axis=1).astype(np.int64)
 
 
-def details_stage(system: System, pairs: Array, system_states: tuple[int, int]) -> Stage:
+def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[int, int]) -> Stage:
     """Return the stage that finds states, ties and the named partition of some pairs.
 
     Where the state that agrees with the system's ties with others, the partition is named there.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     pairs : ndarray
         (pairs, 3) direction, mechanism and purview.
@@ -270,12 +270,12 @@ def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict
     }
 
 
-def search_statistics(system: System, mice: Filled) -> dict[str, int]:
+def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
     """Count mechanism-purview pairs and what the search made of them.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     mice : mapping
         The stage ``mice``, filled.
@@ -321,12 +321,12 @@ class Sharding:
 DEFAULT_SHARDING = Sharding()
 
 
-def expensive_mechanisms(system: System, sharding: Sharding) -> tuple[Array, Array]:
+def expensive_mechanisms(system: CandidateSystem, sharding: Sharding) -> tuple[Array, Array]:
     """Return the mechanisms whose effects are searched in shards.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     sharding : Sharding
         Which mechanisms are divided.
@@ -345,14 +345,14 @@ def expensive_mechanisms(system: System, sharding: Sharding) -> tuple[Array, Arr
     return mechanisms, seconds[mechanisms]
 
 
-def shard_table(system: System, sharding: Sharding) -> tuple[Array, Array]:
+def shard_table(system: CandidateSystem, sharding: Sharding) -> tuple[Array, Array]:
     """Return the shards of expensive mechanisms.
 
     From three units on, every shard has at least four purviews, the empty one counted.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     sharding : Sharding
         Which mechanisms are divided, and how finely.
@@ -377,12 +377,14 @@ def shard_table(system: System, sharding: Sharding) -> tuple[Array, Array]:
     return np.array(rows, np.int64).reshape(-1, 4), np.array(costs)
 
 
-def find_maximal_causes_effects(system: System, sharding: Sharding | None = None) -> Steps[Filled]:
+def find_maximal_causes_effects(
+    system: CandidateSystem, sharding: Sharding | None = None
+) -> Steps[Filled]:
     """Find the largest phi and the tied purviews of every mechanism, in both directions.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     sharding : Sharding, optional
         Which mechanisms are divided into shards; no result depends on it.
@@ -427,7 +429,7 @@ def find_maximal_causes_effects(system: System, sharding: Sharding | None = None
 
 
 def shard_stage(
-    system: System, name: str, shards: Array, costs: Array, known_phi: Array | None = None
+    system: CandidateSystem, name: str, shards: Array, costs: Array, known_phi: Array | None = None
 ) -> Stage:
     """Return the stage that searches shards side by side, given phi known of their mechanisms."""
     size = 1 << system.n

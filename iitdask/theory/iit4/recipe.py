@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import (
     CauseEffectStructure,
     PurviewOrder,
@@ -106,12 +106,12 @@ CES_OUTCOMES = (
 """Numbers that a sweep records of a cause-effect structure."""
 
 
-def sia(system: System, options: Unfolding) -> Recipe:
+def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
     """Analyse how irreducible a system is.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT4 or IIT42026
         Options of the theory.
@@ -129,12 +129,12 @@ def sia(system: System, options: Unfolding) -> Recipe:
     return assemble_tree({"/system": system_dataset(system, analysis)})
 
 
-def ces(system: System, options: Unfolding, sharding: Sharding | None = None) -> Recipe:
+def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None = None) -> Recipe:
     """Unfold a cause-effect structure: system, distinctions and relations.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     options : IIT4 or IIT42026
         Options of the theory.
@@ -180,7 +180,7 @@ def ces(system: System, options: Unfolding, sharding: Sharding | None = None) ->
     return assemble_tree(nodes)
 
 
-def _default_states(system: System, options: Unfolding) -> Steps[tuple[int, int]]:
+def _default_states(system: CandidateSystem, options: Unfolding) -> Steps[tuple[int, int]]:
     """Return states of greatest intrinsic information where the analysis specified none."""
     (filled,) = yield (states_stage(system),)
     causes, effects = (rows.tolist() for rows in find_specified_states(filled).states)

@@ -27,7 +27,7 @@ from iitdask.kernels.subsets import (
     state_codes,
     value_offsets,
 )
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
 from iitdask.theory.iit4.mechanisms import DIRECTION_CODES
 from iitdask.theory.marginal_tables import (
@@ -56,12 +56,12 @@ MAX_STORED_STATES = 1 << 23
 """States of all chosen purviews together, up to which their repertoires are kept (64 MiB)."""
 
 
-def repertoires_stage(system: System, distinctions: Sequence[Distinction]) -> Stage | None:
+def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinction]) -> Stage | None:
     """Return the stage that writes out repertoires, one row per state of a purview.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     distinctions : sequence of Distinction
         The distinctions.
@@ -150,7 +150,7 @@ MAX_SHOWN_STATES = 32
 class _MechanismPurview:
     """A mechanism over its cause or effect purview."""
 
-    system: System
+    system: CandidateSystem
     """Candidate system."""
     mechanism: list[int]
     """Units of the mechanism."""
@@ -184,7 +184,7 @@ class _Distributions:
 
 
 def add_shown_states(
-    system: System,
+    system: CandidateSystem,
     distinctions: xr.Dataset,
     stored: xr.Dataset | None = None,
     max_states: int = MAX_SHOWN_STATES,
@@ -193,7 +193,7 @@ def add_shown_states(
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     distinctions : Dataset
         Node ``/distinctions`` of its structure.
@@ -238,7 +238,9 @@ def add_shown_states(
     return shown if stored is None else stored.assign(shown.data_vars)
 
 
-def _mechanism_purviews(system: System, data: xr.Dataset, side: str) -> list[_MechanismPurview]:
+def _mechanism_purviews(
+    system: CandidateSystem, data: xr.Dataset, side: str
+) -> list[_MechanismPurview]:
     names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
     columns = [data[name].values for name in names]
     return [
@@ -253,7 +255,7 @@ def _mechanism_purviews(system: System, data: xr.Dataset, side: str) -> list[_Me
     ]
 
 
-def _marginals(system: System, table: Array, kept: Sequence[int]) -> Array:
+def _marginals(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
     """Return a table given some units, the others uniform: (states of these units, columns)."""
     n, levels = system.n, system.levels
     cube = table.reshape(*reversed(levels), -1)  # the axis of unit i is n - 1 - i
@@ -262,7 +264,7 @@ def _marginals(system: System, table: Array, kept: Sequence[int]) -> Array:
     return mean.reshape(-1, table.shape[1])
 
 
-def _first_column(system: System, unit: int) -> int:
+def _first_column(system: CandidateSystem, unit: int) -> int:
     return sum(system.levels[:unit])
 
 
@@ -273,7 +275,7 @@ def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
     return out
 
 
-def _marginals_at_state(system: System, table: Array, kept: Sequence[int]) -> Array:
+def _marginals_at_state(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
     """Return marginals given the current state of some units, (columns,)."""
     state = [system.local_state[i] for i in kept]
     found = _marginals(system, table, kept)
@@ -281,7 +283,7 @@ def _marginals_at_state(system: System, table: Array, kept: Sequence[int]) -> Ar
     return row
 
 
-def _joint_distribution(system: System, rows: Array, units: Sequence[int]) -> Array:
+def _joint_distribution(system: CandidateSystem, rows: Array, units: Sequence[int]) -> Array:
     """Return products of the units' marginals in each row, (m, states of units), little-endian."""
     out = np.ones((len(rows), 1))
     for i in units:
@@ -380,7 +382,7 @@ PAIR_STATUS = ("not connected", "excluded by a bound", "evaluated")
 UNCONNECTED, EXCLUDED, EVALUATED = range(3)
 
 
-def landscape(system: System) -> xr.Dataset:
+def landscape(system: CandidateSystem) -> xr.Dataset:
     """Evaluate every pair of mechanism and purview of a small system.
 
     The searches keep the best purviews only. Here every pair is evaluated, and the search is
@@ -388,7 +390,7 @@ def landscape(system: System) -> xr.Dataset:
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
 
     Returns
@@ -416,7 +418,7 @@ def landscape(system: System) -> xr.Dataset:
     return make_dataset(values, {"outcomes": list(PAIR_STATUS)})
 
 
-def _system_tables(system: System) -> MarginalTables:
+def _system_tables(system: CandidateSystem) -> MarginalTables:
     stage = marginals_stage(system)
     region = tuple(slice(0, length) for length in stage.grid.shape)
     inputs: dict[str, Any] = {**table_inputs(system)}
@@ -467,12 +469,12 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
     return evaluated
 
 
-def view_nodes(system: System, nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+def view_nodes(system: CandidateSystem, nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Compute what a view shows beside a cause-effect structure.
 
     Parameters
     ----------
-    system : System
+    system : CandidateSystem
         The candidate system.
     nodes : mapping of str to Dataset
         Nodes of the structure by path.

@@ -38,7 +38,7 @@ from iitdask.kernels.iit4.system_witness import (
 )
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
 from iitdask.model.labels import decode_state
-from iitdask.model.system import System
+from iitdask.model.system import CandidateSystem
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, Steps
@@ -113,12 +113,12 @@ Minima = tuple[DirectionMinima, DirectionMinima]
 """Of the cause and of the effect side."""
 
 
-def is_strongly_connected_system(system: System) -> bool:
+def is_strongly_connected_system(system: CandidateSystem) -> bool:
     """Whether every unit reaches every other along declared connections."""
     return bool(is_strongly_connected(system.connectivity.copy()))
 
 
-def analyse_system(system: System, options: Unfolding) -> Steps[SystemAnalysis]:
+def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemAnalysis]:
     """Analyse a system: conditions, specified states, minimum partitions, choice among ties.
 
     References
@@ -151,14 +151,14 @@ def analyse_system(system: System, options: Unfolding) -> Steps[SystemAnalysis]:
     return _select(system, options, specified, minima)
 
 
-def _is_one_block(system: System) -> bool:
+def _is_one_block(system: CandidateSystem) -> bool:
     if system.n == 1:
         return True
     is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
     return is_small and system.n < SPLIT_MIN_UNITS
 
 
-def _state_inputs(system: System) -> dict[str, Array]:
+def _state_inputs(system: CandidateSystem) -> dict[str, Array]:
     return {
         "cause": system.cause,
         "effect": system.effect,
@@ -167,7 +167,7 @@ def _state_inputs(system: System) -> dict[str, Array]:
     }
 
 
-def states_stage(system: System) -> Stage:
+def states_stage(system: CandidateSystem) -> Stage:
     """Forward probability and intrinsic information of every state of the system."""
     states = len(system.effect)
     return Stage(
@@ -248,7 +248,7 @@ def _specified(forward: Array, information: Array) -> SpecifiedStates:
     )
 
 
-def one_block_stage(system: System) -> Stage:
+def one_block_stage(system: CandidateSystem) -> Stage:
     """The states of a small system and the minimum partition at each that is specified."""
     n, states = system.n, len(system.effect)
     seconds = 4 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)
@@ -302,7 +302,7 @@ def _minima_of_states(filled: Filled, specified: SpecifiedStates) -> Minima:
     return DirectionMinima(*cause), DirectionMinima(*effect)
 
 
-def _cut_costs(system: System, state: int, is_cause: bool) -> Array:
+def _cut_costs(system: CandidateSystem, state: int, is_cause: bool) -> Array:
     """(n, 2**n) bits each unit loses with each set of severed inputs, at a specified state."""
     table = system.cause if is_cause else system.effect
     levels = np.array(system.levels, np.int64)
@@ -310,7 +310,7 @@ def _cut_costs(system: System, state: int, is_cause: bool) -> Array:
     return state_cut_costs(table, levels, current, state, is_cause)  # type: ignore[no-any-return]
 
 
-def _search_minima(system: System, specified: SpecifiedStates) -> Steps[Minima]:
+def _search_minima(system: CandidateSystem, specified: SpecifiedStates) -> Steps[Minima]:
     """Minimum partition of every tied cause state and every tied effect state."""
     cause, effect = specified.states
     costs = np.stack(
@@ -486,7 +486,7 @@ def fill_optimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array
 
 
 def _select(
-    system: System, options: Unfolding, specified: SpecifiedStates, minima: Minima
+    system: CandidateSystem, options: Unfolding, specified: SpecifiedStates, minima: Minima
 ) -> SystemAnalysis:
     """Choose among the pairs of specified states, and cap phi where the theory asks for it."""
     (causes, effects), (cause, effect) = specified.states, minima
@@ -558,7 +558,7 @@ def cap_phi(phi: Array, information: Array, probabilities: Array) -> tuple[Array
     return np.where(capped > PHI_ZERO_BITS, capped, 0.0), bits
 
 
-def system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
+def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset:
     """Make the dataset of a system analysis; its dims are not labelled yet."""
     n = system.n
     severed = np.zeros(n, np.int64) if found.severed is None else found.severed
@@ -583,7 +583,7 @@ def system_dataset(system: System, found: SystemAnalysis) -> xr.Dataset:
     return make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
 
 
-def _unit_states(system: System, found: SystemAnalysis, side: int) -> Array:
+def _unit_states(system: CandidateSystem, found: SystemAnalysis, side: int) -> Array:
     if found.states is None:
         return np.full(system.n, -1)
     return np.array(decode_state(found.states[side], system.levels))
