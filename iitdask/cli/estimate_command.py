@@ -170,11 +170,9 @@ class _BlockText:
 
     def block(self, region: Region) -> str:
         """Return what a block holds as text."""
-        members, grid = self._stage.members, self._grid
+        masks, grid = self._stage.axis_masks, self._grid
         parts = [
-            self._listed(dim, members[dim][part])
-            if dim in members
-            else self._cells(dim, length, part)
+            self._listed(dim, masks[dim][part]) if dim in masks else self._cells(dim, length, part)
             for dim, length, part in zip(grid.dims, grid.shape, region, strict=True)
         ]
         if "mechanism" in grid.dims and "purview" not in grid.dims:
@@ -198,7 +196,7 @@ class _BlockText:
         return f"{dim}s {fixed} with any of {free} ({count})" if count > 1 else f"{dim} {fixed}"
 
     def _listed(self, dim: str, rows: Any) -> str:
-        """List the sets of units, or pairs of them, of an axis that has them in `members`."""
+        """List the sets of units, or pairs of them, of an axis that has them in `axis_masks`."""
         texts = [self._member(row) for row in rows[:MAX_LISTED_SETS].tolist()]
         more = f", … ({len(rows)})" if len(rows) > MAX_LISTED_SETS else ""
         return f"{dim}{'s' if len(rows) > 1 else ''} {', '.join(texts)}{more}"
@@ -223,12 +221,12 @@ class _BlockText:
 
     def _excluded(self, region: Region) -> str:
         """Name mechanisms of a block whose purviews are searched elsewhere, in shards."""
-        if "apart" not in self._stage.members:
+        if "apart" not in self._stage.axis_masks:
             return ""
         directions, mechanisms = (range(part.start, part.stop) for part in region)
         pairs = [
             (side, mask)
-            for side, mask in self._stage.members["apart"].tolist()
+            for side, mask in self._stage.axis_masks["apart"].tolist()
             if side in directions and mask in mechanisms
         ]
         texts = [

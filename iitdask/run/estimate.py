@@ -85,7 +85,7 @@ class StageEstimate:
     """``computed``, ``sampled``, ``scaled`` or ``model``."""
     tiling: Tiling = field(repr=False)
     """Its blocks."""
-    members: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
+    axis_masks: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
     """What its axes list, see :class:`iitdask.theory.stage.Stage`."""
 
 
@@ -300,7 +300,7 @@ def _estimate_stage(walk: _Estimator, stage: Stage) -> Filled:
             round(scale * _stage_store_bytes(stage, tiling)),
             basis,
             tiling,
-            stage.members,
+            stage.axis_masks,
         )
     )
     return walk.ledger.answer(stage.name)

@@ -237,7 +237,7 @@ class StageContext:
     ) -> StageContext:
         """Make the context of a stage, leaving out what workers do not need of it."""
         return cls(
-            replace(stage, inputs={}, members={}, cost=_zero_cost), layout, ledger, store, inputs
+            replace(stage, inputs={}, axis_masks={}, cost=_zero_cost), layout, ledger, store, inputs
         )
 
     @property

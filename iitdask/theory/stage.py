@@ -147,13 +147,13 @@ class Stage:
     grows_later_stages: bool = True
     """True if later stages grow with the number of cells filled here; used to extrapolate
     estimates."""
-    members: Mapping[str, Array] = field(default_factory=dict)
-    """Of axes that list sets of units: the mask at each position; of pairs its mechanism and
-    purview, after the direction where there are both; of shares of a mechanism's purviews the
-    direction, the mechanism, groups and share, see kernels.shares. Under ``apart`` the direction
-    and mechanism of cells that are left out. To be shown; no number depends on it."""
+    axis_masks: Mapping[str, Array] = field(default_factory=dict)
+    """By axis, the units at each of its positions, for people to read; no result depends on them.
+    A position is a mask, or a row: mechanism and purview, the direction before them where there
+    are both; of a shard direction, mechanism, number of groups and shard. ``apart`` is no axis but
+    lists direction and mechanism of the cells that are left out."""
     until: Callable[[Mapping[str, Array]], bool] | None = None
-    """When given, blocks run in grid order up to the first whose arrays satisfy it."""
+    """True for the arrays of the last block that is needed; blocks then run in grid order."""
 
 
 Filled = Mapping[str, xr.Variable]

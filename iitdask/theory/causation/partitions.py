@@ -140,7 +140,7 @@ def connected_stage(search: PairSearch, all_mechanisms: bool = True) -> Stage:
         variables=(variable("connected", "bool", False, (("purview", size),)),),
         compute=fill_connected,
         inputs={"children": search.children, "numbers": np.array(numbers, np.int64)},
-        members={
+        axis_masks={
             "mechanism": masks_by_size(search.n_mechanism_units) if all_mechanisms else search.masks
         },
         cost=lambda region: 2.5e-8 * size * (region[0].stop - region[0].start),
@@ -361,7 +361,7 @@ def _partition_stage(
         compute=fill_partitions if keeps_best else fill_last_partitions,
         inputs={**search.inputs(), **stage_refs(before, "best")},
         prepare=prepare_partitions,
-        members={"mechanism": search.masks[begin:end]},
+        axis_masks={"mechanism": search.masks[begin:end]},
         cost=CumulativeCost.from_seconds(seconds[begin:end]),
         scratch=_scratch_bytes(search),
         size_is_known=True,
@@ -446,7 +446,7 @@ def witness_stage(search: PairSearch, stages: Sequence[str], pairs: Array, alpha
         compute=fill_witness,
         inputs={**search.inputs(), **stage_refs(stages, "best"), "pairs": pairs, "alpha": alpha},
         prepare=prepare_witness,
-        members={"pair": pairs},
+        axis_masks={"pair": pairs},
         cost=CumulativeCost.from_seconds(seconds),
         size_is_known=search.only_whole_pair,
         scratch=_scratch_bytes(search),

@@ -174,7 +174,7 @@ def value_stages(
                 "masks": search.masks,
             },
             prepare=prepare_effect_values if search.forward else prepare_cause_values,
-            members={"mechanism": search.masks},
+            axis_masks={"mechanism": search.masks},
             cost=uniform_cost(seconds),
             scratch=scratch,
             size_is_known=True,

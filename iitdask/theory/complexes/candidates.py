@@ -510,7 +510,7 @@ def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) 
         ),
         compute=fill_candidates,
         inputs={"candidates": rows, **net},
-        members={"candidate": np.array([sum(1 << u for u in units) for units in candidates])},
+        axis_masks={"candidate": np.array([sum(1 << u for u in units) for units in candidates])},
         cost=CumulativeCost.from_seconds(costs),
         scratch=scratch,
     )

@@ -121,7 +121,7 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
         prepare=prepare_mice,
         cost=MechanismCost(system.levels, () if excluded is None else tuple(excluded.tolist())),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
-        members={
+        axis_masks={
             key: np.stack([0 * each + EFFECT, each], axis=1) for key, each in excluded_input.items()
         },
     )
@@ -238,7 +238,7 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
         compute=fill_details,
         inputs={**table_inputs(system), "chosen": np.column_stack([pairs, wanted])},
         prepare=prepare_details,
-        members={"pair": pairs},
+        axis_masks={"pair": pairs},
         cost=lambda region: mean * (region[0].stop - region[0].start),
     )
 
@@ -455,7 +455,7 @@ def shard_stage(
         cost=CumulativeCost.from_seconds(costs),
         scratch=8 * (int(np.prod([k + 1 for k in system.levels])) + (20 + 4 * system.n) * size),
         grows_later_stages=False,
-        members={"part": shards},
+        axis_masks={"part": shards},
     )
 
 
