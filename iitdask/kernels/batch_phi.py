@@ -12,15 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from iitdask.kernels.iit4.state_pair import (
+    StateMinimum,
+    describe_state_pair,
+    select_state_pair,
+)
 from iitdask.kernels.iit4.system_phi import (
     IRREDUCIBLE,
     NO_CAUSE,
     NO_EFFECT,
     REDUCIBLE,
     UNREACHABLE,
-    describe_state_pair,
     direction_minima,
-    select_state_pair,
     specified_states,
 )
 from iitdask.kernels.jit import kernel, merged
@@ -227,8 +230,17 @@ def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, o
     e_found, e_costs, _ = direction_minima(
         systems.effect[b], levels, current, effects, e_selectivity, IS_EFFECT, NAMED
     )
-    k, j, out.n_tied_states[b] = select_state_pair(c_found, e_found, c_ranks, e_ranks)
-    found = describe_state_pair(c_found, e_found, k, j, c_costs[k], e_costs[j])
+    k, j, n_ties = 0, 0, 1
+    if causes.shape[0] * effects.shape[0] > 1:
+        k, j, n_ties = select_state_pair(c_found, e_found, c_ranks, e_ranks)
+    out.n_tied_states[b] = n_ties
+    cause = StateMinimum(
+        c_found.cost[k], c_found.pairs[k], c_found.ways[k], c_found.key[k], c_selectivity[k]
+    )
+    effect = StateMinimum(
+        e_found.cost[j], e_found.pairs[j], e_found.ways[j], e_found.key[j], e_selectivity[j]
+    )
+    found = describe_state_pair(cause, effect, c_costs[k], e_costs[j])
     out.phi[b], out.normalized[b] = found.phi, found.normalized
     out.phi_sides[b, 0], out.phi_sides[b, 1] = found.phi_cause, found.phi_effect
     out.n_tied_partitions[b], out.n_severed[b] = found.n_tied_partitions, found.n_severed
@@ -249,6 +261,7 @@ def fill_system_phis(points, begin, end, batch, own, systems, totals, informatio
     """
     n = own.shape[0]
     seen, forms = np.int64(-1), np.empty((0, n), np.int64)
+    unranked = np.zeros(information.shape[2], np.int64)
     for p in range(begin, end):
         b, k = p - begin, points.substrate[p]
         reason = systems.reason[b]
@@ -271,12 +284,13 @@ def fill_system_phis(points, begin, end, batch, own, systems, totals, informatio
         out.reason[b] = reason
         if reason != IRREDUCIBLE:
             continue
-        c_ranks = np.zeros(causes.shape[0], np.int64)
-        e_ranks = np.zeros(effects.shape[0], np.int64)
+        c_ranks, e_ranks = unranked, unranked
         is_whole = batch.n_units[k] == n
         if causes.shape[0] * effects.shape[0] > 1 and is_whole and n <= MAX_RELABELLED_UNITS:
             if k != seen:
                 seen, forms = k, canonical_relabellings(systems.effect[b], own, systems.children[b])
+            c_ranks = np.zeros(causes.shape[0], np.int64)
+            e_ranks = np.zeros(effects.shape[0], np.int64)
             for c in range(causes.shape[0]):
                 c_ranks[c] = canonical_state_rank(causes[c], own, forms)
             for e in range(effects.shape[0]):

@@ -19,7 +19,6 @@ from iitdask.kernels.iit4.system_phi import (
     NO_STRONG_CONNECTIVITY,
     SUBSTRATE_UNREACHABLE,
     SYSTEM_UNREACHABLE,
-    UNREACHABLE,
     fill_state_probabilities,
 )
 from iitdask.kernels.jit import kernel
@@ -190,11 +189,9 @@ def read_state(code, units, levels, feeds, current, children):
 
 
 @kernel
-def zero_phi_reason(effect, levels, current, children, is_whole):
-    """Why phi of a system is 0 before its states are looked at, mathematics.md 8.1."""
-    if forward_probability(effect, levels, current).max() <= 0.0:
-        return SUBSTRATE_UNREACHABLE if is_whole else SYSTEM_UNREACHABLE
-    n = levels.shape[0]
+def disconnection_reason(children):
+    """Why phi of a system is 0 whatever its states are, mathematics.md 8.1."""
+    n = children.shape[0]
     connectivity = np.empty((n, n), np.bool_)
     for i in range(n):
         for j in range(n):
@@ -216,6 +213,7 @@ def fill_system_tables(points, begin, end, batch, own, out):
     out    : BatchSystems  zeros, filled
     """
     n, states = own.shape[0], out.mean.shape[1]
+    seen, seen_units, disconnection = -1, -1, IRREDUCIBLE
     for p in range(begin, end):
         b, k, units = p - begin, points.substrate[p], points.units[p]
         count = batch.n_units[k]
@@ -239,9 +237,13 @@ def fill_system_tables(points, begin, end, batch, own, out):
         ):
             out.reason[b] = SUBSTRATE_UNREACHABLE
             continue
-        out.reason[b] = zero_phi_reason(effect, own, current, children, count == n)
-        if not out.reason[b] & UNREACHABLE:
-            fill_state_probabilities(effect, cause, own, current, out.forward[b], out.mean[b])
+        if forward_probability(effect, own, current).max() <= 0.0:
+            out.reason[b] = SUBSTRATE_UNREACHABLE if count == n else SYSTEM_UNREACHABLE
+            continue
+        if k != seen or units != seen_units:
+            seen, seen_units, disconnection = k, units, disconnection_reason(children)
+        out.reason[b] = disconnection
+        fill_state_probabilities(effect, cause, own, current, out.forward[b], out.mean[b])
 
 
 @kernel

@@ -17,7 +17,6 @@ __all__ = [
     "marginal_table",
     "product_distribution",
     "state_marginals",
-    "sum_all_products",
     "sum_products",
     "write_repertoires",
 ]
@@ -170,14 +169,6 @@ def make_product_scratch(levels):
     for _ in range(half):
         most *= levels.max()
     return np.empty(8 * most)
-
-
-@kernel
-def sum_all_products(rows, begin, end, levels, out):
-    """``sum_products`` of all units; out : (S,) float64."""
-    units = np.arange(len(levels))
-    columns, count = value_offsets(levels), np.int64(len(levels))
-    sum_products(rows, begin, end, levels, columns, units, count, make_product_scratch(levels), out)
 
 
 @kernel

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.distributions import forward_probability
+from iitdask.kernels.iit4.state_pair import select_state_pair, state_pair_phi
 from iitdask.kernels.iit4.system_phi import (
     IRREDUCIBLE,
     NO_CAUSE,
@@ -23,9 +24,7 @@ from iitdask.kernels.iit4.system_phi import (
     ZERO_INT64,
     direction_minima,
     fill_state_probabilities,
-    select_state_pair,
     specified_states,
-    state_pair_phi,
 )
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS

@@ -15,6 +15,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from iitdask.kernels.iit4.state_pair import (
+    StateMinimum,
+    SystemPhi,
+    describe_state_pair,
+    tied_state_pairs,
+)
 from iitdask.kernels.iit4.system_partition import (
     candidate_sources,
     set_partition_minima,
@@ -23,13 +29,10 @@ from iitdask.kernels.iit4.system_partition import (
 )
 from iitdask.kernels.iit4.system_phi import (
     DirectionMinima,
-    SystemPhi,
-    describe_state_pair,
     direction_minima,
     fill_state_probabilities,
     specified_states,
     state_cut_costs,
-    tied_state_pairs,
 )
 from iitdask.kernels.iit4.system_witness import (
     SUM_TOLERANCE_BITS,
@@ -495,10 +498,8 @@ def _select(
     first = StateOrder(system, options.ties).first(choices)
     k, j = (int(position) for position in pairs[first])
     named: SystemPhi = describe_state_pair(
-        cause,
-        effect,
-        k,
-        j,
+        StateMinimum(*(field[k] for field in cause)),
+        StateMinimum(*(field[j] for field in effect)),
         _cut_costs(system, choices[first][0], True),
         _cut_costs(system, choices[first][1], False),
     )

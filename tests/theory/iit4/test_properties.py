@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import LedgerMismatchError
-from iitdask.kernels.distributions import forward_probability, marginal_table, sum_all_products
+from iitdask.kernels.distributions import marginal_table
+from iitdask.kernels.iit4.system_phi import fill_state_probabilities
 from iitdask.kernels.subsets import segment_offsets, value_offsets
 from iitdask.model.system import System
 from iitdask.run.result_group import load_result
@@ -158,13 +159,16 @@ def test_repertoires__sum_to_one_and_match_the_definition(case):
     except iit.errors.UnreachableStateError:
         assume(False)
     levels = np.array(system.levels, np.int64)
-    forward = np.empty(len(system.effect))
-    sum_all_products(system.effect, system.code, system.code + 1, levels, forward)
-    assert forward.sum() == pytest.approx(1.0, abs=1e-12)
-    assert (forward >= 0).all()
-    cause = forward_probability(system.cause, levels, np.array(system.local_state, np.int64))
+    current = np.array(system.local_state, np.int64)
+    forward, mean = np.empty((2, len(system.effect))), np.empty(len(system.effect))
+    code = fill_state_probabilities(system.effect, system.cause, levels, current, forward, mean)
+    assert code == system.code
+    cause, effect = forward
+    assert effect.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (effect >= 0).all()
     assert cause.sum() > 0
     assert (cause <= 1 + 1e-12).all()
+    assert mean.sum() == pytest.approx(len(mean), rel=1e-12)
 
 
 @examples(80)
