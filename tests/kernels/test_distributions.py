@@ -10,7 +10,6 @@ from iitdask.kernels.distributions import (
     marginal_table,
     product_distribution,
     state_marginals,
-    sum_all_products,
     write_repertoires,
 )
 from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
@@ -77,16 +76,6 @@ def test_product_distribution__multiplies_the_marginals_of_some_units(case):
     expected = joint(tpm[1], levels, units)
     product_distribution(tpm, 1, np.array(levels), columns, units, 0, 2, out)
     np.testing.assert_allclose(out[: len(expected)], expected, **NEAR)
-
-
-@pytest.mark.parametrize("rows", [(0, 1), (1, 6), (0, 8)])
-def test_sum_all_products__adds_the_joints_of_rows(case, rows):
-    levels, tpm, rng = case
-    table = random_rows(rng, levels, 8)
-    out = np.empty(len(tpm))
-    sum_all_products(table, *rows, np.array(levels), out)
-    expected = np.sum([joint(row, levels, range(len(levels))) for row in table[slice(*rows)]], 0)
-    np.testing.assert_allclose(out, expected, **NEAR)
 
 
 def test_forward_probability__multiplies_the_current_values(case):
