@@ -1,1 +1,1 @@
-"""What the papers say, as stages of work and small decisions; knows nothing of where it runs."""
+"""Theories as recipes: stages of work and small decisions, without knowing where they run."""

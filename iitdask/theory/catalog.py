@@ -87,7 +87,7 @@ class KernelFamily:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How a sweep computes many small systems in one block."""
+    """Batched computation of small systems: many in one block of a sweep."""
 
     stage: Callable[[str, SmallSystems], Stage]
     """Makes the stage of a name over some systems."""
@@ -107,7 +107,7 @@ class Computation:
     """
 
     target: type[Target]
-    """What it is about: a candidate system, a set of candidates, a transition."""
+    """Kind of target: a candidate system, a set of candidates, a transition."""
     recipes: Mapping[str, Callable[[Any, Any], Recipe]]
     """By theory: makes the recipe from the target and the theory's options. The first theory is
     the default."""
@@ -132,7 +132,7 @@ class Computation:
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By theory: the families of kernels it needs."""
     batching: Batching | None = None
-    """How a sweep computes small systems together; None: each by its own recipe."""
+    """How a sweep computes small systems in batches; None: each by its own recipe."""
 
     def load(self, name: str) -> Callable[..., Any]:
         """Import the function that one of the fields names."""
@@ -369,16 +369,16 @@ def _two_units() -> System:
 
 
 def _ces_case() -> Recipe:
-    """A cause-effect structure, and the order of purviews where some tie: all there is."""
+    """Unfold a structure and order tied purviews: all kernels of IIT 4.0."""
     system = _two_units()
     PurviewOrder(system, "reference").sort(3, True, [1, 2])
     return ces(system, IIT4())
 
 
 def _sia_case() -> Recipe:
-    """What precedes the search over purviews, the partitions of a system, then the search.
+    """Run what precedes the search over purviews, the analysis of a system, then the search.
 
-    In this order: the pairs it searches are in the cache by then, left there by another share.
+    In this order: kernels of pairs are in the cache by then, compiled by another share.
     """
     system = _two_units()
     yield (marginals_stage(system),)
@@ -390,7 +390,7 @@ def _sia_case() -> Recipe:
 
 
 def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[str, Any]:
-    """The scan of the causes and the bounds of the effects, which a search begins with."""
+    """Run the scan of causes and the bounds of effects, with which a search begins."""
     t, size, lanes = prepared[0], len(prepared[0].codes), 2
     room = make_purview_scratch(size, size, int(t.offsets[-1]))
     vectors, scan = np.empty((6, lanes)), make_cause_scan(size, lanes)
@@ -400,7 +400,7 @@ def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[
 
 
 def _details_case() -> Recipe:
-    """States and named partitions of one pair a side, the order of purviews that tie."""
+    """Compute states and named partitions of a pair on each side, and order tied purviews."""
     system = _two_units()
     yield (marginals_stage(system),)
     yield (details_stage(system, np.array([[0, 3, 3], [1, 3, 3]]), (1, 1)),)
@@ -409,7 +409,7 @@ def _details_case() -> Recipe:
 
 
 def _search_case() -> Recipe:
-    """The search over purviews."""
+    """Search over purviews."""
     system = _two_units()
     yield (marginals_stage(system),)
     yield (mice_stage(system),)
@@ -417,7 +417,7 @@ def _search_case() -> Recipe:
 
 
 def _joint_bounds_case() -> Recipe:
-    """The search over purviews of the smallest system whose effects are bounded together."""
+    """Search over purviews of the smallest system whose effects are bounded together."""
     n = JOINT_BOUND_MIN_UNITS
     noisy = [[[0.8, 0.2], [0.3, 0.7]], [[0.6, 0.4], [0.1, 0.9]]]
     ring = [([i, (i + 1) % n], noisy) for i in range(n)]
@@ -428,33 +428,33 @@ def _joint_bounds_case() -> Recipe:
 
 
 def _iit3_ces_case() -> Recipe:
-    """Concepts of IIT 3.0, their details and those of the system cut: all there is."""
+    """Find concepts, their details and those of the cut system: all kernels of IIT 3.0."""
     return recipe.ces(_two_units(), IIT3())
 
 
 def _iit3_sia_case() -> Recipe:
-    """The cuts of IIT 3.0."""
+    """Find the minimum cut under IIT 3.0."""
     return recipe.sia(_two_units(), IIT3())
 
 
 def _account_case() -> Recipe:
-    """A causal account."""
+    """Compute a causal account."""
     return account(Transition.build(_two_units().substrate, "10", "11"), Causation2019())
 
 
 def _candidates_case() -> Recipe:
-    """All candidates of a pair of units."""
+    """Evaluate all candidates of two units."""
     return complexes(CandidateSet.build(_two_units().substrate, "10"), IIT4())
 
 
 def _complexes_case() -> Recipe:
-    """The candidates, and a structure as equal ones need it."""
+    """Evaluate candidates, and unfold a structure as ties between them need it."""
     yield from _candidates_case()
     return (yield from _ces_case())
 
 
 def _small_systems_case(structures: bool) -> Recipe:
-    """One small system of a sweep."""
+    """Compute one small system of a sweep."""
     one = np.zeros(1, np.int64)
     points = SmallSystems(
         Batch.from_substrates([_two_units().substrate]), one, one + 1, one + 3, one

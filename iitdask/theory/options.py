@@ -1,4 +1,4 @@
-"""What a user may choose about a theory: frozen, typed values, and a table that describes them."""
+"""Options of theories: frozen, typed values, and a table that describes them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class OptionInfo(NamedTuple):
     default: str
     """Value when a study names none."""
     meaning: str
-    """What it decides, in one sentence."""
+    """Meaning in one or two sentences."""
 
     def __str__(self) -> str:
         """Write the option with its values, the default first."""

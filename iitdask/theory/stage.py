@@ -1,4 +1,4 @@
-"""What a theory is made of: grids to be filled, declared as data.
+"""Stages: grids to be filled, declared as data, and the recipes that yield them.
 
 A theory is a generator (``Recipe``). Each ``yield`` hands over a tuple of frozen
 :class:`Stage` values and receives what they were filled with, variables by name,
@@ -91,7 +91,7 @@ class Variable:
     unit: str
     """Unit of the numbers: ``"bit"``, ``"mask"``, ``"count"``, ``"s"`` or ``""``."""
     doc: str
-    """What the numbers mean, in one sentence."""
+    """Meaning of the numbers, in one sentence."""
     inner: tuple[tuple[str, int], ...] = ()
     """Axes behind those of the grid, name and length; never split into blocks."""
 

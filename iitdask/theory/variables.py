@@ -336,7 +336,7 @@ class Outcome:
     unit: str
     """Unit: ``bit`` or ``count``."""
     doc: str
-    """What it means."""
+    """Meaning."""
     read: Callable[[xr.DataTree], Any]
     """Reads it from what a recipe returned; None where there is no such number."""
     dtype: str = "float64"

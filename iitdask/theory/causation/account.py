@@ -164,13 +164,13 @@ def compute_account(transition: Transition, options: Causation2019) -> Steps[Acc
     require_defined_causes(transition, values)
     del values, _  # as large as the tables
     results = yield from minimum_partitions(both, strongest_purviews)
-    chosen = [[link for batch in search.summaries for link in batch] for search in results]
-    busy = [k for k in (0, 1) if chosen[k]]
+    strongest = [[link for batch in search.summaries for link in batch] for search in results]
+    directions = [k for k in (0, 1) if strongest[k]]
     named: dict[int, Filled] = {}
-    if busy:
-        datasets = yield tuple(_links_witness_stage(results[k], chosen[k]) for k in busy)
-        named = dict(zip(busy, datasets, strict=True))
-    links = [link for k in busy for link in _links(results[k].search, chosen[k], named[k])]
+    if directions:
+        datasets = yield tuple(_links_witness_stage(results[k], strongest[k]) for k in directions)
+        named = dict(zip(directions, datasets, strict=True))
+    links = [link for k in directions for link in _links(results[k].search, strongest[k], named[k])]
     irreducibility = uncomputed_irreducibility(transition)
     if is_whole:
         irreducibility = yield from account_irreducibility(transition, results)
@@ -202,15 +202,15 @@ def _units_of_mask(mask: int) -> tuple[int, ...]:
 
 
 def _links_witness_stage(
-    result: PairSearchResult[list[StrongestPurviews]], chosen: Sequence[StrongestPurviews]
+    result: PairSearchResult[list[StrongestPurviews]], strongest: Sequence[StrongestPurviews]
 ) -> Stage:
     masks = result.search.masks
-    pairs = np.array([(int(masks[row]), tied[0]) for row, tied, _ in chosen], np.int64)
-    alpha = np.array([alpha for *_, alpha in chosen])
+    pairs = np.array([(int(masks[row]), tied[0]) for row, tied, _ in strongest], np.int64)
+    alpha = np.array([alpha for *_, alpha in strongest])
     return witness_stage(result.search, result.stages, pairs, alpha)
 
 
-def _links(search: PairSearch, chosen: Sequence[StrongestPurviews], named: Filled) -> list[Link]:
+def _links(search: PairSearch, strongest: Sequence[StrongestPurviews], named: Filled) -> list[Link]:
     masks = search.masks
     bits, free, ways, kept = (named[name].values for name in ("bits", "free", "ways", "kept"))
     return [
@@ -224,7 +224,7 @@ def _links(search: PairSearch, chosen: Sequence[StrongestPurviews], named: Fille
             tuple(kept[k].tolist()),
             int(ways[k]),
         )
-        for k, (row, tied, alpha) in enumerate(chosen)
+        for k, (row, tied, alpha) in enumerate(strongest)
     ]
 
 

@@ -75,8 +75,10 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
     }
     if ranked:
         causes, effects = sides[0][ranked[0][0]], sides[1][ranked[0][1]]
-        chosen = Transition.build(states.substrate, states.before, states.after, causes, effects)
-        tree = yield from scoped("nexus", account(chosen, options))
+        transition = Transition.build(
+            states.substrate, states.before, states.after, causes, effects
+        )
+        tree = yield from scoped("nexus", account(transition, options))
         nodes |= {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
         attrs |= {"causes": list(causes), "effects": list(effects)}
     attrs["n_tied"] = len(ranked)
@@ -170,8 +172,8 @@ def candidate_alpha(
     connectivity, before = inputs["connectivity"], inputs["before"]
     if not is_weakly_connected(connectivity, sorted({*causes, *effects})):
         return 0.0
-    chosen = connectivity[np.ix_(causes, effects)]
-    children = chosen @ (1 << np.arange(len(effects), dtype=np.int64))
+    edges = connectivity[np.ix_(causes, effects)]
+    children = edges @ (1 << np.arange(len(effects), dtype=np.int64))
     a, b = len(causes), len(effects)
     nothing = np.empty(0)
     sides = (
@@ -196,8 +198,8 @@ def candidate_alpha(
     if not whole[-1, -1] > ALPHA_ZERO_BITS:
         return 0.0
     last = replace(account_search(children, (a, b), "account"), added_values=None)
-    found = minimum_partitions_inline(last, whole[masks_by_size(b)])
-    return weakest_cut(float(found[-1, -1]), whole[-1])[0]
+    loss = minimum_partitions_inline(last, whole[masks_by_size(b)])
+    return weakest_cut(float(loss[-1, -1]), whole[-1])[0]
 
 
 def _transition_tables(
@@ -214,19 +216,19 @@ def _transition_tables(
     effect = actual[held][..., list(effects)].reshape((-1, len(effects)), order="F")
     if BACKGROUNDS[int(inputs["background"][0])] == "2019":
         return effect, effect
-    chosen = actual[..., list(effects)]
+    to_effects = actual[..., list(effects)]
     outside = tuple(u for u in range(n) if u not in causes and u not in effects)
-    if any(np.ptp(chosen, axis=u).max() > 0 for u in outside):
+    if any(np.ptp(to_effects, axis=u).max() > 0 for u in outside):
         inside = tuple(u for u in range(n) if u not in outside)
         joint = actual.prod(axis=-1)
         if not joint.sum() > 0:
             return None, effect
         posterior = joint.sum(axis=inside, keepdims=True) / joint.sum()
-        chosen = (chosen * posterior[..., None]).sum(axis=outside, keepdims=True)
+        to_effects = (to_effects * posterior[..., None]).sum(axis=outside, keepdims=True)
     else:
-        chosen = chosen.mean(axis=outside, keepdims=True)
+        to_effects = to_effects.mean(axis=outside, keepdims=True)
     others = tuple(u for u in effects if u not in causes)
-    cause = chosen.mean(axis=others, keepdims=True)
+    cause = to_effects.mean(axis=others, keepdims=True)
     return cause.reshape((-1, len(effects)), order="F"), effect
 
 
@@ -277,8 +279,8 @@ def events(triple: StateTriple, options: Causation2019) -> Recipe:
             ),
         }
     nodes = {"/events": make_dataset(values), "/": xr.Dataset(attrs={"n_events": len(both)})}
-    for name, found in (("into", into), ("out_of", out_of)):
-        for node in account_tree(found).subtree:
+    for name, account_result in (("into", into), ("out_of", out_of)):
+        for node in account_tree(account_result).subtree:
             path = f"/{name}" if node.path == "/" else f"/{name}{node.path}"
             nodes[path] = node.to_dataset(inherit=False)
     return xr.DataTree.from_dict(nodes)

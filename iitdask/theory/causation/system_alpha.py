@@ -104,11 +104,11 @@ def account_irreducibility(
     names = ["account", *(result.search.name for result in irreducible)]
     shape = (len(transition.causes), len(transition.effects))
     searches = [account_search(transition.children, shape, name) for name in names]
-    found = yield from minimum_partitions(searches, lambda _, rows: float(rows[-1, -1]))
-    for name, result in zip(names, found, strict=True):
+    partitions = yield from minimum_partitions(searches, lambda _, rows: float(rows[-1, -1]))
+    for name, result in zip(names, partitions, strict=True):
         alpha[name] = result.summaries[-1]
     alpha["account"], least = weakest_cut(alpha["account"], strengths)
-    kept, n_tied_cuts = yield from _named_cut(found[0], strengths, least)
+    kept, n_tied_cuts = yield from _named_cut(partitions[0], strengths, least)
     return AccountIrreducibility(alpha, _severed_connections(transition, kept), n_tied_cuts, "")
 
 

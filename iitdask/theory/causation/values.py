@@ -227,9 +227,9 @@ def prepare_cause_values(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
 def fill_cause_values(prepared: tuple[Array, ...], region: Region) -> dict[str, Array]:
     """Compute the values of all sets of causes for a range of occurrences."""
     table, offsets, codes, masks = prepared
-    chosen = masks[region[0]]
-    out = np.empty((len(chosen), len(codes)))
-    for row, mechanism in enumerate(chosen.tolist()):
+    mechanisms = masks[region[0]]
+    out = np.empty((len(mechanisms), len(codes)))
+    for row, mechanism in enumerate(mechanisms.tolist()):
         cause_values(table, offsets, codes, mechanism, out[row])
     return {"bits": out}
 
@@ -246,9 +246,9 @@ def prepare_effect_values(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
 def fill_effect_values(prepared: tuple[Array, Array], region: Region) -> dict[str, Array]:
     """Compute the values of all sets of effects for a range of occurrences."""
     logs, masks = prepared
-    chosen = masks[region[0]]
-    out = np.empty((len(chosen), 1 << logs.shape[1]))
-    for row, mechanism in enumerate(chosen.tolist()):
+    mechanisms = masks[region[0]]
+    out = np.empty((len(mechanisms), 1 << logs.shape[1]))
+    for row, mechanism in enumerate(mechanisms.tolist()):
         effect_values(logs, mechanism, out[row])
     return {"bits": out}
 

@@ -73,8 +73,8 @@ COMPLEXES_OUTCOMES = (
 """Numbers that a sweep records of a search for complexes."""
 
 COMPLEX, OVERLAP, LESS_PHI, TIED = 0, 1, 2, 3
-"""What becomes of a candidate: it is a complex, it overlaps a complex of larger phi_s, it
-overlaps systems of the same phi_s one of which has a larger Phi, or none of which has."""
+"""Status of a candidate: it is a complex, it overlaps a complex of larger phi_s, it overlaps
+systems of the same phi_s one of which has a larger Phi, or none of which has."""
 
 UnitSet = tuple[int, ...]
 Contest = tuple[int, ...]

@@ -72,7 +72,7 @@ class RepertoireSources:
     rows: Array
     """(2**n, w) P(unit takes a compared value | subset's current state), effect side."""
     intact: Repertoires
-    """Those of the system without a cut."""
+    """Repertoires of the system without a cut."""
     more: Mapping[str, Array]
     """The stage's other inputs."""
 

@@ -102,21 +102,23 @@ class StructureDistances:
 
 def _distances_to_null(constellation: Constellation, room: Any) -> Array:
     out = np.zeros(len(constellation.concepts.phi))
-    chosen = np.array(constellation.concepts.mechanisms, np.int64)
-    pairs = np.stack([np.arange(len(chosen)), np.zeros(len(chosen), np.int64)], axis=1)
+    mechanisms = np.array(constellation.concepts.mechanisms, np.int64)
+    pairs = np.stack([np.arange(len(mechanisms)), np.zeros(len(mechanisms), np.int64)], axis=1)
     reps, purviews, distances = (
         constellation.repertoires,
         constellation.concepts.purviews,
-        np.empty(len(chosen)),
+        np.empty(len(mechanisms)),
     )
     null = np.zeros(1, np.int64)
-    cause_distances(pairs, chosen, null, purviews, purviews, reps, reps, room, distances)
-    out[chosen] = distances
+    cause_distances(pairs, mechanisms, null, purviews, purviews, reps, reps, room, distances)
+    out[mechanisms] = distances
     return out
 
 
 class StructureDistance:
-    """What is to be moved and what it costs, by pairs of concepts; null concepts last.
+    """Distance between two constellations: phi to move and its cost by pairs of concepts.
+
+    Null concepts come last.
 
     plain : (2, w) marginals of the units in the null concept's cause and effect
     """
@@ -217,7 +219,7 @@ def _transport(supply: Array, demand: Array, cost: Array) -> tuple[float, Array]
         return float(moved @ cost.ravel()), np.ones(cost.shape, bool)
     import ot  # noqa: PLC0415  heavy, and needed for few distances
 
-    # Both sum to the same, and their order is kept: no checks, and no duals are wanted.
+    # Both sum to the same, and their order is kept: no checks, no duals.
     plan = ot.emd(supply, demand, cost, center_dual=False, check_marginals=False)
     return float((plan * cost).sum()), plan > 0
 
@@ -232,7 +234,7 @@ class CutSearch:
     system: CandidateSystem
     """Candidate system."""
     options: IIT3
-    """The choices made about the theory."""
+    """Options of the theory."""
     rank: Array
     """Preference among tied purviews."""
     concepts: Concepts
@@ -315,20 +317,20 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     n = len(sources.levels)
     known = np.full(7**n if n <= SHARED_MAX_UNITS else 0, np.nan)
     distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
-    found, away = list[Concepts](), list[StructureDistance]()
+    concepts_by_cut, distance_by_cut = list[Concepts](), list[StructureDistance]()
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
-        found.append(concepts_under_cut(sources, target, under, room, known))
-        away.append(distances.to(Constellation(found[k], under)))
-        distance[k] = away[k].bound
+        concepts_by_cut.append(concepts_under_cut(sources, target, under, room, known))
+        distance_by_cut.append(distances.to(Constellation(concepts_by_cut[k], under)))
+        distance[k] = distance_by_cut[k].bound
     for k in np.argsort(distance, kind="stable").tolist():
         if distance[k] > tie_limit(incumbent):
             break
         fill_repertoires(sources.forward, sources.rows, targets[k], under)
-        distance[k], exact[k] = away[k].exact(incumbent, distances.to_null)
+        distance[k], exact[k] = distance_by_cut[k].exact(incumbent, distances.to_null)
         if exact[k]:
             incumbent = min(incumbent, distance[k])
-    counts = np.array([len(concepts.mechanisms) for concepts in found], np.int64)
+    counts = np.array([len(concepts.mechanisms) for concepts in concepts_by_cut], np.int64)
     return {"distance": distance, "exact": exact, "cut_concepts": counts}
 
 

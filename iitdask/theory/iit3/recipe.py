@@ -268,19 +268,19 @@ def _conceptual_information(concepts: Concepts, details: Filled | None) -> float
 def _concepts_dataset(
     system: CandidateSystem, concepts: Concepts, details: Filled | None
 ) -> xr.Dataset:
-    chosen, n = concepts.mechanisms, system.n
+    mechanisms, n = concepts.mechanisms, system.n
     states = int(np.prod(system.levels))
     rows, line = ("mechanism", "unit"), ("mechanism",)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "mechanism_units": (rows, _units_of_masks(chosen, n)),
-        "phi": (line, concepts.phi[chosen]),
+        "mechanism_units": (rows, _units_of_masks(mechanisms, n)),
+        "phi": (line, concepts.phi[mechanisms]),
     }
     for side, name in enumerate(DIRECTIONS):
-        purviews = concepts.purviews[side, chosen]
+        purviews = concepts.purviews[side, mechanisms]
         values |= {
-            f"phi_{name}": (line, concepts.sides[side, chosen]),
+            f"phi_{name}": (line, concepts.sides[side, mechanisms]),
             f"purview_{name}": (rows, _units_of_masks(purviews, n)),
-            f"n_tied_purviews_{name}": (line, concepts.ties[side, chosen]),
+            f"n_tied_purviews_{name}": (line, concepts.ties[side, mechanisms]),
         }
         own = None if details is None else _select_rows(details, slice(side, None, 2))
         for key, to, shape in (
@@ -321,8 +321,8 @@ def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> S
         Named ``system``: number of concepts, and by cut their distance from those under the cut.
     """
     cut, n = (("cut", len(targets)),), system.n
-    given = {**marginals_stage(system).inputs, **source_inputs(system, options)}
-    del given["marginals"]  # made here
+    shared_inputs = {**marginals_stage(system).inputs, **source_inputs(system, options)}
+    del shared_inputs["marginals"]  # made here
     return Stage(
         name="system",
         grid=Grid(("system",), (1,)),
@@ -332,7 +332,7 @@ def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> S
             variable("exact", "bool", False, cut),
         ),
         compute=fill_one_block,
-        inputs={**given, "rank": purview_ranks(system, options.ties), "targets": targets},
+        inputs={**shared_inputs, "rank": purview_ranks(system, options.ties), "targets": targets},
         cost=lambda _region: 6e-8 * 18.0**n,
         scratch=2 * repertoire_bytes(system.levels),
     )
@@ -345,15 +345,15 @@ def fill_one_block(inputs: Mapping[str, Array], _region: Region) -> dict[str, Ar
     marginals = fill_marginals(inputs, everything)["probability"]
     sources = prepare_sources({**inputs, "marginals": marginals})
     filled = fill_concepts(sources, (slice(0, len(sources.intact.effect)),))
-    found = select_concepts(filled["phi_cause"], filled["phi_effect"], inputs["rank"])
-    count, cuts = len(found.mechanisms), len(inputs["targets"])
+    concepts = select_concepts(filled["phi_cause"], filled["phi_effect"], inputs["rank"])
+    count, cuts = len(concepts.mechanisms), len(inputs["targets"])
     out = {"distance": np.zeros(cuts), "exact": np.zeros(cuts, bool)}
     if count:
         more = {
             **inputs,
             "intact_phi": filled["phi_cause"],
-            "sides": found.sides,
-            "purviews": found.purviews,
+            "sides": concepts.sides,
+            "purviews": concepts.purviews,
             "incumbent": np.array(np.inf),
         }
         out = fill_cuts(replace(sources, more=more), (slice(0, cuts),))

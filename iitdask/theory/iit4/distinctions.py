@@ -251,7 +251,7 @@ def _congruent_side(
 
 @dataclass(frozen=True, slots=True)
 class CauseEffectStructure:
-    """Everything a cause-effect structure is made of."""
+    """A cause-effect structure, and what it was found from."""
 
     system: CandidateSystem
     """Candidate system."""

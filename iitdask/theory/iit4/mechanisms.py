@@ -190,8 +190,8 @@ def tied_purview_pairs(mice: Filled) -> Array:
     phi = mice["phi"].values
     irreducible = np.flatnonzero(phi.min(axis=0) > 0)
     bits = mice["tied_purviews"].values[:, irreducible]
-    found = np.unpackbits(bits, axis=-1, bitorder="little")
-    row, purview = np.divmod(np.flatnonzero(found), found.shape[-1])
+    is_tied = np.unpackbits(bits, axis=-1, bitorder="little")
+    row, purview = np.divmod(np.flatnonzero(is_tied), is_tied.shape[-1])
     direction, position = np.divmod(row, len(irreducible))
     return np.stack([direction, irreducible[position], purview], axis=1).astype(np.int64)
 
@@ -220,7 +220,7 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
     docs/mathematics.md 6.2 and 15.1.
     """
     implied = np.stack([purview_states(state, system.levels) for state in system_states])
-    wanted = implied[pairs[:, 0], pairs[:, 2]]
+    preferred_states = implied[pairs[:, 0], pairs[:, 2]]
     states = int(np.prod(system.levels))
     mean = 5e-6 + 2.5**system.n * 4e-9
     return Stage(
@@ -236,7 +236,7 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
             variable("kept", "int64", -1, (("unit", system.n),)),
         ),
         compute=fill_details,
-        inputs={**table_inputs(system), "chosen": np.column_stack([pairs, wanted])},
+        inputs={**table_inputs(system), "chosen": np.column_stack([pairs, preferred_states])},
         prepare=prepare_details,
         axis_masks={"pair": pairs},
         cost=lambda region: mean * (region[0].stop - region[0].start),
@@ -250,8 +250,8 @@ def prepare_details(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array]
 
 def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict[str, Array]:
     """Compute a range of pairs."""
-    tables, chosen = prepared
-    rows = chosen[region[0]]
+    tables, pairs = prepared
+    rows = pairs[region[0]]
     count, n = len(rows), len(tables.levels)
     states = int(tables.offsets[-1] - tables.offsets[-2])
     values, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)

@@ -46,7 +46,7 @@ DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in me
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """What relations need to know of distinctions: bitmasks over unit-states."""
+    """Unit-states that distinctions bind, as bitmasks, and phi of the distinctions."""
 
     phi: Array
     """(D,) phi_d, bits."""
@@ -245,13 +245,13 @@ def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
     stack: list[tuple[tuple[int, ...], int]] = []
     stack += [((d,), u) for d, u in enumerate(union)][::-1]
     while stack:
-        chosen, overlap = stack.pop()
-        if len(chosen) == degree:
-            yield Relation(chosen, overlap, overlap.bit_count() * min(share[d] for d in chosen))
+        related, overlap = stack.pop()
+        if len(related) == degree:
+            yield Relation(related, overlap, overlap.bit_count() * min(share[d] for d in related))
             continue
         stack += [
-            ((*chosen, d), overlap & union[d])
-            for d in range(len(union) - 1, chosen[-1], -1)
+            ((*related, d), overlap & union[d])
+            for d in range(len(union) - 1, related[-1], -1)
             if overlap & union[d]
         ]
 
@@ -287,18 +287,18 @@ def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Rel
     heap += [(-r.phi, r.distinctions, r.overlap, True) for r in _self_relations(bindings)]
     heapq.heapify(heap)
     while heap:
-        bound, chosen, overlap, loop = heapq.heappop(heap)
-        wanted = degree is None or len(chosen) == degree
-        if loop or len(chosen) > 1:
-            if wanted:
-                yield Relation(chosen, overlap, -bound)
+        bound, related, overlap, loop = heapq.heappop(heap)
+        is_listed = degree is None or len(related) == degree
+        if loop or len(related) > 1:
+            if is_listed:
+                yield Relation(related, overlap, -bound)
             if loop:
                 continue
-        if degree is not None and len(chosen) >= degree:
+        if degree is not None and len(related) >= degree:
             continue
-        least = min(share[d] for d in chosen)
-        for d in range(chosen[-1] + 1, len(union)):
+        least = min(share[d] for d in related)
+        for d in range(related[-1] + 1, len(union)):
             common = overlap & union[d]
             if common:
                 phi = common.bit_count() * min(least, share[d])
-                heapq.heappush(heap, (-phi, (*chosen, d), common, False))
+                heapq.heappush(heap, (-phi, (*related, d), common, False))

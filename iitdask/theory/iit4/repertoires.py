@@ -53,7 +53,7 @@ __all__ = [
 
 Array = NDArray[Any]
 MAX_STORED_STATES = 1 << 23
-"""States of all chosen purviews together, up to which their repertoires are kept (64 MiB)."""
+"""States of all purviews together up to which repertoires are stored (64 MiB)."""
 
 
 def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinction]) -> Stage | None:
@@ -176,7 +176,7 @@ class _Distributions:
     partitioned: Array
     """Given the mechanism's state under the minimum partition."""
     likelihood: Array
-    """What phi compares: as ``constrained``, on the cause side before normalising."""
+    """Probabilities that phi compares: as ``constrained``, on the cause side before normalising."""
     likelihood_partitioned: Array
     """As ``partitioned``, likewise."""
     unconstrained: Callable[[Array], Array]
@@ -220,11 +220,13 @@ def add_shown_states(
     for side, distributions in (("cause", _cause_distributions), ("effect", _effect_distributions)):
         parts = []
         for k, pair in enumerate(_mechanism_purviews(system, distinctions, side)):
-            found = distributions(pair)
+            pair_distributions = distributions(pair)
             if stored is not None:
                 begin, end = stored[f"begin_{side}"].values[k : k + 2]
-                found = replace(found, constrained=stored[f"constrained_{side}"].values[begin:end])
-            parts.append(_most_probable_states(found, pair, max_states))
+                pair_distributions = replace(
+                    pair_distributions, constrained=stored[f"constrained_{side}"].values[begin:end]
+                )
+            parts.append(_most_probable_states(pair_distributions, pair, max_states))
         counts = [len(part["code"]) for part in parts]
         values[f"shown_begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
         for name in ("code", "constrained", "unconstrained", "partitioned"):
@@ -278,8 +280,8 @@ def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
 def _marginals_at_state(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
     """Return marginals given the current state of some units, (columns,)."""
     state = [system.local_state[i] for i in kept]
-    found = _marginals(system, table, kept)
-    row: Array = found[_state_code(state, [system.levels[i] for i in kept])]
+    rows = _marginals(system, table, kept)
+    row: Array = rows[_state_code(state, [system.levels[i] for i in kept])]
     return row
 
 
@@ -345,7 +347,7 @@ def _cause_distributions(pair: _MechanismPurview) -> _Distributions:
         _normalised(partitioned),
         likelihood,
         partitioned,
-        lambda wanted: np.full(len(wanted), 1.0 / states),
+        lambda shown: np.full(len(shown), 1.0 / states),
     )
 
 
@@ -455,7 +457,7 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
     size = len(t.codes)
     room = make_purview_scratch(size, len(s.like), int(t.offsets[-1]))
     one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)
-    found = MechanismResults(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
+    results = MechanismResults(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
     vectors, scan = np.empty((6, 1)), make_cause_scan(size, 1)
     if side == ON_EFFECT:
         prepare_effects(t, s, mechanism, room)
@@ -463,7 +465,7 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
     else:
         cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, scan)
         before = scan.bounds[:, 0]
-    search_mechanisms(side, t, s, mechanism, 0, scan, room, found)
+    search_mechanisms(side, t, s, mechanism, 0, scan, room, results)
     # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
     evaluated: Array = (before > PHI_ZERO_BITS) & (room.bounds <= 0.0)
     return evaluated
