@@ -23,7 +23,8 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.task import InputRef, StageContext, StageLayout
-from iitdask.run.zarr_io import ArrayGroup, ArrayLayout, open_group, read_attrs, write_group
+from iitdask.run.zarr_array import ArrayLayout
+from iitdask.run.zarr_io import ArrayGroup, open_group, read_attrs, write_group
 from iitdask.theory.stage import Region, Variable
 
 __all__ = [
