@@ -122,11 +122,11 @@ def _print_estimate(costs: Estimate, study: Study, workers: Sequence[int] = ()) 
         f"store at most {bytes_text(costs.store_bytes)}"
     )
     print(
-        f"of that, {seconds_text(costs.between)} between the stages, in one process; a process "
+        f"of that, {seconds_text(costs.overhead_seconds)} between the stages, in one process; a process "
         f"holds about {bytes_text(costs.process_bytes)}, libraries included"
     )
     print(
-        f"with a store: {seconds_text(costs.stored)} more to write, read and check it, and a "
+        f"with a store: {seconds_text(costs.store_seconds)} more to write, read and check it, and a "
         f"process holds about {bytes_text(costs.stored_process_bytes)}"
     )
     counts = workers or ((study.run.workers,) if study.run.workers else SHOWN_WORKER_COUNTS)

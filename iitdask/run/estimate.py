@@ -1,8 +1,8 @@
 """Estimates of what a recipe takes, and of how many workers the remaining work is worth.
 
-The recipe is driven in memory. A cheap stage is filled; of an expensive one some parts are computed,
-chosen with probabilities proportional to their predicted costs, and the rest stays empty. Stages that
-follow are then smaller than in a full run and are scaled up.
+The recipe is run in memory. A cheap stage is filled; of an expensive one some parts are
+computed, chosen with probabilities proportional to their predicted costs, and the rest stays
+empty. Stages that follow are then smaller than in a full run, and are scaled up.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +20,15 @@ import psutil
 from iitdask.errors import IITError
 from iitdask.run.events import BlocksFilled, Event, StageCompleted, StageOpened
 from iitdask.run.ledger import MemoryLedger
-from iitdask.run.plan import BLOCK_OVERHEAD_SECONDS, Tiling, tile, worker_block_bytes
+from iitdask.run.plan import (
+    BLOCK_OVERHEAD_SECONDS,
+    Tiling,
+    cell_bytes,
+    tile,
+    worker_block_bytes,
+)
 from iitdask.run.worker import prepare_inputs
-from iitdask.theory.stage import Filled, Recipe, Region, Stage, StageRef
+from iitdask.theory.stage import Filled, Recipe, Region, Stage, StageRef, run_recipe
 
 __all__ = [
     "Estimate",
@@ -35,21 +40,23 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FULL_STAGE_SECONDS = 1.0
-"""Predicted seconds up to which a stage is filled to know it."""
+"""Predicted seconds up to which a stage is filled to measure it."""
 SAMPLE_PART_SECONDS = 0.05
-"""Predicted seconds of one part of a dear stage that is computed."""
+"""Predicted seconds of one sampled part of an expensive stage."""
 MIN_SAMPLES, MAX_SAMPLES = 4, 40
-"""Parts of a dear stage that are computed."""
+"""Parts of an expensive stage that are computed."""
 COMMIT_RECORD_BYTES = 64
+"""Bytes of a commit record."""
 START_SECONDS = 0.08
 """Seconds a run takes to open its store and engine and to write its result."""
 WRITE_SECONDS_PER_BYTE, READ_SECONDS_PER_BYTE = 2.5e-9, 1.5e-9
-"""Seconds that a byte of a store takes to compress, checksum and write, or to read and check."""
-NOISE_FACTOR, SHORT_STAGE_SECONDS = 1.5, 0.25
-"""Factor by which one machine differs from itself; twice that where it computes less than
-a quarter of a second, in which other processes weigh more."""
+"""Seconds to compress, checksum and write a byte of a store, and to read and verify it."""
+SHORT_STAGE_SECONDS = 0.25
+"""Seconds below which the noise of a measured stage counts twice: other processes weigh more."""
+NOISE_FACTOR = 1.5
+"""Factor by which a machine differs from itself."""
 SAMPLED_FACTOR, SCALED_FACTOR, UNSEEN_FACTOR = 1.5, 2.0, 4.0
-"""Factors by which a stage may differ that was sampled, follows a sample, was not seen."""
+"""Factors by which a stage may differ that was sampled, follows a sample, was not computed."""
 EXPECTED_ON_PARTIAL_DATA = (
     IITError,
     ValueError,
@@ -58,12 +65,12 @@ EXPECTED_ON_PARTIAL_DATA = (
     TypeError,
     AssertionError,
 )
-"""What a recipe may raise when it is given stages with holes."""
+"""What a recipe may raise when it is given stages that were not filled completely."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """What one stage will take."""
+    """What one stage takes."""
 
     name: str
     """Name of the stage."""
@@ -72,47 +79,47 @@ class StageEstimate:
     seconds: float
     """Core-seconds."""
     low: float
-    """Lower end of the interval."""
+    """Lower end of their interval."""
     high: float
-    """Upper end of the interval."""
-    dearest: float
-    """Seconds of its dearest block."""
+    """Upper end of their interval."""
+    max_block_seconds: float
+    """Seconds of its most expensive block."""
     block_bytes: int
     """Bytes a worker needs for one block."""
     store_bytes: int
-    """Bytes its arrays take before compression."""
+    """Bytes of its arrays before compression."""
     basis: str
     """``computed``, ``sampled``, ``scaled`` or ``model``."""
     tiling: Tiling = field(repr=False)
     """Its blocks."""
     axis_masks: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
-    """What its axes list, see :class:`iitdask.theory.stage.Stage`."""
+    """What the cells of its axes stand for, see :class:`iitdask.theory.stage.Stage`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take.
+    """What a run takes.
 
-    Core-seconds are of the machine that made the estimate; `low` and `high` are
-    the ends of an interval meant to hold the actual value nine times in ten.
+    Core-seconds are those of the machine that made the estimate; `low` and `high` are the ends
+    of an interval meant to hold the actual value nine times in ten.
     """
 
     stages: tuple[StageEstimate, ...]
     """Stages, in the order in which they are run."""
     complete: bool
     """Whether the recipe could be followed to its end."""
-    between: float = 0.0
-    """Core-seconds of the recipe itself and to make its stages' inputs ready: one process."""
-    stored: float = 0.0
-    """Core-seconds more with a store: to write all arrays, and to read and check what is used."""
-    resident: int = 0
+    overhead_seconds: float = 0.0
+    """Core-seconds of the recipe itself and of preparing its stages' inputs, in one process."""
+    store_seconds: float = 0.0
+    """Further core-seconds with a store: to write all arrays, and to read and verify them."""
+    resident_bytes: int = 0
     """Bytes of this process after the estimate."""
-    libraries: int = 0
-    """Bytes of this process before it."""
-    held: int = 0
-    """Bytes that a process holds beside these, all blocks in its memory."""
-    passing: int = 0
-    """The same with a store: what the stages of the largest step need."""
+    baseline_bytes: int = 0
+    """Bytes of this process before the estimate."""
+    memory_bytes: int = 0
+    """Bytes beyond the baseline that a process needs which holds all blocks in memory."""
+    peak_step_bytes: int = 0
+    """Bytes beyond the baseline with a store: what the stages of the largest step need."""
 
     @property
     def blocks(self) -> int:
@@ -122,32 +129,34 @@ class Estimate:
     @property
     def core_seconds(self) -> float:
         """Seconds of one core."""
-        return sum(each.seconds for each in self.stages) + self.between
+        return sum(each.seconds for each in self.stages) + self.overhead_seconds
 
     @property
     def low(self) -> float:
         """Lower end of the interval of core-seconds."""
-        return sum(each.low for each in self.stages) + self.between / NOISE_FACTOR
+        return sum(each.low for each in self.stages) + self.overhead_seconds / NOISE_FACTOR
 
     @property
     def high(self) -> float:
         """Upper end of the interval of core-seconds."""
-        return sum(each.high for each in self.stages) + self.between * NOISE_FACTOR
+        return sum(each.high for each in self.stages) + self.overhead_seconds * NOISE_FACTOR
 
     @property
     def bytes_per_worker(self) -> int:
-        """Bytes that a worker of one thread needs for its dearest block."""
+        """Bytes that a worker of one thread needs for its largest block."""
         return max((each.block_bytes for each in self.stages), default=0)
 
     @property
     def process_bytes(self) -> int:
-        """Bytes that a process which runs the study alone holds at most, libraries and all."""
-        return max(self.resident + self.bytes_per_worker, self.libraries + self.held)
+        """Bytes that a process needs at most which runs the study alone, libraries included."""
+        return max(
+            self.resident_bytes + self.bytes_per_worker, self.baseline_bytes + self.memory_bytes
+        )
 
     @property
     def stored_process_bytes(self) -> int:
-        """The same with a store, which holds what one in memory has to."""
-        return min(self.process_bytes, self.libraries + self.passing)
+        """Bytes that such a process needs at most with a store."""
+        return min(self.process_bytes, self.baseline_bytes + self.peak_step_bytes)
 
     @property
     def store_bytes(self) -> int:
@@ -155,77 +164,15 @@ class Estimate:
         return sum(each.store_bytes for each in self.stages)
 
     def wall_seconds(self, workers: int = 1) -> float:
-        """Wall seconds on some workers of one thread each; stages wait for one another."""
-        return (
-            START_SECONDS
-            + self.between
-            + sum(
-                max(
-                    (each.seconds + BLOCK_OVERHEAD_SECONDS * each.blocks) / max(workers, 1),
-                    each.dearest,
-                )
-                for each in self.stages
+        """Return wall seconds on workers of one thread each; stages wait for one another."""
+        stages = sum(
+            max(
+                (each.seconds + BLOCK_OVERHEAD_SECONDS * each.blocks) / max(workers, 1),
+                each.max_block_seconds,
             )
+            for each in self.stages
         )
-
-
-def _resident_bytes() -> int:
-    return int(psutil.Process().memory_info().rss)
-
-
-@dataclass(slots=True, eq=False)
-class _Estimator:
-    """What is known on the way."""
-
-    block_seconds: float
-    seconds: float
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
-    found: list[StageEstimate] = field(default_factory=list)
-    seconds_per_cost: float = 1.0
-    scale: float = 1.0
-    unfilled_stages: set[str] = field(default_factory=set)
-    between: float = 0.0
-    stored: float = 0.0
-    filled: int = 0
-    held: int = 0
-    passing: int = 0
-    libraries: int = field(default_factory=_resident_bytes)
-
-    def step(self, stages: Sequence[Stage]) -> None:
-        """Book what the stages of one step hold together, beside what there was."""
-        found = self.found[-len(stages) :] if stages else []
-        inputs = [sum(map(self.bytes_of, stage.inputs.values())) for stage in stages]
-        sizes = [each.store_bytes for each in found]
-        self.filled += sum(sizes)
-        working = sum(each.block_bytes for each in found)
-        self.passing = max(self.passing, working, sum(sizes))
-        # Stages in memory are filled from copies of what earlier ones left.
-        self.held = max(self.held, self.filled + max(working, sum(sizes)))
-        self.stored += (WRITE_SECONDS_PER_BYTE + READ_SECONDS_PER_BYTE) * sum(
-            sizes
-        ) + READ_SECONDS_PER_BYTE * sum(inputs)
-        self.stored += BLOCK_OVERHEAD_SECONDS * sum(each.blocks for each in found)
-        given = [
-            x for stage in stages for x in stage.inputs.values() if not isinstance(x, StageRef)
-        ]
-        self.stored += WRITE_SECONDS_PER_BYTE * sum(map(self.bytes_of, given))
-
-    def bytes_of(self, given: Array | StageRef) -> int:
-        """Bytes of an input."""
-        return self.ledger.size(given) if isinstance(given, StageRef) else given.nbytes
-
-    def estimate(self, complete: bool) -> Estimate:
-        """Return what is known by now."""
-        return Estimate(
-            tuple(self.found),
-            complete,
-            self.between,
-            self.stored,
-            _resident_bytes(),
-            self.libraries,
-            self.held,
-            self.passing,
-        )
+        return START_SECONDS + self.overhead_seconds + stages
 
 
 def estimate_recipe(
@@ -235,169 +182,215 @@ def estimate_recipe(
 
     Parameters
     ----------
-    recipe : Stages
+    recipe : Recipe
         What is to be computed.
     block_seconds : float
-        Wished seconds of a block.
+        Target seconds of a block.
     seconds : float
-        Seconds to spend on each dear stage; 0 takes the model at its word.
+        Seconds to spend on each expensive stage; with 0 the cost model is trusted.
+
+    Returns
+    -------
+    Estimate
+        All stages, or those up to where the recipe could not go on with partial data.
     """
-    walk = _Estimator(block_seconds, seconds)
-    with closing(recipe):
-        answer: tuple[Filled, ...] | None = None
-        while True:
-            began = time.perf_counter()
-            try:
-                stages = recipe.send(answer)  # type: ignore[arg-type]
-            except StopIteration:
-                walk.between += time.perf_counter() - began
-                return walk.estimate(complete=True)
-            except EXPECTED_ON_PARTIAL_DATA:
-                if walk.unfilled_stages:
-                    return walk.estimate(complete=False)
-                raise
-            walk.between += time.perf_counter() - began
-            answer = None  # not held while the next stages are filled
-            answer = tuple(_estimate_stage(walk, stage) for stage in stages)
-            walk.step(stages)
+    estimator = _Estimator(block_seconds, seconds)
+    started, complete = time.perf_counter(), True
+    try:
+        run_recipe(recipe, estimator.step)
+    except EXPECTED_ON_PARTIAL_DATA:
+        if estimator.is_in_step or not estimator.unfilled_stages:
+            raise
+        complete = False
+    elapsed = time.perf_counter() - started
+    return estimator.estimate(elapsed - estimator.step_seconds, complete)
 
 
-def _estimate_stage(walk: _Estimator, stage: Stage) -> Filled:
-    inputs = sum(map(walk.bytes_of, stage.inputs.values()))
-    tiling = tile(stage, walk.block_seconds)
-    walk.ledger.open(stage, walk.block_seconds)
-    costs = [float(stage.cost(tiling.region(block))) for block in tiling]
-    total = sum(costs)
-    blind = any(
-        isinstance(x, StageRef) and x.stage in walk.unfilled_stages for x in stage.inputs.values()
-    )
-    scale = 1.0 if stage.size_is_known else walk.scale  # before this stage adds to it
-    rate, factor, basis = walk.seconds_per_cost, UNSEEN_FACTOR, "model"
-    if total * walk.seconds_per_cost <= FULL_STAGE_SECONDS and not blind:
-        measured = _fill_stage(walk, stage)
-        rate = measured / total if total > 0 else 0.0
-        factor, basis = (
-            NOISE_FACTOR if measured > SHORT_STAGE_SECONDS else 2 * NOISE_FACTOR,
-            "computed",
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+@dataclass(slots=True, eq=False)
+class _Estimator:
+    """Runs the steps of a recipe, partly, and adds up what they take."""
+
+    block_seconds: float
+    sample_seconds: float
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    stages: list[StageEstimate] = field(default_factory=list)
+    seconds_per_cost: float = 1.0
+    scale: float = 1.0
+    unfilled_stages: set[str] = field(default_factory=set)
+    is_in_step: bool = False
+    step_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    store_seconds: float = 0.0
+    filled_bytes: int = 0
+    memory_bytes: int = 0
+    peak_step_bytes: int = 0
+    baseline_bytes: int = field(default_factory=_resident_bytes)
+
+    def step(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
+        """Fill the stages of one step as far as that is cheap."""
+        started, self.is_in_step = time.perf_counter(), True
+        filled = tuple(map(self._stage, stages))
+        self._add_step(stages, self.stages[len(self.stages) - len(stages) :])
+        self.is_in_step = False
+        self.step_seconds += time.perf_counter() - started
+        return filled
+
+    def estimate(self, recipe_seconds: float, complete: bool) -> Estimate:
+        """Return the estimate of what was run."""
+        return Estimate(
+            stages=tuple(self.stages),
+            complete=complete,
+            overhead_seconds=recipe_seconds + self.prepare_seconds,
+            store_seconds=self.store_seconds,
+            resident_bytes=_resident_bytes(),
+            baseline_bytes=self.baseline_bytes,
+            memory_bytes=self.memory_bytes,
+            peak_step_bytes=self.peak_step_bytes,
         )
-    elif not blind and walk.seconds > 0:
-        rate, factor = _sample_stage(walk, stage)
-        basis = "sampled"
-    else:
-        walk.unfilled_stages.add(stage.name)
-    if scale > 1.0:
-        factor, basis = max(factor, SCALED_FACTOR), "scaled"
-    seconds = total * rate * scale
-    walk.found.append(
-        StageEstimate(
-            stage.name,
-            max(1, round(len(tiling) * scale)) if len(tiling) else 0,
-            seconds,
-            seconds / factor,
-            seconds * factor,
-            max(costs, default=0.0) * rate,
-            worker_block_bytes(stage, tiling, inputs),
-            round(scale * _stage_store_bytes(stage, tiling)),
-            basis,
-            tiling,
-            stage.axis_masks,
+
+    def _add_step(self, stages: tuple[Stage, ...], estimates: list[StageEstimate]) -> None:
+        """Add the memory and the storage of one step."""
+        arrays = sum(each.store_bytes for each in estimates)
+        working = max(sum(each.block_bytes for each in estimates), arrays)
+        self.peak_step_bytes = max(self.peak_step_bytes, working)
+        self.filled_bytes += arrays
+        # Stages in memory are filled from copies of what earlier ones left.
+        self.memory_bytes = max(self.memory_bytes, self.filled_bytes + working)
+        inputs = [given for stage in stages for given in stage.inputs.values()]
+        new_inputs = [given for given in inputs if not isinstance(given, StageRef)]
+        written = arrays + sum(map(self._input_bytes, new_inputs))
+        read = arrays + sum(map(self._input_bytes, inputs))
+        self.store_seconds += WRITE_SECONDS_PER_BYTE * written + READ_SECONDS_PER_BYTE * read
+        self.store_seconds += BLOCK_OVERHEAD_SECONDS * sum(each.blocks for each in estimates)
+
+    def _input_bytes(self, given: Array | StageRef) -> int:
+        return self.ledger.size(given) if isinstance(given, StageRef) else given.nbytes
+
+    def _stage(self, stage: Stage) -> Filled:
+        """Fill or sample a stage, add its estimate and return what there is of it."""
+        tiling = tile(stage, self.block_seconds)
+        self.ledger.open(stage, self.block_seconds)
+        costs = [float(stage.cost(tiling.region(block))) for block in tiling]
+        scale = 1.0 if stage.size_is_known else self.scale  # before this stage adds to it
+        rate, factor, basis = self._measure(stage, sum(costs))
+        if scale > 1.0:
+            factor, basis = max(factor, SCALED_FACTOR), "scaled"
+        seconds = sum(costs) * rate * scale
+        arrays = math.prod(tiling.grid.shape) * cell_bytes(stage)
+        inputs = sum(map(self._input_bytes, stage.inputs.values()))
+        self.stages.append(
+            StageEstimate(
+                name=stage.name,
+                blocks=max(1, round(len(tiling) * scale)) if len(tiling) else 0,
+                seconds=seconds,
+                low=seconds / factor,
+                high=seconds * factor,
+                max_block_seconds=max(costs, default=0.0) * rate,
+                block_bytes=worker_block_bytes(stage, tiling, inputs),
+                store_bytes=round(scale * (arrays + COMMIT_RECORD_BYTES * len(tiling))),
+                basis=basis,
+                tiling=tiling,
+                axis_masks=stage.axis_masks,
+            )
         )
-    )
-    return walk.ledger.answer(stage.name)
+        return self.ledger.answer(stage.name)
+
+    def _measure(self, stage: Stage, cost: float) -> tuple[float, float, str]:
+        """Return seconds per predicted second, the factor they may be off by, and their basis."""
+        is_blind = any(
+            isinstance(given, StageRef) and given.stage in self.unfilled_stages
+            for given in stage.inputs.values()
+        )
+        if not is_blind and cost * self.seconds_per_cost <= FULL_STAGE_SECONDS:
+            measured = self._fill(stage)
+            is_short = measured <= SHORT_STAGE_SECONDS
+            factor = 2 * NOISE_FACTOR if is_short else NOISE_FACTOR
+            return measured / cost if cost > 0 else 0.0, factor, "computed"
+        self.unfilled_stages.add(stage.name)
+        if not is_blind and self.sample_seconds > 0:
+            return *self._sample(stage), "sampled"
+        return self.seconds_per_cost, UNSEEN_FACTOR, "model"
+
+    def _fill(self, stage: Stage) -> float:
+        """Fill a stage; return the seconds of its blocks."""
+        prepared, tiling = self._prepare(stage), self.ledger.tiling(stage.name)
+        if len(tiling):  # loads compiled code, which is no part of the work
+            stage.compute(prepared, tiling.region(next(iter(tiling))))
+        measured = self._fill_timed(stage, prepared)
+        if measured > SHORT_STAGE_SECONDS:
+            return measured
+        # Of so short a time one hiccup of the machine can be the greater part.
+        return min(measured, self._fill_timed(stage, prepared))
+
+    def _fill_timed(self, stage: Stage, prepared: Any) -> float:
+        tiling, total = self.ledger.tiling(stage.name), 0.0
+        for block in tiling:
+            started = time.perf_counter()
+            arrays = stage.compute(prepared, tiling.region(block))
+            seconds = time.perf_counter() - started
+            self.ledger.fill(stage.name, block, arrays, seconds)
+            total += seconds
+            if stage.until is not None and stage.until(arrays):
+                break
+        return total
+
+    def _prepare(self, stage: Stage) -> Any:
+        """Prepare a stage's inputs; every process that works on it spends that time once."""
+        context = self.ledger.worker_context(stage)
+        started = time.perf_counter()
+        prepared = prepare_inputs(context)
+        self.prepare_seconds += time.perf_counter() - started
+        return prepared
+
+    def _sample(self, stage: Stage) -> tuple[float, float]:
+        """Compute parts of a stage; return seconds per cost and the factor they may be off by."""
+        parts = _split_longest_axis(stage, SAMPLE_PART_SECONDS / max(self.seconds_per_cost, 1e-3))
+        costs = [float(stage.cost(region)) for region in parts]
+        prepared = self._prepare(stage)
+        chosen = random.Random(0).choices(range(len(parts)), weights=costs, k=MAX_SAMPLES)
+        stage.compute(prepared, parts[min(chosen, key=lambda k: costs[k])])  # may compile
+        ratios: list[float] = []
+        computed: dict[int, Any] = {}
+        until = time.perf_counter() + self.sample_seconds
+        for k in chosen:
+            started = time.perf_counter()
+            computed[k] = stage.compute(prepared, parts[k])
+            ratios.append((time.perf_counter() - started) / costs[k])
+            if time.perf_counter() > until and len(ratios) >= MIN_SAMPLES:
+                break
+        self.ledger.patch(stage.name, [(parts[k], arrays) for k, arrays in computed.items()])
+        self.scale *= len(parts) / len(computed) if stage.grows_later_stages else 1.0
+        self.seconds_per_cost = rate = float(np.mean(ratios))
+        spread = float(np.std(ratios)) / math.sqrt(len(ratios)) / rate
+        return rate, SAMPLED_FACTOR * (1 + 2 * spread)
 
 
-def _stage_store_bytes(stage: Stage, tiling: Tiling) -> int:
-    cells = math.prod(tiling.grid.shape)
-    each = sum(
-        math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.variables
-    )
-    return cells * each + COMMIT_RECORD_BYTES * len(tiling)
-
-
-def _fill_stage(walk: _Estimator, stage: Stage) -> float:
-    """Fill a stage; return the seconds of its blocks."""
-    ready, tiling = _prepare_inputs(walk, stage), walk.ledger.tiling(stage.name)
-    if len(tiling):  # loads compiled code, which is no part of the work
-        stage.compute(ready, tiling.region(next(iter(tiling))))
-    measured = _fill_timed(walk, stage, ready)
-    # Of so short a time one hiccup of the machine can be the greater part.
-    return (
-        measured
-        if measured > SHORT_STAGE_SECONDS
-        else min(measured, _fill_timed(walk, stage, ready))
-    )
-
-
-def _fill_timed(walk: _Estimator, stage: Stage, ready: Any) -> float:
-    """Fill the blocks of a stage; return the seconds that took."""
-    tiling, total = walk.ledger.tiling(stage.name), 0.0
-    for block in tiling:
-        began = time.perf_counter()
-        arrays = stage.compute(ready, tiling.region(block))
-        seconds = time.perf_counter() - began
-        walk.ledger.fill(stage.name, block, arrays, seconds)
-        total += seconds
-        if stage.until is not None and stage.until(arrays):
-            break
-    return total
-
-
-def _prepare_inputs(walk: _Estimator, stage: Stage) -> Any:
-    """Make a stage's inputs ready; every process that works on it spends that time once."""
-    context = walk.ledger.worker_context(stage)
-    began = time.perf_counter()
-    ready = prepare_inputs(context)
-    walk.between += time.perf_counter() - began
-    return ready
-
-
-def _sample_stage(walk: _Estimator, stage: Stage) -> tuple[float, float]:
-    """Compute parts of a stage; return seconds per cost and the factor it may be off by."""
-    parts = list(_split_longest_axis(stage, SAMPLE_PART_SECONDS / max(walk.seconds_per_cost, 1e-3)))
-    costs = [float(stage.cost(region)) for region in parts]
-    ready = _prepare_inputs(walk, stage)
-    chance = random.Random(0)
-    chosen = chance.choices(range(len(parts)), weights=costs, k=MAX_SAMPLES)
-    stage.compute(ready, parts[min(chosen, key=lambda k: costs[k])])  # compiles, if need be
-    ratios: list[float] = []
-    seen: dict[int, Any] = {}
-    until = time.perf_counter() + walk.seconds
-    for k in chosen:
-        began = time.perf_counter()
-        seen[k] = stage.compute(ready, parts[k])
-        ratios.append((time.perf_counter() - began) / costs[k])
-        if time.perf_counter() > until and len(ratios) >= MIN_SAMPLES:
-            break
-    walk.ledger.patch(stage.name, [(parts[k], arrays) for k, arrays in seen.items()])
-    walk.unfilled_stages.add(stage.name)
-    walk.scale *= len(parts) / len(seen) if stage.grows_later_stages else 1.0
-    rate = float(np.mean(ratios))
-    walk.seconds_per_cost = rate
-    spread = float(np.std(ratios)) / math.sqrt(len(ratios)) / rate
-    return rate, SAMPLED_FACTOR * (1 + 2 * spread)
-
-
-def _split_longest_axis(stage: Stage, wished: float) -> Iterator[Region]:
-    """Cut a stage along its longest axis only, into parts of about a cost."""
+def _split_longest_axis(stage: Stage, max_cost: float) -> list[Region]:
+    """Cut a stage along its longest axis into many parts of at most a cost, as far as it goes."""
     shape = stage.grid.shape
     axis = max(range(len(shape)), key=lambda k: shape[k])
-    length, whole = shape[axis], [slice(0, n) for n in shape]
 
-    def region(begin: int, step: int) -> Region:
-        part = slice(begin, min(begin + step, length))
-        return (*whole[:axis], part, *whole[axis + 1 :])
+    def split(step: int) -> Iterator[Region]:
+        for begin in range(0, shape[axis], step):
+            parts = [slice(0, n) for n in shape]
+            parts[axis] = slice(begin, min(begin + step, shape[axis]))
+            yield tuple(parts)
 
-    step = 1 << max(length - 1, 0).bit_length()
+    step = 1 << max(shape[axis] - 1, 0).bit_length()
     while step > 1:
-        regions = [region(begin, step) for begin in range(0, length, step)]
-        if len(regions) >= MAX_SAMPLES and max(map(stage.cost, regions)) <= wished:
+        regions = list(split(step))
+        if len(regions) >= MAX_SAMPLES and max(map(stage.cost, regions)) <= max_cost:
             break
         step //= 2
-    return (region(begin, step) for begin in range(0, length, step))
+    return list(split(step))
 
 
 HORIZON_SECONDS = 120.0
-"""Wished seconds of work for each worker: what takes less is not worth a job's start."""
+"""Target seconds of work for each worker: less is not worth the start of a job."""
 
 
 @dataclass(slots=True)
@@ -407,17 +400,19 @@ class _OpenStage:
     cost: float
     """Predicted seconds."""
     blocks: int
-    """Blocks."""
+    """Number of blocks."""
 
 
 @dataclass(slots=True, eq=False)
 class WorkerDemand:
-    """Observer that knows how much work is left in the stages that are open.
+    """Observer that tells how many workers the stages that are open deserve.
 
     Parameters
     ----------
     threads : int
         Blocks one worker computes at a time.
+    horizon : float
+        Target seconds of work for each worker.
     """
 
     threads: int = 1
@@ -427,27 +422,27 @@ class WorkerDemand:
     _cost: float = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Book an event."""
+        """Subtract what an event says is filled."""
         if isinstance(event, StageOpened):
             self._open[event.stage] = _OpenStage(event.cost, event.todo)
         elif isinstance(event, StageCompleted):
             self._open.pop(event.stage, None)
         elif isinstance(event, BlocksFilled):
-            left = self._open.setdefault(event.stage, _OpenStage(0.0, 0))
-            left.cost = max(0.0, left.cost - event.cost)
-            left.blocks = max(0, left.blocks - event.blocks)
+            stage = self._open.setdefault(event.stage, _OpenStage(0.0, 0))
+            stage.cost = max(0.0, stage.cost - event.cost)
+            stage.blocks = max(0, stage.blocks - event.blocks)
             self._seconds += event.seconds
             self._cost += event.cost
 
     @property
     def seconds(self) -> float:
-        """Core-seconds left, as fast as it went so far."""
-        slowness = self._seconds / self._cost if self._cost > 0 else 1.0
+        """Core-seconds left at the speed measured so far."""
+        seconds_per_cost = self._seconds / self._cost if self._cost > 0 else 1.0
         # Copied: events arrive in another thread.
-        return slowness * sum(each.cost for each in tuple(self._open.values()))
+        return seconds_per_cost * sum(stage.cost for stage in tuple(self._open.values()))
 
     def workers(self) -> int:
-        """How many workers to have: never more than there are blocks for, at least one."""
-        blocks = sum(each.blocks for each in tuple(self._open.values()))
+        """Return how many workers to have: at least one, at most one for each block."""
+        blocks = sum(stage.blocks for stage in tuple(self._open.values()))
         by_time = math.ceil(self.seconds / (self.horizon * self.threads))
         return max(1, min(by_time, math.ceil(blocks / self.threads)))

@@ -204,7 +204,7 @@ class StageRun:
                 self.last_needed = min(filled.block, self.last_needed or filled.block)
         if result.filled:
             cost = self._cost([filled.block for filled in result.filled])
-            self.calibration = self.calibration.more(seconds, cost)
+            self.calibration = self.calibration.updated(seconds, cost)
             yield BlocksFilled(name, len(result.filled), seconds, cost, result.worker)
         for failure in result.failed:
             self.failures[failure.block] = failure

@@ -1,7 +1,7 @@
 """Tiling of a stage into blocks, bundling of blocks into tasks, and calibration of the cost model.
 
-A tiling depends on the stage and the target block length alone, never on how many workers there are:
-the same study gives the same blocks everywhere.
+A tiling depends on the stage and the target seconds of a block alone, never on how many workers
+there are: the same study gives the same blocks everywhere.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = [
     "Calibration",
     "Tiling",
     "calibrate",
+    "cell_bytes",
     "plan_bundles",
-    "seconds_left",
     "tile",
     "worker_block_bytes",
 ]
@@ -43,6 +43,8 @@ MIN_BLOCK_SECONDS = 0.02
 """Seconds below which a block is not split merely for being spread."""
 MAX_BLOCK_BYTES = 128 * 2**20
 """Bytes a block may fill before it is split whatever its cost."""
+TOLERANCE = 1.1
+"""Factor by which the most expensive block of a coarser tiling may exceed that of the best."""
 MIN_BUNDLES = 32
 """Bundles to keep while work remains, so that workers end together."""
 MIN_BUNDLE_SECONDS = 0.05
@@ -62,7 +64,7 @@ class Tiling:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Blocks along each axis."""
+        """Number of blocks along each axis."""
         return tuple(-(-n // c) for n, c in zip(self.grid.shape, self.chunks, strict=True))
 
     def __len__(self) -> int:
@@ -80,7 +82,7 @@ class Tiling:
         )
 
     def region(self, block: Block) -> Region:
-        """Cells of the grid that a block covers."""
+        """Return the cells of the grid that a block covers."""
         return tuple(
             slice(i * c, min((i + 1) * c, n))
             for i, c, n in zip(block, self.chunks, self.grid.shape, strict=True)
@@ -100,16 +102,16 @@ class Bundle:
 def tile(stage: Stage, block_seconds: float) -> Tiling:
     """Cut a stage into blocks of about `block_seconds` predicted seconds.
 
-    The grid is halved, each time along the axis that relieves its dearest block
-    most, until that block is short and small enough. Chunks are thus powers of
-    two (or the whole axis), and blocks are aligned to them.
+    The grid is halved, each time along the axis that shortens its most expensive block most,
+    until that block is short and small enough. Chunks are thus powers of two (or the whole
+    axis), and blocks are aligned to them.
 
     Parameters
     ----------
     stage : Stage
         What is to be filled.
     block_seconds : float
-        Wished predicted seconds of a block.
+        Target for the predicted seconds of a block.
 
     Returns
     -------
@@ -123,40 +125,44 @@ def tile(stage: Stage, block_seconds: float) -> Tiling:
     target, shortest = _target_seconds(total, block_seconds)
     tried: list[tuple[float, Tiling]] = []
     while True:
-        dearest, block = max((float(stage.cost(tiling.region(b))), b) for b in tiling)
-        tried.append((dearest, tiling))
-        heavy = _block_bytes(stage, tiling) > MAX_BLOCK_BYTES
-        if dearest <= target and not heavy:
+        max_seconds, block = max((float(stage.cost(tiling.region(b))), b) for b in tiling)
+        tried.append((max_seconds, tiling))
+        is_large = _block_bytes(stage, tiling) > MAX_BLOCK_BYTES
+        if max_seconds <= target and not is_large:
             break
         finer = _split_best_axis(stage, tiling, block)
         if finer is None or len(finer) > MAX_STAGE_BLOCKS:
             break
-        if not heavy and total / len(finer) < shortest:
+        if not is_large and total / len(finer) < shortest:
             break
         tiling = finer
     return _coarsest_adequate(stage, tried, target)
 
 
 def _target_seconds(total: float, block_seconds: float) -> tuple[float, float]:
-    # A stage worth spreading gets blocks shorter than wished, but not so short
-    # that handing them out costs more than filling them.
+    """Return the target seconds of a block, and the average below which none is split."""
+    # A stage worth spreading gets blocks shorter than the target, but not so short that
+    # handing them out costs more than filling them.
     shortest = min(MIN_BLOCK_SECONDS, block_seconds / 2)
     if total < MIN_SPREAD_SECONDS:
         return block_seconds, shortest
     return min(block_seconds, max(total / MIN_SPREAD_BLOCKS, MIN_BLOCK_SECONDS)), shortest
 
 
-def _block_bytes(stage: Stage, tiling: Tiling) -> int:
-    cells = math.prod(tiling.chunks)
+def cell_bytes(stage: Stage) -> int:
+    """Return the bytes that one cell of a stage's grid takes in all its variables."""
     return sum(
-        cells * math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize
-        for v in stage.variables
+        math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.variables
     )
 
 
-def _split_best_axis(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | None:
-    """Tiling with the chunks of one axis halved, or None when no axis can be."""
-    region, grid = tiling.region(dearest), tiling.grid
+def _block_bytes(stage: Stage, tiling: Tiling) -> int:
+    return math.prod(tiling.chunks) * cell_bytes(stage)
+
+
+def _split_best_axis(stage: Stage, tiling: Tiling, block: Block) -> Tiling | None:
+    """Halve the chunks of the axis that shortens a block most; None if no axis can be halved."""
+    region, grid = tiling.region(block), tiling.grid
     best: tuple[float, Tiling] | None = None
     for axis, (dim, chunk) in enumerate(zip(grid.dims, tiling.chunks, strict=True)):
         if dim in grid.unsplit or chunk == 1:
@@ -177,12 +183,13 @@ def _split_best_axis(stage: Stage, tiling: Tiling, dearest: Block) -> Tiling | N
 
 
 def _coarsest_adequate(stage: Stage, tried: list[tuple[float, Tiling]], target: float) -> Tiling:
-    """First tiling about as good as the best: splitting may never relieve a lone dear cell."""
-    light = [pair for pair in tried if _block_bytes(stage, pair[1]) <= MAX_BLOCK_BYTES] or tried[
-        -1:
-    ]
-    enough = max(target, 1.1 * min(dearest for dearest, _ in light))
-    return next(tiling for dearest, tiling in light if dearest <= enough)
+    """Return the first tiling about as good as the best.
+
+    Splitting further may never shorten a block that one expensive cell fills.
+    """
+    small = [(s, t) for s, t in tried if _block_bytes(stage, t) <= MAX_BLOCK_BYTES] or tried[-1:]
+    adequate = max(target, TOLERANCE * min(seconds for seconds, _ in small))
+    return next(tiling for seconds, tiling in small if seconds <= adequate)
 
 
 def plan_bundles(
@@ -192,7 +199,7 @@ def plan_bundles(
     seconds_per_cost: float,
     block_seconds: float,
 ) -> list[Bundle]:
-    """Bundle the blocks still to be filled, dearest first.
+    """Bundle the blocks still to be filled, the most expensive first.
 
     Parameters
     ----------
@@ -210,8 +217,8 @@ def plan_bundles(
     Returns
     -------
     list of Bundle
-        Every block of the tiling not in `done`, once. Blocks that cost nothing
-        are there too: their cells must be written.
+        Every block of the tiling not in `done`, once. Blocks that cost nothing are among them:
+        their cells must be written.
     """
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
@@ -234,24 +241,24 @@ def plan_bundles(
 
 @dataclass(slots=True, eq=False)
 class CachedCost:
-    """A cost model that works out no region twice."""
+    """A cost model that computes no region twice."""
 
     cost: Callable[[Region], float]
     """The model."""
-    known: dict[tuple[tuple[int, int], ...], float] = field(default_factory=dict)
-    """What it said."""
+    computed: dict[tuple[tuple[int, int], ...], float] = field(default_factory=dict)
+    """Predicted seconds, by region."""
 
     def __call__(self, region: Region) -> float:
-        """Predicted seconds of a region."""
+        """Return the predicted seconds of a region."""
         key = tuple((part.start, part.stop) for part in region)
-        if key not in self.known:
-            self.known[key] = float(self.cost(region))
-        return self.known[key]
+        if key not in self.computed:
+            self.computed[key] = float(self.cost(region))
+        return self.computed[key]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Measured against predicted seconds of the blocks filled so far."""
+    """Measured and predicted seconds of the blocks filled so far."""
 
     seconds: float = 0.0
     """Measured seconds."""
@@ -262,26 +269,26 @@ class Calibration:
     def seconds_per_cost(self) -> float:
         """Measured seconds per predicted second; 1 while nothing was measured.
 
-        The ratio of sums weighs blocks by their length, so that a thousand
-        trivial blocks do not drown one that matters.
+        The ratio of sums weighs blocks by their seconds, so that a thousand trivial blocks do
+        not outweigh one that matters.
         """
         return self.seconds / self.cost if self.seconds > 0 and self.cost > 0 else 1.0
 
-    def more(self, seconds: float, cost: float) -> Calibration:
-        """Fit with more blocks in it."""
+    def updated(self, seconds: float, cost: float) -> Calibration:
+        """Return the calibration with more blocks in it."""
         return Calibration(self.seconds + seconds, self.cost + cost)
 
 
 def calibrate(stage: Stage, tiling: Tiling, ticks: Mapping[Block, float]) -> Calibration:
     """Compare the seconds of filled blocks with what the stage predicted."""
-    priced = [(s, float(stage.cost(tiling.region(b)))) for b, s in ticks.items()]
-    # Blocks predicted to cost nothing say nothing about the price of a cost unit.
-    known = [(seconds, cost) for seconds, cost in priced if cost > 0]
-    return Calibration(sum(seconds for seconds, _ in known), sum(cost for _, cost in known))
+    pairs = [(s, float(stage.cost(tiling.region(b)))) for b, s in ticks.items()]
+    # Blocks predicted to cost nothing tell nothing about the seconds of a predicted second.
+    priced = [(seconds, cost) for seconds, cost in pairs if cost > 0]
+    return Calibration(sum(seconds for seconds, _ in priced), sum(cost for _, cost in priced))
 
 
 def worker_block_bytes(stage: Stage, tiling: Tiling, inputs: int) -> int:
-    """Bytes a worker needs to fill one block.
+    """Return the bytes a worker needs to fill one block.
 
     Parameters
     ----------
@@ -298,12 +305,4 @@ def worker_block_bytes(stage: Stage, tiling: Tiling, inputs: int) -> int:
         Inputs, the arrays of the largest block and the stage's scratch.
     """
     cells = math.prod(map(min, tiling.chunks, tiling.grid.shape))
-    each = sum(
-        math.prod(n for _, n in v.inner) * np.dtype(v.dtype).itemsize for v in stage.variables
-    )
-    return inputs + cells * each + stage.scratch
-
-
-def seconds_left(cost: float, measured: Calibration, threads: int) -> float:
-    """Wall seconds until blocks of a predicted cost are filled by some threads."""
-    return cost * measured.seconds_per_cost / max(threads, 1)
+    return inputs + cells * cell_bytes(stage) + stage.scratch

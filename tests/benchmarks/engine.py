@@ -229,8 +229,8 @@ def forecast(folder):
                 run_job(work, store=folder / f"{name}-{n}.zarr", observers=[events.append])
                 whole_run = time.process_time() - began
             blocks = sum(e.seconds for e in events if isinstance(e, BlocksFilled))
-            guess = found.core_seconds - found.between
-            low, high = found.low - found.between, found.high
+            guess = found.core_seconds - found.overhead_seconds
+            low, high = found.low - found.overhead_seconds, found.high
             inside = "inside" if low <= blocks <= high else "outside"
             wall = found.wall_seconds(1)
             yield (

@@ -28,7 +28,7 @@ def test_estimate__samples_what_is_dear(monkeypatch):
     monkeypatch.setattr(estimate, "FULL_STAGE_SECONDS", 0.0)
     found = estimate_recipe(toys.toy(toys.slow_squares), block_seconds=0.5, seconds=0.2)
     assert found.stages[0].basis == "sampled"
-    assert found.stages[0].dearest > 0
+    assert found.stages[0].max_block_seconds > 0
 
 
 def test_estimate__takes_the_model_at_its_word_when_nothing_may_be_spent(monkeypatch):
@@ -43,7 +43,7 @@ def test_estimate__wall_time_falls_with_workers_down_to_the_dearest_block():
     found = estimate_recipe(toys.toy(), block_seconds=0.5)
     walls = [found.wall_seconds(k) for k in (1, 2, 4, 10**6)]
     assert walls == sorted(walls, reverse=True)
-    assert walls[-1] >= max(each.dearest for each in found.stages)
+    assert walls[-1] >= max(each.max_block_seconds for each in found.stages)
 
 
 def test_estimate__is_frozen():
@@ -59,7 +59,7 @@ def test_estimate__counts_what_the_recipe_does_between_its_stages():
         return tree
 
     found = estimate_recipe(slow())
-    assert found.between >= 0.05
+    assert found.overhead_seconds >= 0.05
     assert found.core_seconds >= 0.05
     assert found.wall_seconds(1000) >= 0.05
     assert found.process_bytes > 20_000_000

@@ -12,7 +12,6 @@ from iitdask.run.plan import (
     Tiling,
     calibrate,
     plan_bundles,
-    seconds_left,
     tile,
     worker_block_bytes,
 )
@@ -138,9 +137,8 @@ def test_fit__is_the_ratio_of_sums_and_ignores_blocks_that_cost_nothing():
     some = stage((4,), lambda region: float(region[0].start))
     measured = calibrate(some, Tiling(some.grid, (1,)), {(0,): 9.0, (1,): 2.0, (3,): 6.0})
     assert measured == Calibration(8.0, 4.0)
-    assert measured.more(2.0, 1.0).seconds_per_cost == 2.0
+    assert measured.updated(2.0, 1.0).seconds_per_cost == 2.0
     assert Calibration().seconds_per_cost == 1.0
-    assert seconds_left(10.0, measured, 4) == 5.0
 
 
 def test_block_bytes__counts_inputs_outputs_and_scratch():
