@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from iitdask.result.causal_accounts import link_rows
 from iitdask.result.overview import summary_of
 from iitdask.view.accessor import summary_html
+from iitdask.view.network_figures import state_greys
 from iitdask.view.pages import (
     INK,
     SIDES,
@@ -24,6 +25,7 @@ from iitdask.view.pages import (
     legend_below,
     page_grid,
     section_heading,
+    text_colour_on,
 )
 
 __all__ = ["account_panels", "draw_links", "links_source"]
@@ -159,24 +161,20 @@ def draw_links(
 
 
 def _draw_units(fig: figure, labels: list[str], state: list[int], y: float) -> None:
-    top = max(max(state, default=1), 1)
-    grey = [255 - int(205 * value / top) for value in state]
-    count = len(labels)
+    fill = state_greys(state, [max(*state, 1) + 1] * len(state))
     source = ColumnDataSource(
         {
-            "x": list(range(count)),
-            "y": [y] * count,
-            "fill": [f"#{v:02x}{v:02x}{v:02x}" for v in grey],
-            "ink": ["white" if v < 130 else INK for v in grey],
-            "text": [f"{name}\n{value}" for name, value in zip(labels, state, strict=True)],
+            "x": list(range(len(labels))),
+            "y": [y] * len(labels),
+            "fill": fill,
+            "ink": [text_colour_on(colour) for colour in fill],
+            "text": [f"{label}\n{value}" for label, value in zip(labels, state, strict=True)],
         }
     )
-    fig.scatter(
-        "x", "y", marker="circle", size=38, fill_color="fill", line_color=INK, source=source
-    )
+    fig.scatter("x", "y", size=38, fill_color="fill", line_color=INK, source=source)
     fig.text(
         "x", "y", text="text", text_color="ink", text_align="center", text_baseline="middle",
-        text_font_size="12px" if count <= 12 else "9px", source=source,
+        text_font_size="12px" if len(labels) <= 12 else "9px", source=source,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from iitdask.view.pages import (
     text_colour_on,
 )
 
-__all__ = ["NetworkDrawing", "circle_positions", "draw_network"]
+__all__ = ["NetworkDrawing", "circle_positions", "draw_network", "radial_labels", "state_greys"]
 
 Array = NDArray[Any]
 MAX_DRAWN_EDGES = 4000
@@ -32,24 +33,24 @@ CURVE_STEPS = 14
 
 @dataclass(frozen=True)
 class NetworkDrawing:
-    """What is drawn."""
+    """Units and connections to draw."""
 
     labels: list[str]
-    """Name of each unit."""
+    """Label of each unit."""
     state: list[int]
-    """Its current state; -1 where it is not known."""
+    """Current value of each unit; -1 where it is not known."""
     levels: list[int]
-    """How many states it has."""
+    """Number of values of each unit."""
     edges: Array
     """(n, n) bool, from row to column."""
     severed: Array
     """(n, n) bool, among the edges."""
     colours: list[str] | None = None
-    """What to fill each unit with, instead of its state."""
+    """Colour of each unit; greys by its value if None."""
 
     @classmethod
     def from_network(cls, network: xr.Dataset, order: Array, colours: list[str]) -> NetworkDrawing:
-        """Take all units of a substrate, in some order around the circle."""
+        """Return all units of a substrate, in an order around the circle."""
         labels = [str(name) for name in network["unit"].values[order]]
         edges = np.asarray(network["connectivity"].values, bool)[np.ix_(order, order)]
         state, levels = (network[name].values[order] for name in ("current_state", "levels"))
@@ -58,7 +59,7 @@ class NetworkDrawing:
 
     @classmethod
     def from_system(cls, system: xr.Dataset, network: xr.Dataset | None = None) -> NetworkDrawing:
-        """Take a candidate system from the dataset of its analysis."""
+        """Return a candidate system from the dataset of its analysis."""
         labels = [str(name) for name in system["unit"].values]
         cut = np.asarray(system["cut"].values, bool)
         if network is None:
@@ -74,15 +75,39 @@ class NetworkDrawing:
 
 
 def circle_positions(n: int, radius: float = 1.0) -> tuple[Array, Array]:
-    """Return n places on a circle, clockwise from the top."""
+    """Return x and y of n positions on a circle, clockwise from the top."""
     turn = np.pi / 2 - 2 * np.pi * np.arange(n) / max(n, 1)
     radius = radius if n > 1 else 0.0
     return radius * np.cos(turn), radius * np.sin(turn)
 
 
-def node_radius(n: int) -> float:
-    """Radius of a node such that neighbours on the circle do not touch."""
-    return min(0.17, (1.3 if n <= 14 else 2.2) / max(n, 1))
+def radial_labels(
+    fig: figure, labels: list[str], x: Array, y: Array, scale: float, **look: Any
+) -> None:
+    """Write labels outwards from the centre, so that none is upside down.
+
+    Parameters
+    ----------
+    fig
+        Figure around the origin.
+    labels
+        Texts.
+    x, y
+        Positions of what the labels name.
+    scale
+        Distance of the labels from the centre.
+    look
+        Visual properties of the texts.
+    """
+    turn = np.arctan2(y, x)
+    for is_right in (True, False):
+        side = np.flatnonzero((np.cos(turn) >= -1e-9) == is_right)
+        fig.text(
+            scale * np.cos(turn[side]), scale * np.sin(turn[side]),
+            text=[labels[k] for k in side],
+            angle=turn[side] if is_right else turn[side] + np.pi,
+            text_align="left" if is_right else "right", text_baseline="middle", **look,
+        )  # fmt: skip
 
 
 def draw_network(
@@ -90,39 +115,43 @@ def draw_network(
 ) -> tuple[figure, ColumnDataSource]:
     """Draw a network.
 
+    Parameters
+    ----------
+    net
+        Units and connections.
+    title
+        Title of the figure.
+    size
+        Width and height, pixels.
+
     Returns
     -------
     figure, ColumnDataSource
         The figure, and one row per unit whose columns ``mechanism``, ``cause``, ``effect`` and
         ``overlap`` (opacities) and ``cause_state``, ``effect_state`` (texts) light units up.
     """
-    n, radius = len(net.labels), node_radius(len(net.labels))
+    n = len(net.labels)
+    # Neighbours on the circle must not touch.
+    radius = min(0.17, (1.3 if n <= 14 else 2.2) / max(n, 1))
     x, y = circle_positions(n)
     reach = 1.0 + 3.6 * radius + 0.12
     fig = empty_figure(
-        title,
-        frame=(size, size),
-        name="lights-figure",
-        x_range=Range1d(-reach, reach),
+        title, frame=(size, size), name="lights-figure", x_range=Range1d(-reach, reach),
         y_range=Range1d(-reach, reach),
-    )
+    )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
-    kept = _edges(fig, net, net.edges & ~net.severed, severed=False)
-    cut = _edges(fig, net, net.severed, severed=True)
-    lights = _highlight_source(net, x, y, radius)
-    entries = [("connection", kept), ("severed", cut)]
+    entries = [
+        ("connection", _edges(fig, net, net.edges & ~net.severed, radius, severed=False)),
+        ("severed", _edges(fig, net, net.severed, radius, severed=True)),
+    ]
+    opacities = {name: np.zeros(n) for name in ("mechanism", "cause", "effect", "overlap")}
+    texts = {name: [""] * n for name in ("cause_state", "effect_state")}
+    beside = {"cause_x": x - 2.1 * radius, "effect_x": x + 2.1 * radius}
+    lights = ColumnDataSource({"x": x, "y": y, **beside, **opacities, **texts}, name="lights")
     _rings(fig, lights, radius)
     _nodes(fig, net, x, y, radius)
-    legend_below(fig, [each for each in entries if each[1]])
+    legend_below(fig, [entry for entry in entries if entry[1]])
     return fig, lights
-
-
-def _highlight_source(net: NetworkDrawing, x: Array, y: Array, radius: float) -> ColumnDataSource:
-    n = len(net.labels)
-    dark = {name: np.zeros(n) for name in ("mechanism", "cause", "effect", "overlap")}
-    blank = {name: [""] * n for name in ("cause_state", "effect_state")}
-    beside = {"cause_x": x - 2.1 * radius, "effect_x": x + 2.1 * radius}
-    return ColumnDataSource({"x": x, "y": y, **beside, **dark, **blank}, name="lights")
 
 
 def _rings(fig: figure, lights: ColumnDataSource, radius: float) -> None:
@@ -130,102 +159,64 @@ def _rings(fig: figure, lights: ColumnDataSource, radius: float) -> None:
     rings = {"mechanism": (1.08, 1.3, MECHANISM), "overlap": (1.86, 2.02, RELATION)}
     for name, (inner, outer, colour) in rings.items():
         fig.annulus(
-            "x",
-            "y",
-            inner_radius=inner * radius,
-            outer_radius=outer * radius,
-            fill_color=colour,
-            fill_alpha=name,
-            line_color=None,
-            source=lights,
-        )
+            "x", "y", inner_radius=inner * radius, outer_radius=outer * radius,
+            fill_color=colour, fill_alpha=name, line_color=None, source=lights,
+        )  # fmt: skip
     for name, colour, begin in (("cause", CAUSE, np.pi / 2), ("effect", EFFECT, -np.pi / 2)):
         fig.annular_wedge(
-            "x",
-            "y",
-            inner_radius=1.4 * radius,
-            outer_radius=1.78 * radius,
-            start_angle=begin + 0.08,
-            end_angle=begin + np.pi - 0.08,
-            fill_color=colour,
-            fill_alpha=name,
-            line_color=None,
-            source=lights,
-        )
+            "x", "y", inner_radius=1.4 * radius, outer_radius=1.78 * radius,
+            start_angle=begin + 0.08, end_angle=begin + np.pi - 0.08,
+            fill_color=colour, fill_alpha=name, line_color=None, source=lights,
+        )  # fmt: skip
         fig.text(
-            f"{name}_x",
-            "y",
-            text=f"{name}_state",
-            source=lights,
-            text_color=colour,
-            text_font_size="12px",
-            text_font_style="bold",
+            f"{name}_x", "y", text=f"{name}_state", source=lights, text_color=colour,
+            text_font_size="12px", text_font_style="bold", text_baseline="middle",
             text_align="right" if name == "cause" else "left",
-            text_baseline="middle",
-        )
+        )  # fmt: skip
 
 
 def _nodes(fig: figure, net: NetworkDrawing, x: Array, y: Array, radius: float) -> None:
     n = len(net.labels)
-    share = [
-        s / max(k - 1, 1) if s >= 0 else 0.15 for s, k in zip(net.state, net.levels, strict=True)
+    fill = net.colours or state_greys(net.state, net.levels)
+    texts = [
+        label if value < 0 else f"{label}\n{value}"
+        for label, value in zip(net.labels, net.state, strict=True)
     ]
-    grey = [255 - int(205 * value) for value in share]
-    fill = net.colours or [f"#{v:02x}{v:02x}{v:02x}" for v in grey]
-    within = n <= 12 and max(map(len, net.labels), default=0) <= 3
-    state = ["?" if s < 0 else str(s) for s in net.state]
     source = ColumnDataSource(
         {
-            "x": x,
-            "y": y,
-            "label": net.labels,
-            "state": state,
-            "fill": fill,
-            "ink": [text_colour_on(each) for each in fill],
-            "text": [
-                label if s < 0 else f"{label}\n{s}"
-                for label, s in zip(net.labels, net.state, strict=True)
-            ],
+            "x": x, "y": y, "label": net.labels, "fill": fill, "text": texts,
+            "state": ["?" if value < 0 else str(value) for value in net.state],
+            "ink": [text_colour_on(colour) for colour in fill],
         }
-    )
+    )  # fmt: skip
     nodes = fig.circle(
         "x", "y", radius=radius, fill_color="fill", line_color=INK, line_width=1.5, source=source
     )
-    if within:
+    if n <= 12 and max(map(len, net.labels), default=0) <= 3:
         fig.text(
-            "x",
-            "y",
-            text="text",
-            source=source,
-            text_color="ink",
-            text_align="center",
-            text_baseline="middle",
-            text_font_size="13px" if n <= 8 else "10px",
-        )
+            "x", "y", text="text", source=source, text_color="ink", text_align="center",
+            text_baseline="middle", text_font_size="13px" if n <= 8 else "10px",
+        )  # fmt: skip
     elif n <= 130:
-        _outer_labels(fig, net.labels, n, radius)
+        font_size = "10px" if n <= 60 else "8px"
+        look = {"text_font_size": font_size, "text_color": INK}
+        radial_labels(fig, net.labels, x, y, 1.0 + 2.3 * radius, **look)
     fig.add_tools(HoverTool(renderers=[nodes], tooltips=[("unit", "@label"), ("state", "@state")]))
 
 
-def _outer_labels(fig: figure, labels: list[str], n: int, radius: float) -> None:
-    turn = np.pi / 2 - 2 * np.pi * np.arange(n) / n
-    x, y = circle_positions(n, 1.0 + 2.3 * radius)
-    for right in (True, False):
-        side = np.flatnonzero((np.cos(turn) >= -1e-9) == right)
-        fig.text(
-            x[side],
-            y[side],
-            text=[labels[k] for k in side],
-            angle=turn[side] if right else turn[side] + np.pi,
-            text_align="left" if right else "right",
-            text_baseline="middle",
-            text_font_size="10px" if n <= 60 else "8px",
-            text_color=INK,
-        )
+def state_greys(state: Sequence[int], levels: Sequence[int]) -> list[str]:
+    """Return a grey per unit, the darker the larger its value; -1 is an unknown value."""
+    shares = [
+        value / max(count - 1, 1) if value >= 0 else 0.15
+        for value, count in zip(state, levels, strict=True)
+    ]
+    return ["#" + f"{255 - int(205 * share):02x}" * 3 for share in shares]
 
 
-def _edges(fig: figure, net: NetworkDrawing, edges: Array, *, severed: bool) -> list[Any]:
-    (x, y), radius = circle_positions(len(net.labels)), node_radius(len(net.labels))
+def _edges(
+    fig: figure, net: NetworkDrawing, edges: Array, radius: float, *, severed: bool
+) -> list[Any]:
+    x, y = circle_positions(len(net.labels))
     pairs = np.argwhere(edges)[:MAX_DRAWN_EDGES]
     if not len(pairs):
         return []
@@ -233,43 +224,29 @@ def _edges(fig: figure, net: NetworkDrawing, edges: Array, *, severed: bool) -> 
     names = [f"{net.labels[a]}→{net.labels[b]}" for a, b in pairs]
     colour, alpha = (INK, 0.95) if severed else (MUTED, 0.75 if len(pairs) < 200 else 0.3)
     source = ColumnDataSource(
-        {"xs": [p[0] for p in lines], "ys": [p[1] for p in lines], "e": names}
+        {"xs": [line[0] for line in lines], "ys": [line[1] for line in lines], "name": names}
     )
     drawn = fig.multi_line(
-        "xs",
-        "ys",
-        source=source,
-        line_color=colour,
-        line_alpha=alpha,
-        line_width=1.6 if severed else 1.2,
-        line_dash="dashed" if severed else "solid",
-    )
-    tips = ColumnDataSource(_arrow_heads(lines))
+        "xs", "ys", source=source, line_color=colour, line_alpha=alpha,
+        line_width=1.6 if severed else 1.2, line_dash="dashed" if severed else "solid",
+    )  # fmt: skip
     size = 9 if len(net.labels) <= 16 else 5
     heads = fig.scatter(
-        "x",
-        "y",
-        angle="angle",
-        marker="triangle",
-        size=size,
-        color=colour,
-        alpha=alpha,
-        source=tips,
-    )
-    found = [drawn, heads]
+        "x", "y", angle="angle", marker="triangle", size=size, color=colour, alpha=alpha,
+        source=ColumnDataSource(_arrow_heads(lines)),
+    )  # fmt: skip
+    renderers = [drawn, heads]
     if severed:
-        middle = [(p[0][CURVE_STEPS // 2], p[1][CURVE_STEPS // 2]) for p in lines]
-        marks = {"x": [m[0] for m in middle], "y": [m[1] for m in middle]}
-        found.append(
-            fig.scatter("x", "y", marker="x", size=size + 2, color=INK, line_width=2, source=marks)
-        )
-    tips_text = "severed" if severed else "connection"
-    fig.add_tools(HoverTool(renderers=[drawn], tooltips=[(tips_text, "@e")]))
-    return found
+        middle = [[line[axis][CURVE_STEPS // 2] for line in lines] for axis in (0, 1)]
+        cross: dict[str, Any] = {"marker": "x", "size": size + 2, "color": INK, "line_width": 2}
+        renderers.append(fig.scatter(*middle, **cross))
+    kind = "severed" if severed else "connection"
+    fig.add_tools(HoverTool(renderers=[drawn], tooltips=[(kind, "@name")]))
+    return renderers
 
 
 def _curve(x: Array, y: Array, a: int, b: int, radius: float) -> tuple[list[float], list[float]]:
-    """Points from one node to another, bent to the right so that both directions are seen."""
+    """Return a curve between two nodes, bent to the right so that both directions are seen."""
     t = np.linspace(0, 1, CURVE_STEPS + 1)
     if a == b:
         away = np.arctan2(y[a], x[a]) if abs(x[a]) + abs(y[a]) > 0 else np.pi / 2

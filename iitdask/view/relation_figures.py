@@ -21,7 +21,7 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from iitdask.result.relation_iteration import Relation, iterate
-from iitdask.view.network_figures import circle_positions
+from iitdask.view.network_figures import circle_positions, radial_labels
 from iitdask.view.pages import (
     CAUSE,
     EFFECT,
@@ -51,38 +51,35 @@ MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20
 
 @dataclass(frozen=True)
 class LargestRelations:
-    """The relations of largest phi."""
+    """Relations of largest phi of a cause-effect structure."""
 
     listed: list[Relation]
     """At most ``MAX_LISTED_RELATIONS``, by decreasing phi."""
     phi: Array
     """Phi of at most ``MAX_HISTOGRAM_RELATIONS`` of them, bits."""
-    degree: Array
-    """Their degrees."""
     count: str
     """Number of all relations, exact."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether ``phi`` has every relation."""
+        """True if ``phi`` has every relation."""
         return self.count == str(len(self.phi))
 
 
 def largest_relations(tree: xr.DataTree) -> LargestRelations:
-    """Take the relations that are shown out of a cause-effect structure."""
-    many = tree["distinctions"].sizes["mechanism"] > 200
-    weighed = MAX_HISTOGRAM_RELATIONS // 10 if many else MAX_HISTOGRAM_RELATIONS
-    found = list(islice(iterate(tree), weighed))
+    """Return the relations of a cause-effect structure that a page shows."""
+    is_large = tree["distinctions"].sizes["mechanism"] > 200
+    count = MAX_HISTOGRAM_RELATIONS // 10 if is_large else MAX_HISTOGRAM_RELATIONS
+    relations = list(islice(iterate(tree), count))
     return LargestRelations(
-        found[:MAX_LISTED_RELATIONS],
-        np.array([each.phi for each in found], float),
-        np.array([each.degree for each in found], int),
+        relations[:MAX_LISTED_RELATIONS],
+        np.array([relation.phi for relation in relations], float),
         str(tree["relations"].attrs["count"]),
     )
 
 
 def count_text(count: str) -> str:
-    """Write a number of relations: in full, or as a power of two.
+    """Return a number of relations as text: in full, or as a power of two or ten.
 
     Examples
     --------
@@ -91,28 +88,29 @@ def count_text(count: str) -> str:
     """
     if len(count) <= 15:
         return f"{int(count):,}"
-    number = int(count) if len(count) < 4000 else None
-    if number is None:
+    if len(count) >= 4000:  # more digits than Python converts
         return f"10^{len(count) - 1}"
+    number = int(count)
     shift = max(0, number.bit_length() - 60)
     return f"2^{np.log2(float(number >> shift)) + shift:.1f}"
 
 
 def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) -> figure:
-    """Draw the number of relations by degree, as its log2: it may exceed any float."""
-    log = np.asarray(data["log2_count_by_degree"].values, float)
-    degree, exact = data["degree"].values, data["count_by_degree"].values
-    there = np.isfinite(log)
-    columns = {
-        "degree": degree[there],
-        "log": log[there],
-        "zero": np.zeros(there.sum()),
-        "count": [
-            f"{c:,}" if c >= 0 else f"2^{v:.2f}"
-            for c, v in zip(exact[there], log[there], strict=True)
-        ],
-    }
-    source = ColumnDataSource(columns)
+    """Draw log2 of the number of relations by degree: the number may exceed any float.
+
+    Parameters
+    ----------
+    data
+        Node ``/relations`` of a result.
+    size
+        Width and height, pixels.
+    """
+    log2 = np.asarray(data["log2_count_by_degree"].values, float)
+    rows = np.flatnonzero(np.isfinite(log2))
+    exact = data["count_by_degree"].values
+    texts = [f"{exact[k]:,}" if exact[k] >= 0 else f"2^{log2[k]:.2f}" for k in rows]
+    columns = {"degree": data["degree"].values[rows], "log": log2[rows], "count": texts}
+    source = ColumnDataSource(columns | {"zero": np.zeros(len(rows))})
     fig = empty_figure(
         "Relations by degree", "distinctions in the relation", "log2 of their number", size=size
     )
@@ -124,162 +122,138 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
     return fig
 
 
-def relations_by_phi(found: LargestRelations, size: tuple[int, int] = (330, 270)) -> figure:
-    """Draw how phi is distributed over relations; the cap is in the title."""
-    what = "all of them" if found.is_complete else f"the {len(found.phi):,} largest"
+def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 270)) -> figure:
+    """Draw the distribution of phi over relations; the title says over how many.
+
+    Parameters
+    ----------
+    largest
+        See :func:`largest_relations`.
+    size
+        Width and height, pixels.
+    """
+    phi = largest.phi
+    what = "all of them" if largest.is_complete else f"the {len(phi):,} largest"
     fig = empty_figure(
         f"Relations by φ_r ({what})", "φ_r (bits)", "relations", size=size, y_axis_type="log"
     )
-    if len(found.phi):
-        low, high = float(found.phi.min()), float(found.phi.max())
-        span = (low, high) if high - low > 1e-9 * high else (0.9 * low, 1.1 * high or 1.0)
-        counts, edges = np.histogram(found.phi, bins=40, range=span)
-        there = counts > 0
-        bars = {
-            "left": edges[:-1][there],
-            "right": edges[1:][there],
-            "top": counts[there],
-            "bottom": np.full(there.sum(), 0.5),
-        }
-        drawn = fig.quad(
-            "left",
-            "right",
-            "top",
-            "bottom",
-            source=ColumnDataSource(bars),
-            color=RELATION,
-            line_color="white",
-        )
-        fig.y_range.start = 0.5
-        fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
-        tips = [("φ_r", "@left{0.0000} to @right{0.0000} bits"), ("relations", "@top{0,0}")]
-        fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+    if not len(phi):
+        return fig
+    low, high = float(phi.min()), float(phi.max())
+    span = (low, high) if high - low > 1e-9 * high else (0.9 * low, 1.1 * high or 1.0)
+    counts, edges = np.histogram(phi, bins=40, range=span)
+    bins = np.flatnonzero(counts)
+    columns = {"left": edges[bins], "right": edges[bins + 1], "top": counts[bins]}
+    source = ColumnDataSource(columns | {"bottom": np.full(len(bins), 0.5)})
+    bars = fig.quad(
+        "left", "right", "top", "bottom", source=source, color=RELATION, line_color="white"
+    )
+    fig.y_range.start = 0.5
+    fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
+    tips = [("φ_r", "@left{0.0000} to @right{0.0000} bits"), ("relations", "@top{0,0}")]
+    fig.add_tools(HoverTool(renderers=[bars], tooltips=tips))
     return fig
 
 
-@dataclass(frozen=True)
-class PurviewPositions:
-    """Where the purviews of each distinction lie in the drawing."""
-
-    cause: Array
-    """(2, D)"""
-    effect: Array
-    """(2, D)"""
-
-    @classmethod
-    def on_circle(cls, order: Array) -> PurviewPositions:
-        """Distinctions around a circle in a given order; effects outside of causes."""
-        n = len(order)
-        rank = np.empty(n, int)
-        rank[order] = np.arange(n)
-        inner, outer = circle_positions(n, 1.0), circle_positions(n, 1.16)
-        return cls(np.stack(inner)[:, rank], np.stack(outer)[:, rank])
-
-
-def relations_source(
-    found: LargestRelations, data: xr.Dataset, places: PurviewPositions
-) -> ColumnDataSource:
-    """One row per listed relation, with the outline of its purviews."""
-    at = {str(name): k for k, name in enumerate(data["mechanism"].values)}
-    unit = {str(name): k for k, name in enumerate(data["unit"].values)}
-    states = {"cause": data["state_cause"].values, "effect": data["state_effect"].values}
-    columns: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            "rank",
-            "degree",
-            "phi",
-            "mechanisms",
-            "overlap",
-            "xs",
-            "ys",
-            "members",
-            "units",
-        )
-    }
-    for rank, each in enumerate(found.listed, 1):
-        members = [at[name] for name in each.mechanisms]
-        points = _outline(members, each, unit, states, places)
-        columns["rank"].append(rank)
-        columns["degree"].append(each.degree)
-        columns["phi"].append(each.phi)
-        columns["mechanisms"].append(_clip_names([*each.mechanisms]))
-        columns["overlap"].append(" ".join(f"{name}={value}" for name, value in each.overlap))
-        columns["xs"].append([p[0] for p in points])
-        columns["ys"].append([p[1] for p in points])
-        columns["members"].append(members)
-        columns["units"].append([unit[name] for name, _ in each.overlap])
-    return ColumnDataSource(columns, name="relations")
-
-
-def _clip_names(names: list[str], most: int = 46) -> str:
-    """Name as many as fit into a cell, one at least."""
-    ends = np.cumsum([len(name) + 1 for name in names])
-    count = max(1, int((ends <= most + 1).sum()))
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return " ".join(names[:count]) + more
-
-
-def _outline(
-    members: list[int],
-    each: Relation,
-    unit: dict[str, int],
-    states: dict[str, Array],
-    places: PurviewPositions,
-) -> list[tuple[float, float]]:
-    """Purviews that hold part of the overlap, in the order of their angle."""
-    points = []
-    for d in members:
-        for side, where in (("cause", places.cause), ("effect", places.effect)):
-            if any(states[side][d, unit[name]] == value for name, value in each.overlap):
-                points.append((float(where[0, d]), float(where[1, d])))
-    return sorted(points, key=lambda p: np.arctan2(p[1], p[0]))
-
-
 def draw_relations(
-    found: LargestRelations, data: xr.Dataset, size: int = 400
+    largest: LargestRelations, data: xr.Dataset, size: int = 400
 ) -> tuple[figure, ColumnDataSource, IndexFilter, ColumnDataSource]:
     """Draw the largest relations as linked purviews.
 
+    Parameters
+    ----------
+    largest
+        See :func:`largest_relations`.
+    data
+        Node ``/distinctions`` of the result.
+    size
+        Width and height, pixels.
+
     Returns
     -------
-    figure, relations, filter, points
-        The source of the listed relations, which of them are drawn, and the purviews.
+    figure, relations, filter, purviews
+        The source of the listed relations, which of them are drawn, and that of the purviews.
     """
-    order = np.lexsort(
-        (np.arange(data.sizes["mechanism"]), data["mechanism_units"].values.sum(axis=1))
-    )
-    places = PurviewPositions.on_circle(order)
-    source = relations_source(found, data, places)
-    shown = IndexFilter(indices=list(range(min(MAX_DRAWN_RELATIONS, len(found.listed)))))
-    span = Range1d(-1.62, 1.62)
+    positions = _purview_positions(data)
+    source = _relations_source(largest, data, positions)
+    count = min(MAX_DRAWN_RELATIONS, len(largest.listed))
+    shown = IndexFilter(indices=list(range(count)))
     fig = empty_figure(
-        f"The {min(MAX_DRAWN_RELATIONS, len(found.listed))} largest relations, as linked purviews",
-        frame=(size, size),
-        x_range=span,
-        y_range=Range1d(-1.62, 1.62),
-    )
+        f"The {count} largest relations, as linked purviews", frame=(size, size),
+        x_range=Range1d(-1.62, 1.62), y_range=Range1d(-1.62, 1.62),
+    )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
-    view = CDSView(filter=shown)
     faces = fig.patches(
-        "xs", "ys", source=source, view=view, fill_color=RELATION, fill_alpha=0.05,
-        line_color=RELATION, line_alpha=0.45, line_width=1.2,
+        "xs", "ys", source=source, view=CDSView(filter=shown), fill_color=RELATION,
+        fill_alpha=0.05, line_color=RELATION, line_alpha=0.45, line_width=1.2,
         selection_fill_alpha=0.35, selection_line_alpha=1.0, selection_line_width=3,
         nonselection_fill_alpha=0.02, nonselection_line_alpha=0.15,
     )  # fmt: skip
     tips = [("relation", "@mechanisms"), ("φ_r (bits)", "@phi{0.000000}"), ("overlap", "@overlap")]
     fig.add_tools(HoverTool(renderers=[faces], tooltips=tips))
-    points = _purview_points(fig, data, places)
-    return fig, source, shown, points
+    return fig, source, shown, _draw_purviews(fig, data, positions)
 
 
-def _purview_points(fig: figure, data: xr.Dataset, places: PurviewPositions) -> ColumnDataSource:
+def _purview_positions(data: xr.Dataset) -> dict[str, Array]:
+    """Return ``(2, distinctions)`` x and y of the purviews of each side, effects outside.
+
+    Distinctions are ordered around the circle by the number of units in their mechanism.
+    """
+    sizes = data["mechanism_units"].values.sum(axis=1)
+    rank = np.argsort(np.argsort(sizes, kind="stable"))
+    radii = {"cause": 1.0, "effect": 1.16}
+    return {
+        side: np.stack(circle_positions(len(rank), radius))[:, rank]
+        for side, radius in radii.items()
+    }
+
+
+def _relations_source(
+    largest: LargestRelations, data: xr.Dataset, positions: dict[str, Array]
+) -> ColumnDataSource:
+    """Return one row per listed relation, with the outline of its purviews."""
+    row_of = {str(name): k for k, name in enumerate(data["mechanism"].values)}
+    unit_of = {str(name): k for k, name in enumerate(data["unit"].values)}
+    columns: dict[str, list[Any]] = {
+        "rank": list(range(1, len(largest.listed) + 1)),
+        "degree": [relation.degree for relation in largest.listed],
+        "phi": [relation.phi for relation in largest.listed],
+        "mechanisms": [_clip_names([*relation.mechanisms]) for relation in largest.listed],
+        "overlap": [" ".join(f"{u}={v}" for u, v in each.overlap) for each in largest.listed],
+        "members": [[row_of[name] for name in each.mechanisms] for each in largest.listed],
+        "units": [[unit_of[name] for name, _ in each.overlap] for each in largest.listed],
+    }
+    states = {side: data[f"state_{side}"].values for side in positions}
+    outlines = []
+    for relation, members, units in zip(
+        largest.listed, columns["members"], columns["units"], strict=True
+    ):
+        values = [value for _, value in relation.overlap]
+        points = [
+            positions[side][:, d].tolist()
+            for d in members
+            for side in positions
+            if (states[side][d, units] == values).any()
+        ]
+        outlines.append(sorted(points, key=lambda point: np.arctan2(point[1], point[0])))
+    columns["xs"] = [[x for x, _ in points] for points in outlines]
+    columns["ys"] = [[y for _, y in points] for points in outlines]
+    return ColumnDataSource(columns, name="relations")
+
+
+def _clip_names(names: list[str], max_characters: int = 46) -> str:
+    """Return as many names as fit into a cell, one at least."""
+    ends = np.cumsum([len(name) + 1 for name in names])
+    count = max(1, int((ends <= max_characters + 1).sum()))
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return " ".join(names[:count]) + more
+
+
+def _draw_purviews(fig: figure, data: xr.Dataset, positions: dict[str, Array]) -> ColumnDataSource:
     names = [str(name) for name in data["mechanism"].values]
     n = len(names)
-    columns = {
-        "cx": places.cause[0], "cy": places.cause[1], "ex": places.effect[0],
-        "ey": places.effect[1], "name": names, "lit": np.zeros(n),
-    }  # fmt: skip
+    (cx, cy), (ex, ey) = positions["cause"], positions["effect"]
+    columns = {"cx": cx, "cy": cy, "ex": ex, "ey": ey, "name": names, "lit": np.zeros(n)}
     source = ColumnDataSource(columns)
     size = 9 if n <= 40 else (6 if n <= 150 else 3)
     entries = []
@@ -295,25 +269,10 @@ def _purview_points(fig: figure, data: xr.Dataset, places: PurviewPositions) -> 
         fig.add_tools(HoverTool(renderers=[dots], tooltips=[(name, "of @name")]))
         entries.append((name, [dots]))
     if n <= 70:
-        _purview_names(fig, names, places)
+        look = {"text_font_size": "11px" if n <= 40 else "9px", "text_color": MUTED}
+        radial_labels(fig, names, ex, ey, 1.24, **look)
     legend_below(fig, entries)
     return source
-
-
-def _purview_names(fig: figure, names: list[str], places: PurviewPositions) -> None:
-    turn = np.arctan2(places.effect[1], places.effect[0])
-    for right in (True, False):
-        side = np.flatnonzero((np.cos(turn) >= -1e-9) == right)
-        fig.text(
-            1.24 * np.cos(turn[side]),
-            1.24 * np.sin(turn[side]),
-            text=[names[k] for k in side],
-            angle=turn[side] if right else turn[side] + np.pi,
-            text_align="left" if right else "right",
-            text_baseline="middle",
-            text_font_size="11px" if len(names) <= 40 else "9px",
-            text_color=MUTED,
-        )
 
 
 def relations_table(source: ColumnDataSource) -> DataTable:

@@ -38,7 +38,7 @@ def test_plot__draws_a_system_with_its_connections_from_its_dataset_alone():
     found = iit.sia(XOR, "000")
     fig = iit.plot.network(found)
     names = {
-        name for each in fig.renderers for name in each.data_source.data.get("e", np.array([]))
+        name for each in fig.renderers for name in each.data_source.data.get("name", np.array([]))
     }
     assert names == {"A→B", "A→C", "B→A", "B→C", "C→A", "C→B"}
 
