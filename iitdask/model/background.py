@@ -266,9 +266,8 @@ def _condense(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
     values = rescaled(np.asarray(tensor.values[index]))
     for v in tuple(variables):
         axis = variables.index(v)
-        first = np.take(values, 0, axis=axis)
-        if (values == np.expand_dims(first, axis)).all():
-            values = first
+        if (values == values[(slice(None),) * axis + (slice(0, 1),)]).all():
+            values = np.take(values, 0, axis=axis)
             variables.remove(v)
     return Tensor(tuple(variables), np.asarray(values))
 
@@ -276,6 +275,9 @@ def _condense(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
 def _decided_values(tensor: Tensor) -> dict[int, int]:
     """Return the units for which only one value has any likelihood."""
     positive = tensor.values > 0
+    if positive.all():
+        lengths = zip(tensor.variables, positive.shape, strict=True)
+        return {v: 0 for v, length in lengths if length == 1}
     decided = {}
     for axis, v in enumerate(tensor.variables):
         others = tuple(a for a in range(positive.ndim) if a != axis)

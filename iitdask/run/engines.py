@@ -165,15 +165,18 @@ THREAD_COUNT_SECONDS = 1.0
 class SerialEngine:
     """Runs bundles one after the other in this process."""
 
-    activity: ActivityBoard = field(default_factory=ActivityBoard)
-    """Record of the block being computed."""
+    activity: ActivityBoard | None = None
+    """Record of the block being computed, if anybody reads it."""
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Run each task when its result is requested."""
+        board = self.activity
         try:
             for task in tasks:
-                result = run_bundle(task, on_block_start=self.activity.on_block_start(""))
-                self.activity.finish("")
+                begun = None if board is None else board.on_block_start("")
+                result = run_bundle(task, on_block_start=begun)
+                if board is not None:
+                    board.finish("")
                 yield result
         finally:
             clear_caches()
@@ -399,8 +402,9 @@ def choose_engine(client: Client | None, activity: ActivityBoard | None = None) 
     activity : ActivityBoard, optional
         Record of the blocks being computed.
     """
-    activity = activity or ActivityBoard()
-    return SerialEngine(activity) if client is None else DaskEngine(client, activity=activity)
+    if client is None:
+        return SerialEngine(activity)
+    return DaskEngine(client, activity=activity or ActivityBoard())
 
 
 def block_memory_limit(client: Client | None, worker_bytes: int | None = None) -> int | None:
