@@ -1,4 +1,7 @@
-"""SLURM jobs: their options, their scripts and the TLS certificates of a run."""
+"""SLURM jobs: their options, their scripts and the TLS certificates of a run.
+
+Under ``python -m`` this file writes certificates into the folder that is its argument.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,16 @@ __all__ = [
 DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
 LIFETIME_FRACTION = 0.9
-"""Part of the walltime after which a worker begins nothing new."""
+"""Part of the walltime after which a worker begins no further block."""
 STAGGER_FRACTION = 0.05
-"""Part of the walltime over which workers spread their ends."""
+"""Part of the walltime over which the ends of workers are spread."""
 NOTICE_SECONDS = 30
-"""Seconds of notice that SLURM gives a job array's element before its walltime is over."""
+"""Seconds before the end of its walltime at which SLURM signals an element of a job array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """What the user says about jobs; None: as the site or iitdask has it."""
+    """Options of jobs as the user gives them; None stands for the default of site or iitdask."""
 
     cores: int | None = None
     """Cores of a job: so many blocks are computed at a time."""
@@ -68,7 +71,7 @@ class JobOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What every job of a run is submitted with."""
+    """Resources and script lines that all jobs of a run are submitted with."""
 
     cores: int
     """Cores of a job."""
@@ -95,13 +98,13 @@ class JobSpec:
     directives: tuple[str, ...]
     """Further lines for sbatch."""
     skip: tuple[str, ...]
-    """Lines for sbatch that the site does not want."""
+    """Words of sbatch lines that the site does not want."""
     before: tuple[str, ...]
     """Lines of the job script before the worker."""
     python: str
     """Interpreter on the nodes."""
     scheduler: tuple[tuple[str, Any], ...]
-    """What a site wishes of the scheduler."""
+    """Options of the Dask scheduler that a site sets."""
 
     @property
     def seconds(self) -> float:
@@ -110,24 +113,24 @@ class JobSpec:
 
     @property
     def lifetime(self) -> tuple[int, int]:
-        """Seconds after which a worker leaves by itself, and by how much they differ."""
+        """Seconds after which a worker closes by itself, and by how many they differ at most."""
         return max(20, int(LIFETIME_FRACTION * self.seconds)), max(
             2, int(STAGGER_FRACTION * self.seconds)
         )
 
     def header(self, tasks: int = 1) -> list[str]:
-        """Lines for sbatch that jobs of iitdask's own making share.
+        """Return the sbatch lines that allocations and job arrays share.
 
         Parameters
         ----------
         tasks : int
-            Tasks of the job, each of which gets all that one job is to have.
+            Tasks of the job; each gets the cores and the memory of one job.
         """
         megabytes = -(-_memory_bytes(self.memory) // 2**20)
         memory = {"mem": f"{megabytes}M"}
         if tasks > 1:  # --mem would be for a node, however many tasks it gets
             memory = {"mem-per-cpu": f"{-(-megabytes // self.cores)}M"}
-        given: dict[str, Any] = {
+        options: dict[str, Any] = {
             "job-name": "iitdask",
             "partition": self.partition,
             "account": self.account,
@@ -136,18 +139,18 @@ class JobSpec:
             **memory,
             "time": self.walltime,
         }
-        lines = [f"--{key}={value}" for key, value in given.items() if value is not None]
-        kept = [line for line in lines if not any(word in line for word in self.skip)]
-        return [*kept, "--requeue", "--open-mode=append", *self.directives]
+        lines = [f"--{key}={value}" for key, value in options.items() if value is not None]
+        lines = [line for line in lines if not any(word in line for word in self.skip)]
+        return [*lines, "--requeue", "--open-mode=append", *self.directives]
 
 
-def resolve_job_spec(wishes: JobOptions, memory: str | None = None) -> JobSpec:
-    """Settle what jobs are submitted with: what is said, else the site's, else ours.
+def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
+    """Resolve job options: those of the user, else of the site, else the defaults.
 
     Parameters
     ----------
-    wishes : Wishes
-        What the user says.
+    options : JobOptions
+        Options of the user.
     memory : str, optional
         Memory of a job, such as ``8GB``.
 
@@ -156,22 +159,22 @@ def resolve_job_spec(wishes: JobOptions, memory: str | None = None) -> JobSpec:
     InputError
         There is no preset of that name, or a value is not what SLURM takes.
     """
-    site = _site_preset(wishes.site)
+    site = _site_preset(options.site)
     logs = str(site.get("log-directory") or Path("iitdask-jobs").absolute())
-    scratch = wishes.scratch or site.get("local-directory")
+    scratch = options.scratch or site.get("local-directory")
     jobs = JobSpec(
-        cores=int(wishes.cores or site.get("cores") or 1),
+        cores=int(options.cores or site.get("cores") or 1),
         memory=str(memory or site.get("memory") or DEFAULT_MEMORY),
-        walltime=str(wishes.walltime or site.get("walltime") or DEFAULT_WALLTIME),
-        partition=wishes.partition or site.get("queue"),
-        account=wishes.account or site.get("account"),
-        interface=wishes.interface or site.get("interface"),
-        port=wishes.port or 0,
-        tls=wishes.tls,
+        walltime=str(options.walltime or site.get("walltime") or DEFAULT_WALLTIME),
+        partition=options.partition or site.get("queue"),
+        account=options.account or site.get("account"),
+        interface=options.interface or site.get("interface"),
+        port=options.port or 0,
+        tls=options.tls,
         scratch=None if scratch is None else str(scratch),
         logs=logs,
         shared=os.path.expanduser(str(site.get("shared-temp-directory") or logs)),  # noqa: PTH111
-        directives=(*(site.get("job-extra-directives") or ()), *wishes.directive),
+        directives=(*(site.get("job-extra-directives") or ()), *options.directive),
         skip=tuple(site.get("job-directives-skip") or ()),
         before=(*job_prologue(), *(site.get("job-script-prologue") or ())),
         python=str(site.get("python") or sys.executable),
@@ -216,14 +219,14 @@ def _memory_bytes(memory: str) -> int:
 
 
 def _walltime_seconds(walltime: str) -> float:
-    """Seconds of MINUTES, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
+    """Return the seconds of a time written as M, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
     days, dash, clock = walltime.rpartition("-")
     try:
         parts = [int(part) for part in clock.split(":")]
-        whole = int(days) if dash else 0
+        n_days = int(days) if dash else 0
     except ValueError:
         parts = []
-        whole = 0
+        n_days = 0
     if not 1 <= len(parts) <= 3:
         raise InputError(
             f"--walltime: expected a time as SLURM writes it, such as 01:30:00, got {walltime!r}"
@@ -234,37 +237,40 @@ def _walltime_seconds(walltime: str) -> float:
         parts = [0, parts[0], 0]
     elif len(parts) == 2:
         parts = [0, *parts]
-    return 86400.0 * whole + 3600 * parts[0] + 60 * parts[1] + parts[2]
+    return 86400.0 * n_days + 3600 * parts[0] + 60 * parts[1] + parts[2]
 
 
 CERTIFICATE_FILE, KEY_FILE = "authority.pem", "key.pem"
 
 
 def write_certificates(folder: Path) -> None:
-    """Write a certificate that signs itself, and its key, for this user's eyes alone.
+    """Write a self-signed certificate and its key, readable by this user alone.
 
     Parameters
     ----------
     folder : Path
-        Directory that all processes of the run see; made when it is not there.
+        Directory that all processes of the run see; created if missing.
     """
     from distributed.security import Security
 
-    made = Security.temporary()
+    security = Security.temporary()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, text in ((CERTIFICATE_FILE, made.tls_ca_file), (KEY_FILE, made.tls_client_key)):
+    for name, text in (
+        (CERTIFICATE_FILE, security.tls_ca_file),
+        (KEY_FILE, security.tls_client_key),
+    ):
         path = folder / name
         path.touch(mode=0o600)
         path.write_text(text, encoding="ascii")
 
 
 def tls_exports(folder: str) -> list[str]:
-    """Lines of a shell script after which every process of Dask uses the certificates.
+    """Return lines of a shell script that make every Dask process use the certificates.
 
     Parameters
     ----------
     folder : str
-        The directory, as the shell is to read it.
+        Directory of the certificates, as the shell expands it.
     """
     tls = "DASK_DISTRIBUTED__COMM__TLS"
     roles = ("SCHEDULER", "WORKER", "CLIENT")
@@ -277,22 +283,18 @@ def tls_exports(folder: str) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
-    write_certificates(Path(sys.argv[1]))
-
-
 UNFINISHED_EXIT_CODE = 75
-"""Exit code of ``iitdask work`` whose time was over before the store was full."""
+"""Exit code of ``iitdask work`` if its time ended before the store was complete."""
 JOB_NUMBER = re.compile(r"\d+")
 
 
 def allocation_script(jobs: JobSpec, workers: int, run: Sequence[str]) -> str:
-    """One job that holds scheduler, driver and workers.
+    """Return the script of one job that holds scheduler, driver and workers.
 
     Parameters
     ----------
     jobs : Jobs
-        What each task of it gets.
+        Resources of each task.
     workers : int
         Number of workers; two more tasks are the scheduler and the driver.
     run : sequence of str
@@ -317,18 +319,18 @@ def allocation_script(jobs: JobSpec, workers: int, run: Sequence[str]) -> str:
 
 
 def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = None) -> str:
-    """Many jobs that know of each other by the store alone.
+    """Return the script of a job array whose elements coordinate by the store alone.
 
     Parameters
     ----------
     jobs : Jobs
-        What each element gets.
+        Resources of each element.
     workers : int
         Number of elements.
     store : str
         Address of a store that was prepared.
     spec : str, optional
-        Study file, where the store does not tell what is computed.
+        Study file, if the store does not hold the study.
     """
     header = [
         f"--array=0-{workers - 1}",
@@ -339,6 +341,7 @@ def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = Non
     lifetime, stagger = jobs.lifetime
     work = [jobs.python, "-m", "iitdask", "work", store, "--quiet", "--threads", str(jobs.cores)]
     work += [] if spec is None else ["--spec", spec]
+    was_cut_short = "{ [ $late -eq 1 ] && [ $code -ne 0 ]; }"
     lines = [
         f"life=$(( {lifetime} - SLURM_ARRAY_TASK_ID * {stagger} / {workers} ))",
         # In the background, so that the shell hears SLURM's signals and passes them on.
@@ -350,7 +353,7 @@ def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = Non
         "# A signal ends a wait with its own code; that of a child that is gone bash remembers.",
         "wait $child; code=$?",
         "# Not finished and out of time: the next time slice goes on from here.",
-        f"if [ $code -eq {UNFINISHED_EXIT_CODE} ] || {{ [ $late -eq 1 ] && [ $code -ne 0 ]; }}; then",
+        f"if [ $code -eq {UNFINISHED_EXIT_CODE} ] || {was_cut_short}; then",
         '  scontrol requeue "$SLURM_JOB_ID"',
         "fi",
         "exit $code",
@@ -365,23 +368,31 @@ def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = Non
 
 
 def submit(jobs: JobSpec, script: str) -> str:
-    """Submit a job script; return the number of the job."""
+    """Submit a job script and return the number of the job.
+
+    Raises
+    ------
+    InputError
+        SLURM is not installed here, or refuses the job.
+    InterruptedRunError
+        SLURM accepts the job but returns no number.
+    """
     require_slurm()
     Path(jobs.logs).mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         ["sbatch", "--parsable"], input=script, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = " ".join(done.stderr.split())
-        raise InputError(f"sbatch refused the job: {said} (see the script with --print-job)")
-    found = JOB_NUMBER.search(done.stdout)
-    if found is None:
+        message = " ".join(done.stderr.split())
+        raise InputError(f"sbatch refused the job: {message} (see the script with --print-job)")
+    number = JOB_NUMBER.search(done.stdout)
+    if number is None:
         raise InterruptedRunError(f"sbatch gave no job number but {done.stdout!r}")
-    return found.group()
+    return number.group()
 
 
 def require_slurm() -> None:
-    """Raise an InputError where SLURM's commands are missing."""
+    """Raise an InputError if SLURM's commands are missing."""
     missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
     if missing:
         raise InputError(
@@ -395,3 +406,7 @@ def _script(
 ) -> str:
     top = ["#!/usr/bin/env bash", *(f"#SBATCH {line}" for line in header)]
     return "\n".join([*top, "", *first, *jobs.before, "", *body, ""])
+
+
+if __name__ == "__main__":
+    write_certificates(Path(sys.argv[1]))

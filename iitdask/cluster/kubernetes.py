@@ -1,8 +1,8 @@
-"""A cluster that the Dask operator makes from a manifest, reached by its address.
+"""A cluster that the Dask operator creates from a manifest, reached by its address.
 
-Spoken to through ``kubectl``, with whatever rights and context that has. The phase
-that the operator reports is not believed (it may say Pending while all runs): a
-cluster is there when its scheduler answers.
+All requests go through ``kubectl``, with its rights and its context. The phase that the
+operator reports is ignored, because it may say Pending although everything runs: a cluster
+counts as ready when its scheduler answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SCHEDULER_START_SECONDS = 300.0
-"""Seconds a cluster may take until its scheduler answers: images are pulled, nodes started."""
+"""Seconds until the scheduler must answer: images are pulled and nodes started first."""
 RETRY_SECONDS = 1.0
 SCHEDULER_PORT = 8786
 MANIFEST_KIND = "DaskCluster"
@@ -47,11 +47,11 @@ class Manifest:
     name: str
     """Name of the DaskCluster in it."""
     namespace: str | None
-    """Its namespace; None: that of kubectl's context."""
+    """Its namespace; None stands for that of kubectl's context."""
 
     @classmethod
     def read(cls, path: str | None) -> Manifest:
-        """Find the cluster in a file.
+        """Read a manifest file.
 
         Raises
         ------
@@ -64,42 +64,42 @@ class Manifest:
                 "nothing; deploy/kubernetes/ has some"
             )
         try:
-            found = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
+            documents = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             what = " ".join(str(error).split())
             raise InputError(f"--manifest: {path}: cannot be read ({what})") from error
         clusters = [
-            each for each in found if isinstance(each, dict) and each.get("kind") == MANIFEST_KIND
+            doc for doc in documents if isinstance(doc, dict) and doc.get("kind") == MANIFEST_KIND
         ]
         if len(clusters) != 1:
             raise InputError(
                 f"--manifest: {path}: expected one {MANIFEST_KIND}, found {len(clusters)}"
             )
-        about = clusters[0].get("metadata") or {}
-        if "name" not in about:
+        metadata = clusters[0].get("metadata") or {}
+        if "name" not in metadata:
             raise InputError(
                 f"--manifest: {path}: expected a {MANIFEST_KIND} with a name, found none"
             )
-        return cls(Path(path), str(about["name"]), about.get("namespace"))
+        return cls(Path(path), str(metadata["name"]), metadata.get("namespace"))
 
     def kubectl(self, *words: str) -> list[str]:
-        """Command line of kubectl in the manifest's namespace."""
-        where = [] if self.namespace is None else ["--namespace", self.namespace]
-        return ["kubectl", *where, *words]
+        """Return a command line of kubectl in the manifest's namespace."""
+        namespace = [] if self.namespace is None else ["--namespace", self.namespace]
+        return ["kubectl", *namespace, *words]
 
 
 @contextmanager
 def kubernetes(
     manifest: Manifest, workers: int | None = None, patience: float = SCHEDULER_START_SECONDS
 ) -> Iterator[Client]:
-    """Open a client of the cluster of a manifest, made when it is not there.
+    """Open a client of the cluster of a manifest; create the cluster if it is not there.
 
     Parameters
     ----------
     manifest : Manifest
-        What to apply.
+        The manifest to apply.
     workers : int, optional
-        Number of workers; as the manifest says when not given.
+        Number of workers; that of the manifest if not given.
     patience : float
         Seconds until the scheduler must answer.
 
@@ -114,9 +114,9 @@ def kubernetes(
         raise InputError("--cluster kubernetes: expected kubectl on this machine, found none")
     deadline = time.monotonic() + patience
     with ExitStack() as stack:
-        said = _kubectl_output(manifest.kubectl("apply", "--filename", str(manifest.path)))
-        if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", said):
-            # Ours alone: one that was there before stays.
+        output = _kubectl_output(manifest.kubectl("apply", "--filename", str(manifest.path)))
+        if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", output):
+            # Only this run's own: a cluster that was there before stays.
             stack.callback(_delete, manifest)
         if workers is not None:
             _scale(manifest, workers, deadline)
@@ -130,7 +130,7 @@ def _scale(manifest: Manifest, workers: int, deadline: float) -> None:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
-        # The operator makes the group a moment after the cluster.
+        # The operator creates the worker group a moment after the cluster.
         _wait_or_raise(
             deadline, f"the workers of {manifest.name} cannot be scaled: {_one_line(done.stderr)}"
         )
@@ -143,17 +143,17 @@ def _address(manifest: Manifest, deadline: float) -> Iterator[str]:
         inside = "" if manifest.namespace is None else f".{manifest.namespace}"
         yield f"tcp://{service}{inside}:{SCHEDULER_PORT}"
         return
-    process = _port_forward(manifest, f"service/{service}", deadline)
+    process, port = _port_forward(manifest, f"service/{service}", deadline)
     try:
-        yield f"tcp://127.0.0.1:{process[1]}"
+        yield f"tcp://127.0.0.1:{port}"
     finally:
-        process[0].terminate()
+        process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process[0].wait(timeout=5)
-        process[0].kill()
-        process[0].wait()
-        if process[0].stdout is not None:
-            process[0].stdout.close()
+            process.wait(timeout=5)
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _port_forward(
@@ -168,13 +168,13 @@ def _port_forward(
             text=True,
             start_new_session=True,
         )
-        said = process.stdout.readline() if process.stdout is not None else ""
-        found = FORWARDING_LINE.search(said)
-        if found is not None:
-            return process, int(found.group(1))
+        line = process.stdout.readline() if process.stdout is not None else ""
+        match = FORWARDING_LINE.search(line)
+        if match is not None:
+            return process, int(match.group(1))
         process.kill()
         rest, _ = process.communicate()
-        _wait_or_raise(deadline, f"{service} cannot be reached: {_one_line(said + rest)}")
+        _wait_or_raise(deadline, f"{service} cannot be reached: {_one_line(line + rest)}")
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def _client(manifest: Manifest, deadline: float) -> Iterator[Client]:
     from distributed import Client
 
     while True:
-        # Each time anew: kubectl ends a forwarding through which nothing could be reached yet.
+        # A new one each time: kubectl ends a forwarding whose target does not listen yet.
         with _address(manifest, deadline) as address:
             try:
                 client: Any = Client(address, timeout=10)

@@ -1,8 +1,12 @@
-"""A Dask cluster on this machine: threads of this process, or worker processes."""
+"""A Dask cluster on this machine: threads of this process, or worker processes.
+
+Worker processes preload this module, see `dask_setup`.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -13,23 +17,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "connect",
+    "dask_setup",
     "job_prologue",
     "local",
     "worker_environment",
 ]
 
+CLOSE_SECONDS, INTERRUPTED_CLOSE_SECONDS = 30.0, 2.0
+"""Seconds that a cluster may take to close, and after an interruption."""
+
 
 def worker_environment() -> dict[str, str]:
-    """One thread per kernel call: all parallelism is Dask's, nested pools only get in the way."""
+    """Return the environment of workers: one thread per kernel call, since Dask parallelises."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     return dict.fromkeys(names, "1")
 
 
 def job_prologue() -> list[str]:
-    """Lines of a job script that set the same, and keep compiled kernels on the node's own disk.
+    """Return lines of a job script: the environment, and a kernel cache on the node's own disk.
 
-    Many nodes that compile into one network directory harm each other. A directory that
-    somebody else made is not used: compiled code is executed when it is loaded.
+    Many nodes that compile into one network directory corrupt each other's files. A directory
+    that somebody else made is not used, because compiled code is executed when it is loaded.
     """
     return [
         *(f"export {name}={value}" for name, value in worker_environment().items()),
@@ -43,7 +51,7 @@ def job_prologue() -> list[str]:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -79,47 +87,67 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
                 host="127.0.0.1" if workers else None,
                 dashboard_address="127.0.0.1:0",  # without a host it would be on all interfaces
                 silence_logs=50,  # what goes wrong reaches the driver as an event or an error
-                **({"preload": "iitdask.cluster.quiet"} if workers else {}),
+                **({"preload": __name__} if workers else {}),
             )
         client = Client(cluster)
-        patience = 30.0
+        seconds = CLOSE_SECONDS
         try:
             yield client
         except KeyboardInterrupt:
-            patience = 2.0
+            seconds = INTERRUPTED_CLOSE_SECONDS
             raise
         finally:
-            # In a thread: a worker that does not answer must not hold up the end.
-            ending = Thread(target=_close, args=(client, cluster, patience), daemon=True)
-            ending.start()
-            ending.join(patience + 1.0)
+            # In a thread: a worker that does not answer must not delay the end.
+            closing = Thread(target=_close, args=(client, cluster, seconds), daemon=True)
+            closing.start()
+            closing.join(seconds + 1.0)
 
 
-def _close(client: Any, cluster: Any, patience: float) -> None:
+def dask_setup(_worker: Any) -> None:
+    """Ignore SIGINT in a worker process: the driver handles it and ends its workers.
+
+    Ctrl-C on a terminal reaches every process started from it; workers that broke off in the
+    middle would only add their tracebacks. Dask calls this function when it preloads the module.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _close(client: Any, cluster: Any, seconds: float) -> None:
     with suppress(TimeoutError, OSError, RuntimeError):
-        client.close(timeout=patience)
-        cluster.close(timeout=patience)
+        client.close(timeout=seconds)
+        cluster.close(timeout=seconds)
 
 
 @contextmanager
 def _silenced_resource_tracker() -> Iterator[None]:
-    """Keep the helper that counts semaphores from complaining when a run is cut short."""
+    """Silence the warning of multiprocessing's resource tracker when a run is interrupted."""
     name = "PYTHONWARNINGS"
-    before = os.environ.get(name)
+    old = os.environ.get(name)
     rule = "ignore::UserWarning:multiprocessing.resource_tracker"
-    os.environ[name] = ",".join(filter(None, (before, rule)))
+    os.environ[name] = ",".join(filter(None, (old, rule)))
     try:
         yield
     finally:
-        if before is None:
+        if old is None:
             del os.environ[name]
         else:
-            os.environ[name] = before
+            os.environ[name] = old
 
 
 @contextmanager
 def connect(address: str) -> Iterator[Client]:
-    """Open a client of a running scheduler, ``tcp://HOST:PORT``."""
+    """Open a client of a running scheduler.
+
+    Parameters
+    ----------
+    address : str
+        Its address, ``tcp://HOST:PORT``.
+
+    Raises
+    ------
+    OSError
+        The scheduler does not answer within 30 seconds.
+    """
     from distributed import Client
 
     with Client(address, timeout=30) as client:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 QUEUE_POLL_SECONDS = 5.0
-"""Seconds between two looks at the queue."""
+"""Seconds between two checks of the queue."""
 COMMAND_TIMEOUT_SECONDS = 20.0
 """Seconds that SLURM's commands may take to answer."""
 JOB_NAME = "iitdask"
@@ -42,8 +42,8 @@ JOB_NAME = "iitdask"
 def slurm(
     jobs: JobSpec,
     workers: int,
-    wanted: Callable[[], int] | None = None,
-    look: float = QUEUE_POLL_SECONDS,
+    demand: Callable[[], int] | None = None,
+    poll_seconds: float = QUEUE_POLL_SECONDS,
 ) -> Iterator[Client]:
     """Open a client of a cluster whose workers are SLURM jobs.
 
@@ -53,13 +53,18 @@ def slurm(
     Parameters
     ----------
     jobs : Jobs
-        What each job is submitted with.
+        Resources of each job.
     workers : int
         Number of jobs.
-    wanted : callable, optional
-        Asked now and then how many jobs there is work for; idle ones beyond it leave.
-    look : float
-        Seconds between two looks at the queue.
+    demand : callable, optional
+        Returns how many jobs there is work for; idle jobs beyond that number are cancelled.
+    poll_seconds : float
+        Seconds between two checks of the queue.
+
+    Raises
+    ------
+    InputError
+        SLURM is not installed here.
     """
     import dask
     from dask_jobqueue.slurm import SLURMCluster
@@ -83,9 +88,9 @@ def slurm(
         )
         ended = Event()
         with cluster, Client(cluster) as client:
-            watch = QueueWatch(cluster, client, workers, wanted, look)
+            watch = QueueWatch(cluster, client, workers, demand, poll_seconds)
             cluster.scale(jobs=watch.target())
-            guard = Thread(target=watch.keep, args=(ended,), daemon=True, name="jobs")
+            guard = Thread(target=watch.run, args=(ended,), daemon=True, name="jobs")
             guard.start()
             try:
                 yield client
@@ -95,7 +100,7 @@ def slurm(
 
 
 def worker_script(jobs: JobSpec) -> str:
-    """Job script of one worker, to be looked at."""
+    """Return the job script of one worker, for ``--print-job``."""
     from dask_jobqueue.slurm import SLURMJob
 
     address = f"{'tls' if jobs.tls else 'tcp'}://SCHEDULER:{jobs.port or 'PORT'}"
@@ -104,35 +109,35 @@ def worker_script(jobs: JobSpec) -> str:
 
 
 class QueueWatch:
-    """Keeps as many jobs in the queue as are wanted."""
+    """Keeps as many jobs in the queue as there is work for."""
 
     def __init__(
         self,
         cluster: Any,
         client: Any,
         workers: int,
-        wanted: Callable[[], int] | None,
-        look: float,
+        demand: Callable[[], int] | None,
+        poll_seconds: float,
     ) -> None:
         self.cluster = cluster
         self.client = client
         self.workers = workers
-        self.wanted = wanted
-        self.look = look
+        self.demand = demand
+        self.poll_seconds = poll_seconds
 
     def target(self) -> int:
-        """How many jobs there should be."""
-        return self.workers if self.wanted is None else max(1, min(self.workers, self.wanted()))
+        """Return how many jobs there should be."""
+        return self.workers if self.demand is None else max(1, min(self.workers, self.demand()))
 
-    def keep(self, ended: Event) -> None:
-        """Look after the jobs until the end."""
-        while not ended.wait(self.look):
+    def run(self, ended: Event) -> None:
+        """Check the queue periodically until the end."""
+        while not ended.wait(self.poll_seconds):
             # A controller that does not answer now will later.
             with suppress(OSError, RuntimeError, TimeoutError):
                 self.tend()
 
     def tend(self) -> None:
-        """Replace jobs that are gone, send away idle ones nobody needs."""
+        """Replace jobs that are gone and cancel idle ones that there is no work for."""
         gone = self._gone()
         if gone:
             self._drop(gone)
@@ -172,7 +177,7 @@ class QueueWatch:
 
 
 def _queued_jobs() -> set[str] | None:
-    """Numbers of this user's jobs in SLURM's queue; None when it does not answer."""
+    """Return the numbers of this user's jobs in SLURM's queue; None if it does not answer."""
     try:
         done = subprocess.run(
             ["squeue", "--noheader", "--me", "--format=%A"],
@@ -189,7 +194,7 @@ def _queued_jobs() -> set[str] | None:
 def _dask_settings() -> dict[str, Any]:
     return {
         # Preempted jobs are requeued and come back under their name; dask-jobqueue would
-        # cancel them after 15 s. Those that do not come back are found by the watch.
+        # cancel them after 15 s. QueueWatch finds those that do not come back.
         "distributed.deploy.lost-worker-timeout": "1h",
         # Preemption counts as a failure of the bundle that was running.
         "distributed.scheduler.allowed-failures": 20,
@@ -221,15 +226,15 @@ def _job_arguments(jobs: JobSpec) -> dict[str, Any]:
 
 
 DRIVER_TASK = 1
-"""Number of the task that drives the run."""
+"""Number of the task that runs the driver."""
 RECONNECT_SECONDS = 30.0
-"""Seconds a driver that lost its connection has to come back."""
+"""Seconds in which a driver that lost its connection may come back."""
 FIRST_WORKER_SECONDS = 120
 """Seconds the driver waits for its first worker."""
 
 
 def is_driver() -> bool:
-    """Whether this task of a job is the driver.
+    """Return True if this task of a job is the driver.
 
     Raises
     ------
@@ -246,10 +251,10 @@ def is_driver() -> bool:
 
 
 def exec_allocation_role(interface: str | None, port: int | None, scratch: str | None) -> None:
-    """Become the scheduler or a worker of this job; does not return."""
-    given = json.dumps([interface, port, scratch])
-    # A process of its own: dask-jobqueue ends it by a signal that the driver's must not hear.
-    os.execv(sys.executable, [sys.executable, "-m", __name__, given])
+    """Replace this process by the scheduler or a worker of this job; does not return."""
+    arguments = json.dumps([interface, port, scratch])
+    # A process of its own: dask-jobqueue ends it by a signal that must not reach the driver.
+    os.execv(sys.executable, [sys.executable, "-m", __name__, arguments])
 
 
 @contextmanager
@@ -267,10 +272,10 @@ def allocation() -> Iterator[Client]:
 
 
 def _driver_watch_plugin() -> Any:
-    """A scheduler's plugin that ends it when its driver died: the job would wait for nobody."""
+    """Return a plugin that stops the scheduler when the driver dies, so that no job idles."""
     from distributed import SchedulerPlugin
 
-    class Farewell(SchedulerPlugin):
+    class DriverWatch(SchedulerPlugin):
         def remove_client(self, scheduler: Any, client: str) -> None:  # noqa: ARG002 its interface
             scheduler.loop.call_later(
                 RECONNECT_SECONDS, scheduler.loop.add_callback, self.end, scheduler
@@ -280,12 +285,12 @@ def _driver_watch_plugin() -> Any:
             if all(name == "fire-and-forget" for name in scheduler.clients):
                 await scheduler.close(reason="the driver is gone")
 
-    return Farewell()
+    return DriverWatch()
 
 
 def _scheduler_file() -> Path:
     folder = Path(os.environ.get("SLURM_SUBMIT_DIR", "."))
-    # A job that was requeued keeps its number: the address of its last scheduler leads nowhere.
+    # A requeued job keeps its number, but the address of its last scheduler is not valid.
     restart = os.environ.get("SLURM_RESTART_COUNT", "0")
     return folder / f".iitdask-{os.environ['SLURM_JOB_ID']}-{restart}.json"
 
@@ -294,7 +299,7 @@ def _slurm_runner(interface: str | None, port: int | None, scratch: str | None) 
     from dask_jobqueue.slurm import SLURMRunner
 
     threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
-    # Else a worker takes its share of the node, and waits for memory that it was given.
+    # By default a worker would assume its share of the node's memory, not that of the job.
     megabytes = os.environ.get("SLURM_MEM_PER_CPU", "")
     memory = threads * int(megabytes) * 2**20 if megabytes.isdecimal() else "auto"
     return SLURMRunner(

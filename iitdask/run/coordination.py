@@ -4,9 +4,8 @@ A session is a small record that a process renews while it works on a store (its
 Locks and claims are keys that only one process can create and that name their owner's session.
 One rule says whether a session is alive (`SessionMonitor`); what a dead session owns is void.
 
-Results never depend on any of this: blocks are complete, checked and the same whoever computes
-them. If the owner of a lock was merely suspended, two processes may run at once. That is safe:
-both write the same bytes, and a torn write fails its checksum.
+Results never depend on this: if the owner of a lock was merely suspended, two processes may run at
+once, but both write the same bytes, and a torn write fails its checksum.
 """
 
 from __future__ import annotations
@@ -108,11 +107,6 @@ class SessionRecord:
         """Seconds since the last heartbeat, by the clocks of both machines."""
         return (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat)).total_seconds()
 
-    @property
-    def seniority(self) -> tuple[str, str]:
-        """Order in which sessions began."""
-        return self.since, self.token
-
     def describe(self) -> str:
         """Name the session in an error or a status line."""
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -167,7 +161,7 @@ class SessionMonitor:
         records = [record for record in self.records() if self.is_alive(record)]
         self._alive = {record.token: record for record in records}
         self._checked = time.monotonic()
-        return sorted(records, key=lambda record: record.seniority)
+        return sorted(records, key=_seniority)
 
     def find(self, token: str) -> SessionRecord | None:
         """Return the session with a token if it is alive, from memory if seen lately."""
@@ -197,6 +191,10 @@ class SessionMonitor:
         if max(record.seconds_since_heartbeat, unchanged) > HEARTBEAT_TIMEOUT_SECONDS:
             return False
         return record.host != socket.gethostname() or _process_exists(record.pid, record.since)
+
+
+def _seniority(record: SessionRecord) -> tuple[str, str]:
+    return record.since, record.token
 
 
 def live_sessions(store: Store | str) -> list[SessionRecord]:
@@ -247,7 +245,7 @@ class PeriodicTimer:
             yield
         finally:
             with self._changed:
-                self._due.pop(function, None)
+                del self._due[function]
             # After this context nothing may be called any more, except by a store that hangs.
             if self._busy.acquire(timeout=TIMER_STOP_SECONDS):
                 self._busy.release()
@@ -258,12 +256,15 @@ class PeriodicTimer:
                 if self._ended:
                     return
                 now = time.monotonic()
-                function = min(self._due, key=lambda each: self._due[each][0], default=None)
-                wait = None if function is None else self._due[function][0] - now
-                if function is None or wait is None or wait > 0:
-                    self._changed.wait(wait)
+                function = min(self._due, key=lambda task: self._due[task][0], default=None)
+                if function is None:
+                    self._changed.wait()
                     continue
-                self._due[function] = (now + self._due[function][1], self._due[function][1])
+                due, seconds = self._due[function]
+                if due > now:
+                    self._changed.wait(due - now)
+                    continue
+                self._due[function] = (now + seconds, seconds)
                 self._busy.acquire()
             try:
                 with suppress(OSError, UnreachableStoreError):
@@ -306,18 +307,12 @@ class Session:
 
     @property
     def poll_seconds(self) -> float:
-        """Seconds between two looks at the store that are worth their requests."""
+        """Seconds between two looks at the store."""
         return REMOTE_POLL_SECONDS if self.store.directory is None else LOCAL_POLL_SECONDS
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
-        """Do something in a store that one process at a time may do.
-
-        Parameters
-        ----------
-        name : str
-            What is done, such as the name of the stage that is laid out.
-        """
+        """Take a step that one process at a time may take, such as laying out the stage `name`."""
         with self._section:
             if self._is_alone:
                 yield
@@ -342,7 +337,7 @@ class Session:
         """
         with disk_full_as_error(f"{self.store.url}: {STORE_LOCK}"):
             while not _try_own(self, STORE_LOCK):
-                owner = _live_owner(self, STORE_LOCK)
+                owner = self._store_owner()
                 if owner is not None and owner.state == RUNNING:
                     raise self._busy(owner)
                 time.sleep(LOCK_POLL_SECONDS)
@@ -355,14 +350,14 @@ class Session:
                     self.store.delete(other.key)
                     self.store.delete(other.activity_key)
             # Of two that begin at the same moment each sees the other: one has to go on.
-            elif other.state == RUNNING or other.seniority < self.record.seniority:
+            elif other.state == RUNNING or _seniority(other) < _seniority(self.record):
                 raise self._busy(other)
         self.record = replace(self.record, state=RUNNING)
         self.write_heartbeat()
 
     def wait_for_admission(self) -> None:
         """Wait until a session that works alone has noticed this one."""
-        while _live_owner(self, STORE_LOCK) is not None:
+        while self._store_owner() is not None:
             time.sleep(LOCK_POLL_SECONDS)
 
     def admit_others(self) -> None:
@@ -384,6 +379,9 @@ class Session:
         if self._is_alone:
             _disown(self, STORE_LOCK)
             self._is_alone = False
+
+    def _store_owner(self) -> SessionRecord | None:
+        return self.monitor.find(_read_owner(self.store, STORE_LOCK)[1])
 
     def _busy(self, other: SessionRecord) -> BusyStoreError:
         return BusyStoreError(
@@ -444,14 +442,14 @@ _OPEN_SESSIONS: list[Session] = []
 
 @contextmanager
 def critical_section(store: Store, name: str) -> Iterator[None]:
-    """Do something in a store that one process at a time may do, in this process's session.
+    """Take a step that one process at a time may take, in the session of this process.
 
     Parameters
     ----------
     store : Store
-        The store. A process without a session on it opens one meanwhile.
+        The store. A process without a session on it opens one for the step.
     name : str
-        What is done, such as the name of the stage that is laid out.
+        Name of the step, such as that of the stage that is laid out.
     """
     for session in reversed(_OPEN_SESSIONS):
         if session.store.address == store.address:
@@ -487,8 +485,7 @@ def lock(session: Session, name: str) -> Iterator[None]:
 class BlockClaims:
     """The blocks that one process computes, where no central process hands them out.
 
-    Claims spare double work and nothing else: a block that two processes fill holds the same
-    bits.
+    Claims only spare double work: a block that two processes fill holds the same bits.
 
     Parameters
     ----------
@@ -583,10 +580,6 @@ def _disown(session: Session, key: str) -> None:
     """Delete a key, unless another session took it over meanwhile."""
     if _read_owner(session.store, key)[1] == session.token:
         session.store.delete(key)
-
-
-def _live_owner(session: Session, key: str) -> SessionRecord | None:
-    return session.monitor.find(_read_owner(session.store, key)[1])
 
 
 def _owner_record(deaths: int, token: str) -> bytes:

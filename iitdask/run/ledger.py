@@ -123,7 +123,9 @@ class MemoryLedger:
             name: self.read(given) if isinstance(given, StageRef) else np.asarray(given)
             for name, given in stage.inputs.items()
         }
-        return StageContext.of(stage, self._stage(stage.name).layout, self._name, None, inputs)
+        return StageContext.from_stage(
+            stage, self._stage(stage.name).layout, self._name, None, inputs
+        )
 
     def tiling(self, stage: str) -> Tiling:
         """Return how an opened stage is cut into blocks."""

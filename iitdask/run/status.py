@@ -141,7 +141,7 @@ class StoreStatus:
         return "finished" if "finished" in self.attrs else "stopped"
 
     @property
-    def note(self) -> str:
+    def state_reason(self) -> str:
         """Sessions at work, or when or why the last run ended."""
         if self.sessions:
             return "; ".join(session.describe() for session in self.sessions)

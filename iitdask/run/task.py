@@ -227,7 +227,7 @@ class StageContext:
     """The inputs of the stage."""
 
     @classmethod
-    def of(
+    def from_stage(
         cls,
         stage: Stage,
         layout: StageLayout,

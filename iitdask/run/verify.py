@@ -79,7 +79,7 @@ class _ReadOnlyLedger(ZarrLedger):
             for name, given in stage.inputs.items()
         }
         layout = self._group(stage.name).layout
-        return StageContext.of(stage, layout, self.store.address, None, inputs)
+        return StageContext.from_stage(stage, layout, self.store.address, None, inputs)
 
 
 def verify_store(

@@ -283,7 +283,9 @@ class ZarrLedger:
             else np.asarray(source)
             for name, source in stage.inputs.items()
         }
-        context = StageContext.of(stage, group.layout, group.store.address, group.store, inputs)
+        context = StageContext.from_stage(
+            stage, group.layout, group.store.address, group.store, inputs
+        )
         if self._keep_inputs:
             with_stored_inputs(context)
         return context

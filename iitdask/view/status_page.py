@@ -205,7 +205,7 @@ def _megabytes_text(memory: float) -> str:
 
 def _run_summary(pulse: StoreStatus) -> list[tuple[str, str]]:
     study = pulse.attrs.get("study", {})
-    rows = [("store", pulse.url), ("state", f"{pulse.state} ({pulse.note})")]
+    rows = [("store", pulse.url), ("state", f"{pulse.state} ({pulse.state_reason})")]
     if study:
         theory = study.get("theory")
         name = theory.get("name") if isinstance(theory, dict) else None

@@ -33,7 +33,7 @@ def opened(cost, todo):
 def test_pulse__waits_for_a_store_that_is_not_there(tmp_path):
     pulse = RunMonitor(str(tmp_path / "none.zarr"))()
     assert pulse.state == "waiting"
-    assert "none.zarr" in pulse.note
+    assert "none.zarr" in pulse.state_reason
     assert pulse.stages == ()
 
 
