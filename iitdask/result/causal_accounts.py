@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from iitdask.theory.variables import VARIABLES
 __all__ = [
     "LINK_COLUMNS",
     "account_summary",
-    "causation_summary",
-    "causation_table",
+    "candidates_table",
+    "events_summary",
+    "events_table",
     "label_account",
     "label_events",
     "label_nexus",
     "link_rows",
+    "nexus_summary",
 ]
 
 LINK_COLUMNS = ("link", "alpha", "ties", "least partition")
@@ -195,33 +198,43 @@ def label_events(
     return xr.DataTree.from_dict(nodes)
 
 
-def causation_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """Return the summary of a causal nexus or of true events as pairs of name and value."""
+def events_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Return the summary of true events as pairs of name and value."""
     about = tree.attrs
-    rows = [("theory", f"{about['theory']}, background {about['background']}")]
-    if "events" in tree.children:
-        states = " to ".join(about[name] for name in ("before", "state", "after"))
-        return [*rows, ("states", states), ("true events", str(about["n_events"]))]
+    states = " to ".join(about[name] for name in ("before", "state", "after"))
+    return [_theory_row(about), ("states", states), ("true events", str(about["n_events"]))]
+
+
+def nexus_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Return the summary of a causal nexus as pairs of name and value."""
+    about = tree.attrs
     tied = f", {about['n_tied']} tie" if about["n_tied"] > 1 else ""
     return [
-        *rows,
+        _theory_row(about),
         ("transition", f"{about['before']} to {about['after']} of {about['substrate_units']}"),
         ("causal nexus", f"{number_text(float(about['alpha']))} bits{tied}"),
     ]
 
 
-def causation_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns and rows: the true events, or the most irreducible candidates."""
-    if "events" in tree.children:
-        data = tree["events"].to_dataset()
-        events = [
-            _occurrence_texts(data["purview_cause"].values, data, "before"),
-            map(number_text, data["alpha_cause"].values),
-            _occurrence_texts(data["mechanism"].values, data, "state"),
-            map(number_text, data["alpha_effect"].values),
-            _occurrence_texts(data["purview_effect"].values, data, "after"),
-        ]
-        return EVENT_COLUMNS, list(zip(*events, strict=True))
+def _theory_row(about: Mapping[Any, Any]) -> tuple[str, str]:
+    return ("theory", f"{about['theory']}, background {about['background']}")
+
+
+def events_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return columns and rows of true events."""
+    data = tree["events"].to_dataset()
+    events = [
+        _occurrence_texts(data["purview_cause"].values, data, "before"),
+        map(number_text, data["alpha_cause"].values),
+        _occurrence_texts(data["mechanism"].values, data, "state"),
+        map(number_text, data["alpha_effect"].values),
+        _occurrence_texts(data["purview_effect"].values, data, "after"),
+    ]
+    return EVENT_COLUMNS, list(zip(*events, strict=True))
+
+
+def candidates_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return columns and rows of the most irreducible candidates for a causal nexus."""
     data = tree["candidates"].to_dataset().isel(candidate=slice(MAX_SHOWN_CANDIDATES))
     sets = [
         unit_set_names(data[side].values, data["unit"].values) for side in ("causes", "effects")

@@ -55,14 +55,14 @@ def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
 
 def events_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of true events."""
-    table = Table("events", *causal_accounts.causation_table(tree))
-    return [Overview(causal_accounts.causation_summary(tree), [table])]
+    table = Table("events", *causal_accounts.events_table(tree))
+    return [Overview(causal_accounts.events_summary(tree), [table])]
 
 
 def nexus_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overviews of the candidates for a causal nexus and of its account."""
-    table = Table("candidates", *causal_accounts.causation_table(tree))
-    candidates = Overview(causal_accounts.causation_summary(tree), [table])
+    table = Table("candidates", *causal_accounts.candidates_table(tree))
+    candidates = Overview(causal_accounts.nexus_summary(tree), [table])
     return [candidates, *(account_overviews(tree) if "links" in tree.children else [])]
 
 
