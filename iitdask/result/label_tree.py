@@ -106,13 +106,13 @@ def _mechanism_names(
     """Return the coordinate of mechanisms, and their minimum partitions as text."""
     weights = 1 << np.arange(system.n, dtype=np.int64)
     mechanisms, *purviews = (
-        (data[name].values @ weights).astype(np.int64).tolist()
+        (data.variables[name].values @ weights).astype(np.int64).tolist()
         for name in ("mechanism_units", "purview_cause", "purview_effect")
     )
     name = mask_namer(system.labels)
     partitions = {}
     for side, masks in zip(("cause", "effect"), purviews, strict=True):
-        kept = data[f"kept_{side}"].values.tolist()
+        kept = data.variables[f"kept_{side}"].values.tolist()
         texts = [
             partition_text(name, mechanism, purview, partners, side == "cause")
             for mechanism, purview, partners in zip(mechanisms, masks, kept, strict=True)

@@ -62,10 +62,13 @@ def array_crc(array: Array) -> int:
     return header << 32 | data
 
 
+# Made once: json.dumps makes an encoder for every call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def text_digest(parts: Iterable[object]) -> str:
     """Digest of values that JSON can hold, as 16 hexadecimal digits."""
-    text = json.dumps(list(parts), sort_keys=True, separators=(",", ":"))
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+    return blake2b(_ENCODER.encode(list(parts)).encode(), digest_size=8).hexdigest()
 
 
 def lineage(stage: Stage, earlier: Callable[[str], str]) -> str:
