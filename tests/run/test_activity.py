@@ -34,7 +34,7 @@ def ago(seconds):
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
-def test_doing__names_the_cells_along_axes_that_are_cut():
+def test_activity__names_the_cells_along_axes_that_are_cut():
     stage = toys.first_stage()
     layout = StageLayout.of(stage, Tiling(stage.grid, (1, 16)), "")
     assert describe_block(layout, (1, 2)).cells == "side 1 of 2, code 32–47 of 64"
@@ -96,7 +96,7 @@ def test_file__follows_and_is_removed(tmp_path):
     assert [name for name in open_store(url).list_dir("log") if "doing" in name] == []
 
 
-def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
+def test_run_monitor__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
     url = str(tmp_path / "run.zarr")
     ledger = ZarrLedger(url)
     ledger.open(toys.first_stage(), 1.0)
@@ -115,7 +115,7 @@ def test_pulse__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
         assert (worker.blocks, worker.memory) == (0, 5e6)
 
 
-def test_pulse__admits_that_it_does_not_know(tmp_path):
+def test_run_monitor__admits_that_it_does_not_know(tmp_path):
     url = str(tmp_path / "run.zarr")
     execute(toys.toy(), ZarrLedger(url), SerialEngine(), observers=[])
     with open_session(url) as driver:
@@ -134,7 +134,7 @@ def test_pulse__admits_that_it_does_not_know(tmp_path):
     assert worker.activity == "-"
 
 
-def test_pulse__adds_up_runs_side_by_side(tmp_path):
+def test_run_monitor__adds_up_runs_side_by_side(tmp_path):
     url = str(tmp_path / "run.zarr")
     stage = toys.first_stage()
     blocks = len(tile(stage, 0.05))
@@ -156,7 +156,7 @@ def test_pulse__adds_up_runs_side_by_side(tmp_path):
         assert squares.seconds_left in ((opened - 4.0) * 2.0, (19.0 - opened - 4.0) * 2.0)
 
 
-def test_doings__of_threads_are_told_apart():
+def test_activity__of_threads_are_told_apart():
     doings = ActivityBoard()
     layout = StageLayout.of(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
     threads = [

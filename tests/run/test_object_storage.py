@@ -182,7 +182,7 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
     assert call("show", url, "--json").stdout == call("show", here, "--json").stdout
 
 
-def test_driving__works_on_a_bucket(url):
+def test_session__works_on_a_bucket(url):
     ZarrLedger(url)
     with open_session(url) as driver:
         assert [each.token for each in live_sessions(url)] == [driver.token]

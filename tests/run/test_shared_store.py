@@ -101,7 +101,7 @@ def test_work__needs_a_store_or_a_study(tmp_path):
 
 
 @pytest.mark.slow
-def test_work__beside_another_edition_is_refused(study, tmp_path):
+def test_work__beside_another_build_is_refused(study, tmp_path):
     store = prepared(tmp_path / "two.zarr", study)
     say(store, driver("elsewhere", "0.0.1+abc"))
     done = proc.call("work", store)

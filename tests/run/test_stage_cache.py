@@ -15,8 +15,8 @@ from iitdask.run.zarr_ledger import StageCache, ZarrLedger, list_entries
 
 def run(tmp_path, name, scale=1.0, budget=10**9, engine=None):
     events = []
-    with StageCache(str(tmp_path / "cache"), ("squares",), budget).opened() as pantry:
-        ledger = ZarrLedger(str(tmp_path / name), cache=pantry)
+    with StageCache(str(tmp_path / "cache"), ("squares",), budget).opened() as cache:
+        ledger = ZarrLedger(str(tmp_path / name), cache=cache)
         tree = execute(
             toys.toy(scale=scale), ledger, engine or SerialEngine(), observers=[events.append]
         )
@@ -24,7 +24,7 @@ def run(tmp_path, name, scale=1.0, budget=10**9, engine=None):
     return tree, done
 
 
-def test_pantry__keeps_a_stage_for_other_studies(tmp_path, engine):
+def test_stage_cache__keeps_a_stage_for_other_studies(tmp_path, engine):
     expected = execute(toys.toy(), MemoryLedger(), SerialEngine())
     tree, done = run(tmp_path, "a.zarr", engine=engine)
     xr.testing.assert_identical(tree, expected)
@@ -33,18 +33,23 @@ def test_pantry__keeps_a_stage_for_other_studies(tmp_path, engine):
     tree, done = run(tmp_path, "b.zarr", engine=engine)
     xr.testing.assert_identical(tree, expected)
     assert set(done) == {"pairs"}
-    (jar,) = list_entries(str(tmp_path / "cache"))
-    assert (jar.stage, jar.blocks, jar.done, jar.in_use) == ("squares", jar.done, jar.blocks, False)
+    (entry,) = list_entries(str(tmp_path / "cache"))
+    assert (entry.stage, entry.blocks, entry.done, entry.in_use) == (
+        "squares",
+        entry.done,
+        entry.blocks,
+        False,
+    )
 
 
-def test_pantry__tells_inputs_apart(tmp_path):
+def test_stage_cache__tells_inputs_apart(tmp_path):
     run(tmp_path, "a.zarr")
     _, done = run(tmp_path, "b.zarr", scale=2.0)
     assert "squares" in done
     assert len(list_entries(str(tmp_path / "cache"))) == 2
 
 
-def test_pantry__mends_a_damaged_entry(tmp_path):
+def test_stage_cache__mends_a_damaged_entry(tmp_path):
     expected, _ = run(tmp_path, "a.zarr")
     next((tmp_path / "cache").glob("*/work/squares/value/c.*")).write_bytes(b"x")
     tree, done = run(tmp_path, "b.zarr")
@@ -52,25 +57,25 @@ def test_pantry__mends_a_damaged_entry(tmp_path):
     assert "squares" in done
 
 
-def test_pantry__drops_the_least_recently_used(tmp_path):
+def test_stage_cache__drops_the_least_recently_used(tmp_path):
     for scale in (1.0, 2.0):
         run(tmp_path, f"{scale}.zarr", scale)
         time.sleep(0.02)
     run(tmp_path, "again.zarr", 1.0)
-    kept = {jar.path.name for jar in list_entries(str(tmp_path / "cache"))}
+    kept = {entry.path.name for entry in list_entries(str(tmp_path / "cache"))}
     run(
         tmp_path,
         "3.0.zarr",
         3.0,
-        budget=max(j.nbytes for j in list_entries(str(tmp_path / "cache"))) * 2,
+        budget=max(entry.nbytes for entry in list_entries(str(tmp_path / "cache"))) * 2,
     )
-    left = {jar.path.name for jar in list_entries(str(tmp_path / "cache"))}
+    left = {entry.path.name for entry in list_entries(str(tmp_path / "cache"))}
     assert len(kept & left) == 1
     shutil.rmtree(tmp_path / "again.zarr")
     _, done = run(tmp_path, "again.zarr", 1.0)
     assert "squares" not in done
 
 
-def test_jars__wants_a_directory(tmp_path):
+def test_cache_entries__wants_a_directory(tmp_path):
     with pytest.raises(InputError, match="expected a directory"):
         list_entries(str(tmp_path / "nowhere"))

@@ -30,7 +30,7 @@ def opened(cost, todo):
     return line(0, "StageOpened", stage="mice", blocks=todo, todo=todo, cost=cost)
 
 
-def test_pulse__waits_for_a_store_that_is_not_there(tmp_path):
+def test_run_monitor__waits_for_a_store_that_is_not_there(tmp_path):
     pulse = RunMonitor(str(tmp_path / "none.zarr"))()
     assert pulse.state == "waiting"
     assert "none.zarr" in pulse.state_reason
@@ -45,7 +45,7 @@ def finished(tmp_path_factory):
     return store, tree
 
 
-def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
+def test_run_monitor__of_a_finished_store_tells_all_that_was_done(finished):
     store, tree = finished
     pulse = RunMonitor(store)()
     assert pulse.state == "finished"
@@ -61,7 +61,7 @@ def test_pulse__of_a_finished_store_tells_all_that_was_done(finished):
     assert mice.pairs == tree.attrs["search"]["pairs"]
 
 
-def test_pulse__reads_on_where_it_stopped(finished):
+def test_run_monitor__reads_on_where_it_stopped(finished):
     store, _ = finished
     reader = RunMonitor(store)
     first, again = reader(), reader()
@@ -69,7 +69,7 @@ def test_pulse__reads_on_where_it_stopped(finished):
     assert again.stages == first.stages
 
 
-def test_story__leaves_out_torn_lines():
+def test_run_history__leaves_out_torn_lines():
     story = RunHistory()
     story.feed(opened(10.0, 5) + b'{"at": "2026-01-01T00:0\n' + filled(4, 2.0, 4.0))
     told = story.stages["mice"]
@@ -77,7 +77,7 @@ def test_story__leaves_out_torn_lines():
     assert tuple(story.samples) == ((4.0, 4.0, 16.0),)
 
 
-def test_story__damage_found_later_begins_what_is_left_anew():
+def test_run_history__damage_found_later_begins_what_is_left_anew():
     story = RunHistory()
     story.feed(opened(4.0, 2) + filled(1, 2.0, 2.0) + filled(2, 2.0, 2.0))
     assert story.stages["mice"].seconds_left == 0.0
@@ -87,7 +87,7 @@ def test_story__damage_found_later_begins_what_is_left_anew():
 
 @settings(max_examples=20)
 @given(st.integers(1, 4 * MAX_HISTORY_SAMPLES), st.integers(1, 50))
-def test_story__keeps_a_bounded_history_that_ends_with_the_present(count, step):
+def test_run_history__keeps_a_bounded_history_that_ends_with_the_present(count, step):
     story = RunHistory()
     lines = [opened(float(count), count), *(filled(k + 1, 1.0, 1.0) for k in range(count))]
     for begin in range(0, len(lines), step):

@@ -40,13 +40,13 @@ def basic():
     return problem_from_study(study, folder, "basic")
 
 
-def test_edition__changes_with_the_source():
+def test_build_id__changes_with_the_source():
     version, _, digest = build_id().partition("+")
     assert version.count(".") == 2
     assert len(digest) == 12
 
 
-def test_census__knows_every_worker(client):
+def test_worker_query__knows_every_worker(client):
     (found,) = query_workers(client)
     assert found.build_id == build_id()
     assert found.threads == 2
@@ -54,7 +54,7 @@ def test_census__knows_every_worker(client):
     require_same_build([found])
 
 
-def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch):
+def test_worker_query__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch):
     def gone(*_, **__):
         return {"tcp://127.0.0.1:1": OSError("closed")}
 
@@ -62,7 +62,7 @@ def test_census__passes_over_a_worker_that_leaves_meanwhile(client, monkeypatch)
     assert query_workers(client) == []
 
 
-def test_run__is_refused_by_a_cluster_of_another_edition(client, monkeypatch):
+def test_run__is_refused_by_a_cluster_of_another_build(client, monkeypatch):
     monkeypatch.setattr(room, "this_process", lambda: {"build_id": OLD, "cores": 2})
     with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
         run_job(basic(), client=client)
@@ -74,7 +74,7 @@ def test_run__is_refused_by_a_worker_that_comes_later(client, monkeypatch):
         execute(toy(), MemoryLedger(), DaskEngine(client))
 
 
-def test_parcel__is_not_opened_by_another_edition():
+def test_bundle__is_not_opened_by_another_build():
     with pytest.raises(WorkerMismatchError, match="install the same on every machine"):
         worker.run_pickled(b"what no pickle is", OLD)
     with pytest.raises(pickle.UnpicklingError):
@@ -108,7 +108,7 @@ def test_run__is_refused_by_workers_without_iitdask(tmp_path, monkeypatch):
             run_job(basic(), client=client)
 
 
-def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch):
+def test_warnings__name_workers_with_more_threads_than_cores(client, monkeypatch):
     crowded = WorkerInfo(build_id(), cores=2, threads=4, name="n1")
     fair = WorkerInfo(build_id(), cores=4, threads=4, name="n2")
     (text,) = oversubscription_warnings([crowded, fair])
@@ -121,7 +121,7 @@ def test_remarks__name_workers_with_more_threads_than_cores(client, monkeypatch)
     assert "2 threads on 1 core(s)" in remark.text
 
 
-def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
+def test_warnings__are_made_of_workers_that_come_later(client, monkeypatch):
     monkeypatch.setattr("iitdask.study.run.query_workers", lambda _: [])
     monkeypatch.setattr(engines, "this_process", lambda: {"build_id": build_id(), "cores": 1})
     monkeypatch.setattr(
@@ -137,7 +137,7 @@ def test_remarks__are_made_of_workers_that_come_later(client, monkeypatch):
     )
 
 
-def test_run__of_another_edition_ends_in_one_line(tmp_path):
+def test_run__of_another_build_ends_in_one_line(tmp_path):
     """A worker process whose package differs by one comment."""
     copy = tmp_path / "other"
     shutil.copytree(proc.ROOT / "iitdask", copy / "iitdask", ignore=shutil.ignore_patterns("*.pyc"))
@@ -168,7 +168,7 @@ def test_run__of_another_edition_ends_in_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_demand__follows_the_work_that_is_left():
+def test_worker_demand__follows_the_work_that_is_left():
     demand = WorkerDemand(threads=2, horizon=100.0)
     assert demand.workers() == 1
     demand(StageOpened("a", 100, 100, 1000.0))

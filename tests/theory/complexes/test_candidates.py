@@ -121,21 +121,21 @@ def ring(n, reader="COPY"):
     return iit.Substrate.from_units([{"gate": reader, "inputs": [(i - 1) % n]} for i in range(n)])
 
 
-def test_generated__a_ring_has_one_candidate():
+def test_candidate_search__a_ring_has_one_candidate():
     found = candidate_search(CandidateSet.build(ring(40), "01" * 20))
     assert found.candidates == (tuple(range(40)),)
     assert found.apart == 2**40 - 2
     assert found.exhaustive
 
 
-def test_generated__a_size_limit_leaves_the_ring_unsearched():
+def test_candidate_search__a_size_limit_leaves_the_ring_unsearched():
     found = candidate_search(CandidateSet.build(ring(40), "01" * 20, max_size=4))
     assert found.candidates == ()
     assert found.unsearched > 0
     assert not found.exhaustive
 
 
-def test_generated__an_input_that_the_outside_masks_is_no_edge():
+def test_candidate_search__an_input_that_the_outside_masks_is_no_edge():
     # B reads A only while C is on; C is off now, and was on before.
     units = [
         {"gate": "COPY", "inputs": ["B"]},
@@ -147,7 +147,7 @@ def test_generated__an_input_that_the_outside_masks_is_no_edge():
     assert (2,) in candidate_search(masked).candidates
 
 
-def test_generated__a_unit_that_is_settled_alone_is_cut_off():
+def test_candidate_search__a_unit_that_is_settled_alone_is_cut_off():
     # An OR that is on next because of its own input needs nobody else now.
     units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
     assert (0, 1) not in candidate_search(
@@ -155,7 +155,7 @@ def test_generated__a_unit_that_is_settled_alone_is_cut_off():
     ).candidates
 
 
-def test_generated__a_unit_that_tells_its_own_past_is_cut_off():
+def test_candidate_search__a_unit_that_tells_its_own_past_is_cut_off():
     # A is on now, so it was off and B on: whatever C was, D = AND(A, C) is off.
     units = [
         {"gate": "LINEAR", "inputs": ["A", "B"], "weights": [-1, 1], "threshold": 1},
@@ -167,20 +167,20 @@ def test_generated__a_unit_that_tells_its_own_past_is_cut_off():
     assert not any({2, 3} <= set(each) for each in candidate_search(pool).candidates)
 
 
-def test_generated__jointly_keeps_what_hangs_together_on_either_side():
+def test_candidate_search__jointly_keeps_what_hangs_together_on_either_side():
     units = [{"gate": "OR", "inputs": ["A", "B"]}, {"gate": "COPY", "inputs": ["A"]}]
     pool = CandidateSet.build(iit.Substrate.from_units(units), "11")
     assert (0, 1) in candidate_search(pool, jointly=True).candidates
 
 
-def test_generated__dense_components_beyond_a_list_are_refused(monkeypatch):
+def test_candidate_search__dense_components_beyond_a_list_are_refused(monkeypatch):
     monkeypatch.setattr("iitdask.theory.complexes.candidates.MAX_COMPONENT_CANDIDATES", 100)
     dense = iit.Substrate.from_tpm(np.random.default_rng(0).random((2**8, 8)))
     with pytest.raises(InputError, match="give max_size or candidates"):
         candidate_search(CandidateSet.build(dense, "0" * 8))
 
 
-def test_generated__in_the_order_of_the_specification():
+def test_candidate_search__in_the_order_of_the_specification():
     dense = iit.Substrate.from_tpm(np.random.default_rng(0).random((2**4, 4)))
     found = candidate_search(CandidateSet.build(dense, "0000")).candidates
     expected = [tuple(sorted(c)) for k in (4, 3, 2, 1) for c in combinations((3, 2, 1, 0), k)]

@@ -45,7 +45,7 @@ def test_complexes__of_two_hundred_units(inputs, noise, seed):
     assert counted + int(found.attrs["candidates_not_searched"]) == 2**N - 1
 
 
-def test_generated__small_candidates_are_the_ones_of_the_component():
+def test_candidate_search__small_candidates_are_the_ones_of_the_component():
     """A size limit leaves out larger candidates, and no other."""
     rng = np.random.default_rng(3)
     substrate = iit.Substrate.from_tpm(rng.random((2**5, 5)), rng.random((5, 5)) < 2)
