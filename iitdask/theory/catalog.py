@@ -493,10 +493,7 @@ COMPUTATIONS: dict[str, Computation] = {
         outcomes=SIA_OUTCOMES,
         families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": ("iit3",)},
         batching=Batching(
-            partial(small_systems_stage, structures=False),
-            is_batchable,
-            SIA_MAX_UNITS,
-            "sweep-sia",
+            partial(small_systems_stage, structures=False), is_batchable, SIA_MAX_UNITS, "sweep-sia"
         ),
     ),
     "ces": Computation(
@@ -512,10 +509,7 @@ COMPUTATIONS: dict[str, Computation] = {
         outcomes=CES_OUTCOMES,
         families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES, "iit3": ("iit3",)},
         batching=Batching(
-            partial(small_systems_stage, structures=True),
-            is_batchable,
-            CES_MAX_UNITS,
-            "sweep-ces",
+            partial(small_systems_stage, structures=True), is_batchable, CES_MAX_UNITS, "sweep-ces"
         ),
     ),
     "complexes": Computation(

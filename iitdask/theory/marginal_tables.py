@@ -15,13 +15,7 @@ from iitdask.model.system import CandidateSystem
 from iitdask.theory.stage import Grid, Region, Stage, StageRef
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "child_masks",
-    "marginals_stage",
-    "prepare_tables",
-    "table_inputs",
-    "unit_arrays",
-]
+__all__ = ["child_masks", "marginals_stage", "prepare_tables", "table_inputs", "unit_arrays"]
 
 Array = NDArray[Any]
 

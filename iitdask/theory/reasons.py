@@ -78,10 +78,7 @@ REASON_TEXTS: Mapping[Reason, ReasonText] = {
         "the state has no effect",
     ),
     Reason.ZERO_CUT: ReasonText(of_candidate="a cut between two blocks loses nothing"),
-    Reason.REDUCIBLE: ReasonText(
-        "a partition makes no difference",
-        "a partition loses nothing",
-    ),
+    Reason.REDUCIBLE: ReasonText("a partition makes no difference", "a partition loses nothing"),
     Reason.CAPPED: ReasonText(
         "limited to zero by intrinsic information or differentiation (2026)",
         "limited to zero by intrinsic information or differentiation (2026)",

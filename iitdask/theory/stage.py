@@ -196,8 +196,7 @@ def run_recipe(
 
 
 def answer_steps(
-    generator: Generator[Step, Reply, Result],
-    answer: Callable[[Step], Steps[Reply]],
+    generator: Generator[Step, Reply, Result], answer: Callable[[Step], Steps[Reply]]
 ) -> Steps[Result]:
     """Run a generator as part of a recipe and return its result.
 

@@ -22,10 +22,7 @@ from iitdask.model.labels import decode_state
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import CandidateSystem
 
-__all__ = [
-    "StateOrder",
-    "canonical_ranks",
-]
+__all__ = ["StateOrder", "canonical_ranks"]
 
 Array = NDArray[Any]
 PERMUTED_MAX_UNITS = 8  # the published rule tries all permutations of the units

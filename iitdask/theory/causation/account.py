@@ -35,22 +35,9 @@ from iitdask.theory.causation.values import (
 )
 from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Filled, Recipe, Stage, Steps
-from iitdask.theory.variables import (
-    Outcome,
-    assemble_tree,
-    make_dataset,
-    size_of,
-    value_of,
-)
+from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
-__all__ = [
-    "ACCOUNT_OUTCOMES",
-    "Account",
-    "Link",
-    "account",
-    "account_tree",
-    "compute_account",
-]
+__all__ = ["ACCOUNT_OUTCOMES", "Account", "Link", "account", "account_tree", "compute_account"]
 
 
 def _sum_alpha(tree: xr.DataTree) -> float:

@@ -26,10 +26,7 @@ from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Grid, Recipe, Region, Stage, scoped
 from iitdask.theory.variables import make_dataset, variable
 
-__all__ = [
-    "events",
-    "nexus",
-]
+__all__ = ["events", "nexus"]
 
 Array = NDArray[Any]
 BACKGROUNDS = ("causal", "2019")
@@ -263,7 +260,7 @@ def events(triple: StateTriple, options: Causation2019) -> Recipe:
     both = [mechanism for mechanism in causes if mechanism in effects]
     n = len(triple.into.units)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "mechanism": (("event", "unit"), _membership(both, n)),
+        "mechanism": (("event", "unit"), _membership(both, n))
     }
     for name, links in (("cause", causes), ("effect", effects)):
         selected = [links[m] for m in both]

@@ -19,14 +19,7 @@ from iitdask.kernels.causation import (
     masks_by_size,
     reached_units,
 )
-from iitdask.theory.stage import (
-    CumulativeCost,
-    Grid,
-    Region,
-    Stage,
-    StageRef,
-    Steps,
-)
+from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.variables import variable
 
 __all__ = [

@@ -27,9 +27,7 @@ from iitdask.theory.causation.partitions import (
     witness_stage,
 )
 from iitdask.theory.stage import Grid, Region, Stage, StageRef, Steps
-from iitdask.theory.variables import (
-    variable,
-)
+from iitdask.theory.variables import variable
 
 __all__ = [
     "DISCONNECTED",

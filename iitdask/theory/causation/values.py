@@ -10,24 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
-from iitdask.kernels.causation import (
-    cause_values,
-    effect_values,
-    masks_by_size,
-)
+from iitdask.kernels.causation import cause_values, effect_values, masks_by_size
 from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.subsets import segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import PairSearch
-from iitdask.theory.stage import (
-    Filled,
-    Grid,
-    Region,
-    Stage,
-    StageRef,
-    uniform_cost,
-)
+from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.variables import variable
 
 __all__ = [

@@ -45,11 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
-from iitdask.kernels.iit4.candidate_phi import (
-    UnitFactors,
-    fill_candidate_phis,
-    make_candidate_phis,
-)
+from iitdask.kernels.iit4.candidate_phi import UnitFactors, fill_candidate_phis, make_candidate_phis
 from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
 from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.iit4.system_analysis import cap_phi

@@ -55,13 +55,7 @@ def _largest_n_units(tree: xr.DataTree) -> int:
 COMPLEXES_OUTCOMES = (
     Outcome("phi", "bit", "phi_s of the complex with the largest; 0 without one", _largest_phi),
     Outcome("n_units_largest", "count", "units of that complex", _largest_n_units, "int64"),
-    Outcome(
-        "n_complexes",
-        "count",
-        "complexes",
-        size_of("complexes", "complex"),
-        "int64",
-    ),
+    Outcome("n_complexes", "count", "complexes", size_of("complexes", "complex"), "int64"),
     Outcome(
         "candidates_evaluated",
         "count",

@@ -32,11 +32,7 @@ from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, Steps
 from iitdask.theory.variables import assemble_tree, make_dataset, variable
 
-__all__ = [
-    "ces",
-    "one_block_stage",
-    "sia",
-]
+__all__ = ["ces", "one_block_stage", "sia"]
 
 Array = NDArray[Any]
 ONE_BLOCK_MAX_UNITS = 6  # units up to which a system is analysed in one block

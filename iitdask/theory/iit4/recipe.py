@@ -36,12 +36,7 @@ from iitdask.theory.stage import Recipe, Steps
 from iitdask.theory.ties import StateOrder
 from iitdask.theory.variables import Outcome, assemble_tree, attr_of, size_of, value_of
 
-__all__ = [
-    "CES_OUTCOMES",
-    "SIA_OUTCOMES",
-    "ces",
-    "sia",
-]
+__all__ = ["CES_OUTCOMES", "SIA_OUTCOMES", "ces", "sia"]
 
 SIA_OUTCOMES = (
     Outcome("phi", "bit", "integrated information of the system, phi_s", value_of("system", "phi")),

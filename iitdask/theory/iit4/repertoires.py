@@ -87,11 +87,7 @@ def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinctio
         grid=Grid(("row",), (int(begins[-1]),)),
         variables=(variable("repertoire", "float64", np.nan),),
         compute=fill_repertoires,
-        inputs={
-            **table_inputs(system),
-            "pairs": pairs,
-            "begins": begins.astype(np.int64),
-        },
+        inputs={**table_inputs(system), "pairs": pairs, "begins": begins.astype(np.int64)},
         prepare=prepare_repertoires,
         cost=lambda region: 1e-5 + 4e-9 * system.n * (region[0].stop - region[0].start),
     )

@@ -22,11 +22,7 @@ from iitdask.theory.catalog import (
 from iitdask.theory.options import Theory
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Recipe, gather, scoped
-from iitdask.theory.sweeps.small_systems import (
-    COUNTS,
-    QUANTITIES,
-    SmallSystems,
-)
+from iitdask.theory.sweeps.small_systems import COUNTS, QUANTITIES, SmallSystems
 
 __all__ = [
     "DONE",
