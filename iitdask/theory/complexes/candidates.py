@@ -331,7 +331,8 @@ class _Component:
                     names = ", ".join(pool.labels[u] for u in self._units[:6])
                     raise InputError(
                         f"complexes: the {len(self._units)} strongly connected units {names}, ... "
-                        f"have more than {MAX_COMPONENT_CANDIDATES} candidates; give max_size or candidates"
+                        f"have more than {MAX_COMPONENT_CANDIDATES} candidates; give max_size or "
+                        "candidates"
                     )
                 yield _units_of_mask(self._units, mask)
 
