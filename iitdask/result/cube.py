@@ -21,6 +21,7 @@ from iitdask.theory.variables import Outcome
 
 __all__ = [
     "STATUS_NAMES",
+    "axis_labels",
     "axis_table",
     "build_cube",
     "cube_summary",
@@ -32,7 +33,7 @@ __all__ = [
 Array = NDArray[Any]
 
 STATUS_NAMES = {PENDING: "pending", DONE: "done", UNREACHABLE: "unreachable", FAILED: "failed"}
-"""What the variable ``status`` says."""
+"""Values of the variable ``status``."""
 VARIABLE_COMMENTS = {
     "status": "what became of the point: " + ", ".join(STATUS_NAMES.values()) + "; a point that is "
     "done has all that its computation gives, see the attribute `computations` of variables",
@@ -45,6 +46,11 @@ VARIABLE_COMMENTS = {
     "frequency": "share of the steps of the trajectory that are in the state",
 }
 
+EXTRA_UNITS = {"seconds": "s", "n_units": "count"}
+SUMMARY_VARIABLES = ("phi", "big_phi", "alpha")
+DISPLAY_NAMES = {"phi": "phi_s", "big_phi": "Phi"}
+MAX_SUMMARY_ROWS = 20
+
 
 def build_cube(
     computes: Sequence[str],
@@ -56,13 +62,13 @@ def build_cube(
     extra: Mapping[str, Array | None],
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Spread the outcomes of points over the cells they belong to.
+    """Return the outcomes of points as variables over the cells they belong to.
 
     Parameters
     ----------
     computes
-        What was computed; of outcomes that not all of them have, the attribute ``computations``
-        says whose they are, and the cells of others lack them.
+        Names of the computations. The attribute ``computations`` of an outcome that not all of
+        them have names those that do; the cells of the others lack it.
     dims, coords
         Dimensions with their lengths; coordinates with their dimension and labels.
     cells
@@ -72,146 +78,124 @@ def build_cube(
     extra
         More variables, one value per cell; those that are None are left out.
     attrs
-        What is said about the whole.
+        Attributes of the cube.
     """
     point, problem, texts = cells
     shape, order = tuple(dims.values()), tuple(dims)
     data: dict[str, Any] = {}
 
-    def put(name: str, values: Array, unit: str, doc: str, of: str = "") -> None:
-        more = {"units": unit, "computations": of}
-        about = {"comment": doc} | {key: value for key, value in more.items() if value}
+    def add(name: str, values: Array, comment: str = "", **attrs: str) -> None:
+        about = {"comment": comment or VARIABLE_COMMENTS[name]}
+        about |= {key: value for key, value in attrs.items() if value}
         data[name] = (order, values.reshape(shape), about)
 
     for name, users in _computations_of(computes).items():
-        each = next(iter(users.values()))
-        found = _over_cells(outcomes[name], point, each.missing)
-        of = ", ".join(users) if len(users) < len(set(computes)) else ""
-        put(name, found, each.unit, _outcome_comment(users), of)
-    for name, values in extra.items():
-        if values is not None:
-            put(
-                name,
-                values,
-                {"seconds": "s", "n_units": "count"}.get(name, ""),
-                VARIABLE_COMMENTS[name],
-            )
+        outcome = next(iter(users.values()))
+        values = _over_cells(outcomes[name], point, outcome.missing)
+        partial = ", ".join(users) if len(users) < len(set(computes)) else ""
+        add(name, values, _outcome_comment(users), units=outcome.unit, computations=partial)
+    for name, more in extra.items():
+        if more is not None:
+            add(name, more, units=EXTRA_UNITS.get(name, ""))
     names = np.array([STATUS_NAMES[code] for code in range(len(STATUS_NAMES))], object)
     status = _over_cells(outcomes["status"], point, PENDING).astype(np.int64)
     status[problem >= 0] = FAILED
     message = _over_cells(outcomes["message"], point, "")
-    for number, said in texts.items():
-        message[problem == number] = said
-    put("reason", _over_cells(outcomes["reason"], point, ""), "", VARIABLE_COMMENTS["reason"])
-    put("status", names[status], "", VARIABLE_COMMENTS["status"])
-    put("message", message, "", VARIABLE_COMMENTS["message"])
-    labels = {
-        name: (dim, text_array(values) if _is_text(values) else np.array(values))
-        for name, (dim, values) in coords.items()
-    }
+    for number, text in texts.items():
+        message[problem == number] = text
+    add("reason", _over_cells(outcomes["reason"], point, ""))
+    add("status", names[status])
+    add("message", message)
+    labels = {}
+    for name, (dim, values) in coords.items():
+        is_text = any(isinstance(value, str) for value in values)
+        labels[name] = (dim, text_array(values) if is_text else np.array(values))
     return xr.Dataset(data, labels, {"compute": ", ".join(computes), **attrs})
 
 
 def _computations_of(computes: Sequence[str]) -> dict[str, dict[str, Outcome]]:
-    """By name of an outcome: the computations that have it, with what it is of each."""
-    out: dict[str, dict[str, Outcome]] = {}
+    """Return, by the name of an outcome, the computations that have it."""
+    computations: dict[str, dict[str, Outcome]] = {}
     for compute in computes:
-        for each in get_computation(compute).outcomes:
-            out.setdefault(each.name, {})[compute] = each
-    return out
+        for outcome in get_computation(compute).outcomes:
+            computations.setdefault(outcome.name, {})[compute] = outcome
+    return computations
 
 
 def _outcome_comment(users: Mapping[str, Outcome]) -> str:
-    """Say what an outcome means, of each computation where that differs."""
-    said: dict[str, list[str]] = {}
-    for compute, each in users.items():
-        said.setdefault(each.doc, []).append(compute)
-    if len(said) == 1:
-        return next(iter(said))
-    return "; ".join(f"of {' and '.join(of)}: {doc}" for doc, of in said.items())
-
-
-def is_cube(tree: xr.DataTree) -> bool:
-    """Whether a result is that of a sweep."""
-    return "status" in tree.dataset.data_vars and "message" in tree.dataset.data_vars
-
-
-def _is_text(values: list[Any]) -> bool:
-    return any(isinstance(v, str) for v in values)
+    """Return the meaning of an outcome, of each computation where that differs."""
+    meanings: dict[str, list[str]] = {}
+    for compute, outcome in users.items():
+        meanings.setdefault(outcome.doc, []).append(compute)
+    if len(meanings) == 1:
+        return next(iter(meanings))
+    return "; ".join(f"of {' and '.join(of)}: {doc}" for doc, of in meanings.items())
 
 
 def _over_cells(values: Array, point: Array, missing: Any) -> Array:
-    out = np.full(len(point), missing, values.dtype)
-    there = point >= 0
-    out[there] = values[point[there]]
-    return out
+    """Return the value of each cell's point; `missing` where it has none."""
+    cells = np.full(len(point), missing, values.dtype)
+    has_point = point >= 0
+    cells[has_point] = values[point[has_point]]
+    return cells
 
 
-SUMMARY_VARIABLES = ("phi", "big_phi", "alpha")
-DISPLAY_NAMES = {"phi": "phi_s", "big_phi": "Phi"}
+def is_cube(tree: xr.DataTree) -> bool:
+    """Return True for results of sweeps."""
+    return "status" in tree.dataset.data_vars and "message" in tree.dataset.data_vars
 
 
 def cube_summary(data: xr.Dataset) -> list[tuple[str, str]]:
-    """What there is to say about the whole, as names and values."""
+    """Return the summary of a cube as pairs of name and value."""
     status = _text_values(data, "status")
-    counts = [f"{int((status == name).sum())} {name}" for name in STATUS_NAMES.values()]
+    counts = {name: int((status == name).sum()) for name in STATUS_NAMES.values()}
     rows = [
         ("sweep", " x ".join(f"{dim} ({n})" for dim, n in data.sizes.items())),
         ("computed", str(data.attrs.get("compute", ""))),
-        ("points", ", ".join(text for text in counts if not text.startswith("0 "))),
+        ("points", ", ".join(f"{count} {name}" for name, count in counts.items() if count)),
     ]
-    point = data["point"].values
-    rows.append(("different systems", str(len(np.unique(point[point >= 0])))))
-    seconds, first = _flat_values(data, "seconds"), _flat_values(data, "point")
+    point, seconds = np.ravel(data["point"].values), np.ravel(data["seconds"].values)
+    computed, first = np.unique(point[point >= 0], return_index=True)
+    rows.append(("different systems", str(len(computed))))
     if np.isfinite(seconds).any():
-        _, places = np.unique(first[first >= 0], return_index=True)
-        rows.append(("core time", f"{np.nansum(seconds[first >= 0][places]):.3g} s"))
+        rows.append(("core time", f"{np.nansum(seconds[point >= 0][first]):.3g} s"))
     for name in SUMMARY_VARIABLES:
-        if name in data:
-            values = data[name].values
-            there = values[np.isfinite(values)]
-            if len(there):
-                rows.append((DISPLAY_NAMES.get(name, name), _range_text(there)))
+        every: Array = data[name].values if name in data else np.zeros(0)
+        values = every[np.isfinite(every)]
+        if len(values):
+            above = f"{int((values > 0).sum())} of {len(values)} above 0"
+            text = f"{above}; mean {values.mean():.6g}, largest {values.max():.6g} bits"
+            rows.append((DISPLAY_NAMES.get(name, name), text))
     messages, numbers = np.unique(_text_values(data, "message"), return_counts=True)
-    for message, number in zip(messages.tolist(), numbers.tolist(), strict=True):
-        if message:
-            rows.append((f"{number} points", message))
-    return rows[:20]
+    pairs = zip(messages.tolist(), numbers.tolist(), strict=True)
+    rows += [(f"{number} points", message) for message, number in pairs if message]
+    return rows[:MAX_SUMMARY_ROWS]
 
 
-def _text_values(data: xr.Dataset, name: str) -> np.ndarray:
-    """Text as objects, whichever of its forms it was read in."""
+def _text_values(data: xr.Dataset, name: str) -> Array:
+    """Return texts as objects, whichever form they were read in."""
     return np.asarray(data[name].values).astype(object)
 
 
-def _flat_values(data: xr.Dataset, name: str) -> np.ndarray:
-    return np.asarray(data[name].values).ravel()
-
-
-def _range_text(values: np.ndarray) -> str:
-    above = int((values > 0).sum())
-    mean, largest = f"mean {values.mean():.6g}", f"largest {values.max():.6g}"
-    return f"{above} of {len(values)} above 0; {mean}, {largest} bits"
+def axis_labels(data: xr.Dataset | xr.DataArray, dim: str) -> list[str]:
+    """Return the values along an axis of a cube as text."""
+    values = data[dim].values if dim in data.coords else np.arange(data.sizes[dim])
+    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in values.tolist()]
 
 
 def axis_table(data: xr.Dataset, dim: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns, and one row for each value along an axis: means over all other axes."""
-    shown = [name for name in SUMMARY_VARIABLES if name in data]
+    """Return columns, and one row per value along an axis: means over all other axes."""
+    names = [name for name in SUMMARY_VARIABLES if name in data]
     columns = [dim, "done"]
-    for name in shown:
-        columns += [
-            f"mean {DISPLAY_NAMES.get(name, name)}",
-            f"largest {DISPLAY_NAMES.get(name, name)}",
-        ]
-    labels = data[dim].values if dim in data.coords else np.arange(data.sizes[dim])
-    done = np.moveaxis(_text_values(data, "status") == "done", data["status"].dims.index(dim), 0)
-    done = done.reshape(len(labels), -1)
+    for name in names:
+        shown = DISPLAY_NAMES.get(name, name)
+        columns += [f"mean {shown}", f"largest {shown}"]
     rows = []
-    for k, label in enumerate(labels.tolist()):
-        row = [f"{label:.6g}" if isinstance(label, float) else str(label), str(int(done[k].sum()))]
-        for name in shown:
-            values = np.moveaxis(data[name].values, data[name].dims.index(dim), 0)[k].ravel()
-            values = values[np.isfinite(values)]
+    for k, label in enumerate(axis_labels(data, dim)):
+        part = data.isel({dim: k})
+        row = [label, str(int((_text_values(part, "status") == "done").sum()))]
+        for name in names:
+            values = part[name].values[np.isfinite(part[name].values)]
             row += [f"{values.mean():.6g}", f"{values.max():.6g}"] if len(values) else ["-", "-"]
         rows.append(tuple(row))
     return tuple(columns), rows
@@ -241,14 +225,14 @@ def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     }
     if target.suffix not in writers:
         raise InputError(f"{path}: expected a file ending in {', '.join(writers)}")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        writers[target.suffix](tree, beside)
-        beside.replace(target)
+        writers[target.suffix](tree, partial)
+        partial.replace(target)
     except OSError as error:
         raise InputError(f"{path}: expected a file that can be written, {error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return target
 
 
@@ -270,7 +254,7 @@ def _data_frame(columns: dict[str, Any]) -> Any:
 
 
 def _rows_along(data: xr.Dataset, dim: str) -> Any:
-    """One row per value along a dimension; a second dimension becomes columns."""
+    """Return one row per value along a dimension; a second dimension becomes columns."""
     columns: dict[str, Any] = {}
     for name in [*(n for n in data.coords if data[n].dims == (dim,)), *data.data_vars]:
         values = data[name]
@@ -300,7 +284,7 @@ def _write_netcdf(tree: xr.DataTree, path: Path) -> None:
 
 
 def _netcdf_attrs(data: xr.Dataset) -> xr.Dataset:
-    """Attributes that NetCDF has a type for."""
+    """Return a dataset with attributes of types that NetCDF has."""
     out = data.copy()
     parts: list[Any] = [out, *out.variables.values()]
     for each in parts:

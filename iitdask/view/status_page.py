@@ -31,37 +31,37 @@ from iitdask.view.pages import (
 __all__ = ["fill_status_page"]
 
 REFRESH_MILLISECONDS = 1000
-"""Milliseconds between two looks."""
+"""Milliseconds between two updates of the page."""
 MAX_MEMORY_SAMPLES = 600
-"""Looks whose memory is drawn."""
+"""Updates whose memory is drawn."""
 
 
 def fill_status_page(
     doc: Document, read: Callable[[], StoreStatus], period: int = REFRESH_MILLISECONDS
 ) -> None:
-    """Put a page into a document that follows a run; it reads and never writes.
+    """Put the status page of a run into a document; it reads the store and never writes.
 
     Parameters
     ----------
     doc : Document
         An empty document.
     read : callable
-        Takes the pulse of the store.
+        Returns a snapshot of the store.
     period : int
-        Milliseconds between two looks.
+        Milliseconds between two updates.
     """
     page = _StatusPage.empty()
     fill_page(doc, "iitdask: live", *page.elements, name="live")
 
-    one = asyncio.Lock()
+    lock = asyncio.Lock()
 
-    async def look() -> None:
-        # In a thread: a store may be slow to read, and this one serves others meanwhile.
-        async with one:
+    async def update() -> None:
+        # In a thread: a store may be slow to read, and this thread serves other pages.
+        async with lock:
             page.show(await asyncio.to_thread(read))
 
-    doc.add_next_tick_callback(look)
-    doc.add_periodic_callback(look, period)
+    doc.add_next_tick_callback(update)
+    doc.add_periodic_callback(update, period)
 
 
 @dataclass(slots=True, eq=False)
@@ -133,7 +133,7 @@ class _StatusPage:
 
 @dataclass(slots=True, eq=False)
 class _Curve:
-    """A curve whose axes begin at what is drawn first."""
+    """A curve with axes that follow its points."""
 
     fig: figure
     source: ColumnDataSource

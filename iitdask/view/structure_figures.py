@@ -59,20 +59,14 @@ __all__ = [
 
 Array = NDArray[Any]
 DOT_STYLE = {
-    "size": 9,
-    "fill_color": EFFECT,
-    "fill_alpha": 0.55,
-    "line_color": INK,
-    "line_alpha": 0.7,
-    "nonselection_fill_alpha": 0.25,
-    "nonselection_line_alpha": 0.35,
-    "selection_fill_color": SELECTED,
-    "selection_fill_alpha": 1.0,
-    "selection_line_color": MECHANISM,
-    "selection_line_width": 2,
-}
+    "size": 9, "fill_color": EFFECT, "fill_alpha": 0.55, "line_color": INK, "line_alpha": 0.7,
+    "nonselection_fill_alpha": 0.25, "nonselection_line_alpha": 0.35,
+    "selection_fill_color": SELECTED, "selection_fill_alpha": 1.0,
+    "selection_line_color": MECHANISM, "selection_line_width": 2,
+}  # fmt: skip
 FIGURE_SIZE = (295, 330)
 WIDE_TABLE_PIXELS = 650
+REPERTOIRE_KINDS = ("constrained", "partitioned", "unconstrained")
 STATE_COLUMNS = ("cause_state", "effect_state")
 DISTINCTION_TIPS = [
     ("mechanism", "@mechanism"),
@@ -83,7 +77,7 @@ DISTINCTION_TIPS = [
 
 
 def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
-    """One row per distinction, in the order of the result."""
+    """Return one row per distinction, in the order of the result."""
     names = [str(name) for name in data["mechanism"].values]
     order = data["mechanism_units"].values.sum(axis=1).astype(int)
     labels = np.array([str(name) for name in data["unit"].values], dtype=object)
@@ -91,14 +85,14 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
         "mechanism": names,
         "order": order,
         "spread": order + _spread_offsets(order),
-        "phi": _finite(data["phi"].values),
+        "phi": np.asarray(data["phi"].values, float),
     }
     for side in ("cause", "effect"):
         inside = data[f"purview_{side}"].values
         columns |= {
             side: unit_set_names(inside, labels),
             f"{side}_state": _state_texts(data, side),
-            f"phi_{side}": _finite(data[f"phi_{side}"].values),
+            f"phi_{side}": np.asarray(data[f"phi_{side}"].values, float),
             f"ii_{side}": _intrinsic_information(data, side),
             f"partition_{side}": [str(text) for text in data[f"partition_{side}"].values],
             f"tied_{side}": data[f"n_tied_purviews_{side}"].values.astype(int),
@@ -107,7 +101,7 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
 
 
 def _state_texts(data: xr.Dataset, side: str) -> list[str]:
-    """Specified states as text; a concept of IIT 3.0 specifies none."""
+    """Return specified states as text; a concept of IIT 3.0 specifies none."""
     inside = data[f"purview_{side}"].values
     if f"state_{side}" not in data:
         return [""] * len(inside)
@@ -117,15 +111,15 @@ def _state_texts(data: xr.Dataset, side: str) -> list[str]:
 
 def _intrinsic_information(data: xr.Dataset, side: str) -> Array:
     name = f"intrinsic_information_{side}"
-    return _finite(data[name].values) if name in data else np.full(data.sizes["mechanism"], np.nan)
-
-
-def _finite(values: Array) -> Array:
-    return np.asarray(values, float)
+    return (
+        data[name].values.astype(float)
+        if name in data
+        else np.full(data.sizes["mechanism"], np.nan)
+    )
 
 
 def _spread_offsets(order: Array) -> Array:
-    """Sideways offsets that keep mechanisms of the same order apart."""
+    """Return horizontal offsets that keep mechanisms of the same order apart."""
     out = np.zeros(len(order))
     for k in np.unique(order):
         own = np.flatnonzero(order == k)
@@ -134,7 +128,7 @@ def _spread_offsets(order: Array) -> Array:
 
 
 def memberships(data: xr.Dataset) -> dict[str, Any]:
-    """Flat arrays for the page's script: which units, in which states."""
+    """Return mechanisms and purviews as flat arrays for the page's script."""
     return {
         "units": [str(name) for name in data["unit"].values],
         "count": int(data.sizes["mechanism"]),
@@ -145,7 +139,7 @@ def memberships(data: xr.Dataset) -> dict[str, Any]:
 
 
 def _places(data: xr.Dataset, side: str) -> Array:
-    """State of each unit of the purview, -1 outside; 0 inside where none is specified."""
+    """Return the state of each unit of a purview, -1 outside; 0 if none is specified."""
     if f"state_{side}" in data:
         return np.asarray(data[f"state_{side}"].values)
     return np.where(data[f"purview_{side}"].values, 0, -1)
@@ -218,13 +212,13 @@ def plane(
 
 
 def _masks_by_size(n: int) -> Array:
-    """Masks 1 .. 2**n - 1 by number of units, then by units."""
+    """Return masks 1 .. 2**n - 1 by number of units, then by mask."""
     masks = np.arange(1, 1 << n)
     return masks[np.lexsort((masks, np.bitwise_count(masks)))]
 
 
 def add_map_positions(source: ColumnDataSource, data: xr.Dataset) -> None:
-    """Give each distinction its place in the maps, so that a click there selects it."""
+    """Add the position of each distinction in the maps, so that a click there selects it."""
     n = data.sizes["unit"]
     masks = _masks_by_size(n)
     at = np.zeros(1 << n, int)
@@ -247,13 +241,13 @@ def landscape(
     Parameters
     ----------
     data : Dataset
-        Node ``/landscape`` of an exhibit.
+        Node ``/landscape`` of what a page shows.
     labels : list of str
-        Names of the units.
+        Labels of the units.
     side : {"cause", "effect"}
-        Which of the two.
+        Side of the purviews.
     source : ColumnDataSource, optional
-        Distinctions with their places, see :func:`add_map_positions`.
+        Distinctions with their positions, see :func:`add_map_positions`.
     size : int
         Pixels.
     """
@@ -287,7 +281,7 @@ def landscape(
 
 
 def _phi_colours(phi: Array) -> LogColorMapper:
-    """Map phi to colours by its logarithm, over three decades at most; 0 is white."""
+    """Return a map of phi to colours by its logarithm, over at most three decades; 0 is white."""
     above = phi[phi > 0]
     top = float(above.max()) if above.size else 1.0
     low = max(float(above.min()), top / 1000) if above.size else 0.1
@@ -297,7 +291,7 @@ def _phi_colours(phi: Array) -> LogColorMapper:
 
 
 def _excluded_marks(fig: figure, outcome: Array) -> None:
-    """Dot the pairs a bound excluded; as an image where there is no room for dots."""
+    """Mark the pairs that a bound excluded, in an image where there is no room for dots."""
     excluded = outcome == 1
     y, x = np.nonzero(excluded)
     if len(outcome) <= 63:
@@ -323,7 +317,7 @@ def _distinction_marks(fig: figure, source: ColumnDataSource, side: str) -> None
 
 
 def _name_ticks(fig: figure, names: list[str]) -> None:
-    """Name every line where there is room, else every so many."""
+    """Label every row and column where there is room, else some of them."""
     step = 1 if len(names) <= 31 else int(np.ceil(len(names) / 21))
     for axis in fig.axis:
         axis.ticker = FixedTicker(ticks=[k + 0.5 for k in range(0, len(names), step)])
@@ -357,16 +351,8 @@ def _add_hover(
     fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips, formatters=formatters))
 
 
-REPERTOIRE_KINDS = ("constrained", "partitioned", "unconstrained")
-REPERTOIRE_MEANING = {
-    "constrained": "given the mechanism's state",
-    "partitioned": "the same under the minimum partition",
-    "unconstrained": "with the mechanism's state unknown",
-}
-
-
 def repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
-    """Flat arrays for the page's script."""
+    """Return repertoires as flat arrays for the page's script."""
     out: dict[str, Any] = {"levels": levels}
     for side in SIDES:
         out[f"begin_{side}"] = data[f"shown_begin_{side}"].values.astype(np.int32)
@@ -379,7 +365,7 @@ def repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
 
 
 def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
-    """Flat arrays of the concepts of IIT 3.0, which carry their repertoires."""
+    """Return the repertoires of concepts of IIT 3.0 as flat arrays for the page's script."""
     out: dict[str, Any] = {"levels": levels}
     for side in SIDES:
         whole, parted = (
@@ -402,10 +388,17 @@ def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, 
 def repertoire_bars(
     side: str, size: tuple[int, int] = (560, 290), kinds: tuple[str, ...] = REPERTOIRE_KINDS
 ) -> tuple[figure, ColumnDataSource]:
-    """Make an empty bar chart; the page's script fills its source when a distinction is selected.
+    """Return an empty bar chart, whose source a script fills when a distinction is selected.
 
-    Without the unconstrained distribution among `kinds` no state is marked either: a concept of
-    IIT 3.0 specifies none.
+    Parameters
+    ----------
+    side
+        ``cause`` or ``effect``.
+    size
+        Width and height, pixels.
+    kinds
+        Distributions to draw. Without the unconstrained one no state is marked either: a concept
+        of IIT 3.0 specifies none.
 
     Returns
     -------
@@ -425,31 +418,25 @@ def repertoire_bars(
         y_range=Range1d(0, 1.12),
     )
     fig.xgrid.visible = False
+    colour = SIDES[side]
+    hatch = {"hatch_pattern": "/", "hatch_color": colour}
     looks = {
-        "constrained": {"fill_color": SIDES[side], "line_color": SIDES[side]},
-        "partitioned": {
-            "fill_color": "white",
-            "line_color": SIDES[side],
-            "hatch_pattern": "/",
-            "hatch_color": SIDES[side],
-        },
+        "constrained": {"fill_color": colour, "line_color": colour},
+        "partitioned": {"fill_color": "white", "line_color": colour, **hatch},
         "unconstrained": {"fill_color": FAINT, "line_color": MUTED},
     }
     entries = []
     for k, kind in enumerate(kinds):
-        drawn = fig.vbar(
-            dodge("state", (k - (len(kinds) - 1) / 2) * 0.27, range=fig.x_range),
-            top=kind,
-            width=0.25,
-            source=source,
-            **looks[kind],
-        )
-        entries.append((f"{kind}: {REPERTOIRE_MEANING[kind]}" if k == 1 else kind, [drawn]))
+        offset = (k - (len(kinds) - 1) / 2) * 0.27
+        x = dodge("state", offset, range=fig.x_range)
+        drawn = fig.vbar(x, top=kind, width=0.25, source=source, **looks[kind])
+        entries.append((kind, [drawn]))
         tips = [("state", "@state"), *((name, f"@{name}{{0.000000}}") for name in kinds)]
         fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
     mark = fig.scatter(
         "state", "mark", marker="inverted_triangle", size=10, color=INK, source=source
     )
-    marked = [("specified state", [mark])] if "unconstrained" in kinds else []
-    legend_below(fig, [(name.split(":")[0], drawn) for name, drawn in entries] + marked)
+    if "unconstrained" in kinds:
+        entries.append(("specified state", [mark]))
+    legend_below(fig, entries)
     return fig, source

@@ -23,7 +23,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
-from iitdask.result.cube import cube_summary
+from iitdask.result.cube import axis_labels, cube_summary
 from iitdask.view.accessor import summary_html
 from iitdask.view.pages import (
     EFFECT,
@@ -116,11 +116,6 @@ def _select(values: xr.DataArray, where: dict[str, Any]) -> xr.DataArray:
         raise InputError(f"axis: there is no such value: {where}") from error
 
 
-def _tick_labels(values: xr.DataArray, dim: str) -> list[str]:
-    labels = values[dim].values if dim in values.coords else np.arange(values.sizes[dim])
-    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in labels.tolist()]
-
-
 def _is_numeric(values: xr.DataArray, dim: str) -> bool:
     return dim in values.coords and values[dim].dtype.kind in "fiu"
 
@@ -129,7 +124,7 @@ def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]
     grid = values.transpose(y, x).values
     if grid.size > MAX_MAP_CELLS:
         raise InputError(f"a map of {grid.size} cells is too large to be drawn; hold some axes")
-    across, down = _tick_labels(values, x), _tick_labels(values, y)
+    across, down = axis_labels(values, x), axis_labels(values, y)
     fig = empty_figure(
         f"{label.split(' (', maxsplit=1)[0]} by {x} and {y}",
         x,
@@ -162,11 +157,11 @@ def _lines(
     values: xr.DataArray, x: str, by: str | None, label: str, size: tuple[int, int]
 ) -> figure:
     numeric = _is_numeric(values, x)
-    places: Any = values[x].values.astype(float) if numeric else _tick_labels(values, x)
+    places: Any = values[x].values.astype(float) if numeric else axis_labels(values, x)
     more = {} if numeric else {"x_range": places}
     title = f"{label.split(' (', maxsplit=1)[0]} by {x}" + (f", a line for each {by}" if by else "")
     fig = empty_figure(title, x, label, size=size, **more)
-    names = _tick_labels(values, by) if by else [label]
+    names = axis_labels(values, by) if by else [label]
     if len(names) > MAX_LINES:
         raise InputError(f"by: expected at most {MAX_LINES} lines, {by} has {len(names)} values")
     entries = []
@@ -200,7 +195,7 @@ TEXT_VARIABLES = ("status", "message", "reason")
 def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     """Show a sweep: choose what is drawn over which axes, select a cell to see it along them."""
     dims = [
-        {"name": str(dim), "labels": _axis_labels(data, str(dim))} for dim in data["status"].dims
+        {"name": str(dim), "labels": axis_labels(data, str(dim))} for dim in data["status"].dims
     ]
     names, left_out = _drawable_variables(data)
     labels = ColumnDataSource({"x": [[]], "y": [[]]})
@@ -237,11 +232,6 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
         page_grid(*filter(None, menus)),
         page_grid(plots[0], *profiles, note),
     ]
-
-
-def _axis_labels(data: xr.Dataset, dim: str) -> list[str]:
-    values = data[dim].values if dim in data.coords else np.arange(data.sizes[dim])
-    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in values.tolist()]
 
 
 def _drawable_variables(data: xr.Dataset) -> tuple[list[str], list[str]]:
