@@ -107,9 +107,9 @@ def build_cube(
     add("status", names[status])
     add("message", message)
     labels = {}
-    for name, (dim, values) in coords.items():
-        is_text = any(isinstance(value, str) for value in values)
-        labels[name] = (dim, text_array(values) if is_text else np.array(values))
+    for name, (dim, listed) in coords.items():
+        is_text = any(isinstance(value, str) for value in listed)
+        labels[name] = (dim, text_array(listed) if is_text else np.array(listed))
     return xr.Dataset(data, labels, {"compute": ", ".join(computes), **attrs})
 
 
