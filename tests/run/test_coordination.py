@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 import processes as proc
 import pytest
+import toy_recipe as toys
 
 from iitdask.errors import BusyStoreError
 from iitdask.run.coordination import (
@@ -23,7 +24,11 @@ from iitdask.run.coordination import (
     lock,
     open_session,
 )
-from iitdask.run.storage import open_store
+from iitdask.run.engines import SerialEngine
+from iitdask.run.events import EventLog, publishing
+from iitdask.run.execute import execute
+from iitdask.run.result_group import save_result
+from iitdask.run.storage import DirectoryStore, open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 
 
@@ -225,3 +230,27 @@ def test_critical_section__outside_a_session_opens_one(url):
         (session,) = live_sessions(url)
         assert store.read("log/locks/stage") == f"0 {session.token}".encode()
     assert live_sessions(url) == []
+
+
+def test_run__of_one_process_takes_one_lock_and_starts_one_thread(url, monkeypatch):
+    created, started = [], []
+    create, start = DirectoryStore.create, Thread.start
+
+    def create_and_note(store, key, content):
+        created.append(key)
+        return create(store, key, content)
+
+    def start_and_note(thread):
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(DirectoryStore, "create", create_and_note)
+    monkeypatch.setattr(Thread, "start", start_and_note)
+    ledger = ZarrLedger(url)
+    with open_session(url) as session, publishing(session) as activity:
+        log = EventLog(session)
+        log.start({})
+        tree = execute(toys.toy(), ledger, SerialEngine(activity), observers=[log])
+        save_result(session.store, tree, {}, log.costs())
+    assert created == ["log/locks/store"]
+    assert started == ["heartbeat"]
