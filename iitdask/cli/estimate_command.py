@@ -122,12 +122,12 @@ def _print_estimate(costs: Estimate, study: Study, workers: Sequence[int] = ()) 
         f"store at most {bytes_text(costs.store_bytes)}"
     )
     print(
-        f"of that, {seconds_text(costs.overhead_seconds)} between the stages, in one process; a process "
-        f"holds about {bytes_text(costs.process_bytes)}, libraries included"
+        f"of that, {seconds_text(costs.overhead_seconds)} between the stages, in one process; "
+        f"a process holds about {bytes_text(costs.process_bytes)}, libraries included"
     )
     print(
-        f"with a store: {seconds_text(costs.store_seconds)} more to write, read and check it, and a "
-        f"process holds about {bytes_text(costs.stored_process_bytes)}"
+        f"with a store: {seconds_text(costs.store_seconds)} more to write, read and check it, "
+        f"and a process holds about {bytes_text(costs.stored_process_bytes)}"
     )
     counts = workers or ((study.run.workers,) if study.run.workers else SHOWN_WORKER_COUNTS)
     walls = ", ".join(f"{seconds_text(costs.wall_seconds(n))} on {n}" for n in counts)
