@@ -182,11 +182,13 @@ def read_problem(store: Store) -> Problem:
     except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
         what = " ".join(str(error).split())
         raise DamagedStoreError(
-            f"{store.url}: the study of the store cannot be read ({what}); run it again to mend this"
+            f"{store.url}: the study of the store cannot be read ({what}); run it again to mend "
+            "this"
         ) from error
     if not intact:
         raise DamagedStoreError(
-            f"{store.url}: the study of the store is not what was written; run it again to mend this"
+            f"{store.url}: the study of the store is not what was written; run it again to mend "
+            "this"
         )
     return point
 

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def provenance() -> dict[str, Any]:
-    """Where and with what a result was made."""
+    """Return where and with which versions a result is made."""
     about: dict[str, Any] = {
         "iitdask": package_version(),
         "python": platform.python_version(),
@@ -52,7 +52,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the working directory and whether it was changed; None outside a repository."""
+    """Return the commit of the working directory and whether it has changes; None without git."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -74,9 +74,9 @@ BATCH_TABLES = ("sizes", "levels", "starts", "tables", "children")
 
 
 class StoredSweep:
-    """The stages of small points of a sweep, made anew from what the store holds.
+    """The batchable points of a sweep, rebuilt from what its store holds.
 
-    Points that are split themselves are stages of their own, whose blocks have checksums.
+    The other points are stages of their own, whose blocks have checksums.
     """
 
     def __init__(self, store: Store) -> None:
@@ -86,30 +86,30 @@ class StoredSweep:
         self.computes = about["axes"]["compute"] if one is None else [one]
         lists = read_point_ids(store)
         self.count = sum(map(len, lists))
-        begin, self.portions = 0, list[PointBatch]()
+        begin, self.batches = 0, list[PointBatch]()
         known = set(list_stages(store))
         for k, digests in enumerate(lists):
-            first = begin  # small points come before the others, see Cells
+            first = begin  # batchable points come before the others
             for compute in batched_computations():
                 name = batch_stage_name(k, compute)
                 if name in known:
                     points = _read_small_systems(store, name)
                     small = first + np.arange(len(points))
-                    self.portions.append(PointBatch(name, compute, small, points))
+                    self.batches.append(PointBatch(name, compute, small, points))
                     first += len(points)
             begin += len(digests)
         self._out: dict[str, NDArray[Any]] = {}
 
     def recipe(self) -> Recipe:
-        """Make the recipe of the small points."""
+        """Return the stages of the batchable points."""
         self._out = empty_outcomes(self.computes, self.count)
-        return sweep_recipe(self.portions, {}, self._out)
+        return sweep_recipe(self.batches, {}, self._out)
 
     def finish(self, _tree: xr.DataTree) -> xr.DataTree:
-        """Return the cube that is kept, with the outcomes of the small points put in anew."""
+        """Return the stored cube with the outcomes of the batchable points replaced."""
         cube = load_result(self.store).to_dataset()
         point = cube["point"].values
-        numbers = np.concatenate([*(each.small for each in self.portions), np.zeros(0, np.int64)])
+        numbers = np.concatenate([*(each.small for each in self.batches), np.zeros(0, np.int64)])
         ours = np.isin(point, numbers)
         for name, values in self._out.items():
             kept = cube[name].values.copy()
@@ -129,7 +129,7 @@ def _read_small_systems(store: Store, stage: str) -> SmallSystems:
 
 
 def load_for_view(store: Store) -> xr.DataTree:
-    """Load a result and add what its substrate tells about it.
+    """Load a result and add the data that views derive from its substrate.
 
     Parameters
     ----------
@@ -150,22 +150,22 @@ def load_for_view(store: Store) -> xr.DataTree:
     """
     tree = load_result(store)
     try:
-        point = read_problem(store)
+        problem = read_problem(store)
     except (StoreError, InputError):  # damaged, or that of a sweep, which has many
         return tree
     nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
-    nodes["/network"] = _network_dataset(point)
-    view_nodes = get_computation(point.compute).view_nodes
+    nodes["/network"] = _network_dataset(problem)
+    view_nodes = get_computation(problem.compute).view_nodes
     if view_nodes is not None:
-        nodes |= view_nodes(point.target, nodes)
+        nodes |= view_nodes(problem.target, nodes)
     return xr.DataTree.from_dict(nodes)
 
 
-def _network_dataset(point: Problem) -> xr.Dataset:
-    substrate, subject = point.target.substrate, point.target
-    units = getattr(subject, "units", range(substrate.n_units))
+def _network_dataset(problem: Problem) -> xr.Dataset:
+    substrate, target = problem.target.substrate, problem.target
+    units = getattr(target, "units", range(substrate.n_units))
     inside = np.isin(np.arange(substrate.n_units), list(units))
-    state = getattr(subject, "state", None)
+    state = getattr(target, "state", None)
     names = text_array(substrate.labels)
     values = {
         "connectivity": (("source", "target"), np.array(substrate.connectivity)),

@@ -67,54 +67,75 @@ __all__ = [
 ]
 
 MIN_WRITE_INTERVAL_SECONDS = 1.0
-"""Least seconds between two looks at what has arrived."""
+"""Least seconds between two writings of the cube."""
 WRITE_INTERVAL_RATIO = 20.0
-"""How much longer than writing the cube the time between two writings is."""
+"""Time between two writings of the cube, in durations of one writing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointOrder:
     """Points in the order in which they became part of the store."""
 
-    cells: SweepLayout
-    """The cells; their points are numbered in this order."""
-    portions: tuple[PointBatch, ...]
-    """The small points, stage by stage."""
-    heavy: dict[int, Any]
-    """The others, by number."""
-    count: int
-    """How many there are."""
+    layout: SweepLayout
+    """The layout, whose points are numbered in this order."""
+    batches: tuple[PointBatch, ...]
+    """Batchable points, stage by stage."""
+    large: dict[int, LargeProblem]
+    """Points with a recipe of their own, by number."""
+    n_points: int
+    """Number of points."""
 
 
-def order_points(cells: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrder:
-    """Number the points of a sweep in the order in which a store lists them."""
-    place = {bytes(each): p for p, each in enumerate(cells.digests)}
-    small, begin = cells.n_small, 0
-    portions: list[PointBatch] = []
-    heavy: dict[int, Any] = {}
-    number = np.full(len(cells.digests), -1)
+def order_points(layout: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrder:
+    """Number the points of a sweep in the order in which a store lists them.
+
+    Parameters
+    ----------
+    layout : SweepLayout
+        Layout of the sweep.
+    lists : sequence of ndarray
+        (points, 2) uint64 digests of the points that became part of the store together, one
+        array for each time the sweep has grown.
+    """
+    index = {bytes(digest): p for p, digest in enumerate(layout.digests)}
+    batches: list[PointBatch] = []
+    large: dict[int, LargeProblem] = {}
+    number = np.full(len(layout.digests), -1)
+    begin = 0
     for k, digests in enumerate(lists):
-        known = np.array([place[bytes(each)] for each in digests], np.int64)
-        number[known] = begin + np.arange(len(known))
+        points = np.array([index[bytes(digest)] for digest in digests], np.int64)
+        number[points] = begin + np.arange(len(points))
         first = 0
-        for compute, points in cells.points.items():
-            own = np.flatnonzero((known >= first) & (known < first + len(points)))
-            chosen = points.take(known[own] - first).compacted()
-            portions.append(PointBatch(batch_stage_name(k, compute), compute, begin + own, chosen))
-            first += len(points)
-        heavy |= {
-            begin + int(i): cells.heavy[int(known[i]) - small]
-            for i in np.flatnonzero(known >= small)
-        }
-        begin += len(known)
-    point = np.where(cells.point >= 0, number[cells.point], -1)
-    return PointOrder(replace(cells, point=point), tuple(portions), heavy, begin)
+        for compute, systems in layout.points.items():
+            inside = np.flatnonzero((points >= first) & (points < first + len(systems)))
+            chosen = systems.take(points[inside] - first).compacted()
+            stage = batch_stage_name(k, compute)
+            batches.append(PointBatch(stage, compute, begin + inside, chosen))
+            first += len(systems)
+        for i in np.flatnonzero(points >= layout.n_batched).tolist():
+            large[begin + i] = layout.large[int(points[i]) - layout.n_batched]
+        begin += len(points)
+    point = np.where(layout.point >= 0, number[layout.point], -1)
+    return PointOrder(replace(layout, point=point), tuple(batches), large, begin)
 
 
 class CubeWriter:
-    """Sees blocks arrive, and keeps the cube in the store up to date.
+    """Observer that keeps the cube in the store up to date while blocks arrive.
 
-    What it knows beyond the ledger may be lost at any time.
+    All it knows beyond the ledger may be lost at any time.
+
+    Parameters
+    ----------
+    order : PointOrder
+        The points.
+    ledger : Ledger
+        Where their blocks are kept.
+    store : Store or None
+        Store that holds the cube; None writes no cube before the end.
+    outcomes : dict of ndarray
+        (points,) outcomes by name; filled here and by the recipe.
+    has_structures : bool
+        True if the store keeps the whole result of every point.
     """
 
     def __init__(
@@ -122,90 +143,90 @@ class CubeWriter:
         order: PointOrder,
         ledger: Ledger,
         store: Store | None,
-        out: dict[str, NDArray[Any]],
-        whole: bool,
+        outcomes: dict[str, NDArray[Any]],
+        has_structures: bool,
     ) -> None:
-        self._whole = whole
-        self._order, self._ledger, self._store, self._out = order, ledger, store, out
-        self._stages = {portion.name: portion for portion in order.portions}
-        self._seen: dict[str, set[Any]] = {name: set() for name in self._stages}
-        self._heavy: dict[str, set[str]] = {}
-        self._keys = {point.key: number for number, point in order.heavy.items()}
-        self._mosaic: IncrementalResult | None = None
-        self._shown = np.zeros(order.count, np.int8)
-        self._next = 0.0
+        self._has_structures = has_structures
+        self._order, self._ledger, self._store, self._outcomes = order, ledger, store, outcomes
+        self._stages = {batch.name: batch for batch in order.batches}
+        self._collected: dict[str, set[Any]] = {name: set() for name in self._stages}
+        self._large_stages: dict[str, set[str]] = {}
+        self._keys = {point.key: number for number, point in order.large.items()}
+        self._incremental: IncrementalResult | None = None
+        self._written_status = np.zeros(order.n_points, np.int8)
+        self._next_write = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Collect what an event says has arrived."""
         if isinstance(event, StageOpened) and event.stage.startswith("points/"):
-            self._heavy.setdefault(event.stage.split("/")[1], set()).add(event.stage)
+            self._large_stages.setdefault(event.stage.split("/")[1], set()).add(event.stage)
         now = time.monotonic()
         if self._store is None or not isinstance(event, StageOpened | BlocksFilled):
             return
-        if now >= self._next and "finished" not in store_attrs(self._store):
+        if now >= self._next_write and "finished" not in store_attrs(self._store):
             self._write(self._store)
-            self._next = time.monotonic() + max(
+            self._next_write = time.monotonic() + max(
                 MIN_WRITE_INTERVAL_SECONDS, WRITE_INTERVAL_RATIO * (time.monotonic() - now)
             )
 
     def cube(self) -> xr.Dataset:
         """Return the cube as far as it is known."""
-        cells = self._order.cells
+        layout = self._order.layout
         return build_cube(
-            cells.computes,
-            dims=cells.dims,
-            coords=cells.coords,
-            cells=(cells.point, cells.problem, cells.problems),
-            outcomes=self._out,
+            layout.computes,
+            dims=layout.dims,
+            coords=layout.coords,
+            cells=(layout.point, layout.problem, layout.problems),
+            outcomes=self._outcomes,
             extra={
-                "n_units": cells.n_units,
-                "frequency": cells.frequency,
-                "seconds": _values_by_cell(self._seconds(), cells.point),
-                "structure": self._structures() if self._whole else None,
-                "point": cells.point,
+                "n_units": layout.n_units,
+                "frequency": layout.frequency,
+                "seconds": _values_by_cell(self._seconds(), layout.point),
+                "structure": self._structures() if self._has_structures else None,
+                "point": layout.point,
             },
-            attrs={} if cells.theory is None else {"theory": cells.theory},
+            attrs={} if layout.theory is None else {"theory": layout.theory},
         )
 
     def _structures(self) -> NDArray[Any]:
-        """Where in the store the whole result of each cell is."""
-        groups = np.full(self._order.count + 1, "", object)
-        for number, point in self._order.heavy.items():
-            if self._out["status"][number] == DONE:
+        """Group of the store that holds the whole result of each cell."""
+        groups = np.full(self._order.n_points + 1, "", object)
+        for number, point in self._order.large.items():
+            if self._outcomes["status"][number] == DONE:
                 groups[number] = f"structures/{point.key}"
-        # The last one is that of no point.
-        return np.asarray(groups[self._order.cells.point])
+        # Number -1, of cells without a point, reads the last one.
+        return np.asarray(groups[self._order.layout.point])
 
     def _write(self, store: Store) -> None:
-        for name, portion in self._stages.items():
-            self._look(name, portion)
+        for name, batch in self._stages.items():
+            self._collect(name, batch)
         data = self.cube()
-        fresh = self._out["status"] != self._shown
-        self._shown = self._out["status"].copy()
-        if self._mosaic is None:
-            self._mosaic = IncrementalResult(store, data)
+        fresh = self._outcomes["status"] != self._written_status
+        self._written_status = self._outcomes["status"].copy()
+        if self._incremental is None:
+            self._incremental = IncrementalResult(store, data)
             return
-        point = self._order.cells.point
+        point = self._order.layout.point
         changed = np.where(point >= 0, fresh[point], False)
-        self._mosaic.update(data, changed.reshape(tuple(self._order.cells.dims.values())))
+        self._incremental.update(data, changed.reshape(tuple(self._order.layout.dims.values())))
 
-    def _look(self, name: str, portion: PointBatch) -> None:
-        """Take over the blocks of a stage that have arrived since."""
+    def _collect(self, name: str, batch: PointBatch) -> None:
+        """Record the outcomes of blocks that have arrived since the last call."""
         try:
             tiling, done = self._ledger.tiling(name), self._ledger.done(name)
         except (IITError, KeyError):
             return  # not opened yet
-        for block in sorted(done - self._seen[name]):
+        for block in sorted(done - self._collected[name]):
             region = tiling.region(block)[0]
             arrays = self._ledger.arrays(name, block)
-            store_outcomes(self._out, portion.small[region], arrays["value"], arrays["number"])
-            self._seen[name].add(block)
+            store_outcomes(self._outcomes, batch.small[region], arrays["value"], arrays["number"])
+            self._collected[name].add(block)
 
     def _seconds(self) -> NDArray[Any]:
-        """(points,) seconds each took, of those that are there."""
-        out = np.full(self._order.count, np.nan)
-        for name, portion in self._stages.items():
-            if not len(portion.points):
+        """(points,) seconds each point took, NaN where it is not computed."""
+        out = np.full(self._order.n_points, np.nan)
+        for name, batch in self._stages.items():
+            if not len(batch.points):
                 continue
             try:
                 tiling, ticks = self._ledger.tiling(name), self._ledger.ticks(name)
@@ -213,8 +234,8 @@ class CubeWriter:
                 continue
             for block, seconds in ticks.items():
                 region = tiling.region(block)[0]
-                out[portion.small[region]] = seconds / (region.stop - region.start)
-        for key, names in self._heavy.items():
+                out[batch.small[region]] = seconds / (region.stop - region.start)
+        for key, names in self._large_stages.items():
             ticks_of = [sum(self._ledger.ticks(name).values()) for name in sorted(names)]
             out[self._keys[key]] = sum(ticks_of)
         return out
@@ -228,25 +249,25 @@ def _values_by_cell(values: NDArray[Any], point: NDArray[Any]) -> NDArray[Any]:
 class Sweep:
     """Many points laid out along axes: a :class:`iitdask.study.job.StudyJob`."""
 
-    cells: SweepLayout
-    """What is computed, and where it goes."""
+    layout: SweepLayout
+    """Cells of the cube and the points to compute."""
     fixed: Mapping[str, Any]
-    """What all cells have in common."""
+    """Fields of the study that all cells share."""
     keep: bool = False
-    """Whether the whole result of every point is kept."""
+    """True if the store keeps the whole result of every point."""
 
     @property
     def axes(self) -> dict[str, list[Any]]:
         """The axes with their labels."""
-        return {name: list(labels) for name, (_, labels) in self.cells.coords.items()}
+        return {name: list(labels) for name, (_, labels) in self.layout.coords.items()}
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what a store cannot grow out of: all but the values along the axes."""
-        return text_digest([dict(self.fixed), list(self.cells.coords.items()) and self._dims()])
+        """Digest of all that a store cannot change: everything but the values along the axes."""
+        return text_digest([dict(self.fixed), list(self.layout.coords.items()) and self._dims()])
 
     def _dims(self) -> list[tuple[str, str]]:
-        return [(name, dim) for name, (dim, _) in self.cells.coords.items()]
+        return [(name, dim) for name, (dim, _) in self.layout.coords.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a store records it: what cells share, and the axes' dimensions."""
@@ -264,10 +285,10 @@ class Sweep:
 
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the points need compiled."""
-        batched = [batched_computations()[compute].family for compute in self.cells.points]
+        batched = [batched_computations()[compute].family for compute in self.layout.points]
         single = {
             family
-            for each in self.cells.heavy
+            for each in self.layout.large
             for family in kernel_families(
                 theory_name(each.options),
                 each.compute,
@@ -278,9 +299,9 @@ class Sweep:
 
     def recipe(self) -> Recipe:
         """Return the stages of all points, as if nothing were stored."""
-        order = order_points(self.cells, [self.cells.digests])
-        outcomes = empty_outcomes(self.cells.computes, order.count)
-        return sweep_recipe(order.portions, order.heavy, outcomes)
+        order = order_points(self.layout, [self.layout.digests])
+        outcomes = empty_outcomes(self.layout.computes, order.n_points)
+        return sweep_recipe(order.batches, order.large, outcomes)
 
     def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
         """Add the points to the store and return one execution of the sweep.
@@ -296,17 +317,17 @@ class Sweep:
         """
         if store is None and self.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
-        lists = [self.cells.digests] if store is None else register_points(store, self)
-        order = order_points(self.cells, lists)
-        outcomes = empty_outcomes(self.cells.computes, order.count)
+        lists = [self.layout.digests] if store is None else register_points(store, self)
+        order = order_points(self.layout, lists)
+        outcomes = empty_outcomes(self.layout.computes, order.n_points)
         on_result = _structure_writer(store) if store is not None and self.keep else None
         writer = CubeWriter(order, ledger, store if live else None, outcomes, self.keep)
-        work = sweep_recipe(order.portions, order.heavy, outcomes, on_result=on_result)
+        work = sweep_recipe(order.batches, order.large, outcomes, on_result=on_result)
         return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
 
 
 def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
-    """Build the sweep that a study asks for."""
+    """Build the sweep that a study describes."""
     axes = read_axes(study.sweep, f"{where}: sweep")
     fields = problem_fields(study)
     return build_sweep(
@@ -334,7 +355,7 @@ def build_sweep(
 ) -> Sweep:
     """Build a sweep from its parts, see :func:`iitdask.study.sweep_layout.build_layout`."""
     substrates = build_substrates(substrate, axes, folder, where)
-    cells = build_layout(
+    layout = build_layout(
         compute,
         axes=axes,
         substrates=substrates,
@@ -358,7 +379,7 @@ def build_sweep(
         fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_as_json))])
     if keep:
         fixed["keep"] = "structures"
-    return Sweep(cells, fixed, keep)
+    return Sweep(layout, fixed, keep)
 
 
 def _as_json(value: Any) -> Any:
@@ -366,29 +387,29 @@ def _as_json(value: Any) -> Any:
 
 
 def register_points(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
-    """Make the points of a sweep part of its store; all lists of points it has then."""
+    """Add the points of a sweep to its store; return all lists of points the store has then."""
     with critical_section(store, "roll"):
         return _grow_axes(store, sweep)
 
 
 def _grow_axes(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
-    about, digests = store_attrs(store), sweep.cells.digests
+    about, digests = store_attrs(store), sweep.layout.digests
     axes = json.loads(json.dumps(sweep.axes))
     before = about.get("axes", {})
     for name, labels in before.items():
         lost = [label for label in labels if label not in axes[name]]
         if lost:
             raise LedgerMismatchError(
-                f"{store.url} has {name}={lost[0]!r}, which this study lacks: an axis may grow, not "
-                "shrink. Use another store"
+                f"{store.url} has {name}={lost[0]!r}, which this study lacks: an axis may grow, "
+                "not shrink. Use another store"
             )
     lists = read_point_ids(store)
     wanted = {bytes(each) for each in digests}
     known = {bytes(each) for each in np.concatenate([*lists, digests[:0]])}
     if known - wanted:
         raise LedgerMismatchError(
-            f"{store.url} has {len(known - wanted)} points that this study lacks: the same labels stand "
-            "for other substrates. Use another store"
+            f"{store.url} has {len(known - wanted)} points that this study lacks: the same labels "
+            "stand for other substrates. Use another store"
         )
     new = np.array([bytes(each) not in known for each in digests], bool)
     if new.any():
@@ -401,10 +422,10 @@ def _grow_axes(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
 
 
 def _structure_writer(store: Store) -> OnResult:
-    """Return what writes the whole result of a point into the store."""
+    """Return a function that writes the whole result of a point into the store."""
 
-    def keep(point: LargeProblem, subject: Target, tree: xr.DataTree) -> None:
-        labelled = label_tree(tree, point.compute, subject, point.options)
+    def write(point: LargeProblem, target: Target, tree: xr.DataTree) -> None:
+        labelled = label_tree(tree, point.compute, target, point.options)
         save_tree(store, f"structures/{point.key}", labelled)
 
-    return keep
+    return write

@@ -263,7 +263,7 @@ class SweepLayout:
     """(cells,) number of the problem, -1 where there is none."""
     points: Mapping[str, SmallSystems]
     """The batchable points, by computation; they come first, one computation after the other."""
-    heavy: tuple[LargeProblem, ...]
+    large: tuple[LargeProblem, ...]
     """The other points."""
     digests: Array
     """(points, 2) uint64 digest of the content of each point."""
@@ -273,7 +273,7 @@ class SweepLayout:
     """(cells,) share of a trajectory's steps, where states come from one."""
 
     @property
-    def n_small(self) -> int:
+    def n_batched(self) -> int:
         """Number of batchable points."""
         return sum(map(len, self.points.values()))
 
@@ -331,7 +331,7 @@ def build_layout(
             point[cells] = count + index
             count += len(points[name])
             digests.append(own)
-    heavy, own = _large_problems(grid, np.flatnonzero((problem < 0) & (point < 0)), point, count)
+    large, own = _large_problems(grid, np.flatnonzero((problem < 0) & (point < 0)), point, count)
     return SweepLayout(
         grid.computes,
         grid.theory_label(),
@@ -341,7 +341,7 @@ def build_layout(
         texts,
         problem,
         points,
-        heavy,
+        large,
         np.concatenate([*digests, own]),
         _candidate_sizes(grid),
         _trajectory_share(grid),

@@ -15,9 +15,9 @@ STUDY = Path(__file__).parents[2] / "workflows" / "iit3_networks" / "study.yaml"
 
 
 def test_study__has_2016_networks():
-    cells = sweep_from_study(*read_study(STUDY), "study").cells
-    assert cells.dims == {"state": 3, "substrate": 2016}
-    assert len(cells.heavy) == 1968  # rings of four gates repeat
+    layout = sweep_from_study(*read_study(STUDY), "study").layout
+    assert layout.dims == {"state": 3, "substrate": 2016}
+    assert len(layout.large) == 1968  # rings of four gates repeat
 
 
 def test_table__has_every_class_and_each_network_what_it_has_alone(tmp_path):
