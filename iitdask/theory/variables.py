@@ -275,7 +275,18 @@ def assemble_dataset(
 
 
 def coordinate_labels(values: Any) -> pd.Index:
-    """Return the labels of a dimension; pandas need not ask what objects are."""
+    """Return the labels of a dimension as an index, without a search for dates among objects.
+
+    Parameters
+    ----------
+    values : array_like
+        Labels.
+
+    Returns
+    -------
+    pandas.Index
+        The index.
+    """
     if isinstance(values, np.ndarray) and values.dtype == object:
         return pd.Index(values, dtype=object)
     return pd.Index(values)

@@ -36,7 +36,7 @@ phi_s of many candidate systems as one stage: each block evaluates whole candida
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, prod
 from typing import Any
@@ -51,7 +51,7 @@ from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.iit4.system_analysis import cap_phi
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import CumulativeCost, Filled, Grid, Recipe, Region, Stage, gather, scoped
+from iitdask.theory.stage import CumulativeCost, Grid, Recipe, Region, Stage, Steps, gather, scoped
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -77,7 +77,7 @@ class Certificate:
     """A cut that loses nothing."""
 
     side: str
-    """Where it loses nothing: ``effect``, ``cause``, or ``both``."""
+    """Side on which it loses nothing: ``effect``, ``cause``, or ``both``."""
     part: tuple[int, ...]
     """Severing all connections from the rest of the candidate into these units loses nothing;
     of a single unit, severing its connection to itself."""
@@ -90,78 +90,89 @@ class CandidateSets:
     candidates: tuple[tuple[int, ...], ...]
     """Unit numbers, in the order of mathematics.md 9: larger ones first."""
     components: tuple[tuple[int, ...], ...]
-    """Sets that can hold irreducible candidates, when all subsets were asked for."""
+    """Sets that can hold irreducible candidates, if all subsets were searched."""
     all_subsets: int
     """Non-empty subsets of the pool."""
     n_without_input_or_output: int
     """Of those, subsets with a unit that has no declared input or no declared output."""
-    apart: int
+    n_not_strongly_connected: int
     """Subsets of the others that are not strongly connected, on the effect or cause side."""
-    unsearched: int
-    """Subsets of components beyond the largest size asked for, or not among those listed."""
+    n_not_searched: int
+    """Subsets of components beyond the largest size, or not among the listed ones."""
 
     @property
     def exhaustive(self) -> bool:
-        """Whether every subset was evaluated or shown to be reducible."""
-        return self.unsearched == 0
+        """True if every subset was evaluated or shown to be reducible."""
+        return self.n_not_searched == 0
 
 
 def candidate_search(pool: CandidateSet, jointly: bool = False) -> CandidateSets:
-    """Find the candidates of a pool that no certificate excludes.
+    """Find the candidates that no certificate excludes.
 
     Parameters
     ----------
-    pool
-        Which candidates are asked for.
-    jointly
+    pool : CandidateSet
+        Units and sizes to search, or a list of candidates.
+    jointly : bool
         Exclude only what falls apart in the union of the effect and the cause graph.
+
+    Returns
+    -------
+    CandidateSets
+        Candidates to evaluate, and counts of the others.
 
     Raises
     ------
     InputError
         There are too many of them for a list.
+
+    References
+    ----------
+    docs/mathematics.md 24.
     """
     graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
-    total, able = (1 << len(pool.units)) - 1, (1 << len(pool.units_with_inputs_and_outputs)) - 1
+    total, n_able = (1 << len(pool.units)) - 1, (1 << len(pool.units_with_inputs_and_outputs)) - 1
     if pool.candidates is not None:
-        kept = [
-            each
-            for each in pool.candidates
-            if set(each) <= set(pool.units_with_inputs_and_outputs) and graphs.holds(each)
+        irreducible = [
+            units
+            for units in pool.candidates
+            if set(units) <= set(pool.units_with_inputs_and_outputs) and graphs.holds(units)
         ]
-        beyond = sum(
+        n_unable = sum(
             1
-            for each in pool.candidates
-            if not set(each) <= set(pool.units_with_inputs_and_outputs)
+            for units in pool.candidates
+            if not set(units) <= set(pool.units_with_inputs_and_outputs)
         )
         return CandidateSets(
-            candidates=tuple(kept),
+            candidates=tuple(irreducible),
             components=(),
             all_subsets=total,
-            n_without_input_or_output=beyond,
-            apart=len(pool.candidates) - beyond - len(kept),
-            unsearched=total - len(pool.candidates),
+            n_without_input_or_output=n_unable,
+            n_not_strongly_connected=len(pool.candidates) - n_unable - len(irreducible),
+            n_not_searched=total - len(pool.candidates),
         )
     components = sorted(_irreducible_components(graphs, pool.units_with_inputs_and_outputs))
     largest = pool.largest
-    found: list[tuple[int, ...]] = []
-    unsearched = 0
+    candidates: list[tuple[int, ...]] = []
+    n_not_searched = 0
     for component in components:
-        found += _Component(graphs, component, min(largest, len(component))).candidates(pool)
-        unsearched += sum(comb(len(component), k) for k in range(largest + 1, len(component) + 1))
-    found.sort(key=lambda units: (-len(units), tuple(-i for i in reversed(units))))
+        candidates += _Component(graphs, component, min(largest, len(component))).candidates(pool)
+        n_not_searched += sum(
+            comb(len(component), k) for k in range(largest + 1, len(component) + 1)
+        )
+    candidates.sort(key=lambda units: (-len(units), tuple(-i for i in reversed(units))))
     return CandidateSets(
-        candidates=tuple(found),
+        candidates=tuple(candidates),
         components=tuple(components),
         all_subsets=total,
-        n_without_input_or_output=total - able,
-        apart=able - unsearched - len(found),
-        unsearched=unsearched,
+        n_without_input_or_output=total - n_able,
+        n_not_strongly_connected=n_able - n_not_searched - len(candidates),
+        n_not_searched=n_not_searched,
     )
 
 
 class _Graphs:
-    """Who needs whom among a set of units, on both sides, as masks over those units."""
+    """Graphs of inputs among a set of units, on both sides, as masks over those units."""
 
     def __init__(self, influence: Influence, jointly: bool) -> None:
         self._influence = influence
@@ -169,24 +180,25 @@ class _Graphs:
 
     def choices(self, units: Sequence[int]) -> list[tuple[int, ...]]:
         """Per unit, masks of its minimal determining sets among the units."""
-        place = {unit: k for k, unit in enumerate(units)}
+        position = {unit: k for k, unit in enumerate(units)}
         if self.jointly:
             return [(mask,) for mask in self.inputs(units)]
         return [
             tuple(
-                _local_mask(place, each) for each in self._influence.determining(unit, place.keys())
+                _local_mask(position, each)
+                for each in self._influence.determining(unit, position.keys())
             )
             for unit in units
         ]
 
     def inputs(self, units: Sequence[int]) -> list[int]:
         """Per unit, the mask of its effective inputs on the cause side, or on either."""
-        place = {unit: k for k, unit in enumerate(units)}
+        position = {unit: k for k, unit in enumerate(units)}
         of = self._influence.effective if self.jointly else self._influence.causes
-        return [_local_mask(place, of(unit, place.keys())) for unit in units]
+        return [_local_mask(position, of(unit, position.keys())) for unit in units]
 
     def holds(self, units: Sequence[int]) -> bool:
-        """Whether the certificate leaves a candidate."""
+        """Return True if no certificate excludes a candidate."""
         full = (1 << len(units)) - 1
         return _Component(self, tuple(units), len(units)).reduced(full, full) == full
 
@@ -194,23 +206,41 @@ class _Graphs:
 def find_certificate(
     pool: CandidateSet, units: Sequence[int], jointly: bool = False
 ) -> Certificate | None:
-    """Show a cut that loses nothing, or None where the certificate shows none at once.
+    """Return a cut that loses nothing.
 
-    The smallest set found that needs nothing from the rest of the candidate.
+    It isolates the smallest set found that needs nothing from the rest of the candidate.
+
+    Parameters
+    ----------
+    pool : CandidateSet
+        The candidates' network and state.
+    units : sequence of int
+        Unit numbers of one candidate.
+    jointly : bool
+        Look at the union of the effect and the cause graph only.
+
+    Returns
+    -------
+    Certificate or None
+        None if no such cut shows at once.
+
+    References
+    ----------
+    docs/mathematics.md 24.2.
     """
     graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
     choices, full = graphs.choices(units), (1 << len(units)) - 1
-    found: list[tuple[int, int, str]] = []
+    cuts: list[tuple[int, int, str]] = []
     sides = (("both", choices),) if jointly else (("effect", choices), ("cause", None))
-    for side, own in sides:
-        needs = own or [(mask,) for mask in graphs.inputs(units)]
-        for k, each in enumerate(needs):
+    for side, choices_of_side in sides:
+        needs = choices_of_side or [(mask,) for mask in graphs.inputs(units)]
+        for k, sets in enumerate(needs):
             part = _closed_set(needs, 1 << k, full)
-            if part != full or (len(units) == 1 and 0 in each):
-                found.append((part.bit_count(), part, side))
-    if not found:
+            if part != full or (len(units) == 1 and 0 in sets):
+                cuts.append((part.bit_count(), part, side))
+    if not cuts:
         return None
-    _, part, side = min(found)
+    _, part, side = min(cuts)
     return Certificate(side, _units_of_mask(units, part))
 
 
@@ -355,7 +385,7 @@ class _Component:
             pending.append((most, least | chosen))
 
     def reduced(self, most: int, least: int) -> int:
-        """What stays strongly connected with the fixed units, 0 if they fall apart."""
+        """Return what stays strongly connected with the fixed units, 0 if they fall apart."""
         root = least & -least
         far = self._largest - 1
         while True:
@@ -407,20 +437,51 @@ class CandidatePhi:
 
 Evaluate = Callable[
     [CandidateSet, Sequence[tuple[int, ...]], Any],
-    Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi],
+    Steps[CandidatePhi],
 ]
 """Evaluates candidates of a pool under a theory's options."""
 
 
 def candidate_name(units: Sequence[int]) -> str:
-    """Name of a candidate in stage names: its unit numbers."""
+    """Return the name of a candidate in names of stages.
+
+    Parameters
+    ----------
+    units : sequence of int
+        Its unit numbers.
+
+    Returns
+    -------
+    str
+        The numbers, joined by hyphens.
+    """
     return "-".join(map(str, units))
 
 
 def evaluate(
     pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Unfolding
-) -> Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi]:
-    """Evaluate candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
+) -> Steps[CandidatePhi]:
+    """Compute phi of candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives.
+
+    Parameters
+    ----------
+    pool : CandidateSet
+        The candidates' network and state.
+    candidates : sequence of tuple of int
+        Unit numbers of each.
+    options : IIT4 or IIT42026
+        Options of the theory.
+
+    Yields
+    ------
+    tuple of Stage
+        Stages of each step.
+
+    Returns
+    -------
+    CandidatePhi
+        phi and, where it is 0, the reason.
+    """
     if not candidates:
         return CandidatePhi(np.zeros(0), np.zeros(0, np.int64))
     (filled,) = yield (candidates_stage(pool, candidates),)
@@ -441,17 +502,22 @@ def evaluate(
 
 
 def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
-    """Evaluate candidates by a theory's own analysis of one system, all under one plan.
+    """Return what evaluates candidates by a theory's own analysis of one system, under one plan.
 
     Parameters
     ----------
-    analysis
+    analysis : callable
         Recipe of a system under the theory's options; scalar ``phi`` of its node ``/system``.
+
+    Returns
+    -------
+    callable
+        Computes phi of candidates, see :func:`evaluate`.
     """
 
     def measure(
         pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Any
-    ) -> Generator[tuple[Stage, ...], tuple[Filled, ...], CandidatePhi]:
+    ) -> Steps[CandidatePhi]:
         phi, reason = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
         recipes: dict[str, Recipe] = {}
         for k, units in enumerate(candidates):
@@ -473,7 +539,7 @@ def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
 
 
 def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) -> Stage:
-    """One grid over candidates; a cell is a whole candidate."""
+    """Return the stage over candidates; a cell is a whole candidate."""
     levels = pool.substrate.levels
     widest = max(len(units) for units in candidates)
     rows = np.full((len(candidates), widest), -1, np.int64)
@@ -514,7 +580,7 @@ def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) 
 
 
 def _candidate_seconds(levels: Sequence[int], units: Sequence[int]) -> float:
-    """Seconds that the searches of one candidate take when nothing shows that phi is 0."""
+    """Return the seconds of one candidate's searches when nothing shows that phi is 0."""
     n, states = len(units), prod(levels[u] for u in units)
     return float(3e-6 + 0.3e-9 * states**2 + 1e-7 * n * 2**n + 7e-9 * 4.0**n)
 

@@ -342,7 +342,7 @@ def _complexes_dataset(pool: CandidateSet, outcome: _ComplexSearch) -> xr.Datase
         "exhaustive": search.exhaustive,
         "searched": _scope_text(pool, search),
         "candidates": str(search.all_subsets),
-        "candidates_not_searched": str(search.unsearched),
+        "candidates_not_searched": str(search.n_not_searched),
         "excluded_by": {name: str(count) for name, count in counts.items() if count},
     }
     return make_dataset(values, attrs)
@@ -361,7 +361,7 @@ def _excluded_counts(
     counts = dict.fromkeys(EXCLUSION_REASONS, 0)
     counts["NO_INPUT_OR_OUTPUT"], counts["NOT_STRONGLY_CONNECTED"] = (
         search.n_without_input_or_output,
-        search.apart,
+        search.n_not_strongly_connected,
     )
     for reason in CANDIDATE_REASONS:
         if reason <= Reason.CAPPED:  # found by the evaluation

@@ -93,7 +93,7 @@ class SmallSystems:
         return len(self.substrate)
 
     def take(self, numbers: Array) -> SmallSystems:
-        """Some of the points, in the order given, over the same substrates."""
+        """Return some of the systems, in the order given, over the same substrates."""
         return replace(
             self,
             substrate=self.substrate[numbers],
@@ -103,7 +103,7 @@ class SmallSystems:
         )
 
     def compacted(self) -> SmallSystems:
-        """The same points over the substrates they use, numbered as they come."""
+        """Return the same systems over the substrates they use, numbered as they come."""
         if not len(self):
             return replace(self, batch=Batch.empty())
         used, first, back = np.unique(self.substrate, return_index=True, return_inverse=True)
@@ -127,12 +127,38 @@ class SmallSystems:
 
 
 def is_batchable(options: Theory) -> bool:
-    """Return True if the kernels for small systems know a theory with these options."""
+    """Return True if the kernels for small systems know a theory with these options.
+
+    Parameters
+    ----------
+    options : Theory
+        Options of the theory.
+
+    Returns
+    -------
+    bool
+        Whether it is IIT 4.0 with ties in the published order.
+    """
     return isinstance(options, IIT4 | IIT42026) and options.ties == "reference"
 
 
 def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> Stage:
-    """One grid over points, those of one shape side by side; the caller has sorted them."""
+    """Return the stage over systems, those of one shape side by side.
+
+    Parameters
+    ----------
+    name : str
+        Name of the stage.
+    points : SmallSystems
+        The systems, sorted by shape.
+    structures : bool
+        Whether they are unfolded, too.
+
+    Returns
+    -------
+    Stage
+        Axis ``point``.
+    """
     own = points.own_levels()
     shapes = np.flatnonzero(np.r_[True, (own[1:] != own[:-1]).any(axis=1)])
     batch = points.batch

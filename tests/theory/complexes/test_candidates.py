@@ -124,14 +124,14 @@ def ring(n, reader="COPY"):
 def test_candidate_search__a_ring_has_one_candidate():
     found = candidate_search(CandidateSet.build(ring(40), "01" * 20))
     assert found.candidates == (tuple(range(40)),)
-    assert found.apart == 2**40 - 2
+    assert found.n_not_strongly_connected == 2**40 - 2
     assert found.exhaustive
 
 
 def test_candidate_search__a_size_limit_leaves_the_ring_unsearched():
     found = candidate_search(CandidateSet.build(ring(40), "01" * 20, max_size=4))
     assert found.candidates == ()
-    assert found.unsearched > 0
+    assert found.n_not_searched > 0
     assert not found.exhaustive
 
 
