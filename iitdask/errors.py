@@ -32,7 +32,7 @@ class IITError(Exception):
 
 
 class InputError(IITError, ValueError):
-    """Something the caller gave is wrong."""
+    """An argument, a study file or an option is not acceptable."""
 
 
 class SubstrateError(InputError):
@@ -56,7 +56,7 @@ class StoreError(IITError, OSError):
 
 
 class LedgerMismatchError(StoreError):
-    """A store holds another study than the one asked for."""
+    """A store holds another study than the one to be run."""
 
 
 class BusyStoreError(StoreError):
@@ -64,13 +64,13 @@ class BusyStoreError(StoreError):
 
 
 class DamagedStoreError(StoreError):
-    """What a store holds is not what was written to it."""
+    """Data in a store differ from what was written."""
 
 
 class UnreachableStoreError(IITError):
     """A store on a network cannot be reached, or refuses the credentials it is given.
 
-    Not an OSError: what cannot be read for the moment must not be taken for damage.
+    Not an OSError: data that cannot be read for the moment must not count as damaged.
     """
 
 
@@ -79,7 +79,7 @@ class MemoryRefusedError(IITError, MemoryError):
 
 
 class BudgetRefusedError(IITError, RuntimeError):
-    """A run would take more than it was allowed."""
+    """A run would exceed its budget of core-seconds."""
 
 
 class BlockFailedError(IITError, RuntimeError):
@@ -87,12 +87,12 @@ class BlockFailedError(IITError, RuntimeError):
 
 
 class InterruptedRunError(IITError, RuntimeError):
-    """A run was stopped from outside; its store is consistent and can be resumed."""
+    """A run was interrupted from outside; its store is consistent and can be resumed."""
 
 
 class RetiredError(InterruptedRunError):
-    """A worker reached the end of the time it was given; work is left for others."""
+    """A worker reached the end of its lifetime; blocks are left for other workers."""
 
 
 class WorkerMismatchError(InputError):
-    """Processes of one run are not of one edition of iitdask, or have no iitdask at all."""
+    """Processes of one run have different builds of iitdask, or none."""

@@ -26,7 +26,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     memory: str | int | None = None
     """Memory of one worker, such as ``4GB``."""
     block_seconds: float = 5.0
-    """Wished seconds of a block."""
+    """Target seconds of a bundle of blocks."""
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,54 +40,66 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     units: str | list[int | str] | None = None
     """Candidate system, or the units that candidates consist of; None: all units."""
     max_size: int | None = None
-    """Most units of a candidate, when complexes are sought."""
+    """Most units of a candidate, when complexes are searched."""
     candidates: list[str | list[int | str]] | None = None
-    """The candidates themselves, when not all are to be looked at."""
+    """The candidates, when not all subsets of the units are searched."""
     before: str | list[int] | dict[str, int] | None = None
     """State of all units before a transition."""
     after: str | list[int] | dict[str, int] | None = None
-    """State of all units after it."""
+    """State of all units after the transition."""
     causes: str | list[int | str] | None = None
     """Candidate causes of a transition; None: all units."""
     effects: str | list[int | str] | None = None
     """Candidate effects of a transition; None: all units."""
     max_order: int | None = None
-    """Most units of an occurrence whose cause or effect is sought."""
+    """Most units of an occurrence whose cause or effect is searched."""
     theory: str | dict[str, Any] | None = None
     """Theory by name, or a mapping of its name and options; None: the first that defines it."""
     compute: str = "ces"
-    """What to compute."""
+    """Computation, a name in ``COMPUTATIONS``."""
     sweep: dict[str, Any] | None = None
     """Axes of a sweep; one of them may be the substrate, the state or the theory."""
     keep: Literal["structures"] | None = None
-    """What a sweep keeps beside its cube: the whole result of every point."""
+    """``structures``: a sweep keeps the whole result of every point beside its cube."""
     run: RunOptions = RunOptions()
     """How to run."""
     name: str | None = None
-    """For the reader."""
+    """Name of the study, for its readers."""
     title: str | None = None
-    """For the reader."""
+    """Title of the paper or project, shown when the study is run."""
     citation: str | None = None
-    """For the reader."""
+    """Source to cite, shown when the study is run."""
     figure: str | None = None
-    """For the reader."""
+    """Figure or table that the study reproduces."""
     note: str | None = None
-    """For the reader."""
+    """Remarks for readers."""
 
 
-def read_study(given: str | Path | dict[str, Any]) -> tuple[Study, Path]:
-    """Read a study file, an example by name, or a mapping; returns it with its folder.
+def read_study(spec: str | Path | dict[str, Any]) -> tuple[Study, Path]:
+    """Read a study file, an example by name, or a mapping.
+
+    Parameters
+    ----------
+    spec : str, Path or dict
+        Path of a YAML or JSON file, name of an example, or the content of a study.
+
+    Returns
+    -------
+    Study
+        The checked content.
+    Path
+        Folder that relative file names in the study start from.
 
     Raises
     ------
     SpecError
         The file is missing, not YAML or JSON, or a field is unknown or of the wrong kind.
     """
-    if isinstance(given, dict):
-        return _study_from_mapping(given, "study"), Path()
-    path = Path(given)
-    if not path.exists() and str(given) in examples.names():
-        return _study_from_mapping(examples.spec(str(given)), str(given)), Path()
+    if isinstance(spec, dict):
+        return _study_from_mapping(spec, "study"), Path()
+    path = Path(spec)
+    if not path.exists() and str(spec) in examples.names():
+        return _study_from_mapping(examples.spec(str(spec)), str(spec)), Path()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -124,6 +136,6 @@ def _study_from_mapping(content: Any, where: str) -> Study:
 
 
 def problem_fields(study: Study) -> dict[str, Any]:
-    """Return the fields of a study that say what is asked of its substrate."""
+    """Return the fields of a study that build a target from its substrate."""
     names = dict.fromkeys(f for each in COMPUTATIONS.values() for f in each.target.FIELDS)
     return {name: getattr(study, name) for name in names}
