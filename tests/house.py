@@ -7,6 +7,7 @@ import ast
 import re
 import tomllib
 from collections import defaultdict
+from functools import cache
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 IMPORT_STRING = re.compile(r"\w+(\.\w+)+(:\w+)?")
@@ -16,8 +17,13 @@ THEORY_FLOORS = {"kernels", "theory"}
 """Floors that may have sub-packages by theory, in which names of files repeat."""
 
 
+@cache
+def parsed_text(text):
+    return ast.parse(text)
+
+
 def parsed(path):
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return parsed_text(path.read_text(encoding="utf-8"))
 
 
 def module_name(path, package):
