@@ -29,13 +29,7 @@ from iitdask.kernels.iit4.system_phi import (
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 
-__all__ = [
-    "BatchPhis",
-    "canonical_relabellings",
-    "canonical_state_rank",
-    "fill_system_phis",
-    "make_batch_phis",
-]
+__all__ = ["BatchPhis", "fill_system_phis", "make_batch_phis"]
 
 MAX_RELABELLED_UNITS = 8
 """Units up to which the published rule tries all renumberings."""
@@ -71,7 +65,18 @@ class BatchPhis(NamedTuple):
 
 
 def make_batch_phis(count: int) -> BatchPhis:
-    """Allocate the outputs of so many systems, as they are where a state is unreachable."""
+    """Allocate the outputs of B systems, as they are where a state is unreachable.
+
+    Parameters
+    ----------
+    count : int
+        Number of systems, B.
+
+    Returns
+    -------
+    BatchPhis
+        With nan, -1 and 0.
+    """
     return BatchPhis(
         phi=np.full(count, np.nan),
         normalized=np.full(count, np.nan),
@@ -251,13 +256,30 @@ def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, o
 
 @kernel
 def fill_system_phis(points, begin, end, batch, own, systems, totals, information, out):
-    """Analyse the candidates begin .. end - 1, IIT 4.0 (2023), mathematics.md 8.
+    """Fill phi_s of the systems begin .. end - 1 and what names it, IIT 4.0 (2023).
 
-    points, batch, own : see batch_tables.fill_system_tables
-    systems     : BatchSystems   as that filled them
-    totals      : (B,) float64   sum over the states of p(current state | state)
-    information : (B, 2, S) float64  intrinsic information of every state, bits
-    out         : BatchPhis      as ``make_batch_phis`` makes it, filled
+    Parameters
+    ----------
+    points : BatchPoints
+        All points.
+    begin, end : int
+        The range that is filled, row ``p - begin`` of ``out`` each.
+    batch : BatchSubstrates
+        The substrates.
+    own : (n,) int64
+        Values of the systems' units.
+    systems : BatchSystems
+        See ``fill_system_tables``.
+    totals : (B,) float64
+        Sum over the states of p(current state | state).
+    information : (B, 2, S) float64
+        Intrinsic information of every state, bits.
+    out : BatchPhis
+        As ``make_batch_phis`` makes it; filled.
+
+    References
+    ----------
+    mathematics.md 8 and 8.4, Eq. (8.1) to (8.4).
     """
     n = own.shape[0]
     seen, forms = np.int64(-1), np.empty((0, n), np.int64)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.distributions import marginal_table
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE
 from iitdask.kernels.iit4.mechanism_search import (
     MechanismResults,
@@ -27,46 +26,10 @@ from iitdask.kernels.subsets import (
     hash_set_order,
     phi_tolerance,
     popcount,
-    state_codes,
     write_units,
 )
 
-__all__ = [
-    "BatchMarginals",
-    "BatchStructures",
-    "SystemShape",
-    "fill_marginal_tables",
-    "make_batch_marginals",
-    "make_batch_structures",
-    "sum_structure",
-    "unfold_systems",
-]
-
-
-class SystemShape(NamedTuple):
-    """What systems of n units with the same numbers of values share."""
-
-    levels: NDArray[np.int64]
-    """(n,) values per unit."""
-    columns: NDArray[np.int64]
-    """(n + 1,) see subsets.value_offsets."""
-    offsets: NDArray[np.int64]
-    """(2**n + 1,) see subsets.segment_offsets."""
-
-
-class BatchMarginals(NamedTuple):
-    """Marginal tables of B systems, see pair.MarginalTables."""
-
-    codes: NDArray[np.int64]
-    """(B, 2**n) code of every subset in the current state."""
-    cause: NDArray[np.float64]
-    """(B, n, codes) P(unit in its current state | part of an earlier state)."""
-    log_cause: NDArray[np.float64]
-    """(B, codes, n) log2 of the same."""
-    effect: NDArray[np.float64]
-    """(B, codes, c) P(unit takes value | part of the present state)."""
-    log_effect: NDArray[np.float64]
-    """(B, 2**n, c) log2 of the rows of ``effect`` at the current state."""
+__all__ = ["BatchStructures", "make_batch_structures", "unfold_systems"]
 
 
 class BatchStructures(NamedTuple):
@@ -95,20 +58,19 @@ class Surroundings(NamedTuple):
     """(2**N - 1,) purviews in insertion order, see subsets.nonempty_masks_by_size."""
 
 
-def make_batch_marginals(count: int, shape: SystemShape) -> BatchMarginals:
-    """Allocate the tables of so many systems, without the logarithms."""
-    n, codes = len(shape.levels), int(shape.offsets[-1])
-    return BatchMarginals(
-        codes=np.empty((count, 1 << n), np.int64),
-        cause=np.empty((count, n, codes)),
-        log_cause=np.empty((0, codes, n)),
-        effect=np.empty((count, codes, int(shape.columns[-1]))),
-        log_effect=np.empty((0, 1 << n, int(shape.columns[-1]))),
-    )
-
-
 def make_batch_structures(count: int) -> BatchStructures:
-    """Allocate the outputs of so many systems, as they are where a state is unreachable."""
+    """Allocate the outputs of B systems, as they are where a state is unreachable.
+
+    Parameters
+    ----------
+    count : int
+        Number of systems, B.
+
+    Returns
+    -------
+    BatchStructures
+        With nan and -1.
+    """
     return BatchStructures(
         *(np.full(count, np.nan) for _ in range(3)), *(np.full(count, -1) for _ in range(2))
     )
@@ -189,24 +151,6 @@ def sum_structure(phi, cause, effect):
     of_relations = high + low
     n_relations = count_relations(union, loops)
     return of_distinctions + of_relations, of_distinctions, of_relations, n_relations
-
-
-@kernel
-def fill_marginal_tables(systems, shape, out):
-    """Fill the marginal tables of systems of one shape, mathematics.md, Eq. (19.1) and (19.2).
-
-    systems : BatchSystems; shape : SystemShape; out : BatchMarginals, the logarithms left out
-    """
-    levels, columns, offsets = shape
-    for b in range(systems.code.shape[0]):
-        whole = out.effect[b]
-        marginal_table(systems.cause[b], levels, offsets, whole)
-        for i in range(levels.shape[0]):
-            column = columns[i] + systems.current[b, i]
-            for code in range(offsets[-1]):
-                out.cause[b, i, code] = whole[code, column]
-        marginal_table(systems.effect[b], levels, offsets, whole)
-        out.codes[b] = state_codes(offsets, systems.current[b], levels.shape[0])
 
 
 @kernel
@@ -358,16 +302,36 @@ def unfold_system(sides, t, s, room, states, outside, b, out):
 def unfold_systems(
     sides, shape, points, begin, end, batch, systems, marginals, s, states, masks, out
 ):
-    """Unfold the structures of the candidates begin .. end - 1, mathematics.md 5, 6, 10 and 11.
+    """Sum up the cause-effect structures of the systems begin .. end - 1.
 
-    sides  : (2,) int64 ON_CAUSE, ON_EFFECT
-    shape  : SystemShape
-    points, batch, systems : see batch_tables.fill_system_tables
-    marginals : BatchMarginals  with logarithms
-    s      : PairScratch
-    states : (B, 2) int64       named states of the systems, see batch_phi.BatchPhis
-    masks  : (N + 1, 2**N)      purviews of up to N units in the published order, padded
-    out    : BatchStructures, as ``make_batch_structures`` makes it
+    Parameters
+    ----------
+    sides : (2,) int64
+        ON_CAUSE, ON_EFFECT.
+    shape : SystemShape
+        What the systems share.
+    points : BatchPoints
+        All points.
+    begin, end : int
+        The range that is filled, row ``p - begin`` of ``out`` each.
+    batch : BatchSubstrates
+        The substrates.
+    systems : BatchSystems
+        See ``fill_system_tables``.
+    marginals : BatchMarginals
+        With logarithms.
+    s : PairScratch
+        Working memory.
+    states : (B, 2) int64
+        Named states of the systems, see BatchPhis.
+    masks : (N + 1, 2**N) int64
+        Purviews of up to N units in the published order, padded.
+    out : BatchStructures
+        As ``make_batch_structures`` makes it; filled.
+
+    References
+    ----------
+    mathematics.md 5, 6, 10 and 11, Eq. (11.3) to (11.6).
     """
     levels, columns, offsets = shape
     for p in range(begin, end):

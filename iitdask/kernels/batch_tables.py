@@ -1,4 +1,4 @@
-"""Conditional probability tables and connectivity of many small systems in one call.
+"""Conditional probability and marginal tables of many small systems in one call.
 
 Substrates are given by whole tables, one after the other: ``tables`` holds for every state of the
 substrate (little-endian) the values of all its units side by side. All systems of one call have
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.distributions import forward_probability
+from iitdask.kernels.distributions import forward_probability, marginal_table
 from iitdask.kernels.iit4.system_phi import (
     IRREDUCIBLE,
     MONAD_WITH_NO_SELFLOOP,
@@ -22,13 +22,17 @@ from iitdask.kernels.iit4.system_phi import (
     fill_state_probabilities,
 )
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.subsets import is_strongly_connected, value_offsets
+from iitdask.kernels.subsets import is_strongly_connected, state_codes, value_offsets
 
 __all__ = [
+    "BatchMarginals",
     "BatchPoints",
     "BatchSubstrates",
     "BatchSystems",
+    "SystemShape",
+    "fill_marginal_tables",
     "fill_system_tables",
+    "make_batch_marginals",
     "make_batch_systems",
     "mark_reachable_states",
 ]
@@ -83,8 +87,47 @@ class BatchSystems(NamedTuple):
     """(B, S) the latter, summed over all past states."""
 
 
+class SystemShape(NamedTuple):
+    """What systems of n units with the same numbers of values share."""
+
+    levels: NDArray[np.int64]
+    """(n,) values per unit."""
+    columns: NDArray[np.int64]
+    """(n + 1,) see subsets.value_offsets."""
+    offsets: NDArray[np.int64]
+    """(2**n + 1,) see subsets.segment_offsets."""
+
+
+class BatchMarginals(NamedTuple):
+    """Marginal tables of B systems, see pair.MarginalTables."""
+
+    codes: NDArray[np.int64]
+    """(B, 2**n) code of every subset in the current state."""
+    cause: NDArray[np.float64]
+    """(B, n, codes) P(unit in its current state | part of an earlier state)."""
+    log_cause: NDArray[np.float64]
+    """(B, codes, n) log2 of the same."""
+    effect: NDArray[np.float64]
+    """(B, codes, c) P(unit takes value | part of the present state)."""
+    log_effect: NDArray[np.float64]
+    """(B, 2**n, c) log2 of the rows of ``effect`` at the current state."""
+
+
 def make_batch_systems(count: int, levels: NDArray[np.int64]) -> BatchSystems:
-    """Allocate the tables of so many systems whose units have so many values."""
+    """Allocate the tables of B systems whose units have the same numbers of values.
+
+    Parameters
+    ----------
+    count : int
+        Number of systems, B.
+    levels : (n,) int64
+        Values per unit.
+
+    Returns
+    -------
+    BatchSystems
+        Zeros.
+    """
     n, states, width = len(levels), int(levels.prod()), int(levels.sum())
     return BatchSystems(
         np.zeros((count, states, width)),
@@ -95,6 +138,31 @@ def make_batch_systems(count: int, levels: NDArray[np.int64]) -> BatchSystems:
         np.zeros(count, np.int64),
         np.zeros((count, 2, states)),
         np.zeros((count, states)),
+    )
+
+
+def make_batch_marginals(count: int, shape: SystemShape) -> BatchMarginals:
+    """Allocate the marginal tables of B systems, without the logarithms.
+
+    Parameters
+    ----------
+    count : int
+        Number of systems, B.
+    shape : SystemShape
+        What they share.
+
+    Returns
+    -------
+    BatchMarginals
+        Not filled.
+    """
+    n, codes = len(shape.levels), int(shape.offsets[-1])
+    return BatchMarginals(
+        codes=np.empty((count, 1 << n), np.int64),
+        cause=np.empty((count, n, codes)),
+        log_cause=np.empty((0, codes, n)),
+        effect=np.empty((count, codes, int(shape.columns[-1]))),
+        log_effect=np.empty((0, 1 << n, int(shape.columns[-1]))),
     )
 
 
@@ -205,12 +273,24 @@ def disconnection_reason(children):
 
 @kernel
 def fill_system_tables(points, begin, end, batch, own, out):
-    """Tables, states and connections of the candidates begin .. end - 1.
+    """Fill tables, states and connections of the systems begin .. end - 1.
 
+    Parameters
+    ----------
     points : BatchPoints
-    batch  : BatchSubstrates
-    own    : (n,) int64    values of the candidates' units
-    out    : BatchSystems  zeros, filled
+        All points.
+    begin, end : int
+        The range that is filled, row ``p - begin`` of ``out`` each.
+    batch : BatchSubstrates
+        The substrates.
+    own : (n,) int64
+        Values of the systems' units.
+    out : BatchSystems
+        Zeros; filled.
+
+    References
+    ----------
+    mathematics.md 2.1 and 8.1, Eq. (2.1) to (2.3).
     """
     n, states = own.shape[0], out.mean.shape[1]
     seen, seen_units, disconnection = -1, -1, IRREDUCIBLE
@@ -247,10 +327,50 @@ def fill_system_tables(points, begin, end, batch, own, out):
 
 
 @kernel
-def mark_reachable_states(tables, starts, begin, end, levels, out):
-    """Set ``out[x]`` for every state that some state of one of the substrates leads to.
+def fill_marginal_tables(systems, shape, out):
+    """Fill the marginal tables of systems of one shape, the logarithms left out.
 
-    levels : (N,) int64, of all of them; out : (S,) bool
+    Parameters
+    ----------
+    systems : BatchSystems
+        The systems.
+    shape : SystemShape
+        What they share.
+    out : BatchMarginals
+        Filled.
+
+    References
+    ----------
+    mathematics.md 19, Eq. (19.1) and (19.2).
+    """
+    levels, columns, offsets = shape
+    for b in range(systems.code.shape[0]):
+        whole = out.effect[b]
+        marginal_table(systems.cause[b], levels, offsets, whole)
+        for i in range(levels.shape[0]):
+            column = columns[i] + systems.current[b, i]
+            for code in range(offsets[-1]):
+                out.cause[b, i, code] = whole[code, column]
+        marginal_table(systems.effect[b], levels, offsets, whole)
+        out.codes[b] = state_codes(offsets, systems.current[b], levels.shape[0])
+
+
+@kernel
+def mark_reachable_states(tables, starts, begin, end, levels, out):
+    """Mark every state that some state of one of the substrates leads to.
+
+    Parameters
+    ----------
+    tables : float64
+        Tables of the substrates, one after the other.
+    starts : (K + 1,) int64
+        Where each begins.
+    begin, end : int
+        Range of substrates.
+    levels : (N,) int64
+        Values of the units of each of them.
+    out : (S,) bool
+        Set where a state is reachable.
     """
     columns = value_offsets(levels)
     states = out.shape[0]

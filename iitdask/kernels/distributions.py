@@ -11,26 +11,29 @@ import numpy as np
 from iitdask.kernels.jit import index, inner, kernel, leaf
 from iitdask.kernels.subsets import value_offsets, write_units
 
-__all__ = [
-    "forward_probability",
-    "make_product_scratch",
-    "marginal_table",
-    "product_distribution",
-    "state_marginals",
-    "sum_products",
-    "write_repertoires",
-]
+__all__ = ["marginal_table", "state_marginals", "write_repertoires"]
 
 
 @kernel
 def marginal_table(tpm, levels, offsets, out):
     """Fill the table of marginals over every subset of inputs.
 
-    tpm     : (S, c) float64     P(column's unit takes column's value | state), S = prod(levels)
-    levels  : (n,) int64
-    offsets : (2**n + 1,) int64  see codes.segment_offsets
-    out     : (offsets[-1], c) float64
     A code with a free unit is the mean of its children; time prod(k_i + 1) * c.
+
+    Parameters
+    ----------
+    tpm : (S, c) float64
+        P(column's unit takes column's value | state), S = prod(levels).
+    levels : (n,) int64
+        Values per unit.
+    offsets : (2**n + 1,) int64
+        See ``segment_offsets``.
+    out : (offsets[-1], c) float64
+        The same given each part of a state, one row per code; filled.
+
+    References
+    ----------
+    mathematics.md 19, Eq. (19.1) and (19.2).
     """
     n = levels.shape[0]
     full = (1 << n) - 1
@@ -65,12 +68,27 @@ def marginal_table(tpm, levels, offsets, out):
 
 @kernel
 def state_marginals(tpm, levels, state):
-    """Marginals given each subset of one state; (2**n, c) float64.
+    """Take the marginals given each subset of one state.
 
-    tpm   : (S, c) float64
+    The part of ``marginal_table`` that a system's irreducibility needs, without its memory.
+
+    Parameters
+    ----------
+    tpm : (S, c) float64
+        P(unit takes value | state).
+    levels : (n,) int64
+        Values per unit.
     state : (n,) int64
-    Row A is the mean of ``tpm`` over all states that agree with ``state`` on A: the part of
-    ``marginal_table`` that a system's irreducibility needs, without its memory.
+        Value of each unit.
+
+    Returns
+    -------
+    (2**n, c) float64
+        Row A is the mean of ``tpm`` over all states that agree with ``state`` on A.
+
+    References
+    ----------
+    mathematics.md 19, Eq. (19.1).
     """
     n = levels.shape[0]
     width = tpm.shape[1]
@@ -105,7 +123,7 @@ def product_distribution(rows, r, levels, columns, units, begin, end, out):
     """Joint distribution of some units given their marginals.
 
     rows, r : (m, c) float64  a marginal table, and which of its rows
-    columns : (n + 1,) int64  see codes.value_offsets
+    columns : (n + 1,) int64  see subsets.value_offsets
     units   : int64           the units, ascending: those at begin .. end - 1
     out     : float64         filled up to prod(levels[units]), little-endian
     """
@@ -189,14 +207,32 @@ def forward_probability(tpm, levels, state):
 
 @kernel
 def write_repertoires(cause, effect, levels, columns, offsets, pairs, begins, first, out):
-    """Cause and effect repertoires of chosen pairs, one after the other.
+    """Write cause and effect repertoires of chosen pairs, one after the other.
 
-    cause   : (n, codes) float64   P(unit in its current state | part of an earlier state)
-    effect  : (2**n, c) float64    P(unit takes value | part of the current state)
-    columns, offsets : see codes.value_offsets, codes.segment_offsets
-    pairs   : (p, 3) int64         1 on the effect side else 0, mechanism, purview
-    begins  : (p + 1,) int64       where each pair's states begin, little-endian
-    out     : float64              filled with the rows first .. first + len(out) - 1
+    Parameters
+    ----------
+    cause : (n, codes) float64
+        P(unit in its current state | part of an earlier state).
+    effect : (2**n, c) float64
+        P(unit takes value | part of the current state).
+    levels : (n,) int64
+        Values per unit.
+    columns : (n + 1,) int64
+        See ``value_offsets``.
+    offsets : (2**n + 1,) int64
+        See ``segment_offsets``.
+    pairs : (p, 3) int64
+        1 on the effect side else 0, mechanism, purview.
+    begins : (p + 1,) int64
+        Where each pair's states begin, little-endian.
+    first : int
+        First row that is written.
+    out : float64
+        Rows first .. first + len(out) - 1; filled.
+
+    References
+    ----------
+    mathematics.md 3, Eq. (3.1) to (3.3).
     """
     n = levels.shape[0]
     units = np.empty(n, np.int64)

@@ -25,13 +25,9 @@ import numpy as np
 
 __all__ = [
     "cache_directory",
-    "index",
-    "inner",
     "is_family_compiled",
     "kernel",
-    "leaf",
     "mark_family_compiled",
-    "merged",
 ]
 
 index = np.uint64
@@ -84,12 +80,29 @@ _DIRECTORY = _find_directory()
 
 
 def cache_directory() -> Path | None:
-    """Return the directory that holds compiled kernels, or None when caching is off."""
+    """Return the directory that holds compiled kernels.
+
+    Returns
+    -------
+    Path or None
+        None when caching is off.
+    """
     return _DIRECTORY
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function on first call, release the GIL, keep the machine code on disk."""
+    """Compile a function on first call, release the GIL, keep the machine code on disk.
+
+    Parameters
+    ----------
+    function : callable
+        Written for numba.
+
+    Returns
+    -------
+    callable
+        The dispatcher.
+    """
     return _compile(function)
 
 
@@ -134,12 +147,29 @@ def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
 
 
 def is_family_compiled(family: str) -> bool:
-    """Whether a family of kernels has been compiled into the cache before."""
+    """Tell whether a family of kernels has been compiled into the cache before.
+
+    Parameters
+    ----------
+    family : str
+        Name of the family.
+
+    Returns
+    -------
+    bool
+        Whether it has.
+    """
     return _DIRECTORY is not None and (_DIRECTORY / f"{family}.warm").exists()
 
 
 def mark_family_compiled(family: str) -> None:
-    """Note that a family of kernels is in the cache."""
+    """Note that a family of kernels is in the cache.
+
+    Parameters
+    ----------
+    family : str
+        Name of the family.
+    """
     if _DIRECTORY is not None:
         _DIRECTORY.mkdir(parents=True, exist_ok=True)
         (_DIRECTORY / f"{family}.warm").touch()

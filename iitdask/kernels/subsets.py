@@ -17,18 +17,14 @@ __all__ = [
     "STATE_TIE_BITS",
     "STATE_TIE_RELATIVE",
     "hash_set_order",
-    "is_admissible",
     "is_purview",
     "is_strongly_connected",
     "nonempty_masks_by_size",
     "phi_tolerance",
-    "popcount",
     "popcounts",
     "segment_offsets",
     "state_codes",
-    "tuple_hash",
     "value_offsets",
-    "write_units",
 ]
 
 
@@ -44,7 +40,18 @@ def popcount(x):
 
 @kernel
 def popcounts(n):
-    """Count the units of every mask of n units; (2**n,) int64."""
+    """Count the units of every mask of n units.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+
+    Returns
+    -------
+    (2**n,) int64
+        Counts.
+    """
     out = np.zeros(1 << n, np.int64)
     for x in range(1, 1 << n):
         out[x] = out[x >> 1] + (x & 1)
@@ -55,8 +62,19 @@ def popcounts(n):
 def segment_offsets(levels):
     """Find where the states of each subset begin.
 
-    levels : (n,) int64      values per unit
-    returns (2**n + 1,) int64; ``offsets[A + 1] - offsets[A]`` is the number of states of A.
+    Parameters
+    ----------
+    levels : (n,) int64
+        Values per unit.
+
+    Returns
+    -------
+    (2**n + 1,) int64
+        ``offsets[A + 1] - offsets[A]`` is the number of states of A.
+
+    References
+    ----------
+    mathematics.md 19.
     """
     n = levels.shape[0]
     sizes = np.ones(1 << n, np.int64)
@@ -71,7 +89,18 @@ def segment_offsets(levels):
 
 @kernel
 def value_offsets(levels):
-    """Find the column where each unit's values begin; (n + 1,) int64."""
+    """Find the column where each unit's values begin.
+
+    Parameters
+    ----------
+    levels : (n,) int64
+        Values per unit.
+
+    Returns
+    -------
+    (n + 1,) int64
+        Columns.
+    """
     n = levels.shape[0]
     out = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -81,9 +110,25 @@ def value_offsets(levels):
 
 @kernel
 def state_codes(offsets, state, n):
-    """Code of (A, state restricted to A) for every subset A; (2**n,) int64.
+    """Find the code of every subset in one state.
 
-    state : (n,) int64, one value per unit.
+    Parameters
+    ----------
+    offsets : (2**n + 1,) int64
+        See ``segment_offsets``.
+    state : (n,) int64
+        One value per unit.
+    n : int
+        Number of units.
+
+    Returns
+    -------
+    (2**n,) int64
+        Code of (A, state restricted to A).
+
+    References
+    ----------
+    mathematics.md, Eq. (0.1).
     """
     out = np.zeros(1 << n, np.int64)
     for j in range(n):
@@ -104,8 +149,32 @@ STATE_TIE_BITS = 1e-15
 
 
 @leaf
+def reversed_bits(x, width):
+    """Mirror the lowest ``width`` bits."""
+    out = 0
+    for b in range(width):
+        out |= (x >> b & 1) << (width - 1 - b)
+    return out
+
+
+@leaf
 def phi_tolerance(phi):
-    """Difference up to which two values of phi tie."""
+    """Return the difference up to which two values of phi tie.
+
+    Parameters
+    ----------
+    phi : float
+        The larger, bits.
+
+    Returns
+    -------
+    float
+        Bits.
+
+    References
+    ----------
+    mathematics.md, Eq. (0.2).
+    """
     return 1e-12 * (max(1.0, phi))
 
 
@@ -161,7 +230,26 @@ def is_admissible(origin, target, children):
 
 @leaf
 def is_purview(mechanism, purview, children, forward):
-    """Whether a purview is admissible for a mechanism; ``forward`` on the effect side."""
+    """Tell whether a purview is admissible for a mechanism.
+
+    Parameters
+    ----------
+    mechanism, purview : int
+        Masks.
+    children : (n,) int64
+        Masks of the units that each unit feeds.
+    forward : bool
+        Whether the purview is an effect.
+
+    Returns
+    -------
+    bool
+        Whether it is.
+
+    References
+    ----------
+    mathematics.md 6.3.
+    """
     if forward:
         return is_admissible(mechanism, purview, children)
     return is_admissible(purview, mechanism, children)
@@ -169,7 +257,22 @@ def is_purview(mechanism, purview, children, forward):
 
 @kernel
 def is_strongly_connected(connectivity):
-    """Whether every unit reaches every other; connectivity : (n, n) bool, [from, to]."""
+    """Tell whether every unit reaches every other.
+
+    Parameters
+    ----------
+    connectivity : (n, n) bool
+        Edges, [from, to].
+
+    Returns
+    -------
+    bool
+        Whether it does.
+
+    References
+    ----------
+    mathematics.md 8.1.
+    """
     n = connectivity.shape[0]
     for is_forward in (True, False):
         seen = np.zeros(n, np.bool_)
@@ -227,9 +330,27 @@ def hash_insert(table, value, hashed):
 
 @kernel
 def hash_set_order(mechanism, purviews, children, forward):
-    """Admissible purviews of a mechanism in the order a hash set yields them; int64 masks.
+    """List the admissible purviews of a mechanism in the order a hash set yields them.
 
-    purviews : all nonempty masks in insertion order, see ``nonempty_masks_by_size``
+    Parameters
+    ----------
+    mechanism : int
+        Mask.
+    purviews : (2**n - 1,) int64
+        All nonempty masks in insertion order, see ``nonempty_masks_by_size``.
+    children : (n,) int64
+        Masks of the units that each unit feeds.
+    forward : bool
+        Whether purviews are effects.
+
+    Returns
+    -------
+    (p,) int64
+        Masks.
+
+    References
+    ----------
+    mathematics.md 15.2.
     """
     table = np.full(8, -1, np.int64)
     fill = 0
@@ -252,7 +373,18 @@ def hash_set_order(mechanism, purviews, children, forward):
 
 
 def nonempty_masks_by_size(n: int) -> np.ndarray:
-    """All nonempty masks of n units by size, then lexicographically; (2**n - 1,) int64."""
+    """List all nonempty masks of n units by size, then lexicographically.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+
+    Returns
+    -------
+    (2**n - 1,) int64
+        Masks.
+    """
     masks = np.arange(1, 1 << n, dtype=np.int64)
     sizes = np.bitwise_count(masks.astype(np.uint64)).astype(np.int64)
     mirrored = np.zeros_like(masks)

@@ -5,7 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from iitdask.kernels.causation import cause_values, effect_values, masks_by_size, reached_units
+from iitdask.kernels.causation.partitions import (
+    reached_units,
+)
+from iitdask.kernels.causation.values import (
+    cause_values,
+    effect_values,
+    masks_by_size,
+)
 from iitdask.kernels.subsets import segment_offsets, state_codes
 
 

@@ -19,19 +19,7 @@ from iitdask.kernels.iit3.emd import (
 )
 from iitdask.kernels.jit import leaf
 
-__all__ = [
-    "BipartitionScratch",
-    "Repertoires",
-    "bipartition_distance",
-    "cause_phi",
-    "deposit_bits",
-    "effect_phis",
-    "fill_bipartition_excess",
-    "fill_repertoires",
-    "make_bipartition_scratch",
-    "make_repertoires",
-    "unit_distance",
-]
+__all__ = ["Repertoires", "fill_repertoires", "make_bipartition_scratch", "make_repertoires"]
 
 
 class Repertoires(NamedTuple):
@@ -44,7 +32,7 @@ class Repertoires(NamedTuple):
     levels: np.ndarray
     """(n,) values per unit."""
     offsets: np.ndarray
-    """(2**n + 1,) where the states of each purview begin, see codes.segment_offsets."""
+    """(2**n + 1,) where the states of each purview begin, see subsets.segment_offsets."""
     compared: np.ndarray
     """(n + 1,) where each unit's columns begin."""
     weights: np.ndarray
@@ -60,7 +48,20 @@ class Repertoires(NamedTuple):
 
 
 def make_repertoires(levels: np.ndarray, offsets: np.ndarray) -> Repertoires:
-    """Make room for the repertoires of a system."""
+    """Allocate the repertoires of a system.
+
+    Parameters
+    ----------
+    levels : (n,) int64
+        Values per unit.
+    offsets : (2**n + 1,) int64
+        See ``segment_offsets``.
+
+    Returns
+    -------
+    Repertoires
+        Zeros.
+    """
     n = len(levels)
     widths = np.where(levels == 2, 1, levels)
     compared = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
@@ -79,12 +80,22 @@ def make_repertoires(levels: np.ndarray, offsets: np.ndarray) -> Repertoires:
 
 @leaf
 def fill_repertoires(forward, rows, target, out):
-    """Compute every repertoire under a cut.
+    """Compute every repertoire of a system under a cut.
 
-    forward : (C, n) float64    P(unit is in its current state | code), cause side
-    rows    : (2**n, w) float64 P(unit takes value | the subset's current state), effect side
-    target  : mask              the units that lose their inputs from all others; 0 cuts nothing
-    out     : Repertoires       filled; time 6**n for binary units
+    Parameters
+    ----------
+    forward : (C, n) float64
+        P(unit is in its current state | code), cause side.
+    rows : (2**n, w) float64
+        P(unit takes value | the subset's current state), effect side.
+    target : int
+        Mask of the units that lose their inputs from all others; 0 cuts nothing.
+    out : Repertoires
+        Filled; time 6**n for binary units.
+
+    References
+    ----------
+    mathematics.md 3, 12 and 25.1.
     """
     n = out.levels.shape[0]
     size = 1 << n
@@ -191,7 +202,18 @@ class BipartitionScratch(NamedTuple):
 
 
 def make_bipartition_scratch(levels: np.ndarray) -> BipartitionScratch:
-    """Make room for the searches of a system."""
+    """Allocate the working memory of the searches of a system.
+
+    Parameters
+    ----------
+    levels : (n,) int64
+        Values per unit.
+
+    Returns
+    -------
+    BipartitionScratch
+        One for each thread.
+    """
     n, states = len(levels), int(np.prod(levels))
     size = 1 << n
     return BipartitionScratch(

@@ -15,12 +15,7 @@ import numpy as np
 
 from iitdask.kernels.jit import leaf
 
-__all__ = [
-    "FlowScratch",
-    "earth_movers_distance",
-    "fill_neighbours",
-    "make_flow_scratch",
-]
+__all__ = ["FlowScratch"]
 
 MASS_EPSILON = 1e-14
 """Mass up to this is rounding."""

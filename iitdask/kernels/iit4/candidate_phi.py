@@ -29,14 +29,7 @@ from iitdask.kernels.iit4.system_phi import (
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 
-__all__ = [
-    "CandidatePhis",
-    "UnitFactors",
-    "candidate_tables",
-    "fill_candidate_phi",
-    "fill_candidate_phis",
-    "make_candidate_phis",
-]
+__all__ = ["CandidatePhis", "UnitFactors", "fill_candidate_phis", "make_candidate_phis"]
 
 # NumPy values, so that numba compiles one function and not one per literal
 IS_CAUSE, IS_EFFECT, NOT_NAMED = np.bool_(True), np.bool_(False), np.bool_(False)
@@ -81,7 +74,18 @@ class CandidatePhis(NamedTuple):
 
 
 def make_candidate_phis(count: int) -> CandidatePhis:
-    """Allocate the outputs of so many candidates."""
+    """Allocate the outputs of B candidates.
+
+    Parameters
+    ----------
+    count : int
+        Number of candidates, B.
+
+    Returns
+    -------
+    CandidatePhis
+        Zeros.
+    """
     return CandidatePhis(
         np.zeros(count),
         np.zeros((count, 2)),
@@ -248,10 +252,22 @@ def fill_largest_phi(
 
 @kernel
 def fill_candidate_phis(candidates, begin, end, factors, out):
-    """Fill row k - begin of ``out`` for candidates begin .. end - 1; see ``fill_candidate_phi``.
+    """Fill phi_s of the candidates begin .. end - 1, IIT 4.0 (2023).
 
-    candidates : (C, m) int64  unit numbers, ascending, padded with -1
-    factors : UnitFactors; out : CandidatePhis, zeros
+    Parameters
+    ----------
+    candidates : (C, m) int64
+        Unit numbers, ascending, padded with -1.
+    begin, end : int
+        The range that is filled, row ``k - begin`` of ``out`` each.
+    factors : UnitFactors
+        The substrate.
+    out : CandidatePhis
+        Zeros; filled.
+
+    References
+    ----------
+    mathematics.md 2.1, 8 and 9.
     """
     for k in range(begin, end):
         n = 0

@@ -3,8 +3,8 @@
 At one price a partition into the blocks B and the rest has the value
 sum over the purview's units of min(nothing, B, rest): for all B a sum of vectors that belong to
 the mechanism and the price. The same holds of the bound on all partitions that the first block
-gives (disintegration.first_blocks). The vectors are summed over the subsets of either half of
-the units; a purview then costs one addition of two vectors.
+gives (partition_search.bound_first_blocks). The vectors are summed over the subsets of either
+half of the units; a purview then costs one addition of two vectors (mathematics.md 22.4).
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from iitdask.kernels.iit4.partition_search import (
 from iitdask.kernels.jit import index, inner, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance
 
-__all__ = [
-    "tighten_bounds",
-]
+__all__ = []
 
 PRICE_STEP = 1.4  # from a price to the next
 SEARCH_PRICE_FACTOR = 1.15  # a purview is searched at the first price above so many times its ratio

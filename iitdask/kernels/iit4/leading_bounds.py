@@ -20,15 +20,7 @@ from iitdask.kernels.jit import index, inner
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS
 
 __all__ = [
-    "MIN_PRICE_FACTOR",
-    "ROUNDING_FACTOR",
     "LeadingStates",
-    "bound_leading_states",
-    "is_leading_specified",
-    "is_leading_specified_by_bound",
-    "is_leading_specified_by_sums",
-    "make_leading_states",
-    "sum_leading_states",
 ]
 
 ROUNDING_FACTOR = 1.0 + 1e-12  # a sum in another order may be larger by its rounding
@@ -132,7 +124,7 @@ def bound_leading_states(t, s, led, mechanism, elements, bounds):
     """Fill ``l`` for one mechanism: leading states, ratios and bounds on phi of all purviews.
 
     bounds : (2**n,) bounds that hold whatever the state; ``led.upper`` is never above them.
-    ``s.effects`` and ``s.least`` are filled, see pairs.mechanism_costs.
+    ``s.effects`` and ``s.least`` are filled, see pair.fill_mechanism_costs.
     """
     fill_leading_states(t, led, mechanism, elements)
     n, block = t.levels.shape[0], (1 << elements) - 1
@@ -177,7 +169,7 @@ def lower_bounds_at_price(t, s, led, elements, mu):
 
     Let C pairs be severed by the minimum partition, at a ratio that is at most r < mu. Its cost
     less mu * C is at least the sum L of the users' least values, so C <= -L / (mu - r), and the
-    cost is at most -L * r / (mu - r). See reach.is_out_of_reach.
+    cost is at most -L * r / (mu - r). See mechanism_partition.is_below_floor.
     """
     n, size, sums = t.levels.shape[0], 1 << t.levels.shape[0], led.sums
     for j in range(n):

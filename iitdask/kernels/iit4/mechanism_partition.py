@@ -14,19 +14,8 @@ import numpy as np
 from iitdask.kernels.jit import index, inner, leaf, merged
 
 __all__ = [
-    "COST_TOLERANCE_BITS",
-    "HUGE_BITS",
     "ON_CAUSE",
     "ON_EFFECT",
-    "TWO_BLOCK_FAMILY_SIZE",
-    "assign_blocks",
-    "best_two_blocks",
-    "cause_starting_partition",
-    "cheapest_by_size",
-    "effect_starting_partition",
-    "highest_element",
-    "is_below_floor",
-    "picks_sever_first",
 ]
 
 HUGE_BITS = 1e300
@@ -145,7 +134,7 @@ def best_two_blocks(f, s, users, elements, lam, side):
 def cheapest_simple_block(none, one, rest, lam, few, all_):
     """What a user keeps at lam: nothing, one element, or all but it; (cost, severed pairs).
 
-    As ``families.assign`` would choose, but for a few numbers.
+    As ``assign_blocks`` would choose, but for a few numbers.
     """
     value, other, least = rest - lam, one - lam * few, none - lam * all_
     own, cut = (rest, 1.0) if value < least else (none, all_)
@@ -159,7 +148,7 @@ def cheapest_simple_block(none, one, rest, lam, few, all_):
 def cheapest_distinct_blocks(logq, code, one, others, mech, users, elements, lam):
     """As ``cheapest_simple_block`` for all users of a cause, when these may all keep the same.
 
-    Where they do, the one takes its second best that loses least by it, as ``families.assign``
+    Where they do, the one takes its second best that loses least by it, as ``assign_blocks``
     has it. returns (cost, severed pairs)
     """
     few, all_, zero = float(elements - 1), float(elements), index(0)

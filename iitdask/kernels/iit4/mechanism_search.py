@@ -16,22 +16,21 @@ from numpy.typing import NDArray
 from iitdask.kernels.iit4.leading_bounds import make_leading_states
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
-from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan, reversed_bits
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import best_effect_purviews, best_purviews, prepare_effects
 from iitdask.kernels.jit import kernel, leaf
-from iitdask.kernels.subsets import popcounts
+from iitdask.kernels.subsets import popcounts, reversed_bits
 
 __all__ = [
     "JOINT_BOUND_MIN_UNITS",
     "EffectShards",
     "MechanismResults",
+    "PurviewScratch",
     "ShardResult",
     "group_masks",
     "make_purview_scratch",
-    "search_effects_jointly",
     "search_mechanism_range",
     "search_mechanisms",
-    "shard_numbers",
 ]
 
 Array = NDArray[Any]
@@ -79,7 +78,22 @@ class PurviewScratch(NamedTuple):
 
 @kernel
 def make_purview_scratch(size, states, codes):
-    """Working memory for systems of so many subsets and states, and states of all subsets."""
+    """Allocate the working memory of a search over purviews.
+
+    Parameters
+    ----------
+    size : int
+        Subsets of the units, 2**n.
+    states : int
+        States of all units.
+    codes : int
+        States of all subsets.
+
+    Returns
+    -------
+    PurviewScratch
+        Not filled.
+    """
     return PurviewScratch(
         np.empty(states),
         np.empty(codes),
@@ -92,9 +106,30 @@ def make_purview_scratch(size, states, codes):
 
 @leaf
 def search_mechanisms(side, t, s, first, width, scan, room, found):
-    """Search the purviews of the 2**width mechanisms from ``first`` on, a row each of ``found``.
+    """Search the purviews of the 2**width mechanisms from ``first`` on.
 
-    scan : CauseScan; on the effect side unused
+    Parameters
+    ----------
+    side : int
+        ON_CAUSE or ON_EFFECT.
+    t : MarginalTables
+        The system.
+    s : PairScratch
+        Working memory of a pair.
+    first : int
+        First mechanism; a multiple of 2**width.
+    width : int
+        log2 of their number.
+    scan : CauseScan
+        Of these mechanisms; on the effect side unused.
+    room : PurviewScratch
+        Working memory.
+    found : MechanismResults
+        A row each; filled.
+
+    References
+    ----------
+    mathematics.md 6.4 and 22.4, Eq. (6.4) and (22.8).
     """
     for lane in range(1 << width):
         row = reversed_bits(lane, width)
@@ -131,9 +166,24 @@ def search_effects_jointly(t, s, led, first, room, found, kept, known):
 def search_mechanism_range(
     side: np.int64, t: MarginalTables, s: PairScratch, begin: int, found: MechanismResults
 ) -> None:
-    """Search the purviews of the mechanisms from ``begin`` on, as many as ``found`` has rows.
+    """Search the purviews of the mechanisms from ``begin`` on.
 
-    side : ON_CAUSE or ON_EFFECT; that many is a power of two and divides begin
+    Parameters
+    ----------
+    side : int
+        ON_CAUSE or ON_EFFECT.
+    t : MarginalTables
+        The system.
+    s : PairScratch
+        Working memory.
+    begin : int
+        First mechanism.
+    found : MechanismResults
+        A row per mechanism, a power of two that divides ``begin``; filled.
+
+    References
+    ----------
+    mathematics.md 6.4 and 22.4.
     """
     room = make_purview_scratch(len(t.codes), len(s.like), int(t.offsets[-1]))
     if side == ON_CAUSE:
@@ -169,7 +219,20 @@ def search_cause_range(
 
 
 def group_masks(n: int, groups: int) -> list[int]:
-    """Units of every group: dealt in turn."""
+    """Deal the units to groups in turn.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    groups : int
+        Number of groups.
+
+    Returns
+    -------
+    list of int
+        Mask of the units of each group.
+    """
     return [sum(1 << unit for unit in range(first, n, groups)) for first in range(groups)]
 
 

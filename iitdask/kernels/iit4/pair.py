@@ -36,14 +36,7 @@ from iitdask.kernels.iit4.partition_search import (
 from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcounts, write_units
 
-__all__ = [
-    "MarginalTables",
-    "PairScratch",
-    "describe_pairs",
-    "fill_mechanism_costs",
-    "make_pair_scratch",
-    "pair_phi",
-]
+__all__ = ["MarginalTables", "PairScratch", "describe_pairs", "make_pair_scratch"]
 
 
 class MarginalTables(NamedTuple):
@@ -52,9 +45,9 @@ class MarginalTables(NamedTuple):
     levels: NDArray[np.int64]
     """(n,) values per unit."""
     columns: NDArray[np.int64]
-    """(n + 1,) see codes.value_offsets."""
+    """(n + 1,) see subsets.value_offsets."""
     offsets: NDArray[np.int64]
-    """(2**n + 1,) see codes.segment_offsets."""
+    """(2**n + 1,) see subsets.segment_offsets."""
     children: NDArray[np.int64]
     """(n,) masks of the units that each unit feeds."""
     codes: NDArray[np.int64]
@@ -119,13 +112,24 @@ class PairScratch(NamedTuple):
     phis: NDArray[np.float64]
     """(S,) phi of the specified states."""
     halves: NDArray[np.float64]
-    """See repertoire.room_of_products."""
+    """See distributions.make_product_scratch."""
     effects: NDArray[np.float64]
     """Room for the costs of every value given each part of the mechanism."""
 
 
 def make_pair_scratch(tables: MarginalTables) -> PairScratch:
-    """Allocate working memory for systems of this size."""
+    """Allocate the working memory of a search for systems of this size.
+
+    Parameters
+    ----------
+    tables : MarginalTables
+        Of one of them.
+
+    Returns
+    -------
+    PairScratch
+        One for each thread.
+    """
     n, size = len(tables.levels), len(tables.codes)
     states = int(tables.offsets[-1] - tables.offsets[-2])
     return PairScratch(
@@ -296,15 +300,31 @@ def describe_pair(side, t, s, mechanism, purview, wanted, bits, kept, tally):
 
 @leaf
 def describe_pairs(t, s, chosen, values, numbers, bits, kept, tally):
-    """States, ties and the named partition of chosen pairs.
+    """Find states, ties and the named partition of chosen pairs.
 
-    chosen  : (p, 4) int64 side, mechanism, purview, and the state of the purview at which the
-              partition is named, if it ties for the largest phi
-    values  : (2, p) float64 phi and intrinsic information, bits; filled
-    numbers : (3, p) int64 state, ties, severed pairs; filled
-    bits    : (p, ceil(S / 8)) uint8, one bit per tied state of the purview; filled
-    kept    : (p, n) int64, partners each unit still sees under the partition, filled where there
-              is such a unit
+    Parameters
+    ----------
+    t : MarginalTables
+        The system.
+    s : PairScratch
+        Working memory.
+    chosen : (p, 4) int64
+        Side, mechanism, purview, and the state of the purview at which the partition is named,
+        if it ties for the largest phi.
+    values : (2, p) float64
+        Phi and intrinsic information, bits; filled.
+    numbers : (3, p) int64
+        State, ties, severed pairs; filled.
+    bits : (p, ceil(S / 8)) uint8
+        One bit per tied state of the purview; filled.
+    kept : (p, n) int64
+        Partners each unit still sees under the partition; filled where there is such a unit.
+    tally : (2,) int64
+        Bound tables built and nodes visited; added to.
+
+    References
+    ----------
+    mathematics.md 4, 5 and 6, Eq. (6.1) to (6.4).
     """
     for k in range(chosen.shape[0]):
         side, mechanism, purview, wanted = chosen[k, 0], chosen[k, 1], chosen[k, 2], chosen[k, 3]

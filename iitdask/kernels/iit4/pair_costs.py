@@ -19,23 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.jit import index, inner, kernel, leaf, merged
-from iitdask.kernels.subsets import STATE_TIE_BITS, STATE_TIE_RELATIVE
+from iitdask.kernels.subsets import STATE_TIE_BITS, STATE_TIE_RELATIVE, reversed_bits
 
-__all__ = [
-    "CauseScan",
-    "cause_costs",
-    "cause_scan",
-    "cause_states",
-    "coarse_bounds",
-    "cost_bound",
-    "effect_costs",
-    "effect_states",
-    "make_cause_scan",
-    "marginalise_to_all_purviews",
-    "marginalise_to_purview",
-    "reversed_bits",
-    "state_rows",
-]
+__all__ = ["CauseScan", "cause_scan", "make_cause_scan"]
 
 
 class CauseScan(NamedTuple):
@@ -51,19 +37,23 @@ class CauseScan(NamedTuple):
 
 @kernel
 def make_cause_scan(size, lanes):
-    """Allocate what a scan fills, for so many subsets of the units and so many mechanisms."""
+    """Allocate what a scan of causes fills.
+
+    Parameters
+    ----------
+    size : int
+        Subsets of the units, 2**n.
+    lanes : int
+        Mechanisms scanned together.
+
+    Returns
+    -------
+    CauseScan
+        Zeros.
+    """
     return CauseScan(
         np.zeros((size, lanes)), np.zeros((size, lanes), np.int64), np.zeros((size, lanes))
     )
-
-
-@leaf
-def reversed_bits(x, width):
-    """Mirror the lowest ``width`` bits."""
-    out = 0
-    for b in range(width):
-        out |= (x >> b & 1) << (width - 1 - b)
-    return out
 
 
 @inner
@@ -88,14 +78,31 @@ def lane_products(q, code, first, width, out):
 
 @leaf
 def cause_scan(q, logq, offsets, first, width, vectors, out):
-    """Bound on phi and specified state of every purview, for 2**width mechanisms from ``first`` on.
+    """Bound phi of every cause purview, for 2**width mechanisms from ``first`` on.
 
-    q       : (n, codes) float64      P(unit i in its current state | code)
-    logq    : (codes, n) float64      log2 of it
-    vectors : (6, 2**width) float64   scratch
-    out     : CauseScan               filled; lane l is mechanism first | reversed_bits(l, width)
     The bound is the least of the complete partition and of one mechanism unit detached from the
     whole purview.
+
+    Parameters
+    ----------
+    q : (n, codes) float64
+        P(unit in its current state | code).
+    logq : (codes, n) float64
+        log2 of it.
+    offsets : (2**n + 1,) int64
+        See ``segment_offsets``.
+    first : int
+        First mechanism.
+    width : int
+        log2 of their number.
+    vectors : (6, 2**width) float64
+        Scratch.
+    out : CauseScan
+        Lane l is mechanism ``first | reversed_bits(l, width)``; filled.
+
+    References
+    ----------
+    mathematics.md 20 and 22.3, Eq. (20.1) and (22.5).
     """
     lanes, weights, states, bounds = 1 << width, out.weights, out.states, out.bounds
     one, two, total = vectors[0], vectors[1], vectors[2]

@@ -28,14 +28,7 @@ from iitdask.kernels.iit4.mechanism_partition import (
 )
 from iitdask.kernels.jit import index, inner, merged
 
-__all__ = [
-    "BELOW_FLOOR",
-    "GOAL_EXISTENCE",
-    "minimise_over_subsets",
-    "minimum_disintegrating_partition",
-    "name_disintegrating_partition",
-    "search_from_block",
-]
+__all__ = []
 
 BELOW_FLOOR = -1.0
 # NumPy integers, so that numba compiles one function and not one per literal value
@@ -246,7 +239,7 @@ def minimum_disintegrating_partition(
     floor : float   give up (return ``BELOW_FLOOR``) once the cost is known to be below this
     zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
     tally : (2,) int64, counts bound tables and nodes
-    ``s.least`` and ``s.starts`` are filled, see reach.is_out_of_reach.
+    ``s.least`` and ``s.starts`` are filled, see mechanism_partition.is_below_floor.
     """
     pairs = float(users * elements)
     whole = 0.0

@@ -27,14 +27,7 @@ from iitdask.kernels.iit4.pair_costs import (
 from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview, phi_tolerance, write_units
 
-__all__ = [
-    "best_effect_purviews",
-    "best_purviews",
-    "fill_heap",
-    "prepare_effects",
-    "purview_of_largest_bound",
-    "sift_down",
-]
+__all__ = ["prepare_effects"]
 
 
 @inner
@@ -265,11 +258,8 @@ def best_effect_purviews(t, s, led, mechanism, room, bits, tally, known):
         if not tight:
             heap[0], count = purview_of_largest_bound(led.upper), 1
             tries += 1
-        if (
-            count == 0
-            or led.upper[heap[0]] <= PHI_ZERO_BITS
-            or led.upper[heap[0]] < best - phi_tolerance(best)
-        ):
+        upper = led.upper[heap[0]]
+        if count == 0 or upper <= PHI_ZERO_BITS or upper < best - phi_tolerance(best):
             break
         if not tight and (looks == ahead or tries > 2 * VISITS_BEFORE_TIGHTENING):
             tight = True
@@ -314,7 +304,23 @@ def best_effect_purviews(t, s, led, mechanism, room, bits, tally, known):
 
 @leaf
 def prepare_effects(t, s, mechanism, room):
-    """Everything about a mechanism's effects that its purviews share, and their bounds."""
+    """Fill what the effect purviews of a mechanism share, and bounds on their phi.
+
+    Parameters
+    ----------
+    t : MarginalTables
+        The system.
+    s : PairScratch
+        ``s.effects`` and ``s.least`` are filled.
+    mechanism : int
+        Mask.
+    room : PurviewScratch
+        ``room.joint`` and ``room.bounds`` are filled.
+
+    References
+    ----------
+    mathematics.md 20 and 22.4, Eq. (20.2) and (22.8).
+    """
     full, begin, end = t.codes.shape[0] - 1, t.offsets[mechanism], t.offsets[mechanism + 1]
     n = write_units(full, s.purv)
     sum_products(t.effect, begin, end, t.levels, t.columns, s.purv, n, s.halves, room.joint)

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.iit4.system_partition import (
+from iitdask.kernels.iit4.source_sets import (
     candidate_sources,
-    set_partition_minima,
     source_minima,
+)
+from iitdask.kernels.iit4.system_partition import (
+    set_partition_minima,
 )
 from iitdask.kernels.iit4.system_witness import (
     SUM_TOLERANCE_BITS,
@@ -136,7 +138,22 @@ def select_state_pair(cause, effect, cause_ranks, effect_ranks):
 
 @kernel
 def tied_state_pairs(cause, effect):
-    """List the pairs of states that tie for the largest phi, by position; (ties, 2) int64."""
+    """List the pairs of states that tie for the largest phi, cause states slowest.
+
+    Parameters
+    ----------
+    cause, effect : DirectionMinima
+        Of the specified states.
+
+    Returns
+    -------
+    (ties, 2) int64
+        Positions of a cause and an effect state.
+
+    References
+    ----------
+    mathematics.md 8.4, Eq. (8.3).
+    """
     c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
     row = np.empty(e_phi.shape[0])
     least = least_tied_phi(c_phi, cause.pairs, e_phi, effect.pairs, row)
@@ -168,10 +185,23 @@ def count_common_minima(c_costs, c_weight, c_ratio, e_costs, e_weight, e_ratio, 
 
 @kernel
 def describe_state_pair(cause, effect, cause_costs, effect_costs):
-    """Name the minimum partition of one pair of specified states; returns SystemPhi.
+    """Name the minimum partition of one pair of specified states.
 
+    Parameters
+    ----------
     cause, effect : StateMinimum
-    cause_costs, effect_costs : (n, 2**n) float64, see ``state_cut_costs``, at those states
+        Of either state.
+    cause_costs, effect_costs : (n, 2**n) float64
+        See ``state_cut_costs``, at those states, bits.
+
+    Returns
+    -------
+    SystemPhi
+        Phi, partition, and ties.
+
+    References
+    ----------
+    mathematics.md 8.2, 8.3 and 21.5, Eq. (8.1) to (8.3).
     """
     n = cause_costs.shape[0]
     c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity

@@ -86,14 +86,29 @@ def decode_state(code, levels, out):
 
 @kernel
 def fill_state_probabilities(effect, cause, levels, current, forward, mean):
-    """Fill the probabilities of a system's states, mathematics.md, Eq. (3.1) and (3.2).
+    """Fill the probabilities of a system's states.
 
-    effect, cause : (S, c) float64  P(unit takes value | state of the system)
-    levels  : (n,) int64    values per unit
-    current : (n,) int64    current state
-    forward : (2, S) filled p(current state | state), cause side; p(state | current state)
-    mean    : (S,) filled   p(state | past state), summed over all past states
-    returns the code of the current state
+    Parameters
+    ----------
+    effect, cause : (S, c) float64
+        P(unit takes value | state of the system).
+    levels : (n,) int64
+        Values per unit.
+    current : (n,) int64
+        Current state.
+    forward : (2, S) float64
+        p(current state | state), cause side; p(state | current state); filled.
+    mean : (S,) float64
+        p(state | past state), summed over all past states; filled.
+
+    Returns
+    -------
+    int
+        Code of the current state.
+
+    References
+    ----------
+    mathematics.md 3 and 20, Eq. (3.1) to (3.3).
     """
     n, states = levels.shape[0], forward.shape[1]
     columns, units, room = value_offsets(levels), np.arange(n), make_product_scratch(levels)
@@ -130,10 +145,25 @@ def positions_of(values, least):
 def specified_states(likelihood, information):
     """Find the cause and the effect states of largest intrinsic information, all ties kept.
 
-    likelihood  : (S,) float64  p(current state | state)
-    information : (S,) float64  intrinsic information of the effect states, bits
-    returns two (m,) int64 arrays in state order, mathematics.md 4. The information of a cause grows
-    with its likelihood, which needs no logarithm.
+    The information of a cause grows with its likelihood, which needs no logarithm.
+
+    Parameters
+    ----------
+    likelihood : (S,) float64
+        p(current state | state).
+    information : (S,) float64
+        Intrinsic information of the effect states, bits.
+
+    Returns
+    -------
+    causes : (m,) int64
+        Codes, ascending.
+    effects : (k,) int64
+        Codes, ascending.
+
+    References
+    ----------
+    mathematics.md 4, Eq. (4.1) and (4.2).
     """
     most = information.max()
     least = most - STATE_TIE_RELATIVE * abs(most) - STATE_TIE_BITS
@@ -143,9 +173,29 @@ def specified_states(likelihood, information):
 
 @kernel
 def state_cut_costs(table, levels, current, state, is_cause):
-    """Bits each unit loses with each set of severed inputs, at one specified state.
+    """Compute what each unit loses with each set of severed inputs, at a specified state.
 
-    table : (S, c) float64  of the direction; state : code; returns (n, 2**n), see ``cut_costs``
+    Parameters
+    ----------
+    table : (S, c) float64
+        P(unit takes value | state) of the direction.
+    levels : (n,) int64
+        Values per unit.
+    current : (n,) int64
+        Current state.
+    state : int
+        Code of the specified state.
+    is_cause : bool
+        Whether it is a cause.
+
+    Returns
+    -------
+    (n, 2**n) float64
+        See ``cut_costs``, bits.
+
+    References
+    ----------
+    mathematics.md 21.1, Eq. (21.1) and (21.2).
     """
     other = np.empty(levels.shape[0], np.int64)
     decode_state(state, levels, other)
@@ -177,15 +227,38 @@ def direction_minimum(costs, zero, is_named, key):
 def direction_minima(table, levels, current, states, selectivity, is_cause, is_named):
     """Find the minimum partition at each specified state of one direction.
 
-    table       : (S, c) float64  of this direction
-    states      : (m,) int64      specified states, in state order
-    selectivity : (m,) float64    their probabilities
-    is_named    : bool            whether reducible systems need their partition, too
-    returns DirectionMinima, the costs (m, n, 2**n) where partitions are named, else (0, n, 2**n),
-    and whether two-block cuts alone show that phi is 0 at every state. Symmetric systems specify
-    many states with the same costs: a run of equal ones is searched once.
+    Symmetric systems specify many states with the same costs: a run of equal ones is searched
+    once.
 
-    References: mathematics.md 8.2 and 8.3, Eq. (8.1) to (8.3).
+    Parameters
+    ----------
+    table : (S, c) float64
+        P(unit takes value | state) of the direction.
+    levels : (n,) int64
+        Values per unit.
+    current : (n,) int64
+        Current state.
+    states : (m,) int64
+        Codes of the specified states.
+    selectivity : (m,) float64
+        Their probabilities.
+    is_cause : bool
+        Whether they are causes.
+    is_named : bool
+        Whether reducible systems need their partition, too.
+
+    Returns
+    -------
+    found : DirectionMinima
+        The minima.
+    costs : (m, n, 2**n) or (0, n, 2**n) float64
+        See ``cut_costs``; where partitions are named.
+    is_shown : bool
+        Whether two-block cuts alone show that phi is 0 at every state.
+
+    References
+    ----------
+    mathematics.md 8.2, 8.3 and 21, Eq. (8.1) to (8.3).
     """
     n, count = levels.shape[0], states.shape[0]
     found = DirectionMinima(

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from iitdask.kernels.iit4.system_partition import (
+from iitdask.kernels.iit4.source_sets import (
     candidate_sources,
+    source_minima,
+)
+from iitdask.kernels.iit4.system_partition import (
     part_costs,
     set_partition_minima,
-    source_minima,
     source_part_costs,
     source_part_minima,
     starting_partition,
@@ -24,14 +26,7 @@ from iitdask.kernels.iit4.system_partition import (
 from iitdask.kernels.jit import inner, kernel
 from iitdask.kernels.subsets import popcounts
 
-__all__ = [
-    "SUM_TOLERANCE_BITS",
-    "inputs_severed_by_key",
-    "is_key_at_least",
-    "minimum_partition",
-    "optimal_partitions",
-    "partition_cost",
-]
+__all__ = ["SUM_TOLERANCE_BITS", "minimum_partition", "optimal_partitions"]
 
 HUGE_BITS = 1e300
 SUM_TOLERANCE_BITS = 2e-12
@@ -167,13 +162,33 @@ def may_attain_minimum(source, n, counts, minimum, least, eps, top, top_count):
 
 @kernel
 def optimal_partitions(g, lam, whole, eps, minima):
-    """Among partitions with cost - lam * count at its minimum, the ones with most pairs.
+    """Find, among partitions with the least cost - lam * count, those with most pairs.
 
-    g      : (n, 2**n) float64   see partitions.cut_costs
-    whole  : (2**n,) float64     see partitions.whole_minima, at the same lam
-    minima : (2**n,) float64     see sources.source_minima, of all O
-    returns (count, ways, key): severed pairs, number of such partitions (float, exact below
-    2**53), key of the lexicographically smallest severed set as uint64 words.
+    Parameters
+    ----------
+    g : (n, 2**n) float64
+        See ``cut_costs``, bits.
+    lam : float
+        Price of a severed pair, bits.
+    whole : (2**n,) float64
+        See ``set_partition_minima``, at the same lam.
+    eps : float
+        Difference up to which two sums are equal, bits.
+    minima : (2**n,) float64
+        See ``source_minima``, of all O.
+
+    Returns
+    -------
+    count : int
+        Severed pairs.
+    ways : float
+        Number of such partitions, exact below 2**53.
+    key : (words,) uint64
+        Key of the lexicographically smallest severed set.
+
+    References
+    ----------
+    mathematics.md 21.5.
     """
     n, size = g.shape
     full = size - 1
@@ -192,18 +207,10 @@ def optimal_partitions(g, lam, whole, eps, minima):
     mark_subproblems(parts, full, full, best, marked, slack)
     solve_subproblems(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
     top, top_count, top_many = np.full(1, HUGE_BITS), np.full(1, -1), np.zeros(1)
-    top_key, first = np.zeros((1, words), np.uint64), keys[full]
+    top_key, whole_key = np.zeros((1, words), np.uint64), keys[full]
+    least_sum, pairs, ways = best[full], counted[full], many[full]
     update_optimum(
-        FIRST_ROW,
-        best[full],
-        counted[full],
-        many[full],
-        first,
-        top,
-        top_count,
-        top_many,
-        top_key,
-        eps,
+        FIRST_ROW, least_sum, pairs, ways, whole_key, top, top_count, top_many, top_key, eps
     )
     for source in range(1, full):
         if may_attain_minimum(source, n, counts, minima[source], least, eps, top, top_count):
@@ -250,13 +257,31 @@ def is_key_at_least(one, other):
 
 @kernel
 def minimum_partition(g, zero):
-    """Minimum information partition of a system in one direction.
+    """Find the minimum information partition of a system in one direction.
 
-    g    : (n, 2**n) float64  see partitions.cut_costs, n >= 2
-    zero : float              a cost up to this is no cost: the system is reducible
-    returns (cost, count, ways, key, rounds): of the partitions with the least cost / count,
-    those with the largest cost; how many there are; the named one as a key (see witness);
-    how many searches at a fixed ratio it took (Dinkelbach).
+    Parameters
+    ----------
+    g : (n, 2**n) float64
+        See ``cut_costs``, bits; n >= 2.
+    zero : float
+        A cost up to this is no cost: the system is reducible.
+
+    Returns
+    -------
+    cost : float
+        Of the partitions with the least cost / count the largest cost, bits.
+    count : int
+        Pairs that these sever.
+    ways : float
+        How many there are.
+    key : (words,) uint64
+        The named one.
+    rounds : int
+        Searches at a fixed ratio it took (Dinkelbach).
+
+    References
+    ----------
+    mathematics.md 8.3 and 21.3, Eq. (8.3).
     """
     size = g.shape[1]
     lam, cost, count = starting_partition(g)

@@ -10,7 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.kernels.causation import ALPHA_ZERO_BITS, masks_by_size
+from iitdask.kernels.causation.partitions import (
+    ALPHA_ZERO_BITS,
+)
+from iitdask.kernels.causation.values import (
+    masks_by_size,
+)
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.causation.account import Link, account, account_tree, compute_account

@@ -10,14 +10,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.causation import (
+from iitdask.kernels.causation.partitions import (
     block_weights,
     connected_pairs,
     count_row_steps,
     count_tied_partitions,
     fill_best_partitions,
-    masks_by_size,
     reached_units,
+)
+from iitdask.kernels.causation.values import (
+    masks_by_size,
 )
 from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.variables import variable

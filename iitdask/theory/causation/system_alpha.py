@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.causation import ALPHA_ZERO_BITS, masks_by_size
+from iitdask.kernels.causation.partitions import (
+    ALPHA_ZERO_BITS,
+)
+from iitdask.kernels.causation.values import (
+    masks_by_size,
+)
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import (

@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
-from iitdask.kernels.causation import cause_values, effect_values, masks_by_size
+from iitdask.kernels.causation.values import (
+    cause_values,
+    effect_values,
+    masks_by_size,
+)
 from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.subsets import segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES

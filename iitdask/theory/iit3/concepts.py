@@ -18,11 +18,13 @@ from iitdask.kernels.iit3.bipartition import (
 )
 from iitdask.kernels.iit3.concepts import (
     both_repertoires,
-    cause_distances,
     choose_concepts,
     list_tied_bipartitions,
-    null_effect_distance,
     purview_phis,
+)
+from iitdask.kernels.iit3.distances import (
+    cause_distances,
+    null_effect_distance,
 )
 from iitdask.kernels.subsets import (
     hash_set_order,

@@ -24,10 +24,12 @@ from iitdask.kernels.iit3.bipartition import (
 from iitdask.kernels.iit3.concepts import (
     DISTANCE_PRECISION,
     TIE_MARGIN,
+    find_concepts,
+)
+from iitdask.kernels.iit3.distances import (
     cause_distances,
     fill_concept_marginals,
     fill_distance_bounds,
-    find_concepts,
     mark_unchanged_concepts,
 )
 from iitdask.model.system import CandidateSystem

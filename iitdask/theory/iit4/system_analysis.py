@@ -15,6 +15,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from iitdask.kernels.iit4.source_sets import (
+    candidate_sources,
+    source_minima,
+)
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
     SystemPhi,
@@ -22,9 +26,7 @@ from iitdask.kernels.iit4.state_pair import (
     tied_state_pairs,
 )
 from iitdask.kernels.iit4.system_partition import (
-    candidate_sources,
     set_partition_minima,
-    source_minima,
     starting_partition,
 )
 from iitdask.kernels.iit4.system_phi import (
@@ -135,18 +137,12 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
     is_one_block = _is_one_block(system)
     (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
     specified = find_specified_states(filled)
-    information = [ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information]
-    cause, effect = specified.states
-    reason = Reason.NONE if information[0] else Reason.NO_CAUSE
-    reason |= Reason.NONE if information[1] else Reason.NO_EFFECT
+    cause, effect = (ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information)
+    reason = Reason.NONE if cause else Reason.NO_CAUSE
+    reason |= Reason.NONE if effect else Reason.NO_EFFECT
     if reason:
-        return SystemAnalysis(
-            0.0,
-            0.0,
-            reason,
-            information=(information[0], information[1]),
-            states=(int(cause[0]), int(effect[0])),
-        )
+        states = int(specified.states[0][0]), int(specified.states[1][0])
+        return SystemAnalysis(0.0, 0.0, reason, information=(cause, effect), states=states)
     if is_one_block:
         minima = _minima_of_states(filled, specified)
     else:

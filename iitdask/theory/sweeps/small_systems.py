@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from iitdask.kernels.batch_phi import BatchPhis, fill_system_phis, make_batch_phis
 from iitdask.kernels.batch_structures import (
     BatchStructures,
-    SystemShape,
-    fill_marginal_tables,
-    make_batch_marginals,
     make_batch_structures,
     unfold_systems,
 )
@@ -23,7 +20,10 @@ from iitdask.kernels.batch_tables import (
     BatchPoints,
     BatchSubstrates,
     BatchSystems,
+    SystemShape,
+    fill_marginal_tables,
     fill_system_tables,
+    make_batch_marginals,
     make_batch_systems,
 )
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT

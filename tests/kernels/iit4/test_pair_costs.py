@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan, reversed_bits
-from iitdask.kernels.subsets import segment_offsets
+from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
+from iitdask.kernels.subsets import reversed_bits, segment_offsets
 
 
 @pytest.mark.parametrize("levels", [(2, 2, 2), (2, 3, 2), (3, 3), (3, 2, 2, 2)], ids=str)

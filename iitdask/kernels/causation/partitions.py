@@ -1,15 +1,17 @@
-"""Actual causation: probabilities of occurrences and disintegrating partitions of pairs.
+"""Disintegrating partitions of pairs of occurrences: the least, ties, and the named one.
 
-An occurrence is a set of units in their actual state. ``values[M, Z]`` is log2 of the probability
-of the purview Z's actual state in the repertoire of mechanism M; minus infinity when that is 0. A
-disintegrating partition of (M, Z) pairs disjoint blocks of M with disjoint blocks of Z, and the
-best one follows from the best ones of all smaller pairs:
+A disintegrating partition of (M, Z) pairs disjoint blocks of M with disjoint blocks of Z; what is
+left of Z is on its own. With ``values[M, Z]`` of :mod:`iitdask.kernels.causation.values`, the best
+one follows from the best ones of all smaller pairs (mathematics.md 25.2):
 
     best(M, Z) = max(parted(M, Z), max over X of values[M, X] + values[0, Z - X])
     parted(M, Z) = max over Y in M with M's first unit, X in Z of values[Y, X] + best(M - Y, Z - X)
 
-and alpha(M, Z) = values[M, Z] - parted(M, Z). Rows are mechanisms by size, so that a row needs
-earlier ones alone.
+and alpha(M, Z) = values[M, Z] - parted(M, Z). A block that falls into pieces, none connected with
+another, costs what its pieces cost: only connected blocks are tried. Rows are mechanisms by size,
+so that a row needs earlier ones alone. A depth-first walk that only takes blocks whose rest can
+still reach the optimum meets nothing but optimal partitions; the one is named whose severed
+connections, listed by (from, to), come first in lexicographic order.
 """
 
 from __future__ import annotations
@@ -23,91 +25,12 @@ __all__ = [
     "ALPHA_ZERO_BITS",
     "MAX_COUNTED_TIES",
     "block_weights",
-    "cause_values",
     "connected_pairs",
     "count_row_steps",
     "count_tied_partitions",
-    "effect_values",
     "fill_best_partitions",
-    "masks_by_size",
     "reached_units",
 ]
-
-UNDEFINED = np.nan
-
-
-@kernel
-def masks_by_size(count):
-    """All masks of some units by size, then lexicographically, the empty one first."""
-    size = 1 << count
-    out = np.empty(size, np.int64)
-    filled = 0
-    chosen = np.empty(count + 1, np.int64)
-    for order in range(count + 1):
-        for k in range(order):
-            chosen[k] = k
-        while True:
-            mask = 0
-            for k in range(order):
-                mask |= 1 << chosen[k]
-            out[filled] = mask
-            filled += 1
-            k = order - 1
-            while k >= 0 and chosen[k] == count - order + k:
-                k -= 1
-            if k < 0:
-                break
-            chosen[k] += 1
-            for later in range(k + 1, order):
-                chosen[later] = chosen[later - 1] + 1
-    return out
-
-
-@kernel
-def cause_values(marginals, offsets, codes, mechanism, out):
-    """Fill ``out[Z]`` with log2 pi_c(x_Z | y_M) for every set Z of causes.
-
-    marginals : (c, b) float64  P(unit takes its actual value | code's causes in code's states)
-    offsets   : (2**a + 1,)     where the states of each set of causes begin
-    codes     : (2**a,)         the row of the actual state of each set
-    The row of the empty mechanism holds what nothing is known about. Not a number where no state
-    of Z leads to the mechanism's state: the repertoire is undefined.
-    """
-    units = np.empty(marginals.shape[1], np.int64)
-    count = 0
-    for i in range(marginals.shape[1]):
-        if mechanism >> i & 1:
-            units[count] = i
-            count += 1
-    out[0] = 0.0
-    for purview in range(1, codes.shape[0]):
-        total, actual = 0.0, 0.0
-        for row in range(offsets[purview], offsets[purview + 1]):
-            p = 1.0
-            for k in range(count):
-                p *= marginals[row, units[k]]
-            total += p
-            if row == codes[purview]:
-                actual = p
-        if mechanism == 0:
-            out[purview] = -np.log2(float(offsets[purview + 1] - offsets[purview]))
-        elif total > 0.0:
-            out[purview] = np.log2(actual / total)
-        else:
-            out[purview] = UNDEFINED
-
-
-@kernel
-def effect_values(logs, mechanism, out):
-    """Fill ``out[Z]`` with log2 pi_e(y_Z | x_M) for every set Z of effects.
-
-    logs : (2**a, b) float64  log2 P(unit takes its actual value | some causes in their states)
-    """
-    out[0] = 0.0
-    for i in range(logs.shape[1]):
-        for rest in range(1 << i):
-            out[1 << i | rest] = out[rest] + logs[mechanism, i]
-
 
 ALPHA_ZERO_BITS = 1e-12
 """A causal strength up to this is zero; sums of many logarithms carry rounding of this size."""
@@ -117,7 +40,22 @@ EMPTY_MECHANISM_ROW = np.int64(0)  # a NumPy integer: numba compiles one functio
 
 @kernel
 def reached_units(children, own, forward):
-    """Units that share a connection with each mask of mechanism units; (2**own,) masks."""
+    """Find the units that share a connection with each set of mechanism units.
+
+    Parameters
+    ----------
+    children : (a,) int64
+        Masks of the effects that each cause feeds.
+    own : int
+        Number of mechanism units.
+    forward : bool
+        Whether the mechanism consists of causes.
+
+    Returns
+    -------
+    (2**own,) int64
+        Masks of purview units.
+    """
     single = np.zeros(own, np.int64)
     for a in range(children.shape[0]):
         if forward:
@@ -135,7 +73,30 @@ def reached_units(children, own, forward):
 
 @kernel
 def connected_pairs(masks, children, reach, size, forward):
-    """Whether each pair of a mechanism (row) and a purview is connected; (rows, size) bool."""
+    """Tell which pairs of a mechanism and a purview are connected.
+
+    Parameters
+    ----------
+    masks : (rows,) int64
+        Mechanisms.
+    children : (a,) int64
+        Masks of the effects that each cause feeds.
+    reach : (2**own,) int64
+        See ``reached_units``.
+    size : int
+        Number of purviews, the empty one included.
+    forward : bool
+        Whether the mechanisms consist of causes.
+
+    Returns
+    -------
+    (rows, size) bool
+        Whether they are.
+
+    References
+    ----------
+    mathematics.md 6.3.
+    """
     rows = masks.shape[0]
     out = np.zeros((rows, size), np.bool_)
     for row in range(rows):
@@ -180,14 +141,32 @@ def extend_to_unreached_units(values, full, out):
 
 @kernel
 def fill_best_partitions(values, joined, masks, rank, reach, wanted, begin, end, best, alpha):
-    """Fill rows begin .. end - 1 of ``best`` and ``alpha``; earlier rows must be there.
+    """Fill rows begin .. end - 1 of the best partitions; earlier rows must be there.
 
-    values, joined : (rows, 2**z)  see occurrences and ``connected_pairs``
-    masks  : (rows,), rank : (2**m,)  mechanism of each row, row of each mechanism
-    reach  : (2**m,)               purview units that share a connection with each mechanism
-    wanted : (rows,) bool          rows to fill; the others are left as they are
-    best   : (rows, 2**z)          bits of the best partition, the whole pair included
-    alpha  : (end - begin, 2**z)   bits the pair loses under its least partition, 0 if reducible
+    Parameters
+    ----------
+    values : (rows, 2**z) float64
+        See ``cause_values`` and ``effect_values``, bits.
+    joined : (rows, 2**z) bool
+        See ``connected_pairs``.
+    masks : (rows,) int64
+        Mechanism of each row, by size.
+    rank : (2**m,) int64
+        Row of each mechanism.
+    reach : (2**m,) int64
+        See ``reached_units``.
+    wanted : (rows,) bool
+        Rows to fill; the others are left as they are.
+    begin, end : int
+        Range of rows.
+    best : (rows, 2**z) float64
+        Bits of the best partition, the whole pair included; filled.
+    alpha : (end - begin, 2**z) float64
+        Bits the pair loses under its least partition, 0 if reducible; filled.
+
+    References
+    ----------
+    mathematics.md 13.2 and 25.2, Eq. (13.2), (25.3) and (25.4).
     """
     size = values.shape[1]
     for row in range(begin, end):
@@ -225,7 +204,24 @@ def fill_best_partitions(values, joined, masks, rank, reach, wanted, begin, end,
 
 @kernel
 def block_weights(children, reach, own, forward):
-    """Blocks that ``improve_with_block`` tries for each mechanism, in 2**wide; (2**own,)."""
+    """Count the blocks that ``improve_with_block`` tries for each mechanism.
+
+    Parameters
+    ----------
+    children : (a,) int64
+        Masks of the effects that each cause feeds.
+    reach : (2**own,) int64
+        See ``reached_units``.
+    own : int
+        Number of mechanism units.
+    forward : bool
+        Whether the mechanisms consist of causes.
+
+    Returns
+    -------
+    (2**own,) float64
+        Blocks, in units of 2 to the power of the units reached.
+    """
     out = np.zeros(1 << own)
     for mechanism in range(1, 1 << own):
         full = reach[mechanism]
@@ -239,7 +235,26 @@ def block_weights(children, reach, own, forward):
 
 @kernel
 def count_row_steps(masks, rows, reach, weights, wanted):
-    """Partitions and blocks that ``fill_best_partitions`` tries for each row; (rows,) float64."""
+    """Count the partitions and blocks that ``fill_best_partitions`` tries for each row.
+
+    Parameters
+    ----------
+    masks : (R,) int64
+        Mechanism of each row.
+    rows : int
+        Rows that count.
+    reach : (2**m,) int64
+        See ``reached_units``.
+    weights : (2**m,) float64
+        See ``block_weights``.
+    wanted : (R,) bool
+        Rows that are filled.
+
+    Returns
+    -------
+    (rows,) float64
+        Steps.
+    """
     out = np.zeros(rows)
     for row in range(1, rows):
         mechanism = masks[row]
@@ -298,12 +313,33 @@ def severs_later_pair(kept, mechanism, purview, m, z, forward, row, column):
 
 @kernel
 def count_tied_partitions(values, best, rank, mechanism, purview, least, forward, m, z, named):
-    """Count the partitions of a pair that attain its best value; leave one in ``named``.
+    """Count the partitions of a pair that attain its best value, and name one.
 
-    values, best : (rows, 2**z)  see parting.part_rows
-    least  : float     value of the best partition, the whole pair excluded
-    named  : (m,)      filled: purview units each mechanism unit keeps, 0 outside the mechanism
-    returns how many there are, -1 beyond MOST_TIES
+    Parameters
+    ----------
+    values, best : (rows, 2**z) float64
+        See ``fill_best_partitions``, bits.
+    rank : (2**m,) int64
+        Row of each mechanism.
+    mechanism, purview : int
+        Masks.
+    least : float
+        Value of the best partition, the whole pair excluded, bits.
+    forward : bool
+        Whether the mechanism consists of causes.
+    m, z : int
+        Number of mechanism and of purview units.
+    named : (m,) int64
+        Purview units each mechanism unit keeps, 0 outside the mechanism; filled.
+
+    Returns
+    -------
+    int
+        How many there are, -1 beyond MAX_COUNTED_TIES.
+
+    References
+    ----------
+    mathematics.md 15.1 and 25.2, Eq. (25.5).
     """
     kept = np.zeros(m, np.int64)
     left = np.empty(m + 1, np.int64)

@@ -1,0 +1,1 @@
+"""Kernels of actual causation: probabilities of occurrences, partitions of pairs."""

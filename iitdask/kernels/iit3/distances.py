@@ -1,0 +1,230 @@
+"""Distances between concepts, for the extended earth mover's distance (IIT 3.0).
+
+Concepts are compared at all units: outside its purview a cause is uniform and an effect is
+unconstrained (mathematics.md 12.2 and 25.1).
+"""
+
+from __future__ import annotations
+
+from iitdask.kernels.iit3.bipartition import unit_distance
+from iitdask.kernels.iit3.concepts import is_tied, round_distance
+from iitdask.kernels.iit3.emd import earth_movers_distance, fill_neighbours
+from iitdask.kernels.jit import kernel, leaf
+
+__all__ = [
+    "cause_distances",
+    "fill_concept_marginals",
+    "fill_distance_bounds",
+    "mark_unchanged_concepts",
+    "null_effect_distance",
+]
+
+PROBABILITY_TOLERANCE = 1e-12
+"""Probabilities that differ by no more are the same."""
+
+
+@leaf
+def _same_repertoires(m, cause, effect, one, two):
+    for c in range(one.offsets[cause], one.offsets[cause + 1]):
+        if abs(one.cause[m, c] - two.cause[m, c]) > PROBABILITY_TOLERANCE:
+            return False
+    j = 0
+    while effect >> j:
+        if effect >> j & 1:
+            for c in range(one.compared[j], one.compared[j + 1]):
+                if abs(one.effect[m, c] - two.effect[m, c]) > PROBABILITY_TOLERANCE:
+                    return False
+        j += 1
+    return True
+
+
+@kernel
+def mark_unchanged_concepts(phi, purview, phi_cut, purview_cut, intact, cut, same):
+    """Mark the mechanisms whose concept a cut leaves as it is.
+
+    Parameters
+    ----------
+    phi, phi_cut : (2**n,) float64
+        Phi of the concept, 0 where there is none.
+    purview, purview_cut : (2, 2**n) int64
+        Cause and effect purview.
+    intact, cut : Repertoires
+        Of either system.
+    same : (2**n,) bool
+        Filled.
+
+    References
+    ----------
+    mathematics.md 12.2.
+    """
+    for m in range(phi.shape[0]):
+        same[m] = (
+            phi[m] > 0.0
+            and phi_cut[m] > 0.0
+            and is_tied(phi[m], phi_cut[m])
+            and purview[0, m] == purview_cut[0, m]
+            and purview[1, m] == purview_cut[1, m]
+            and _same_repertoires(m, purview[0, m], purview[1, m], intact, cut)
+        )
+
+
+@kernel
+def fill_concept_marginals(mechanisms, purview, reps, plain, out):
+    """Fill the marginals of every unit in some concepts, expanded to all units.
+
+    Parameters
+    ----------
+    mechanisms : (c,) int64
+        Masks; 0 is the null concept.
+    purview : (2, 2**n) int64
+        Cause and effect purview of each mechanism.
+    reps : Repertoires
+        Of the system.
+    plain : (2, w) float64
+        Marginals outside the purviews: uniform, and unconstrained.
+    out : (c, 2, w) float64
+        Filled.
+
+    References
+    ----------
+    mathematics.md 12.2 and 25.1.
+    """
+    n = reps.levels.shape[0]
+    for i in range(mechanisms.shape[0]):
+        m = mechanisms[i]
+        for side in range(2):
+            z = purview[side, m] if m else 0
+            for j in range(n):
+                for c in range(reps.compared[j], reps.compared[j + 1]):
+                    if z >> j & 1 == 0:
+                        out[i, side, c] = plain[side, c]
+                    elif side == 0:
+                        out[i, side, c] = reps.cause_marginals[m, z, c]
+                    else:
+                        out[i, side, c] = reps.effect[m, c]
+
+
+@kernel
+def fill_distance_bounds(one, two, compared, weights, effect, bound):
+    """Fill the distance of effects, and a bound on that of causes, of all pairs of concepts.
+
+    Parameters
+    ----------
+    one, two : (a, 2, w), (b, 2, w) float64
+        See ``fill_concept_marginals``.
+    compared : (n + 1,) int64
+        Where each unit's columns begin.
+    weights : (n,) float64
+        Weight of each unit's columns.
+    effect, bound : (a, b) float64
+        Distance of the effects, lower bound of that of the causes; filled.
+
+    References
+    ----------
+    mathematics.md 25.1, Eq. (25.1).
+    """
+    for i in range(one.shape[0]):
+        for k in range(two.shape[0]):
+            causes, effects = 0.0, 0.0
+            for j in range(weights.shape[0]):
+                causes += unit_distance(one[i, 0], two[k, 0], j, compared, weights)
+                effects += unit_distance(one[i, 1], two[k, 1], j, compared, weights)
+            effect[i, k] = round_distance(effects)
+            bound[i, k] = round_distance(causes)
+
+
+@kernel
+def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
+    """Compute the earth mover's distance of the causes of chosen pairs of concepts, rounded.
+
+    Parameters
+    ----------
+    pairs : (p, 2) int64
+        Positions in the lists of mechanisms.
+    one, two : (a,), (b,) int64
+        Mechanisms of the intact and of the cut system; 0 is the null concept.
+    first, second : (2, 2**n) int64
+        Their purviews.
+    intact, cut : Repertoires
+        Of either system.
+    room : BipartitionScratch
+        Working memory.
+    out : (p,) float64
+        Filled.
+
+    References
+    ----------
+    mathematics.md 12.2, Eq. (12.3).
+    """
+    for k in range(pairs.shape[0]):
+        m1, m2 = one[pairs[k, 0]], two[pairs[k, 1]]
+        z1 = first[0, m1] if m1 else 0
+        z2 = second[0, m2] if m2 else 0
+        _fill_cause_excess(m1, z1, m2, z2, intact, cut, room)
+        size, degree = fill_neighbours(z1 | z2, intact.levels, room.flow)
+        cost = 0.0
+        if size > 1:
+            cost = earth_movers_distance(size, degree, 1e300, room.flow)
+        out[k] = round_distance(cost)
+
+
+@kernel
+def null_effect_distance(m, z, reps, intact):
+    """Compute the distance of an effect from the null concept, rounded.
+
+    Parameters
+    ----------
+    m, z : int
+        Masks of mechanism and purview.
+    reps : Repertoires
+        Of the system.
+    intact : Repertoires
+        Of the intact system.
+
+    Returns
+    -------
+    float
+        Distance.
+
+    References
+    ----------
+    mathematics.md 12.2.
+    """
+    total = 0.0
+    j = 0
+    while z >> j:
+        if z >> j & 1:
+            total += unit_distance(reps.effect[m], intact.effect[0], j, reps.compared, reps.weights)
+        j += 1
+    return round_distance(total)
+
+
+@leaf
+def _fill_cause_excess(m1, z1, m2, z2, one, two, room):
+    """Write the difference of two causes, both expanded to the union of their purviews."""
+    first, second = room.first, room.second
+    first[0] = 0
+    second[0] = 0
+    size, size1, size2 = 1, 1, 1
+    union = z1 | z2
+    j = 0
+    while union >> j:
+        if union >> j & 1:
+            k = one.levels[j]
+            step1 = size1 if z1 >> j & 1 else 0
+            step2 = size2 if z2 >> j & 1 else 0
+            for v in range(k - 1, -1, -1):
+                for x in range(size):
+                    first[v * size + x] = first[x] + v * step1
+                    second[v * size + x] = second[x] + v * step2
+            size *= k
+            if step1:
+                size1 *= k
+            if step2:
+                size2 *= k
+        j += 1
+    p, q = one.cause[m1], two.cause[m2]
+    c1, c2 = one.offsets[z1], one.offsets[z2]
+    thin1, thin2 = size1 / size, size2 / size
+    for x in range(size):
+        room.flow.excess[x] = p[c1 + first[x]] * thin1 - q[c2 + second[x]] * thin2
