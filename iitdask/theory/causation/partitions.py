@@ -48,7 +48,7 @@ SECONDS_PER_PARTITION = 1.2e-9
 
 
 class PartitionTables(NamedTuple):
-    """Arrays the kernels of :mod:`iitdask.kernels.causation` work on."""
+    """Arrays the kernels of :mod:`iitdask.kernels.causation.partitions` work on."""
 
     values: Array
     connected: Array
