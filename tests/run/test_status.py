@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import iitdask as iit
-from iitdask.run.events import MAX_HISTORY_SAMPLES, RunHistory
+from iitdask.run.coordination import open_session
+from iitdask.run.events import MAX_HISTORY_SAMPLES, EventLog, RunHistory
 from iitdask.run.status import RunMonitor
+from iitdask.run.storage import DirectoryStore, open_store
+from iitdask.run.zarr_ledger import ZarrLedger
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -97,3 +100,25 @@ def test_run_history__keeps_a_bounded_history_that_ends_with_the_present(count, 
     assert history[-1].tolist() == [count, count, 0.0]
     assert (np.diff(history[:, 0]) > 0).all()
     assert not any(math.isnan(x) for x in history.ravel())
+
+
+def test_costs__of_a_run_come_from_memory_and_those_of_earlier_runs_from_their_logs(
+    tmp_path, monkeypatch
+):
+    store = open_store(str(tmp_path / "run.zarr"))
+    ZarrLedger(store)
+    opened = {"stage": "mice", "blocks": 2, "todo": 2, "cost": 5.0}
+    filled = {"stage": "mice", "blocks": 1, "cost": 2.0, "seconds": 3.0, "worker": "here:1"}
+    logs, read, keys = [], DirectoryStore.read, []
+    for _ in range(2):
+        with open_session(store) as session:
+            log = EventLog(session)
+            log.start({})
+            log.append("StageOpened", opened)
+            log.append("BlocksFilled", filled)
+            logs.append(log)
+    monkeypatch.setattr(
+        DirectoryStore, "read", lambda self, key: keys.append(key) or read(self, key)
+    )
+    assert logs[1].costs() == {"mice": {"forecast": 4.0, "actual": 6.0}}
+    assert keys == [logs[0].key]
