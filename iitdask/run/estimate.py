@@ -268,7 +268,7 @@ class _Estimator:
         self.store_seconds += BLOCK_OVERHEAD_SECONDS * sum(each.blocks for each in estimates)
 
     def _input_bytes(self, given: Array | StageRef) -> int:
-        return self.ledger.size(given) if isinstance(given, StageRef) else given.nbytes
+        return self.ledger.variable_bytes(given) if isinstance(given, StageRef) else given.nbytes
 
     def _stage(self, stage: Stage) -> Filled:
         """Fill or sample a stage, add its estimate and return what there is of it."""
@@ -297,7 +297,7 @@ class _Estimator:
                 axis_masks=stage.axis_masks,
             )
         )
-        return self.ledger.answer(stage.name)
+        return self.ledger.read_stage(stage.name)
 
     def _measure(self, stage: Stage, cost: float) -> tuple[float, float, str]:
         """Return seconds per predicted second, the factor they may be off by, and their basis."""
@@ -332,7 +332,7 @@ class _Estimator:
             started = time.perf_counter()
             arrays = stage.compute(prepared, tiling.region(block))
             seconds = time.perf_counter() - started
-            self.ledger.fill(stage.name, block, arrays, seconds)
+            self.ledger.write_block(stage.name, block, arrays, seconds)
             total += seconds
             if stage.until is not None and stage.until(arrays):
                 break

@@ -101,7 +101,7 @@ class StageRun:
         if self.done and self.todo():
             sample = sorted(self.done)[:: max(1, len(self.done) // CALIBRATION_BLOCKS)]
             self.calibration = calibrate(
-                self.stage, self.tiling, self.ledger.ticks(self.stage.name, sample)
+                self.stage, self.tiling, self.ledger.block_seconds(self.stage.name, sample)
             )
 
     def refresh(self) -> None:
@@ -198,7 +198,7 @@ class StageRun:
         seconds = sum(block.seconds for block in result.filled)
         for filled in result.filled:
             if filled.arrays is not None:
-                self.ledger.fill(name, filled.block, filled.arrays, filled.seconds)
+                self.ledger.write_block(name, filled.block, filled.arrays, filled.seconds)
             self.done.add(filled.block)
             if filled.meets_until:
                 self.last_needed = min(filled.block, self.last_needed or filled.block)
@@ -225,7 +225,7 @@ class StageRun:
 
     def _input_bytes(self) -> int:
         return sum(
-            self.ledger.size(source) if isinstance(source, StageRef) else source.nbytes
+            self.ledger.variable_bytes(source) if isinstance(source, StageRef) else source.nbytes
             for source in self.stage.inputs.values()
         )
 
@@ -238,7 +238,7 @@ class StageRun:
             return None
         for block in sorted(self.done):
             try:
-                if self.stage.until(self.ledger.arrays(self.stage.name, block)):
+                if self.stage.until(self.ledger.read_block(self.stage.name, block)):
                     return block
             except DamagedStoreError:
                 self.done.discard(block)
@@ -377,7 +377,7 @@ def _read_complete_stage(stage: Stage, ledger: Ledger) -> Filled:
     missing = len(ledger.open(stage, 5.0)) - len(ledger.done(stage.name))
     if missing and stage.until is None:
         raise StoreError(f"stage {stage.name!r} comes before and lacks {missing} block(s)")
-    return ledger.answer(stage.name)
+    return ledger.read_stage(stage.name)
 
 
 def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -405,7 +405,7 @@ def _fill_until_verified(
         for stage_run in stage_runs:
             stage_run.finish()
             try:
-                filled = ledger.answer(stage_run.stage.name)
+                filled = ledger.read_stage(stage_run.stage.name)
             except DamagedStoreError:
                 if attempt == MAX_REPAIRS:
                     raise

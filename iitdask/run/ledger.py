@@ -24,26 +24,33 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Ledger(Protocol):
-    """Keeps the blocks of stages, and knows which are filled.
+    """Stores the blocks of stages, and knows which are committed.
 
     After `open`, stages go by their name.
     """
 
     @property
     def fingerprint(self) -> str:
-        """What tells the study of this ledger from others."""
+        """Digest that tells the study of this ledger from others."""
         ...
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with.
 
-        A stage whose lineage changed (its version, grid, variables or inputs) is
-        wiped and tiled anew.
+        A stage whose lineage changed (its version, grid, variables or inputs) is cleared and
+        tiled anew.
+
+        Parameters
+        ----------
+        stage : Stage
+            The stage.
+        block_seconds : float
+            Target for the predicted seconds of a block, if it is tiled anew.
         """
         ...
 
     def worker_context(self, stage: Stage) -> StageContext:
-        """Make a stage's inputs reachable for workers, and say how to fill it."""
+        """Return what a worker needs to fill blocks of a stage."""
         ...
 
     def tiling(self, stage: str) -> Tiling:
@@ -51,46 +58,55 @@ class Ledger(Protocol):
         ...
 
     def done(self, stage: str) -> set[Block]:
-        """Blocks that are filled."""
+        """Return the committed blocks."""
         ...
 
-    def fill(self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
-        """Keep the arrays of a block and tick it."""
+    def write_block(
+        self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
+    ) -> None:
+        """Store the arrays of a block and commit it; `seconds` is what it took to compute."""
         ...
 
-    def ticks(self, stage: str, blocks: Iterable[Block] | None = None) -> dict[Block, float]:
-        """Seconds that filled blocks took; of all, or of some."""
+    def block_seconds(
+        self, stage: str, blocks: Iterable[Block] | None = None
+    ) -> dict[Block, float]:
+        """Return the seconds that committed blocks took; of all, or of some."""
         ...
 
-    def arrays(self, stage: str, block: Block) -> dict[str, Array]:
-        """Return the arrays of one filled block, checked."""
+    def read_block(self, stage: str, block: Block) -> dict[str, Array]:
+        """Return the arrays of one committed block, verified."""
         ...
 
-    def read(self, stored: StageRef) -> Array:
-        """Return one variable of a filled stage, checked."""
+    def read_variable(self, stored: StageRef) -> Array:
+        """Return one variable of a filled stage, verified."""
         ...
 
-    def size(self, stored: StageRef) -> int:
-        """Bytes of one variable."""
+    def variable_bytes(self, stored: StageRef) -> int:
+        """Return the bytes of one variable."""
         ...
 
-    def answer(self, stage: str) -> Filled:
-        """Return the variables of a stage by name, every filled block checked.
+    def read_stage(self, stage: str) -> Filled:
+        """Return the variables of a stage by name, every committed block verified.
 
-        Damaged blocks are unticked and named by a DamagedStoreError.
+        Raises
+        ------
+        DamagedStoreError
+            Blocks are damaged; they are deleted.
         """
         ...
 
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
-        """Untick blocks and drop what they hold."""
+        """Delete blocks, commit records first."""
         ...
 
 
 @dataclass(slots=True)
 class _MemoryStage:
+    """One stage: its arrays and the seconds of its committed blocks."""
+
     layout: StageLayout
     arrays: dict[str, Array]
-    ticks: dict[Block, float] = field(default_factory=dict)
+    seconds: dict[Block, float] = field(default_factory=dict)
 
 
 class MemoryLedger:
@@ -102,94 +118,99 @@ class MemoryLedger:
 
     @property
     def fingerprint(self) -> str:
-        """Nothing: a ledger in memory holds whatever is run on it."""
+        """Empty string: a ledger in memory is not bound to a study."""
         return ""
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""
         wanted = lineage(stage, lambda name: self._stage(name).layout.lineage)
-        shelf = self._stages.get(stage.name)
-        if shelf is None or shelf.layout.lineage != wanted:
-            layout = StageLayout.of(stage, tile(stage, block_seconds), wanted)
-            shelf = _MemoryStage(layout, {v.name: layout.empty(v) for v in layout.variables})
-            self._stages[stage.name] = shelf
+        stored = self._stages.get(stage.name)
+        if stored is None or stored.layout.lineage != wanted:
+            layout = StageLayout.from_stage(stage, tile(stage, block_seconds), wanted)
+            stored = _MemoryStage(layout, {v.name: layout.empty(v) for v in layout.variables})
+            self._stages[stage.name] = stored
         # Units and prose may have been reworded; the numbers are the same.
-        shelf.layout = replace(shelf.layout, variables=stage.variables, version=stage.version)
-        return shelf.layout.tiling
+        stored.layout = replace(stored.layout, variables=stage.variables, version=stage.version)
+        return stored.layout.tiling
 
     def worker_context(self, stage: Stage) -> StageContext:
-        """Read the stored inputs; the driver fills what the workers send back."""
+        """Return what a worker needs, inputs included; its blocks come back to this ledger."""
         inputs = {
-            name: self.read(given) if isinstance(given, StageRef) else np.asarray(given)
+            name: self.read_variable(given) if isinstance(given, StageRef) else np.asarray(given)
             for name, given in stage.inputs.items()
         }
-        return StageContext.from_stage(
-            stage, self._stage(stage.name).layout, self._name, None, inputs
-        )
+        layout = self._stage(stage.name).layout
+        return StageContext.from_stage(stage, layout, self._name, None, inputs)
 
     def tiling(self, stage: str) -> Tiling:
         """Return how an opened stage is cut into blocks."""
         return self._stage(stage).layout.tiling
 
     def done(self, stage: str) -> set[Block]:
-        """Blocks that are filled."""
-        return set(self._stage(stage).ticks)
+        """Return the committed blocks."""
+        return set(self._stage(stage).seconds)
 
-    def fill(self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
-        """Keep the arrays of a block and tick it."""
-        shelf = self._stage(stage)
-        region = shelf.layout.tiling.region(block)
-        for name, array in shelf.layout.validated(block, arrays).items():
-            shelf.arrays[name][region] = array
-        shelf.ticks[block] = seconds
+    def write_block(
+        self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
+    ) -> None:
+        """Copy the arrays of a block and commit it."""
+        stored = self._stage(stage)
+        region = stored.layout.tiling.region(block)
+        for name, array in stored.layout.validated(block, arrays).items():
+            stored.arrays[name][region] = array
+        stored.seconds[block] = seconds
 
     def patch(self, stage: str, parts: Iterable[tuple[Region, Mapping[str, Array]]]) -> None:
-        """Put arrays into any regions of a stage, ticking nothing."""
-        shelf = self._stage(stage)
+        """Copy arrays into any regions of a stage, committing nothing."""
+        stored = self._stage(stage)
         for region, arrays in parts:
             for name, array in arrays.items():
-                shelf.arrays[name][region] = array
+                stored.arrays[name][region] = array
 
-    def ticks(self, stage: str, blocks: Iterable[Block] | None = None) -> dict[Block, float]:
-        """Seconds that filled blocks took; of all, or of some."""
-        ticks = self._stage(stage).ticks
-        return dict(ticks) if blocks is None else {b: ticks[b] for b in blocks if b in ticks}
+    def block_seconds(
+        self, stage: str, blocks: Iterable[Block] | None = None
+    ) -> dict[Block, float]:
+        """Return the seconds that committed blocks took; of all, or of some."""
+        seconds = self._stage(stage).seconds
+        if blocks is None:
+            return dict(seconds)
+        return {block: seconds[block] for block in blocks if block in seconds}
 
-    def arrays(self, stage: str, block: Block) -> dict[str, Array]:
-        """Return the arrays of one filled block."""
-        shelf = self._stage(stage)
-        if block not in shelf.ticks:
+    def read_block(self, stage: str, block: Block) -> dict[str, Array]:
+        """Return the arrays of one committed block."""
+        stored = self._stage(stage)
+        if block not in stored.seconds:
             raise StoreError(f"stage {stage!r}: block {block} is not filled")
-        region = shelf.layout.tiling.region(block)
-        return {name: array[region].copy() for name, array in shelf.arrays.items()}
+        region = stored.layout.tiling.region(block)
+        return {name: array[region].copy() for name, array in stored.arrays.items()}
 
-    def read(self, stored: StageRef) -> Array:
-        """Return one variable of a filled stage."""
-        shelf = self._stage(stored.stage)
-        variable = shelf.layout.variable(stored.variable)
-        missing = len(shelf.layout.tiling) - len(shelf.ticks)
-        if missing and not shelf.layout.partial:
+    def read_variable(self, stored: StageRef) -> Array:
+        """Return a copy of one variable of a filled stage."""
+        stage = self._stage(stored.stage)
+        variable = stage.layout.variable(stored.variable)
+        missing = len(stage.layout.tiling) - len(stage.seconds)
+        if missing and not stage.layout.partial:
             raise StoreError(f"stage {stored.stage!r} is read, but {missing} block(s) are missing")
-        return shelf.arrays[variable.name].copy()
+        return stage.arrays[variable.name].copy()
 
-    def size(self, stored: StageRef) -> int:
-        """Bytes of one variable."""
+    def variable_bytes(self, stored: StageRef) -> int:
+        """Return the bytes of one variable."""
         layout = self._stage(stored.stage).layout
         return layout.size(layout.variable(stored.variable))
 
-    def answer(self, stage: str) -> Filled:
-        """Return the variables of a stage by name."""
-        shelf = self._stage(stage)
-        return shelf.layout.answer({name: a.copy() for name, a in shelf.arrays.items()})
+    def read_stage(self, stage: str) -> Filled:
+        """Return copies of the variables of a stage, by name."""
+        stored = self._stage(stage)
+        return stored.layout.label_arrays({name: a.copy() for name, a in stored.arrays.items()})
 
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
-        """Untick blocks and drop what they hold."""
-        shelf = self._stage(stage)
+        """Reset blocks to the fill value; they are no longer committed."""
+        stored = self._stage(stage)
         for block in blocks:
-            shelf.ticks.pop(block, None)
-            region = shelf.layout.tiling.region(block)
-            for variable in shelf.layout.variables:
-                shelf.arrays[variable.name][region] = variable.fill
+            stored.seconds.pop(block, None)
+            region = stored.layout.tiling.region(block)
+            for variable in stored.layout.variables:
+                stored.arrays[variable.name][region] = variable.fill
 
     def _stage(self, stage: str) -> _MemoryStage:
         try:

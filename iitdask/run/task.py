@@ -36,7 +36,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class StageLayout:
-    """What a ledger knows of a stage without having the stage."""
+    """Variables, blocks and lineage of a stage: what a ledger records of it."""
 
     name: str
     """Name of the stage."""
@@ -47,13 +47,13 @@ class StageLayout:
     tiling: Tiling
     """Axes and blocks."""
     variables: tuple[Variable, ...]
-    """The variables, in the order in which a tick lists their checksums."""
+    """Its variables, in the order in which a commit record lists their checksums."""
     partial: bool
-    """Whether blocks may rightly stay unfilled (the stage has an `until`)."""
+    """Whether blocks may rightly stay uncommitted (the stage has an `until`)."""
 
     @classmethod
-    def of(cls, stage: Stage, tiling: Tiling, lineage: str) -> StageLayout:
-        """Lay a stage out over a tiling."""
+    def from_stage(cls, stage: Stage, tiling: Tiling, lineage: str) -> StageLayout:
+        """Describe a stage that is cut by a tiling."""
         partial = stage.until is not None
         return cls(stage.name, stage.version, lineage, tiling, stage.variables, partial)
 
@@ -63,11 +63,11 @@ class StageLayout:
         return sum(map(self.size, self.variables))
 
     def size(self, variable: Variable) -> int:
-        """Bytes of one variable."""
+        """Return the bytes of one variable."""
         return math.prod(self.shape(variable)) * np.dtype(variable.dtype).itemsize
 
     def variable(self, name: str) -> Variable:
-        """Find a variable by its name."""
+        """Return a variable by its name; InputError if there is none."""
         for variable in self.variables:
             if variable.name == name:
                 return variable
@@ -75,27 +75,33 @@ class StageLayout:
         raise InputError(f"stage {self.name!r} has no variable {name!r}; it has {known}")
 
     def dims(self, variable: Variable) -> tuple[str, ...]:
-        """Names of a variable's axes."""
+        """Return the names of a variable's axes."""
         return self.tiling.grid.dims + tuple(dim for dim, _ in variable.inner)
 
     def shape(self, variable: Variable) -> tuple[int, ...]:
-        """Lengths of a variable's axes."""
+        """Return the lengths of a variable's axes."""
         return self.tiling.grid.shape + tuple(n for _, n in variable.inner)
 
     def empty(self, variable: Variable) -> Array:
         """Return a variable with no block filled."""
         return np.full(self.shape(variable), variable.fill, variable.dtype)
 
-    def blank(self, variable: Variable) -> Array:
-        """Return room for a variable of which every cell will be written."""
+    def allocate(self, variable: Variable) -> Array:
+        """Return an uninitialised array for a variable of which every cell will be written."""
         return np.empty(self.shape(variable), variable.dtype)
 
     def attrs(self, variable: Variable) -> dict[str, str]:
-        """Return what is written beside a variable."""
+        """Return the Zarr attributes of a variable."""
         return {"units": variable.unit, "comment": variable.doc}
 
     def validated(self, block: Block, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        """Return the arrays of a block after checking names, shapes and dtypes."""
+        """Return the arrays of a block, C-contiguous.
+
+        Raises
+        ------
+        InputError
+            Names, shapes or data types are not those of the stage.
+        """
         names = [variable.name for variable in self.variables]
         if set(arrays) != set(names):
             raise InputError(
@@ -116,8 +122,8 @@ class StageLayout:
             )
         return array
 
-    def answer(self, arrays: Mapping[str, Array]) -> dict[str, xr.Variable]:
-        """Label the arrays of the whole stage."""
+    def label_arrays(self, arrays: Mapping[str, Array]) -> dict[str, xr.Variable]:
+        """Return the arrays of the whole stage with names of axes, units and comments."""
         return {
             v.name: xr.Variable(self.dims(v), arrays[v.name], self.attrs(v)) for v in self.variables
         }

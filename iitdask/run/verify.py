@@ -167,7 +167,7 @@ def _replay(
         for stage in stages:
             ledger.open(stage)
             opened.append(stage)
-        return tuple(ledger.answer(stage.name) for stage in stages)
+        return tuple(ledger.read_stage(stage.name) for stage in stages)
 
     tree = run_recipe(recipe(), fill)
     check = store_attrs(ledger.store).get("result_check")
@@ -196,6 +196,6 @@ def _recompute_sample(
 
 
 def _is_identical(ledger: _ReadOnlyLedger, stage: Stage, block: Block) -> bool:
-    stored = ledger.arrays(stage.name, block)
+    stored = ledger.read_block(stage.name, block)
     computed = compute_block(ledger.worker_context(stage), block)
     return all(stored[name].tobytes() == computed[name].tobytes() for name in stored)

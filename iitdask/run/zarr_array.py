@@ -177,7 +177,7 @@ class ArrayLayout:
     """Whether a missing chunk holds the fill value; other writers leave such chunks out."""
 
     @classmethod
-    def of(
+    def from_array(
         cls, path: str, array: Array, chunks: tuple[int, ...] | None = None, **more: Any
     ) -> ArrayLayout:
         """Describe an array that is written at once.

@@ -192,7 +192,7 @@ def write_group(
         more: dict[str, Any] = {}
         if not isinstance(value, np.ndarray):
             more = {"dims": tuple(map(str, value.dims)), "attrs": _json_attrs(value.attrs)}
-        layout = ArrayLayout.of(f"{path}/{name}", values, (chunks or {}).get(name), **more)
+        layout = ArrayLayout.from_array(f"{path}/{name}", values, (chunks or {}).get(name), **more)
         layout.write(store, values)
         if standalone:
             store.write(_metadata_key(layout.path), _json_bytes(layout.metadata()))

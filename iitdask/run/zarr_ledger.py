@@ -261,7 +261,7 @@ class ZarrLedger:
         if stored is not None and stored.lineage == wanted:
             # Units and prose may have been reworded; the numbers are the same.
             return replace(stored, variables=stage.variables, version=stage.version)
-        layout = StageLayout.of(stage, tile(stage, block_seconds), wanted)
+        layout = StageLayout.from_stage(stage, tile(stage, block_seconds), wanted)
         for old in (stored or layout, layout):
             StageGroup(store, old).clear()
         if stored is not None:
@@ -298,17 +298,21 @@ class ZarrLedger:
         """Return the committed blocks of a stage."""
         return self._group(stage).done()
 
-    def fill(self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
+    def write_block(
+        self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
+    ) -> None:
         """Store the arrays of a block and commit it."""
         group = self._group(stage)
         group.write(block, group.layout.validated(block, arrays), seconds)
 
-    def ticks(self, stage: str, blocks: Iterable[Block] | None = None) -> dict[Block, float]:
+    def block_seconds(
+        self, stage: str, blocks: Iterable[Block] | None = None
+    ) -> dict[Block, float]:
         """Return the seconds that committed blocks took; of all, or of some."""
         group = self._group(stage)
         return group.seconds(group.done() if blocks is None else blocks)
 
-    def arrays(self, stage: str, block: Block) -> dict[str, Array]:
+    def read_block(self, stage: str, block: Block) -> dict[str, Array]:
         """Return the arrays of one committed block, verified."""
         group = self._group(stage)
         if block not in group.done():
@@ -319,16 +323,16 @@ class ZarrLedger:
             group.delete_blocks([block])
             raise
 
-    def read(self, stored: StageRef) -> Array:
+    def read_variable(self, stored: StageRef) -> Array:
         """Return one variable of a filled stage, verified."""
         return read_stage_variable(self._group(stored.stage), stored)
 
-    def size(self, stored: StageRef) -> int:
+    def variable_bytes(self, stored: StageRef) -> int:
         """Return the bytes of one variable."""
         layout = self._group(stored.stage).layout
         return layout.size(layout.variable(stored.variable))
 
-    def answer(self, stage: str) -> Filled:
+    def read_stage(self, stage: str) -> Filled:
         """Return the variables of a stage by name, every committed block verified."""
         group = self._group(stage)
         if group.layout.nbytes > MAX_EAGER_BYTES:
@@ -338,7 +342,7 @@ class ZarrLedger:
         if damaged:
             group.delete_blocks(damaged)
             raise group.damage_error(damaged)
-        return group.open_lazy() if arrays is None else group.layout.answer(arrays)
+        return group.open_lazy() if arrays is None else group.layout.label_arrays(arrays)
 
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
         """Delete blocks, commit records first."""

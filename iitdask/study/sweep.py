@@ -218,7 +218,7 @@ class CubeWriter:
             return  # not opened yet
         for block in sorted(done - self._collected[name]):
             region = tiling.region(block)[0]
-            arrays = self._ledger.arrays(name, block)
+            arrays = self._ledger.read_block(name, block)
             store_outcomes(self._outcomes, batch.small[region], arrays["value"], arrays["number"])
             self._collected[name].add(block)
 
@@ -229,14 +229,14 @@ class CubeWriter:
             if not len(batch.points):
                 continue
             try:
-                tiling, ticks = self._ledger.tiling(name), self._ledger.ticks(name)
+                tiling, ticks = self._ledger.tiling(name), self._ledger.block_seconds(name)
             except (IITError, KeyError):
                 continue
             for block, seconds in ticks.items():
                 region = tiling.region(block)[0]
                 out[batch.small[region]] = seconds / (region.stop - region.start)
         for key, names in self._large_stages.items():
-            ticks_of = [sum(self._ledger.ticks(name).values()) for name in sorted(names)]
+            ticks_of = [sum(self._ledger.block_seconds(name).values()) for name in sorted(names)]
             out[self._keys[key]] = sum(ticks_of)
         return out
 

@@ -313,7 +313,7 @@ def measured_ratios(measured):
         execute(build_recipe("ces", measured, options), ledger, SerialEngine(), block_seconds=0.02)
         stage = mice_stage(measured)
         tiling = ledger.open(stage, 0.02)
-        ticks = ledger.ticks("mice")
+        ticks = ledger.block_seconds("mice")
     return [s / stage.cost(tiling.region(b)) for b, s in ticks.items()]
 
 

@@ -36,9 +36,9 @@ def ago(seconds):
 
 def test_activity__names_the_cells_along_axes_that_are_cut():
     stage = toys.first_stage()
-    layout = StageLayout.of(stage, Tiling(stage.grid, (1, 16)), "")
+    layout = StageLayout.from_stage(stage, Tiling(stage.grid, (1, 16)), "")
     assert describe_block(layout, (1, 2)).cells == "side 1 of 2, code 32–47 of 64"
-    layout = StageLayout.of(stage, Tiling(stage.grid, (2, 64)), "")
+    layout = StageLayout.from_stage(stage, Tiling(stage.grid, (2, 64)), "")
     assert describe_block(layout, (0, 0)).cells == "all of it"
     assert describe_block(layout, (0, 0)).worker == HERE
     assert 0 <= describe_block(layout, (0, 0)).seconds < 60
@@ -158,7 +158,7 @@ def test_run_monitor__adds_up_runs_side_by_side(tmp_path):
 
 def test_activity__of_threads_are_told_apart():
     doings = ActivityBoard()
-    layout = StageLayout.of(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
+    layout = StageLayout.from_stage(toys.first_stage(), tile(toys.first_stage(), 0.05), "")
     threads = [
         threading.Thread(target=lambda k=k: doings.on_block_start(str(k))(layout, (0, 0)))
         for k in range(4)

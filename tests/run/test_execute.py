@@ -98,7 +98,7 @@ def test_execute__stops_a_search_at_the_first_block_in_grid_order(ledger, engine
     assert 40 <= last < 48
     assert count(events) == 0
     xr.testing.assert_identical(tree, again)
-    assert np.array_equal(ledger.read(StageRef("search", "x")), found, equal_nan=True)
+    assert np.array_equal(ledger.read_variable(StageRef("search", "x")), found, equal_nan=True)
 
 
 def test_execute__runs_on_worker_processes(tmp_path):
@@ -239,7 +239,9 @@ def test_execute__fills_a_short_stage_here_and_others_on_workers(tmp_path):
             assert len(filled) == 5
             assert all(worker != here for name, worker in filled.items() if name != "short")
             for name in ("short", "several"):
-                assert ledger.answer(name)["value"].equals(ledger.answer("squares")["value"])
+                assert ledger.read_stage(name)["value"].equals(
+                    ledger.read_stage("squares")["value"]
+                )
 
 
 def test_execute__asks_the_cost_of_a_region_once(ledger):

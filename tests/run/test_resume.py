@@ -71,4 +71,4 @@ def test_run__killed_midway_resumes_with_the_rest_and_is_bitwise_equal(engine, t
     xr.testing.assert_identical(tree, expected)
     for stage, variable in (("squares", "value"), ("squares", "moments"), ("pairs", "product")):
         fresh = expected["one" if stage == "squares" else "two"][variable].values
-        assert ledger.read(StageRef(stage, variable)).tobytes() == fresh.tobytes()
+        assert ledger.read_variable(StageRef(stage, variable)).tobytes() == fresh.tobytes()

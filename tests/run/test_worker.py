@@ -42,7 +42,7 @@ def filled(ledger, name, weight=0.5):
     ledger.delete_blocks(name, [block])
     receipt = worker.run_bundle(BundleTask(ledger.worker_context(stage), (block,)))
     assert not receipt.failed
-    return ledger.arrays(name, block)["product"]
+    return ledger.read_block(name, block)["product"]
 
 
 def test_inputs__are_read_once_for_several_stages(ledger, reads):
@@ -72,7 +72,7 @@ def test_inputs__that_are_large_are_not_kept(ledger, reads, monkeypatch):
 
 def test_inputs__of_several_stages_are_kept_as_far_as_there_is_room(ledger, reads, monkeypatch):
     stored = toys.second_stage(4).inputs["value"]
-    size = ledger.size(stored)
+    size = ledger.variable_bytes(stored)
     monkeypatch.setattr(worker, "ARRAY_CACHE_BYTES", size + size // 2)
     other = replace(toys.first_stage(), name="others")
     ledger.open(other, 5.0)

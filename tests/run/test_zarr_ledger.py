@@ -116,30 +116,30 @@ def test_read__names_and_unticks_a_damaged_block(copied):
     flip(0.5)(copied / "work/squares/value/c.1.0")
     ledger = ZarrLedger(str(copied))
     with pytest.raises(DamagedStoreError, match=r"'squares', 1 block\(s\).*: \(1, 0\)"):
-        ledger.read(StageRef("squares", "value"))
+        ledger.read_variable(StageRef("squares", "value"))
     assert (1, 0) not in ledger.done("squares")
     with pytest.raises(StoreError, match=r"1 block\(s\) are missing"):
-        ledger.read(StageRef("squares", "value"))
+        ledger.read_variable(StageRef("squares", "value"))
 
 
 def test_read__minds_only_the_variable_it_returns(copied):
     flip(0.5)(copied / "work/squares/moments/c.1.0.0")
     ledger = ZarrLedger(str(copied))
-    assert ledger.read(StageRef("squares", "value")).shape == (2, toys.CODES)
+    assert ledger.read_variable(StageRef("squares", "value")).shape == (2, toys.CODES)
     with pytest.raises(DamagedStoreError, match="squares"):
-        ledger.arrays("squares", (1, 0))
+        ledger.read_block("squares", (1, 0))
 
 
 def test_read__names_the_variables_there_are(copied):
     with pytest.raises(InputError, match="no variable 'valu'; it has value, moments, odd"):
-        ZarrLedger(str(copied)).read(StageRef("squares", "valu"))
+        ZarrLedger(str(copied)).read_variable(StageRef("squares", "valu"))
     with pytest.raises(StoreError, match="no stage 'cubes'"):
-        ZarrLedger(str(copied)).read(StageRef("cubes", "value"))
+        ZarrLedger(str(copied)).read_variable(StageRef("cubes", "value"))
 
 
 def test_answer__of_a_large_stage_is_checked_and_read_lazily(copied, expected, monkeypatch):
     monkeypatch.setattr(store_room, "MAX_EAGER_BYTES", 0)
-    lazy = ZarrLedger(str(copied)).answer("squares")
+    lazy = ZarrLedger(str(copied)).read_stage("squares")
     assert not lazy["value"]._in_memory
     xr.testing.assert_identical(xr.Dataset(lazy), expected["one"].to_dataset())
     flip(0.5)(copied / "work/squares/value/c.1.0")
@@ -209,7 +209,7 @@ def test_open__wipes_a_changed_stage_but_not_the_stages_below_its_path(tmp_path)
     below = toys.renamed(toys.first_stage(), "squares/below")
     for stage in (toys.first_stage(), below):
         ledger.open(stage, 5.0)
-        ledger.fill(stage.name, (0, 0), _block(ledger, stage), 0.1)
+        ledger.write_block(stage.name, (0, 0), _block(ledger, stage), 0.1)
     ledger.open(toys.first_stage(version=2), 5.0)
     assert ledger.done("squares") == set()
     assert ledger.done("squares/below") == {(0, 0)}
@@ -240,24 +240,24 @@ def test_ledger__keeps_what_it_is_given(ledger):
     stage = toys.first_stage()
     tiling = ledger.open(stage, 5.0)
     arrays = _block(ledger, stage)
-    ledger.fill("squares", (0, 0), arrays, 1.5)
+    ledger.write_block("squares", (0, 0), arrays, 1.5)
     assert ledger.done("squares") == {(0, 0)}
-    assert ledger.ticks("squares") == {(0, 0): 1.5}
-    assert ledger.ticks("squares", [(0, 0), (0, 1)]) == {(0, 0): 1.5}
-    for name, array in ledger.arrays("squares", (0, 0)).items():
+    assert ledger.block_seconds("squares") == {(0, 0): 1.5}
+    assert ledger.block_seconds("squares", [(0, 0), (0, 1)]) == {(0, 0): 1.5}
+    for name, array in ledger.read_block("squares", (0, 0)).items():
         np.testing.assert_array_equal(array, arrays[name])
-    answer = ledger.answer("squares")
+    answer = ledger.read_stage("squares")
     assert np.isnan(answer["value"].values[1]).all()
-    assert ledger.size(StageRef("squares", "moments")) == 2 * toys.CODES * 3 * 8
+    assert ledger.variable_bytes(StageRef("squares", "moments")) == 2 * toys.CODES * 3 * 8
     with pytest.raises(StoreError, match="missing"):
-        ledger.read(StageRef("squares", "value"))
+        ledger.read_variable(StageRef("squares", "value"))
     with pytest.raises(StoreError, match="not filled"):
-        ledger.arrays("squares", (0, 1))
+        ledger.read_block("squares", (0, 1))
     with pytest.raises(StoreError, match="no stage 'cubes'"):
         ledger.done("cubes")
     ledger.delete_blocks("squares", tiling)
     assert ledger.done("squares") == set()
-    assert np.isnan(ledger.answer("squares")["value"].values).all()
+    assert np.isnan(ledger.read_stage("squares")["value"].values).all()
 
 
 def test_ledger__keeps_every_bit(tmp_path):
@@ -267,11 +267,13 @@ def test_ledger__keeps_every_bit(tmp_path):
     tiling = ledger.open(stage, 5.0)
     for block in tiling:
         part = tiling.region(block)[0]
-        ledger.fill("search", block, {"x": np.full(part.stop - part.start, -np.nan)}, 0.0)
+        ledger.write_block("search", block, {"x": np.full(part.stop - part.start, -np.nan)}, 0.0)
     x = np.resize(odd, tiling.chunks)
-    ledger.fill("search", (1,), {"x": x}, 0.0)
+    ledger.write_block("search", (1,), {"x": x}, 0.0)
     assert damaged(tmp_path / "run.zarr", "search") == set()
-    assert ledger.read(StageRef("search", "x"))[tiling.region((1,))].tobytes() == x.tobytes()
+    assert (
+        ledger.read_variable(StageRef("search", "x"))[tiling.region((1,))].tobytes() == x.tobytes()
+    )
 
 
 def test_store__does_not_take_a_stragglers_block_for_its_own(tmp_path, expected):
@@ -349,7 +351,7 @@ def test_worker_context__names_a_store_that_means_the_same_anywhere(tmp_path, mo
 def test_layout__survives_json():
     stage = toys.first_stage()
     ledger = MemoryLedger()
-    layout = StageLayout.of(stage, ledger.open(stage, 5.0), "abc")
+    layout = StageLayout.from_stage(stage, ledger.open(stage, 5.0), "abc")
     text = json.dumps(layout.to_json(), allow_nan=False)
     again = StageLayout.from_json(json.loads(text))
     assert again.to_json() == layout.to_json()
@@ -376,7 +378,7 @@ def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
     block = _block(ledger, toys.first_stage())
     monkeypatch.setattr(storage, "_write_file", fail)
     with pytest.raises(StoreError, match=r"block .0, 0.: no space left .* free some space"):
-        ledger.fill("squares", (0, 0), block, 0.0)
+        ledger.write_block("squares", (0, 0), block, 0.0)
     with pytest.raises(StoreError, match="no space left"):
         execute(toys.toy(), ledger, SerialEngine())
     with pytest.raises(OSError, match="other trouble"), disk_full_as_error("x"):
