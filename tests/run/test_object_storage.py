@@ -172,7 +172,7 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
     try:
         ticks = f"{WORK_GROUP}/mice/tick"
         assert wait_until(lambda: len(open_store(url).list_dir(ticks)) > 3)
-        os.killpg(crew[0].pid, signal.SIGKILL)
+        end(crew[0])
         assert crew[1].wait(PATIENCE) == 0
     finally:
         for each in crew:

@@ -1,7 +1,6 @@
 """Workers that share a store and nothing else, as real processes."""
 
 import json
-import os
 import signal
 
 import processes as proc
@@ -56,7 +55,7 @@ def test_work__of_three_survives_kills_and_is_bitwise_equal(study, undisturbed, 
             # At once, and each makes the store if the others have not.
             crew += [worker(store, "--spec", study, log=log) for _ in range(3)]
             assert proc.wait_until(lambda: len(proc.ticks(store)) > 20), log.read_text()
-            os.killpg(crew[0].pid, signal.SIGKILL)
+            proc.end(crew[0])
             assert proc.wait_until(lambda: len(proc.ticks(store)) > 50), log.read_text()
             crew[1].send_signal(signal.SIGTERM)
             assert crew[1].wait(proc.PATIENCE) == 130

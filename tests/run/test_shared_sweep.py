@@ -1,7 +1,5 @@
 """Workers that fill the store of a sweep, as real processes without a scheduler."""
 
-import os
-import signal
 
 import numpy as np
 import processes as proc
@@ -46,7 +44,7 @@ def test_work__on_a_sweep_survives_a_kill_and_has_the_same_cube(study, tmp_path)
                 for _ in range(3)
             ]
             assert proc.wait_until(lambda: len(proc.ticks(store)) > 20), log.read_text()
-            os.killpg(crew[0].pid, signal.SIGKILL)
+            proc.end(crew[0])
             assert [each.wait(proc.PATIENCE) for each in crew[1:]] == [0, 0], log.read_text()
     finally:
         for each in crew:
