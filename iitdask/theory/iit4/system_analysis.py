@@ -12,23 +12,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.kernels.iit4.source_sets import (
-    candidate_sources,
-    source_minima,
-)
+from iitdask.kernels.iit4.source_sets import candidate_sources, source_minima
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
     SystemPhi,
     describe_state_pair,
     tied_state_pairs,
 )
-from iitdask.kernels.iit4.system_partition import (
-    set_partition_minima,
-    starting_partition,
-)
+from iitdask.kernels.iit4.system_partition import set_partition_minima, starting_partition
 from iitdask.kernels.iit4.system_phi import (
     DirectionMinima,
     direction_minima,
@@ -42,13 +35,12 @@ from iitdask.kernels.iit4.system_witness import (
     optimal_partitions,
 )
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
-from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.ties import StateOrder
-from iitdask.theory.variables import make_dataset, variable
+from iitdask.theory.variables import variable
 
 __all__ = [
     "SpecifiedStates",
@@ -59,7 +51,6 @@ __all__ = [
     "intrinsic_information",
     "is_strongly_connected_system",
     "states_stage",
-    "system_dataset",
 ]
 
 Array = NDArray[Any]
@@ -119,12 +110,35 @@ Minima = tuple[DirectionMinima, DirectionMinima]
 
 
 def is_strongly_connected_system(system: CandidateSystem) -> bool:
-    """Whether every unit reaches every other along declared connections."""
+    """Whether every unit reaches every other along declared connections.
+
+    Parameters
+    ----------
+    system : CandidateSystem
+        The candidate system.
+
+    Returns
+    -------
+    bool
+        False where a rule makes phi 0, mathematics.md 8.1.
+    """
     return bool(is_strongly_connected(system.connectivity.copy()))
 
 
 def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemAnalysis]:
     """Analyse a system: conditions, specified states, minimum partitions, choice among ties.
+
+    Parameters
+    ----------
+    system : CandidateSystem
+        The candidate system.
+    options : IIT4 or IIT42026
+        The theory with its options.
+
+    Returns
+    -------
+    SystemAnalysis
+        The outcome, when the stages that the generator yields have been filled.
 
     References
     ----------
@@ -167,7 +181,18 @@ def _state_inputs(system: CandidateSystem) -> dict[str, Array]:
 
 
 def states_stage(system: CandidateSystem) -> Stage:
-    """Forward probability and intrinsic information of every state of the system."""
+    """Make the stage of forward probability and intrinsic information of every state.
+
+    Parameters
+    ----------
+    system : CandidateSystem
+        The candidate system.
+
+    Returns
+    -------
+    Stage
+        Over both directions, one block.
+    """
     states = len(system.effect)
     return Stage(
         name="states",
@@ -228,7 +253,17 @@ def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
 
 
 def find_specified_states(filled: Filled) -> SpecifiedStates:
-    """Cause and effect states that maximise intrinsic information, all ties kept.
+    """Return the cause and effect states that maximise intrinsic information, all ties kept.
+
+    Parameters
+    ----------
+    filled : Filled
+        The stage of states, or that of a small system.
+
+    Returns
+    -------
+    SpecifiedStates
+        The states with their information, bits.
 
     References
     ----------
@@ -553,44 +588,3 @@ def cap_phi(phi: Array, information: Array, probabilities: Array) -> tuple[Array
     bits = np.where(is_open, -np.log2(np.where(is_open, probabilities, 1.0)), 0.0)
     capped = np.minimum(phi, np.minimum(information, bits).min(axis=-1))
     return np.where(capped > PHI_ZERO_BITS, capped, 0.0), bits
-
-
-def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset:
-    """Make the dataset of a system analysis; its dims are not labelled yet."""
-    n = system.n
-    severed = np.zeros(n, np.int64) if found.severed is None else found.severed
-    cut = (severed[None, :] >> np.arange(n)[:, None] & 1).astype(bool)
-    values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "phi": ((), found.phi),
-        "normalized_phi": ((), found.normalized),
-        "phi_cause": ((), found.phi_sides[0]),
-        "phi_effect": ((), found.phi_sides[1]),
-        "intrinsic_information_cause": ((), found.information[0]),
-        "intrinsic_information_effect": ((), found.information[1]),
-        "n_tied_partitions": ((), int(found.tied_partitions)),
-        "n_tied_states": ((), len(found.tied_state_pairs)),
-        "cause_state": (("unit",), _unit_states(system, found, 0)),
-        "effect_state": (("unit",), _unit_states(system, found, 1)),
-        "cut": (("source", "target"), cut),
-        "part": (("unit",), _part_numbers(cut)),
-    }
-    if found.differentiation is not None:
-        values["differentiation_cause"] = ((), found.differentiation[0])
-        values["differentiation_effect"] = ((), found.differentiation[1])
-    return make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
-
-
-def _unit_states(system: CandidateSystem, found: SystemAnalysis, side: int) -> Array:
-    if found.states is None:
-        return np.full(system.n, -1)
-    return np.array(decode_state(found.states[side], system.levels))
-
-
-def _part_numbers(cut: Array) -> Array:
-    """Number the parts: between two parts at least one direction is always severed."""
-    part = np.full(len(cut), -1)
-    for i in range(len(cut)):
-        if part[i] < 0:
-            part[(part < 0) & ~cut[i] & ~cut[:, i]] = part.max() + 1
-            part[i] = part.max() if part[i] < 0 else part[i]
-    return part
