@@ -141,127 +141,43 @@ class Computation:
 
 
 def get_computation(compute: str, where: str = "compute") -> Computation:
-    """Return the computation of a name.
-
-    Parameters
-    ----------
-    compute : str
-        Name of the computation.
-    where : str
-        Name of the field in messages.
-
-    Returns
-    -------
-    Computation
-        What is registered.
-
-    Raises
-    ------
-    InputError
-        No computation has the name.
-    """
+    """Return the computation of a name; `where` names the field in the InputError of another."""
     if compute not in COMPUTATIONS:
         raise InputError(f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
     return COMPUTATIONS[compute]
 
 
 def computation_of(tree: xr.DataTree) -> Computation | None:
-    """Return the computation that a result is of.
+    """Return the computation that a result is of, None if none has such nodes.
 
     Where the nodes of several computations are there, the one registered last is meant: the others
     are parts of it.
-
-    Parameters
-    ----------
-    tree : DataTree
-        A result.
-
-    Returns
-    -------
-    Computation or None
-        None if no computation has such nodes.
     """
     found = [each for each in COMPUTATIONS.values() if each.nodes.keys() <= tree.children.keys()]
     return found[-1] if found else None
 
 
 def batched_computations() -> dict[str, Batching]:
-    """Return the computations that sweeps compute in batches.
-
-    Returns
-    -------
-    dict of str to Batching
-        By name, in the order in which their points are numbered.
-    """
+    """Return the computations that sweeps batch, in the order in which points are numbered."""
     batchings = {name: each.batching for name, each in COMPUTATIONS.items()}
     return {name: each for name, each in batchings.items() if each is not None}
 
 
 def kernel_families(theory: str, compute: str, n_units: int) -> list[str]:
-    """Return the families of kernels that a computation needs.
-
-    Parameters
-    ----------
-    theory : str
-        Name of the theory.
-    compute : str
-        Name of the computation.
-    n_units : int
-        Units of the target.
-
-    Returns
-    -------
-    list of str
-        Keys of ``KERNEL_FAMILIES``.
-    """
+    """Return the families of kernels, keys of ``KERNEL_FAMILIES``, that a computation needs."""
     names = get_computation(compute).families.get(theory, ())
     return [name for name in names if n_units >= KERNEL_FAMILIES[name].min_units]
 
 
 def default_theory(compute: str) -> str:
-    """Return the theory that is meant when none is named.
-
-    Parameters
-    ----------
-    compute : str
-        Name of the computation.
-
-    Returns
-    -------
-    str
-        The first theory that defines it.
-    """
+    """Return the theory meant when none is named: the first that defines a computation."""
     return next(iter(get_computation(compute).recipes))
 
 
 def target_from_fields(
     compute: str, substrate: Substrate, fields: Mapping[str, Any], where: str = "study"
 ) -> Target:
-    """Build the target of a computation from the fields of a study.
-
-    Parameters
-    ----------
-    compute : str
-        Name of the computation.
-    substrate : Substrate
-        All units.
-    fields : mapping of str to object
-        Fields by name; None means not given.
-    where : str
-        Name of the study in messages.
-
-    Returns
-    -------
-    Target
-        The target.
-
-    Raises
-    ------
-    InputError
-        A field is missing, or has no meaning for the computation.
-    StateError
-        A field does not fit the substrate.
-    """
+    """Build the target of a computation from the fields of a study; None means not given."""
     target = get_computation(compute, f"{where}: compute").target
     present = {name: value for name, value in fields.items() if value is not None}
     for name in target.FIELDS[: target.REQUIRED]:
@@ -282,24 +198,8 @@ def target_from_fields(
 def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory:
     """Return the options of a theory, checked.
 
-    Parameters
-    ----------
-    theory : str, mapping or options
-        ``"iit4"``, ``{"name": "iit4", "ties": "canonical"}``, or an options value.
-    where : str
-        Name of the field in messages.
-    **choices
-        Options beside those in `theory`; None means not given.
-
-    Returns
-    -------
-    Theory
-        The options.
-
-    Raises
-    ------
-    InputError
-        No theory has the name, or it has no such option or value; the message lists all.
+    `theory` is a name, a mapping such as ``{"name": "iit4", "ties": "canonical"}``, or an options
+    value; `choices` stand beside its options, where None means not given.
     """
     named = {key: value for key, value in choices.items() if value is not None}
     if isinstance(theory, msgspec.Struct):
@@ -318,43 +218,12 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
 
 
 def theory_name(options: Theory) -> str:
-    """Return the name under which a theory is registered.
-
-    Parameters
-    ----------
-    options : Theory
-        Its options.
-
-    Returns
-    -------
-    str
-        Key of ``THEORIES``.
-    """
+    """Return the key of ``THEORIES`` under which a theory is registered."""
     return str(msgspec.to_builtins(options)["name"])
 
 
 def build_recipe(compute: str, target: Target, options: Theory) -> Recipe:
-    """Return the recipe of a computation of a target under a theory.
-
-    Parameters
-    ----------
-    compute : str
-        Name of the computation.
-    target : Target
-        What it is about.
-    options : Theory
-        Options of the theory.
-
-    Returns
-    -------
-    generator
-        The recipe.
-
-    Raises
-    ------
-    InputError
-        The theory does not define the computation.
-    """
+    """Return the recipe of a computation; InputError if the theory does not define it."""
     recipes = get_computation(compute).recipes
     name = theory_name(options)
     if name not in recipes:

@@ -21,34 +21,12 @@ Array = NDArray[Any]
 
 
 def child_masks(connectivity: Array) -> Array:
-    """Return the mask of the units that each unit feeds.
-
-    Parameters
-    ----------
-    connectivity : ndarray
-        (n, m) bool, from row to column; m at most 62.
-
-    Returns
-    -------
-    ndarray
-        (n,) int64 masks.
-    """
+    """Return the mask of the units that each unit feeds, (n,), from an (n, m) matrix, m <= 62."""
     return np.asarray(connectivity @ (1 << np.arange(connectivity.shape[1], dtype=np.int64)))
 
 
 def unit_arrays(system: CandidateSystem) -> dict[str, Array]:
-    """Return the arrays that every stage over a system's units needs.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``levels``, ``state`` and ``children``, each (n,) int64.
-    """
+    """Return what every stage over units needs: levels, state and children, each (n,) int64."""
     return {
         "levels": np.array(system.levels, np.int64),
         "state": np.array(system.local_state, np.int64),
@@ -59,15 +37,7 @@ def unit_arrays(system: CandidateSystem) -> dict[str, Array]:
 def marginals_stage(system: CandidateSystem) -> Stage:
     """Return the stage of marginal tables over every subset of inputs.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    Stage
-        Named ``marginals``; one side if cause and effect tables are the same array.
+    It has one side if cause and effect tables are the same array.
 
     References
     ----------
@@ -107,35 +77,14 @@ def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
 
 
 def table_inputs(system: CandidateSystem) -> dict[str, Array | StageRef]:
-    """Return the inputs from which :func:`prepare_tables` makes the tables.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    dict of str to ndarray or StageRef
-        Inputs of a stage.
-    """
+    """Return the inputs from which :func:`prepare_tables` makes the tables."""
     return {**unit_arrays(system), "marginals": StageRef("marginals", "probability")}
 
 
 def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> MarginalTables:
     """Arrange the stored marginals as the searches read them, and take the logarithms once.
 
-    Parameters
-    ----------
-    inputs : mapping of str to ndarray
-        Inputs of a stage, see :func:`table_inputs`.
-    causes : bool
-        Whether causes are searched; they need as much memory again as effects.
-
-    Returns
-    -------
-    MarginalTables
-        What the kernels work on.
+    Causes need as much memory again as effects: without `causes` their tables are empty.
     """
     levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
     offsets = segment_offsets(levels)

@@ -131,16 +131,6 @@ class OptionInfo(NamedTuple):
 def describe_options(theory: type[Theory]) -> tuple[OptionInfo, ...]:
     """Return one row per option of a theory.
 
-    Parameters
-    ----------
-    theory : type
-        Options of the theory, such as :class:`IIT4`.
-
-    Returns
-    -------
-    tuple of OptionInfo
-        Name, values, default and meaning of each.
-
     Examples
     --------
     >>> [(row.name, row.values, row.default) for row in describe_options(IIT4)]

@@ -46,18 +46,7 @@ def unit_cost(_region: Region) -> float:
 
 
 def uniform_cost(seconds: float) -> Callable[[Region], float]:
-    """Return a cost that is the same for each position along the first axis.
-
-    Parameters
-    ----------
-    seconds : float
-        Predicted seconds of one position.
-
-    Returns
-    -------
-    callable
-        Predicted seconds of a region.
-    """
+    """Return a cost that is the same for each position along the first axis, in seconds."""
     return lambda region: seconds * (region[0].stop - region[0].start)
 
 
@@ -170,19 +159,9 @@ result."""
 def run_recipe(
     recipe: Steps[Result], fill: Callable[[tuple[Stage, ...]], tuple[Filled, ...]]
 ) -> Result:
-    """Run a recipe to its end and return its result.
+    """Run a recipe to its end, close it, and return its result.
 
-    Parameters
-    ----------
-    recipe : generator
-        Closed afterwards, whether or not it ended.
-    fill : callable
-        Fills the stages of one step; its return value is sent to the recipe.
-
-    Returns
-    -------
-    object
-        What the recipe returns.
+    `fill` fills the stages of one step; its return value is sent to the recipe.
     """
     with closing(recipe):
         filled: tuple[Filled, ...] | None = None
@@ -200,22 +179,7 @@ def answer_steps(
 ) -> Steps[Result]:
     """Run a generator as part of a recipe and return its result.
 
-    Parameters
-    ----------
-    generator : generator
-        Yields steps of any kind.
-    answer : callable
-        The part of a recipe that returns the reply to one of them.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    object
-        What the generator returns.
+    `answer` is the part of a recipe that returns the reply to one of the generator's steps.
     """
     reply: Reply | None = None
     while True:
@@ -227,25 +191,7 @@ def answer_steps(
 
 
 def scoped(prefix: str, recipe: Steps[Result]) -> Steps[Result]:
-    """Run a recipe with the names of all its stages put under a path.
-
-    Parameters
-    ----------
-    prefix : str
-        The path, without the last slash.
-    recipe : generator
-        A recipe or a part of one.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step, renamed.
-
-    Returns
-    -------
-    object
-        What the recipe returns.
-    """
+    """Run a recipe, or a part of one, with the names of all its stages put under a path."""
 
     def under_prefix(stages: tuple[Stage, ...]) -> Steps[tuple[Filled, ...]]:
         return (yield tuple(_under_prefix(stage, prefix) for stage in stages))
@@ -264,23 +210,7 @@ def _under_prefix(stage: Stage, prefix: str) -> Stage:
 
 
 def gather(recipes: Mapping[str, Recipe]) -> Steps[dict[str, xr.DataTree]]:
-    """Run several recipes together, a step of each at a time.
-
-    Parameters
-    ----------
-    recipes : mapping of str to generator
-        The recipes by any key.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of a step of all recipes that have not ended.
-
-    Returns
-    -------
-    dict of str to DataTree
-        Results by key.
-    """
+    """Run several recipes together, a step of each at a time, and return their results by key."""
     results: dict[str, xr.DataTree] = {}
     waiting: dict[str, tuple[Stage, ...]] = {}
     for key, recipe in recipes.items():

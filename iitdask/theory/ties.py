@@ -86,17 +86,7 @@ def _joint_table(substrate: Substrate) -> Array:
 
 
 def canonical_ranks(system: CandidateSystem) -> Array:
-    """Return the rank of every substrate unit in a numbering that does not depend on the given one.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    ndarray
-        (N,) ranks.
+    """Return the rank of every substrate unit, (N,), in a numbering that ignores the given one.
 
     References
     ----------

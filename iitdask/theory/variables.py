@@ -169,24 +169,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
 def variable(
     name: str, dtype: str, fill: float, inner: tuple[tuple[str, int], ...] = ()
 ) -> Variable:
-    """Return a variable of a stage, with its unit and meaning.
-
-    Parameters
-    ----------
-    name : str
-        Name, a key of ``VARIABLES``.
-    dtype : str
-        NumPy dtype.
-    fill : float
-        Value of cells no block has filled yet.
-    inner : tuple of (str, int)
-        Axes behind those of the grid, name and length.
-
-    Returns
-    -------
-    Variable
-        The variable.
-    """
+    """Return a variable of a stage, with the unit and meaning of its name in ``VARIABLES``."""
     unit, meaning = VARIABLES[name]
     return Variable(name=name, dtype=dtype, fill=fill, unit=unit, doc=meaning, inner=inner)
 
@@ -196,43 +179,13 @@ def make_dataset(
     attrs: dict[str, Any] | None = None,
     coords: Mapping[str, tuple[str, Any]] | None = None,
 ) -> xr.Dataset:
-    """Return a dataset whose variables carry their unit and meaning.
-
-    Parameters
-    ----------
-    values : mapping of str to tuple
-        Dimensions and values by name; all names are in ``VARIABLES``.
-    attrs : dict, optional
-        Attributes of the dataset.
-    coords : mapping of str to tuple, optional
-        Dimension and values of each coordinate.
-
-    Returns
-    -------
-    Dataset
-        The dataset.
-    """
+    """Return a dataset of variables, (dimensions, values) by name, with their unit and meaning."""
     variables = {name: described_variable(name, *value) for name, value in values.items()}
     return assemble_dataset(variables, coords or {}, attrs or {})
 
 
 def described_variable(name: str, dims: tuple[str, ...], values: Any) -> xr.Variable:
-    """Return values as the variable of a name, with its unit and meaning.
-
-    Parameters
-    ----------
-    name : str
-        Name, a key of ``VARIABLES``.
-    dims : tuple of str
-        Dimensions.
-    values : array_like
-        Values.
-
-    Returns
-    -------
-    Variable
-        The variable.
-    """
+    """Return values as the variable of a name, with its unit and meaning."""
     unit, meaning = VARIABLES[name]
     about = {"comment": meaning, "units": unit} if unit else {"comment": meaning}
     # An array is what it is: xarray would send text through pandas to see whether it is dates.
@@ -248,20 +201,6 @@ def assemble_dataset(
 
     These take longer than unfolding a structure of three units. The variables become part of the
     dataset: nothing else may change them.
-
-    Parameters
-    ----------
-    variables : mapping of str to Variable
-        Data variables.
-    coords : mapping of str to tuple
-        Dimension and values of each coordinate.
-    attrs : dict
-        Attributes of the dataset.
-
-    Returns
-    -------
-    Dataset
-        The dataset.
     """
     together = dict(variables)
     indexes: dict[str, xr.indexes.Index] = {}
@@ -275,18 +214,7 @@ def assemble_dataset(
 
 
 def coordinate_labels(values: Any) -> pd.Index:
-    """Return the labels of a dimension as an index, without a search for dates among objects.
-
-    Parameters
-    ----------
-    values : array_like
-        Labels.
-
-    Returns
-    -------
-    pandas.Index
-        The index.
-    """
+    """Return the labels of a dimension as an index, without a search for dates among objects."""
     if isinstance(values, np.ndarray) and values.dtype == object:
         return pd.Index(values, dtype=object)
     return pd.Index(values)
@@ -295,18 +223,8 @@ def coordinate_labels(values: Any) -> pd.Index:
 def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
     """Return what ``xr.DataTree.from_dict(nodes)`` does, without its checks and copies.
 
-    The variables become part of the tree: nothing else may change them. No dimension coordinate
-    may be in the root, whose children would inherit it.
-
-    Parameters
-    ----------
-    nodes : mapping of str to Dataset
-        ``/`` and children of the root, ``/name``.
-
-    Returns
-    -------
-    DataTree
-        The tree.
+    Nodes are ``/`` and its children ``/name``. The variables become part of the tree: nothing else
+    may change them. No dimension coordinate may be in the root, whose children would inherit it.
     """
     tree = _assemble_node(None, nodes.get("/"))
     for path, data in nodes.items():
@@ -318,15 +236,7 @@ def assemble_tree(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
 
 
 def replace_dataset(node: xr.DataTree, data: xr.Dataset) -> None:
-    """Do what ``node.dataset = data`` does, without its checks.
-
-    Parameters
-    ----------
-    node : DataTree
-        The node; its parent has no dimension coordinates.
-    data : Dataset
-        What it holds from now on.
-    """
+    """Do what ``node.dataset = data`` does, unchecked: the parent has no dimension coordinates."""
     node._set_node_data(data)
 
 
@@ -365,20 +275,7 @@ class Outcome:
 
 
 def value_of(node: str, name: str) -> Callable[[xr.DataTree], Any]:
-    """Return what reads the value of a scalar variable.
-
-    Parameters
-    ----------
-    node : str
-        Name of the node.
-    name : str
-        Name of the variable.
-
-    Returns
-    -------
-    callable
-        Reads the value from a tree, None if there is none.
-    """
+    """Return what reads a scalar variable of a node from a tree, None if there is none."""
 
     def read(tree: xr.DataTree) -> Any:
         found = node in tree.children and name in tree[node].data_vars
@@ -388,34 +285,10 @@ def value_of(node: str, name: str) -> Callable[[xr.DataTree], Any]:
 
 
 def size_of(node: str, dim: str) -> Callable[[xr.DataTree], int]:
-    """Return what reads the length of a dimension.
-
-    Parameters
-    ----------
-    node : str
-        Name of the node.
-    dim : str
-        Dimension.
-
-    Returns
-    -------
-    callable
-        Reads the length from a tree.
-    """
+    """Return what reads the length of a node's dimension from a tree."""
     return lambda tree: int(tree[node].sizes[dim])
 
 
 def attr_of(name: str) -> Callable[[xr.DataTree], Any]:
-    """Return what reads an attribute of the root.
-
-    Parameters
-    ----------
-    name : str
-        Name of the attribute.
-
-    Returns
-    -------
-    callable
-        Reads the attribute from a tree, None if there is none.
-    """
+    """Return what reads an attribute of the root from a tree, None if there is none."""
     return lambda tree: tree.attrs.get(name)

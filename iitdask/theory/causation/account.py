@@ -95,17 +95,7 @@ class Account:
 def account(transition: Transition, options: Causation2019) -> Recipe:
     """Find every actual cause and effect of a transition, and how irreducible the account is.
 
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-    options : Causation2019
-        Options of the theory.
-
-    Returns
-    -------
-    generator
-        Recipe of a tree with nodes ``/links`` and ``/system``.
+    The tree has the nodes ``/links`` and ``/system``.
 
     References
     ----------
@@ -116,32 +106,7 @@ def account(transition: Transition, options: Causation2019) -> Recipe:
 
 
 def compute_account(transition: Transition, options: Causation2019) -> Steps[Account]:
-    """Compute an account.
-
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-    options : Causation2019
-        Options of the theory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    Account
-        All links, and how irreducible they are together.
-
-    Raises
-    ------
-    MemoryRefusedError
-        A table of pairs would be larger than the budget.
-    UnreachableStateError
-        An occurrence has no cause repertoire in double precision.
-    """
+    """Compute an account: all links of a transition, and how irreducible they are together."""
     both = pair_searches(transition)
     require_memory(transition, both)
     every = pair_bytes(1 << len(transition.effects), len(transition.causes))
@@ -216,18 +181,7 @@ def _links(search: PairSearch, strongest: Sequence[StrongestPurviews], named: Fi
 
 
 def account_tree(result: Account) -> xr.DataTree:
-    """Return an account as datasets over the units of the transition.
-
-    Parameters
-    ----------
-    result : Account
-        The account.
-
-    Returns
-    -------
-    DataTree
-        Nodes ``/links`` and ``/system``; totals as attributes of the root.
-    """
+    """Return ``/links`` and ``/system`` over a transition's units, with totals at the root."""
     nodes = {
         "/": _summary_dataset(result),
         "/links": _links_dataset(result),

@@ -10,12 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from iitdask.kernels.causation.partitions import (
-    ALPHA_ZERO_BITS,
-)
-from iitdask.kernels.causation.values import (
-    masks_by_size,
-)
+from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
+from iitdask.kernels.causation.values import masks_by_size
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.causation.account import Link, account, account_tree, compute_account
@@ -40,22 +36,7 @@ BACKGROUNDS = ("causal", "2019")
 def nexus(states: StatePair, options: Causation2019) -> Recipe:
     """Find the transition within a network whose account is most irreducible, and its account.
 
-    Parameters
-    ----------
-    states : StatePair
-        Substrate, and its states before and after.
-    options : Causation2019
-        Options of the theory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        Node ``/candidates`` with the irreducible candidates, and the account of the nexus.
+    The node ``/candidates`` holds the irreducible candidates.
 
     References
     ----------
@@ -237,22 +218,7 @@ def _transition_tables(
 def events(triple: StateTriple, options: Causation2019) -> Recipe:
     """Find the occurrences that have both an actual cause and an actual effect.
 
-    Parameters
-    ----------
-    triple : StateTriple
-        Transitions into a state and out of it.
-    options : Causation2019
-        Options of the theory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        Node ``/events``, and both accounts as ``/into`` and ``/out_of``.
+    The tree has the node ``/events``, and both accounts as ``/into`` and ``/out_of``.
 
     References
     ----------

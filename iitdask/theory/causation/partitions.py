@@ -18,9 +18,7 @@ from iitdask.kernels.causation.partitions import (
     fill_best_partitions,
     reached_units,
 )
-from iitdask.kernels.causation.values import (
-    masks_by_size,
-)
+from iitdask.kernels.causation.values import masks_by_size
 from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.variables import variable
 
@@ -110,17 +108,7 @@ class PairSearch:
 def connected_stage(search: PairSearch, all_mechanisms: bool = True) -> Stage:
     """Return the stage that finds which pairs are connected, mechanisms by size.
 
-    Parameters
-    ----------
-    search : PairSearch
-        The search.
-    all_mechanisms : bool
-        Include mechanisms beyond the order of the search.
-
-    Returns
-    -------
-    Stage
-        ``connected``: bool, by mechanism and purview.
+    With `all_mechanisms`, those beyond the order of the search too.
     """
     size, numbers = (
         1 << search.n_purview_units,
@@ -162,18 +150,7 @@ def needed_rows(masks: Array, n_mechanism_units: int, only_whole_pair: bool) -> 
 
 
 def prepare_partitions(inputs: Mapping[str, Array]) -> PartitionTables:
-    """Assemble the rows filled so far and the connected pairs; once per process and stage.
-
-    Parameters
-    ----------
-    inputs : mapping of str to ndarray
-        Inputs of the stage, see :meth:`PairSearch.inputs`.
-
-    Returns
-    -------
-    PartitionTables
-        What the kernels work on.
-    """
+    """Assemble the rows filled so far and the connected pairs; once per process and stage."""
     n_mechanism_units, forward, _order, only_whole_pair = inputs["numbers"].tolist()
     values, children = (
         np.require(inputs[name], None, ["C", "W"]) for name in ("values", "children")
@@ -228,16 +205,13 @@ def minimum_partitions_inline(search: PairSearch, values: Array) -> Array:
 
     Parameters
     ----------
-    search : PairSearch
-        The search.
-    values : ndarray
-        (rows, 2**purview units) value of each pair, bits.
+    values : (rows, 2**purview units) value of each pair, bits
 
     Returns
     -------
     ndarray
-        (rows, 2**purview units) bits that each pair loses under its minimum partition; the last
-        column alone where only the whole pair matters.
+        (rows, 2**purview units) bits that each pair loses; the last column alone where only the
+        whole pair matters.
 
     References
     ----------
@@ -267,23 +241,8 @@ def minimum_partitions(
 ) -> Steps[list[PairSearchResult[Summary]]]:
     """Find the minimum partitions of several searches, a stage of each at a time.
 
-    Parameters
-    ----------
-    searches : sequence of PairSearch
-        The searches.
-    summarise : callable
-        Summarises a stage, given its first row and alpha (see :func:`minimum_partitions_inline`);
-        only the summaries are held in memory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    list of PairSearchResult
-        One per search.
+    `summarise` receives the first row of a stage and its alpha (see
+    :func:`minimum_partitions_inline`); only the summaries are held in memory.
     """
     plans = [_partition_stages(search) for search in searches]
     summaries: list[list[Summary]] = [[] for _ in searches]
@@ -372,60 +331,21 @@ def _scratch_bytes(search: PairSearch) -> int:
 
 
 def stage_refs(stages: Sequence[str], name: str) -> dict[str, StageRef]:
-    """Refer to rows that earlier stages filled; :func:`referenced_rows` reads them.
-
-    Parameters
-    ----------
-    stages : sequence of str
-        Names of the stages, in order.
-    name : str
-        Name of the variable.
-
-    Returns
-    -------
-    dict
-        Inputs of a stage.
-    """
+    """Refer to a variable's rows that earlier stages filled, see :func:`referenced_rows`."""
     return {f"{name}-{k}": StageRef(stage, name) for k, stage in enumerate(stages)}
 
 
 def referenced_rows(inputs: Mapping[str, Array], name: str) -> list[Array]:
-    """Return the rows that :func:`stage_refs` refers to.
-
-    Parameters
-    ----------
-    inputs : mapping of str to ndarray
-        Inputs of the stage.
-    name : str
-        Name of the variable.
-
-    Returns
-    -------
-    list of ndarray
-        Rows of each stage, in order.
-    """
+    """Return the rows of each stage that :func:`stage_refs` refers to, in order."""
     keys = [key for key in inputs if key.startswith(f"{name}-")]
     return [inputs[key] for key in sorted(keys, key=lambda key: int(key[len(name) + 1 :]))]
 
 
 def witness_stage(search: PairSearch, stages: Sequence[str], pairs: Array, alpha: Array) -> Stage:
-    """Return the stage that names a partition of chosen pairs and counts the tied ones.
+    """Return the stage that names a partition of each pair and counts the tied ones.
 
-    Parameters
-    ----------
-    search : PairSearch
-        The search.
-    stages : sequence of str
-        Names of the stages that filled ``best``.
-    pairs : ndarray
-        (k, 2) mechanism and purview masks.
-    alpha : ndarray
-        (k,) bits that each pair loses.
-
-    Returns
-    -------
-    Stage
-        Probabilities, number of tied partitions, and what each unit keeps under the named one.
+    `pairs` is (k, 2) mechanism and purview masks, `alpha` (k,) the bits that each loses. The stage
+    has the probabilities too, and what each unit keeps under the named partition.
     """
     sizes = np.bitwise_count(pairs.astype(np.uint64)).sum(axis=1)
     seconds = 1e-6 + 2e-9 * np.exp2(sizes)

@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.causation.partitions import (
-    ALPHA_ZERO_BITS,
-)
-from iitdask.kernels.causation.values import (
-    masks_by_size,
-)
+from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
+from iitdask.kernels.causation.values import masks_by_size
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import (
@@ -71,22 +67,8 @@ def account_irreducibility(
 ) -> Steps[AccountIrreducibility]:
     """Find the weakest cuts of an account, and of its causes and effects alone.
 
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-    results : sequence of PairSearchResult
-        Minimum partitions of the effects' and the causes' pairs, with their links.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    AccountIrreducibility
-        Weakest cuts, bits; 0 by a rule if the units are not connected or there is no link.
+    `results` are the minimum partitions of both directions, with links. Alpha is 0 by a rule if the
+    units are not connected or there is no link.
 
     References
     ----------
@@ -116,18 +98,7 @@ def account_irreducibility(
 
 
 def uncomputed_irreducibility(transition: Transition) -> AccountIrreducibility:
-    """Return the irreducibility of an account whose cuts were not searched.
-
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-
-    Returns
-    -------
-    AccountIrreducibility
-        All alpha are NaN, and the reason says so.
-    """
+    """Return the irreducibility of an account whose cuts were not searched: alpha is NaN."""
     alpha = dict.fromkeys(("account", "causes", "effects"), float("nan"))
     n = len(transition.units)
     return AccountIrreducibility(alpha, np.zeros((n, n), np.bool_), 0, NOT_COMPUTED)
@@ -140,36 +111,18 @@ def weakest_cut(cost: float, strengths: Array) -> tuple[float, float]:
 
     Parameters
     ----------
-    cost : float
-        Cost of the weakest cut into blocks of effects (or nothing), bits.
-    strengths : ndarray
-        (2**a,) sum of alpha over the links of all effects with each set of causes, bits.
-
-    Returns
-    -------
-    tuple of float
-        Alpha and cost, bits.
+    cost : of the weakest cut into blocks of effects (or nothing), bits
+    strengths : (2**a,) sum of alpha over the links of all effects with each set of causes, bits
     """
     least = min(cost, float(strengths[-1] - strengths[:-1].max()))
     return (least if least > ALPHA_ZERO_BITS else 0.0), least
 
 
 def account_search(children: Array, shape: tuple[int, int], name: str) -> PairSearch:
-    """Return the search for the weakest cut of an account, or of one direction of it.
+    """Return the search for the weakest cut of an account, or of its causes or effects by name.
 
-    Parameters
-    ----------
-    children : ndarray
-        (a,) mask of the effects that each cause feeds.
-    shape : tuple of int
-        Number of causes and of effects.
-    name : {"account", "causes", "effects"}
-        Links that count: those of both directions or of one.
-
-    Returns
-    -------
-    PairSearch
-        Its values are sums of alpha within each pair of sets of causes and effects.
+    Its values are sums of alpha within each pair of sets of causes and effects. `shape` counts
+    causes and effects.
 
     References
     ----------
@@ -234,12 +187,8 @@ def block_strengths(masks: Array, n_mechanism_units: int, alpha: Sequence[Array]
 
     Parameters
     ----------
-    masks : ndarray
-        Mechanism of each row.
-    n_mechanism_units : int
-        Units of which mechanisms consist.
-    alpha : sequence of ndarray
-        Rows in the order of `masks`, in parts; each (rows, 2**purview units), bits.
+    masks : mechanism of each row
+    alpha : rows in the order of `masks`, in parts; each (rows, 2**purview units), bits
 
     Returns
     -------
@@ -291,20 +240,7 @@ def _severed_connections(transition: Transition, kept: Array) -> Array:
 
 
 def is_weakly_connected(connectivity: Array, units: Sequence[int]) -> bool:
-    """Return True if some units are weakly connected.
-
-    Parameters
-    ----------
-    connectivity : ndarray
-        (N, N) bool, from row to column.
-    units : sequence of int
-        Unit numbers.
-
-    Returns
-    -------
-    bool
-        Whether each of them reaches all others when directions do not matter.
-    """
+    """Return True if each unit reaches all others when directions do not matter."""
     edges = connectivity[np.ix_(units, units)]
     edges = edges | edges.T
     reached = np.zeros(len(units), np.bool_)

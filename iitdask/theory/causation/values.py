@@ -10,11 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
-from iitdask.kernels.causation.values import (
-    cause_values,
-    effect_values,
-    masks_by_size,
-)
+from iitdask.kernels.causation.values import cause_values, effect_values, masks_by_size
 from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.subsets import segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
@@ -38,18 +34,7 @@ TABLES_HELD = 4
 
 
 def pair_searches(transition: Transition) -> tuple[PairSearch, PairSearch]:
-    """Return the searches for the causes of effects and for the effects of causes.
-
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-
-    Returns
-    -------
-    tuple of PairSearch
-        Causes, effects.
-    """
+    """Return the searches for the causes of effects and for the effects of causes."""
     a, b = len(transition.causes), len(transition.effects)
     children = transition.children
     order = transition.max_order
@@ -78,38 +63,12 @@ def pair_searches(transition: Transition) -> tuple[PairSearch, PairSearch]:
 
 
 def pair_bytes(rows: int, n_purview_units: int) -> int:
-    """Return the bytes of the tables over mechanisms and purviews that a process holds at once.
-
-    Parameters
-    ----------
-    rows : int
-        Number of mechanisms.
-    n_purview_units : int
-        Units of which purviews consist.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Return the bytes of the tables over mechanisms and purviews that a process holds at once."""
     return TABLES_HELD * 8 * rows << n_purview_units
 
 
 def require_memory(transition: Transition, searches: tuple[PairSearch, PairSearch]) -> None:
-    """Refuse a transition whose tables exceed the memory budget.
-
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-    searches : tuple of PairSearch
-        Its searches.
-
-    Raises
-    ------
-    MemoryRefusedError
-        A table would be larger than the budget.
-    """
+    """Raise MemoryRefusedError if a table of a transition exceeds the memory budget."""
     codes = prod(k + 1 for k in transition.levels)
     need = max(
         8 * codes * len(transition.effects),
@@ -126,21 +85,7 @@ def require_memory(transition: Transition, searches: tuple[PairSearch, PairSearc
 def value_stages(
     transition: Transition, background: str, searches: tuple[PairSearch, PairSearch]
 ) -> tuple[Stage, Stage]:
-    """Return the stages that compute the values of all pairs in both directions.
-
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-    background : str
-        Option ``background`` of the theory.
-    searches : tuple of PairSearch
-        Causes, effects.
-
-    Returns
-    -------
-    tuple of Stage
-        ``bits`` by mechanism and purview, of causes and of effects.
+    """Return the stages that compute ``bits`` of all pairs, of causes and of effects.
 
     References
     ----------
@@ -184,14 +129,8 @@ def pair_values(search: PairSearch, tpm: Array, levels: Array, state: Array) -> 
 
     Parameters
     ----------
-    search : PairSearch
-        The search.
-    tpm : ndarray
-        (S, effects) P(effect has its value after | state of the causes).
-    levels : ndarray
-        Values per cause.
-    state : ndarray
-        State of the causes.
+    tpm : (S, effects) P(effect has its value after | state of the causes)
+    levels, state : (a,) values and current state of the causes
 
     Returns
     -------
@@ -247,19 +186,9 @@ def fill_effect_values(prepared: tuple[Array, Array], region: Region) -> dict[st
 
 
 def require_defined_causes(transition: Transition, values: Filled) -> None:
-    """Refuse occurrences without a cause repertoire: products of probabilities that underflow.
+    """Raise UnreachableStateError if an occurrence has no cause repertoire.
 
-    Parameters
-    ----------
-    transition : Transition
-        The transition.
-    values : mapping
-        The stage of the causes' values, filled.
-
-    Raises
-    ------
-    UnreachableStateError
-        Names the smallest such occurrence.
+    Products of probabilities can underflow; the message names the smallest such occurrence.
     """
     undefined = np.flatnonzero(np.isnan(values["bits"].values[:, -1]))
     if not len(undefined):

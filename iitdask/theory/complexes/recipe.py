@@ -79,28 +79,10 @@ _Row = TypeVar("_Row")
 def decide_exclusion(
     candidates: Sequence[UnitSet], phi: Sequence[float], tie: float = 1e-12
 ) -> Generator[tuple[Contest, ...], Sequence[int | None], tuple[list[int], dict[int, int]]]:
-    """Decide which candidates are complexes.
+    """Decide which candidates are complexes: their numbers in order of acceptance, and all fates.
 
-    Parameters
-    ----------
-    candidates : sequence of tuple of int
-        Unit numbers, in the order of mathematics.md 9.
-    phi : sequence of float
-        Their phi_s, bits; those of 0 do not take part.
-    tie : float
-        Relative difference up to which two of them tie.
-
-    Yields
-    ------
-    tuple of Contest
-        Contests of one tier; the reply is the winner of each, None where nobody wins.
-
-    Returns
-    -------
-    list of int
-        Complexes by candidate number, in order of their acceptance.
-    dict of int to int
-        Status of every candidate with positive phi_s.
+    `phi` is in bits, and values whose relative difference is at most `tie` count as equal. Yields
+    the contests of one tier; the reply is the winner of each, None where nobody wins.
 
     References
     ----------
@@ -188,44 +170,14 @@ IIT3_EXCLUSION = ExclusionRule(
 
 
 def iit3_complexes(pool: CandidateSet, options: Any) -> Recipe:
-    """Find the complexes of a network under IIT 3.0.
-
-    Parameters
-    ----------
-    pool : CandidateSet
-        The candidates.
-    options : IIT3
-        Options of the theory.
-
-    Returns
-    -------
-    generator
-        Recipe of a tree with the node ``/complexes``.
-    """
+    """Find the complexes of a network under IIT 3.0."""
     return complexes(pool, options, IIT3_EXCLUSION)
 
 
 def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionRule()) -> Recipe:
     """Find the complexes of a network.
 
-    Parameters
-    ----------
-    pool : CandidateSet
-        The candidates.
-    options : Theory
-        Options of the theory.
-    rule : ExclusionRule
-        How the theory evaluates and excludes candidates.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        Node ``/complexes``.
+    The tree has the node ``/complexes``.
 
     References
     ----------

@@ -22,10 +22,7 @@ from iitdask.kernels.iit3.concepts import (
     list_tied_bipartitions,
     purview_phis,
 )
-from iitdask.kernels.iit3.distances import (
-    cause_distances,
-    null_effect_distance,
-)
+from iitdask.kernels.iit3.distances import cause_distances, null_effect_distance
 from iitdask.kernels.subsets import (
     hash_set_order,
     nonempty_masks_by_size,
@@ -128,20 +125,7 @@ class Concepts:
 
 
 def source_inputs(system: CandidateSystem, options: IIT3) -> dict[str, Array | StageRef]:
-    """Return the inputs from which :func:`prepare_sources` works.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT3
-        Options of the theory.
-
-    Returns
-    -------
-    dict of str to ndarray or StageRef
-        Inputs of a stage.
-    """
+    """Return the inputs from which :func:`prepare_sources` works."""
     past = 0 if options.background == "2014" else -1  # the effect table is the first
     return {
         **unit_arrays(system),
@@ -151,18 +135,7 @@ def source_inputs(system: CandidateSystem, options: IIT3) -> dict[str, Array | S
 
 
 def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
-    """Arrange the stored marginals for repertoires.
-
-    Parameters
-    ----------
-    inputs : mapping of str to ndarray
-        Inputs of a stage, see :func:`source_inputs`.
-
-    Returns
-    -------
-    RepertoireSources
-        Arrays of the system, and the stage's other inputs.
-    """
+    """Arrange the stored marginals for repertoires."""
     levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
     offsets, columns = segment_offsets(levels), value_offsets(levels)
     codes = state_codes(offsets, state, len(levels))
@@ -182,36 +155,13 @@ def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
 
 
 def repertoire_bytes(levels: Sequence[int]) -> int:
-    """Return the memory that the repertoires of a system take.
-
-    Parameters
-    ----------
-    levels : sequence of int
-        Values per unit.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Return the memory that the repertoires of units with so many values take, in bytes."""
     size, codes = 1 << len(levels), prod(k + 1 for k in levels)
     return 8 * size * (codes + size * sum(1 if k == 2 else k for k in levels))
 
 
 def concepts_stage(system: CandidateSystem, options: IIT3) -> Stage:
     """Return the stage that computes phi of every mechanism over every purview, in both directions.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT3
-        Options of the theory.
-
-    Returns
-    -------
-    Stage
-        Named ``concepts``: axis ``mechanism``.
 
     References
     ----------
@@ -244,19 +194,12 @@ def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array
 
 
 def purview_ranks(system: CandidateSystem, ties: str) -> Array:
-    """Return the preference among tied purviews.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    ties : {"reference", "canonical"}
-        Choice among ties.
+    """Return the preference among tied purviews, less is better.
 
     Returns
     -------
     ndarray
-        (2, 2**n, 2**n) rank by direction, mechanism and purview; less is better.
+        (2, 2**n, 2**n) rank by direction, mechanism and purview.
 
     References
     ----------
@@ -284,20 +227,7 @@ def purview_ranks(system: CandidateSystem, ties: str) -> Array:
 
 
 def select_concepts(cause: Array, effect: Array, rank: Array) -> Concepts:
-    """Select the best purviews where phi over all is known.
-
-    Parameters
-    ----------
-    cause, effect : ndarray
-        (2**n, 2**n) phi by mechanism and purview.
-    rank : ndarray
-        Preference among ties, see :func:`purview_ranks`.
-
-    Returns
-    -------
-    Concepts
-        By mechanism.
-    """
+    """Select the best purviews, by phi (2**n, 2**n) and rank of each mechanism and purview."""
     concepts = Concepts.empty(len(cause))
     both = np.ascontiguousarray(cause), np.ascontiguousarray(effect)
     choose_concepts(*both, rank, concepts.sides, concepts.purviews, concepts.ties)
@@ -307,19 +237,7 @@ def select_concepts(cause: Array, effect: Array, rank: Array) -> Concepts:
 def details_stage(system: CandidateSystem, options: IIT3, rows: Sequence[tuple[Any, ...]]) -> Stage:
     """Return the stage that computes repertoires and named partitions of some causes and effects.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT3
-        Options of the theory.
-    rows : sequence of tuple
-        Units that the cut isolates, direction, mechanism, purview and phi.
-
-    Returns
-    -------
-    Stage
-        Named ``details``: axis ``side``.
+    A row is the units that the cut isolates, direction, mechanism, purview and phi.
     """
     n, states = system.n, int(np.prod(system.levels))
     state = (("state", states),)

@@ -21,11 +21,7 @@ from iitdask.kernels.iit3.bipartition import (
     make_bipartition_scratch,
     make_repertoires,
 )
-from iitdask.kernels.iit3.concepts import (
-    DISTANCE_PRECISION,
-    TIE_MARGIN,
-    find_concepts,
-)
+from iitdask.kernels.iit3.concepts import DISTANCE_PRECISION, TIE_MARGIN, find_concepts
 from iitdask.kernels.iit3.distances import (
     cause_distances,
     fill_concept_marginals,
@@ -68,18 +64,7 @@ class Constellation:
 
 
 def tie_limit(incumbent: float) -> float:
-    """Return what a distance must exceed to be neither the least nor tied with it.
-
-    Parameters
-    ----------
-    incumbent : float
-        Least distance known.
-
-    Returns
-    -------
-    float
-        The limit.
-    """
+    """Return what a distance must exceed to be neither the least nor tied with it."""
     return incumbent * (1 + TIE_MARGIN) + TIE_MARGIN
 
 
@@ -268,23 +253,10 @@ class CutSearch:
 
 
 def cuts_stage(search: CutSearch, name: str, targets: Array, incumbent: float) -> Stage:
-    """Return the stage that computes the distance of the intact concepts from those under each cut.
+    """Return the stage of the distance of the intact concepts from those under each cut.
 
-    Parameters
-    ----------
-    search : CutSearch
-        The search.
-    name : str
-        Name of the stage.
-    targets : ndarray
-        Masks of the units that each cut severs from the inputs of all others.
-    incumbent : float
-        A distance some cut attains; cuts that exceed it are given up.
-
-    Returns
-    -------
-    Stage
-        ``distance`` and whether it is exact, by cut.
+    Targets are masks of the units that a cut severs from the inputs of all others. The incumbent is
+    a distance that some cut attains; cuts that exceed it are given up.
 
     References
     ----------
@@ -337,20 +309,7 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
 
 
 def cut_concepts_stage(search: CutSearch, target: int) -> Stage:
-    """Return the stage that finds the concepts under one cut.
-
-    Parameters
-    ----------
-    search : CutSearch
-        The search.
-    target : int
-        Mask of the units that the cut severs from the inputs of all others.
-
-    Returns
-    -------
-    Stage
-        Named ``cut-concepts``: axis ``mechanism``.
-    """
+    """Return the stage that finds the concepts under the cut that isolates a mask of units."""
     size = 1 << search.system.n
     side = (("side", 2),)
     seconds = search.seconds

@@ -57,24 +57,7 @@ AnalysisRecipe = Steps[tuple[SystemAnalysis, Concepts, Array]]
 
 
 def sia(system: CandidateSystem, options: IIT3) -> Recipe:
-    """Analyse how irreducible a system is.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT3
-        Options of the theory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        Node ``/system``.
+    """Analyse how irreducible a system is, as node ``/system``.
 
     References
     ----------
@@ -101,23 +84,8 @@ def sia(system: CandidateSystem, options: IIT3) -> Recipe:
 def ces(system: CandidateSystem, options: IIT3) -> Recipe:
     """Unfold the conceptual structure of a system, and that of the system under its minimum cut.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT3
-        Options of the theory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        Nodes ``/system``, ``/distinctions`` and, unless Phi is 0 by a rule,
-        ``/cut_distinctions``.
+    The tree has the nodes ``/system``, ``/distinctions`` and, unless Phi is 0 by a rule,
+    ``/cut_distinctions``.
 
     References
     ----------
@@ -298,23 +266,9 @@ def _units_of_masks(masks: Sequence[int] | Array, n: int) -> Array:
 
 
 def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> Stage:
-    """Return the stage that analyses a small system in one block.
+    """Return the stage that analyses a small system in one block, given the cuts' target masks.
 
     The steps are those of the several stages; what lies between them is not stored.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT3
-        Options of the theory.
-    targets : ndarray
-        Masks of the units that each cut isolates.
-
-    Returns
-    -------
-    Stage
-        Named ``system``: number of concepts, and by cut their distance from those under the cut.
     """
     cut, n = (("cut", len(targets)),), system.n
     shared_inputs = {**marginals_stage(system).inputs, **source_inputs(system, options)}

@@ -124,21 +124,9 @@ class PurviewOrder:
 
 
 def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:
-    """Collect the details of tied purviews by mechanism.
+    """Collect the details of tied purviews by mechanism, ascending, the representative first.
 
-    Parameters
-    ----------
-    pairs : ndarray
-        (pairs, 3) direction, mechanism and purview.
-    details : mapping
-        The stage ``details`` of these pairs, filled.
-    order : PurviewOrder
-        Order among ties.
-
-    Returns
-    -------
-    list of TiedPurviews
-        One per mechanism, ascending; on each side the representative first.
+    `pairs` is (pairs, 3) direction, mechanism and purview, of which `details` is the filled stage.
     """
     sides: dict[tuple[int, int], list[CauseEffectSide]] = {}
     bits = details["tied_states"].values
@@ -178,21 +166,7 @@ def congruent_distinctions(
 ) -> list[Distinction]:
     """Return the mechanisms whose cause and effect can agree with the system's states.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    tied : sequence of TiedPurviews
-        Mechanisms irreducible on both sides.
-    states : tuple of int
-        Cause and effect state of the system, little-endian.
-    ties : {"reference", "canonical"}
-        Choice among ties.
-
-    Returns
-    -------
-    list of Distinction
-        The distinctions, by mechanism.
+    `states` are the system's cause and effect state, little-endian.
 
     References
     ----------
@@ -277,22 +251,8 @@ def relation_bindings(
 ) -> Bindings:
     """Return the unit-states that each distinction binds.
 
-    A unit with one state on both sides counts once.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    distinctions : sequence of Distinction
-        The distinctions.
-    states : tuple of int
-        Cause and effect state of the system, little-endian.
-
-    Returns
-    -------
-    Bindings
-        Bitmasks over unit-states: bits 0 to n - 1 the units in their cause state, n to 2n - 1
-        those whose effect state differs from it.
+    A unit with one state on both sides counts once: bits 0 to n - 1 are the units in their cause
+    state, n to 2n - 1 those whose effect state differs from it.
 
     References
     ----------
@@ -313,20 +273,7 @@ def relation_bindings(
 
 
 def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> dict[str, xr.Dataset]:
-    """Return the nodes of a structure.
-
-    Parameters
-    ----------
-    structure : CauseEffectStructure
-        The structure.
-    ties : dict of str to object
-        Attributes that say whether it depends on the choice among ties.
-
-    Returns
-    -------
-    dict of str to Dataset
-        ``/``, ``/system``, ``/distinctions`` and ``/relations``.
-    """
+    """Return ``/``, ``/system``, ``/distinctions`` and ``/relations`` of a structure."""
     system, distinctions = structure.system, structure.distinctions
     phi_d = fsum(d.phi for d in distinctions)  # one result, whatever the order or the Python
     phi_r, log_r = float_and_log2(structure.sums.phi)
@@ -359,18 +306,7 @@ def _has_ties(distinction: Distinction) -> bool:
 
 
 def float_and_log2(value: Fraction) -> tuple[float, float]:
-    """Return a fraction as a double and as log2.
-
-    Parameters
-    ----------
-    value : Fraction
-        Not negative.
-
-    Returns
-    -------
-    tuple of float
-        The double, infinite beyond its range, and the logarithm, minus infinity for 0.
-    """
+    """Return a fraction >= 0 as a double (inf beyond its range) and as log2 (-inf for 0)."""
     if value == 0:
         return 0.0, -np.inf
     shift = value.numerator.bit_length() - value.denominator.bit_length()
@@ -447,17 +383,9 @@ MAX_ALTERNATIVES = 2000  # other choices tried at most
 def tie_sensitivity(structure: CauseEffectStructure) -> dict[str, Any]:
     """Return whether other choices among ties would change a structure.
 
-    Parameters
-    ----------
-    structure : CauseEffectStructure
-        The structure.
-
-    Returns
-    -------
-    dict of str to object
-        ``tie_sensitive``: whether there is another admissible choice of system states or purviews.
-        ``phi_tie_sensitive``: ``yes``, ``no`` or ``not determined``, whether one of them, tried one
-        at a time, changes Phi.
+    ``tie_sensitive``: whether there is another admissible choice of system states or purviews;
+    ``phi_tie_sensitive``: ``yes``, ``no`` or ``not determined``, whether one of them, tried alone,
+    changes Phi.
 
     References
     ----------

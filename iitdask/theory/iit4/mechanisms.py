@@ -87,17 +87,7 @@ class MechanismCost:
 def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     """Return the stage that finds largest phi and tied purviews of every mechanism.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    excluded : ndarray, optional
-        (m,) int64 mechanisms whose effects are searched in shards; their phi is NaN here.
-
-    Returns
-    -------
-    Stage
-        Named ``mice``: axes ``direction`` and ``mechanism``.
+    The effects of the `excluded` mechanisms, (m,), are searched in shards: their phi is NaN here.
 
     References
     ----------
@@ -177,11 +167,6 @@ def remaining_ranges(excluded: Sequence[int], begin: int, end: int) -> Iterator[
 def tied_purview_pairs(mice: Filled) -> Array:
     """Return the pairs that need details: tied purviews of mechanisms irreducible on both sides.
 
-    Parameters
-    ----------
-    mice : mapping
-        The stage ``mice``, filled.
-
     Returns
     -------
     ndarray
@@ -199,21 +184,8 @@ def tied_purview_pairs(mice: Filled) -> Array:
 def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[int, int]) -> Stage:
     """Return the stage that finds states, ties and the named partition of some pairs.
 
-    Where the state that agrees with the system's ties with others, the partition is named there.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    pairs : ndarray
-        (pairs, 3) direction, mechanism and purview.
-    system_states : tuple of int
-        Cause and effect state of the system, little-endian.
-
-    Returns
-    -------
-    Stage
-        Named ``details``: axis ``pair``.
+    `pairs` is (pairs, 3) direction, mechanism and purview. Where the state that agrees with the
+    system's, little-endian, ties with others, the partition is named there.
 
     References
     ----------
@@ -271,20 +243,7 @@ def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict
 
 
 def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
-    """Count mechanism-purview pairs and what the search made of them.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    mice : mapping
-        The stage ``mice``, filled.
-
-    Returns
-    -------
-    dict of str to int
-        All pairs, those excluded by bounds, those searched; tables of bounds and nodes visited.
-    """
+    """Count pairs of mechanism and purview by what the search made of them, and its work."""
     searched, tables, nodes = (
         int(mice[name].values.sum()) for name in ("searched", "tables", "nodes")
     )
@@ -322,20 +281,7 @@ DEFAULT_SHARDING = Sharding()
 
 
 def expensive_mechanisms(system: CandidateSystem, sharding: Sharding) -> tuple[Array, Array]:
-    """Return the mechanisms whose effects are searched in shards.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    sharding : Sharding
-        Which mechanisms are divided.
-
-    Returns
-    -------
-    tuple of ndarray
-        (m,) int64 mechanisms; (m,) seconds that each may take.
-    """
+    """Return the (m,) mechanisms whose effects are searched in shards, and their (m,) seconds."""
     n = system.n
     if n < sharding.units:
         return np.empty(0, np.int64), np.empty(0)
@@ -349,13 +295,6 @@ def shard_table(system: CandidateSystem, sharding: Sharding) -> tuple[Array, Arr
     """Return the shards of expensive mechanisms.
 
     From three units on, every shard has at least four purviews, the empty one counted.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    sharding : Sharding
-        Which mechanisms are divided, and how finely.
 
     Returns
     -------
@@ -382,22 +321,7 @@ def find_maximal_causes_effects(
 ) -> Steps[Filled]:
     """Find the largest phi and the tied purviews of every mechanism, in both directions.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    sharding : Sharding, optional
-        Which mechanisms are divided into shards; no result depends on it.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    mapping of str to Variable
-        The stage ``mice``, with the effects of divided mechanisms put in.
+    Returns the stage ``mice``, filled; no result depends on the sharding.
     """
     shards, costs = shard_table(system, sharding or DEFAULT_SHARDING)
     if not len(shards):

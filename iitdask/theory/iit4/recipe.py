@@ -102,19 +102,7 @@ CES_OUTCOMES = (
 
 
 def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
-    """Analyse how irreducible a system is.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT4 or IIT42026
-        Options of the theory.
-
-    Returns
-    -------
-    generator
-        Recipe of a tree with the node ``/system``.
+    """Analyse how irreducible a system is, as node ``/system``.
 
     References
     ----------
@@ -127,25 +115,8 @@ def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
 def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None = None) -> Recipe:
     """Unfold a cause-effect structure: system, distinctions and relations.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT4 or IIT42026
-        Options of the theory.
-    sharding : Sharding, optional
-        Which mechanisms are divided into shards; the result does not depend on it.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        Nodes ``/system``, ``/distinctions``, ``/relations`` and, unless too large,
-        ``/repertoires``; Phi as an attribute of the root.
+    The tree has ``/system``, ``/distinctions``, ``/relations`` and, unless too large,
+    ``/repertoires``; Phi is an attribute of the root. No result depends on the sharding.
 
     References
     ----------

@@ -93,16 +93,6 @@ class Relation:
 def relation_sums(bindings: Bindings) -> RelationSums:
     """Count and sum all relations without listing them.
 
-    Parameters
-    ----------
-    bindings : Bindings
-        Unit-states that each distinction binds.
-
-    Returns
-    -------
-    RelationSums
-        Exact totals.
-
     References
     ----------
     docs/mathematics.md 11.2, Eqs. (11.4) to (11.6), and 23.
@@ -116,17 +106,7 @@ def relation_sums(bindings: Bindings) -> RelationSums:
 
 
 def relation_phi(bindings: Bindings) -> Fraction:
-    """Sum phi over all relations, exactly.
-
-    Parameters
-    ----------
-    bindings : Bindings
-        Unit-states that each distinction binds.
-
-    Returns
-    -------
-    Fraction
-        Sum of phi_r, bits.
+    """Sum phi over all relations, exactly, in bits.
 
     References
     ----------
@@ -224,20 +204,7 @@ def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
 
 
 def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
-    """Yield the relations of a number of distinctions, in lexicographic order.
-
-    Parameters
-    ----------
-    bindings : Bindings
-        Unit-states that each distinction binds.
-    degree : int
-        Number of distinctions.
-
-    Yields
-    ------
-    Relation
-        One relation.
-    """
+    """Yield the relations of `degree` distinctions, in lexicographic order."""
     union, share = bindings.union, bindings.share
     if degree == 1:
         yield from _self_relations(bindings)
@@ -263,22 +230,10 @@ def _self_relations(bindings: Bindings) -> Iterator[Relation]:
 
 
 def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Relation]:
-    """Yield relations by decreasing phi, lazily.
+    """Yield relations, of `degree` distinctions or all, by decreasing phi, lazily.
 
     Adding a distinction never raises phi of a set of two or more, so the best-first search over
     sets, each extended upwards only, yields in order.
-
-    Parameters
-    ----------
-    bindings : Bindings
-        Unit-states that each distinction binds.
-    degree : int, optional
-        Number of distinctions; all when not given.
-
-    Yields
-    ------
-    Relation
-        One relation.
     """
     union, share = bindings.union, bindings.share
     heap: list[tuple[float, tuple[int, ...], int, bool]] = []

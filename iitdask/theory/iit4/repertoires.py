@@ -57,19 +57,7 @@ MAX_STORED_STATES = 1 << 23
 
 
 def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinction]) -> Stage | None:
-    """Return the stage that writes out repertoires, one row per state of a purview.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    distinctions : sequence of Distinction
-        The distinctions.
-
-    Returns
-    -------
-    Stage or None
-        None if there are no rows, or too many.
+    """Return the stage that writes out repertoires, a row per state; None if no rows, or too many.
 
     References
     ----------
@@ -113,18 +101,8 @@ def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, A
 def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
     """Return the node ``/repertoires``: both sides ragged, a row per state of a purview.
 
-    Parameters
-    ----------
-    stage : Stage
-        The stage of :func:`repertoires_stage`.
-    filled : mapping
-        The same, filled.
-
-    Returns
-    -------
-    Dataset
-        Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause
-        repertoire of distinction k, its purview's states little-endian; likewise ``_effect``.
+    Rows ``begin_cause[k]`` to ``begin_cause[k + 1]`` of ``constrained_cause`` are the cause
+    repertoire of distinction k, its purview's states little-endian; likewise ``_effect``.
     """
     begins = np.asarray(stage.inputs["begins"])
     rows, half = filled["repertoire"].values, len(begins) // 2
@@ -187,26 +165,12 @@ def add_shown_states(
 ) -> xr.Dataset:
     """Add to the node ``/repertoires`` what a view shows beside the repertoires.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    distinctions : Dataset
-        Node ``/distinctions`` of its structure.
-    stored : Dataset, optional
-        The node, see :func:`repertoires_dataset`; None where it was too large to be stored.
-    max_states : int
-        States of a purview to show: the most probable ones and the specified one.
-
-    Returns
-    -------
-    Dataset
-        The stored node. For cause and effect, ragged along ``shown_*``: rows
-        ``shown_begin_*(mechanism)`` to the next are ``shown_code_*`` (state of the purview,
-        little-endian) with probabilities ``shown_constrained_*``, ``shown_unconstrained_*`` and
-        ``shown_partitioned_*``, the last under the minimum partition (on the cause side
-        renormalised). Per mechanism ``likelihood_*`` and ``likelihood_partitioned_*``, the two
-        probabilities whose log-ratio, times ``selectivity_*``, is phi.
+    The most probable states and the specified one are shown. For cause and effect, ragged along
+    ``shown_*``: rows ``shown_begin_*(mechanism)`` to the next are ``shown_code_*`` (state of the
+    purview, little-endian) with probabilities ``shown_constrained_*``, ``shown_unconstrained_*``
+    and ``shown_partitioned_*``, the last under the minimum partition (renormalised on the cause
+    side). Per mechanism ``likelihood_*`` and ``likelihood_partitioned_*``, the two probabilities
+    whose log-ratio, times ``selectivity_*``, is phi.
 
     References
     ----------
@@ -384,19 +348,9 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
     """Evaluate every pair of mechanism and purview of a small system.
 
     The searches keep the best purviews only. Here every pair is evaluated, and the search is
-    replayed to see which pairs its bounds excluded.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    Dataset
-        ``pair_phi(direction, mechanism_mask, purview_mask)``, bits, nan where the purview is not
-        admissible (mathematics.md 6.3); ``outcome``: index into the attribute ``outcomes``. Row and
-        column k stand for mask k + 1.
+    replayed to see which pairs its bounds excluded: ``pair_phi`` (direction, mechanism_mask,
+    purview_mask), bits, is nan where the purview is not admissible (mathematics.md 6.3);
+    ``outcome`` indexes the attribute ``outcomes``. Row and column k stand for mask k + 1.
     """
     tables = _system_tables(system)
     scratch = make_pair_scratch(tables)
@@ -468,20 +422,10 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
 
 
 def view_nodes(system: CandidateSystem, nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Compute what a view shows beside a cause-effect structure.
+    """Compute what a view shows beside a cause-effect structure, from its nodes by path.
 
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    nodes : mapping of str to Dataset
-        Nodes of the structure by path.
-
-    Returns
-    -------
-    dict of str to Dataset
-        ``/repertoires`` with the states to show and, of a small system, ``/landscape``; nothing
-        for IIT 3.0, whose concepts carry their repertoires.
+    That is ``/repertoires`` with the states to show and, of a small system, ``/landscape``; nothing
+    for IIT 3.0, whose concepts carry their repertoires.
     """
     if "state_cause" not in nodes["/distinctions"]:
         return {}

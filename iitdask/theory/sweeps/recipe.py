@@ -86,28 +86,9 @@ def sweep_recipe(
     *,
     on_result: OnResult | None = None,
 ) -> Recipe:
-    """Compute all points of a sweep.
+    """Compute all points of a sweep into `outcomes` (see :func:`empty_outcomes`).
 
-    Parameters
-    ----------
-    batches : sequence of PointBatch
-        The small systems, stage by stage.
-    large : mapping of int to LargeProblem
-        The other points, by number.
-    outcomes : dict of str to ndarray
-        Outcomes of all points by name, see :func:`empty_outcomes`; filled.
-    on_result : callable, optional
-        Receives the result of each large problem.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    DataTree
-        The root holds the outcomes, dimension ``point``.
+    `on_result` receives the result of each large problem.
     """
     nonempty = [batch for batch in batches if len(batch.points)]
     if nonempty:
@@ -126,38 +107,12 @@ def sweep_recipe(
 
 
 def batch_stage_name(number: int, compute: str) -> str:
-    """Return the name of the stage of small systems that became part of a sweep at the same time.
-
-    Parameters
-    ----------
-    number : int
-        Number of the extension, 0 for the first points of a store.
-    compute : str
-        The computation.
-
-    Returns
-    -------
-    str
-        Name of the stage.
-    """
+    """Return the name of the stage of the small systems of an extension, 0 for the first points."""
     return f"sweep/{number}/{compute}"
 
 
 def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
-    """Return the outcomes of a computation.
-
-    Parameters
-    ----------
-    compute : str
-        The computation.
-    tree : DataTree
-        Its result.
-
-    Returns
-    -------
-    dict of str to object
-        Outcomes by name, and ``reason``: why phi is 0.
-    """
+    """Return the outcomes of a computation by name, and ``reason``: why phi is 0."""
     values = {outcome.name: outcome.value(tree) for outcome in get_computation(compute).outcomes}
     if "system" in tree.children:
         values["reason"] = str(tree["system"].attrs.get("reasons", ""))
@@ -165,20 +120,7 @@ def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
 
 
 def empty_outcomes(computes: Sequence[str], count: int) -> dict[str, Array]:
-    """Return arrays for the outcomes of computations, with nothing known yet.
-
-    Parameters
-    ----------
-    computes : sequence of str
-        The computations.
-    count : int
-        Number of points.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Arrays by name, each (count,).
-    """
+    """Return arrays for the outcomes of computations, (count,) by name, with nothing known yet."""
     outcomes: dict[str, Array] = {}
     for compute in computes:
         for outcome in get_computation(compute).outcomes:
@@ -192,18 +134,9 @@ def empty_outcomes(computes: Sequence[str], count: int) -> dict[str, Array]:
 def store_outcomes(
     outcomes: dict[str, Array], numbers: Array, values: Array, counts: Array
 ) -> None:
-    """Put what a stage of small systems holds into the outcomes.
+    """Put what a stage of small systems holds into the outcomes of (B,) numbered points.
 
-    Parameters
-    ----------
-    outcomes : dict of str to ndarray
-        Outcomes of all points; changed.
-    numbers : ndarray
-        (B,) numbers of the points.
-    values : ndarray
-        (B, quantities) variable ``value`` of the stage.
-    counts : ndarray
-        (B, counts) variable ``number`` of the stage.
+    `values` (B, quantities) and `counts` (B, counts) are its variables ``value`` and ``number``.
     """
     for column, name in enumerate(QUANTITIES[: values.shape[1]]):
         outcomes[name][numbers] = values[:, column]
