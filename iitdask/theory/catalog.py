@@ -28,7 +28,7 @@ from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
 from iitdask.theory.causation.nexus import events, nexus
-from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes, iit3_complexes
+from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, IIT3_EXCLUSION, complexes
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.distinctions import PurviewOrder
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
@@ -296,16 +296,6 @@ def _joint_bounds_case() -> Recipe:
     return xr.DataTree()
 
 
-def _iit3_ces_case() -> Recipe:
-    """Find concepts, their details and those of the cut system: all kernels of IIT 3.0."""
-    return recipe.ces(_two_units(), IIT3())
-
-
-def _iit3_sia_case() -> Recipe:
-    """Find the minimum cut under IIT 3.0."""
-    return recipe.sia(_two_units(), IIT3())
-
-
 def _account_case() -> Recipe:
     """Compute a causal account."""
     return account(Transition.build(_two_units().substrate, "10", "11"), Causation2019())
@@ -339,13 +329,16 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
     "iit4-large": KernelFamily(
         10, (_joint_bounds_case, _joint_bounds_case), min_units=JOINT_BOUND_MIN_UNITS
     ),
-    "iit3": KernelFamily(15, (_iit3_ces_case, _iit3_sia_case)),
+    "iit3": KernelFamily(
+        15, (lambda: recipe.ces(_two_units(), IIT3()), lambda: recipe.sia(_two_units(), IIT3()))
+    ),
     "complexes": KernelFamily(20, (_complexes_case, _candidates_case, _sia_case, _details_case)),
     "causation2019": KernelFamily(5, (_account_case, _account_case)),
     "sweep-sia": KernelFamily(20, (_FIRST_SHARE, _FIRST_SHARE)),
     "sweep-ces": KernelFamily(35, (partial(_small_systems_case, True), _FIRST_SHARE, _search_case)),
 }
 
+_IIT3_COMPLEXES = partial(complexes, rule=IIT3_EXCLUSION)
 _IIT4_STRUCTURES = ("iit4", "iit4-large")
 _IIT4_COMPLEXES = ("complexes", "iit4-large")
 _CAUSATION = {"causation2019": ("causation2019",)}
@@ -383,7 +376,7 @@ COMPUTATIONS: dict[str, Computation] = {
     ),
     "complexes": Computation(
         target=CandidateSet,
-        recipes={"iit4": complexes, "iit4-2026": complexes, "iit3": iit3_complexes},
+        recipes={"iit4": complexes, "iit4-2026": complexes, "iit3": _IIT3_COMPLEXES},
         nodes={"complexes": "candidates_evaluated"},
         title="Complexes",
         label="iitdask.result.complexes:label_complexes",

@@ -27,14 +27,11 @@ Ties = Annotated[
 ]
 
 
-class IIT3(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag="iit3",
-    tag_field="name",
-):
+class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name"):
+    """What the options of all theories have in common: how they are read."""
+
+
+class IIT3(_Options, frozen=True, kw_only=True, tag="iit3"):
     """IIT 3.0, Oizumi, Albantakis and Tononi 2014; distances are rounded to six decimals.
 
     Of tied purviews larger ones come first in both orders.
@@ -50,27 +47,13 @@ class IIT3(
     ] = "causal"
 
 
-class IIT4(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag="iit4",
-    tag_field="name",
-):
+class IIT4(_Options, frozen=True, kw_only=True, tag="iit4"):
     """IIT 4.0, Albantakis et al. 2023."""
 
     ties: Ties = "reference"
 
 
-class IIT42026(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag="iit4-2026",
-    tag_field="name",
-):
+class IIT42026(_Options, frozen=True, kw_only=True, tag="iit4-2026"):
     """IIT 4.0 with the intrinsic-information cap on phi_s, 2026."""
 
     ties: Ties = "reference"
@@ -84,14 +67,7 @@ class IIT42026(
     ] = "current"
 
 
-class Causation2019(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag="causation2019",
-    tag_field="name",
-):
+class Causation2019(_Options, frozen=True, kw_only=True, tag="causation2019"):
     """Actual causation, Albantakis et al. 2019."""
 
     background: Annotated[

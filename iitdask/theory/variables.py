@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from iitdask.theory.stage import Variable
+from iitdask.theory.stage import Array, Variable
 
 __all__ = [
     "VARIABLES",
@@ -24,6 +24,7 @@ __all__ = [
     "make_dataset",
     "replace_dataset",
     "size_of",
+    "units_of_masks",
     "value_of",
     "variable",
 ]
@@ -184,6 +185,11 @@ def make_dataset(
     return assemble_dataset(variables, coords or {}, attrs or {})
 
 
+def units_of_masks(masks: Any, n: int) -> Array:
+    """Return whether each of n units is in each mask, (masks, n) bool."""
+    return np.asarray(np.array(masks, np.int64).reshape(-1, 1) >> np.arange(n) & 1, bool)
+
+
 def described_variable(name: str, dims: tuple[str, ...], values: Any) -> xr.Variable:
     """Return values as the variable of a name, with its unit and meaning."""
     unit, meaning = VARIABLES[name]
@@ -255,18 +261,16 @@ class Outcome:
     name: str
     """Name in the cube."""
     unit: str
-    """Unit: ``bit`` or ``count``."""
+    """``bit``, a float64, NaN where missing, or ``count``, an int64, -1 where missing."""
     doc: str
     """Meaning."""
     read: Callable[[xr.DataTree], Any]
     """Reads it from what a recipe returned; None where there is no such number."""
-    dtype: str = "float64"
-    """``float64``, where missing is NaN, or ``int64``, where missing is -1."""
 
     @property
     def missing(self) -> float | int:
         """Value that stands where there is no number."""
-        return -1 if self.dtype == "int64" else math.nan
+        return -1 if self.unit == "count" else math.nan
 
     def value(self, tree: xr.DataTree) -> Any:
         """Return the number of a result, `missing` where there is none."""

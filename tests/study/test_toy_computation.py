@@ -45,7 +45,7 @@ TOY = Computation(
     nodes={"inputs": "n_inputs"},
     title="Inputs",
     tables=(("inputs", "unit"),),
-    outcomes=(Outcome("total", "count", "declared inputs", value_of("inputs", "total"), "int64"),),
+    outcomes=(Outcome("total", "count", "declared inputs", value_of("inputs", "total")),),
 )
 
 

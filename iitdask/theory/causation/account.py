@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
+from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import (
     PairSearch,
@@ -47,7 +48,7 @@ def _sum_alpha(tree: xr.DataTree) -> float:
 ACCOUNT_OUTCOMES = (
     Outcome("alpha", "bit", "causal strength of the whole account", value_of("system", "alpha")),
     Outcome("sum_alpha", "bit", "sum over actual causes and effects", _sum_alpha),
-    Outcome("n_links", "count", "actual causes and effects", size_of("links", "link"), "int64"),
+    Outcome("n_links", "count", "actual causes and effects", size_of("links", "link")),
 )
 """Numbers that a sweep records of an account."""
 
@@ -140,17 +141,13 @@ def strongest_purviews(begin: int, alpha: Array) -> list[StrongestPurviews]:
     for row in np.flatnonzero(alpha.max(axis=1, initial=0.0) > 0).tolist():
         best = float(alpha[row].max())
         tied = np.flatnonzero(alpha[row] >= best - phi_tolerance(best)).tolist()
-        tied.sort(key=lambda mask: (mask.bit_count(), _units_of_mask(mask)))
+        tied.sort(key=lambda mask: (mask.bit_count(), units_of_mask(mask)))
         smallest: list[int] = []
         for mask in tied:
             if not any(mask & smaller == smaller for smaller in smallest):
                 smallest.append(mask)
-        out.append((begin + row, tuple(sorted(smallest, key=_units_of_mask)), best))
+        out.append((begin + row, tuple(sorted(smallest, key=units_of_mask)), best))
     return out
-
-
-def _units_of_mask(mask: int) -> tuple[int, ...]:
-    return tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
 
 
 def _links_witness_stage(
@@ -182,25 +179,16 @@ def _links(search: PairSearch, strongest: Sequence[StrongestPurviews], named: Fi
 
 def account_tree(result: Account) -> xr.DataTree:
     """Return ``/links`` and ``/system`` over a transition's units, with totals at the root."""
-    nodes = {
-        "/": _summary_dataset(result),
-        "/links": _links_dataset(result),
-        "/system": _system_dataset(result),
+    links, alpha = result.links, result.irreducibility.alpha["account"]
+    attrs: dict[str, Any] = {} if np.isnan(alpha) else {"alpha": alpha}
+    attrs |= {
+        "sum_alpha": sum(link.alpha for link in links),
+        "n_links": len(links),
+        "n_causes": sum(not link.forward for link in links),
+        "n_effects": sum(link.forward for link in links),
     }
-    return assemble_tree(nodes)
-
-
-def _summary_dataset(result: Account) -> xr.Dataset:
-    alpha = result.irreducibility.alpha["account"]
-    return xr.Dataset(
-        attrs=({} if np.isnan(alpha) else {"alpha": alpha})
-        | {
-            "sum_alpha": sum(link.alpha for link in result.links),
-            "n_links": len(result.links),
-            "n_causes": sum(not link.forward for link in result.links),
-            "n_effects": sum(link.forward for link in result.links),
-        }
-    )
+    nodes = {"/links": _links_dataset(result), "/system": _system_dataset(result)}
+    return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
 def _links_dataset(result: Account) -> xr.Dataset:
@@ -213,36 +201,30 @@ def _links_dataset(result: Account) -> xr.Dataset:
     kept = np.full((len(links), n), -1)
     for k, link in enumerate(links):
         positions, purview_positions = columns[link.forward], columns[not link.forward]
-        mechanism[k, positions[list(_units_of_mask(link.mechanism))]] = True
-        purview[k, purview_positions[list(_units_of_mask(link.purviews[0]))]] = True
+        mechanism[k, positions[list(units_of_mask(link.mechanism))]] = True
+        purview[k, purview_positions[list(units_of_mask(link.purviews[0]))]] = True
         for j, mask in enumerate(link.purviews):
-            tied[k, j, purview_positions[list(_units_of_mask(mask))]] = True
-        for i in _units_of_mask(link.mechanism):
-            kept[k, positions[i]] = sum(
-                1 << int(purview_positions[j]) for j in _units_of_mask(link.kept[i])
-            )
+            tied[k, j, purview_positions[list(units_of_mask(mask))]] = True
+        for i in units_of_mask(link.mechanism):
+            seen = purview_positions[list(units_of_mask(link.kept[i]))]
+            kept[k, positions[i]] = sum(1 << j for j in seen.tolist())
     alpha = np.array([link.alpha for link in links])
     log2_probability = np.array([link.log2_probability for link in links])
     log2_unconstrained = np.array([link.log2_unconstrained for link in links])
+    line, rows = ("link",), ("link", "unit")
     return make_dataset(
         {
-            "direction": (
-                ("link",),
-                np.array([DIRECTIONS[link.forward] for link in links], object),
-            ),
-            "mechanism": (("link", "unit"), mechanism),
-            "purview": (("link", "unit"), purview),
-            "alpha": (("link",), alpha),
-            "probability": (("link",), np.exp2(log2_probability)),
-            "partitioned_probability": (("link",), np.exp2(log2_probability - alpha)),
-            "ratio": (("link",), log2_probability - log2_unconstrained),
-            "n_tied_purviews": (("link",), np.array([len(link.purviews) for link in links], int)),
+            "direction": (line, np.array([DIRECTIONS[link.forward] for link in links], object)),
+            "mechanism": (rows, mechanism),
+            "purview": (rows, purview),
+            "alpha": (line, alpha),
+            "probability": (line, np.exp2(log2_probability)),
+            "partitioned_probability": (line, np.exp2(log2_probability - alpha)),
+            "ratio": (line, log2_probability - log2_unconstrained),
+            "n_tied_purviews": (line, np.array([len(link.purviews) for link in links], int)),
             "tied_purview": (("link", "tie", "unit"), tied),
-            "n_tied_partitions": (
-                ("link",),
-                np.array([link.n_tied_partitions for link in links], int),
-            ),
-            "kept": (("link", "unit"), kept),
+            "n_tied_partitions": (line, np.array([link.n_tied_partitions for link in links], int)),
+            "kept": (rows, kept),
         }
     )
 

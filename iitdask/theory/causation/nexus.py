@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
 from iitdask.kernels.causation.values import masks_by_size
 from iitdask.kernels.subsets import phi_tolerance
+from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import StatePair, StateTriple, Transition
-from iitdask.theory.causation.account import Link, account, account_tree, compute_account
+from iitdask.theory.causation.account import account, account_tree, compute_account
 from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline
 from iitdask.theory.causation.system_alpha import (
     account_search,
@@ -25,7 +26,7 @@ from iitdask.theory.causation.system_alpha import (
 from iitdask.theory.causation.values import pair_values
 from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Grid, Recipe, Region, Stage, scoped
-from iitdask.theory.variables import make_dataset, variable
+from iitdask.theory.variables import make_dataset, units_of_masks, variable
 
 __all__ = ["events", "nexus"]
 
@@ -58,9 +59,8 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
     }
     if ranked:
         causes, effects = sides[0][ranked[0][0]], sides[1][ranked[0][1]]
-        transition = Transition.build(
-            states.substrate, states.before, states.after, causes, effects
-        )
+        both = states.before, states.after
+        transition = Transition.build(states.substrate, *both, causes, effects)
         tree = yield from scoped("nexus", account(transition, options))
         nodes |= {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
         attrs |= {"causes": list(causes), "effects": list(effects)}
@@ -71,8 +71,7 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
 
 def _nonempty_sets(units: Sequence[int]) -> list[tuple[int, ...]]:
     """Return every nonempty set of units, by size and then lexicographically."""
-    masks = masks_by_size(len(units))[1:].tolist()
-    return [tuple(u for k, u in enumerate(units) if mask >> k & 1) for mask in masks]
+    return [units_of_mask(mask, units) for mask in masks_by_size(len(units))[1:].tolist()]
 
 
 def _candidates_dataset(
@@ -112,6 +111,9 @@ def nexus_stage(
     units = tuple(range(substrate.n_units))
     everyone = Transition(substrate, states.before, states.after, units, units, len(units))
     sizes = [np.array([len(units) for units in sets]) for sets in sides]
+    causes, effects = (
+        np.array([sum(1 << u for u in units) for units in sets], np.int64) for sets in sides
+    )
     return Stage(
         name="candidates",
         grid=Grid(("causes", "effects"), (len(sides[0]), len(sides[1]))),
@@ -122,8 +124,8 @@ def nexus_stage(
             "connectivity": np.array(substrate.connectivity),
             "levels": np.array(substrate.levels, np.int64),
             "before": np.array(states.before, np.int64),
-            "causes": _set_masks(sides[0]),
-            "effects": _set_masks(sides[1]),
+            "causes": causes,
+            "effects": effects,
             "background": np.array([BACKGROUNDS.index(background)]),
         },
         prepare=dict,
@@ -132,19 +134,13 @@ def nexus_stage(
     )
 
 
-def _set_masks(sets: Sequence[tuple[int, ...]]) -> Array:
-    return np.array([sum(1 << u for u in units) for units in sets], np.int64)
-
-
 def fill_candidates(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Compute alpha of a range of candidates; NaN where an occurrence has no cause repertoire."""
     causes, effects = inputs["causes"][region[0]], inputs["effects"][region[1]]
     out = np.empty((len(causes), len(effects)))
-    n = len(inputs["levels"])
     for row, a in enumerate(causes.tolist()):
         for column, b in enumerate(effects.tolist()):
-            sets = [tuple(u for u in range(n) if mask >> u & 1) for mask in (a, b)]
-            out[row, column] = candidate_alpha(inputs, sets[0], sets[1])
+            out[row, column] = candidate_alpha(inputs, units_of_mask(a), units_of_mask(b))
     return {"alpha": out}
 
 
@@ -172,11 +168,8 @@ def candidate_alpha(
         values = pair_values(search, table, levels, before[list(causes)])
         if np.isnan(values[:, -1]).any():
             return float("nan")
-        strengths.append(
-            block_strengths(
-                search.masks, search.n_mechanism_units, [minimum_partitions_inline(search, values)]
-            )
-        )
+        alpha = minimum_partitions_inline(search, values)
+        strengths.append(block_strengths(search.masks, search.n_mechanism_units, [alpha]))
     whole = strengths[0] + strengths[1].T
     if not whole[-1, -1] > ALPHA_ZERO_BITS:
         return 0.0
@@ -230,21 +223,14 @@ def events(triple: StateTriple, options: Causation2019) -> Recipe:
     effects = {link.mechanism: link for link in out_of.links if link.forward}
     both = [mechanism for mechanism in causes if mechanism in effects]
     n = len(triple.into.units)
-    values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "mechanism": (("event", "unit"), _membership(both, n))
-    }
+    rows, line = ("event", "unit"), ("event",)
+    values: dict[str, tuple[tuple[str, ...], Any]] = {"mechanism": (rows, units_of_masks(both, n))}
     for name, links in (("cause", causes), ("effect", effects)):
-        selected = [links[m] for m in both]
+        purviews = [links[m].purviews for m in both]
         values |= {
-            f"purview_{name}": (
-                ("event", "unit"),
-                _membership([x.purviews[0] for x in selected], n),
-            ),
-            f"alpha_{name}": (("event",), _alphas(selected)),
-            f"n_tied_purviews_{name}": (
-                ("event",),
-                np.array([len(x.purviews) for x in selected], int),
-            ),
+            f"purview_{name}": (rows, units_of_masks([masks[0] for masks in purviews], n)),
+            f"alpha_{name}": (line, np.array([links[m].alpha for m in both], float)),
+            f"n_tied_purviews_{name}": (line, np.array([len(masks) for masks in purviews], int)),
         }
     nodes = {"/events": make_dataset(values), "/": xr.Dataset(attrs={"n_events": len(both)})}
     for name, account_result in (("into", into), ("out_of", out_of)):
@@ -252,11 +238,3 @@ def events(triple: StateTriple, options: Causation2019) -> Recipe:
             path = f"/{name}" if node.path == "/" else f"/{name}{node.path}"
             nodes[path] = node.to_dataset(inherit=False)
     return xr.DataTree.from_dict(nodes)
-
-
-def _alphas(links: list[Link]) -> Any:
-    return np.array([link.alpha for link in links], float)
-
-
-def _membership(masks: list[int], n: int) -> Any:
-    return (np.array(masks, np.int64)[:, None] >> np.arange(n) & 1).astype(np.bool_)

@@ -19,7 +19,15 @@ from iitdask.kernels.causation.partitions import (
     reached_units,
 )
 from iitdask.kernels.causation.values import masks_by_size
-from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage, StageRef, Steps
+from iitdask.theory.stage import (
+    CumulativeCost,
+    Grid,
+    Region,
+    Stage,
+    StageRef,
+    Steps,
+    uniform_cost,
+)
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -88,6 +96,11 @@ class PairSearch:
     """True if partitions are named afterwards, which needs the best values of all rows."""
 
     @property
+    def purview_axis(self) -> tuple[tuple[str, int]]:
+        """Axis of a stage's variable that has a number for each purview."""
+        return (("purview", 1 << self.n_purview_units),)
+
+    @property
     def masks(self) -> Array:
         """Mechanism of each row, by size; the empty one first."""
         all_masks = masks_by_size(self.n_mechanism_units)
@@ -110,23 +123,16 @@ def connected_stage(search: PairSearch, all_mechanisms: bool = True) -> Stage:
 
     With `all_mechanisms`, those beyond the order of the search too.
     """
-    size, numbers = (
-        1 << search.n_purview_units,
-        [search.n_mechanism_units, search.n_purview_units, int(search.forward)],
-    )
+    numbers = [search.n_mechanism_units, search.n_purview_units, int(search.forward)]
+    masks = masks_by_size(search.n_mechanism_units) if all_mechanisms else search.masks
     return Stage(
         name=f"{search.name}/connected",
-        grid=Grid(
-            ("mechanism",),
-            (1 << search.n_mechanism_units if all_mechanisms else len(search.masks),),
-        ),
-        variables=(variable("connected", "bool", False, (("purview", size),)),),
+        grid=Grid(("mechanism",), (len(masks),)),
+        variables=(variable("connected", "bool", False, search.purview_axis),),
         compute=fill_connected,
         inputs={"children": search.children, "numbers": np.array(numbers, np.int64)},
-        axis_masks={
-            "mechanism": masks_by_size(search.n_mechanism_units) if all_mechanisms else search.masks
-        },
-        cost=lambda region: 2.5e-8 * size * (region[0].stop - region[0].start),
+        axis_masks={"mechanism": masks},
+        cost=uniform_cost(2.5e-8 * (1 << search.n_purview_units)),
         size_is_known=True,
     )
 
@@ -137,9 +143,8 @@ def fill_connected(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     children = np.require(inputs["children"], None, ["C", "W"])
     reach = reached_units(children, n_mechanism_units, bool(forward))
     masks = masks_by_size(n_mechanism_units)[region[0]].copy()
-    return {
-        "connected": connected_pairs(masks, children, reach, 1 << n_purview_units, bool(forward))
-    }
+    pairs = connected_pairs(masks, children, reach, 1 << n_purview_units, bool(forward))
+    return {"connected": pairs}
 
 
 def needed_rows(masks: Array, n_mechanism_units: int, only_whole_pair: bool) -> Array:
@@ -169,10 +174,8 @@ def prepare_partitions(inputs: Mapping[str, Array]) -> PartitionTables:
     for rows in referenced_rows(inputs, "best"):
         best[filled : filled + len(rows)] = rows
         filled += len(rows)
-    needed, width = (
-        needed_rows(masks, n_mechanism_units, bool(only_whole_pair)),
-        1 if only_whole_pair else values.shape[1],
-    )
+    needed = needed_rows(masks, n_mechanism_units, bool(only_whole_pair))
+    width = 1 if only_whole_pair else values.shape[1]
     return PartitionTables(values, connected, masks, rank, reach, needed, best, filled, width)
 
 
@@ -270,9 +273,8 @@ def _partition_stages(search: PairSearch) -> list[Stage]:
     steps = count_row_steps(masks, len(masks), reach, weights, needed)
     seconds = SECONDS_PER_PARTITION * steps + 1e-8 * (needed << search.n_purview_units)
     sizes = np.bitwise_count(masks.astype(np.uint64))
-    longest = BATCH_SECONDS * max(
-        1.0, 8 * (len(masks) << search.n_purview_units) / LARGE_TABLE_BYTES
-    )
+    table_bytes = 8 * (len(masks) << search.n_purview_units)
+    longest = BATCH_SECONDS * max(1.0, table_bytes / LARGE_TABLE_BYTES)
     ends = [int(np.searchsorted(sizes, k, side="right")) for k in range(search.order + 1)]
     cuts, begin = [], 0
     for here, further in zip(ends, [*ends[1:], None], strict=True):
@@ -280,10 +282,9 @@ def _partition_stages(search: PairSearch) -> list[Stage]:
             cuts.append((begin, here))
             begin = here
     stages: list[Stage] = []
-    for begin, end in cuts:
-        stages.append(
-            _partition_stage(search, [s.name for s in stages], sizes, seconds, (begin, end))
-        )
+    for rows in cuts:
+        before = [stage.name for stage in stages]
+        stages.append(_partition_stage(search, before, sizes, seconds, rows))
     return stages
 
 
@@ -301,12 +302,10 @@ def _partition_stage(
     search: PairSearch, before: Sequence[str], sizes: Array, seconds: Array, rows: tuple[int, int]
 ) -> Stage:
     begin, end = rows
-    width = 1 << search.n_purview_units
     mixed = sizes[begin] != sizes[end - 1]
-    best = variable("best", "float64", 0.0, (("purview", width),))
-    alpha = variable(
-        "alpha", "float64", 0.0, (("kept_purview", 1 if search.only_whole_pair else width),)
-    )
+    best = variable("best", "float64", 0.0, search.purview_axis)
+    width = 1 if search.only_whole_pair else 1 << search.n_purview_units
+    alpha = variable("alpha", "float64", 0.0, (("kept_purview", width),))
     keeps_best = search.keeps_best or end < len(sizes)
     return Stage(
         name=f"{search.name}/parting-{len(before)}",
@@ -324,9 +323,7 @@ def _partition_stage(
 
 def _scratch_bytes(search: PairSearch) -> int:
     """Return the bytes of tables beside inputs and outputs."""
-    bytes_per_pair = (
-        9 + (0 if search.added_values is None else 16) + (8 if search.only_whole_pair else 0)
-    )
+    bytes_per_pair = 9 + 16 * (search.added_values is not None) + 8 * search.only_whole_pair
     return bytes_per_pair * len(search.masks) << search.n_purview_units
 
 

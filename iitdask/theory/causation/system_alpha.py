@@ -9,7 +9,7 @@ best cut is found as the best partition of a pair is, with sums of alpha for val
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
 from iitdask.kernels.causation.values import masks_by_size
 from iitdask.kernels.subsets import phi_tolerance
+from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import (
     PairSearch,
@@ -134,7 +135,8 @@ def account_search(children: Array, shape: tuple[int, int], name: str) -> PairSe
     direction = "effects" if forward else "causes"
     connected = StageRef(f"{direction}/connected", "connected")
     values = StageRef(f"system/{direction}-strength", "strength")
-    search = PairSearch(
+    is_account = name == "account"
+    return PairSearch(
         f"system/{name}",
         forward,
         children,
@@ -143,11 +145,9 @@ def account_search(children: Array, shape: tuple[int, int], name: str) -> PairSe
         n_mechanism_units,
         values,
         connected,
-    )
-    if name != "account":
-        return replace(search, only_whole_pair=True, keeps_best=False)
-    return replace(
-        search, only_whole_pair=True, added_values=StageRef("system/effects-strength", "strength")
+        only_whole_pair=True,
+        added_values=StageRef("system/effects-strength", "strength") if is_account else None,
+        keeps_best=is_account,
     )
 
 
@@ -162,9 +162,7 @@ def strength_stage(result: PairSearchResult[Any]) -> Stage:
         name=f"system/{search.name}-strength",
         # Every set needs those within it: one block.
         grid=Grid(("mechanism",), (1 << search.n_mechanism_units,), unsplit=("mechanism",)),
-        variables=(
-            variable("strength", "float64", 0.0, (("purview", 1 << search.n_purview_units),)),
-        ),
+        variables=(variable("strength", "float64", 0.0, search.purview_axis),),
         compute=fill_strengths,
         inputs={"masks": search.masks, **stage_refs(result.stages, "alpha")},
         cost=lambda _region: 1e-9 * (search.n_mechanism_units + search.n_purview_units) * cells,
@@ -175,10 +173,8 @@ def strength_stage(result: PairSearchResult[Any]) -> Stage:
 
 def fill_strengths(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Sum alpha over the links within all pairs of sets."""
-    n_mechanism_units = (region[0].stop - 1).bit_length()
-    strengths = block_strengths(
-        inputs["masks"], n_mechanism_units, referenced_rows(inputs, "alpha")
-    )
+    n_mechanism_units, alpha = (region[0].stop - 1).bit_length(), referenced_rows(inputs, "alpha")
+    strengths = block_strengths(inputs["masks"], n_mechanism_units, alpha)
     return {"strength": strengths[masks_by_size(n_mechanism_units)]}
 
 
@@ -233,9 +229,7 @@ def _severed_connections(transition: Transition, kept: Array) -> Array:
     cut = np.zeros((len(t.units), len(t.units)), np.bool_)
     cut[[places[i] for i in t.causes]] = True
     for effect, mask in zip(t.effects, kept.tolist(), strict=True):
-        for k, cause in enumerate(t.causes):
-            if mask >> k & 1:
-                cut[places[cause], places[effect]] = False
+        cut[[places[i] for i in units_of_mask(mask, t.causes)], places[effect]] = False
     return cut
 
 

@@ -36,30 +36,22 @@ TABLES_HELD = 4
 def pair_searches(transition: Transition) -> tuple[PairSearch, PairSearch]:
     """Return the searches for the causes of effects and for the effects of causes."""
     a, b = len(transition.causes), len(transition.effects)
-    children = transition.children
-    order = transition.max_order
-    searches = []
-    for name, forward, n_mechanism_units, n_purview_units in (
-        ("causes", False, b, a),
-        ("effects", True, a, b),
-    ):
-        bits, connected = (
+
+    def search(
+        name: str, forward: bool, n_mechanism_units: int, n_purview_units: int
+    ) -> PairSearch:
+        return PairSearch(
+            name,
+            forward,
+            transition.children,
+            n_mechanism_units,
+            n_purview_units,
+            min(transition.max_order, n_mechanism_units),
             StageRef(f"{name}/values", "bits"),
             StageRef(f"{name}/connected", "connected"),
         )
-        searches.append(
-            PairSearch(
-                name,
-                forward,
-                children,
-                n_mechanism_units,
-                n_purview_units,
-                min(order, n_mechanism_units),
-                bits,
-                connected,
-            )
-        )
-    return searches[0], searches[1]
+
+    return search("causes", False, b, a), search("effects", True, a, b)
 
 
 def pair_bytes(rows: int, n_purview_units: int) -> int:
@@ -91,7 +83,6 @@ def value_stages(
     ----------
     docs/mathematics.md 13.1, Eq. (25.3).
     """
-    causes, effects = searches
     codes = float(np.prod([k + 1.0 for k in transition.levels]))
     a, b = len(transition.causes), len(transition.effects)
     tables = (transition.cause(background), transition.effect)
@@ -101,9 +92,7 @@ def value_stages(
         Stage(
             name=f"{search.name}/values",
             grid=Grid(("mechanism",), (len(search.masks),)),
-            variables=(
-                variable("bits", "float64", 0.0, (("purview", 1 << search.n_purview_units),)),
-            ),
+            variables=(variable("bits", "float64", 0.0, search.purview_axis),),
             compute=fill_effect_values if search.forward else fill_cause_values,
             inputs={
                 "tpm": table,
@@ -117,9 +106,7 @@ def value_stages(
             scratch=scratch,
             size_is_known=True,
         )
-        for search, table, seconds, scratch in zip(
-            (causes, effects), tables, each, room, strict=True
-        )
+        for search, table, seconds, scratch in zip(searches, tables, each, room, strict=True)
     )
     return first, second
 
@@ -138,17 +125,19 @@ def pair_values(search: PairSearch, tpm: Array, levels: Array, state: Array) -> 
         (rows, 2**purview units) log2 of probabilities, bits.
     """
     inputs = {"tpm": tpm, "levels": levels, "state": state, "masks": search.masks}
-    region = (slice(0, len(inputs["masks"])),)
+    region = (slice(0, len(search.masks)),)
     if search.forward:
         return fill_effect_values(prepare_effect_values(inputs), region)["bits"]
     return fill_cause_values(prepare_cause_values(inputs), region)["bits"]
 
 
+def _writable(inputs: Mapping[str, Array]) -> list[Array]:
+    return [np.require(inputs[name], None, ["C", "W"]) for name in ("tpm", "levels", "state")]
+
+
 def prepare_cause_values(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
     """Compute the marginals of every state of every set of causes."""
-    tpm, levels, state = (
-        np.require(inputs[x], None, ["C", "W"]) for x in ("tpm", "levels", "state")
-    )
+    tpm, levels, state = _writable(inputs)
     offsets = segment_offsets(levels)
     table = np.empty((offsets[-1], tpm.shape[1]))
     marginal_table(tpm, levels, offsets, table)
@@ -168,9 +157,7 @@ def fill_cause_values(prepared: tuple[Array, ...], region: Region) -> dict[str, 
 
 def prepare_effect_values(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Compute logarithms of the marginals given every set of causes in its actual state."""
-    rows = state_marginals(
-        *(np.require(inputs[x], None, ["C", "W"]) for x in ("tpm", "levels", "state"))
-    )
+    rows = state_marginals(*_writable(inputs))
     with np.errstate(divide="ignore"):
         return np.log2(rows), inputs["masks"]
 

@@ -31,6 +31,7 @@ __all__ = [
     "COMPLEXES_OUTCOMES",
     "EXCLUSION_REASONS",
     "EXCLUSION_STATUS",
+    "IIT3_EXCLUSION",
     "LESS_PHI",
     "OVERLAP",
     "TIED",
@@ -38,7 +39,6 @@ __all__ = [
     "ExclusionRule",
     "complexes",
     "decide_exclusion",
-    "iit3_complexes",
 ]
 
 
@@ -54,14 +54,13 @@ def _largest_n_units(tree: xr.DataTree) -> int:
 
 COMPLEXES_OUTCOMES = (
     Outcome("phi", "bit", "phi_s of the complex with the largest; 0 without one", _largest_phi),
-    Outcome("n_units_largest", "count", "units of that complex", _largest_n_units, "int64"),
-    Outcome("n_complexes", "count", "complexes", size_of("complexes", "complex"), "int64"),
+    Outcome("n_units_largest", "count", "units of that complex", _largest_n_units),
+    Outcome("n_complexes", "count", "complexes", size_of("complexes", "complex")),
     Outcome(
         "candidates_evaluated",
         "count",
         "candidate systems whose phi_s was determined",
         value_of("complexes", "candidates_evaluated"),
-        "int64",
     ),
 )
 """Numbers that a sweep records of a search for complexes."""
@@ -167,11 +166,6 @@ IIT3_EXCLUSION = ExclusionRule(
     measure=evaluate_one_by_one(recipe.sia), structure=None, jointly=True, tie=1e-6
 )
 """IIT 3.0: candidates by their own analysis, six decimals, ties never resolved."""
-
-
-def iit3_complexes(pool: CandidateSet, options: Any) -> Recipe:
-    """Find the complexes of a network under IIT 3.0."""
-    return complexes(pool, options, IIT3_EXCLUSION)
 
 
 def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionRule()) -> Recipe:

@@ -275,23 +275,19 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
     both, null = np.full((2, count, states), np.nan), np.zeros(count)
     by_target: dict[int, Repertoires] = {0: sources.intact}
     for k, (target, direction, m, z) in enumerate(rows_of_block.tolist()):
-        if target not in by_target:
-            by_target[target] = sources.under(target)
-        reps = by_target[target]
+        reps = by_target[target] = by_target.get(target) or sources.under(target)
         cause = direction == CAUSE
         tied = parts[: list_tied_bipartitions(m, z, cause, phi[k], reps, room, parts)]
         m1, z1 = min(tied[:, :2].tolist(), key=lambda part: _severed_pairs_key(m, z, *part))
         ties[k] = len(tied)
-        kept[k] = (
-            _kept_partners((m, m1), (z, z1), n) if cause else _kept_partners((z, z1), (m, m1), n)
-        )
+        sides = ((m, m1), (z, z1)) if cause else ((z, z1), (m, m1))
+        kept[k] = _kept_partners(*sides, n)
         size = both_repertoires(m, z, m1, z1, cause, reps, room, both[:, k])
         both[:, k, size:] = np.nan
-        null[k] = (
-            _cause_distance_to_null(m, z, reps, sources.intact, room)
-            if cause
-            else null_effect_distance(m, z, reps, sources.intact)
-        )
+        if cause:
+            null[k] = _cause_distance_to_null(m, z, reps, sources.intact, room)
+        else:
+            null[k] = null_effect_distance(m, z, reps, sources.intact)
     return {
         "kept": kept,
         "ties": ties,

@@ -30,7 +30,7 @@ from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
 from iitdask.theory.options import IIT3
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, Steps
-from iitdask.theory.variables import assemble_tree, make_dataset, variable
+from iitdask.theory.variables import assemble_tree, make_dataset, units_of_masks, variable
 
 __all__ = ["ces", "one_block_stage", "sia"]
 
@@ -70,12 +70,10 @@ def sia(system: CandidateSystem, options: IIT3) -> Recipe:
         single, others = _cut_targets(system.n)
         targets = single + others
         (filled,) = yield (one_block_stage(system, options, np.array(targets)),)
+        analysis = SystemAnalysis(reason=Reason.NO_CONCEPTS)
         if int(filled["concepts"].values[0]):
-            analysis = _minimum_cut(
-                system.n, targets, filled["distance"].values[0], filled["exact"].values[0]
-            )
-        else:
-            analysis = SystemAnalysis(reason=Reason.NO_CONCEPTS)
+            distances, exact = filled["distance"].values[0], filled["exact"].values[0]
+            analysis = _minimum_cut(system.n, targets, distances, exact)
     else:
         analysis, _, _ = yield from _analyse(system, options)
     return assemble_tree({"/system": _system_dataset(system, analysis)})
@@ -137,8 +135,7 @@ def _analyse(system: CandidateSystem, options: IIT3) -> AnalysisRecipe:
     for name, masks in zip(("cuts", "cuts/more"), _cut_targets(system.n), strict=True):
         if not masks:
             continue
-        stage = cuts_stage(cutting, name, np.array(masks), incumbent)
-        (cuts,) = yield (stage,)
+        (cuts,) = yield (cuts_stage(cutting, name, np.array(masks), incumbent),)
         targets += masks
         distances += cuts["distance"].values.tolist()
         exact += cuts["exact"].values.tolist()
@@ -174,11 +171,9 @@ def _zero_phi_reason(system: CandidateSystem) -> Reason:
 
 def _cut_targets(n: int) -> tuple[list[int], list[int]]:
     """Return the cuts as masks of the units they isolate: one against the rest, then others."""
-    masks = range(1, (1 << n) - 1)
-    return (
-        [t for t in masks if t.bit_count() in (1, n - 1)],
-        [t for t in masks if t.bit_count() not in (1, n - 1)],
-    )
+    masks, first = range(1, (1 << n) - 1), (1, n - 1)
+    single = [t for t in masks if t.bit_count() in first]
+    return single, [t for t in masks if t.bit_count() not in first]
 
 
 def _severed_connections(n: int, target: int) -> Array:
@@ -233,36 +228,28 @@ def _concepts_dataset(
     system: CandidateSystem, concepts: Concepts, details: Filled | None
 ) -> xr.Dataset:
     mechanisms, n = concepts.mechanisms, system.n
-    states = int(np.prod(system.levels))
-    rows, line = ("mechanism", "unit"), ("mechanism",)
+    n_states = int(np.prod(system.levels))
+    rows, line, states = ("mechanism", "unit"), ("mechanism",), ("mechanism", "purview_state")
     values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "mechanism_units": (rows, _units_of_masks(mechanisms, n)),
+        "mechanism_units": (rows, units_of_masks(mechanisms, n)),
         "phi": (line, concepts.phi[mechanisms]),
     }
     for side, name in enumerate(DIRECTIONS):
         purviews = concepts.purviews[side, mechanisms]
         values |= {
             f"phi_{name}": (line, concepts.sides[side, mechanisms]),
-            f"purview_{name}": (rows, _units_of_masks(purviews, n)),
+            f"purview_{name}": (rows, units_of_masks(purviews, n)),
             f"n_tied_purviews_{name}": (line, concepts.ties[side, mechanisms]),
         }
         own = None if details is None else _select_rows(details, slice(side, None, 2))
-        for key, to, shape in (
-            ("kept", rows, (0, n)),
-            ("ties", line, (0,)),
-            ("repertoire", ("mechanism", "purview_state"), (0, states)),
-            ("partitioned_repertoire", ("mechanism", "purview_state"), (0, states)),
+        for key, called, dims, none in (
+            ("kept", "kept", rows, np.zeros((0, n), np.int64)),
+            ("ties", "n_tied_partitions", line, np.zeros(0, np.int64)),
+            ("repertoire", "repertoire", states, np.zeros((0, n_states))),
+            ("partitioned_repertoire", "partitioned_repertoire", states, np.zeros((0, n_states))),
         ):
-            data = np.zeros(shape) if own is None else own[key].values
-            called = f"n_tied_partitions_{name}" if key == "ties" else f"{key}_{name}"
-            kind = data if key.endswith("repertoire") else data.astype(np.int64)
-            values[called] = (to, kind)
+            values[f"{called}_{name}"] = (dims, none if own is None else own[key].values)
     return _without_bit_units(make_dataset(values))
-
-
-def _units_of_masks(masks: Sequence[int] | Array, n: int) -> Array:
-    column = np.array(masks, np.int64).reshape(-1, 1)
-    return (column >> np.arange(n) & 1).astype(bool)
 
 
 def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> Stage:
@@ -307,8 +294,5 @@ def fill_one_block(inputs: Mapping[str, Array], _region: Region) -> dict[str, Ar
             "incumbent": np.array(np.inf),
         }
         out = fill_cuts(replace(sources, more=more), (slice(0, cuts),))
-    return {
-        "concepts": np.array([count]),
-        "distance": out["distance"][None],
-        "exact": out["exact"][None],
-    }
+    distance, exact = out["distance"][None], out["exact"][None]
+    return {"concepts": np.array([count]), "distance": distance, "exact": exact}

@@ -24,7 +24,7 @@ from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Filled
 from iitdask.theory.ties import canonical_ranks
-from iitdask.theory.variables import assemble_dataset, make_dataset
+from iitdask.theory.variables import assemble_dataset, make_dataset, units_of_masks
 
 __all__ = [
     "CauseEffectSide",
@@ -71,6 +71,11 @@ class TiedPurviews(NamedTuple):
     """Tied cause purviews."""
     effect: tuple[CauseEffectSide, ...]
     """Tied effect purviews."""
+
+    @property
+    def has_ties(self) -> bool:
+        """True if several purviews or states tie on a side."""
+        return any(len(side) > 1 or len(side[0].states) > 1 for side in (self.cause, self.effect))
 
 
 class Distinction(NamedTuple):
@@ -132,13 +137,11 @@ def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[Tie
     bits = details["tied_states"].values
     names = ("phi", "information", "state", "ties", "kept")
     columns = [details[name].values.tolist() for name in names]
-    rows = zip(pairs.tolist(), *columns, strict=True)
-    for k, ((direction, mechanism, purview), phi, information, state, ties, kept) in enumerate(
-        rows
-    ):
+    rows = zip(pairs.tolist(), bits, *columns, strict=True)
+    for (direction, mechanism, purview), states, phi, information, state, ties, kept in rows:
         tied: tuple[int, ...] = (state,)
         if ties > 1:
-            tied = tuple(np.flatnonzero(np.unpackbits(bits[k], bitorder="little")).tolist())
+            tied = tuple(np.flatnonzero(np.unpackbits(states, bitorder="little")).tolist())
         side = CauseEffectSide(purview, phi, information, state, tied, tuple(kept))
         sides.setdefault((mechanism, direction), []).append(side)
     return [
@@ -155,8 +158,6 @@ def _in_tie_order(
     mechanism: int, sides: Sequence[CauseEffectSide], order: PurviewOrder, forward: bool
 ) -> tuple[CauseEffectSide, ...]:
     """Return tied sides of a mechanism, the representative first."""
-    if len(sides) == 1:
-        return (sides[0],)
     by_purview = {side.purview: side for side in sides}
     return tuple(by_purview[p] for p in order.sort(mechanism, forward, sorted(by_purview)))
 
@@ -180,23 +181,6 @@ def congruent_distinctions(
         if cause is not None and effect is not None:
             out.append(Distinction(choices, cause, effect))
     return out
-
-
-def admissible_alternatives(
-    distinction: Distinction, implied: Sequence[Array]
-) -> tuple[list[CauseEffectSide], list[CauseEffectSide]]:
-    """Return every admissible cause and effect of a distinction, the chosen ones included.
-
-    implied : for every purview, the state that the system's cause and effect state imply
-    """
-    out = []
-    for side, states in (
-        (distinction.choices.cause, implied[0]),
-        (distinction.choices.effect, implied[1]),
-    ):
-        fitting = [_in_system_state(s, states) for s in side]
-        out.append([s for s in fitting if s is not None])
-    return out[0], out[1]
 
 
 def _in_system_state(side: CauseEffectSide, implied: Array) -> CauseEffectSide | None:
@@ -283,26 +267,20 @@ def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> di
         "big_phi": phi_d + phi_r,
         "n_distinctions": len(distinctions),
         "n_irreducible_mechanisms": len(structure.tied),
-        "n_tied_mechanisms": sum(1 for d in distinctions if _has_ties(d)),
+        "n_tied_mechanisms": sum(d.choices.has_ties for d in distinctions),
         "search": structure.search,
         **ties,
     }
     node = system_dataset(system, structure.analysis)
     if structure.analysis.states is None:  # name the states that congruence was judged by
         for name, code in zip(("cause_state", "effect_state"), structure.states, strict=True):
-            values = np.array(decode_state(code, system.levels))
-            node[name] = node[name].copy(data=values)
+            node[name] = node[name].copy(data=np.array(decode_state(code, system.levels)))
     return {
         "/": assemble_dataset({}, {}, attrs),
         "/system": node,
         "/distinctions": _distinctions_dataset(system, distinctions),
         "/relations": _relations_dataset(structure.sums, phi_r, log_r),
     }
-
-
-def _has_ties(distinction: Distinction) -> bool:
-    sides = (distinction.choices.cause, distinction.choices.effect)
-    return any(len(side) > 1 or len(side[0].states) > 1 for side in sides)
 
 
 def float_and_log2(value: Fraction) -> tuple[float, float]:
@@ -319,31 +297,21 @@ def _distinctions_dataset(
     system: CandidateSystem, distinctions: Sequence[Distinction]
 ) -> xr.Dataset:
     n, count = system.n, len(distinctions)
-    bits = np.arange(n)
-
-    def units(masks: Sequence[int]) -> Any:
-        return (np.array(masks, np.int64).reshape(count, 1) >> bits & 1).astype(bool)
-
     rows, line = ("mechanism", "unit"), ("mechanism",)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "mechanism_units": (rows, units([d.choices.mechanism for d in distinctions])),
+        "mechanism_units": (rows, units_of_masks([d.choices.mechanism for d in distinctions], n)),
         "phi": (line, np.array([d.phi for d in distinctions], float)),
     }
     for name in ("cause", "effect"):
         sides: list[CauseEffectSide] = [getattr(d, name) for d in distinctions]
         tied: list[tuple[CauseEffectSide, ...]] = [getattr(d.choices, name) for d in distinctions]
-        purviews = [s.purview for s in sides]
+        purviews, states = [s.purview for s in sides], [s.state for s in sides]
+        information = np.array([s.information for s in sides], float)
         values |= {
             f"phi_{name}": (line, np.array([s.phi for s in sides], float)),
-            f"purview_{name}": (rows, units(purviews)),
-            f"state_{name}": (
-                rows,
-                purview_unit_states([s.state for s in sides], system.levels, purviews),
-            ),
-            f"intrinsic_information_{name}": (
-                line,
-                np.array([s.information for s in sides], float),
-            ),
+            f"purview_{name}": (rows, units_of_masks(purviews, n)),
+            f"state_{name}": (rows, purview_unit_states(states, system.levels, purviews)),
+            f"intrinsic_information_{name}": (line, information),
             f"kept_{name}": (rows, np.array([s.kept for s in sides], np.int64).reshape(count, n)),
             f"n_tied_purviews_{name}": (line, np.array([len(t) for t in tied], np.int64)),
             f"n_tied_states_{name}": (line, np.array([len(s.states) for s in sides], np.int64)),
@@ -353,15 +321,13 @@ def _distinctions_dataset(
 
 def _relations_dataset(sums: RelationSums, phi: float, log_phi: float) -> xr.Dataset:
     degrees = sums.by_degree
+    counts = np.array([_int64_or_minus_one(x) for x in degrees], np.int64)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "count": ((), _int64_or_minus_one(sums.count)),
         "log2_count": ((), _log2(sums.count)),
         "sum_phi": ((), phi),
         "log2_sum_phi": ((), log_phi),
-        "count_by_degree": (
-            ("degree",),
-            np.array([_int64_or_minus_one(x) for x in degrees], np.int64),
-        ),
+        "count_by_degree": (("degree",), counts),
         "log2_count_by_degree": (("degree",), np.array([_log2(x) for x in degrees], float)),
     }
     coords = {"degree": ("degree", np.arange(1, len(degrees) + 1))}
@@ -394,11 +360,8 @@ def tie_sensitivity(structure: CauseEffectStructure) -> dict[str, Any]:
     others = [pair for pair in structure.analysis.tied_state_pairs if pair != structure.states]
     swaps = list(_alternative_purviews(structure))
     total = fsum(d.phi for d in structure.distinctions) + float_and_log2(structure.sums.phi)[0]
-    verdict = "no"
-    if any(
-        abs(phi - total) > 1e-9 * max(1.0, total)
-        for phi in _alternative_phis(structure, others, swaps)
-    ):
+    verdict, alternatives = "no", _alternative_phis(structure, others, swaps)
+    if any(abs(phi - total) > 1e-9 * max(1.0, total) for phi in alternatives):
         verdict = "yes"
     elif len(others) + len(swaps) > MAX_ALTERNATIVES:
         verdict = "not determined"
@@ -410,12 +373,11 @@ def _alternative_purviews(
 ) -> Iterator[tuple[int, int, CauseEffectSide]]:
     """Yield distinction, side and every admissible purview that was not chosen."""
     implied = [purview_states(state, structure.system.levels) for state in structure.states]
-    for k, analysis in enumerate(structure.distinctions):
-        if len(analysis.choices.cause) == len(analysis.choices.effect) == 1:
-            continue
-        now = (analysis.cause.purview, analysis.effect.purview)
-        for side, options in enumerate(admissible_alternatives(analysis, implied)):
-            yield from ((k, side, option) for option in options if option.purview != now[side])
+    for k, d in enumerate(structure.distinctions):
+        sides = (d.choices.cause, d.cause.purview), (d.choices.effect, d.effect.purview)
+        for side, (tied, chosen) in enumerate(sides):
+            fitting = (_in_system_state(s, implied[side]) for s in tied if s.purview != chosen)
+            yield from ((k, side, option) for option in fitting if option is not None)
 
 
 def _alternative_phis(
@@ -423,20 +385,15 @@ def _alternative_phis(
     others: Sequence[tuple[int, int]],
     swaps: Sequence[tuple[int, int, CauseEffectSide]],
 ) -> Iterator[float]:
+    system, ties = structure.system, structure.options.ties
     for pair in islice(others, MAX_ALTERNATIVES):
-        yield _big_phi(
-            structure,
-            congruent_distinctions(structure.system, structure.tied, pair, structure.options.ties),
-            pair,
-        )
+        distinctions = congruent_distinctions(system, structure.tied, pair, ties)
+        yield _big_phi(structure, distinctions, pair)
     for k, side, option in islice(swaps, max(0, MAX_ALTERNATIVES - len(others))):
         old = structure.distinctions[k]
         sides = (option, old.effect) if side == 0 else (old.cause, option)
-        swapped = [
-            *structure.distinctions[:k],
-            Distinction(old.choices, *sides),
-            *structure.distinctions[k + 1 :],
-        ]
+        swapped = list(structure.distinctions)
+        swapped[k] = Distinction(old.choices, *sides)
         yield _big_phi(structure, swapped, structure.states)
 
 

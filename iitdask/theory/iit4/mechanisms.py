@@ -135,11 +135,7 @@ def fill_mice(prepared: tuple[MarginalTables, Array], region: Region) -> dict[st
     scratch = make_pair_scratch(tables)
     for row, direction in enumerate(range(directions.start, directions.stop)):
         results = MechanismResults(phi[row], ties[row], bits[row], searched[row], work[row])
-        inside = (
-            excluded[(excluded >= begin) & (excluded < end)]
-            if direction == EFFECT
-            else excluded[:0]
-        )
+        inside = excluded[(excluded >= begin) & (excluded < end) & (direction == EFFECT)]
         phi[row, inside - begin] = np.nan
         for first, last in remaining_ranges(inside.tolist(), begin, end):
             part = MechanismResults(*(each[first - begin : last - begin] for each in results))
@@ -244,16 +240,13 @@ def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict
 
 def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
     """Count pairs of mechanism and purview by what the search made of them, and its work."""
-    searched, tables, nodes = (
-        int(mice[name].values.sum()) for name in ("searched", "tables", "nodes")
-    )
-    pairs = 2 * (2**system.n - 1) ** 2
+    pairs, searched = 2 * (2**system.n - 1) ** 2, int(mice["searched"].values.sum())
     return {
         "pairs": pairs,
         "pairs_bounded_away": pairs - searched,
         "pairs_searched": searched,
-        "bound_tables": tables,
-        "search_nodes": nodes,
+        "bound_tables": int(mice["tables"].values.sum()),
+        "search_nodes": int(mice["nodes"].values.sum()),
     }
 
 
@@ -343,10 +336,8 @@ def find_maximal_causes_effects(
     best = largest_phi(results["phi"], row, len(mechanisms))
     ambiguous = ambiguous_shards(results, best[row])
     if ambiguous.any():
-        some_costs, known_phi = costs[ambiguous], best[row[ambiguous]]
-        (repeated,) = yield (
-            shard_stage(system, "waves/again", shards[ambiguous], some_costs, known_phi),
-        )
+        chosen = shards[ambiguous], costs[ambiguous], best[row[ambiguous]]
+        (repeated,) = yield (shard_stage(system, "waves/again", *chosen),)
         for name in ("phi", "ties", "lowest", "tied_purviews"):
             results[name][ambiguous] = repeated[name].values
     return merge_shards(mice, results, mechanisms, row)
@@ -391,21 +382,21 @@ def prepare_shards(inputs: Mapping[str, Array]) -> PreparedShards:
 def fill_shards(prepared: PreparedShards, region: Region) -> dict[str, Array]:
     """Search a range of shards."""
     tables, shards, known_phi = prepared
-    search, rows = EffectShards(tables), region[0]
+    search = EffectShards(tables)
+    rows = zip(shards[region[0]].tolist(), known_phi[region[0]].tolist(), strict=True)
     results = [
-        search.best(mechanism, groups, share, before)
-        for (_, mechanism, groups, share), before in zip(
-            shards[rows].tolist(), known_phi[rows].tolist(), strict=True
-        )
+        search.best(mechanism, groups, share, known)
+        for (_, mechanism, groups, share), known in rows
     ]
+    work = np.array([result.nodes for result in results], np.int64)
     return {
         "phi": np.array([result.phi for result in results]),
         "ties": np.array([result.ties for result in results], np.int64),
         "lowest": np.array([result.lowest for result in results]),
         "tied_purviews": np.stack([result.bits for result in results]),
         "searched": np.array([result.searched for result in results], np.int64),
-        "tables": np.array([result.nodes[0] for result in results], np.int64),
-        "nodes": np.array([result.nodes[1] for result in results], np.int64),
+        "tables": work[:, 0],
+        "nodes": work[:, 1],
     }
 
 
@@ -435,9 +426,8 @@ def merge_shards(
 ) -> Filled:
     """Put the effects of divided mechanisms where those of the others are."""
     best = largest_phi(results["phi"], row, len(mechanisms))
-    tied = (
-        results["lowest"] >= least_tied_phi(best)[row]
-    )  # nan where nothing reached what was known
+    # "lowest" is nan where nothing reached what was known
+    tied = results["lowest"] >= least_tied_phi(best)[row]
     merged = dict(mice)
     for name in SEARCH_VARIABLES:
         values = mice[name].values.copy()

@@ -38,45 +38,25 @@ from iitdask.theory.variables import Outcome, assemble_tree, attr_of, size_of, v
 
 __all__ = ["CES_OUTCOMES", "SIA_OUTCOMES", "ces", "sia"]
 
+
+def _of_system(name: str, unit: str, doc: str) -> Outcome:
+    return Outcome(name, unit, doc, value_of("system", name))
+
+
 SIA_OUTCOMES = (
-    Outcome("phi", "bit", "integrated information of the system, phi_s", value_of("system", "phi")),
-    Outcome(
-        "normalized_phi", "bit", "the same per severed pair", value_of("system", "normalized_phi")
+    _of_system("phi", "bit", "integrated information of the system, phi_s"),
+    _of_system("normalized_phi", "bit", "the same per severed pair"),
+    _of_system("phi_cause", "bit", "cause side at the minimum partition"),
+    _of_system("phi_effect", "bit", "effect side at the minimum partition"),
+    _of_system(
+        "intrinsic_information_cause", "bit", "intrinsic information of the specified cause state"
     ),
-    Outcome(
-        "phi_cause", "bit", "cause side at the minimum partition", value_of("system", "phi_cause")
+    _of_system(
+        "intrinsic_information_effect", "bit", "intrinsic information of the specified effect state"
     ),
-    Outcome(
-        "phi_effect",
-        "bit",
-        "effect side at the minimum partition",
-        value_of("system", "phi_effect"),
-    ),
-    Outcome(
-        "intrinsic_information_cause",
-        "bit",
-        "intrinsic information of the specified cause state",
-        value_of("system", "intrinsic_information_cause"),
-    ),
-    Outcome(
-        "intrinsic_information_effect",
-        "bit",
-        "intrinsic information of the specified effect state",
-        value_of("system", "intrinsic_information_effect"),
-    ),
-    Outcome(
-        "n_tied_partitions",
-        "count",
-        "partitions tied for the minimum",
-        value_of("system", "n_tied_partitions"),
-        "int64",
-    ),
-    Outcome(
-        "n_tied_states",
-        "count",
-        "pairs of cause and effect states tied for the largest phi_s",
-        value_of("system", "n_tied_states"),
-        "int64",
+    _of_system("n_tied_partitions", "count", "partitions tied for the minimum"),
+    _of_system(
+        "n_tied_states", "count", "pairs of cause and effect states tied for the largest phi_s"
     ),
 )
 """Numbers that a sweep records of a system analysis."""
@@ -87,15 +67,12 @@ CES_OUTCOMES = (
         "sum_phi_distinctions", "bit", "sum over distinctions", attr_of("sum_phi_distinctions")
     ),
     Outcome("sum_phi_relations", "bit", "sum over relations", attr_of("sum_phi_relations")),
-    Outcome(
-        "n_distinctions", "count", "distinctions", size_of("distinctions", "mechanism"), "int64"
-    ),
+    Outcome("n_distinctions", "count", "distinctions", size_of("distinctions", "mechanism")),
     Outcome(
         "n_relations",
         "count",
         "relations; -1 where int64 cannot hold them",
         value_of("relations", "count"),
-        "int64",
     ),
 )
 """Numbers that a sweep records of a cause-effect structure."""

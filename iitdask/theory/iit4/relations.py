@@ -35,10 +35,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-INT64_MAX = 2**63 - 1
-ALL_DEGREES_MAX_DISTINCTIONS = (
-    1024  # beyond this many distinctions only the first degrees are counted one by one
-)
+ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
 COUNTED_DEGREES = 64
 FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074
 DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in memory
@@ -142,7 +139,9 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
     """Sum (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d, by m."""
     every = reduce(or_, union, 0)
     used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
-    packed = union if every >> len(used) == 0 else _compressed_masks(union, used)
+    packed = union
+    if every >> len(used):  # leave out the bits that are never used
+        packed = [sum(1 << k for k, bit in enumerate(used) if u >> bit & 1) for u in union]
     if len(used) > DENSE_MAX_UNIT_STATES:
         return _multiplicities_by_overlap(packed)
     inside = np.bincount(packed, minlength=1 << len(used)).astype(np.int32)
@@ -152,22 +151,13 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
     odd = np.zeros(1, bool)
     for _ in used:
         odd = np.concatenate([odd, ~odd])
-    plus, minus = (
-        np.bincount(inside[odd]),
-        np.bincount(inside[~odd][1:]),
-    )  # the empty set is left out
     out: dict[int, int] = {}
-    for sign, counts in ((1, plus), (-1, minus)):
+    for sign, sizes in ((1, inside[odd]), (-1, inside[~odd][1:])):  # without the empty set
+        counts = np.bincount(sizes)
         for m in np.flatnonzero(counts).tolist():
             if m:
                 out[m] = out.get(m, 0) + sign * int(counts[m])
     return out
-
-
-def _compressed_masks(union: Sequence[int], used: Sequence[int]) -> list[int]:
-    """Leave out the bits that are never used."""
-    place = {bit: k for k, bit in enumerate(used)}
-    return [sum(1 << place[b] for b in used if u >> b & 1) for u in union]
 
 
 def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:
@@ -209,8 +199,9 @@ def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
     if degree == 1:
         yield from _self_relations(bindings)
         return
-    stack: list[tuple[tuple[int, ...], int]] = []
-    stack += [((d,), u) for d, u in enumerate(union)][::-1]
+    stack: list[tuple[tuple[int, ...], int]] = [
+        ((d,), union[d]) for d in reversed(range(len(union)))
+    ]
     while stack:
         related, overlap = stack.pop()
         if len(related) == degree:
@@ -236,20 +227,15 @@ def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Rel
     sets, each extended upwards only, yields in order.
     """
     union, share = bindings.union, bindings.share
-    heap: list[tuple[float, tuple[int, ...], int, bool]] = []
-    for d, u in enumerate(union):
-        heap.append((-u.bit_count() * share[d], (d,), u, False))
+    heap: list[tuple[float, tuple[int, ...], int, bool]]
+    heap = [(-u.bit_count() * share[d], (d,), u, False) for d, u in enumerate(union)]
     heap += [(-r.phi, r.distinctions, r.overlap, True) for r in _self_relations(bindings)]
     heapq.heapify(heap)
     while heap:
         bound, related, overlap, loop = heapq.heappop(heap)
-        is_listed = degree is None or len(related) == degree
-        if loop or len(related) > 1:
-            if is_listed:
-                yield Relation(related, overlap, -bound)
-            if loop:
-                continue
-        if degree is not None and len(related) >= degree:
+        if (loop or len(related) > 1) and degree in (None, len(related)):
+            yield Relation(related, overlap, -bound)
+        if loop or (degree is not None and len(related) >= degree):
             continue
         least = min(share[d] for d in related)
         for d in range(related[-1] + 1, len(union)):

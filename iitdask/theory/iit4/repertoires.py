@@ -27,6 +27,7 @@ from iitdask.kernels.subsets import (
     state_codes,
     value_offsets,
 )
+from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
 from iitdask.theory.iit4.mechanisms import DIRECTION_CODES
@@ -107,13 +108,14 @@ def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
     begins = np.asarray(stage.inputs["begins"])
     rows, half = filled["repertoire"].values, len(begins) // 2
     middle = begins[half]
-    values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "begin_cause": (("edge",), begins[: half + 1]),
-        "constrained_cause": (("row_cause",), rows[:middle]),
-        "begin_effect": (("edge",), begins[half:] - middle),
-        "constrained_effect": (("row_effect",), rows[middle:]),
-    }
-    return make_dataset(values)
+    return make_dataset(
+        {
+            "begin_cause": (("edge",), begins[: half + 1]),
+            "constrained_cause": (("row_cause",), rows[:middle]),
+            "begin_effect": (("edge",), begins[half:] - middle),
+            "constrained_effect": (("row_effect",), rows[middle:]),
+        }
+    )
 
 
 MAX_SHOWN_STATES = 32
@@ -122,14 +124,11 @@ MAX_SHOWN_STATES = 32
 
 @dataclass(frozen=True, slots=True)
 class _MechanismPurview:
-    """A mechanism over its cause or effect purview."""
+    """A mechanism over its cause or effect purview, each as the list of its units."""
 
     system: CandidateSystem
-    """Candidate system."""
     mechanism: list[int]
-    """Units of the mechanism."""
     purview: list[int]
-    """Units of the purview."""
     kept: list[int]
     """Per unit, mask of the partners it still sees under the partition."""
     state: list[int]
@@ -190,9 +189,9 @@ def add_shown_states(
         counts = [len(part["code"]) for part in parts]
         values[f"shown_begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
         for name in ("code", "constrained", "unconstrained", "partitioned"):
-            kind = np.int64 if name == "code" else float
-            joined = np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
-            values[f"shown_{name}_{side}"] = ((f"shown_{side}",), joined.astype(kind))
+            none = np.empty(0, np.int64 if name == "code" else float)
+            joined = np.concatenate([none, *(part[name] for part in parts)])
+            values[f"shown_{name}_{side}"] = ((f"shown_{side}",), joined)
         for name in ("likelihood", "likelihood_partitioned", "selectivity"):
             numbers = np.array([part[name] for part in parts], float)
             values[f"{name}_{side}"] = (("mechanism",), numbers)
@@ -204,17 +203,11 @@ def _mechanism_purviews(
     system: CandidateSystem, data: xr.Dataset, side: str
 ) -> list[_MechanismPurview]:
     names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
-    columns = [data[name].values for name in names]
-    return [
-        _MechanismPurview(
-            system,
-            np.flatnonzero(mechanism).tolist(),
-            np.flatnonzero(purview).tolist(),
-            kept.tolist(),
-            state[purview].tolist(),
-        )
-        for mechanism, purview, kept, state in zip(*columns, strict=True)
-    ]
+    out = []
+    for mechanism, purview, kept, state in zip(*(data[x].values for x in names), strict=True):
+        units = np.flatnonzero(mechanism).tolist(), np.flatnonzero(purview).tolist()
+        out.append(_MechanismPurview(system, *units, kept.tolist(), state[purview].tolist()))
+    return out
 
 
 def _marginals(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
@@ -224,10 +217,6 @@ def _marginals(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Ar
     others = tuple(n - 1 - i for i in range(n) if i not in set(kept))
     mean: Array = cube.mean(axis=others) if others else cube
     return mean.reshape(-1, table.shape[1])
-
-
-def _first_column(system: CandidateSystem, unit: int) -> int:
-    return sum(system.levels[:unit])
 
 
 def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
@@ -249,34 +238,28 @@ def _joint_distribution(system: CandidateSystem, rows: Array, units: Sequence[in
     """Return products of the units' marginals in each row, (m, states of units), little-endian."""
     out = np.ones((len(rows), 1))
     for i in units:
-        begin = _first_column(system, i)
+        begin = sum(system.levels[:i])
         columns = rows[:, begin : begin + system.levels[i]]
         out = (columns[:, :, None] * out[:, None, :]).reshape(len(rows), -1)
     return out
 
 
-def _units_of_mask(mask: int) -> list[int]:
-    return [i for i in range(mask.bit_length()) if mask >> i & 1]
-
-
 def _effect_distributions(pair: _MechanismPurview) -> _Distributions:
     system, purview = pair.system, pair.purview
     table = np.asarray(system.effect)
-    constrained = _joint_distribution(
-        system, _marginals_at_state(system, table, pair.mechanism)[None], purview
-    )[0]
+    row = _marginals_at_state(system, table, pair.mechanism)
+    constrained = _joint_distribution(system, row[None], purview)[0]
     partitioned = np.ones(1)
     for j in purview:
-        values = _joint_distribution(
-            system, _marginals_at_state(system, table, _units_of_mask(pair.kept[j]))[None], [j]
-        )[0]
+        row = _marginals_at_state(system, table, units_of_mask(pair.kept[j]))
+        values = _joint_distribution(system, row[None], [j])[0]
         partitioned = (values[:, None] * partitioned[None, :]).ravel()
     rows = _marginals(system, table, pair.mechanism)
 
     def unconstrained(codes: Array) -> Array:
         out, weight = np.ones((len(rows), len(codes))), 1
         for j in purview:
-            out *= rows[:, _first_column(system, j) + codes // weight % system.levels[j]]
+            out *= rows[:, sum(system.levels[:j]) + codes // weight % system.levels[j]]
             weight *= system.levels[j]
         mean: Array = out.mean(axis=0)
         return mean
@@ -294,10 +277,10 @@ def _cause_distributions(pair: _MechanismPurview) -> _Distributions:
     rows = _marginals(system, table, pair.purview)
     likelihood, partitioned = np.ones(states), np.ones(states)
     for i in pair.mechanism:
-        column = _first_column(system, i) + system.local_state[i]
+        column = sum(system.levels[:i]) + system.local_state[i]
         likelihood *= rows[:, column]
         row, weight = np.zeros(states, np.int64), 1
-        seen = _units_of_mask(pair.kept[i])
+        seen = units_of_mask(pair.kept[i])
         for j in seen:
             row += digits[j] * weight
             weight *= system.levels[j]
@@ -320,21 +303,18 @@ def _most_probable_states(
     distributions: _Distributions, pair: _MechanismPurview, max_states: int
 ) -> dict[str, Any]:
     """Return the distributions at the states that are shown."""
-    by_probability = np.argsort(-distributions.constrained, kind="stable").tolist()
-    ranked = (
-        by_probability
-        if pair.specified_code in by_probability[:max_states]
-        else [pair.specified_code, *by_probability]
-    )
-    codes = np.array(sorted(ranked[:max_states]), np.int64)
+    ranked, specified = np.argsort(-distributions.constrained, kind="stable"), pair.specified_code
+    if specified not in ranked[:max_states]:
+        ranked = np.insert(ranked, 0, specified)
+    codes = np.sort(ranked[:max_states])
     return {
         "code": codes,
         "constrained": distributions.constrained[codes],
         "unconstrained": distributions.unconstrained(codes),
         "partitioned": distributions.partitioned[codes],
-        "likelihood": distributions.likelihood[pair.specified_code],
-        "likelihood_partitioned": distributions.likelihood_partitioned[pair.specified_code],
-        "selectivity": distributions.constrained[pair.specified_code],
+        "likelihood": distributions.likelihood[specified],
+        "likelihood_partitioned": distributions.likelihood_partitioned[specified],
+        "selectivity": distributions.constrained[specified],
     }
 
 
@@ -363,19 +343,15 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
             evaluated = _replay_search(side, tables, scratch, mechanism)
             outcome[row, mechanism][(outcome[row, mechanism] == EXCLUDED) & evaluated] = EVALUATED
     dims = ("direction", "mechanism_mask", "purview_mask")
-    values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "pair_phi": (dims, phi[:, 1:, 1:]),
-        "outcome": (dims, outcome[:, 1:, 1:]),
-    }
+    values = {"pair_phi": (dims, phi[:, 1:, 1:]), "outcome": (dims, outcome[:, 1:, 1:])}
     return make_dataset(values, {"outcomes": list(PAIR_STATUS)})
 
 
 def _system_tables(system: CandidateSystem) -> MarginalTables:
     stage = marginals_stage(system)
+    inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
     region = tuple(slice(0, length) for length in stage.grid.shape)
-    inputs: dict[str, Any] = {**table_inputs(system)}
-    arrays = {name: np.asarray(value) for name, value in stage.inputs.items()}
-    inputs["marginals"] = fill_marginals(arrays, region)["probability"]
+    inputs["marginals"] = fill_marginals(inputs, region)["probability"]
     return prepare_tables(inputs)
 
 
@@ -384,14 +360,10 @@ def _evaluate_pairs(
 ) -> None:
     n, size = len(t.levels), len(t.codes)
     for mechanism in range(1, size):
-        pairs = np.array(
-            [
-                (side, mechanism, purview, 0)
-                for purview in range(1, size)
-                if is_purview(mechanism, purview, t.children, side != ON_CAUSE)
-            ],
-            np.int64,
-        ).reshape(-1, 4)
+        purviews = [
+            z for z in range(1, size) if is_purview(mechanism, z, t.children, side != ON_CAUSE)
+        ]
+        pairs = np.array([(side, mechanism, z, 0) for z in purviews], np.int64).reshape(-1, 4)
         count = len(pairs)
         results, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
         bits = np.zeros((count, (len(s.like) + 7) // 8), np.uint8)

@@ -124,7 +124,7 @@ def empty_outcomes(computes: Sequence[str], count: int) -> dict[str, Array]:
     outcomes: dict[str, Array] = {}
     for compute in computes:
         for outcome in get_computation(compute).outcomes:
-            outcomes[outcome.name] = np.full(count, outcome.missing, outcome.dtype)
+            outcomes[outcome.name] = np.full(count, outcome.missing)
     outcomes["status"] = np.zeros(count, np.int8)
     outcomes["reason"] = np.full(count, "", object)
     outcomes["message"] = np.full(count, "", object)
