@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.distributions import marginal_table
 from iitdask.kernels.iit4.pair import MarginalTables
 from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
 from iitdask.model.system import CandidateSystem
-from iitdask.theory.stage import Grid, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef
 from iitdask.theory.variables import variable
 
 __all__ = ["child_masks", "marginals_stage", "prepare_tables", "table_inputs", "unit_arrays"]
-
-Array = NDArray[Any]
 
 
 def child_masks(connectivity: Array) -> Array:

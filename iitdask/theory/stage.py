@@ -213,25 +213,19 @@ def gather(recipes: Mapping[str, Recipe]) -> Steps[dict[str, xr.DataTree]]:
     """Run several recipes together, a step of each at a time, and return their results by key."""
     results: dict[str, xr.DataTree] = {}
     waiting: dict[str, tuple[Stage, ...]] = {}
-    for key, recipe in recipes.items():
-        _advance(key, recipe, None, waiting, results)
+
+    def advance(key: str, answer: tuple[Filled, ...] | None) -> None:
+        try:
+            waiting[key] = recipes[key].send(answer)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            results[key] = stop.value
+
+    for key in recipes:
+        advance(key, None)
     while waiting:
         batch = dict(waiting)
         waiting.clear()
         answers = iter((yield tuple(stage for stages in batch.values() for stage in stages)))
         for key, stages in batch.items():
-            _advance(key, recipes[key], tuple(next(answers) for _ in stages), waiting, results)
+            advance(key, tuple(next(answers) for _ in stages))
     return {key: results[key] for key in recipes}
-
-
-def _advance(
-    key: str,
-    recipe: Recipe,
-    answer: tuple[Filled, ...] | None,
-    waiting: dict[str, tuple[Stage, ...]],
-    results: dict[str, xr.DataTree],
-) -> None:
-    try:
-        waiting[key] = recipe.send(answer)  # type: ignore[arg-type]
-    except StopIteration as stop:
-        results[key] = stop.value

@@ -16,15 +16,14 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.model.labels import decode_state
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import CandidateSystem
+from iitdask.theory.stage import Array
 
 __all__ = ["StateOrder", "canonical_ranks"]
 
-Array = NDArray[Any]
 PERMUTED_MAX_UNITS = 8  # the published rule tries all permutations of the units
 MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic symmetric graphs
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.kernels.subsets import phi_tolerance
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
@@ -35,7 +34,7 @@ from iitdask.theory.causation.values import (
     value_stages,
 )
 from iitdask.theory.options import Causation2019
-from iitdask.theory.stage import Filled, Recipe, Stage, Steps
+from iitdask.theory.stage import Array, Filled, Recipe, Stage, Steps
 from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
 __all__ = ["ACCOUNT_OUTCOMES", "Account", "Link", "account", "account_tree", "compute_account"]
@@ -51,8 +50,6 @@ ACCOUNT_OUTCOMES = (
     Outcome("n_links", "count", "actual causes and effects", size_of("links", "link")),
 )
 """Numbers that a sweep records of an account."""
-
-Array = NDArray[Any]
 
 
 StrongestPurviews = tuple[int, tuple[int, ...], float]
@@ -86,7 +83,6 @@ class Account:
     """All links of a transition, and how irreducible they are together."""
 
     transition: Transition
-    """The transition."""
     links: tuple[Link, ...]
     """Causes, then effects; mechanisms by size, then lexicographically."""
     irreducibility: AccountIrreducibility
@@ -160,20 +156,11 @@ def _links_witness_stage(
 
 
 def _links(search: PairSearch, strongest: Sequence[StrongestPurviews], named: Filled) -> list[Link]:
-    masks = search.masks
-    bits, free, ways, kept = (named[name].values for name in ("bits", "free", "ways", "kept"))
+    masks = search.masks.tolist()
+    columns = (named[name].values.tolist() for name in ("bits", "free", "kept", "ways"))
     return [
-        Link(
-            search.forward,
-            int(masks[row]),
-            tied,
-            alpha,
-            float(bits[k]),
-            float(free[k]),
-            tuple(kept[k].tolist()),
-            int(ways[k]),
-        )
-        for k, (row, tied, alpha) in enumerate(strongest)
+        Link(search.forward, masks[row], tied, alpha, bits, free, tuple(kept), ways)
+        for (row, tied, alpha), bits, free, kept, ways in zip(strongest, *columns, strict=True)
     ]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
 from iitdask.kernels.causation.values import masks_by_size
@@ -25,12 +24,11 @@ from iitdask.theory.causation.system_alpha import (
 )
 from iitdask.theory.causation.values import pair_values
 from iitdask.theory.options import Causation2019
-from iitdask.theory.stage import Grid, Recipe, Region, Stage, scoped
+from iitdask.theory.stage import Array, Grid, Recipe, Region, Stage, scoped
 from iitdask.theory.variables import make_dataset, units_of_masks, variable
 
 __all__ = ["events", "nexus"]
 
-Array = NDArray[Any]
 BACKGROUNDS = ("causal", "2019")
 
 

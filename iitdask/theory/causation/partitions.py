@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.causation.partitions import (
     block_weights,
@@ -20,6 +19,7 @@ from iitdask.kernels.causation.partitions import (
 )
 from iitdask.kernels.causation.values import masks_by_size
 from iitdask.theory.stage import (
+    Array,
     CumulativeCost,
     Grid,
     Region,
@@ -43,7 +43,6 @@ __all__ = [
     "witness_stage",
 ]
 
-Array = NDArray[Any]
 Summary = TypeVar("Summary")
 BATCH_SECONDS = 0.3
 """Predicted seconds up to which mechanisms of several sizes share one block."""
@@ -232,7 +231,6 @@ class PairSearchResult(Generic[Summary]):
     """Result of a search."""
 
     search: PairSearch
-    """The search."""
     stages: tuple[str, ...]
     """Names of its stages, whose ``alpha`` together are those of all rows."""
     summaries: tuple[Summary, ...]
@@ -382,17 +380,9 @@ def fill_witness(
     bits = t.values[t.rank[mechanisms], purviews]
     least = bits - inputs["alpha"][region[0]]
     ways, kept = np.zeros(len(bits), np.int64), np.zeros((len(bits), n_mechanism_units), np.int64)
-    for k, (mechanism, purview) in enumerate(inputs["pairs"][region[0]].tolist()):
+    tables, sizes = (t.values, t.best, t.rank), (n_mechanism_units, n_purview_units)
+    for k, pair in enumerate(inputs["pairs"][region[0]].tolist()):
         ways[k] = count_tied_partitions(
-            t.values,
-            t.best,
-            t.rank,
-            mechanism,
-            purview,
-            float(least[k]),
-            bool(forward),
-            n_mechanism_units,
-            n_purview_units,
-            kept[k],
+            *tables, *pair, float(least[k]), bool(forward), *sizes, kept[k]
         )
     return {"bits": bits, "free": t.values[0, purviews], "ways": ways, "kept": kept}

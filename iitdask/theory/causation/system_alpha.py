@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
 from iitdask.kernels.causation.values import masks_by_size
@@ -28,7 +27,7 @@ from iitdask.theory.causation.partitions import (
     stage_refs,
     witness_stage,
 )
-from iitdask.theory.stage import Grid, Region, Stage, StageRef, Steps
+from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "weakest_cut",
 ]
 
-Array = NDArray[Any]
 NO_LINKS = "no occurrence has an actual cause or effect"
 DISCONNECTED = "the units do not hang together"
 NOT_COMPUTED = "not computed: too many pairs of causes and effects"

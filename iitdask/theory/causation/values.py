@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
 from iitdask.kernels.causation.values import cause_values, effect_values, masks_by_size
@@ -16,7 +14,7 @@ from iitdask.kernels.subsets import segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import PairSearch
-from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, uniform_cost
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "value_stages",
 ]
 
-Array = NDArray[Any]
 TABLES_HELD = 4
 """Tables of one number per pair that a process holds at once."""
 

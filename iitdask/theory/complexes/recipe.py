@@ -182,8 +182,7 @@ def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionR
     exclusion = decide_exclusion(search.candidates, result.phi.tolist(), rule.tie)
     tie_breaker = _TieBreaker(pool, options, rule, search.candidates, {})
     accepted, fates = yield from answer_steps(exclusion, tie_breaker.winners)
-    outcome = _ComplexSearch(search, result, accepted, fates, tie_breaker.big_phi)
-    data = _complexes_dataset(pool, outcome)
+    data = _complexes_dataset(pool, search, result, accepted, fates, big_phi=tie_breaker.big_phi)
     if pool.candidates is not None:
         data.attrs["certificates"] = _certificates(pool, search, rule)
     return assemble_tree({"/complexes": data})
@@ -218,13 +217,10 @@ class _TieBreaker:
         unfold = self.rule.structure
         if unfold is None:
             return [None for _ in contests]
-        names = {k: candidate_name(self.candidates[k]) for contest in contests for k in contest}
-        recipes = {
-            str(k): scoped(
-                f"structures/{name}", unfold(self.pool.system(self.candidates[k]), self.options)
-            )
-            for k, name in names.items()
-        }
+        recipes = {}
+        for k in (k for contest in contests for k in contest):
+            steps = unfold(self.pool.system(self.candidates[k]), self.options)
+            recipes[str(k)] = scoped(f"structures/{candidate_name(self.candidates[k])}", steps)
         trees = yield from gather(recipes)
         sizes = {int(k): _comparable_phi(tree) for k, tree in trees.items()}
         self.big_phi.update({int(k): float(tree.attrs["big_phi"]) for k, tree in trees.items()})
@@ -246,40 +242,26 @@ def _comparable_phi(tree: xr.DataTree) -> tuple[bool, float]:
     return True, float(tree["relations"]["log2_sum_phi"])
 
 
-@dataclass(frozen=True, slots=True)
-class _ComplexSearch:
-    """Candidates, their phi, and what exclusion decided."""
-
-    search: CandidateSets
-    result: CandidatePhi
-    accepted: Sequence[int]
-    fates: dict[int, int]
-    big_phi: dict[int, float]
-
-
-def _complexes_dataset(pool: CandidateSet, outcome: _ComplexSearch) -> xr.Dataset:
-    search, result, accepted, fates = (
-        outcome.search,
-        outcome.result,
-        outcome.accepted,
-        outcome.fates,
-    )
+def _complexes_dataset(
+    pool: CandidateSet,
+    search: CandidateSets,
+    result: CandidatePhi,
+    accepted: Sequence[int],
+    fates: dict[int, int],
+    *,
+    big_phi: dict[int, float],
+) -> xr.Dataset:
     counts = _excluded_counts(search, result, fates)
+    excluded_by = np.array([c if c < 2**63 else -1 for c in counts.values()], np.int64)
+    unfolded = np.array([big_phi.get(k, np.nan) for k in accepted], float)
     listed = sorted(fates)
     n_units = pool.substrate.n_units
-    evaluated = len(search.candidates) - counts["UNREACHABLE"]
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "phi": (("complex",), np.array([result.phi[k] for k in accepted], float)),
-        "big_phi": (
-            ("complex",),
-            np.array([outcome.big_phi.get(k, np.nan) for k in accepted], float),
-        ),
+        "big_phi": (("complex",), unfolded),
         "units": (("complex", "unit"), _membership(search, accepted, n_units)),
-        "candidates_evaluated": ((), evaluated),
-        "candidates_excluded_by": (
-            ("reason",),
-            np.array([c if c < 2**63 else -1 for c in counts.values()], np.int64),
-        ),
+        "candidates_evaluated": ((), len(search.candidates) - counts["UNREACHABLE"]),
+        "candidates_excluded_by": (("reason",), excluded_by),
         "candidate_phi": (("candidate",), np.array([result.phi[k] for k in listed], float)),
         "candidate_units": (("candidate", "unit"), _membership(search, listed, n_units)),
         "fate": (("candidate",), np.array([fates[k] for k in listed], np.int64)),
@@ -305,10 +287,8 @@ def _excluded_counts(
     search: CandidateSets, result: CandidatePhi, fates: dict[int, int]
 ) -> dict[str, int]:
     counts = dict.fromkeys(EXCLUSION_REASONS, 0)
-    counts["NO_INPUT_OR_OUTPUT"], counts["NOT_STRONGLY_CONNECTED"] = (
-        search.n_without_input_or_output,
-        search.n_not_strongly_connected,
-    )
+    counts["NO_INPUT_OR_OUTPUT"] = search.n_without_input_or_output
+    counts["NOT_STRONGLY_CONNECTED"] = search.n_not_strongly_connected
     for reason in CANDIDATE_REASONS:
         if reason <= Reason.CAPPED:  # found by the evaluation
             counts[str(reason.name)] = int((result.reason & reason > 0).sum())

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.iit3.bipartition import (
     Repertoires,
@@ -34,7 +33,7 @@ from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import SET_ORDER_MAX_UNITS, PurviewOrder
 from iitdask.theory.marginal_tables import child_masks, unit_arrays
 from iitdask.theory.options import IIT3
-from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -51,7 +50,6 @@ __all__ = [
     "source_inputs",
 ]
 
-Array = NDArray[Any]
 CAUSE, EFFECT = 0, 1
 UNRANKED = np.iinfo(np.int64).max
 

@@ -9,11 +9,10 @@ computed only for the pairs that a transport plan under the bounds would use.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.iit3.bipartition import (
     Repertoires,
@@ -37,20 +36,17 @@ from iitdask.theory.iit3.concepts import (
     source_inputs,
 )
 from iitdask.theory.options import IIT3
-from iitdask.theory.stage import Grid, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.variables import variable
 
 __all__ = [
     "Constellation",
     "CutSearch",
     "StructureDistance",
-    "StructureDistances",
     "cut_concepts_stage",
     "cuts_stage",
     "tie_limit",
 ]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +64,12 @@ def tie_limit(incumbent: float) -> float:
     return incumbent * (1 + TIE_MARGIN) + TIE_MARGIN
 
 
-class StructureDistances:
-    """Distances of other constellations from one."""
-
-    def __init__(self, whole: Constellation, room: Any) -> None:
-        self._whole = whole
-        self._room = room
-        reps = whole.repertoires
-        self._plain = np.stack([_uniform_marginals(reps), reps.effect[0]])
-
-    def to(self, cut: Constellation) -> StructureDistance:
-        """Return the distance from another constellation, bounded by the marginals of the units."""
-        return StructureDistance(self._whole, cut, self._plain, self._room)
-
-    @cached_property
-    def to_null(self) -> Array:
-        """(2**n,) distance of each concept's cause from the uniform distribution."""
-        return _distances_to_null(self._whole, self._room)
-
-
 def _distances_to_null(constellation: Constellation, room: Any) -> Array:
-    out = np.zeros(len(constellation.concepts.phi))
-    mechanisms = np.array(constellation.concepts.mechanisms, np.int64)
+    """Return the distance of each concept's cause from the uniform distribution, (2**n,)."""
+    concepts, reps = constellation.concepts, constellation.repertoires
+    mechanisms, purviews = np.array(concepts.mechanisms, np.int64), concepts.purviews
+    out, distances = np.zeros(len(concepts.phi)), np.empty(len(mechanisms))
     pairs = np.stack([np.arange(len(mechanisms)), np.zeros(len(mechanisms), np.int64)], axis=1)
-    reps, purviews, distances = (
-        constellation.repertoires,
-        constellation.concepts.purviews,
-        np.empty(len(mechanisms)),
-    )
     null = np.zeros(1, np.int64)
     cause_distances(pairs, mechanisms, null, purviews, purviews, reps, reps, room, distances)
     out[mechanisms] = distances
@@ -139,7 +113,7 @@ class StructureDistance:
         """Return the distance to six decimals, and True if it is exact, not a bound.
 
         incumbent : a distance that is attained; a bound beyond it is enough
-        null : (2**n,) see ``StructureDistances.to_null``; the cut's repertoires are those of before
+        null : (2**n,) see ``_distances_to_null``; the cut's repertoires are those of before
         """
         self._raise_bounds(null, _distances_to_null(self._cut, self._room))
         if self._lower_bound() > tie_limit(incumbent):
@@ -193,10 +167,6 @@ def _unmatched_phi(phi: Array, phi_cut: Array, same: Array) -> tuple[Array, Arra
     return supply, demand, one, two
 
 
-def _uniform_marginals(reps: Repertoires) -> Array:
-    return np.repeat(1.0 / reps.levels, np.diff(reps.compared))
-
-
 def _transport(supply: Array, demand: Array, cost: Array) -> tuple[float, Array]:
     """Return the least cost of moving a supply to a demand, and where something is moved."""
     if not cost.size:
@@ -219,9 +189,7 @@ class CutSearch:
     """A system whose concepts are known, and the search for its minimum cut."""
 
     system: CandidateSystem
-    """Candidate system."""
     options: IIT3
-    """Options of the theory."""
     rank: Array
     """Preference among tied purviews."""
     concepts: Concepts
@@ -262,7 +230,6 @@ def cuts_stage(search: CutSearch, name: str, targets: Array, incumbent: float) -
     ----------
     docs/mathematics.md 12.2, Eq. (12.3), and 25.1.
     """
-    seconds = search.seconds
     return Stage(
         name=name,
         grid=Grid(("cut",), (len(targets),)),
@@ -274,7 +241,7 @@ def cuts_stage(search: CutSearch, name: str, targets: Array, incumbent: float) -
         compute=fill_cuts,
         inputs=search.inputs(targets, incumbent),
         prepare=prepare_sources,
-        cost=lambda region: seconds * (region[0].stop - region[0].start),
+        cost=uniform_cost(search.seconds),
         scratch=search.scratch,
     )
 
@@ -287,7 +254,9 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     whole = Constellation(Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact)
     under = make_repertoires(sources.levels, sources.offsets)
     room = make_bipartition_scratch(sources.levels)
-    distances = StructureDistances(whole, room)
+    intact = sources.intact
+    plain = np.stack([np.repeat(1.0 / intact.levels, np.diff(intact.compared)), intact.effect[0]])
+    to_null = cache(lambda: _distances_to_null(whole, room))  # not needed if all are given up
     n = len(sources.levels)
     known = np.full(7**n if n <= SHARED_MAX_UNITS else 0, np.nan)
     distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
@@ -295,13 +264,14 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
         concepts_by_cut.append(concepts_under_cut(sources, target, under, room, known))
-        distance_by_cut.append(distances.to(Constellation(concepts_by_cut[k], under)))
+        cut = Constellation(concepts_by_cut[k], under)
+        distance_by_cut.append(StructureDistance(whole, cut, plain, room))
         distance[k] = distance_by_cut[k].bound
     for k in np.argsort(distance, kind="stable").tolist():
         if distance[k] > tie_limit(incumbent):
             break
         fill_repertoires(sources.forward, sources.rows, targets[k], under)
-        distance[k], exact[k] = distance_by_cut[k].exact(incumbent, distances.to_null)
+        distance[k], exact[k] = distance_by_cut[k].exact(incumbent, to_null())
         if exact[k]:
             incumbent = min(incumbent, distance[k])
     counts = np.array([len(concepts.mechanisms) for concepts in concepts_by_cut], np.int64)
@@ -334,11 +304,7 @@ def fill_cut_concepts(sources: RepertoireSources, region: Region) -> dict[str, A
     target = int(sources.more["targets"][0])
     room = make_bipartition_scratch(sources.levels)
     concepts = concepts_under_cut(sources, target, sources.under(target), room, np.zeros(0))
-    return {
-        "sides": concepts.sides.T[region],
-        "purviews": concepts.purviews.T[region],
-        "ties": concepts.ties.T[region],
-    }
+    return {name: getattr(concepts, name).T[region] for name in ("sides", "purviews", "ties")}
 
 
 def concepts_under_cut(
@@ -346,16 +312,7 @@ def concepts_under_cut(
 ) -> Concepts:
     """Find the concepts under a cut, given its repertoires and what other cuts found."""
     concepts = Concepts.empty(len(under.effect))
-    find_concepts(
-        target,
-        sources.more["intact_phi"],
-        sources.more["rank"],
-        sources.children_under(target),
-        under,
-        room,
-        known,
-        concepts.sides,
-        concepts.purviews,
-        concepts.ties,
-    )
+    intact = sources.more["intact_phi"], sources.more["rank"]
+    out = concepts.sides, concepts.purviews, concepts.ties
+    find_concepts(target, *intact, sources.children_under(target), under, room, known, *out)
     return concepts

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError
 from iitdask.kernels.iit3.concepts import is_positive, is_tied
@@ -29,12 +28,11 @@ from iitdask.theory.iit4.system_analysis import is_strongly_connected_system
 from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
 from iitdask.theory.options import IIT3
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import Filled, Grid, Recipe, Region, Stage, Steps
+from iitdask.theory.stage import Array, Filled, Grid, Recipe, Region, Stage, Steps
 from iitdask.theory.variables import assemble_tree, make_dataset, units_of_masks, variable
 
 __all__ = ["ces", "one_block_stage", "sia"]
 
-Array = NDArray[Any]
 ONE_BLOCK_MAX_UNITS = 6  # units up to which a system is analysed in one block
 DIRECTIONS = ("cause", "effect")
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
 from iitdask.model.labels import decode_state, purview_states, purview_unit_states
@@ -22,7 +21,7 @@ from iitdask.theory.iit4.system_analysis import SystemAnalysis
 from iitdask.theory.iit4.system_result import system_dataset
 from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.options import Unfolding
-from iitdask.theory.stage import Filled
+from iitdask.theory.stage import Array, Filled
 from iitdask.theory.ties import canonical_ranks
 from iitdask.theory.variables import assemble_dataset, make_dataset, units_of_masks
 
@@ -40,7 +39,6 @@ __all__ = [
     "tie_sensitivity",
 ]
 
-Array = NDArray[Any]
 SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
 TieKey = Callable[[int, bool, Sequence[int]], list[int]]
 
@@ -213,17 +211,13 @@ class CauseEffectStructure:
     """A cause-effect structure, and what it was found from."""
 
     system: CandidateSystem
-    """Candidate system."""
     options: Unfolding
-    """Options of the theory."""
     analysis: SystemAnalysis
-    """Analysis of the system."""
     states: tuple[int, int]
     """Cause and effect state that distinctions must agree with, little-endian."""
     tied: Sequence[TiedPurviews]
     """Mechanisms irreducible in both directions, with all tied purviews."""
     distinctions: Sequence[Distinction]
-    """The distinctions."""
     sums: RelationSums
     """Totals over their relations."""
     search: dict[str, int]

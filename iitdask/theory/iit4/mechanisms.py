@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.mechanism_search import (
@@ -29,7 +27,7 @@ from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import prepare_tables, table_inputs
-from iitdask.theory.stage import CumulativeCost, Filled, Grid, Region, Stage, Steps
+from iitdask.theory.stage import Array, CumulativeCost, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -47,7 +45,6 @@ __all__ = [
     "tied_purview_pairs",
 ]
 
-Array = NDArray[Any]
 CAUSE, EFFECT = 0, 1
 DIRECTION_CODES = (ON_CAUSE, ON_EFFECT)
 

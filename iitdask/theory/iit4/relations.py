@@ -19,10 +19,10 @@ from fractions import Fraction
 from functools import reduce
 from math import comb
 from operator import or_
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from iitdask.theory.stage import Array
 
 __all__ = [
     "Bindings",
@@ -34,7 +34,6 @@ __all__ = [
     "top_relations",
 ]
 
-Array = NDArray[Any]
 ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
 COUNTED_DEGREES = 64
 FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.kernels.distributions import write_repertoires
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
@@ -37,7 +36,7 @@ from iitdask.theory.marginal_tables import (
     prepare_tables,
     table_inputs,
 )
-from iitdask.theory.stage import Filled, Grid, Region, Stage
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage
 from iitdask.theory.variables import make_dataset, variable
 
 __all__ = [
@@ -52,7 +51,6 @@ __all__ = [
     "view_nodes",
 ]
 
-Array = NDArray[Any]
 MAX_STORED_STATES = 1 << 23
 """States of all purviews together up to which repertoires are stored (64 MiB)."""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.errors import IITError, StateError, UnreachableStateError
 from iitdask.model.substrate import Substrate
@@ -21,7 +20,7 @@ from iitdask.theory.catalog import (
 )
 from iitdask.theory.options import Theory
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import Recipe, gather, scoped
+from iitdask.theory.stage import Array, Recipe, gather, scoped
 from iitdask.theory.sweeps.small_systems import COUNTS, QUANTITIES, SmallSystems
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "sweep_recipe",
 ]
 
-Array = NDArray[Any]
 PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
 """Status of a point."""
 RECIPES_IN_STEP = 64
@@ -52,13 +50,10 @@ class LargeProblem:
     key: str
     """Digest of everything that decides its numbers, hexadecimal."""
     substrate: Substrate
-    """The substrate."""
     fields: Mapping[str, Any]
     """Fields of the target."""
     options: Theory
-    """The theory."""
     compute: str
-    """The computation."""
 
 
 OnResult = Callable[[LargeProblem, Target, xr.DataTree], None]
@@ -72,11 +67,9 @@ class PointBatch:
     name: str
     """Name of their stage."""
     compute: str
-    """The computation."""
     small: Array
     """Numbers of their points, in the order of the stage."""
     points: SmallSystems
-    """The systems."""
 
 
 def sweep_recipe(
@@ -103,7 +96,7 @@ def sweep_recipe(
         trees = yield from gather(recipes)
         for k in numbers_in_step:
             _store_tree_outcomes(outcomes, k, large[k].compute, trees[str(k)])
-    return xr.DataTree(_outcomes_dataset(outcomes))
+    return xr.DataTree(xr.Dataset({name: ("point", array) for name, array in outcomes.items()}))
 
 
 def batch_stage_name(number: int, compute: str) -> str:
@@ -181,7 +174,3 @@ def _store_tree_outcomes(
     outcomes["status"][number] = DONE
     for name, value in read_outcomes(compute, tree).items():
         outcomes[name][number] = value
-
-
-def _outcomes_dataset(outcomes: Mapping[str, Array]) -> xr.Dataset:
-    return xr.Dataset({name: ("point", values) for name, values in outcomes.items()})
