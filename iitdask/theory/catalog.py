@@ -277,9 +277,9 @@ def _details_case() -> Recipe:
     return xr.DataTree()
 
 
-def _search_case() -> Recipe:
-    """Search over purviews."""
-    system = _two_units()
+def _search_case(system: System | None = None) -> Recipe:
+    """Search over purviews, by default those of two units."""
+    system = system or _two_units()
     yield (marginals_stage(system),)
     yield (mice_stage(system),)
     return xr.DataTree()
@@ -290,10 +290,7 @@ def _joint_bounds_case() -> Recipe:
     n = JOINT_BOUND_MIN_UNITS
     noisy = [[[0.8, 0.2], [0.3, 0.7]], [[0.6, 0.4], [0.1, 0.9]]]
     ring = [([i, (i + 1) % n], noisy) for i in range(n)]
-    system = System.build(Substrate.from_factors(ring), "0" * n)
-    yield (marginals_stage(system),)
-    yield (mice_stage(system),)
-    return xr.DataTree()
+    return _search_case(System.build(Substrate.from_factors(ring), "0" * n))
 
 
 def _account_case() -> Recipe:

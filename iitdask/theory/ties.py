@@ -93,10 +93,8 @@ def canonical_ranks(system: CandidateSystem) -> Array:
     """
     substrate = system.substrate
     inside = np.isin(np.arange(substrate.n_units), system.units)
-    colours = [
-        _digest(k, s, bool(a))
-        for k, s, a in zip(substrate.levels, system.state, inside, strict=True)
-    ]
+    parts = zip(substrate.levels, system.state, inside.tolist(), strict=True)
+    colours = [_digest(*unit) for unit in parts]
     search = _CanonicalLabelling(substrate, colours)
     search.descend(colours)
     return search.ranks
@@ -186,10 +184,8 @@ class _CanonicalLabelling:
             rows, codes = _coloured_rows(table, [colours[p] for p in parents])
             own.append(_digest(colours[unit], _multiset(codes, rows)))
             for axis, parent in enumerate(parents):
-                _, rest = _coloured_rows(
-                    table,
-                    [c if k != axis else -1 for k, c in enumerate(colours[p] for p in parents)],
-                )
+                others = [-1 if k == axis else colours[p] for k, p in enumerate(parents)]
+                _, rest = _coloured_rows(table, others)
                 feeds[parent].append(_digest(own[-1], _multiset(rest, rows)))
         cm = substrate.connectivity
         return [

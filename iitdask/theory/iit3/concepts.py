@@ -82,8 +82,7 @@ class RepertoireSources:
     def children_under(self, target: int) -> Array:
         """Return the mask of units that each unit still feeds."""
         inside = target >> np.arange(len(self.levels)) & 1
-        left: Array = np.where(inside, self.children, self.children & ~target)
-        return left
+        return np.where(inside, self.children, self.children & ~target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +111,12 @@ class Concepts:
     @property
     def phi(self) -> Array:
         """(2**n,) phi of each concept, 0 where there is none."""
-        least: Array = self.sides.min(axis=0)
-        return least
+        return np.asarray(self.sides.min(axis=0))
 
     @property
     def mechanisms(self) -> list[int]:
         """Masks of the mechanisms that have a concept."""
-        masks: list[int] = np.flatnonzero(self.phi > 0).tolist()
-        return masks
+        return list(np.flatnonzero(self.phi > 0).tolist())
 
 
 def source_inputs(system: CandidateSystem, options: IIT3) -> dict[str, Array | StageRef]:

@@ -94,7 +94,12 @@ def ces(system: CandidateSystem, options: IIT3) -> Recipe:
         cutting = CutSearch(system, options, rank, concepts_intact)
         (filled,) = yield (cut_concepts_stage(cutting, analysis.target),)
         structures.append(("cut_distinctions", analysis.target, Concepts.from_filled(filled)))
-    rows = [row for _, target, concepts in structures for row in _details_rows(target, concepts)]
+    rows = [
+        (target, side, m, int(concepts.purviews[side, m]), concepts.sides[side, m])
+        for _, target, concepts in structures
+        for m in concepts.mechanisms
+        for side in range(2)
+    ]
     details = None
     if rows:
         (details,) = yield (details_stage(system, options, rows),)
@@ -117,7 +122,12 @@ def ces(system: CandidateSystem, options: IIT3) -> Recipe:
 
 def _analyse(system: CandidateSystem, options: IIT3) -> AnalysisRecipe:
     """Find concepts, apply the rules of mathematics.md 8.1, and find the minimum cut."""
-    _require_memory(system)
+    need, budget = repertoire_bytes(system.levels), system.budget_bytes
+    if need > budget:
+        raise MemoryRefusedError(
+            f"iit3: the repertoires of {system.n} units need {need / 2**30:.3g} GiB, more than "
+            f"the budget of {budget / 2**30:.3g} GiB; choose fewer units"
+        )
     yield (marginals_stage(system),)
     (filled,) = yield (concepts_stage(system, options),)
     rank = purview_ranks(system, options.ties)
@@ -152,15 +162,6 @@ def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> 
     return SystemAnalysis(away[list(targets).index(target)], target, len(tied))
 
 
-def _require_memory(system: CandidateSystem) -> None:
-    need, budget = repertoire_bytes(system.levels), system.budget_bytes
-    if need > budget:
-        raise MemoryRefusedError(
-            f"iit3: the repertoires of {system.n} units need {need / 2**30:.3g} GiB, more than "
-            f"the budget of {budget / 2**30:.3g} GiB; choose fewer units"
-        )
-
-
 def _zero_phi_reason(system: CandidateSystem) -> Reason:
     if not is_strongly_connected_system(system):
         return Reason.NO_STRONG_CONNECTIVITY
@@ -176,8 +177,7 @@ def _cut_targets(n: int) -> tuple[list[int], list[int]]:
 
 def _severed_connections(n: int, target: int) -> Array:
     inside = (target >> np.arange(n) & 1).astype(bool)
-    severed: Array = ~inside[:, None] & inside[None]
-    return severed if target else np.zeros((n, n), bool)
+    return np.asarray(~inside[:, None] & inside[None])
 
 
 def _system_dataset(system: CandidateSystem, analysis: SystemAnalysis) -> xr.Dataset:
@@ -199,15 +199,6 @@ def _without_bit_units(data: xr.Dataset) -> xr.Dataset:
         if name in data:
             data[name].attrs.pop("units")
     return data
-
-
-def _details_rows(target: int, concepts: Concepts) -> list[tuple[Any, ...]]:
-    """Return the rows of ``details_stage``: causes and effects in turn."""
-    return [
-        (target, side, m, int(concepts.purviews[side, m]), concepts.sides[side, m])
-        for m in concepts.mechanisms
-        for side in range(2)
-    ]
 
 
 def _select_rows(details: Filled, rows: slice) -> dict[str, xr.Variable]:

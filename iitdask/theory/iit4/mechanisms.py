@@ -27,7 +27,7 @@ from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import prepare_tables, table_inputs
-from iitdask.theory.stage import Array, CumulativeCost, Filled, Grid, Region, Stage, Steps
+from iitdask.theory.stage import Array, CumulativeCost, Filled, Grid, Region, Stage, Steps, Variable
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -81,6 +81,16 @@ class MechanismCost:
         return total
 
 
+def search_variables(size: int) -> tuple[Variable, ...]:
+    """Return what a search finds of each mechanism among so many purviews, and its work."""
+    return (
+        variable("phi", "float64", np.nan),
+        variable("ties", "int64", 0),
+        variable("tied_purviews", "uint8", 0, (("byte", (size + 7) // 8),)),
+        *(variable(name, "int64", 0) for name in ("searched", "tables", "nodes")),
+    )
+
+
 def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     """Return the stage that finds largest phi and tied purviews of every mechanism.
 
@@ -95,14 +105,7 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     return Stage(
         name="mice",
         grid=Grid(("direction", "mechanism"), (2, size), power_of_two=("mechanism",)),
-        variables=(
-            variable("phi", "float64", np.nan),
-            variable("ties", "int64", 0),
-            variable("tied_purviews", "uint8", 0, (("byte", (size + 7) // 8),)),
-            variable("searched", "int64", 0),
-            variable("tables", "int64", 0),
-            variable("nodes", "int64", 0),
-        ),
+        variables=search_variables(size),
         compute=fill_mice,
         inputs=table_inputs(system) | excluded_input,
         prepare=prepare_mice,
@@ -137,14 +140,8 @@ def fill_mice(prepared: tuple[MarginalTables, Array], region: Region) -> dict[st
         for first, last in remaining_ranges(inside.tolist(), begin, end):
             part = MechanismResults(*(each[first - begin : last - begin] for each in results))
             search_mechanism_range(DIRECTION_CODES[direction], tables, scratch, first, part)
-    return {
-        "phi": phi,
-        "ties": ties,
-        "tied_purviews": bits,
-        "searched": searched,
-        "tables": work[..., 0],
-        "nodes": work[..., 1],
-    }
+    values = (phi, ties, bits, searched, work[..., 0], work[..., 1])
+    return dict(zip(SEARCH_VARIABLES, values, strict=True))
 
 
 def remaining_ranges(excluded: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -224,15 +221,8 @@ def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict
     kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
     rows = np.column_stack([np.array(DIRECTION_CODES)[rows[:, 0]], rows[:, 1:]])
     describe_pairs(tables, make_pair_scratch(tables), rows, values, numbers, bits, kept, tally)
-    return {
-        "phi": values[0],
-        "information": values[1],
-        "state": numbers[0],
-        "ties": numbers[1],
-        "pairs": numbers[2],
-        "tied_states": bits,
-        "kept": kept,
-    }
+    names = ("phi", "information", "state", "ties", "pairs", "tied_states", "kept")
+    return dict(zip(names, (*values, *numbers, bits, kept), strict=True))
 
 
 def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
@@ -345,18 +335,11 @@ def shard_stage(
 ) -> Stage:
     """Return the stage that searches shards side by side, given phi known of their mechanisms."""
     size = 1 << system.n
+    found = search_variables(size)
     return Stage(
         name=name,
         grid=Grid(("part",), (len(shards),)),
-        variables=(
-            variable("phi", "float64", np.nan),
-            variable("ties", "int64", 0),
-            variable("lowest", "float64", np.nan),
-            variable("tied_purviews", "uint8", 0, (("byte", (size + 7) // 8),)),
-            variable("searched", "int64", 0),
-            variable("tables", "int64", 0),
-            variable("nodes", "int64", 0),
-        ),
+        variables=(*found[:2], variable("lowest", "float64", np.nan), *found[2:]),
         compute=fill_shards,
         inputs={
             **table_inputs(system),

@@ -213,8 +213,7 @@ def _marginals(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Ar
     n, levels = system.n, system.levels
     cube = table.reshape(*reversed(levels), -1)  # the axis of unit i is n - 1 - i
     others = tuple(n - 1 - i for i in range(n) if i not in set(kept))
-    mean: Array = cube.mean(axis=others) if others else cube
-    return mean.reshape(-1, table.shape[1])
+    return np.asarray(cube.mean(axis=others) if others else cube).reshape(-1, table.shape[1])
 
 
 def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
@@ -228,8 +227,7 @@ def _marginals_at_state(system: CandidateSystem, table: Array, kept: Sequence[in
     """Return marginals given the current state of some units, (columns,)."""
     state = [system.local_state[i] for i in kept]
     rows = _marginals(system, table, kept)
-    row: Array = rows[_state_code(state, [system.levels[i] for i in kept])]
-    return row
+    return np.asarray(rows[_state_code(state, [system.levels[i] for i in kept])])
 
 
 def _joint_distribution(system: CandidateSystem, rows: Array, units: Sequence[int]) -> Array:
@@ -259,8 +257,7 @@ def _effect_distributions(pair: _MechanismPurview) -> _Distributions:
         for j in purview:
             out *= rows[:, sum(system.levels[:j]) + codes // weight % system.levels[j]]
             weight *= system.levels[j]
-        mean: Array = out.mean(axis=0)
-        return mean
+        return np.asarray(out.mean(axis=0))
 
     return _Distributions(constrained, partitioned, constrained, partitioned, unconstrained)
 
@@ -387,8 +384,7 @@ def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int)
         before = scan.bounds[:, 0]
     search_mechanisms(side, t, s, mechanism, 0, scan, room, results)
     # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
-    evaluated: Array = (before > PHI_ZERO_BITS) & (room.bounds <= 0.0)
-    return evaluated
+    return np.asarray((before > PHI_ZERO_BITS) & (room.bounds <= 0.0))
 
 
 def view_nodes(system: CandidateSystem, nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
