@@ -90,9 +90,7 @@ class Grid:
     """The named axes of a stage."""
 
     dims: tuple[str, ...]
-    """Axis names."""
     shape: tuple[int, ...]
-    """Axis lengths."""
     unsplit: tuple[str, ...] = ()
     """Axes that are never split."""
     power_of_two: tuple[str, ...] = ()
@@ -104,9 +102,7 @@ class StageRef:
     """Reference to an array that an earlier stage filled."""
 
     stage: str
-    """Name of the stage that filled it."""
     variable: str
-    """Name of the variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,6 @@ class Stage:
     name: str
     """Path of the stage in the ledger, such as ``"system"`` or ``"points/3/mice"``."""
     grid: Grid
-    """Axes and their lengths."""
     variables: tuple[Variable, ...]
     """The arrays that one block fills."""
     compute: Callable[[Any, Region], Mapping[str, Array]]

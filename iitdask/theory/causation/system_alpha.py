@@ -73,13 +73,10 @@ def account_irreducibility(
     ----------
     docs/mathematics.md 13.5, Eq. (13.4).
     """
-    n = len(transition.units)
-    alpha = dict.fromkeys(("account", "causes", "effects"), 0.0)
     scattered = not is_weakly_connected(transition.substrate.connectivity, transition.units)
     irreducible = [result for result in results if any(result.summaries)]
     if scattered or not irreducible:
-        reason = DISCONNECTED if scattered else NO_LINKS
-        return AccountIrreducibility(alpha, np.zeros((n, n), np.bool_), 0, reason)
+        return _without_cut(transition, 0.0, DISCONNECTED if scattered else NO_LINKS)
     tables = yield tuple(strength_stage(result) for result in results)
     strengths = np.empty(1 << len(transition.causes))  # of all effects with each set of causes
     strengths[masks_by_size(len(transition.causes))] = tables[1]["strength"][:, -1].values
@@ -89,8 +86,8 @@ def account_irreducibility(
     shape = (len(transition.causes), len(transition.effects))
     searches = [account_search(transition.children, shape, name) for name in names]
     partitions = yield from minimum_partitions(searches, lambda _, rows: float(rows[-1, -1]))
-    for name, result in zip(names, partitions, strict=True):
-        alpha[name] = result.summaries[-1]
+    alpha = dict.fromkeys(("account", "causes", "effects"), 0.0)
+    alpha |= {name: result.summaries[-1] for name, result in zip(names, partitions, strict=True)}
     alpha["account"], least = weakest_cut(alpha["account"], strengths)
     kept, n_tied_cuts = yield from _named_cut(partitions[0], strengths, least)
     return AccountIrreducibility(alpha, _severed_connections(transition, kept), n_tied_cuts, "")
@@ -98,9 +95,12 @@ def account_irreducibility(
 
 def uncomputed_irreducibility(transition: Transition) -> AccountIrreducibility:
     """Return the irreducibility of an account whose cuts were not searched: alpha is NaN."""
-    alpha = dict.fromkeys(("account", "causes", "effects"), float("nan"))
-    n = len(transition.units)
-    return AccountIrreducibility(alpha, np.zeros((n, n), np.bool_), 0, NOT_COMPUTED)
+    return _without_cut(transition, float("nan"), NOT_COMPUTED)
+
+
+def _without_cut(transition: Transition, value: float, reason: str) -> AccountIrreducibility:
+    alpha, n = dict.fromkeys(("account", "causes", "effects"), value), len(transition.units)
+    return AccountIrreducibility(alpha, np.zeros((n, n), np.bool_), 0, reason)
 
 
 def weakest_cut(cost: float, strengths: Array) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from iitdask.theory.complexes.candidates import (
 )
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.recipe import ces
-from iitdask.theory.reasons import CANDIDATE_REASONS, REASON_TEXTS, Reason
+from iitdask.theory.reasons import CANDIDATE_TEXTS, Reason
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
 from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
@@ -139,7 +139,7 @@ def _overlap_groups(candidates: Sequence[UnitSet], members: Sequence[int]) -> li
     return [tuple(group) for group in groups.values()]
 
 
-EXCLUSION_REASONS = {str(r.name): REASON_TEXTS[r].of_candidate for r in CANDIDATE_REASONS}
+EXCLUSION_REASONS = {str(reason.name): text for reason, text in CANDIDATE_TEXTS.items()}
 """Why a candidate is no complex: names and meanings, in the order of the result's axis."""
 EXCLUSION_STATUS = {COMPLEX: "complex", OVERLAP: "OVERLAP", LESS_PHI: "LESS_PHI", TIED: "TIED"}
 
@@ -289,7 +289,7 @@ def _excluded_counts(
     counts = dict.fromkeys(EXCLUSION_REASONS, 0)
     counts["NO_INPUT_OR_OUTPUT"] = search.n_without_input_or_output
     counts["NOT_STRONGLY_CONNECTED"] = search.n_not_strongly_connected
-    for reason in CANDIDATE_REASONS:
+    for reason in CANDIDATE_TEXTS:
         if reason <= Reason.CAPPED:  # found by the evaluation
             counts[str(reason.name)] = int((result.reason & reason > 0).sum())
     for code, name in EXCLUSION_STATUS.items():

@@ -51,9 +51,6 @@ class SystemAnalysis:
     """Why Phi is 0, when a rule decided it."""
 
 
-AnalysisRecipe = Steps[tuple[SystemAnalysis, Concepts, Array]]
-
-
 def sia(system: CandidateSystem, options: IIT3) -> Recipe:
     """Analyse how irreducible a system is, as node ``/system``.
 
@@ -120,7 +117,9 @@ def ces(system: CandidateSystem, options: IIT3) -> Recipe:
     return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
-def _analyse(system: CandidateSystem, options: IIT3) -> AnalysisRecipe:
+def _analyse(
+    system: CandidateSystem, options: IIT3
+) -> Steps[tuple[SystemAnalysis, Concepts, Array]]:
     """Find concepts, apply the rules of mathematics.md 8.1, and find the minimum cut."""
     need, budget = repertoire_bytes(system.levels), system.budget_bytes
     if need > budget:
@@ -188,9 +187,8 @@ def _system_dataset(system: CandidateSystem, analysis: SystemAnalysis) -> xr.Dat
         "cut": (("source", "target"), _severed_connections(system.n, analysis.target)),
         "part": (("unit",), inside ^ inside[0]),
     }
-    return _without_bit_units(
-        make_dataset(values, {"reason": analysis.reason.text, "reasons": analysis.reason.names})
-    )
+    attrs = {"reason": analysis.reason.text, "reasons": analysis.reason.names}
+    return _without_bit_units(make_dataset(values, attrs))
 
 
 def _without_bit_units(data: xr.Dataset) -> xr.Dataset:

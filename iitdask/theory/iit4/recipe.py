@@ -34,30 +34,25 @@ from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps
 from iitdask.theory.ties import StateOrder
-from iitdask.theory.variables import Outcome, assemble_tree, attr_of, size_of, value_of
+from iitdask.theory.variables import VARIABLES, Outcome, assemble_tree, attr_of, size_of, value_of
 
 __all__ = ["CES_OUTCOMES", "SIA_OUTCOMES", "ces", "sia"]
 
 
-def _of_system(name: str, unit: str, doc: str) -> Outcome:
-    return Outcome(name, unit, doc, value_of("system", name))
+def _of_system(name: str, doc: str = "") -> Outcome:
+    unit, meaning = VARIABLES[name]
+    return Outcome(name, unit, doc or meaning, value_of("system", name))
 
 
 SIA_OUTCOMES = (
-    _of_system("phi", "bit", "integrated information of the system, phi_s"),
-    _of_system("normalized_phi", "bit", "the same per severed pair"),
-    _of_system("phi_cause", "bit", "cause side at the minimum partition"),
-    _of_system("phi_effect", "bit", "effect side at the minimum partition"),
-    _of_system(
-        "intrinsic_information_cause", "bit", "intrinsic information of the specified cause state"
-    ),
-    _of_system(
-        "intrinsic_information_effect", "bit", "intrinsic information of the specified effect state"
-    ),
-    _of_system("n_tied_partitions", "count", "partitions tied for the minimum"),
-    _of_system(
-        "n_tied_states", "count", "pairs of cause and effect states tied for the largest phi_s"
-    ),
+    _of_system("phi", "integrated information of the system, phi_s"),
+    _of_system("normalized_phi", "the same per severed pair"),
+    _of_system("phi_cause", "cause side at the minimum partition"),
+    _of_system("phi_effect", "effect side at the minimum partition"),
+    _of_system("intrinsic_information_cause"),
+    _of_system("intrinsic_information_effect"),
+    _of_system("n_tied_partitions", "partitions tied for the minimum"),
+    _of_system("n_tied_states"),
 )
 """Numbers that a sweep records of a system analysis."""
 CES_OUTCOMES = (
