@@ -99,7 +99,7 @@ def test_run__again_computes_nothing(full):
     again = full("run", "xor")
     assert again.returncode == 0
     assert "9.5 bits" in again.stdout
-    stages = [line for line in again.stderr.splitlines() if line.startswith(("states:", "mice:"))]
+    stages = [line for line in again.stderr.splitlines() if line.startswith(("system:", "mice:"))]
     assert len(stages) == 2
     assert all("already there" in line for line in stages)
 
