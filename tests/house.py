@@ -214,7 +214,7 @@ SECTIONS = {
 """What numpydoc's codes say."""
 
 
-def docstring_errors(path, package, sections=()):
+def docstring_errors(path, package, sections=(), cited_only=False):
     """Return what numpydoc misses of the functions that a module exports.
 
     Parameters
@@ -225,6 +225,8 @@ def docstring_errors(path, package, sections=()):
         Folder of the package.
     sections : sequence of str
         Sections that each of them must have beside those that numpydoc expects of it.
+    cited_only : bool
+        Look only at functions that implement an equation: those with a section References.
     """
     from numpydoc.hooks.validate_docstrings import AstValidator
     from numpydoc.validate import validate
@@ -232,11 +234,13 @@ def docstring_errors(path, package, sections=()):
     bad = []
     tree, module = parsed(path), module_name(path, package)
     for node in exported_functions(tree):
+        text = ast.get_docstring(node) or ""
+        if cited_only and "\nReferences\n" not in text:
+            continue
         name = f"{module}.{node.name}"
         how = {"ast_node": node, "filename": path, "ancestry": [tree]}
         errors = validate(name, AstValidator, **how)["errors"]
         bad += [f"{name} {SECTIONS[code]}" for code, _ in errors if code in SECTIONS]
-        text = ast.get_docstring(node) or ""
         bad += [
             f"{name} has no section {section}"
             for section in sections

@@ -211,3 +211,12 @@ def test_docstrings__may_need_more_sections(toy):
     package = toy(api=FULL)
     bad = house.docstring_errors(package / "api.py", package, ("Returns", "Raises"))
     assert bad == ["toy.api.twice has no section Raises"]
+
+
+def test_docstrings__may_be_looked_at_only_where_an_equation_is_cited(toy):
+    pytest.importorskip("numpydoc")
+    cited = BARE.replace("number.", "number.\n\n    References\n    ----------\n    Eq. (1).\n    ")
+    package = toy(**{"run/a": BARE, "run/b": cited})
+    assert house.docstring_errors(package / "run" / "a.py", package, cited_only=True) == []
+    bad = house.docstring_errors(package / "run" / "b.py", package, cited_only=True)
+    assert "toy.run.b.twice has no section Returns" in bad
