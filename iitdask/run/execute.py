@@ -304,12 +304,7 @@ def execute(
 
     def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         stage_runs = [StageRun(stage, ledger, block_seconds) for stage in _check_step(stages)]
-        if len(stage_runs) == 1:
-            stage_runs[0].allow_local_execution()
-        for stage_run in stage_runs:
-            stage_run.check_memory(memory)
-            emit(stage_run.opened())
-        return _fill_until_verified(stage_runs, ledger, engine, emit)
+        return _fill_stages(stage_runs, ledger, engine, emit, memory)
 
     result = run_recipe(recipe, fill)
     emit(RunFinished(ledger.fingerprint, time.perf_counter() - started))
@@ -394,50 +389,67 @@ def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     return stages
 
 
-def _fill_until_verified(
-    stage_runs: list[StageRun], ledger: Ledger, engine: Engine, emit: Observer
+def _fill_stages(
+    stage_runs: list[StageRun], ledger: Ledger, engine: Engine, emit: Observer, memory: int | None
 ) -> tuple[Filled, ...]:
-    """Fill stages until the ledger returns exactly what was written."""
-    for attempt in range(1 + MAX_REPAIRS):
-        _run_rounds(stage_runs, engine, emit)
-        _raise_failures(stage_runs)
-        complete: list[Filled] = []
-        for stage_run in stage_runs:
-            stage_run.finish()
-            try:
-                filled = ledger.read_stage(stage_run.stage.name)
-            except DamagedStoreError:
-                if attempt == MAX_REPAIRS:
-                    raise
-                stage_run.reopen()
-                emit(stage_run.opened())
-                continue
-            # Another process may have found the damage first and deleted the block.
-            stage_run.refresh()
-            if not stage_run.todo():
-                complete.append(filled)
-        if len(complete) == len(stage_runs):
-            break
-    for stage_run in stage_runs:
-        emit(StageCompleted(stage_run.stage.name, stage_run.seconds()))
-    return tuple(complete)
+    """Fill stages until the ledger returns exactly what was written.
 
-
-def _run_rounds(stage_runs: list[StageRun], engine: Engine, emit: Observer) -> None:
-    """Run the blocks to be filled; blocks that failed run again in the next round."""
+    Blocks that failed, or that the ledger has lost, run again in the next round.
+    """
+    _announce(stage_runs, emit, memory)
     by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
-    while any(stage_run.todo() for stage_run in stage_runs):
-        has_results = False
-        tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
-        with closing(engine(tasks)) as results:
-            for result in results:
-                has_results = True
-                if result.warning:
-                    emit(Warned(result.warning))
-                for event in by_name[result.stage].record(result):
-                    emit(event)
-        if not has_results:
-            raise InterruptedRunError("the engine returned no result for the blocks it was given")
+    for repairs_left in reversed(range(1 + MAX_REPAIRS)):
+        while any(stage_run.todo() for stage_run in stage_runs):
+            has_results = False
+            tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
+            with closing(engine(tasks)) as results:
+                for result in results:
+                    has_results = True
+                    if result.warning:
+                        emit(Warned(result.warning))
+                    for event in by_name[result.stage].record(result):
+                        emit(event)
+            if not has_results:
+                raise InterruptedRunError("the engine returned no result for its blocks")
+        _raise_failures(stage_runs)
+        complete = _read_complete(stage_runs, ledger, emit, repairs_left)
+        if complete is not None:
+            for stage_run in stage_runs:
+                emit(StageCompleted(stage_run.stage.name, stage_run.seconds()))
+            return complete
+    names = ", ".join(by_name)
+    raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
+
+
+def _announce(stage_runs: list[StageRun], emit: Observer, memory: int | None) -> None:
+    """Refuse blocks that do not fit into memory; say what is left to fill."""
+    if len(stage_runs) == 1:
+        stage_runs[0].allow_local_execution()
+    for stage_run in stage_runs:
+        stage_run.check_memory(memory)
+        emit(stage_run.opened())
+
+
+def _read_complete(
+    stage_runs: list[StageRun], ledger: Ledger, emit: Observer, repairs_left: int
+) -> tuple[Filled, ...] | None:
+    """Read the filled stages; None if blocks of them have to be filled again."""
+    complete: list[Filled] = []
+    for stage_run in stage_runs:
+        stage_run.finish()
+        try:
+            filled = ledger.read_stage(stage_run.stage.name)
+        except DamagedStoreError:
+            if not repairs_left:
+                raise
+            stage_run.reopen()
+            emit(stage_run.opened())
+            continue
+        # Another process may have found the damage first and deleted the block.
+        stage_run.refresh()
+        if not stage_run.todo():
+            complete.append(filled)
+    return tuple(complete) if len(complete) == len(stage_runs) else None
 
 
 def _raise_failures(stage_runs: list[StageRun]) -> None:

@@ -29,7 +29,6 @@ from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, live_sessions, open_session
 from iitdask.run.engines import (
     CLAIM_POLL_SECONDS,
-    Engine,
     SerialEngine,
     SharedStoreEngine,
     block_memory_limit,
@@ -41,7 +40,7 @@ from iitdask.run.engines import (
 from iitdask.run.estimate import Estimate, estimate_recipe
 from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
 from iitdask.run.execute import execute
-from iitdask.run.ledger import Ledger, MemoryLedger
+from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import (
     is_finished,
     load_result,
@@ -53,7 +52,7 @@ from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
-from iitdask.study.job import JobRun, StudyJob
+from iitdask.study.job import StudyJob
 from iitdask.study.problem import problem_from_study, read_problem
 from iitdask.study.spec import Study
 from iitdask.study.store_contents import StoredSweep, provenance
@@ -160,8 +159,11 @@ def run_job(
     if store is None:
         if cache is not None:
             raise InputError("cache: expected a store beside it, got none; give store=...")
-        ledger = MemoryLedger()
-        return _execute(job.start(ledger), ledger, choose_engine(client), listeners, **options)
+        ledger, engine = MemoryLedger(), choose_engine(client)
+        started = job.start(ledger)
+        listeners += started.observers
+        tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
+        return started.finish(tree)
     opened = open_store(store)
     with _stage_cache(cache) as stage_cache:
         stored = _open_ledger(opened, job, stage_cache)
@@ -175,7 +177,9 @@ def run_job(
             origin = provenance()
             with _logged(session, job, origin) as log:
                 engine = choose_engine(client, activity)
-                result = _execute(started, stored, engine, [*listeners, log], **options)
+                listeners += [log, *started.observers]
+                tree = execute(started.recipe, stored, engine, observers=listeners, **options)
+                result = started.finish(tree)
                 save_result(opened, result, origin, log.costs())
             return result
 
@@ -235,14 +239,16 @@ def run_shared(
         origin = provenance()
         with _logged(session, job, origin) as log:
             ledger = _open_ledger(store, job)
-            result = _execute(
-                job.start(ledger, store, live=False),
+            started = job.start(ledger, store, live=False)
+            tree = execute(
+                started.recipe,
                 ledger,
                 SharedStoreEngine(claims, threads, until, activity),
-                [*observers, log],
+                observers=[*observers, log, *started.observers],
                 block_seconds=float(about.get("block_seconds", BLOCK_SECONDS)),
                 memory=None if memory is None else memory // threads,
             )
+            result = started.finish(tree)
             _save_once(store, claims, result, origin, log=log, until=until)
     return result
 
@@ -309,27 +315,6 @@ def precompile(family: str = "iit4") -> None:
 def compile_share(family: str, share: int) -> None:
     """Run one of the recipes of a family."""
     execute(KERNEL_FAMILIES[family].cases[share](), MemoryLedger(), SerialEngine())
-
-
-def _execute(
-    started: JobRun,
-    ledger: Ledger,
-    engine: Engine,
-    observers: Sequence[Observer],
-    *,
-    block_seconds: float,
-    memory: int | None,
-) -> xr.DataTree:
-    """Execute a started job and label what its recipe returns."""
-    tree = execute(
-        started.recipe,
-        ledger,
-        engine,
-        block_seconds=block_seconds,
-        observers=[*observers, *started.observers],
-        memory=memory,
-    )
-    return started.finish(tree)
 
 
 @contextmanager
