@@ -30,19 +30,6 @@ from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.zarr_io import repair_groups
 
-__all__ = [
-    "LOG_GROUP",
-    "BlockClaims",
-    "PeriodicTimer",
-    "Session",
-    "SessionMonitor",
-    "SessionRecord",
-    "critical_section",
-    "live_sessions",
-    "lock",
-    "open_session",
-]
-
 LOG_GROUP = "log"
 """Group that holds event logs, session records, locks and claims."""
 LOCKS_GROUP = f"{LOG_GROUP}/locks"
@@ -126,10 +113,14 @@ class SessionRecord:
 def _process_exists(pid: int, since: str) -> bool:
     """Return True if this machine has a process of that id that was created before a time, UTC.
 
-    Ids are reused, in containers soon: a process that began later is another one.
+    Ids are reused, in containers soon: a process that began later is another one. A zombie has
+    ended, only its parent has not noticed yet.
     """
     try:
-        created: float = psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        created: float = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:

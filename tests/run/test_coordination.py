@@ -254,3 +254,11 @@ def test_run__of_one_process_takes_one_lock_and_starts_one_thread(url, monkeypat
         save_result(session.store, tree, {}, log.costs())
     assert created == ["log/locks/store"]
     assert started == ["heartbeat"]
+
+
+def test_session__of_a_process_that_nobody_reaped_is_dead(url):
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    other(url, pid=process.pid)
+    assert live_sessions(url) == []
+    process.wait()
