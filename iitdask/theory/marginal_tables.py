@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -40,22 +41,16 @@ def marginals_stage(system: CandidateSystem) -> Stage:
     docs/mathematics.md 19, Eq. (19.1).
     """
     sides = (system.effect,) if system.cause is system.effect else (system.effect, system.cause)
-    codes = int(np.prod([k + 1 for k in system.levels]))
-    columns = system.effect.shape[1]
+    codes, columns = prod(k + 1 for k in system.levels), system.effect.shape[1]
     return Stage(
         name="marginals",
         grid=Grid(("side", "column"), (len(sides), columns)),
         variables=(variable("probability", "float64", np.nan, (("code", codes),)),),
         compute=fill_marginals,
         inputs={"tpm": np.stack(sides), "levels": np.array(system.levels, np.int64)},
-        cost=lambda region: 2e-9 * codes * _region_size(region),
+        cost=lambda region: 2e-9 * codes * prod(axis.stop - axis.start for axis in region),
         scratch=16 * codes,
     )
-
-
-def _region_size(region: Region) -> int:
-    """Return the number of cells of a region."""
-    return int(np.prod([axis.stop - axis.start for axis in region]))
 
 
 def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:

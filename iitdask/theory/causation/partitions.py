@@ -77,9 +77,7 @@ class PairSearch:
     children: Array
     """(a,) mask of the effects that each cause feeds."""
     n_mechanism_units: int
-    """Units of which mechanisms consist."""
     n_purview_units: int
-    """Units of which purviews consist."""
     order: int
     """Most units of a mechanism."""
     values: Array | StageRef

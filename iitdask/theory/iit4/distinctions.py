@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
-from iitdask.model.labels import decode_state, purview_states, purview_unit_states
+from iitdask.model.labels import decode_state, purview_states, purview_unit_states, units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.relations import Bindings, RelationSums, relation_phi
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
-TieKey = Callable[[int, bool, Sequence[int]], list[int]]
 
 
 class CauseEffectSide(NamedTuple):
@@ -118,12 +117,12 @@ class PurviewOrder:
         """Return a key by which larger purviews come first, then those of lower canonical ranks."""
         if self._ranks is None:
             self._ranks = canonical_ranks(self._system)[list(self._system.units)]
-        units = [i for i in range(self._system.n) if purview >> i & 1]
-        return -len(units), tuple(sorted(int(self._ranks[i]) for i in units))
+        ranks = self._ranks[list(units_of_mask(purview))].tolist()
+        return -len(ranks), tuple(sorted(ranks))
 
     def _outer(self, mask: int) -> int:
         """Return a mask over the substrate's units."""
-        return sum(1 << unit for i, unit in enumerate(self._system.units) if mask >> i & 1)
+        return sum(1 << unit for unit in units_of_mask(mask, self._system.units))
 
 
 def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:
@@ -142,22 +141,14 @@ def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[Tie
             tied = tuple(np.flatnonzero(np.unpackbits(states, bitorder="little")).tolist())
         side = CauseEffectSide(purview, phi, information, state, tied, tuple(kept))
         sides.setdefault((mechanism, direction), []).append(side)
-    return [
-        TiedPurviews(
-            mechanism,
-            _in_tie_order(mechanism, sides[mechanism, CAUSE], order, forward=False),
-            _in_tie_order(mechanism, sides[mechanism, EFFECT], order, forward=True),
-        )
-        for mechanism in sorted({m for m, _ in sides})
-    ]
 
+    def in_order(mechanism: int, direction: int) -> tuple[CauseEffectSide, ...]:
+        by_purview = {side.purview: side for side in sides[mechanism, direction]}
+        purviews = order.sort(mechanism, direction == EFFECT, sorted(by_purview))
+        return tuple(by_purview[purview] for purview in purviews)
 
-def _in_tie_order(
-    mechanism: int, sides: Sequence[CauseEffectSide], order: PurviewOrder, forward: bool
-) -> tuple[CauseEffectSide, ...]:
-    """Return tied sides of a mechanism, the representative first."""
-    by_purview = {side.purview: side for side in sides}
-    return tuple(by_purview[p] for p in order.sort(mechanism, forward, sorted(by_purview)))
+    mechanisms = sorted({mechanism for mechanism, _ in sides})
+    return [TiedPurviews(m, in_order(m, CAUSE), in_order(m, EFFECT)) for m in mechanisms]
 
 
 def congruent_distinctions(
@@ -238,16 +229,11 @@ def relation_bindings(
     """
     n = system.n
     values = [decode_state(s, system.levels) for s in states]
-    differing = int(sum(1 << i for i in range(n) if values[0][i] != values[1][i]))
-
-    def effect_bits(purview: int) -> int:
-        return (purview & ~differing) | (purview & differing) << n
-
-    return Bindings(
-        np.array([d.phi for d in distinctions]),
-        tuple(d.cause.purview for d in distinctions),
-        tuple(effect_bits(d.effect.purview) for d in distinctions),
-    )
+    differing = sum(1 << i for i in range(n) if values[0][i] != values[1][i])
+    causes = tuple(d.cause.purview for d in distinctions)
+    effects = (d.effect.purview for d in distinctions)
+    shifted = tuple((bits & ~differing) | (bits & differing) << n for bits in effects)
+    return Bindings(np.array([d.phi for d in distinctions]), causes, shifted)
 
 
 def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> dict[str, xr.Dataset]:

@@ -266,8 +266,7 @@ def expensive_mechanisms(system: CandidateSystem, sharding: Sharding) -> tuple[A
     if n < sharding.units:
         return np.empty(0, np.int64), np.empty(0)
     seconds = SECONDS_PER_PAIR * 2.0 ** (popcounts(n) + n)
-    mechanisms = np.flatnonzero(seconds >= sharding.seconds)
-    mechanisms = mechanisms[mechanisms > 0].astype(np.int64)
+    mechanisms = np.flatnonzero(seconds[1:] >= sharding.seconds) + 1
     return mechanisms, seconds[mechanisms]
 
 
@@ -310,7 +309,9 @@ def find_maximal_causes_effects(
     mechanisms, row = np.unique(shards[:, 1], return_inverse=True)
     first = shards[:, 3] < np.maximum((1 << shards[:, 2]) // FIRST_WAVE_DIVISOR, 1)
     later = ~first
-    (first_round,) = yield (shard_stage(system, "waves/first", shards[first], costs[first]),)
+    nothing = np.zeros(int(first.sum()))
+    stage = shard_stage(system, "waves/first", shards[first], costs[first], nothing)
+    (first_round,) = yield (stage,)
     known_phi = largest_phi(first_round["phi"].values, row[first], len(mechanisms))
     stage = shard_stage(system, "waves/later", shards[later], costs[later], known_phi[row[later]])
     (later_round,) = yield (stage,)
@@ -321,8 +322,9 @@ def find_maximal_causes_effects(
     }
     shards, costs, row = (np.concatenate([x[first], x[later]]) for x in (shards, costs, row))
     best = largest_phi(results["phi"], row, len(mechanisms))
-    ambiguous = ambiguous_shards(results, best[row])
-    if ambiguous.any():
+    least = least_tied_phi(best[row])
+    ambiguous = (results["phi"] >= least) & (results["lowest"] < least)
+    if ambiguous.any():  # two purviews differ by less than the tolerance, and more than rounding
         chosen = shards[ambiguous], costs[ambiguous], best[row[ambiguous]]
         (repeated,) = yield (shard_stage(system, "waves/again", *chosen),)
         for name in ("phi", "ties", "lowest", "tied_purviews"):
@@ -331,7 +333,7 @@ def find_maximal_causes_effects(
 
 
 def shard_stage(
-    system: CandidateSystem, name: str, shards: Array, costs: Array, known_phi: Array | None = None
+    system: CandidateSystem, name: str, shards: Array, costs: Array, known_phi: Array
 ) -> Stage:
     """Return the stage that searches shards side by side, given phi known of their mechanisms."""
     size = 1 << system.n
@@ -341,11 +343,7 @@ def shard_stage(
         grid=Grid(("part",), (len(shards),)),
         variables=(*found[:2], variable("lowest", "float64", np.nan), *found[2:]),
         compute=fill_shards,
-        inputs={
-            **table_inputs(system),
-            "parts": shards,
-            "known": np.zeros(len(shards)) if known_phi is None else known_phi,
-        },
+        inputs={**table_inputs(system), "parts": shards, "known": known_phi},
         prepare=prepare_shards,
         cost=CumulativeCost.from_seconds(costs),
         scratch=8 * (int(np.prod([k + 1 for k in system.levels])) + (20 + 4 * system.n) * size),
@@ -390,15 +388,6 @@ def largest_phi(phi: Array, row: Array, count: int) -> Array:
 def least_tied_phi(best: Array) -> Array:
     """Return the smallest phi that ties with the largest."""
     return np.asarray(best - np.array([phi_tolerance(phi) for phi in best.tolist()]))
-
-
-def ambiguous_shards(results: Mapping[str, Array], best: Array) -> Array:
-    """Return the shards of whose tied purviews some tie with the best of all, and some do not.
-
-    That takes two purviews apart by less than the tolerance, and by more than rounding.
-    """
-    least = least_tied_phi(best)
-    return np.asarray((results["phi"] >= least) & (results["lowest"] < least))
 
 
 def merge_shards(

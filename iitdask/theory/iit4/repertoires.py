@@ -132,11 +132,6 @@ class _MechanismPurview:
     state: list[int]
     """Specified state of the purview's units."""
 
-    @property
-    def specified_code(self) -> int:
-        """Number of the specified state among those of the purview, little-endian."""
-        return _state_code(self.state, [self.system.levels[j] for j in self.purview])
-
 
 @dataclass(frozen=True, slots=True)
 class _Distributions:
@@ -177,13 +172,11 @@ def add_shown_states(
     for side, distributions in (("cause", _cause_distributions), ("effect", _effect_distributions)):
         parts = []
         for k, pair in enumerate(_mechanism_purviews(system, distinctions, side)):
-            pair_distributions = distributions(pair)
+            shown = distributions(pair)
             if stored is not None:
                 begin, end = stored[f"begin_{side}"].values[k : k + 2]
-                pair_distributions = replace(
-                    pair_distributions, constrained=stored[f"constrained_{side}"].values[begin:end]
-                )
-            parts.append(_most_probable_states(pair_distributions, pair, max_states))
+                shown = replace(shown, constrained=stored[f"constrained_{side}"].values[begin:end])
+            parts.append(_most_probable_states(shown, pair, max_states))
         counts = [len(part["code"]) for part in parts]
         values[f"shown_begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
         for name in ("code", "constrained", "unconstrained", "partitioned"):
@@ -193,8 +186,8 @@ def add_shown_states(
         for name in ("likelihood", "likelihood_partitioned", "selectivity"):
             numbers = np.array([part[name] for part in parts], float)
             values[f"{name}_{side}"] = (("mechanism",), numbers)
-    shown = make_dataset(values)
-    return shown if stored is None else stored.assign(shown.data_vars)
+    data = make_dataset(values)
+    return data if stored is None else stored.assign(data.data_vars)
 
 
 def _mechanism_purviews(
@@ -298,7 +291,8 @@ def _most_probable_states(
     distributions: _Distributions, pair: _MechanismPurview, max_states: int
 ) -> dict[str, Any]:
     """Return the distributions at the states that are shown."""
-    ranked, specified = np.argsort(-distributions.constrained, kind="stable"), pair.specified_code
+    ranked = np.argsort(-distributions.constrained, kind="stable")
+    specified = _state_code(pair.state, [pair.system.levels[j] for j in pair.purview])
     if specified not in ranked[:max_states]:
         ranked = np.insert(ranked, 0, specified)
     codes = np.sort(ranked[:max_states])
