@@ -49,13 +49,7 @@ REPEAT_SECONDS = 0.02
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and leave with its exit code.
-
-    Parameters
-    ----------
-    arguments
-        Words after ``iitdask``; default: those of this process.
-    """
+    """Run a command and leave with its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -145,13 +139,7 @@ def _exit_now(message: str) -> None:
 
 @contextmanager
 def interruptible(message: str) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; end at once on the second.
-
-    Parameters
-    ----------
-    message : str
-        Printed on stderr when the clean end takes longer than ``CLEAN_EXIT_SECONDS``.
-    """
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; end at once on the second."""
     handler = _SignalHandler(message)
     previous = {each: signal.signal(each, handler.on_signal) for each in SIGNALS}
     hook, sys.unraisablehook = sys.unraisablehook, handler.unraisable_hook(sys.unraisablehook)

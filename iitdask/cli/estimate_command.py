@@ -80,13 +80,7 @@ def estimate(
 
 
 def require_within_budget(costs: Estimate, budget: float | None) -> None:
-    """Refuse a run that would exceed a number of core-seconds.
-
-    Raises
-    ------
-    BudgetRefusedError
-        The estimate is above `budget`.
-    """
+    """Refuse a run that would exceed a number of core-seconds."""
     if budget is not None and costs.core_seconds > budget:
         raise BudgetRefusedError(
             f"--budget {budget:g}: the run would take about {costs.core_seconds:.3g} core-seconds "

@@ -74,20 +74,7 @@ def text_table(columns: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
 
 
 def parse_memory(amount: str | int | None, name: str) -> int | None:
-    """Return an amount of memory such as ``4GB`` in bytes.
-
-    Parameters
-    ----------
-    amount
-        What the user wrote; None stays None.
-    name
-        Name of the option, for the message.
-
-    Raises
-    ------
-    InputError
-        It is no amount of memory.
-    """
+    """Return an amount of memory such as ``4GB`` in bytes; None stays None."""
     from dask.utils import parse_bytes
 
     if amount is None:
@@ -99,20 +86,7 @@ def parse_memory(amount: str | int | None, name: str) -> int | None:
 
 
 def parse_duration(duration: str | None, name: str) -> float | None:
-    """Return a time such as ``55m``, ``2 hours`` or SLURM's ``1-12:00:00`` in seconds.
-
-    Parameters
-    ----------
-    duration
-        What the user wrote; None stays None.
-    name
-        Name of the option, for the message.
-
-    Raises
-    ------
-    InputError
-        It is no time.
-    """
+    """Return a time such as ``55m``, ``2 hours`` or SLURM's ``1-12:00:00`` in seconds."""
     from dask.utils import parse_timedelta
 
     if duration is None:

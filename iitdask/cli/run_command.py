@@ -284,13 +284,7 @@ class ClusterChoice:
         return connect(self.cluster)
 
     def script(self, spec: str, url: str, *, is_sweep: bool = False) -> str:
-        """Return the job script of this choice.
-
-        Raises
-        ------
-        InputError
-            The cluster has no job scripts.
-        """
+        """Return the job script of this choice."""
         if self.cluster == "slurm":
             return worker_script(self.job_spec)
         if self.cluster == "slurm-allocation":

@@ -10,9 +10,10 @@ import numpy as np
 
 from iitdask.errors import UnreachableStateError
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract, rescaled
-from iitdask.model.factor import CountingFactor, Factor, Table
+from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate
+from iitdask.types import Table
 
 __all__ = ["Background", "conditioned", "require_reachable"]
 
@@ -49,15 +50,7 @@ class Background:
     def from_state(
         cls, substrate: Substrate, state: tuple[int, ...], budget: int = TABLE_BUDGET_BYTES
     ) -> Background:
-        """Return the posterior given a state of all units.
-
-        Raises
-        ------
-        UnreachableStateError
-            No past state leads to ``state``.
-        MemoryRefusedError
-            Deciding that needs a table larger than ``budget`` bytes.
-        """
+        """Return the posterior given a state of all units."""
         units = tuple(range(substrate.n_units))
         what = (
             f"state {_short_state(state)} is unreachable: "
@@ -78,13 +71,7 @@ class Background:
         return self._marginals[units]
 
     def joint(self, units: tuple[int, ...], levels: Sequence[int]) -> Table:
-        """Return the joint posterior of any ascending units, ``(k_0, k_1, ...)``.
-
-        Raises
-        ------
-        MemoryRefusedError
-            It needs a table larger than the budget.
-        """
+        """Return the joint posterior of any ascending units, ``(k_0, k_1, ...)``."""
         grouped: dict[int, list[int]] = defaultdict(list)
         out = np.ones((1,) * len(units))
         for axis, unit in enumerate(units):
@@ -102,15 +89,7 @@ class Background:
         return np.asarray(np.broadcast_to(out, [levels[u] for u in units]))
 
     def averaged(self, factor: Factor | CountingFactor, inside: Collection[int]) -> Factor:
-        """Return a factor over its parents ``inside``, the others averaged over the posterior.
-
-        Parameters
-        ----------
-        factor
-            Of any unit.
-        inside
-            Unit numbers.
-        """
+        """Return a factor over its parents ``inside``, the others averaged over the posterior."""
         table, parents = factor.table, list(factor.parents)
         grouped: dict[int, list[int]] = defaultdict(list)
         for unit in factor.parents:
@@ -134,17 +113,7 @@ class Background:
 def conditioned(
     factor: Factor | CountingFactor, inside: Collection[int], state: Sequence[int]
 ) -> Factor | CountingFactor:
-    """Return a factor over its parents ``inside``, the others fixed at ``state``.
-
-    Parameters
-    ----------
-    factor
-        Of any unit.
-    inside
-        Unit numbers.
-    state
-        Values of all units.
-    """
+    """Return a factor over its parents ``inside``, the others fixed at ``state``."""
     if isinstance(factor, CountingFactor):
         return factor.conditioned(inside, state)
     index = tuple(slice(None) if p in inside else state[p] for p in factor.parents)
@@ -157,26 +126,7 @@ def require_reachable(
     units: tuple[int, ...],
     budget: int = TABLE_BUDGET_BYTES,
 ) -> None:
-    """Refuse a candidate whose state has no predecessor while the other units are fixed.
-
-    Parameters
-    ----------
-    substrate
-        All units.
-    state
-        Current state of all units.
-    units
-        Unit numbers of the candidate.
-    budget
-        Bytes that one table may take.
-
-    Raises
-    ------
-    UnreachableStateError
-        No state of the candidate leads to its current one.
-    MemoryRefusedError
-        Deciding that needs a table larger than the budget.
-    """
+    """Refuse a candidate whose state has no predecessor while the other units are fixed."""
     inside = frozenset(units)
     factors = [conditioned(substrate.factors[i], inside, state) for i in units]
     names = ", ".join(substrate.labels[i] for i in units[:8]) + (", ..." if len(units) > 8 else "")

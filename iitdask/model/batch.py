@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError
 from iitdask.kernels.batch_tables import mark_reachable_states
@@ -18,6 +17,7 @@ from iitdask.model import labels as notation
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import factor_rows
+from iitdask.types import Array
 
 __all__ = [
     "GRAPH_KEYS",
@@ -32,8 +32,6 @@ __all__ = [
 
 MAX_TABLE_STATES = 4096
 """States of a substrate that may be part of a batch."""
-
-Array = NDArray[Any]
 
 
 def is_batchable(substrate: Substrate) -> bool:
@@ -95,17 +93,7 @@ class Batch:
 
     @classmethod
     def from_tables(cls, levels: Sequence[int], tables: Array, children: Array) -> Batch:
-        """Return substrates with the same units.
-
-        Parameters
-        ----------
-        levels
-            Number of values of each of the N units.
-        tables
-            ``(K, S, c)``, see :func:`transition_table`.
-        children
-            ``(K, N)`` mask of the units that each unit feeds.
-        """
+        """Return substrates with the same units: tables ``(K, S, c)``, masks ``(K, N)``."""
         count, size = len(tables), tables[0].size if len(tables) else 0
         return cls(
             np.full(count, len(levels), np.int64),
@@ -166,13 +154,7 @@ class Batch:
         return out
 
     def reachable_states(self, numbers: Array) -> Array:
-        """Numbers of the states that some state of one of these substrates leads to, ascending.
-
-        Parameters
-        ----------
-        numbers
-            Positions of substrates with equal levels.
-        """
+        """Numbers of the states that some state of one of these substrates leads to, ascending."""
         if not len(numbers):
             return np.zeros(0, np.int64)
         first = int(numbers[0])
@@ -187,19 +169,7 @@ class Batch:
     def visited_share(
         self, number: int, start: int | None, *, steps: int, burn: int, seed: int
     ) -> Array:
-        """(S,) share of the steps of a random trajectory that are in each state.
-
-        Parameters
-        ----------
-        number
-            Position of the substrate.
-        start
-            Number of the first state, little-endian; a random one when None.
-        steps, burn
-            Steps that count, and steps before those.
-        seed
-            Seed of the random generator; one seed gives one trajectory.
-        """
+        """(S,) share of the steps of a trajectory in each state; `start` None draws the first."""
         levels = self.levels[number, : self.sizes[number]].tolist()
         table = self.tables[self.starts[number] : self.starts[number + 1]]
         rows = table.reshape(math.prod(levels), -1)
@@ -314,13 +284,7 @@ class Family:
 
     @classmethod
     def from_block(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
-        """Return the families of a block of a study, one per number of units.
-
-        Raises
-        ------
-        SubstrateError
-            A key is unknown or out of range.
-        """
+        """Return the families of a block of a study, one per number of units."""
         kind = block.get("family")
         if kind not in GRAPH_KEYS:
             raise SubstrateError(
@@ -375,13 +339,7 @@ class Family:
         return any(gates.has_parameter(gate["gate"], parameter) for gate in self.gates)
 
     def batch(self) -> Batch:
-        """Return all members.
-
-        Raises
-        ------
-        SubstrateError
-            A parameter of a gate is missing or out of range.
-        """
+        """Return all members."""
         inputs, picks = self._graphs(), self._picks()
         if any("weights" in gate for gate in self.gates):
             members = [Substrate.from_units(self.block(i)["units"]) for i in range(self.count)]
@@ -423,12 +381,12 @@ class Family:
     def _stream(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.n, purpose])
 
-    def _picks(self) -> NDArray[Any]:
+    def _picks(self) -> Array:
         """Return ``(count, n)``: number of each unit's gate."""
         draws = self._stream(1).random((self.count, self.n))
         return np.minimum((draws * len(self.gates)).astype(np.int64), len(self.gates) - 1)
 
-    def _weights(self, given: Any, number: int) -> NDArray[Any]:
+    def _weights(self, given: Any, number: int) -> Array:
         """Return ``(n, n)`` weights of a member, [unit, input]."""
         kind, values = next(iter(given.items())) if isinstance(given, Mapping) else ("", ())
         rng = np.random.default_rng([self.seed, self.n, 3, number])
@@ -441,7 +399,7 @@ class Family:
             f"{{uniform: [low, high]}}, got {given!r}"
         )
 
-    def _graphs(self) -> NDArray[Any]:
+    def _graphs(self) -> Array:
         """Return ``(count, n, n)``: inputs of each unit in order, -1 where there is none."""
         n, count = self.n, self.count
         every = np.arange(n)
@@ -473,7 +431,7 @@ class Family:
             np.put_along_axis(there, order, True, axis=2)
         return np.where(there, every[None, None, :], -1)
 
-    def _gate_tables(self, inputs: NDArray[Any]) -> NDArray[Any]:
+    def _gate_tables(self, inputs: Array) -> Array:
         """Return ``(gates, inputs + 1, 2**n)``: P(on) of each gate over its inputs' states."""
         out = np.full((len(self.gates), self.n + 1, 1 << self.n), np.nan)
         counts = set((inputs >= 0).sum(axis=2).ravel().tolist())

@@ -31,14 +31,14 @@ from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, StateError
 from iitdask.model.background import Background, conditioned
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
-from iitdask.model.factor import CountingFactor, Table
+from iitdask.model.factor import CountingFactor
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import System
+from iitdask.types import Array, Mask, Table
 
 __all__ = ["CandidateSet", "Influence", "flat_factors"]
 
@@ -84,32 +84,7 @@ class CandidateSet:
         *,
         budget: int = TABLE_BUDGET_BYTES,
     ) -> CandidateSet:
-        """Build the set of candidates among which complexes are searched.
-
-        Parameters
-        ----------
-        substrate
-            All units.
-        state
-            Current state of all units, see :meth:`Substrate.parse_state`.
-        units
-            Units of which candidates consist. Default: all.
-        max_size
-            Most units of a candidate.
-        candidates
-            The candidates themselves, each as :meth:`Substrate.parse_units` takes it.
-        budget
-            Bytes that one table may take.
-
-        Raises
-        ------
-        StateError
-            Something does not fit the substrate.
-        UnreachableStateError
-            No past state leads to the current state.
-        MemoryRefusedError
-            Deciding that needs a table of more than ``budget`` bytes.
-        """
+        """Build the set of candidates among which complexes are searched."""
         now = substrate.parse_state(state)
         pool = substrate.parse_units(units)
         if not pool:
@@ -199,31 +174,13 @@ def _parse_candidates(
     return tuple(sorted(found, key=lambda u: (-len(u), tuple(-i for i in reversed(u)))))
 
 
-def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, NDArray[Any]]:
-    """Return tables and posteriors of some units as flat arrays for compiled code.
-
-    Parameters
-    ----------
-    pool
-        Substrate, state and background.
-    units
-        Unit numbers; the arrays of other units are empty.
-
-    Returns
-    -------
-    dict
-        Arguments of :mod:`iitdask.kernels.iit4.system_phi`.
-
-    Raises
-    ------
-    MemoryRefusedError
-        The exact posterior of a unit's inputs needs a table larger than the budget.
-    """
+def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, Array]:
+    """Return tables and posteriors of some units as arguments of the kernels of ``system_phi``."""
     substrate, needed = pool.substrate, set(units)
     counts: list[tuple[int, int, int]] = [(0, 0, 0)]
-    parents: list[NDArray[Any]] = []
-    tables: list[NDArray[Any]] = []
-    posteriors: list[NDArray[Any]] = []
+    parents: list[Array] = []
+    tables: list[Array] = []
+    posteriors: list[Array] = []
     for unit, factor in enumerate(substrate.factors):
         if unit not in needed:
             counts.append((0, 0, 0))
@@ -252,7 +209,7 @@ def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, NDArray[
     }
 
 
-def _concatenated(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
+def _concatenated(parts: list[Array], dtype: type) -> Array:
     return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
@@ -320,7 +277,7 @@ class Influence:
     def _now(self, unit: int) -> list[tuple[int, int]]:
         return [(a, self._state[p]) for a, p in enumerate(self._substrate.factors[unit].parents)]
 
-    def _possible(self, unit: int, free: set[int]) -> NDArray[np.bool_]:
+    def _possible(self, unit: int, free: set[int]) -> Mask:
         """Return where the posterior of a unit's inputs is positive, summed over free axes."""
         joint = self._joint(unit)
         if joint is None:
@@ -355,7 +312,7 @@ def _input_axes(parents: Sequence[int], inside: Collection[int]) -> set[int]:
     return {axis for axis, parent in enumerate(parents) if parent in inside}
 
 
-def _varying_axes(table: Table, possible: NDArray[np.bool_]) -> set[int]:
+def _varying_axes(table: Table, possible: Mask) -> set[int]:
     """Return the axes along which a table differs at a possible position.
 
     possible : same number of axes, length 1 along the axes that are free.

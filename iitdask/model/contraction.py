@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import opt_einsum
 from opt_einsum import paths
 
 from iitdask.errors import MemoryRefusedError
-
-if TYPE_CHECKING:
-    from iitdask.model.factor import Table
+from iitdask.types import Table
 
 __all__ = ["TABLE_BUDGET_BYTES", "Tensor", "contract", "rescaled"]
 
@@ -70,29 +68,10 @@ def contract(
     labels: Sequence[str],
     budget: int = TABLE_BUDGET_BYTES,
 ) -> Table:
-    """Return the product of all tensors, summed over all units but ``keep``.
+    """Return ``(k_keep0, k_keep1, ...)``: the product of all tensors, summed over other units.
 
-    Parameters
-    ----------
-    tensors
-        At least one; any number of tensors may share a unit.
-    keep
-        Units of the result's axes, each in some tensor.
-    labels
-        Names of all units, for the message.
-    budget
-        Bytes that the largest intermediate table may take.
-
-    Returns
-    -------
-    Table
-        ``(k_keep0, k_keep1, ...)``, up to a power of two: every intermediate is
-        rescaled, so that products of thousands of tables do not underflow.
-
-    Raises
-    ------
-    MemoryRefusedError
-        The largest intermediate table would not fit the budget.
+    Up to a power of two: every intermediate is rescaled, so that products of thousands of tables
+    do not underflow. A table of more than ``budget`` bytes is refused.
     """
     kept = frozenset(keep)
     reduced = _sum_private(tensors, kept)

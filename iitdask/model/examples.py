@@ -27,25 +27,7 @@ OPTIONAL_KEYS = ("connectivity", "labels")
 
 
 def substrate_kind(block: object, where: str) -> str:
-    """Return the key that says how a substrate block describes its substrate.
-
-    Parameters
-    ----------
-    block
-        The ``substrate:`` block of a study.
-    where
-        Name of the block, for messages.
-
-    Returns
-    -------
-    str
-        One of ``SUBSTRATE_KEYS``.
-
-    Raises
-    ------
-    SubstrateError
-        A key is unknown, or not exactly one of ``SUBSTRATE_KEYS`` is there.
-    """
+    """Return the key that says how a substrate block describes its substrate."""
     expected = ", ".join(SUBSTRATE_KEYS)
     if not isinstance(block, Mapping):
         raise SubstrateError(f"{where}: expected a mapping with one of {expected}")
@@ -61,25 +43,7 @@ def substrate_kind(block: object, where: str) -> str:
 
 
 def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
-    """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out.
-
-    Parameters
-    ----------
-    block
-        The ``substrate:`` block of a study.
-    where
-        Name of the block, for messages.
-
-    Returns
-    -------
-    Substrate
-        The substrate, checked.
-
-    Raises
-    ------
-    SubstrateError
-        The content is not acceptable.
-    """
+    """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out."""
     kind = substrate_kind(block, where)
     more = {key: block.get(key) for key in OPTIONAL_KEYS}
     place = f"{where}.{kind}"

@@ -10,24 +10,22 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, SubstrateError
 from iitdask.model.contraction import Tensor
+from iitdask.types import Array, Mask, Table
 
 __all__ = [
     "CountingFactor",
     "Factor",
-    "Table",
     "as_array",
     "checked_probabilities",
     "first_index",
+    "first_outside",
     "prune_inputs",
     "read_only",
     "with_input_axes",
 ]
-
-Table = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-8
 """Largest difference from 1 of the sum of a row of probabilities."""
@@ -67,9 +65,9 @@ def _shortened(values: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_only(array: NDArray[Any], dtype: type = np.float64) -> NDArray[Any]:
+def read_only(array: Array, dtype: type = np.float64) -> Array:
     """Return a private, contiguous, read-only copy."""
-    copy: NDArray[Any] = np.array(array, dtype=dtype, order="C")
+    copy: Array = np.array(array, dtype=dtype, order="C")
     copy.setflags(write=False)
     return copy
 
@@ -85,36 +83,29 @@ def describe_row(index: Sequence[int], inputs: Sequence[str], levels: Sequence[i
     return f"row {row} ({meaning})" if meaning else "its only row"
 
 
-def first_index(table: Table, bad: NDArray[np.bool_]) -> tuple[int, ...] | None:
+def first_index(table: Table, bad: Mask) -> tuple[int, ...] | None:
     """Return the first index where ``bad``, or None."""
     if not bad.any():
         return None
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), table.shape))
 
 
-def checked_probabilities(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table:
-    """Return the table with rounding errors outside [0, 1] clipped; refuse anything worse.
+def first_outside(table: Table) -> tuple[int, ...] | None:
+    """Return the first index of what is no probability, rounding errors aside, or None."""
+    inside = (table >= -ROUNDING_TOLERANCE) & (table <= 1 + ROUNDING_TOLERANCE)  # false for nan
+    return first_index(table, ~inside)
 
-    Parameters
-    ----------
-    table
-        ``(k_in0, k_in1, ..., k)``: P(value | inputs).
-    unit, inputs
-        Labels for the message.
-    where
-        File or argument for the message.
-    """
+
+def checked_probabilities(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table:
+    """Return the table with rounding errors outside [0, 1] clipped; refuse anything worse."""
     levels = table.shape[:-1]
-    outside = ~((table >= -ROUNDING_TOLERANCE) & (table <= 1 + ROUNDING_TOLERANCE))  # true for nan
-    if (index := first_index(table, outside)) is not None:
+    if (index := first_outside(table)) is not None:
         raise SubstrateError(
             f"{where}: unit {unit!r}, {describe_row(index[:-1], inputs, levels)}, "
             f"value {index[-1]}: expected a probability from 0 to 1, got {table[index]}"
         )
     sums = table.sum(axis=-1)
-    off = np.abs(sums - 1) > SUM_TOLERANCE
-    if off.any():
-        index = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    if (index := first_index(sums, np.abs(sums - 1) > SUM_TOLERANCE)) is not None:
         raise SubstrateError(
             f"{where}: unit {unit!r}, {describe_row(index, inputs, levels)}: "
             f"expected probabilities that sum to 1, got {sums[index]}"
@@ -124,19 +115,7 @@ def checked_probabilities(table: Table, unit: str, inputs: Sequence[str], where:
 
 
 def with_input_axes(table: Table, inputs: Sequence[int], levels: int, where: str) -> Table:
-    """Return the table with one axis per input.
-
-    Parameters
-    ----------
-    table
-        ``(k_in0, k_in1, ..., k)`` or, for two or more inputs, also the
-        state-by-value form ``(k_in0 * k_in1 * ..., k)`` with little-endian rows;
-        the two have different numbers of axes, so nothing is guessed.
-    inputs
-        Number of values of each input.
-    levels
-        Number of values of the unit.
-    """
+    """Return the table with one axis per input; of several inputs little-endian rows do, too."""
     shape = (*inputs, levels)
     if table.shape == shape:
         return table
@@ -169,22 +148,9 @@ def prune_inputs(parents: Sequence[int], table: Table) -> Factor:
 
 
 def restrict_to_declared(
-    factor: Factor, allowed: NDArray[np.bool_], unit: int, labels: Sequence[str], where: str
+    factor: Factor, allowed: Mask, unit: int, labels: Sequence[str], where: str
 ) -> Factor:
-    """Return the factor over declared inputs only.
-
-    Parameters
-    ----------
-    factor
-        Over all inputs it varies with.
-    allowed
-        ``(N,)``: whether the connectivity declares an edge from each unit.
-
-    Raises
-    ------
-    SubstrateError
-        The table varies with an omitted input by more than rounding.
-    """
+    """Return the factor over declared inputs only."""
     omitted = tuple(a for a, parent in enumerate(factor.parents) if not allowed[parent])
     for axis in omitted:
         size = float(np.ptp(factor.table, axis=axis).max())
@@ -219,19 +185,13 @@ class CountingFactor(NamedTuple):
 
     @property
     def table(self) -> NoReturn:
-        """No table: it would not fit any memory.
-
-        Raises
-        ------
-        MemoryRefusedError
-            Always.
-        """
+        """No table: it would not fit any memory."""
         raise MemoryRefusedError(
             f"a unit of {len(self.parents)} inputs: a table over all of them does not fit any "
             "memory; only what leaves most of them at their current values can be computed"
         )
 
-    def is_declared(self, allowed: NDArray[np.bool_]) -> bool:
+    def is_declared(self, allowed: Mask) -> bool:
         """Return True if a connectivity declares all inputs."""
         return bool(allowed[list(self.parents)].all())
 
@@ -248,15 +208,7 @@ class CountingFactor(NamedTuple):
         return Factor(free, left[count])
 
     def likelihoods(self, value: int, auxiliary: int) -> list[Tensor]:
-        """Return tables whose product, summed over auxiliary numbers, is P(value | inputs).
-
-        Parameters
-        ----------
-        value
-            Value of the unit.
-        auxiliary
-            Number of the first of ``len(parents) - 1`` auxiliary variables, beyond all units.
-        """
+        """Return tables whose product, summed over variables from `auxiliary` on, is P(value)."""
         weight = self.probability_by_count[:, value]
         up, down = _settled_count(weight), _settled_count(weight[::-1])
         steps = np.array([0, 1])

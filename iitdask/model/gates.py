@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError
 from iitdask.model import labels as notation
-from iitdask.model.factor import CountingFactor, Table, as_array, with_input_axes
+from iitdask.model.factor import CountingFactor, as_array, with_input_axes
+from iitdask.types import Table
 
 __all__ = ["GATES", "Gate", "factors_from_units", "has_parameter"]
 
@@ -197,29 +198,24 @@ def _whole_number(least: int, most: int) -> Callable[[Any], int]:
     return convert
 
 
-class _Parameter(NamedTuple):
-    convert: Callable[[Any], Any]
-    expected: str
-
-
-PARAMETERS: Mapping[str, _Parameter] = MappingProxyType(
+PARAMETERS: Mapping[str, tuple[Callable[[Any], Any], str]] = MappingProxyType(
     {
-        "threshold": _Parameter(_finite, "a finite number"),
-        "weights": _Parameter(_weights, "a list of finite numbers, one per input"),
-        "slope": _Parameter(_finite, "a finite number"),
-        "bias": _Parameter(_finite, "a finite number"),
-        "spins": _Parameter(_boolean, "true or false"),
-        "temperature": _Parameter(_positive, "a number above 0"),
-        "field": _Parameter(_finite, "a finite number"),
-        "number": _Parameter(_whole_number(0, 255), "a whole number from 0 to 255"),
-        "probability": _Parameter(_probability, "a probability from 0 to 1"),
-        "noise": _Parameter(_probability, "a probability from 0 to 1"),
-        "value": _Parameter(_whole_number(0, 254), "a whole number from 0 to 254"),
-        "levels": _Parameter(_whole_number(2, 255), "a whole number from 2 to 255"),
-        "table": _Parameter(lambda value: value, "a table of probabilities"),
+        "threshold": (_finite, "a finite number"),
+        "weights": (_weights, "a list of finite numbers, one per input"),
+        "slope": (_finite, "a finite number"),
+        "bias": (_finite, "a finite number"),
+        "spins": (_boolean, "true or false"),
+        "temperature": (_positive, "a number above 0"),
+        "field": (_finite, "a finite number"),
+        "number": (_whole_number(0, 255), "a whole number from 0 to 255"),
+        "probability": (_probability, "a probability from 0 to 1"),
+        "noise": (_probability, "a probability from 0 to 1"),
+        "value": (_whole_number(0, 254), "a whole number from 0 to 254"),
+        "levels": (_whole_number(2, 255), "a whole number from 2 to 255"),
+        "table": (lambda value: value, "a table of probabilities"),
     }
 )
-"""What each parameter of any gate must be."""
+"""Conversion of each parameter of any gate, and what it must be."""
 
 
 class _Unit(NamedTuple):
@@ -236,17 +232,7 @@ class _Unit(NamedTuple):
 def factors_from_units(
     units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
 ) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table | CountingFactor]]]:
-    """Return labels, and each unit's inputs and table; of a wide gate, what it counts.
-
-    Parameters
-    ----------
-    units
-        One mapping per unit: ``gate`` or ``kind``, ``inputs``, ``label``, parameters.
-    labels
-        Names of the units, unless the units have their own.
-    where
-        What to call the list in error messages.
-    """
+    """Return labels, and each unit's inputs and table; of a wide gate, what it counts."""
     named = _unit_labels(units, labels, where)
     numbers = notation.unit_numbers(named)
     read = [
@@ -321,18 +307,17 @@ def _parse_parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[
             )
     for parameter in own:
         if parameter.default is parameter.empty and parameter.name not in given:
-            expected = PARAMETERS[parameter.name].expected
+            _, expected = PARAMETERS[parameter.name]
             raise SubstrateError(f"{place}: expected {parameter.name}: {expected}; got none")
     return {name: _convert(name, value, place) for name, value in given.items()}
 
 
 def _convert(name: str, value: Any, place: str) -> Any:
+    convert, expected = PARAMETERS[name]
     try:
-        return PARAMETERS[name].convert(value)
+        return convert(value)
     except (TypeError, ValueError):
-        raise SubstrateError(
-            f"{place}: expected {name} to be {PARAMETERS[name].expected}, got {value!r}"
-        ) from None
+        raise SubstrateError(f"{place}: expected {name} to be {expected}, got {value!r}") from None
 
 
 def _unit_table(unit: _Unit, levels: Sequence[int]) -> Table | CountingFactor:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import InputError, StateError, SubstrateError
+from iitdask.types import Array, Mask
 
 __all__ = [
     "decode_state",
@@ -78,14 +79,7 @@ def _parse_label(label: object, where: str) -> str:
 
 
 def join_labels(labels: Sequence[str], known: Collection[str] = ()) -> str:
-    """Return the name of a set of units.
-
-    Parameters
-    ----------
-    labels
-        Labels of the set's units, in unit order.
-    known
-        Labels of all units that names must be told apart from.
+    """Return the name of a set of units, told apart from the labels `known`.
 
     Examples
     --------
@@ -113,16 +107,8 @@ def mask_namer(labels: Sequence[str]) -> Callable[[int], str]:
     return cache(lambda mask: join_labels([labels[i] for i in units_of_mask(mask)], known))
 
 
-def unit_set_names(inside: NDArray[np.bool_], labels: Iterable[Any]) -> list[str]:
-    """Return the name of each row's set of units.
-
-    Parameters
-    ----------
-    inside
-        ``(sets, units)`` bool: whether a unit is in the set.
-    labels
-        Labels of the units, in the order of the columns.
-    """
+def unit_set_names(inside: Mask, labels: Iterable[Any]) -> list[str]:
+    """Return the name of each row's set of units, ``(sets, units)`` bool."""
     texts = [str(label) for label in labels]
     known = frozenset(texts)
     return [join_labels([texts[i] for i in np.flatnonzero(row)], known) for row in inside]
@@ -169,20 +155,7 @@ def suggestion(name: str, known: Iterable[str], limit: int = 12) -> str:
 def parse_units(
     units: object, numbers: Mapping[str, int], where: str, error: type[InputError] = StateError
 ) -> tuple[int, ...]:
-    """Return unit numbers in the given order.
-
-    Parameters
-    ----------
-    units
-        A unit number, a label, a string of one-character labels such as
-        ``"ABC"``, a comma separated string, or a sequence of numbers and labels.
-    numbers
-        The number of every label of the substrate, see :func:`unit_numbers`.
-    where
-        What to call the input in a message.
-    error
-        What to raise.
-    """
+    """Return the numbers of units in their order, written as for ``Substrate.parse_units``."""
     parts = _split_units(units, numbers)
     if not isinstance(parts, Iterable):
         raise error(f"{where}: expected labels or unit numbers, got {units!r}")
@@ -227,16 +200,7 @@ def _unit_number(
 def parse_state(
     state: object, levels: Sequence[int], labels: Labels, where: str = "state"
 ) -> tuple[int, ...]:
-    """Return one value per unit, in unit order.
-
-    Parameters
-    ----------
-    state
-        Integers in unit order, a string with one digit per unit, or a mapping
-        from label (or unit number) to value.
-    levels
-        How many values each unit has.
-    """
+    """Return one value per unit, in unit order; forms as in ``Substrate.parse_state``."""
     values = _parse_values(state, labels, where)
     if len(values) != len(levels):
         raise StateError(
@@ -296,7 +260,7 @@ def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:
     return tuple(out)
 
 
-def purview_states(code: int, levels: Sequence[int]) -> NDArray[Any]:
+def purview_states(code: int, levels: Sequence[int]) -> Array:
     """(2**n,) state of every purview that a state of all units implies.
 
     Examples

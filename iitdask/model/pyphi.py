@@ -36,20 +36,7 @@ def is_network(content: Any) -> bool:
 
 
 def parse_network(given: Any, where: str) -> Network:
-    """Take a network apart.
-
-    Parameters
-    ----------
-    given
-        An object with ``tpm`` and ``cm``, or the parsed JSON of one.
-    where
-        What to call it in messages.
-
-    Raises
-    ------
-    SubstrateError
-        It has no table, or it is another kind of object.
-    """
+    """Take a network apart."""
     if isinstance(given, Mapping):
         if given.get("__class__", "Network") != "Network":
             kind = given["__class__"]

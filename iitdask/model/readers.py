@@ -26,27 +26,6 @@ def substrate_from_study(
 ) -> Substrate:
     """Return the substrate that the ``substrate:`` block of a study describes.
 
-    Parameters
-    ----------
-    block
-        Exactly one of ``example`` (a name), ``tpm`` (nested lists or a file
-        name), ``factors`` (mappings with ``inputs`` and ``table``) and ``units``
-        (gates); optionally ``connectivity`` and ``labels``.
-    folder
-        Where relative file names start.
-    where
-        What to call the block in error messages.
-
-    Returns
-    -------
-    Substrate
-        The substrate, checked.
-
-    Raises
-    ------
-    SubstrateError
-        A key is unknown, a file cannot be read, or the content is not acceptable.
-
     Examples
     --------
     >>> substrate_from_study({"example": "basic"}, Path())

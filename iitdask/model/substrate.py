@@ -9,25 +9,24 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError
 from iitdask.model import gates, pyphi
 from iitdask.model import labels as notation
 from iitdask.model.factor import (
-    ROUNDING_TOLERANCE,
     CountingFactor,
     Factor,
-    Table,
     as_array,
     checked_probabilities,
     describe_row,
     first_index,
+    first_outside,
     prune_inputs,
     read_only,
     restrict_to_declared,
     with_input_axes,
 )
+from iitdask.types import Array, Mask, Table
 
 __all__ = ["Factor", "Substrate", "unit_count", "unit_tables"]
 
@@ -71,15 +70,7 @@ def _is_multivalued(shape: tuple[int, ...]) -> bool:
 
 
 def unit_tables(array: Table, labels: Sequence[str], where: str) -> list[Table]:
-    """Return one table per unit, ``(k_0, ..., k_{N-1}, k_i)``.
-
-    Parameters
-    ----------
-    array
-        Any of the forms, already known to be one (:func:`unit_count`).
-    labels
-        ``N`` labels, for messages.
-    """
+    """Return one table per unit, ``(k_0, ..., k_{N-1}, k_i)``."""
     count = len(labels)
     if array.ndim == 2 and array.shape[0] == array.shape[1]:
         array = _from_state_by_state(array, labels, where)
@@ -87,38 +78,26 @@ def unit_tables(array: Table, labels: Sequence[str], where: str) -> list[Table]:
         array = array.reshape((2,) * count + (count,), order="F")
     if _is_state_by_node(array.shape):
         return _from_state_by_node(array, labels, where)
-    return _from_multivalued(array, labels, where)
-
-
-def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list[Table]:
-    # Checked here, where the number is still the one the caller wrote.
-    _require_probabilities(array, labels, where)
-    on = np.clip(array, 0.0, 1.0)
-    return [np.stack([1.0 - on[..., i], on[..., i]], axis=-1) for i in range(len(labels))]
-
-
-def _require_probabilities(array: Table, labels: Sequence[str], where: str) -> None:
-    index = first_index(
-        array, ~((array >= -ROUNDING_TOLERANCE) & (array <= 1 + ROUNDING_TOLERANCE))
-    )
-    if index is not None:
-        raise SubstrateError(
-            f"{where}: {describe_row(index[:-1], labels, array.shape[:-1])}, unit "
-            f"{labels[index[-1]]!r}: expected a probability from 0 to 1, got {array[index]}"
-        )
-
-
-def _from_multivalued(array: Table, labels: Sequence[str], where: str) -> list[Table]:
     levels = array.shape[:-2]
     for i, level in enumerate(levels):
         padding = array[..., i, level:]
-        index = first_index(padding, padding != 0)  # true for nan
-        if index is not None:
+        if (index := first_index(padding, padding != 0)) is not None:  # true for nan
             raise SubstrateError(
                 f"{where}: {describe_row(index[:-1], labels, levels)}, unit {labels[i]!r} has "
                 f"{level} values: expected 0 for value {level + index[-1]}, got {padding[index]}"
             )
     return [array[..., i, :level] for i, level in enumerate(levels)]
+
+
+def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list[Table]:
+    # Checked here, where the number is still the one the caller wrote.
+    if (index := first_outside(array)) is not None:
+        raise SubstrateError(
+            f"{where}: {describe_row(index[:-1], labels, array.shape[:-1])}, unit "
+            f"{labels[index[-1]]!r}: expected a probability from 0 to 1, got {array[index]}"
+        )
+    on = np.clip(array, 0.0, 1.0)
+    return [np.stack([1.0 - on[..., i], on[..., i]], axis=-1) for i in range(len(labels))]
 
 
 def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Table:
@@ -144,16 +123,13 @@ def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Tab
 
 
 def _require_distributions(array: Table, count: int, where: str) -> None:
-    index = first_index(
-        array, ~((array >= -ROUNDING_TOLERANCE) & (array <= 1 + ROUNDING_TOLERANCE))
-    )
-    if index is not None:
+    if (index := first_outside(array)) is not None:
         raise SubstrateError(
             f"{where}: row {index[0]} (state {_state_digits(index[0], count)}), column {index[1]}: "
             f"expected a probability from 0 to 1, got {array[index]}"
         )
     sums = array.sum(axis=1)
-    off: NDArray[np.bool_] = np.abs(sums - 1) > 1e-8
+    off: Mask = np.abs(sums - 1) > 1e-8
     if off.any():
         row = int(np.argmax(off))
         raise SubstrateError(
@@ -167,13 +143,7 @@ def _state_digits(row: int, count: int) -> str:
 
 
 def factors_from_arrays(arrays: Sequence[Any], where: str) -> list[tuple[list[int], Table]]:
-    """Return inputs and table per unit of factors whose axes of size 1 are no inputs.
-
-    Parameters
-    ----------
-    arrays
-        N arrays ``(k_0 or 1, ..., k_{N-1} or 1, k_i)``.
-    """
+    """Return inputs and table per unit of factors whose axes of size 1 are no inputs."""
     count = len(arrays)
     given: list[tuple[list[int], Table]] = []
     for i, values in enumerate(arrays):
@@ -217,7 +187,7 @@ class Substrate:
 
     factors: tuple[Factor | CountingFactor, ...]
     """One per unit, over the inputs its table varies with."""
-    connectivity: NDArray[np.bool_]
+    connectivity: Mask
     """``(N, N)`` declared edges, ``[from, to]``; may declare more than the factors use."""
     levels: tuple[int, ...]
     """How many values each unit has."""
@@ -517,7 +487,7 @@ def _counting_factor(
     gate: CountingFactor,
     inputs: Sequence[int],
     levels: Sequence[int],
-    allowed: NDArray[np.bool_],
+    allowed: Mask,
     where: str,
 ) -> CountingFactor:
     """Return a gate without a table over its numbered inputs."""
@@ -529,16 +499,16 @@ def _counting_factor(
     return made
 
 
-def _edges_from_inputs(given: Sequence[_UnitTable]) -> NDArray[np.bool_]:
+def _edges_from_inputs(given: Sequence[_UnitTable]) -> Mask:
     edges = np.zeros((len(given), len(given)), dtype=np.bool_)
     for i, (inputs, _) in enumerate(given):
         edges[list(inputs), i] = True
     return edges
 
 
-def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> NDArray[np.bool_]:
+def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> Mask:
     count = len(labels)
-    array: NDArray[Any] = np.asarray(connectivity)
+    array: Array = np.asarray(connectivity)
     if array.dtype != np.bool_:  # as floats, thousands of units would take gigabytes
         array = as_array(connectivity, f"{where}: connectivity")
     if array.shape != (count, count):

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import MemoryRefusedError, StateError
 from iitdask.model.background import Background, conditioned, require_reachable
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
-from iitdask.model.factor import CountingFactor, Factor, Table, read_only
+from iitdask.model.factor import CountingFactor, Factor, read_only
 from iitdask.model.substrate import Substrate
+from iitdask.types import Mask, Table
 
 __all__ = ["CandidateSystem", "System", "Target", "factor_rows", "tabulate"]
 
@@ -32,32 +32,21 @@ class Target(Protocol):
     @property
     def substrate(self) -> Substrate:
         """All units."""
-        ...
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the units that the masks of its stages number."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Digest of everything that decides results; labels do not."""
-        ...
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Self:
-        """Build the target from those of its fields that a study has.
-
-        Raises
-        ------
-        StateError
-            A field does not fit the substrate.
-        """
-        ...
+        """Build the target from those of its fields that a study has."""
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return the fields that build the target again, as plain numbers and lists."""
-        ...
 
 
 class CandidateSystem(Target, Protocol):
@@ -70,52 +59,42 @@ class CandidateSystem(Target, Protocol):
     @property
     def n(self) -> int:
         """Number of units of the candidate."""
-        ...
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Number of values of each unit of the candidate."""
-        ...
 
     @property
     def units(self) -> tuple[int, ...]:
         """Unit numbers of the candidate in its substrate, ascending."""
-        ...
 
     @property
     def state(self) -> tuple[int, ...]:
         """Current state of all units of the substrate."""
-        ...
 
     @property
     def local_state(self) -> tuple[int, ...]:
         """Current state of the candidate's units."""
-        ...
 
     @property
     def code(self) -> int:
         """Number of the candidate's current state, little-endian."""
-        ...
 
     @property
-    def connectivity(self) -> NDArray[np.bool_]:
+    def connectivity(self) -> Mask:
         """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
-        ...
 
     @property
     def effect(self) -> Table:
         """``(S, R)`` P(unit takes value at t+1 | candidate in state s), see :class:`System`."""
-        ...
 
     @property
     def cause(self) -> Table:
         """``(S, R)`` P(unit takes value at t | candidate was in state s), see :class:`System`."""
-        ...
 
     @property
     def budget_bytes(self) -> int:
         """Bytes that one table may take."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,31 +137,7 @@ class System:
         background: Background | None = None,
         budget: int = TABLE_BUDGET_BYTES,
     ) -> System:
-        """Build a candidate system.
-
-        Parameters
-        ----------
-        substrate
-            All units.
-        state
-            Current state of all units, see :meth:`Substrate.parse_state`.
-        units
-            The candidate, see :meth:`Substrate.parse_units`. Default: all units.
-        background
-            That of another candidate in the same state, to compute it only once.
-        budget
-            Bytes that one table may take.
-
-        Raises
-        ------
-        StateError
-            The state or the units do not fit the substrate, or no unit is given.
-        UnreachableStateError
-            No past state leads to the current state, or none does while the units
-            outside have their current values.
-        MemoryRefusedError
-            A table would need more than ``budget`` bytes.
-        """
+        """Build a candidate system; `background` is that of another candidate in the same state."""
         now = substrate.parse_state(state)
         chosen = substrate.parse_units(units)
         if not chosen:
@@ -242,7 +197,7 @@ class System:
         return code
 
     @cached_property
-    def connectivity(self) -> NDArray[np.bool_]:
+    def connectivity(self) -> Mask:
         """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
         return read_only(self.substrate.connectivity[np.ix_(self.units, self.units)], np.bool_)
 
@@ -303,32 +258,7 @@ def tabulate(
     name: str,
     advice: str,
 ) -> Table:
-    """Return factors over the same units side by side.
-
-    Parameters
-    ----------
-    factors
-        Over inputs that are all among the units.
-    units
-        Unit numbers.
-    levels
-        Number of values of each unit.
-    budget
-        Bytes that the table may take.
-    name, advice
-        What needs the table, and what to do if it is too large, for the message.
-
-    Returns
-    -------
-    Table
-        ``(S, R)``: one little-endian row per state of the units; R columns: the values of the
-        first factor, of the second, ...
-
-    Raises
-    ------
-    MemoryRefusedError
-        The table would not fit the budget.
-    """
+    """Return ``(S, R)`` factors over the same units side by side, a little-endian row per state."""
     local = {unit: i for i, unit in enumerate(units)}
     states, columns = math.prod(levels), sum(factor.n_values for factor in factors)
     need = 8 * states * columns
@@ -343,22 +273,7 @@ def tabulate(
 def factor_rows(
     factor: Factor | CountingFactor, local: dict[int, int], levels: tuple[int, ...]
 ) -> Table:
-    """Return a factor over all units of a system.
-
-    Parameters
-    ----------
-    factor
-        Over inputs that are all among the units.
-    local
-        Number within the system of each unit.
-    levels
-        Number of values of each unit of the system.
-
-    Returns
-    -------
-    Table
-        ``(S, k)``: one little-endian row per state of the system.
-    """
+    """Return ``(S, k)``: a factor over all units of a system, one little-endian row per state."""
     count = len(levels)
     shape = [1] * count
     for parent, size in zip(factor.parents, factor.table.shape, strict=False):

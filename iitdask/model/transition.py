@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from iitdask.errors import StateError, UnreachableStateError
 from iitdask.model.background import Background, conditioned
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
-from iitdask.model.factor import Factor, Table, read_only
+from iitdask.model.factor import Factor, read_only
 from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import tabulate
+from iitdask.types import Mask, Table
 
 __all__ = ["StatePair", "StateTriple", "Transition", "parse_field", "require_possible"]
 
@@ -71,27 +72,7 @@ class Transition:
         *,
         max_order: int | None = None,
     ) -> Transition:
-        """Build a transition.
-
-        Parameters
-        ----------
-        substrate
-            All units.
-        before, after
-            States of all units, see :meth:`Substrate.parse_state`.
-        causes, effects
-            Units, see :meth:`Substrate.parse_units`. Default: all units.
-        max_order
-            Most units of an occurrence whose cause or effect is searched; purviews are
-            not limited. Default: no limit.
-
-        Raises
-        ------
-        StateError
-            States, units or the order do not fit the substrate.
-        UnreachableStateError
-            The effects cannot follow the state before: the transition has probability 0.
-        """
+        """Build a transition."""
         states = [
             parse_field(name, substrate.parse_state, given)
             for name, given in (("before", before), ("after", after))
@@ -147,7 +128,7 @@ class Transition:
         return tuple(self.before[i] for i in self.causes)
 
     @cached_property
-    def connectivity(self) -> NDArray[np.bool_]:
+    def connectivity(self) -> Mask:
         """``(causes, effects)`` declared edges."""
         edges = self.substrate.connectivity[np.ix_(self.causes, self.effects)]
         return read_only(edges, np.bool_)
@@ -173,17 +154,9 @@ class Transition:
     def cause(self, background: str) -> Table:
         """Return ``(S, b)`` P(effect has its value after | causes in state s), for causes.
 
-        Parameters
-        ----------
-        background
-            ``"2019"``: every other unit fixed at its state before, as published.
-            ``"causal"``: units that are neither cause nor effect averaged with their
-            posterior given the whole state after, effects that are no causes uniformly.
-
-        Raises
-        ------
-        UnreachableStateError
-            The posterior is needed, and no past state leads to the state after.
+        Background ``"2019"`` fixes every other unit at its state before; ``"causal"`` averages
+        those that are neither cause nor effect over the posterior given the whole state after,
+        and effects that are no causes uniformly.
         """
         inside = frozenset(self.causes)
         if background == "2019":
@@ -224,22 +197,7 @@ class Transition:
 def require_possible(
     substrate: Substrate, before: tuple[int, ...], after: tuple[int, ...], units: Sequence[int]
 ) -> None:
-    """Refuse a transition of probability 0.
-
-    Parameters
-    ----------
-    substrate
-        All units.
-    before, after
-        States of all units.
-    units
-        Unit numbers whose values after must be possible.
-
-    Raises
-    ------
-    UnreachableStateError
-        The message names the units that cannot have their value.
-    """
+    """Refuse a transition of probability 0."""
     factors = substrate.factors
     impossible = [i for i in units if not conditioned(factors[i], (), before).table[after[i]] > 0]
     if not impossible:
@@ -253,22 +211,7 @@ def require_possible(
 
 
 def parse_field(name: str, parse: Any, given: object) -> tuple[int, ...]:
-    """Return the state or units of a field; errors begin with its name.
-
-    Parameters
-    ----------
-    name
-        Name of the field.
-    parse
-        :meth:`Substrate.parse_state` or :meth:`Substrate.parse_units`.
-    given
-        Content of the field.
-
-    Raises
-    ------
-    StateError
-        The content does not fit the substrate.
-    """
+    """Return the state or units of a field; errors begin with its name."""
     try:
         return parse(given)  # type: ignore[no-any-return]
     except StateError as error:
@@ -295,15 +238,7 @@ class StatePair:
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
-        """Build the target from the fields of a study.
-
-        Raises
-        ------
-        StateError
-            A state does not fit, or there are too many units to look at all transitions.
-        UnreachableStateError
-            A unit with inputs cannot follow the state before.
-        """
+        """Build the target from the fields of a study."""
         if substrate.n_units > MAX_NEXUS_UNITS:
             raise StateError(
                 f"nexus: expected at most {MAX_NEXUS_UNITS} units, got {substrate.n_units}; "
@@ -358,15 +293,7 @@ class StateTriple:
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StateTriple:
-        """Build the target from the fields of a study.
-
-        Raises
-        ------
-        StateError
-            A state or the units do not fit.
-        UnreachableStateError
-            One of the states cannot follow the one before it.
-        """
+        """Build the target from the fields of a study."""
         state = parse_field("state", substrate.parse_state, fields["state"])
         units = parse_field("units", substrate.parse_units, fields.get("units"))
         same: dict[str, Any] = {

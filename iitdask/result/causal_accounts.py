@@ -42,19 +42,7 @@ MAX_SHOWN_CANDIDATES = 5
 def label_account(
     tree: xr.DataTree, transition: Transition, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    """Name units, links and partitions of a causal account.
-
-    Parameters
-    ----------
-    tree
-        Result of the recipe, whose units are numbers.
-    transition
-        What it was computed for.
-    options
-        The theory and its options.
-    provenance
-        Attributes about this computation.
-    """
+    """Name units, links and partitions of a causal account."""
     labels = text_array(transition.labels)
     nodes = {node.name: node.to_dataset(inherit=False) for node in tree.subtree}
     links, units = nodes["links"], list(transition.units)

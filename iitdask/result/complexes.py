@@ -23,19 +23,7 @@ MAX_DIGITS = 12
 def label_complexes(
     tree: xr.DataTree, candidates: CandidateSet, options: Theory, provenance: dict[str, Any]
 ) -> xr.DataTree:
-    """Name units, complexes, candidates and reasons.
-
-    Parameters
-    ----------
-    tree
-        Result of the recipe, whose units are numbers.
-    candidates
-        What it was computed for.
-    options
-        The theory and its options.
-    provenance
-        Attributes about this computation.
-    """
+    """Name units, complexes, candidates and reasons."""
     data, labels = tree["complexes"].to_dataset(), candidates.labels
     fates = [EXCLUSION_STATUS[int(code)] for code in data["fate"].values]
     coords: dict[str, Any] = {

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.errors import InputError
 from iitdask.result.formatting import as_json, text_array
 from iitdask.theory.catalog import computation_of, get_computation
 from iitdask.theory.sweeps.recipe import DONE, FAILED, PENDING, UNREACHABLE
 from iitdask.theory.variables import Outcome
+from iitdask.types import Array
 
 __all__ = [
     "STATUS_NAMES",
@@ -30,7 +30,6 @@ __all__ = [
     "write_result",
 ]
 
-Array = NDArray[Any]
 
 STATUS_NAMES = {PENDING: "pending", DONE: "done", UNREACHABLE: "unreachable", FAILED: "failed"}
 """Values of the variable ``status``."""
@@ -64,21 +63,8 @@ def build_cube(
 ) -> xr.Dataset:
     """Return the outcomes of points as variables over the cells they belong to.
 
-    Parameters
-    ----------
-    computes
-        Names of the computations. The attribute ``computations`` of an outcome that not all of
-        them have names those that do; the cells of the others lack it.
-    dims, coords
-        Dimensions with their lengths; coordinates with their dimension and labels.
-    cells
-        Number of the point in each cell, number of the problem, and the texts of problems.
-    outcomes
-        Outcomes by name, one per point, see :mod:`iitdask.theory.sweeps.recipe`.
-    extra
-        More variables, one value per cell; those that are None are left out.
-    attrs
-        Attributes of the cube.
+    ``cells`` are the number of the point in each cell, that of its problem, and the texts of
+    problems; ``outcomes`` have one value per point, ``extra`` variables one per cell or are None.
     """
     point, problem, texts = cells
     shape, order = tuple(dims.values()), tuple(dims)
@@ -202,21 +188,7 @@ def axis_table(data: xr.Dataset, dim: str) -> tuple[tuple[str, ...], list[tuple[
 
 
 def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a result to a file; its ending says how.
-
-    Parameters
-    ----------
-    tree
-        A result.
-    path
-        ``.csv``: of a sweep one row per point, otherwise the distinctions, complexes, links or
-        events (the system where there are none); ``.json``, ``.nc`` (NetCDF 4): everything.
-
-    Raises
-    ------
-    InputError
-        The ending is none of these, or the file cannot be written.
-    """
+    """Write a result to a file: ``.csv`` one table, ``.json`` and ``.nc`` (NetCDF 4) everything."""
     target = Path(path)
     writers: dict[str, Callable[[xr.DataTree, Path], None]] = {
         ".csv": _write_csv,

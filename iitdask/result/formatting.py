@@ -94,17 +94,8 @@ def partition_text(
 ) -> str:
     """Return a disintegrating partition as mechanism/purview parts.
 
-    Parameters
-    ----------
-    name
-        Names a mask of the system's units, see :func:`iitdask.model.labels.mask_namer`.
-    mechanism, purview
-        Masks.
-    kept
-        Per unit the mask of partners it is still connected with: purview units for a unit of the
-        mechanism (cause), mechanism units for a unit of the purview (effect); -1 elsewhere.
-    cause
-        True on the cause side.
+    ``kept`` has per unit the mask of partners it is still connected with: purview units for a unit
+    of the mechanism (cause), mechanism units for one of the purview (effect); -1 elsewhere.
 
     Examples
     --------
@@ -127,15 +118,7 @@ def partition_text(
 
 
 def severed_text(edges: Any, sources: Any, targets: Any) -> str:
-    """Return the connections that a cut severs as text.
-
-    Parameters
-    ----------
-    edges
-        ``(n_sources, n_targets)`` bool.
-    sources, targets
-        Labels of the rows and columns.
-    """
+    """Return the connections that a cut, ``(sources, targets)`` bool, severs as text."""
     severed = np.argwhere(edges)
     shown = " ".join(f"{sources[a]}→{targets[b]}" for a, b in severed[:MAX_SHOWN_EDGES])
     more = len(severed) - MAX_SHOWN_EDGES

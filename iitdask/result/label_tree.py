@@ -37,24 +37,7 @@ def package_version() -> str:
 
 
 def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory) -> xr.DataTree:
-    """Name the units, mechanisms and partitions of a recipe's result.
-
-    Parameters
-    ----------
-    tree
-        Result of the recipe, whose units are numbers. That of a system is changed in place.
-    compute
-        Name of the computation.
-    target
-        What it was computed for.
-    options
-        The theory and its options.
-
-    Returns
-    -------
-    DataTree
-        The labelled result; the README lists its variables.
-    """
+    """Name the units, mechanisms and partitions of a result; that of a system changes in place."""
     label: Callable[..., xr.DataTree] = get_computation(compute).load("label")
     return label(tree, target, options, {"iitdask_version": package_version()})
 

@@ -9,15 +9,13 @@ import xarray as xr
 from bokeh.document import Document
 from bokeh.models import ColumnDataSource, DataTable, HoverTool, Range1d, UIElement
 from bokeh.plotting import figure
-from numpy.typing import NDArray
 
 from iitdask.result.causal_accounts import link_rows
 from iitdask.result.overview import summary_of
+from iitdask.types import Array
 from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import state_greys
 from iitdask.view.pages import (
-    INK,
-    SIDES,
     Column,
     data_table,
     empty_figure,
@@ -27,10 +25,10 @@ from iitdask.view.pages import (
     section_heading,
     text_colour_on,
 )
+from iitdask.view.palette import INK, SIDES
 
 __all__ = ["account_panels", "draw_links", "links_source"]
 
-Array = NDArray[Any]
 MAX_DRAWN_LINKS = 60
 """Links that are drawn."""
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
 from bokeh.models import BasicTicker, ColumnDataSource, CustomJS, DataTable, HoverTool, UIElement
 from bokeh.plotting import figure
-from numpy.typing import NDArray
 
 from iitdask.result.overview import summary_of
+from iitdask.types import Array
 from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import (
-    EFFECT,
-    GROUPS,
-    INK,
     Column,
     data_table,
     empty_figure,
@@ -25,10 +20,10 @@ from iitdask.view.pages import (
     page_grid,
     section_heading,
 )
+from iitdask.view.palette import EFFECT, GROUPS, INK
 
 __all__ = ["by_size", "complexes_panels", "complexes_source", "phi_name"]
 
-Array = NDArray[Any]
 NO_COMPLEX_COLOUR = "#F4F4F4"
 
 

@@ -65,14 +65,7 @@ if (best >= 0 && !distinctions.selected.indices.length) distinctions.selected.in
 
 
 def explorer_html(tree: xr.DataTree) -> str:
-    """Return the explorer of a result as one HTML page that loads nothing else.
-
-    Parameters
-    ----------
-    tree : DataTree
-        A result, or what :func:`iitdask.study.store_contents.load_for_view` returns, which has
-        more to show.
-    """
+    """Return the explorer of a result as one HTML page that loads nothing else."""
     doc = Document()
     fill_explorer(doc, tree)
     return str(file_html(doc, INLINE, doc.title, template=doc.template))

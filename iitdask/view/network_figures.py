@@ -10,23 +10,13 @@ import numpy as np
 import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, Range1d
 from bokeh.plotting import figure
-from numpy.typing import NDArray
 
-from iitdask.view.pages import (
-    CAUSE,
-    EFFECT,
-    INK,
-    MECHANISM,
-    MUTED,
-    RELATION,
-    empty_figure,
-    legend_below,
-    text_colour_on,
-)
+from iitdask.types import Array
+from iitdask.view.pages import empty_figure, legend_below, text_colour_on
+from iitdask.view.palette import CAUSE, EFFECT, INK, MECHANISM, MUTED, RELATION
 
 __all__ = ["NetworkDrawing", "circle_positions", "draw_network", "radial_labels", "state_greys"]
 
-Array = NDArray[Any]
 MAX_DRAWN_EDGES = 4000
 CURVE_STEPS = 14
 
@@ -84,21 +74,7 @@ def circle_positions(n: int, radius: float = 1.0) -> tuple[Array, Array]:
 def radial_labels(
     fig: figure, labels: list[str], x: Array, y: Array, scale: float, **look: Any
 ) -> None:
-    """Write labels outwards from the centre, so that none is upside down.
-
-    Parameters
-    ----------
-    fig
-        Figure around the origin.
-    labels
-        Texts.
-    x, y
-        Positions of what the labels name.
-    scale
-        Distance of the labels from the centre.
-    look
-        Visual properties of the texts.
-    """
+    """Write labels outwards from the centre, so that none is upside down."""
     turn = np.arctan2(y, x)
     for is_right in (True, False):
         side = np.flatnonzero((np.cos(turn) >= -1e-9) == is_right)
@@ -113,23 +89,7 @@ def radial_labels(
 def draw_network(
     net: NetworkDrawing, title: str, size: int = 380
 ) -> tuple[figure, ColumnDataSource]:
-    """Draw a network.
-
-    Parameters
-    ----------
-    net
-        Units and connections.
-    title
-        Title of the figure.
-    size
-        Width and height, pixels.
-
-    Returns
-    -------
-    figure, ColumnDataSource
-        The figure, and one row per unit whose columns ``mechanism``, ``cause``, ``effect`` and
-        ``overlap`` (opacities) and ``cause_state``, ``effect_state`` (texts) light units up.
-    """
+    """Draw a network, `size` pixels wide; a row per unit of the source returned lights units up."""
     n = len(net.labels)
     # Neighbours on the circle must not touch.
     radius = min(0.17, (1.3 if n <= 14 else 2.2) / max(n, 1))

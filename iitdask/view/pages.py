@@ -43,21 +43,9 @@ from bokeh.plotting import figure
 from bokeh.server.server import Server
 
 from iitdask.errors import InputError
+from iitdask.view.palette import CAUSE, EFFECT, FAINT, INK, MECHANISM, MUTED, RELATION
 
 __all__ = [
-    "CAUSE",
-    "EFFECT",
-    "FAINT",
-    "GROUPS",
-    "HIGHLIGHT",
-    "INK",
-    "MECHANISM",
-    "MUTED",
-    "NO_DATA",
-    "PHI",
-    "RELATION",
-    "SELECTED",
-    "SIDES",
     "Column",
     "PageServer",
     "data_table",
@@ -74,13 +62,6 @@ __all__ = [
     "text_colour_on",
 ]
 
-# Okabe and Ito's palette; cause and effect differ in position or shape as well.
-CAUSE, EFFECT, RELATION = "#D55E00", "#0072B2", "#AA3377"
-MECHANISM, INK, MUTED, FAINT = "#000000", "#222222", "#6B6B6B", "#D9D9D9"
-NO_DATA, SELECTED, HIGHLIGHT = "#BDBDBD", "#F0E442", "#E6007E"
-SIDES = {"cause": CAUSE, "effect": EFFECT}
-PHI = "Cividis256"
-GROUPS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 GRID = "#EEEEEE"
 DARK = {
     INK: "#E6E6E6", MUTED: "#A8A8A8", FAINT: "#44484D", MECHANISM: "#FFFFFF", GRID: "#2A2D31",
@@ -103,19 +84,7 @@ MIN_FIGURE_PIXELS = 260
 
 
 def fill_page(doc: Document, title: str, *elements: UIElement, name: str) -> None:
-    """Put a page into an empty document: title, elements below each other, both themes.
-
-    Parameters
-    ----------
-    doc
-        An empty document.
-    title
-        Title of the page, not escaped.
-    elements
-        Parts of the page, see :func:`page_grid` and :func:`html_block`.
-    name
-        Name of the layout, for scripts.
-    """
+    """Put a page into an empty document: title, elements below each other, both themes."""
     doc.title = title
     doc.template = script("page.html")
     doc.template_variables["title"] = title
@@ -152,17 +121,7 @@ def page_grid(*elements: UIElement) -> Row:
 
 
 def html_block(html: str, width: int | None = None, **options: Any) -> Div:
-    """Return HTML, already escaped, as an element.
-
-    Parameters
-    ----------
-    html
-        Content.
-    width
-        Pixels that it takes beside other elements, if there is room; the whole line if None.
-    options
-        Of the model, such as its name.
-    """
+    """Return HTML, already escaped, `width` pixels wide beside others, else the whole line."""
     styles = {} if width is None else {"flex": f"1 1 {width}px", "min-width": "0"}
     return Div(
         text=html, sizing_mode="stretch_width", styles=styles, stylesheets=[script("block.css")],
@@ -198,19 +157,7 @@ class Column(NamedTuple):
 def data_table(
     source: ColumnDataSource, columns: Sequence[Column], *, height: int, name: str
 ) -> DataTable:
-    """Return a table of a source whose rows can be sorted and selected.
-
-    Parameters
-    ----------
-    source
-        One row per row of the table.
-    columns
-        Columns from left to right.
-    height
-        Pixels.
-    name
-        Name of the model, for scripts.
-    """
+    """Return a table of a source whose rows can be sorted and selected."""
     table_columns = [
         TableColumn(
             field=each.field,
@@ -240,18 +187,8 @@ def empty_figure(
 ) -> figure:
     """Return an empty figure in the style of all pages.
 
-    Parameters
-    ----------
-    title
-        Text above it.
-    x, y
-        Labels of the axes, with units.
-    size
-        Pixels of the figure (width, height); it shrinks in a window that is narrower.
-    frame
-        Pixels of the frame within the axes, which keeps its shape.
-    options
-        Of the figure.
+    ``size`` are the pixels (width, height) of the figure, which shrinks in a narrower window;
+    ``frame`` those of the frame within the axes, which keeps its shape.
     """
     if size is not None:
         width, height = size
@@ -331,22 +268,7 @@ class PageServer:
 def serve_page(
     page: FillDocument, address: str = LOOPBACK_ADDRESS, port: int = 0
 ) -> Iterator[PageServer]:
-    """Serve a page from this thread; `page` fills a document for every visitor.
-
-    Parameters
-    ----------
-    page : callable
-        Puts the page into an empty document.
-    address : str
-        Where to listen; this machine only when not given.
-    port : int
-        0 for any free one.
-
-    Raises
-    ------
-    InputError
-        The address or port cannot be listened at.
-    """
+    """Serve a page from this thread; `page` fills a document for every visitor."""
     served = _start_server(page, address, port)
     try:
         yield served

@@ -90,15 +90,7 @@ class ProgressLines:
 
 @contextmanager
 def show_progress(enabled: bool = True, out: TextIO | None = None) -> Iterator[Sequence[Observer]]:
-    """Yield the observers that show a run on a stream, standard error by default.
-
-    Parameters
-    ----------
-    enabled : bool
-        False yields no observers.
-    out : text stream, optional
-        A bar where it is a terminal, lines elsewhere.
-    """
+    """Yield the observers that show a run on a stream, standard error by default."""
     stream = out or sys.stderr
     if not enabled:
         yield ()

@@ -18,21 +18,12 @@ from bokeh.models import (
     Range1d,
 )
 from bokeh.plotting import figure
-from numpy.typing import NDArray
 
 from iitdask.result.relation_iteration import Relation, iterate
+from iitdask.types import Array
 from iitdask.view.network_figures import circle_positions, radial_labels
-from iitdask.view.pages import (
-    CAUSE,
-    EFFECT,
-    INK,
-    MUTED,
-    RELATION,
-    Column,
-    data_table,
-    empty_figure,
-    legend_below,
-)
+from iitdask.view.pages import Column, data_table, empty_figure, legend_below
+from iitdask.view.palette import CAUSE, EFFECT, INK, MUTED, RELATION
 
 __all__ = [
     "LargestRelations",
@@ -44,7 +35,6 @@ __all__ = [
     "relations_table",
 ]
 
-Array = NDArray[Any]
 MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20_000
 """Relations in the table, in the drawing, and in the histogram."""
 
@@ -96,15 +86,7 @@ def count_text(count: str) -> str:
 
 
 def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) -> figure:
-    """Draw log2 of the number of relations by degree: the number may exceed any float.
-
-    Parameters
-    ----------
-    data
-        Node ``/relations`` of a result.
-    size
-        Width and height, pixels.
-    """
+    """Draw log2 of the number of relations by degree: the number may exceed any float."""
     log2 = np.asarray(data["log2_count_by_degree"].values, float)
     rows = np.flatnonzero(np.isfinite(log2))
     exact = data["count_by_degree"].values
@@ -123,15 +105,7 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
 
 
 def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 270)) -> figure:
-    """Draw the distribution of phi over relations; the title says over how many.
-
-    Parameters
-    ----------
-    largest
-        See :func:`largest_relations`.
-    size
-        Width and height, pixels.
-    """
+    """Draw the distribution of phi over relations; the title says over how many."""
     phi = largest.phi
     what = "all of them" if largest.is_complete else f"the {len(phi):,} largest"
     fig = empty_figure(
@@ -158,22 +132,7 @@ def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 27
 def draw_relations(
     largest: LargestRelations, data: xr.Dataset, size: int = 400
 ) -> tuple[figure, ColumnDataSource, IndexFilter, ColumnDataSource]:
-    """Draw the largest relations as linked purviews.
-
-    Parameters
-    ----------
-    largest
-        See :func:`largest_relations`.
-    data
-        Node ``/distinctions`` of the result.
-    size
-        Width and height, pixels.
-
-    Returns
-    -------
-    figure, relations, filter, purviews
-        The source of the listed relations, which of them are drawn, and that of the purviews.
-    """
+    """Draw the largest relations as linked purviews."""
     positions = _purview_positions(data)
     source = _relations_source(largest, data, positions)
     count = min(MAX_DRAWN_RELATIONS, len(largest.listed))

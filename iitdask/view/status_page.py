@@ -16,17 +16,8 @@ from bokeh.plotting import figure
 from iitdask.result.formatting import seconds_text
 from iitdask.run.status import StageStatus, StoreStatus, WorkerStatus
 from iitdask.view.accessor import summary_html, table_html
-from iitdask.view.pages import (
-    EFFECT,
-    FAINT,
-    INK,
-    RELATION,
-    empty_figure,
-    fill_page,
-    html_block,
-    page_grid,
-    section_heading,
-)
+from iitdask.view.pages import empty_figure, fill_page, html_block, page_grid, section_heading
+from iitdask.view.palette import EFFECT, FAINT, INK, RELATION
 
 __all__ = ["fill_status_page"]
 
@@ -39,17 +30,7 @@ MAX_MEMORY_SAMPLES = 600
 def fill_status_page(
     doc: Document, read: Callable[[], StoreStatus], period: int = REFRESH_MILLISECONDS
 ) -> None:
-    """Put the status page of a run into a document; it reads the store and never writes.
-
-    Parameters
-    ----------
-    doc : Document
-        An empty document.
-    read : callable
-        Returns a snapshot of the store.
-    period : int
-        Milliseconds between two updates.
-    """
+    """Put the status page of a run into a document; it reads the store and never writes."""
     page = _StatusPage.empty()
     fill_page(doc, "iitdask: live", *page.elements, name="live")
 

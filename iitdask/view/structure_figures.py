@@ -22,10 +22,11 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 from bokeh.transform import dodge
-from numpy.typing import NDArray
 
 from iitdask.model.labels import mask_namer, state_text, unit_set_names
-from iitdask.view.pages import (
+from iitdask.types import Array
+from iitdask.view.pages import Column, data_table, empty_figure, legend_below, page_grid
+from iitdask.view.palette import (
     EFFECT,
     FAINT,
     HIGHLIGHT,
@@ -36,11 +37,6 @@ from iitdask.view.pages import (
     PHI,
     SELECTED,
     SIDES,
-    Column,
-    data_table,
-    empty_figure,
-    legend_below,
-    page_grid,
 )
 
 __all__ = [
@@ -57,7 +53,6 @@ __all__ = [
     "repertoire_bars",
 ]
 
-Array = NDArray[Any]
 DOT_STYLE = {
     "size": 9, "fill_color": EFFECT, "fill_alpha": 0.55, "line_color": INK, "line_alpha": 0.7,
     "nonselection_fill_alpha": 0.25, "nonselection_line_alpha": 0.35,
@@ -236,21 +231,7 @@ def landscape(
     source: ColumnDataSource | None = None,
     size: int = 440,
 ) -> figure:
-    """Draw phi of every pair of one direction.
-
-    Parameters
-    ----------
-    data : Dataset
-        Node ``/landscape`` of what a page shows.
-    labels : list of str
-        Labels of the units.
-    side : {"cause", "effect"}
-        Side of the purviews.
-    source : ColumnDataSource, optional
-        Distinctions with their positions, see :func:`add_map_positions`.
-    size : int
-        Pixels.
-    """
+    """Draw phi of every pair of one direction."""
     row = list(SIDES).index(side)
     masks = _masks_by_size(len(labels))
     grid = np.ix_(masks - 1, masks - 1)
@@ -388,24 +369,7 @@ def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, 
 def repertoire_bars(
     side: str, size: tuple[int, int] = (560, 290), kinds: tuple[str, ...] = REPERTOIRE_KINDS
 ) -> tuple[figure, ColumnDataSource]:
-    """Return an empty bar chart, whose source a script fills when a distinction is selected.
-
-    Parameters
-    ----------
-    side
-        ``cause`` or ``effect``.
-    size
-        Width and height, pixels.
-    kinds
-        Distributions to draw. Without the unconstrained one no state is marked either: a concept
-        of IIT 3.0 specifies none.
-
-    Returns
-    -------
-    figure, ColumnDataSource
-        Columns ``state``, the three of ``REPERTOIRE_KINDS``, and ``mark`` (height
-        of the specified state).
-    """
+    """Return an empty bar chart, whose source a script fills when a distinction is selected."""
     empty: dict[str, list[Any]] = {name: [] for name in ("state", *REPERTOIRE_KINDS, "mark")}
     source = ColumnDataSource(empty, name=f"repertoire-{side}")
     fig = empty_figure(

@@ -26,13 +26,6 @@ from iitdask.errors import InputError
 from iitdask.result.cube import axis_labels, cube_summary
 from iitdask.view.accessor import summary_html
 from iitdask.view.pages import (
-    EFFECT,
-    FAINT,
-    GROUPS,
-    HIGHLIGHT,
-    INK,
-    NO_DATA,
-    PHI,
     empty_figure,
     html_block,
     legend_below,
@@ -41,6 +34,7 @@ from iitdask.view.pages import (
     script,
     section_heading,
 )
+from iitdask.view.palette import EFFECT, FAINT, GROUPS, HIGHLIGHT, INK, NO_DATA, PHI
 
 __all__ = ["cube_panels", "sweep"]
 
