@@ -149,15 +149,9 @@ def run(
         _status_page(url, dashboard, dashboard_port),
     ):
         tree = run_job(
-            job,
-            client=client,
-            store=url,
-            observers=[*observers, demand],
-            block_seconds=study.run.block_seconds,
-            memory=memory_bytes,
-            join=join,
-            cache=cache,
-        )
+            job, client=client, store=url, observers=[*observers, demand],
+            block_seconds=study.run.block_seconds, memory=memory_bytes, join=join, cache=cache,
+        )  # fmt: skip
     print_result(tree)
     if not quiet:
         _print_footer(time.perf_counter() - started, url, is_first=spec is None)

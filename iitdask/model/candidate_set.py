@@ -1,24 +1,6 @@
 """Candidate systems of a network, and which inputs can make a difference to a set of units.
 
-For a set S of units, the others W, the current state u, and a unit b of S:
-
-*Effect side.* A set D of b's inputs in S is *determining* when b's next value has the same
-distribution for all values of b's other inputs in S, those in D and in W being held at u.
-All inputs that E_b(x_S) = F_b(x_S, u_W) varies with are one determining set; an AND that
-has an input off is determined by that input alone.
-
-*Cause side.* What counts is the likelihood C_b(x_S)[u_b], an average of F_b(x_S, x_W)[u_b]
-over values x_W with positive posterior probability. Some units tell their own past: F_k[u_k]
-is positive for one value of k's input from itself only. Every state of S from which u_S can
-follow then has that value, and so has every specified cause state, which is the likeliest
-one. b's *effective* inputs are those of S that F_b[u_b] varies with, for some values of the
-other inputs in S that agree with what is told, and some values in W that are possible;
-and, where they made a difference to that, the units that told.
-
-Both are monotone. For T part of S, if D is determining in S then the part of D in T is
-determining in T: of the inputs that were free, those outside T are now held. An input
-effective in T is effective in S: the values at which F_b varies are possible in S, too,
-because those of W restricted to b's inputs outside S have positive posterior as a marginal.
+Determining sets and effective inputs: mathematics.md 24.1.
 """
 
 from __future__ import annotations
@@ -61,7 +43,6 @@ class CandidateSet:
     REQUIRED: ClassVar[int] = 1
 
     substrate: Substrate
-    """All units there are."""
     state: tuple[int, ...]
     """Current state of all units."""
     units: tuple[int, ...]

@@ -71,18 +71,14 @@ def network_json(tpm: Any, connectivity: Any, labels: Any) -> dict[str, Any]:
     """
     named = [str(label) for label in labels]
     numbers = list(range(len(named)))
+    version = {"__version__": PYPHI_VERSION}
+    names = {"labels": named, "node_indices": numbers, "__class__": "NodeLabels"}
     return {
         "tpm": np.asarray(tpm, float).tolist(),
         "cm": np.asarray(connectivity, int).tolist(),
         "size": len(named),
-        "node_labels": {
-            "labels": named,
-            "node_indices": numbers,
-            "__class__": "NodeLabels",
-            "__version__": PYPHI_VERSION,
-            "__id__": 1,
-        },
+        "node_labels": {**names, **version, "__id__": 1},
         "__class__": "Network",
-        "__version__": PYPHI_VERSION,
+        **version,
         "__id__": 0,
     }

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from iitdask.errors import SubstrateError
 from iitdask.model import gates, pyphi
 from iitdask.model import labels as notation
 from iitdask.model.factor import (
+    SUM_TOLERANCE,
     CountingFactor,
     Factor,
     as_array,
@@ -34,6 +35,10 @@ TPM_SHAPES = (
     "(2^N, N) state-by-node, (2, ..., 2, N) state-by-node, (2^N, 2^N) state-by-state "
     "or (k_0, ..., k_N-1, N, max k)"
 )
+
+
+UnitTable = tuple[tuple[int, ...], Table | CountingFactor]
+"""Inputs of a unit and its table over them, before they are checked."""
 
 
 def unit_count(array: Table, where: str) -> int:
@@ -103,7 +108,17 @@ def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list
 def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Table:
     """Return the state-by-node form of a state-by-state matrix, which must be a product."""
     count = len(labels)
-    _require_distributions(array, count, where)
+    if (index := first_outside(array)) is not None:
+        raise SubstrateError(
+            f"{where}: row {index[0]} (state {_state_digits(index[0], count)}), column {index[1]}: "
+            f"expected a probability from 0 to 1, got {array[index]}"
+        )
+    sums = array.sum(axis=1)
+    if (bad := first_index(sums, np.abs(sums - 1) > SUM_TOLERANCE)) is not None:
+        raise SubstrateError(
+            f"{where}: row {bad[0]} (state {_state_digits(bad[0], count)}): "
+            f"expected probabilities that sum to 1, got {sums[bad]}"
+        )
     bits = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
     on = np.clip(array @ bits.astype(np.float64), 0.0, 1.0)
     product = np.ones_like(array)
@@ -122,30 +137,14 @@ def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Tab
     return on
 
 
-def _require_distributions(array: Table, count: int, where: str) -> None:
-    if (index := first_outside(array)) is not None:
-        raise SubstrateError(
-            f"{where}: row {index[0]} (state {_state_digits(index[0], count)}), column {index[1]}: "
-            f"expected a probability from 0 to 1, got {array[index]}"
-        )
-    sums = array.sum(axis=1)
-    off: Mask = np.abs(sums - 1) > 1e-8
-    if off.any():
-        row = int(np.argmax(off))
-        raise SubstrateError(
-            f"{where}: row {row} (state {_state_digits(row, count)}): "
-            f"expected probabilities that sum to 1, got {sums[row]}"
-        )
-
-
 def _state_digits(row: int, count: int) -> str:
     return "".join(str(row >> i & 1) for i in range(count))
 
 
-def factors_from_arrays(arrays: Sequence[Any], where: str) -> list[tuple[list[int], Table]]:
+def factors_from_arrays(arrays: Sequence[Any], where: str) -> list[UnitTable]:
     """Return inputs and table per unit of factors whose axes of size 1 are no inputs."""
     count = len(arrays)
-    given: list[tuple[list[int], Table]] = []
+    given: list[UnitTable] = []
     for i, values in enumerate(arrays):
         table = as_array(values, where)
         if table.ndim != count + 1:
@@ -153,17 +152,10 @@ def factors_from_arrays(arrays: Sequence[Any], where: str) -> list[tuple[list[in
                 f"{where}: factor {i}: expected {count + 1} axes (every unit, own value), "
                 f"got shape {table.shape}"
             )
-        inputs = [j for j in range(count) if table.shape[j] != 1]
+        inputs = tuple(j for j in range(count) if table.shape[j] != 1)
         unused = tuple(j for j in range(count) if table.shape[j] == 1)
         given.append((inputs, table.squeeze(axis=unused)))
     return given
-
-
-class _UnitTable(NamedTuple):
-    """What the caller says about one unit, before it is checked."""
-
-    inputs: tuple[int, ...]
-    table: Table | CountingFactor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -283,7 +275,7 @@ class Substrate:
         for label, (inputs, table) in zip(named, pairs, strict=True):
             place = f"{where}: unit {label!r}"
             numbers = notation.parse_units(inputs, known, f"{place}: inputs", SubstrateError)
-            given.append(_UnitTable(numbers, as_array(table, place)))
+            given.append((numbers, as_array(table, place)))
         return cls._assembled(given, connectivity, named, where)
 
     @classmethod
@@ -310,8 +302,7 @@ class Substrate:
         SubstrateError
             An unknown gate, input or parameter, or one out of range.
         """
-        named, factors = gates.factors_from_units(list(units), labels, where)
-        given = [_UnitTable(inputs, table) for inputs, table in factors]
+        named, given = gates.factors_from_units(list(units), labels, where)
         return cls._assembled(given, connectivity, named, where)
 
     @classmethod
@@ -358,7 +349,7 @@ class Substrate:
 
     @classmethod
     def _assembled(
-        cls, given: Sequence[_UnitTable], connectivity: Any, labels: tuple[str, ...], where: str
+        cls, given: Sequence[UnitTable], connectivity: Any, labels: tuple[str, ...], where: str
     ) -> Substrate:
         levels = _unit_levels(given, labels, where)
         edges = _edges_from_inputs(given) if connectivity is None else connectivity
@@ -450,16 +441,15 @@ def target_fingerprint(kind: str, substrate: Substrate, lists: Iterable[Sequence
 
 def _parse_tpm(
     given: Any, labels: Iterable[str] | None, where: str
-) -> tuple[tuple[str, ...], list[_UnitTable]]:
+) -> tuple[tuple[str, ...], list[UnitTable]]:
     """Return labels and every unit's table of a whole matrix."""
     if _is_factor_list(given):
         named = notation.parse_labels(labels, len(given), where)
-        pairs = factors_from_arrays(given, where)
-        return named, [_UnitTable(tuple(inputs), table) for inputs, table in pairs]
+        return named, factors_from_arrays(given, where)
     array = as_array(given, where)
     named = notation.parse_labels(labels, unit_count(array, where), where)
     everyone = tuple(range(len(named)))
-    return named, [_UnitTable(everyone, table) for table in unit_tables(array, named, where)]
+    return named, [(everyone, table) for table in unit_tables(array, named, where)]
 
 
 def _is_factor_list(given: Any) -> bool:
@@ -469,7 +459,7 @@ def _is_factor_list(given: Any) -> bool:
     )
 
 
-def _unit_levels(given: Sequence[_UnitTable], labels: Sequence[str], where: str) -> tuple[int, ...]:
+def _unit_levels(given: Sequence[UnitTable], labels: Sequence[str], where: str) -> tuple[int, ...]:
     if not given:
         raise SubstrateError(f"{where}: expected at least one unit, got none")
     for label, (_, table) in zip(labels, given, strict=True):
@@ -499,7 +489,7 @@ def _counting_factor(
     return made
 
 
-def _edges_from_inputs(given: Sequence[_UnitTable]) -> Mask:
+def _edges_from_inputs(given: Sequence[UnitTable]) -> Mask:
     edges = np.zeros((len(given), len(given)), dtype=np.bool_)
     for i, (inputs, _) in enumerate(given):
         edges[list(inputs), i] = True

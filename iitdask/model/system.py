@@ -119,7 +119,6 @@ class System:
     REQUIRED: ClassVar[int] = 1
 
     substrate: Substrate
-    """All units there are."""
     state: tuple[int, ...]
     """Current state of all units."""
     units: tuple[int, ...]
@@ -240,13 +239,9 @@ class System:
 
     def _tabulated(self, factors: Sequence[Factor | CountingFactor]) -> Table:
         return tabulate(
-            factors,
-            self.units,
-            self.levels,
-            budget=self.budget_bytes,
-            name=f"system of {self.n} units",
-            advice="choose fewer units or a larger budget",
-        )
+            factors, self.units, self.levels, budget=self.budget_bytes,
+            name=f"system of {self.n} units", advice="choose fewer units or a larger budget",
+        )  # fmt: skip
 
 
 def tabulate(

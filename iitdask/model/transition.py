@@ -49,15 +49,12 @@ class Transition:
     REQUIRED: ClassVar[int] = 2
 
     substrate: Substrate
-    """All units."""
     before: tuple[int, ...]
-    """State of all units at t-1."""
     after: tuple[int, ...]
-    """State of all units at t."""
+    """States of all units at t-1 and t."""
     causes: tuple[int, ...]
-    """Unit numbers of the candidate causes, ascending."""
     effects: tuple[int, ...]
-    """Unit numbers of the candidate effects, ascending."""
+    """Unit numbers of the candidate causes and effects, ascending."""
     max_order: int
     """Most units of an occurrence whose cause or effect is searched."""
 
@@ -73,24 +70,19 @@ class Transition:
         max_order: int | None = None,
     ) -> Transition:
         """Build a transition."""
-        states = [
-            parse_field(name, substrate.parse_state, given)
-            for name, given in (("before", before), ("after", after))
-        ]
-        units = [
-            parse_field(name, substrate.parse_units, given)
-            for name, given in (("causes", causes), ("effects", effects))
-        ]
-        for name, found in zip(("causes", "effects"), units, strict=True):
-            if not found:
+        start = parse_field("before", substrate.parse_state, before)
+        end = parse_field("after", substrate.parse_state, after)
+        sources = parse_field("causes", substrate.parse_units, causes)
+        targets = parse_field("effects", substrate.parse_units, effects)
+        for name, units in (("causes", sources), ("effects", targets)):
+            if not units:
                 raise StateError(f"{name}: expected at least one unit, got none")
-        most = max(map(len, units))
-        if max_order is None:
-            max_order = most
+        most = max(len(sources), len(targets))
+        max_order = most if max_order is None else max_order
         if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
             raise StateError(f"max_order: expected a whole number from 1 on, got {max_order!r}")
-        require_possible(substrate, states[0], states[1], units[1])
-        return cls(substrate, states[0], states[1], units[0], units[1], min(max_order, most))
+        require_possible(substrate, start, end, targets)
+        return cls(substrate, start, end, sources, targets, min(max_order, most))
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Transition:
@@ -99,13 +91,8 @@ class Transition:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
-        return {
-            "before": list(self.before),
-            "after": list(self.after),
-            "causes": list(self.causes),
-            "effects": list(self.effects),
-            "max_order": self.max_order,
-        }
+        lists = {name: list(getattr(self, name)) for name in self.FIELDS[:-1]}
+        return {**lists, "max_order": self.max_order}
 
     @cached_property
     def units(self) -> tuple[int, ...]:
@@ -158,9 +145,9 @@ class Transition:
         those that are neither cause nor effect over the posterior given the whole state after,
         and effects that are no causes uniformly.
         """
-        inside = frozenset(self.causes)
         if background == "2019":
             return self.effect
+        inside = frozenset(self.causes)
         return self._tabulated([self._averaged(i, inside) for i in self.effects])
 
     def _conditioned(self, unit: int, inside: frozenset[int]) -> Factor:
@@ -185,13 +172,9 @@ class Transition:
 
     def _tabulated(self, factors: list[Factor]) -> Table:
         return tabulate(
-            factors,
-            self.causes,
-            self.levels,
-            budget=TABLE_BUDGET_BYTES,
-            name=f"transition with {len(self.causes)} causes",
-            advice="choose fewer causes",
-        )
+            factors, self.causes, self.levels, budget=TABLE_BUDGET_BYTES,
+            name=f"transition with {len(self.causes)} causes", advice="choose fewer causes",
+        )  # fmt: skip
 
 
 def require_possible(
@@ -230,11 +213,9 @@ class StatePair:
     REQUIRED: ClassVar[int] = 2
 
     substrate: Substrate
-    """All units."""
     before: tuple[int, ...]
-    """State of all units at t-1."""
     after: tuple[int, ...]
-    """State of all units at t."""
+    """States of all units at t-1 and t."""
 
     @classmethod
     def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
@@ -285,7 +266,6 @@ class StateTriple:
     REQUIRED: ClassVar[int] = 3
 
     substrate: Substrate
-    """All units."""
     into: Transition
     """From the state before to the current one."""
     out_of: Transition
@@ -296,11 +276,8 @@ class StateTriple:
         """Build the target from the fields of a study."""
         state = parse_field("state", substrate.parse_state, fields["state"])
         units = parse_field("units", substrate.parse_units, fields.get("units"))
-        same: dict[str, Any] = {
-            "causes": units,
-            "effects": units,
-            "max_order": fields.get("max_order"),
-        }
+        order = fields.get("max_order")
+        same: dict[str, Any] = {"causes": units, "effects": units, "max_order": order}
         into = _transition_between("state", substrate, (fields["before"], state), same)
         out_of = _transition_between("after", substrate, (state, fields["after"]), same)
         return cls(substrate, into, out_of)

@@ -21,7 +21,6 @@ __all__ = [
     "REPERTOIRE_COLUMNS",
     "as_json",
     "bytes_text",
-    "concept_rows",
     "distinction_rows",
     "is_iit3",
     "number_text",
@@ -193,30 +192,16 @@ def _structure_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
 
 
 def distinction_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """Return one row per distinction, largest phi first, see ``DISTINCTION_COLUMNS``."""
+    """Return one row per distinction, largest phi first; concepts of IIT 3.0 have no states."""
     data = tree["distinctions"].to_dataset()
-    columns: list[Any] = [map(str, data["mechanism"].values)]
-    columns.append(map(number_text, data["phi"].values))
+    columns: list[Any] = [map(str, data["mechanism"].values), map(number_text, data["phi"].values)]
     for side in DIRECTIONS:
-        inside, states = data[f"purview_{side}"].values, data[f"state_{side}"].values
-        columns += [
-            unit_set_names(inside, data["unit"].values),
-            [state_text(row[units].tolist()) for row, units in zip(states, inside, strict=True)],
-            map(number_text, data[f"phi_{side}"].values),
-        ]
-    return _by_phi(data, columns)
-
-
-def concept_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """Return one row per concept of IIT 3.0, largest phi first, see ``CONCEPT_COLUMNS``."""
-    data = tree["distinctions"].to_dataset()
-    columns: list[Any] = [map(str, data["mechanism"].values)]
-    columns.append(map(number_text, data["phi"].values))
-    for side in DIRECTIONS:
-        columns += [
-            unit_set_names(data[f"purview_{side}"].values, data["unit"].values),
-            map(number_text, data[f"phi_{side}"].values),
-        ]
+        inside = data[f"purview_{side}"].values
+        columns.append(unit_set_names(inside, data["unit"].values))
+        if f"state_{side}" in data:
+            states = zip(data[f"state_{side}"].values, inside, strict=True)
+            columns.append([state_text(row[units].tolist()) for row, units in states])
+        columns.append(map(number_text, data[f"phi_{side}"].values))
     return _by_phi(data, columns)
 
 

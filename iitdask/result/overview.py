@@ -78,7 +78,7 @@ def system_overviews(tree: xr.DataTree) -> list[Overview]:
     if "distinctions" in tree.children and formatting.is_iit3(tree):
         repertoires = formatting.repertoire_rows(tree)
         tables = [
-            Table("concepts", formatting.CONCEPT_COLUMNS, formatting.concept_rows(tree)),
+            Table("concepts", formatting.CONCEPT_COLUMNS, formatting.distinction_rows(tree)),
             Table("repertoires", formatting.REPERTOIRE_COLUMNS, repertoires),
         ]
     elif "distinctions" in tree.children:

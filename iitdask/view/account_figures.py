@@ -127,11 +127,9 @@ def draw_links(
     labels = [str(name) for name in data["unit"].values]
     count = len(labels)
     fig = empty_figure(
-        "Actual causes and effects",
-        frame=size,
-        x_range=Range1d(-1.0, count),
+        "Actual causes and effects", frame=size, x_range=Range1d(-1.0, count),
         y_range=Range1d(-0.12, 1.12),
-    )
+    )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     look = {
         "line_color": "colour", "line_width": "width", "line_alpha": "opacity",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource, Div, FactorRange, HoverTool, Range1d, UIElement
+from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d, UIElement
 from bokeh.plotting import figure
 
 from iitdask.result.formatting import seconds_text
@@ -31,7 +30,7 @@ def fill_status_page(
     doc: Document, read: Callable[[], StoreStatus], period: int = REFRESH_MILLISECONDS
 ) -> None:
     """Put the status page of a run into a document; it reads the store and never writes."""
-    page = _StatusPage.empty()
+    page = _StatusPage()
     fill_page(doc, "iitdask: live", *page.elements, name="live")
 
     lock = asyncio.Lock()
@@ -45,46 +44,30 @@ def fill_status_page(
     doc.add_periodic_callback(update, period)
 
 
-@dataclass(slots=True, eq=False)
 class _StatusPage:
     """The parts of the page that change."""
 
-    elements: list[UIElement]
-    status: Div
-    failures: Div
-    bars: ColumnDataSource
-    bars_range: FactorRange
-    stages: Div
-    workers: Div
-    lines: list[_Curve]
-    held: list[tuple[float, float]]
-    """Of the looks so far: wall seconds of the run, memory in GB."""
-
-    @classmethod
-    def empty(cls) -> _StatusPage:
-        status, failures = html_block("", 420, name="status"), html_block("", name="failures")
-        bars_fig, bars = _progress_figure()
-        stages, workers = html_block("", name="stages"), html_block("", name="workers")
-        lines = [
-            _Curve.empty("Work done", ("wall time (s)", "core-seconds"), EFFECT),
-            _Curve.empty("Time left, for the stages known", ("wall time (s)", "seconds"), RELATION),
-            _Curve.empty("Memory of workers, as far as known", ("wall time (s)", "GB"), INK),
+    def __init__(self) -> None:
+        self.status = html_block("", 420, name="status")
+        self.failures = html_block("", name="failures")
+        self.stages, self.workers = html_block("", name="stages"), html_block("", name="workers")
+        bars_fig, self.bars = _progress_figure()
+        self.bars_range: FactorRange = bars_fig.y_range
+        self.lines = [
+            _Curve("Work done", "core-seconds", EFFECT),
+            _Curve("Time left, for the stages known", "seconds", RELATION),
+            _Curve("Memory of workers, as far as known", "GB", INK),
         ]
-        elements: list[UIElement] = [
-            page_grid(bars_fig, status),
-            section_heading("Workers"),
-            workers,
-            section_heading("Stages: forecast and actual"),
-            stages,
-            section_heading("History of this run"),
-            page_grid(*(each.fig for each in lines)),
-            section_heading("Failures"),
-            failures,
-        ]
-        return cls(elements, status, failures, bars, bars_fig.y_range, stages, workers, lines, [])
+        self.held: list[tuple[float, float]] = []  # wall seconds of the run, memory in GB
+        self.elements: list[UIElement] = [
+            page_grid(bars_fig, self.status),
+            section_heading("Workers"), self.workers,
+            section_heading("Stages: forecast and actual"), self.stages,
+            section_heading("History of this run"), page_grid(*(each.fig for each in self.lines)),
+            section_heading("Failures"), self.failures,
+        ]  # fmt: skip
 
     def show(self, pulse: StoreStatus) -> None:
-        """Draw a pulse."""
         self.status.text = summary_html(_run_summary(pulse))
         self.failures.text = _failures_html(pulse)
         names = [each.name for each in pulse.stages]
@@ -112,28 +95,22 @@ class _StatusPage:
             memory.draw([each[0] for each in self.held], [each[1] for each in self.held])
 
 
-@dataclass(slots=True, eq=False)
 class _Curve:
-    """A curve with axes that follow its points."""
+    """A curve over wall time with axes that follow its points."""
 
-    fig: figure
-    source: ColumnDataSource
-    x: list[float]
-    y: list[float]
-
-    @classmethod
-    def empty(cls, title: str, axes: tuple[str, str], colour: str) -> _Curve:
-        source = ColumnDataSource({"x": [], "y": []})
-        fig = empty_figure(
-            title, *axes, size=(400, 260), toolbar_location=None,
+    def __init__(self, title: str, y_label: str, colour: str) -> None:
+        self.x: list[float] = []
+        self.y: list[float] = []
+        self.source = ColumnDataSource({"x": [], "y": []})
+        self.fig = empty_figure(
+            title, "wall time (s)", y_label, size=(400, 260), toolbar_location=None,
             x_range=Range1d(0, 1), y_range=Range1d(0, 1),
         )  # fmt: skip
-        fig.line("x", "y", source=source, line_color=colour, line_width=2)
-        dots = fig.scatter("x", "y", source=source, size=4, color=colour)
-        tips = [(axes[0], "@x"), (axes[1], "@y")]
-        fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
-        fig.visible = False  # until there is something to draw
-        return cls(fig, source, [], [])
+        self.fig.line("x", "y", source=self.source, line_color=colour, line_width=2)
+        dots = self.fig.scatter("x", "y", source=self.source, size=4, color=colour)
+        tips = [("wall time (s)", "@x"), (y_label, "@y")]
+        self.fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+        self.fig.visible = False  # until there is something to draw
 
     def draw(self, x: list[float], y: list[float]) -> None:
         if (x, y) == (self.x, self.y) or not x:
@@ -232,13 +209,9 @@ def _progress_figure() -> tuple[figure, ColumnDataSource]:
     empty: dict[str, list[Any]] = {name: [] for name in ("stage", "done", "all", "said")}
     source = ColumnDataSource(empty, name="progress")
     fig = empty_figure(
-        "Stages, by predicted cost",
-        "part done",
-        size=(660, 330),
-        x_range=Range1d(0, 1.42),
-        y_range=FactorRange(),
-        toolbar_location=None,
-    )
+        "Stages, by predicted cost", "part done", size=(660, 330), x_range=Range1d(0, 1.42),
+        y_range=FactorRange(), toolbar_location=None,
+    )  # fmt: skip
     fig.grid.visible = False
     fig.xaxis.ticker = [0, 0.25, 0.5, 0.75, 1]
     fig.hbar("stage", right="all", height=0.55, fill_color=FAINT, line_color=None, source=source)

@@ -174,12 +174,9 @@ def by_order(
     """Draw phi_d against the number of units in the mechanism."""
     most = int(max(source.data["order"], default=1))
     fig = empty_figure(
-        "Distinctions by order",
-        "units in the mechanism",
-        f"φ_d{unit}",
-        size=size,
+        "Distinctions by order", "units in the mechanism", f"φ_d{unit}", size=size,
         x_range=Range1d(0.4, most + 0.6),
-    )
+    )  # fmt: skip
     fig.xaxis.ticker = list(range(1, most + 1))
     dots = fig.scatter("spread", "phi", source=source, **DOT_STYLE)
     fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
@@ -193,13 +190,9 @@ def plane(
     values = [*source.data["phi_cause"], *source.data["phi_effect"]]
     top = float(max(values, default=1.0)) * 1.08 or 1.0
     fig = empty_figure(
-        "Cause-effect plane",
-        f"φ_c{unit}",
-        f"φ_e{unit}",
-        size=size,
-        x_range=Range1d(-0.04 * top, top),
-        y_range=Range1d(-0.04 * top, top),
-    )
+        "Cause-effect plane", f"φ_c{unit}", f"φ_e{unit}", size=size,
+        x_range=Range1d(-0.04 * top, top), y_range=Range1d(-0.04 * top, top),
+    )  # fmt: skip
     fig.line([0, top], [0, top], line_color=MUTED, line_dash="dotted")
     dots = fig.scatter("phi_cause", "phi_effect", source=source, **DOT_STYLE)
     fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
@@ -239,13 +232,9 @@ def landscape(
     outcome = data["outcome"].values[row][grid]
     names, count = [*map(mask_namer(labels), masks.tolist())], len(masks)
     fig = empty_figure(
-        f"φ of every mechanism over every {side} purview",
-        f"{side} purview",
-        "mechanism",
-        frame=(size, size),
-        x_range=Range1d(0, count),
-        y_range=Range1d(count, 0),
-    )
+        f"φ of every mechanism over every {side} purview", f"{side} purview", "mechanism",
+        frame=(size, size), x_range=Range1d(0, count), y_range=Range1d(count, 0),
+    )  # fmt: skip
     fig.grid.visible = False
     mapper = _phi_colours(phi)
     place = {"x": [0], "y": [0], "dw": [count], "dh": [count]}
@@ -373,14 +362,9 @@ def repertoire_bars(
     empty: dict[str, list[Any]] = {name: [] for name in ("state", *REPERTOIRE_KINDS, "mark")}
     source = ColumnDataSource(empty, name=f"repertoire-{side}")
     fig = empty_figure(
-        f"{side.capitalize()} repertoire",
-        "state of the purview",
-        "probability",
-        size=size,
-        name=f"repertoire-{side}-figure",
-        x_range=FactorRange(),
-        y_range=Range1d(0, 1.12),
-    )
+        f"{side.capitalize()} repertoire", "state of the purview", "probability", size=size,
+        name=f"repertoire-{side}-figure", x_range=FactorRange(), y_range=Range1d(0, 1.12),
+    )  # fmt: skip
     fig.xgrid.visible = False
     colour = SIDES[side]
     hatch = {"hatch_pattern": "/", "hatch_color": colour}

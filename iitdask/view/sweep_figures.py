@@ -120,13 +120,9 @@ def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]
         raise InputError(f"a map of {grid.size} cells is too large to be drawn; hold some axes")
     across, down = axis_labels(values, x), axis_labels(values, y)
     fig = empty_figure(
-        f"{label.split(' (', maxsplit=1)[0]} by {x} and {y}",
-        x,
-        y,
-        x_range=across,
-        y_range=down,
+        f"{label.split(' (', maxsplit=1)[0]} by {x} and {y}", x, y, x_range=across, y_range=down,
         size=size,
-    )
+    )  # fmt: skip
     there = grid[np.isfinite(grid)]
     low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
     mapper = LinearColorMapper(

@@ -13,7 +13,6 @@ from iitdask.result.formatting import (
     REPERTOIRE_COLUMNS,
     as_json,
     bytes_text,
-    concept_rows,
     distinction_rows,
     is_iit3,
     number_text,
@@ -128,7 +127,7 @@ def test_distinction_rows__are_sorted_by_phi(structure):
 
 def test_concepts__have_rows_and_repertoires(concepts):
     assert is_iit3(concepts)
-    rows, repertoires = concept_rows(concepts), repertoire_rows(concepts)
+    rows, repertoires = distinction_rows(concepts), repertoire_rows(concepts)
     assert len(rows) == concepts.attrs["n_distinctions"]
     assert {len(row) for row in rows} == {len(CONCEPT_COLUMNS)}
     assert {len(row) for row in repertoires} == {len(REPERTOIRE_COLUMNS)}
