@@ -99,10 +99,8 @@ def _call_command(name: str, words: list[str]) -> int | None:
 
 def _help_text() -> str:
     lines = [
-        "iitdask: integrated information theory on a cluster, exact and resumable",
-        "",
-        "usage: iitdask COMMAND [arguments]",
-        "",
+        "iitdask: integrated information theory on a cluster, exact and resumable\n",
+        "usage: iitdask COMMAND [arguments]\n",
         *(f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items()),
         "",
         "`iitdask COMMAND --help` says more; `--debug` shows the traceback of an error.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,29 +60,27 @@ def status(
     """
     progress = read_status(store)
     if serve:
-        from iitdask.view.pages import serve_page
-
-        with serve_page(lambda doc: _fill_page(store, doc), address, port) as server:
-            print(f"{server.url}  (Ctrl-C ends)", flush=True)
-            server.wait()
-        return 0
+        return _serve_until_interrupted(lambda doc: _fill_page(store, doc), address, port)
     if json_:
         print(json.dumps(_status_json(progress), indent=1))
         return 0
-    rows = [
-        (
-            stage.name,
-            str(stage.done),
-            str(stage.blocks),
-            seconds_text(stage.seconds_left)
-            if stage.done < stage.blocks and not stage.partial
-            else "-",
-        )
-        for stage in progress.stages
-    ]
+    rows = []
+    for stage in progress.stages:
+        is_open = stage.done < stage.blocks and not stage.partial
+        left = seconds_text(stage.seconds_left) if is_open else "-"
+        rows.append((stage.name, str(stage.done), str(stage.blocks), left))
     columns = ("stage", "done", "blocks", "core time left")
     print_table(columns, rows, right=columns[1:])
     print("", *_status_lines(progress), sep="\n")
+    return 0
+
+
+def _serve_until_interrupted(fill: Callable[[Document], None], address: str, port: int) -> int:
+    from iitdask.view.pages import serve_page
+
+    with serve_page(fill, address, port) as server:
+        print(f"{server.url}  (Ctrl-C ends)", flush=True)
+        server.wait()
     return 0
 
 
@@ -296,17 +294,13 @@ def view(
     """
     from iitdask.study.store_contents import load_for_view
     from iitdask.view.explorer import explorer_html, fill_explorer
-    from iitdask.view.pages import serve_page
 
     tree = load_for_view(open_store(store))
     if html is not None:
         written = _write_html(Path(html), explorer_html(tree))
         print(f"{html}: {bytes_text(written)}")
         return 0
-    with serve_page(lambda doc: fill_explorer(doc, tree), address, port) as server:
-        print(f"{server.url}  (Ctrl-C ends)", flush=True)
-        server.wait()
-    return 0
+    return _serve_until_interrupted(lambda doc: fill_explorer(doc, tree), address, port)
 
 
 def _write_html(path: Path, text: str) -> int:

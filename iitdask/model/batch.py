@@ -36,12 +36,7 @@ MAX_TABLE_STATES = 4096
 
 def is_batchable(substrate: Substrate) -> bool:
     """Return True if the table over all states of a substrate fits into a batch."""
-    states = 1
-    for k in substrate.levels:
-        states *= k
-        if states > MAX_TABLE_STATES:
-            return False
-    return True
+    return math.prod(substrate.levels) <= MAX_TABLE_STATES
 
 
 def transition_table(substrate: Substrate) -> Array:

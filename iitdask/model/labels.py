@@ -60,11 +60,9 @@ def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels
     named = tuple(_parse_label(label, where) for label in labels)
     if len(named) != count:
         raise SubstrateError(f"{where}: expected {count} labels, one per unit, got {len(named)}")
-    seen: set[str] = set()
-    for label in named:
-        if label in seen:
-            raise SubstrateError(f"{where}: label {label!r} is given to two units")
-        seen.add(label)
+    if len(set(named)) < len(named):
+        twice = next(label for k, label in enumerate(named) if label in named[:k])
+        raise SubstrateError(f"{where}: label {twice!r} is given to two units")
     return named
 
 

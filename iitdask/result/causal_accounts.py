@@ -145,11 +145,8 @@ def label_nexus(
     attrs, units = dict(tree.attrs), ("unit", text_array(pair.labels))
     candidates = tree["candidates"].to_dataset().assign_coords(unit=units)
     if "links" not in tree.children:
-        states = {
-            "before": state_text(pair.before),
-            "after": state_text(pair.after),
-            "substrate_units": join_labels(pair.labels, pair.labels),
-        }
+        states = {"before": state_text(pair.before), "after": state_text(pair.after)}
+        states["substrate_units"] = join_labels(pair.labels, pair.labels)
         root = xr.Dataset(attrs=attrs | theory_attrs(options) | states | provenance)
         return xr.DataTree.from_dict({"/": root, "/candidates": candidates})
     winner = Transition.build(

@@ -120,11 +120,8 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
     picker = menu("Distinction", choices, 260, name="picker")
     args: dict[str, Any] = {
-        "distinctions": source,
-        "lights": lights,
+        "distinctions": source, "lights": lights, "note": note, "picker": picker,
         "members": structure_figures.memberships(data),
-        "note": note,
-        "picker": picker,
         "rep": None, "bars": {}, "figures": {}, "relations": None, "shown": None, "points": None,
         "drawn": relation_figures.MAX_DRAWN_RELATIONS,
     }  # fmt: skip

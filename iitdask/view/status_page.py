@@ -129,7 +129,7 @@ def _stage_row(each: StageStatus) -> list[str]:
         f"{each.done} of {each.blocks}",
         seconds_text(each.forecast),
         seconds_text(each.actual),
-        _ratio_text(each.actual, each.forecast),
+        f"{each.actual / each.forecast:.3g}" if min(each.actual, each.forecast) > 0 else "-",
         seconds_text(each.seconds_left) if each.seconds_left else "-",
     ]
 
@@ -143,7 +143,7 @@ def _worker_row(each: WorkerStatus) -> list[str]:
         str(each.blocks),
         seconds_text(each.seconds),
         "-" if math.isnan(ago) else f"{seconds_text(max(ago, 0.0))} ago",
-        _megabytes_text(each.memory),
+        "-" if math.isnan(each.memory) else f"{each.memory / 1e6:.0f} MB",
     ]
 
 
@@ -151,14 +151,6 @@ STAGE_COLUMNS = ("stage", "blocks", "forecast of one core", "taken", "ratio", "l
 WORKER_COLUMNS = (
     "worker", "computes now", "since", "blocks filled", "core time", "last receipt", "memory",
 )  # fmt: skip
-
-
-def _ratio_text(actual: float, forecast: float) -> str:
-    return f"{actual / forecast:.3g}" if forecast > 0 and actual > 0 else "-"
-
-
-def _megabytes_text(memory: float) -> str:
-    return "-" if math.isnan(memory) else f"{memory / 1e6:.0f} MB"
 
 
 def _run_summary(pulse: StoreStatus) -> list[tuple[str, str]]:
