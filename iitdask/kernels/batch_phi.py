@@ -5,18 +5,12 @@ numbering of its units that keeps the declared graph, takes the numberings with 
 and names the pair of states that is smallest in one of those.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.iit4.state_pair import (
-    StateMinimum,
-    describe_state_pair,
-    select_state_pair,
-)
+from iitdask.kernels.iit4.state_pair import StateMinimum, describe_state_pair, select_state_pair
 from iitdask.kernels.iit4.system_phi import (
     IRREDUCIBLE,
     NO_CAUSE,
@@ -31,8 +25,7 @@ from iitdask.kernels.subsets import PHI_ZERO_BITS
 
 __all__ = ["BatchPhis", "fill_system_phis", "make_batch_phis"]
 
-MAX_RELABELLED_UNITS = 8
-"""Units up to which the published rule tries all renumberings."""
+MAX_RELABELLED_UNITS = 8  # Units up to which the published rule tries all renumberings
 # NumPy values, so that numba compiles one function and not one per literal
 IS_CAUSE, IS_EFFECT, NAMED = np.bool_(True), np.bool_(False), np.bool_(True)
 
@@ -40,43 +33,21 @@ IS_CAUSE, IS_EFFECT, NAMED = np.bool_(True), np.bool_(False), np.bool_(True)
 class BatchPhis(NamedTuple):
     """phi_s of B systems and what names it; columns of two are the cause and the effect side."""
 
-    phi: NDArray[np.float64]
-    """(B,) system integrated information, bits; nan where a state is unreachable."""
-    normalized: NDArray[np.float64]
-    """(B,) the same per severed pair."""
-    phi_sides: NDArray[np.float64]
-    """(B, 2) values at the minimum partition, bits; nan where there is none."""
-    n_tied_partitions: NDArray[np.float64]
-    """(B,) partitions that attain the minimum."""
-    n_severed: NDArray[np.int64]
-    """(B,) ordered pairs that the minimum partition severs."""
-    reason: NDArray[np.int64]
-    """(B,) why phi is 0, see system_phi."""
-    n_tied_states: NDArray[np.int64]
-    """(B,) pairs of specified states tied for the largest phi; 0 where none was searched."""
-    states: NDArray[np.int64]
-    """(B, 2) named states, -1 where none is specified."""
-    selectivity: NDArray[np.float64]
-    """(B, 2) probabilities of the named states."""
-    information: NDArray[np.float64]
-    """(B, 2) intrinsic information of the specified states, bits."""
-    now: NDArray[np.float64]
-    """(B, 2) p(current state | current state)."""
+    phi: NDArray[np.float64]  # (B,) phi_s, bits; nan where a state is unreachable
+    normalized: NDArray[np.float64]  # (B,) the same per severed pair
+    phi_sides: NDArray[np.float64]  # (B, 2) at the minimum partition, bits; nan where there is none
+    n_tied_partitions: NDArray[np.float64]  # (B,) partitions that attain the minimum
+    n_severed: NDArray[np.int64]  # (B,) ordered pairs that the minimum partition severs
+    reason: NDArray[np.int64]  # (B,) why phi is 0, see system_phi
+    n_tied_states: NDArray[np.int64]  # (B,) pairs tied for the largest phi; 0: none was searched
+    states: NDArray[np.int64]  # (B, 2) named states, -1 where none is specified
+    selectivity: NDArray[np.float64]  # (B, 2) probabilities of the named states
+    information: NDArray[np.float64]  # (B, 2) intrinsic information of the specified states, bits
+    now: NDArray[np.float64]  # (B, 2) p(current state | current state)
 
 
 def make_batch_phis(count: int) -> BatchPhis:
-    """Allocate the outputs of B systems, as they are where a state is unreachable.
-
-    Parameters
-    ----------
-    count : int
-        Number of systems, B.
-
-    Returns
-    -------
-    BatchPhis
-        With nan, -1 and 0.
-    """
+    """Allocate the outputs of B systems, nan, -1 and 0 as where a state is unreachable."""
     return BatchPhis(
         phi=np.full(count, np.nan),
         normalized=np.full(count, np.nan),
@@ -94,10 +65,7 @@ def make_batch_phis(count: int) -> BatchPhis:
 
 @kernel
 def byte_order_keys(table, levels):
-    """Rounded probabilities as numbers that order as the published bytes do; (S, n, most).
-
-    table : (S, c) float64, all units; states little-endian
-    """
+    """Rounded probabilities, (S, n, most), as numbers that order as the published bytes do."""
     n, states = levels.shape[0], table.shape[0]
     most = levels.max()
     rounded = np.zeros((states, n, most))
@@ -260,22 +228,14 @@ def fill_system_phis(points, begin, end, batch, own, systems, totals, informatio
 
     Parameters
     ----------
-    points : BatchPoints
-        All points.
-    begin, end : int
-        The range that is filled, row ``p - begin`` of ``out`` each.
-    batch : BatchSubstrates
-        The substrates.
-    own : (n,) int64
-        Values of the systems' units.
-    systems : BatchSystems
-        See ``fill_system_tables``.
-    totals : (B,) float64
-        Sum over the states of p(current state | state).
-    information : (B, 2, S) float64
-        Intrinsic information of every state, bits.
-    out : BatchPhis
-        As ``make_batch_phis`` makes it; filled.
+    points : BatchPoints, all points
+    begin, end : int, the range that is filled, row ``p - begin`` of ``out`` each
+    batch : BatchSubstrates, the substrates
+    own : (n,) int64, values of the systems' units
+    systems : BatchSystems, see ``fill_system_tables``
+    totals : (B,) float64, sum over the states of p(current state | state)
+    information : (B, 2, S) float64, intrinsic information of every state, bits
+    out : BatchPhis, as ``make_batch_phis`` makes it; filled
 
     References
     ----------

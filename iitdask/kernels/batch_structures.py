@@ -5,8 +5,6 @@ compiled code: a system of four units takes less time than Python needs to call 
 mechanisms one by one. Relations are summed in closed form (mathematics.md 11.2).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +20,7 @@ from iitdask.kernels.iit4.pair import MarginalTables, pair_phi, specify_states
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.system_phi import UNREACHABLE
 from iitdask.kernels.jit import kernel
-from iitdask.kernels.subsets import (
-    hash_set_order,
-    phi_tolerance,
-    popcount,
-    write_units,
-)
+from iitdask.kernels.subsets import hash_set_order, phi_tolerance, popcount, write_units
 
 __all__ = ["BatchStructures", "make_batch_structures", "unfold_systems"]
 
@@ -35,42 +28,23 @@ __all__ = ["BatchStructures", "make_batch_structures", "unfold_systems"]
 class BatchStructures(NamedTuple):
     """What the cause-effect structures of B systems sum up to; nan and -1 if unreachable."""
 
-    big_phi: NDArray[np.float64]
-    """(B,) Phi, bits."""
-    sum_phi_distinctions: NDArray[np.float64]
-    """(B,) bits."""
-    sum_phi_relations: NDArray[np.float64]
-    """(B,) bits."""
-    n_distinctions: NDArray[np.int64]
-    """(B,) how many there are."""
-    n_relations: NDArray[np.int64]
-    """(B,) how many there are."""
+    big_phi: NDArray[np.float64]  # (B,) Phi, bits
+    sum_phi_distinctions: NDArray[np.float64]  # (B,) bits
+    sum_phi_relations: NDArray[np.float64]  # (B,) bits
+    n_distinctions: NDArray[np.int64]  # (B,) how many there are
+    n_relations: NDArray[np.int64]  # (B,) how many there are
 
 
 class Surroundings(NamedTuple):
     """The substrate that a system is part of, in the order of its published purviews."""
 
-    units: int
-    """Mask of the system's units."""
-    children: NDArray[np.int64]
-    """(N,) masks of the units that each unit feeds."""
-    masks: NDArray[np.int64]
-    """(2**N - 1,) purviews in insertion order, see subsets.nonempty_masks_by_size."""
+    units: int  # Mask of the system's units
+    children: NDArray[np.int64]  # (N,) masks of the units that each unit feeds
+    masks: NDArray[np.int64]  # (2**N - 1,) in insertion order, see subsets.nonempty_masks_by_size
 
 
 def make_batch_structures(count: int) -> BatchStructures:
-    """Allocate the outputs of B systems, as they are where a state is unreachable.
-
-    Parameters
-    ----------
-    count : int
-        Number of systems, B.
-
-    Returns
-    -------
-    BatchStructures
-        With nan and -1.
-    """
+    """Allocate the outputs of B systems, nan and -1 as where a state is unreachable."""
     return BatchStructures(
         *(np.full(count, np.nan) for _ in range(3)), *(np.full(count, -1) for _ in range(2))
     )
@@ -193,8 +167,7 @@ def substrate_mask(mask, units):
 def order_tied_purviews(mechanism, bits, size, outside, forward, out):
     """Write the tied purviews of a mechanism, the representative first; returns how many.
 
-    bits : (ceil(size / 8),) uint8, one bit per tied purview; outside : Surroundings
-    mathematics.md 15.2.
+    bits : (ceil(size / 8),) uint8, one bit per tied purview. mathematics.md 15.2.
     """
     count = 0
     for purview in range(1, size):
@@ -306,28 +279,17 @@ def unfold_systems(
 
     Parameters
     ----------
-    sides : (2,) int64
-        ON_CAUSE, ON_EFFECT.
-    shape : SystemShape
-        What the systems share.
-    points : BatchPoints
-        All points.
-    begin, end : int
-        The range that is filled, row ``p - begin`` of ``out`` each.
-    batch : BatchSubstrates
-        The substrates.
-    systems : BatchSystems
-        See ``fill_system_tables``.
-    marginals : BatchMarginals
-        With logarithms.
-    s : PairScratch
-        Working memory.
-    states : (B, 2) int64
-        Named states of the systems, see BatchPhis.
-    masks : (N + 1, 2**N) int64
-        Purviews of up to N units in the published order, padded.
-    out : BatchStructures
-        As ``make_batch_structures`` makes it; filled.
+    sides : (2,) int64, ON_CAUSE, ON_EFFECT
+    shape : SystemShape, what the systems share
+    points : BatchPoints, all points
+    begin, end : int, the range that is filled, row ``p - begin`` of ``out`` each
+    batch : BatchSubstrates, the substrates
+    systems : BatchSystems, see ``fill_system_tables``
+    marginals : BatchMarginals, with logarithms
+    s : PairScratch, working memory
+    states : (B, 2) int64, named states of the systems, see BatchPhis
+    masks : (N + 1, 2**N) int64, purviews of up to N units in the published order, padded
+    out : BatchStructures, as ``make_batch_structures`` makes it; filled
 
     References
     ----------

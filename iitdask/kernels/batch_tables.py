@@ -5,8 +5,6 @@ substrate (little-endian) the values of all its units side by side. All systems 
 units with the same numbers of values, so that what belongs to a system is a row of an array.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -41,93 +39,57 @@ __all__ = [
 class BatchPoints(NamedTuple):
     """P candidate systems in states."""
 
-    substrate: NDArray[np.int64]
-    """(P,) number of the substrate."""
-    code: NDArray[np.int64]
-    """(P,) state of all its units, little-endian."""
-    units: NDArray[np.int64]
-    """(P,) mask of the candidate's units."""
+    substrate: NDArray[np.int64]  # (P,) number of the substrate
+    code: NDArray[np.int64]  # (P,) state of all its units, little-endian
+    units: NDArray[np.int64]  # (P,) mask of the candidate's units
 
 
 class BatchSubstrates(NamedTuple):
     """K substrates of at most N units, one after the other."""
 
-    starts: NDArray[np.int64]
-    """(K + 1,) where the tables of each substrate begin."""
-    n_units: NDArray[np.int64]
-    """(K,) how many units each has."""
-    levels: NDArray[np.int64]
-    """(K, N) values of each unit."""
-    effect: NDArray[np.float64]
-    """P(unit takes value | past state), for every state the values of all units side by side."""
-    cause: NDArray[np.float64]
-    """The same for the cause side; the same array where the units are no macro units."""
-    children: NDArray[np.int64]
-    """(K, N) masks of the units that each unit feeds."""
+    starts: NDArray[np.int64]  # (K + 1,) where the tables of each substrate begin
+    n_units: NDArray[np.int64]  # (K,) how many units each has
+    levels: NDArray[np.int64]  # (K, N) values of each unit
+    effect: NDArray[
+        np.float64
+    ]  # P(unit takes value | past state), the values of all units together
+    cause: NDArray[np.float64]  # the same for the cause side; the same array but for macro units
+    children: NDArray[np.int64]  # (K, N) masks of the units that each unit feeds
 
 
 class BatchSystems(NamedTuple):
     """Tables of B systems whose n units have the same numbers of values."""
 
-    effect: NDArray[np.float64]
-    """(B, S, c) P(unit takes value | state), the units outside in their current state."""
-    cause: NDArray[np.float64]
-    """(B, S, c) the same, averaged over the past of the units outside."""
-    current: NDArray[np.int64]
-    """(B, n) current state."""
-    code: NDArray[np.int64]
-    """(B,) the same as a number."""
-    children: NDArray[np.int64]
-    """(B, n) masks of the units that each unit feeds."""
-    reason: NDArray[np.int64]
-    """(B,) why phi is 0 whatever the states are, see system_phi."""
-    forward: NDArray[np.float64]
-    """(B, 2, S) p(current state | state), and p(state | current state)."""
-    mean: NDArray[np.float64]
-    """(B, S) the latter, summed over all past states."""
+    effect: NDArray[np.float64]  # (B, S, c) P(unit takes value | state), the outside as it is now
+    cause: NDArray[np.float64]  # (B, S, c) the same, averaged over the past of the units outside
+    current: NDArray[np.int64]  # (B, n) current state
+    code: NDArray[np.int64]  # (B,) the same as a number
+    children: NDArray[np.int64]  # (B, n) masks of the units that each unit feeds
+    reason: NDArray[np.int64]  # (B,) why phi is 0 whatever the states are, see system_phi
+    forward: NDArray[np.float64]  # (B, 2, S) p(current state | state), and p(state | current state)
+    mean: NDArray[np.float64]  # (B, S) the latter, summed over all past states
 
 
 class SystemShape(NamedTuple):
     """What systems of n units with the same numbers of values share."""
 
-    levels: NDArray[np.int64]
-    """(n,) values per unit."""
-    columns: NDArray[np.int64]
-    """(n + 1,) see subsets.value_offsets."""
-    offsets: NDArray[np.int64]
-    """(2**n + 1,) see subsets.segment_offsets."""
+    levels: NDArray[np.int64]  # (n,) values per unit
+    columns: NDArray[np.int64]  # (n + 1,) see subsets.value_offsets
+    offsets: NDArray[np.int64]  # (2**n + 1,) see subsets.segment_offsets
 
 
 class BatchMarginals(NamedTuple):
     """Marginal tables of B systems, see pair.MarginalTables."""
 
-    codes: NDArray[np.int64]
-    """(B, 2**n) code of every subset in the current state."""
-    cause: NDArray[np.float64]
-    """(B, n, codes) P(unit in its current state | part of an earlier state)."""
-    log_cause: NDArray[np.float64]
-    """(B, codes, n) log2 of the same."""
-    effect: NDArray[np.float64]
-    """(B, codes, c) P(unit takes value | part of the present state)."""
-    log_effect: NDArray[np.float64]
-    """(B, 2**n, c) log2 of the rows of ``effect`` at the current state."""
+    codes: NDArray[np.int64]  # (B, 2**n) code of every subset in the current state
+    cause: NDArray[np.float64]  # (B, n, codes) P(unit in its state | part of an earlier state)
+    log_cause: NDArray[np.float64]  # (B, codes, n) log2 of the same
+    effect: NDArray[np.float64]  # (B, codes, c) P(unit takes value | part of the present state)
+    log_effect: NDArray[np.float64]  # (B, 2**n, c) log2 of ``effect`` at the current state
 
 
 def make_batch_systems(count: int, levels: NDArray[np.int64]) -> BatchSystems:
-    """Allocate the tables of B systems whose units have the same numbers of values.
-
-    Parameters
-    ----------
-    count : int
-        Number of systems, B.
-    levels : (n,) int64
-        Values per unit.
-
-    Returns
-    -------
-    BatchSystems
-        Zeros.
-    """
+    """Allocate the tables of B systems whose units have the same values, with zeros."""
     n, states, width = len(levels), int(levels.prod()), int(levels.sum())
     return BatchSystems(
         np.zeros((count, states, width)),
@@ -142,20 +104,7 @@ def make_batch_systems(count: int, levels: NDArray[np.int64]) -> BatchSystems:
 
 
 def make_batch_marginals(count: int, shape: SystemShape) -> BatchMarginals:
-    """Allocate the marginal tables of B systems, without the logarithms.
-
-    Parameters
-    ----------
-    count : int
-        Number of systems, B.
-    shape : SystemShape
-        What they share.
-
-    Returns
-    -------
-    BatchMarginals
-        Not filled.
-    """
+    """Allocate the marginal tables of B systems, without the logarithms, not filled."""
     n, codes = len(shape.levels), int(shape.offsets[-1])
     return BatchMarginals(
         codes=np.empty((count, 1 << n), np.int64),
@@ -277,16 +226,11 @@ def fill_system_tables(points, begin, end, batch, own, out):
 
     Parameters
     ----------
-    points : BatchPoints
-        All points.
-    begin, end : int
-        The range that is filled, row ``p - begin`` of ``out`` each.
-    batch : BatchSubstrates
-        The substrates.
-    own : (n,) int64
-        Values of the systems' units.
-    out : BatchSystems
-        Zeros; filled.
+    points : BatchPoints, all points
+    begin, end : int, the range that is filled, row ``p - begin`` of ``out`` each
+    batch : BatchSubstrates, the substrates
+    own : (n,) int64, values of the systems' units
+    out : BatchSystems, zeros; filled
 
     References
     ----------
@@ -332,12 +276,9 @@ def fill_marginal_tables(systems, shape, out):
 
     Parameters
     ----------
-    systems : BatchSystems
-        The systems.
-    shape : SystemShape
-        What they share.
-    out : BatchMarginals
-        Filled.
+    systems : BatchSystems, the systems
+    shape : SystemShape, what they share
+    out : BatchMarginals, filled
 
     References
     ----------
@@ -357,20 +298,9 @@ def fill_marginal_tables(systems, shape, out):
 
 @kernel
 def mark_reachable_states(tables, starts, begin, end, levels, out):
-    """Mark every state that some state of one of the substrates leads to.
+    """Mark, in ``out``, (S,) bool, every state that some state of one of the substrates leads to.
 
-    Parameters
-    ----------
-    tables : float64
-        Tables of the substrates, one after the other.
-    starts : (K + 1,) int64
-        Where each begins.
-    begin, end : int
-        Range of substrates.
-    levels : (N,) int64
-        Values of the units of each of them.
-    out : (S,) bool
-        Set where a state is reachable.
+    tables : float64, of the substrates, one after the other; starts : (K + 1,) where each begins
     """
     columns = value_offsets(levels)
     states = out.shape[0]

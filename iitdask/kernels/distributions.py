@@ -4,8 +4,6 @@ For unit i, a subset A of its inputs and a state a of A, a marginal table holds 
 a) with all other inputs uniform and independent: one row per code (A, a), one column per value.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.jit import index, inner, kernel, leaf
@@ -22,14 +20,10 @@ def marginal_table(tpm, levels, offsets, out):
 
     Parameters
     ----------
-    tpm : (S, c) float64
-        P(column's unit takes column's value | state), S = prod(levels).
-    levels : (n,) int64
-        Values per unit.
-    offsets : (2**n + 1,) int64
-        See ``segment_offsets``.
-    out : (offsets[-1], c) float64
-        The same given each part of a state, one row per code; filled.
+    tpm : (S, c) float64, P(column's unit takes column's value | state), S = prod(levels)
+    levels : (n,) int64, values per unit
+    offsets : (2**n + 1,) int64, see ``segment_offsets``
+    out : (offsets[-1], c) float64, the same given each part of a state, one row per code; filled
 
     References
     ----------
@@ -74,17 +68,13 @@ def state_marginals(tpm, levels, state):
 
     Parameters
     ----------
-    tpm : (S, c) float64
-        P(unit takes value | state).
-    levels : (n,) int64
-        Values per unit.
-    state : (n,) int64
-        Value of each unit.
+    tpm : (S, c) float64, P(unit takes value | state)
+    levels : (n,) int64, values per unit
+    state : (n,) int64, value of each unit
 
     Returns
     -------
-    (2**n, c) float64
-        Row A is the mean of ``tpm`` over all states that agree with ``state`` on A.
+    (2**n, c) float64, row A is the mean of ``tpm`` over all states that agree with ``state`` on A
 
     References
     ----------
@@ -120,12 +110,9 @@ def state_marginals(tpm, levels, state):
 
 @leaf
 def product_distribution(rows, r, levels, columns, units, begin, end, out):
-    """Joint distribution of some units given their marginals.
+    """Joint distribution of the units at begin .. end - 1 given row r of a marginal table.
 
-    rows, r : (m, c) float64  a marginal table, and which of its rows
-    columns : (n + 1,) int64  see subsets.value_offsets
-    units   : int64           the units, ascending: those at begin .. end - 1
-    out     : float64         filled up to prod(levels[units]), little-endian
+    out : float64, filled up to prod(levels[units]), little-endian
     """
     out[0] = 1.0
     size = index(1)
@@ -142,9 +129,8 @@ def product_distribution(rows, r, levels, columns, units, begin, end, out):
 def sum_products(rows, begin, end, levels, columns, units, count, room, out):
     """Sum, over rows of a marginal table, of the joint each implies of the first ``count`` units.
 
-    rows  : (m, c) float64   marginals of every unit's values; begin, end : the rows to sum
-    room  : float64 scratch, see ``make_product_scratch``
-    out   : (>= prod(levels[units]),) float64, filled, little-endian
+    rows : (m, c) float64; room : see ``make_product_scratch``
+    out : (>= prod(levels[units]),) float64, filled, little-endian
     The joint of a row is an outer product of two half joints, so the sum is a matrix
     product done four rows at a time; time (end - begin) * S, two passes per value.
     """
@@ -191,11 +177,9 @@ def make_product_scratch(levels):
 
 @kernel
 def forward_probability(tpm, levels, state):
-    """P(the system's current state | each earlier state); (S,) float64.
+    """P(the system's current state | each earlier state), mathematics.md 3; (S,) float64.
 
-    tpm   : (S, c) float64   cause side, P(unit takes value | earlier state)
-    state : (n,) int64       current state
-    mathematics.md 3, p_c(m | z) with M = Z = S.
+    tpm : (S, c) float64, cause side, P(unit takes value | earlier state)
     """
     columns = value_offsets(levels)
     out = np.ones(tpm.shape[0])
@@ -211,24 +195,15 @@ def write_repertoires(cause, effect, levels, columns, offsets, pairs, begins, fi
 
     Parameters
     ----------
-    cause : (n, codes) float64
-        P(unit in its current state | part of an earlier state).
-    effect : (2**n, c) float64
-        P(unit takes value | part of the current state).
-    levels : (n,) int64
-        Values per unit.
-    columns : (n + 1,) int64
-        See ``value_offsets``.
-    offsets : (2**n + 1,) int64
-        See ``segment_offsets``.
-    pairs : (p, 3) int64
-        1 on the effect side else 0, mechanism, purview.
-    begins : (p + 1,) int64
-        Where each pair's states begin, little-endian.
-    first : int
-        First row that is written.
-    out : float64
-        Rows first .. first + len(out) - 1; filled.
+    cause : (n, codes) float64, P(unit in its current state | part of an earlier state)
+    effect : (2**n, c) float64, P(unit takes value | part of the current state)
+    levels : (n,) int64, values per unit
+    columns : (n + 1,) int64, see ``value_offsets``
+    offsets : (2**n + 1,) int64, see ``segment_offsets``
+    pairs : (p, 3) int64, 1 on the effect side else 0, mechanism, purview
+    begins : (p + 1,) int64, where each pair's states begin, little-endian
+    first : int, first row that is written
+    out : float64, rows first .. first + len(out) - 1; filled.
 
     References
     ----------

@@ -8,8 +8,6 @@ second process and every worker compile nothing. ``IITDASK_NUMBA_CACHE`` moves
 the directory (cluster jobs point it at a node-local disk); ``0`` turns it off.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform
@@ -23,19 +21,11 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 
-__all__ = [
-    "cache_directory",
-    "is_family_compiled",
-    "kernel",
-    "mark_family_compiled",
-]
+__all__ = ["cache_directory", "is_family_compiled", "kernel", "mark_family_compiled"]
 
+# An index that cannot be negative, for inner loops: of a signed one numba asks whether it counts
+# from the end, which bars vectors. Only combined with its like: with a signed one it makes a float.
 index = np.uint64
-"""Makes an index that cannot be negative, for inner loops over parts of an array.
-
-Of a signed one numba asks whether it counts from the end, and a loop that asks is not vectorised.
-Only ever combined with its like: with a signed number it would make a float.
-"""
 
 
 def _source_digest() -> str:
@@ -80,29 +70,12 @@ _DIRECTORY = _find_directory()
 
 
 def cache_directory() -> Path | None:
-    """Return the directory that holds compiled kernels.
-
-    Returns
-    -------
-    Path or None
-        None when caching is off.
-    """
+    """Return the directory that holds compiled kernels, None when caching is off."""
     return _DIRECTORY
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function on first call, release the GIL, keep the machine code on disk.
-
-    Parameters
-    ----------
-    function : callable
-        Written for numba.
-
-    Returns
-    -------
-    callable
-        The dispatcher.
-    """
+    """Compile a function on first call, release the GIL, keep the machine code on disk."""
     return _compile(function)
 
 
@@ -127,8 +100,8 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
 def merged(function: Callable[..., Any]) -> Callable[..., Any]:
     """As ``inner``, for functions written apart that one kernel calls: compiled as part of it.
 
-    Whatever a kernel calls is otherwise optimised once more along with it, all that lies below
-    included: each level between the entry and the innermost loop costs seconds.
+    Whatever a kernel calls is otherwise optimised once more along with it: each level between the
+    entry and the innermost loop costs seconds.
     """
     return _compile(function, _nrt=False, no_cpython_wrapper=True, inline="always")
 
@@ -147,29 +120,12 @@ def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
 
 
 def is_family_compiled(family: str) -> bool:
-    """Tell whether a family of kernels has been compiled into the cache before.
-
-    Parameters
-    ----------
-    family : str
-        Name of the family.
-
-    Returns
-    -------
-    bool
-        Whether it has.
-    """
+    """Tell whether a family of kernels has been compiled into the cache before."""
     return _DIRECTORY is not None and (_DIRECTORY / f"{family}.warm").exists()
 
 
 def mark_family_compiled(family: str) -> None:
-    """Note that a family of kernels is in the cache.
-
-    Parameters
-    ----------
-    family : str
-        Name of the family.
-    """
+    """Note that a family of kernels is in the cache."""
     if _DIRECTORY is not None:
         _DIRECTORY.mkdir(parents=True, exist_ok=True)
         (_DIRECTORY / f"{family}.warm").touch()

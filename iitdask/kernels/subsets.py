@@ -6,8 +6,6 @@ subset lie side by side, subsets follow each other in the order of their masks. 
 (k_i + 1) codes, 3**n with binary units. Kernels that walk codes never look at a digit.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.jit import kernel, leaf
@@ -19,6 +17,7 @@ __all__ = [
     "hash_set_order",
     "is_purview",
     "is_strongly_connected",
+    "masks_by_size",
     "nonempty_masks_by_size",
     "phi_tolerance",
     "popcounts",
@@ -40,18 +39,7 @@ def popcount(x):
 
 @kernel
 def popcounts(n):
-    """Count the units of every mask of n units.
-
-    Parameters
-    ----------
-    n : int
-        Number of units.
-
-    Returns
-    -------
-    (2**n,) int64
-        Counts.
-    """
+    """Count the units of every mask of n units; (2**n,) int64."""
     out = np.zeros(1 << n, np.int64)
     for x in range(1, 1 << n):
         out[x] = out[x >> 1] + (x & 1)
@@ -60,21 +48,9 @@ def popcounts(n):
 
 @kernel
 def segment_offsets(levels):
-    """Find where the states of each subset begin.
+    """Find where the states of each subset begin, mathematics.md 19; (2**n + 1,) int64.
 
-    Parameters
-    ----------
-    levels : (n,) int64
-        Values per unit.
-
-    Returns
-    -------
-    (2**n + 1,) int64
-        ``offsets[A + 1] - offsets[A]`` is the number of states of A.
-
-    References
-    ----------
-    mathematics.md 19.
+    ``offsets[A + 1] - offsets[A]`` is the number of states of A.
     """
     n = levels.shape[0]
     sizes = np.ones(1 << n, np.int64)
@@ -89,18 +65,7 @@ def segment_offsets(levels):
 
 @kernel
 def value_offsets(levels):
-    """Find the column where each unit's values begin.
-
-    Parameters
-    ----------
-    levels : (n,) int64
-        Values per unit.
-
-    Returns
-    -------
-    (n + 1,) int64
-        Columns.
-    """
+    """Find the column where each unit's values begin; (n + 1,) int64."""
     n = levels.shape[0]
     out = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -110,26 +75,7 @@ def value_offsets(levels):
 
 @kernel
 def state_codes(offsets, state, n):
-    """Find the code of every subset in one state.
-
-    Parameters
-    ----------
-    offsets : (2**n + 1,) int64
-        See ``segment_offsets``.
-    state : (n,) int64
-        One value per unit.
-    n : int
-        Number of units.
-
-    Returns
-    -------
-    (2**n,) int64
-        Code of (A, state restricted to A).
-
-    References
-    ----------
-    mathematics.md, Eq. (0.1).
-    """
+    """Find the code of every subset in one state, mathematics.md, Eq. (0.1); (2**n,) int64."""
     out = np.zeros(1 << n, np.int64)
     for j in range(n):
         for a in range(1 << j):
@@ -140,12 +86,9 @@ def state_codes(offsets, state, n):
     return out
 
 
-PHI_ZERO_BITS = 1e-13
-"""A phi up to this is zero (mathematics.md 0)."""
-STATE_TIE_RELATIVE = 1e-12
-"""Relative difference up to which two specified states tie (mathematics.md 4)."""
-STATE_TIE_BITS = 1e-15
-"""Absolute part of the same: intrinsic informations near zero carry rounding of this size."""
+PHI_ZERO_BITS = 1e-13  # A phi up to this is zero (mathematics.md 0)
+STATE_TIE_RELATIVE = 1e-12  # relative difference of states that tie (mathematics.md 4)
+STATE_TIE_BITS = 1e-15  # absolute part of it: the rounding of information near zero
 
 
 @leaf
@@ -159,22 +102,7 @@ def reversed_bits(x, width):
 
 @leaf
 def phi_tolerance(phi):
-    """Return the difference up to which two values of phi tie.
-
-    Parameters
-    ----------
-    phi : float
-        The larger, bits.
-
-    Returns
-    -------
-    float
-        Bits.
-
-    References
-    ----------
-    mathematics.md, Eq. (0.2).
-    """
+    """Return the difference, bits, up to which two phi tie, mathematics.md, Eq. (0.2)."""
     return 1e-12 * (max(1.0, phi))
 
 
@@ -195,7 +123,6 @@ def write_units(mask, out):
 def is_admissible(origin, target, children):
     """Whether all of origin feed target, all of target are fed, and all hang together.
 
-    origin, target : masks; children : (n,) int64, units that each unit feeds.
     mathematics.md 6.3: no zero row or column, and connected when both sides have several units.
     """
     reached = 0
@@ -230,26 +157,7 @@ def is_admissible(origin, target, children):
 
 @leaf
 def is_purview(mechanism, purview, children, forward):
-    """Tell whether a purview is admissible for a mechanism.
-
-    Parameters
-    ----------
-    mechanism, purview : int
-        Masks.
-    children : (n,) int64
-        Masks of the units that each unit feeds.
-    forward : bool
-        Whether the purview is an effect.
-
-    Returns
-    -------
-    bool
-        Whether it is.
-
-    References
-    ----------
-    mathematics.md 6.3.
-    """
+    """Tell whether a purview is admissible for a mechanism, mathematics.md 6.3."""
     if forward:
         return is_admissible(mechanism, purview, children)
     return is_admissible(purview, mechanism, children)
@@ -257,22 +165,7 @@ def is_purview(mechanism, purview, children, forward):
 
 @kernel
 def is_strongly_connected(connectivity):
-    """Tell whether every unit reaches every other.
-
-    Parameters
-    ----------
-    connectivity : (n, n) bool
-        Edges, [from, to].
-
-    Returns
-    -------
-    bool
-        Whether it does.
-
-    References
-    ----------
-    mathematics.md 8.1.
-    """
+    """Tell whether every unit reaches every other, mathematics.md 8.1; edges [from, to]."""
     n = connectivity.shape[0]
     for is_forward in (True, False):
         seen = np.zeros(n, np.bool_)
@@ -330,27 +223,9 @@ def hash_insert(table, value, hashed):
 
 @kernel
 def hash_set_order(mechanism, purviews, children, forward):
-    """List the admissible purviews of a mechanism in the order a hash set yields them.
+    """List the admissible purviews of a mechanism in the order a hash set yields them; int64.
 
-    Parameters
-    ----------
-    mechanism : int
-        Mask.
-    purviews : (2**n - 1,) int64
-        All nonempty masks in insertion order, see ``nonempty_masks_by_size``.
-    children : (n,) int64
-        Masks of the units that each unit feeds.
-    forward : bool
-        Whether purviews are effects.
-
-    Returns
-    -------
-    (p,) int64
-        Masks.
-
-    References
-    ----------
-    mathematics.md 15.2.
+    purviews : all masks in order of insertion, see ``nonempty_masks_by_size``. mathematics.md 15.2.
     """
     table = np.full(8, -1, np.int64)
     fill = 0
@@ -372,22 +247,16 @@ def hash_set_order(mechanism, purviews, children, forward):
     return table[table >= 0]
 
 
-def nonempty_masks_by_size(n: int) -> np.ndarray:
-    """List all nonempty masks of n units by size, then lexicographically.
-
-    Parameters
-    ----------
-    n : int
-        Number of units.
-
-    Returns
-    -------
-    (2**n - 1,) int64
-        Masks.
-    """
-    masks = np.arange(1, 1 << n, dtype=np.int64)
+def masks_by_size(n: int) -> np.ndarray:
+    """List all masks of n units by size, then lexicographically; (2**n,) int64."""
+    masks = np.arange(1 << n, dtype=np.int64)
     sizes = np.bitwise_count(masks.astype(np.uint64)).astype(np.int64)
     mirrored = np.zeros_like(masks)
     for i in range(n):
         mirrored |= (masks >> i & 1) << (n - 1 - i)
     return masks[np.lexsort((-mirrored, sizes))]
+
+
+def nonempty_masks_by_size(n: int) -> np.ndarray:
+    """List all masks but the empty one, as ``masks_by_size``; (2**n - 1,) int64."""
+    return masks_by_size(n)[1:]

@@ -5,15 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from iitdask.kernels.causation.partitions import (
-    reached_units,
-)
-from iitdask.kernels.causation.values import (
-    cause_values,
-    effect_values,
-    masks_by_size,
-)
-from iitdask.kernels.subsets import segment_offsets, state_codes
+from iitdask.kernels.causation import cause_values, effect_values, reached_units
+from iitdask.kernels.subsets import masks_by_size, segment_offsets, state_codes
 
 
 def units_of(mask):

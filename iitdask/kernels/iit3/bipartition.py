@@ -5,8 +5,6 @@ target unit then depends on its inputs within the target alone, so that every re
 system is made of the same tables as the intact one, read at fewer inputs (mathematics.md 12, 25.1).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from iitdask.kernels.iit3.emd import (
     make_flow_scratch,
 )
 from iitdask.kernels.jit import leaf
+from iitdask.kernels.subsets import popcount
 
 __all__ = ["Repertoires", "fill_repertoires", "make_bipartition_scratch", "make_repertoires"]
 
@@ -29,39 +28,18 @@ class Repertoires(NamedTuple):
     weighed by ``weights`` so that the sum of differences is the total variation.
     """
 
-    levels: np.ndarray
-    """(n,) values per unit."""
-    offsets: np.ndarray
-    """(2**n + 1,) where the states of each purview begin, see subsets.segment_offsets."""
-    compared: np.ndarray
-    """(n + 1,) where each unit's columns begin."""
-    weights: np.ndarray
-    """(n,) weight of each unit's columns."""
-    cause: np.ndarray
-    """(2**n, C) p_c(z | m) at [mechanism, code of (purview, z)]; zeros where impossible."""
-    cause_marginals: np.ndarray
-    """(2**n, 2**n, w) of each purview unit, at [mechanism, purview]."""
-    effect: np.ndarray
-    """(2**n, w) of each unit after the mechanism's current state, at [mechanism]."""
-    reduced: np.ndarray
-    """(C,) code of what a target unit sees of a code."""
+    levels: np.ndarray  # (n,) values per unit
+    offsets: np.ndarray  # (2**n + 1,) where a purview's states begin, see subsets.segment_offsets
+    compared: np.ndarray  # (n + 1,) where each unit's columns begin
+    weights: np.ndarray  # (n,) weight of each unit's columns
+    cause: np.ndarray  # (2**n, C) p_c(z | m) at [m, code of (purview, z)]; 0 where impossible
+    cause_marginals: np.ndarray  # (2**n, 2**n, w) of each purview unit, at [mechanism, purview]
+    effect: np.ndarray  # (2**n, w) of each unit after the mechanism's current state, at [mechanism]
+    reduced: np.ndarray  # (C,) code of what a target unit sees of a code
 
 
 def make_repertoires(levels: np.ndarray, offsets: np.ndarray) -> Repertoires:
-    """Allocate the repertoires of a system.
-
-    Parameters
-    ----------
-    levels : (n,) int64
-        Values per unit.
-    offsets : (2**n + 1,) int64
-        See ``segment_offsets``.
-
-    Returns
-    -------
-    Repertoires
-        Zeros.
-    """
+    """Allocate the repertoires of a system, with zeros."""
     n = len(levels)
     widths = np.where(levels == 2, 1, levels)
     compared = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
@@ -80,22 +58,12 @@ def make_repertoires(levels: np.ndarray, offsets: np.ndarray) -> Repertoires:
 
 @leaf
 def fill_repertoires(forward, rows, target, out):
-    """Compute every repertoire of a system under a cut.
+    """Compute every repertoire of a system under a cut, mathematics.md 3, 12 and 25.1.
 
-    Parameters
-    ----------
-    forward : (C, n) float64
-        P(unit is in its current state | code), cause side.
-    rows : (2**n, w) float64
-        P(unit takes value | the subset's current state), effect side.
-    target : int
-        Mask of the units that lose their inputs from all others; 0 cuts nothing.
-    out : Repertoires
-        Filled; time 6**n for binary units.
-
-    References
-    ----------
-    mathematics.md 3, 12 and 25.1.
+    forward : (C, n) float64, P(unit is in its current state | code), cause side
+    rows : (2**n, w) float64, P(unit takes value | the subset's current state), effect side
+    target : mask of the units that lose their inputs from all others; 0 cuts nothing
+    out : filled; time 6**n for binary units
     """
     n = out.levels.shape[0]
     size = 1 << n
@@ -178,42 +146,23 @@ def unit_distance(a, b, j, compared, weights):
     return d * weights[j]
 
 
-ZERO_DISTANCE = 1e-9
-"""An earth mover's distance up to this rounds to zero."""
+ZERO_DISTANCE = 1e-9  # An earth mover's distance up to this rounds to zero
 
 
 class BipartitionScratch(NamedTuple):
     """Working memory of the searches over bipartitions; one for each thread."""
 
-    halves: np.ndarray
-    """(2**n, 2**n) sum of marginal differences of one part, by mechanism and purview subset."""
-    bounds: np.ndarray
-    """(4**n / 2,) lower bound of each bipartition."""
-    first: np.ndarray
-    """(S,) state of the first part in each state of the purview."""
-    second: np.ndarray
-    """(S,) state of the second part."""
-    sums: np.ndarray
-    """(2**n,) sums over purviews."""
-    costs: np.ndarray
-    """(n,) per unit."""
-    flow: FlowScratch
-    """For the earth mover's distance."""
+    halves: np.ndarray  # (2**n, 2**n) sum of marginal differences of one part, by subsets
+    bounds: np.ndarray  # (4**n / 2,) lower bound of each bipartition
+    first: np.ndarray  # (S,) state of the first part in each state of the purview
+    second: np.ndarray  # (S,) state of the second part
+    sums: np.ndarray  # (2**n,) sums over purviews
+    costs: np.ndarray  # (n,) per unit
+    flow: FlowScratch  # For the earth mover's distance
 
 
 def make_bipartition_scratch(levels: np.ndarray) -> BipartitionScratch:
-    """Allocate the working memory of the searches of a system.
-
-    Parameters
-    ----------
-    levels : (n,) int64
-        Values per unit.
-
-    Returns
-    -------
-    BipartitionScratch
-        One for each thread.
-    """
+    """Allocate the working memory of the searches of a system."""
     n, states = len(levels), int(np.prod(levels))
     size = 1 << n
     return BipartitionScratch(
@@ -244,8 +193,7 @@ def deposit_bits(x, mask):
 def cause_phi(m, z, floor, reps, room):
     """Least earth mover's distance over the bipartitions of a mechanism and a cause purview.
 
-    m, z  : masks, neither empty
-    floor : float  once the minimum is known to be below, some value below is returned
+    floor : float, once the minimum is known to be below, some value below is returned
     Bipartitions are tried by the sum of their marginal differences, a lower bound.
     """
     total = 0.0
@@ -259,7 +207,7 @@ def cause_phi(m, z, floor, reps, room):
         for k in range(count):
             best = min(best, room.bounds[k])
         return best if best > ZERO_DISTANCE else 0.0
-    wide = _count_subsets(z)
+    wide = 1 << popcount(z)
     size, degree = fill_neighbours(z, reps.levels, room.flow)
     best = np.inf
     while True:
@@ -281,22 +229,12 @@ def cause_phi(m, z, floor, reps, room):
 
 
 @leaf
-def _count_subsets(mask):
-    """Number of subsets of a mask."""
-    out = 1
-    while mask:
-        out *= 2
-        mask &= mask - 1
-    return out
-
-
-@leaf
 def _fill_bounds(m, z, reps, room):
     """Write the lower bound of every bipartition; returns how many there are.
 
     Number a * 2**|Z| + b has the a-th subset of M, never its last unit, and the b-th of Z.
     """
-    tall, wide = _count_subsets(m), _count_subsets(z)
+    tall, wide = 1 << popcount(m), 1 << popcount(z)
     whole = reps.cause_marginals[m, z]
     for a in range(tall):
         part = deposit_bits(a, m)
@@ -384,7 +322,7 @@ def effect_phis(m, reps, room, out):
         for z in range(1 << j):
             rest = out[z] if z else np.inf
             out[z | 1 << j] = min(rest, room.costs[j])
-    for a in range(1, _count_subsets(m) // 2):
+    for a in range(1, (1 << popcount(m)) // 2):
         one = deposit_bits(a, m)
         room.sums[0] = 0.0
         for j in range(n):

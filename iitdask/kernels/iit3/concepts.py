@@ -1,7 +1,5 @@
 """Concepts of an intact or cut system: the best cause and effect of every mechanism (IIT 3.0)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.iit3.bipartition import (
@@ -26,10 +24,8 @@ __all__ = [
     "purview_phis",
 ]
 
-DISTANCE_PRECISION = 1e-6
-"""Distances are rounded to it, and two that differ by no more tie (mathematics.md 12)."""
-TIE_MARGIN = 3e-6
-"""Distances that differ by more, and by more than this part, do not tie however rounded."""
+DISTANCE_PRECISION = 1e-6  # rounds distances; up to it they tie (mathematics.md 12)
+TIE_MARGIN = 3e-6  # distances that differ by more, and by more than this part, never tie
 
 
 @leaf
@@ -40,43 +36,13 @@ def round_distance(x):
 
 @leaf
 def is_tied(x, y):
-    """Tell whether two rounded distances count as equal.
-
-    Parameters
-    ----------
-    x, y : float
-        Distances.
-
-    Returns
-    -------
-    bool
-        Whether they do.
-
-    References
-    ----------
-    mathematics.md, Eq. (12.1).
-    """
+    """Tell whether two rounded distances count as equal, mathematics.md, Eq. (12.1)."""
     return abs(x - y) <= max(DISTANCE_PRECISION * max(abs(x), abs(y)), DISTANCE_PRECISION)
 
 
 @leaf
 def is_positive(x):
-    """Tell whether a rounded distance counts as more than nothing.
-
-    Parameters
-    ----------
-    x : float
-        Distance.
-
-    Returns
-    -------
-    bool
-        Whether it does.
-
-    References
-    ----------
-    mathematics.md 0.2.
-    """
+    """Tell whether a rounded distance counts as more than nothing, mathematics.md 0.2."""
     return x > 0.0 and not is_tied(x, 0.0)
 
 
@@ -86,16 +52,11 @@ def purview_phis(begin, end, reps, room, children, cause, effect):
 
     Parameters
     ----------
-    begin, end : int
-        Range of mechanisms.
-    reps : Repertoires
-        Of the system.
-    room : BipartitionScratch
-        Working memory.
-    children : (n,) int64
-        Masks of the units that each unit feeds.
-    cause, effect : (end - begin, 2**n) float64
-        Phi, rounded, 0 where inadmissible; filled.
+    begin, end : int, range of mechanisms
+    reps : Repertoires, of the system
+    room : BipartitionScratch, working memory
+    children : (n,) int64, masks of the units that each unit feeds
+    cause, effect : (end - begin, 2**n) float64, phi, rounded, 0 where inadmissible; filled
 
     References
     ----------
@@ -136,22 +97,9 @@ def _best_purview(phis, rank, found):
 
 @kernel
 def choose_concepts(cause, effect, rank, phi, purview, ties):
-    """Choose the best cause and effect of every mechanism, given all phis.
+    """Choose the best cause and effect of every mechanism, given all phis, mathematics.md 12.1.
 
-    Parameters
-    ----------
-    cause, effect : (2**n, 2**n) float64
-        See ``purview_phis``.
-    rank : (2, 2**n, 2**n) int64
-        Preference among tied cause and effect purviews.
-    phi : (2, 2**n) float64
-        Filled; 0 in both rows where there is no concept.
-    purview, ties : (2, 2**n) int64
-        Purviews, and how many tie; filled.
-
-    References
-    ----------
-    mathematics.md 12.1.
+    cause, effect : (2**n, 2**n) float64, see ``purview_phis``; the others as for ``find_concepts``
     """
     found = np.zeros(2, np.int64)
     for m in range(1, phi.shape[1]):
@@ -168,32 +116,14 @@ def find_concepts(target, intact, rank, children, reps, room, known, phi, purvie
     """Find the best cause and effect of every mechanism of a system under a cut.
 
     A cause purview changes only where units of the mechanism lose units of it; and where all
-    units of either are on one side, what changed is reducible.
-
-    Parameters
-    ----------
-    target : int
-        Mask of the units cut off from all others; 0 where nothing is cut.
-    intact : (2**n, 2**n) float64
-        Cause phi of the intact system, see ``purview_phis``.
-    rank : (2, 2**n, 2**n) int64
-        Preference among tied cause and effect purviews.
-    children : (n,) int64
-        Units that each unit feeds, severed ones left out.
-    reps : Repertoires
-        Under the cut.
-    room : BipartitionScratch
-        Working memory.
-    known : (7**n,) float64 or empty
-        What earlier cuts found, see ``_cache_key``; added to.
-    phi : (2, 2**n) float64
-        Filled; 0 in both rows where there is no concept.
-    purview, ties : (2, 2**n) int64
-        Purviews, and how many tie; filled.
-
-    References
-    ----------
-    mathematics.md 12.1 and 25.1.
+    units of either are on one side, what changed is reducible (mathematics.md 12.1 and 25.1).
+    target : mask of the units cut off from all others; 0 where nothing is cut
+    intact : (2**n, 2**n) float64, cause phi of the intact system, see ``purview_phis``
+    rank : (2, 2**n, 2**n) int64, preference among tied cause and effect purviews
+    children : (n,) units that each unit feeds, severed ones left out
+    known : (7**n,) float64 or empty, what earlier cuts found, see ``_cache_key``; added to
+    phi : (2, 2**n) float64, filled; 0 in both rows where there is no concept
+    purview, ties : (2, 2**n) int64, purviews, and how many tie; filled
     """
     size = intact.shape[0]
     phis = np.empty(size)
@@ -260,8 +190,7 @@ def _cached_cause_phi(m, z, target, floor, reps, room, known):
 def _cache_key(m, z, target):
     """Number that cuts share when they leave the same inputs to a mechanism over a purview.
 
-    Per unit: whether it is in the mechanism and in the purview, and if in either, on which
-    side of the cut.
+    Per unit: whether it is in the mechanism, in the purview, and if so, on which side of the cut.
     """
     key = 0
     weight = 1
@@ -281,23 +210,16 @@ def list_tied_bipartitions(m, z, cause, phi, reps, room, parts):
 
     Parameters
     ----------
-    m, z : int
-        Masks of mechanism and purview.
-    cause : bool
-        Whether the purview is a cause.
-    phi : float
-        The least distance, rounded.
-    reps : Repertoires
-        Of the system.
-    room : BipartitionScratch
-        Working memory.
-    parts : (c, 3) int64
-        Mechanism part, purview part, distance in millionths; filled.
+    m, z : int, masks of mechanism and purview
+    cause : bool, whether the purview is a cause
+    phi : float, the least distance, rounded
+    reps : Repertoires, of the system
+    room : BipartitionScratch, working memory
+    parts : (c, 3) int64, mechanism part, purview part, distance in millionths; filled
 
     Returns
     -------
-    int
-        How many there are.
+    int, how many there are
 
     References
     ----------
@@ -320,31 +242,9 @@ def list_tied_bipartitions(m, z, cause, phi, reps, room, parts):
 
 @kernel
 def both_repertoires(m, z, m1, z1, cause, reps, room, out):
-    """Write a repertoire and its product under one bipartition.
+    """Write a repertoire and its product under one bipartition; returns how many states there are.
 
-    Parameters
-    ----------
-    m, z : int
-        Masks of mechanism and purview.
-    m1, z1 : int
-        Masks of one part of each.
-    cause : bool
-        Whether the purview is a cause.
-    reps : Repertoires
-        Of the system.
-    room : BipartitionScratch
-        Working memory.
-    out : (2, S) float64
-        Filled up to the number of states of the purview.
-
-    Returns
-    -------
-    int
-        How many states there are.
-
-    References
-    ----------
-    mathematics.md 12.1.
+    m1, z1 : masks of one part; out : (2, S) float64, filled up to the states of the purview
     """
     size = 1
     if cause:

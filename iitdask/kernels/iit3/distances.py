@@ -4,8 +4,6 @@ Concepts are compared at all units: outside its purview a cause is uniform and a
 unconstrained (mathematics.md 12.2 and 25.1).
 """
 
-from __future__ import annotations
-
 from iitdask.kernels.iit3.bipartition import unit_distance
 from iitdask.kernels.iit3.concepts import is_tied, round_distance
 from iitdask.kernels.iit3.emd import earth_movers_distance, fill_neighbours
@@ -19,8 +17,7 @@ __all__ = [
     "null_effect_distance",
 ]
 
-PROBABILITY_TOLERANCE = 1e-12
-"""Probabilities that differ by no more are the same."""
+PROBABILITY_TOLERANCE = 1e-12  # Probabilities that differ by no more are the same
 
 
 @leaf
@@ -40,22 +37,9 @@ def _same_repertoires(m, cause, effect, one, two):
 
 @kernel
 def mark_unchanged_concepts(phi, purview, phi_cut, purview_cut, intact, cut, same):
-    """Mark the mechanisms whose concept a cut leaves as it is.
+    """Mark, in ``same``, the mechanisms whose concept a cut leaves as it is, mathematics.md 12.2.
 
-    Parameters
-    ----------
-    phi, phi_cut : (2**n,) float64
-        Phi of the concept, 0 where there is none.
-    purview, purview_cut : (2, 2**n) int64
-        Cause and effect purview.
-    intact, cut : Repertoires
-        Of either system.
-    same : (2**n,) bool
-        Filled.
-
-    References
-    ----------
-    mathematics.md 12.2.
+    phi, purview, phi_cut, purview_cut : of either system, see concepts.find_concepts
     """
     for m in range(phi.shape[0]):
         same[m] = (
@@ -70,24 +54,11 @@ def mark_unchanged_concepts(phi, purview, phi_cut, purview_cut, intact, cut, sam
 
 @kernel
 def fill_concept_marginals(mechanisms, purview, reps, plain, out):
-    """Fill the marginals of every unit in some concepts, expanded to all units.
+    """Fill the marginals of every unit in some concepts, mathematics.md 12.2 and 25.1.
 
-    Parameters
-    ----------
-    mechanisms : (c,) int64
-        Masks; 0 is the null concept.
-    purview : (2, 2**n) int64
-        Cause and effect purview of each mechanism.
-    reps : Repertoires
-        Of the system.
-    plain : (2, w) float64
-        Marginals outside the purviews: uniform, and unconstrained.
-    out : (c, 2, w) float64
-        Filled.
-
-    References
-    ----------
-    mathematics.md 12.2 and 25.1.
+    mechanisms : (c,) masks; 0 is the null concept; purview : (2, 2**n) cause and effect purviews
+    plain : (2, w) float64, marginals outside the purviews: uniform, and unconstrained
+    out : (c, 2, w) float64, filled
     """
     n = reps.levels.shape[0]
     for i in range(mechanisms.shape[0]):
@@ -110,14 +81,10 @@ def fill_distance_bounds(one, two, compared, weights, effect, bound):
 
     Parameters
     ----------
-    one, two : (a, 2, w), (b, 2, w) float64
-        See ``fill_concept_marginals``.
-    compared : (n + 1,) int64
-        Where each unit's columns begin.
-    weights : (n,) float64
-        Weight of each unit's columns.
-    effect, bound : (a, b) float64
-        Distance of the effects, lower bound of that of the causes; filled.
+    one, two : (a, 2, w), (b, 2, w) float64, see ``fill_concept_marginals``
+    compared : (n + 1,) int64, where each unit's columns begin
+    weights : (n,) float64, weight of each unit's columns
+    effect, bound : (a, b) float64, distance of effects, lower bound of that of causes; filled
 
     References
     ----------
@@ -139,18 +106,12 @@ def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
 
     Parameters
     ----------
-    pairs : (p, 2) int64
-        Positions in the lists of mechanisms.
-    one, two : (a,), (b,) int64
-        Mechanisms of the intact and of the cut system; 0 is the null concept.
-    first, second : (2, 2**n) int64
-        Their purviews.
-    intact, cut : Repertoires
-        Of either system.
-    room : BipartitionScratch
-        Working memory.
-    out : (p,) float64
-        Filled.
+    pairs : (p, 2) int64, positions in the lists of mechanisms
+    one, two : (a,), (b,) int64, mechanisms of the intact and the cut system; 0 is the null concept
+    first, second : (2, 2**n) int64, their purviews
+    intact, cut : Repertoires, of either system
+    room : BipartitionScratch, working memory
+    out : (p,) float64, filled
 
     References
     ----------
@@ -170,26 +131,7 @@ def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
 
 @kernel
 def null_effect_distance(m, z, reps, intact):
-    """Compute the distance of an effect from the null concept, rounded.
-
-    Parameters
-    ----------
-    m, z : int
-        Masks of mechanism and purview.
-    reps : Repertoires
-        Of the system.
-    intact : Repertoires
-        Of the intact system.
-
-    Returns
-    -------
-    float
-        Distance.
-
-    References
-    ----------
-    mathematics.md 12.2.
-    """
+    """Compute the distance of an effect from the null concept, rounded, mathematics.md 12.2."""
     total = 0.0
     j = 0
     while z >> j:

@@ -7,8 +7,6 @@ is, then depth grows. Potentials and flow certify each other, and what is left t
 a lower bound at any time, which ends a search early.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -17,38 +15,25 @@ from iitdask.kernels.jit import leaf
 
 __all__ = ["FlowScratch"]
 
-MASS_EPSILON = 1e-14
-"""Mass up to this is rounding."""
+MASS_EPSILON = 1e-14  # Mass up to this is rounding
 FAR_STEPS = 1 << 30
 
 
 class FlowScratch(NamedTuple):
     """Working memory of ``earth_movers_distance``; one for each thread."""
 
-    excess: np.ndarray
-    """(S,) what is to be moved: positive where there is too much."""
-    near: np.ndarray
-    """(S, d) the states one step away."""
-    back: np.ndarray
-    """(d,) which step of the neighbour leads back."""
-    carried: np.ndarray
-    """(S, d) mass moved along each step."""
-    potential: np.ndarray
-    """(S,) dual values."""
-    distance: np.ndarray
-    """(S,) steps from the nearest surplus, reduced by the potentials."""
-    buckets: np.ndarray
-    """(3, 4 S) states by distance."""
-    filled: np.ndarray
-    """(3,) how many."""
-    settled: np.ndarray
-    """(S,) in which round the distance was final."""
-    hops: np.ndarray
-    """(S,) free steps from the nearest surplus."""
-    path: np.ndarray
-    """(S,) states on the way."""
-    step: np.ndarray
-    """(S,) next step to try at each."""
+    excess: np.ndarray  # (S,) what is to be moved: positive where there is too much
+    near: np.ndarray  # (S, d) the states one step away
+    back: np.ndarray  # (d,) which step of the neighbour leads back
+    carried: np.ndarray  # (S, d) mass moved along each step
+    potential: np.ndarray  # (S,) dual values
+    distance: np.ndarray  # (S,) steps from the nearest surplus, reduced by the potentials
+    buckets: np.ndarray  # (3, 4 S) states by distance
+    filled: np.ndarray  # (3,) how many
+    settled: np.ndarray  # (S,) in which round the distance was final
+    hops: np.ndarray  # (S,) free steps from the nearest surplus
+    path: np.ndarray  # (S,) states on the way
+    step: np.ndarray  # (S,) next step to try at each
 
 
 def make_flow_scratch(levels: np.ndarray) -> FlowScratch:

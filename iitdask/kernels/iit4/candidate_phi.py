@@ -5,8 +5,6 @@ first parent fastest), and with the same rows the joint posterior of the parents
 state of everything. A candidate is a row of unit numbers, ascending, padded with -1.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -38,54 +36,29 @@ IS_CAUSE, IS_EFFECT, NOT_NAMED = np.bool_(True), np.bool_(False), np.bool_(False
 class UnitFactors(NamedTuple):
     """A substrate of N units as one flat array of each kind."""
 
-    levels: NDArray[np.int64]
-    """(N,) values per unit."""
-    state: NDArray[np.int64]
-    """(N,) current state."""
-    starts: NDArray[np.int64]
-    """(N + 1,) where the parents of each unit begin."""
-    parents: NDArray[np.int64]
-    """Unit numbers."""
-    table_starts: NDArray[np.int64]
-    """(N + 1,) where the table of each unit begins."""
-    tables: NDArray[np.float64]
-    """P(unit takes value | state of its parents), the values of a row side by side."""
-    posterior_starts: NDArray[np.int64]
-    """(N + 1,) where the posterior of each unit's parents begins."""
-    posteriors: NDArray[np.float64]
-    """P(previous state of the parents | current state of all units), a number a row."""
+    levels: NDArray[np.int64]  # (N,) values per unit
+    state: NDArray[np.int64]  # (N,) current state
+    starts: NDArray[np.int64]  # (N + 1,) where the parents of each unit begin
+    parents: NDArray[np.int64]  # Unit numbers
+    table_starts: NDArray[np.int64]  # (N + 1,) where the table of each unit begins
+    tables: NDArray[np.float64]  # P(unit takes value | parents), the values of a row together
+    posterior_starts: NDArray[np.int64]  # (N + 1,) where the posterior of its parents begins
+    posteriors: NDArray[np.float64]  # P(previous state of the parents | current state of all units)
 
 
 class CandidatePhis(NamedTuple):
     """phi_s of B candidates; the columns are the cause and the effect side."""
 
-    phi: NDArray[np.float64]
-    """(B,) system integrated information, bits."""
-    information: NDArray[np.float64]
-    """(B, 2) intrinsic information of the specified states, bits."""
-    now: NDArray[np.float64]
-    """(B, 2) p(current state | current state)."""
-    selectivity: NDArray[np.float64]
-    """(B, 2) of the specified states of the first pair with the largest phi."""
-    reason: NDArray[np.int64]
-    """(B,) why phi is 0, see system_phi."""
-    n_tied_states: NDArray[np.int64]
-    """(B,) pairs of specified states tied for the largest phi."""
+    phi: NDArray[np.float64]  # (B,) system integrated information, bits
+    information: NDArray[np.float64]  # (B, 2) intrinsic information of the specified states, bits
+    now: NDArray[np.float64]  # (B, 2) p(current state | current state)
+    selectivity: NDArray[np.float64]  # (B, 2) of the states of the first pair with the largest phi
+    reason: NDArray[np.int64]  # (B,) why phi is 0, see system_phi
+    n_tied_states: NDArray[np.int64]  # (B,) pairs of specified states tied for the largest phi
 
 
 def make_candidate_phis(count: int) -> CandidatePhis:
-    """Allocate the outputs of B candidates.
-
-    Parameters
-    ----------
-    count : int
-        Number of candidates, B.
-
-    Returns
-    -------
-    CandidatePhis
-        Zeros.
-    """
+    """Allocate the outputs of B candidates, with zeros."""
     return CandidatePhis(
         np.zeros(count),
         np.zeros((count, 2)),
@@ -169,13 +142,11 @@ def fill_unit_columns(b, local, factors, inner, effect, cause, column):
 
 @kernel
 def candidate_tables(units, factors):
-    """Effect and cause table of a candidate, mathematics.md, Eq. (2.1) to (2.3).
+    """Effect and cause table of a candidate, (S, c) float64, mathematics.md, Eq. (2.1) to (2.3).
 
-    units   : (n,) int64  unit numbers, ascending
-    factors : UnitFactors
-    returns (S, c) float64 twice: P(unit takes value | state of the candidate) with the units
-    outside held at their current values (effect), and averaged with the posterior of their
-    previous values given the current state of all units (cause).
+    P(unit takes value | state of the candidate) with the units outside held at their current values
+    (effect), and averaged with the posterior of their previous values given the current state of
+    all units (cause).
     """
     states, columns = 1, 0
     for i in range(units.shape[0]):
@@ -192,12 +163,7 @@ def candidate_tables(units, factors):
 
 @kernel
 def fill_candidate_phi(effect, cause, levels, current, b, out):
-    """Fill row b of ``out`` with the phi of one candidate, IIT 4.0 (2023), mathematics.md 8.
-
-    effect, cause : (S, c) float64  see ``candidate_tables``
-    levels, current : (n,) int64    of its units
-    out : CandidatePhis, zeros in that row
-    """
+    """Fill row b of ``out``, zeros, with phi of one candidate; see ``fill_candidate_phis``."""
     states = effect.shape[0]
     out.reason[b] = SYSTEM_UNREACHABLE
     if forward_probability(effect, levels, current).max() <= 0.0:
@@ -252,22 +218,10 @@ def fill_largest_phi(
 
 @kernel
 def fill_candidate_phis(candidates, begin, end, factors, out):
-    """Fill phi_s of the candidates begin .. end - 1, IIT 4.0 (2023).
+    """Fill phi_s of the candidates begin .. end - 1, IIT 4.0 (2023), mathematics.md 2.1, 8 and 9.
 
-    Parameters
-    ----------
-    candidates : (C, m) int64
-        Unit numbers, ascending, padded with -1.
-    begin, end : int
-        The range that is filled, row ``k - begin`` of ``out`` each.
-    factors : UnitFactors
-        The substrate.
-    out : CandidatePhis
-        Zeros; filled.
-
-    References
-    ----------
-    mathematics.md 2.1, 8 and 9.
+    candidates : (C, m) unit numbers, ascending, padded with -1
+    out : zeros, row ``k - begin`` of candidate k; filled
     """
     for k in range(begin, end):
         n = 0

@@ -7,8 +7,6 @@ gives (partition_search.bound_first_blocks). The vectors are summed over the sub
 half of the units; a purview then costs one addition of two vectors (mathematics.md 22.4).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.iit4.leading_bounds import MIN_PRICE_FACTOR, ROUNDING_FACTOR
@@ -20,8 +18,6 @@ from iitdask.kernels.iit4.partition_search import (
 )
 from iitdask.kernels.jit import index, inner, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance
-
-__all__ = []
 
 PRICE_STEP = 1.4  # from a price to the next
 SEARCH_PRICE_FACTOR = 1.15  # a purview is searched at the first price above so many times its ratio

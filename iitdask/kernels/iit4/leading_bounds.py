@@ -7,8 +7,6 @@ addition of short vectors. Whether it is the specified state is only asked of pu
 would be searched otherwise.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +17,7 @@ from iitdask.kernels.iit4.mechanism_partition import COST_TOLERANCE_BITS
 from iitdask.kernels.jit import index, inner
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS
 
-__all__ = [
-    "LeadingStates",
-]
+__all__ = ["LeadingStates"]
 
 ROUNDING_FACTOR = 1.0 + 1e-12  # a sum in another order may be larger by its rounding
 MIN_PRICE_FACTOR = 1.02  # prices nearer to the ratio say nothing: both sides of the quotient vanish
@@ -31,36 +27,21 @@ N_PRICES = np.int64(8)
 class LeadingStates(NamedTuple):
     """Leading states of all purviews of one mechanism, and room to bound them."""
 
-    column: NDArray[np.int64]
-    """(n,) column of each unit's likeliest value."""
-    second: NDArray[np.float64]
-    """(n,) its second largest probability over the largest."""
-    base: NDArray[np.int64]
-    """(n,) where the costs of that value begin."""
-    state: NDArray[np.int64]
-    """(2**n,) leading state, little-endian over the purview."""
-    weight: NDArray[np.float64]
-    """(2**n,) its probability given the mechanism's state."""
-    rival: NDArray[np.float64]
-    """(2**n,) the second largest probability over that."""
-    ratio: NDArray[np.float64]
-    """(2**n,) cost per severed pair of the best partition known."""
-    upper: NDArray[np.float64]
-    """(2**n,) bound on phi if the leading state is the specified one."""
-    sums: NDArray[np.float64]
-    """(2**n,) scratch."""
-    low: NDArray[np.float64]
-    """Sums of vectors over every set of units of the lower half."""
-    high: NDArray[np.float64]
-    """The same of the upper half."""
-    inside: NDArray[np.float64]
-    """(S,) see ``sum_leading_states``, of the joint summed over mechanism states."""
-    summed: NDArray[np.int64]
-    """(1,) purviews whose sums were asked for."""
-    at: NDArray[np.int64]
-    """(S,) which state of all units each state of a purview is, the others being in 0."""
-    free: NDArray[np.int64]
-    """(S,) the same of the other units."""
+    column: NDArray[np.int64]  # (n,) column of each unit's likeliest value
+    second: NDArray[np.float64]  # (n,) its second largest probability over the largest
+    base: NDArray[np.int64]  # (n,) where the costs of that value begin
+    state: NDArray[np.int64]  # (2**n,) leading state, little-endian over the purview
+    weight: NDArray[np.float64]  # (2**n,) its probability given the mechanism's state
+    rival: NDArray[np.float64]  # (2**n,) the second largest probability over that
+    ratio: NDArray[np.float64]  # (2**n,) cost per severed pair of the best partition known
+    upper: NDArray[np.float64]  # (2**n,) bound on phi if the leading state is the specified one
+    sums: NDArray[np.float64]  # (2**n,) scratch
+    low: NDArray[np.float64]  # Sums of vectors over every set of units of the lower half
+    high: NDArray[np.float64]  # The same of the upper half
+    inside: NDArray[np.float64]  # (S,) see ``sum_leading_states``, summed over mechanism states
+    summed: NDArray[np.int64]  # (1,) purviews whose sums were asked for
+    at: NDArray[np.int64]  # (S,) state of all units of each state of a purview, the others in 0
+    free: NDArray[np.int64]  # (S,) the same of the other units
 
 
 def make_leading_states(n: int, states: int) -> LeadingStates:
@@ -188,10 +169,7 @@ def lower_bounds_at_price(t, s, led, elements, mu):
 
 @inner
 def sum_leading_states(joint, levels, column, columns, out):
-    """``out[Z]``: sum of a joint distribution over the states in which Z is in its leading state.
-
-    joint : (S,) float64, little-endian; out : (>= S,) float64, filled up to 2**n
-    """
+    """``out[Z]``: sum of a joint over the states in which Z is in its leading state."""
     n = levels.shape[0]
     states, sets = joint.shape[0], 1
     for z in range(states):
@@ -219,10 +197,7 @@ def sum_leading_states(joint, levels, column, columns, out):
 
 @inner
 def log2_lower_bound(x):
-    """Less than log2 of a positive number by at most 0.09, in a tenth of the time.
-
-    The exponent, and the chord below the logarithm of what it multiplies.
-    """
+    """Less than log2 of a positive number by at most 0.09, in a tenth of the time."""
     bits = np.float64(x).view(np.int64)
     return float((bits >> 52) - 1023) + float(bits & ((1 << 52) - 1)) * 2.0**-52
 

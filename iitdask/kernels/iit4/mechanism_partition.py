@@ -7,23 +7,17 @@ user detached from all elements, and for each element k those in which users kee
 all but k.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.jit import index, inner, leaf, merged
 
-__all__ = [
-    "ON_CAUSE",
-    "ON_EFFECT",
-]
+__all__ = ["ON_CAUSE", "ON_EFFECT"]
 
 HUGE_BITS = 1e300
 COST_TOLERANCE_BITS = 1e-12
 # NumPy integers, so that numba compiles one function and not one per literal value
 ON_EFFECT, ON_CAUSE = np.int64(0), np.int64(1)
-TWO_BLOCK_FAMILY_SIZE = np.int64(3)
-"""Blocks of the families of nothing and two blocks."""
+TWO_BLOCK_FAMILY_SIZE = np.int64(3)  # Blocks of the families of nothing and two blocks
 
 
 @leaf
@@ -59,12 +53,11 @@ def picks_sever_first(a, b, users, elements, side):
 
 @inner
 def assign_blocks(f, base, blocks, picks, pops, users, elements, lam, used, side, slack):
-    """Let every user keep its cheapest block of a family of disjoint blocks.
+    """Let every user keep its cheapest block of a family of disjoint blocks; (cost, severed pairs).
 
     The family is the first ``used`` of ``blocks``, ``blocks[0] == 0`` being nothing; what each
     keeps is left in ``picks``. Within ``slack`` a user prefers to sever more.
     Takes the arrays, not ``s``: handing over all of that costs more than the work.
-    returns (cost, severed pairs)
     """
     cost, severed = 0.0, 0.0
     same = True
@@ -132,10 +125,7 @@ def best_two_blocks(f, s, users, elements, lam, side):
 
 @inner
 def cheapest_simple_block(none, one, rest, lam, few, all_):
-    """What a user keeps at lam: nothing, one element, or all but it; (cost, severed pairs).
-
-    As ``assign_blocks`` would choose, but for a few numbers.
-    """
+    """As ``assign_blocks`` for one user that keeps nothing, one element, or all but it, at lam."""
     value, other, least = rest - lam, one - lam * few, none - lam * all_
     own, cut = (rest, 1.0) if value < least else (none, all_)
     least = min(value, least)
@@ -148,8 +138,7 @@ def cheapest_simple_block(none, one, rest, lam, few, all_):
 def cheapest_distinct_blocks(logq, code, one, others, mech, users, elements, lam):
     """As ``cheapest_simple_block`` for all users of a cause, when these may all keep the same.
 
-    Where they do, the one takes its second best that loses least by it, as ``assign_blocks``
-    has it. returns (cost, severed pairs)
+    Where they do, the one takes its second best that loses least by it.
     """
     few, all_, zero = float(elements - 1), float(elements), index(0)
     cost, severed, same, common = 0.0, 0.0, True, -1
@@ -185,10 +174,9 @@ def cheapest_distinct_blocks(logq, code, one, others, mech, users, elements, lam
 
 @merged
 def cause_starting_partition(t, s, users, elements, purview, z, floor):
-    """Best of the first partitions of a cause; no further one once the cost is below floor.
+    """(cost, severed pairs) of the best first partition of a cause; fills ``s.base``.
 
-    purview, z : mask and state of the purview, whose units are in ``s.purv``; fills ``s.base``
-    returns (cost, severed pairs)
+    No further one is tried once the cost is below floor. z : state of the purview in ``s.purv``
     """
     logq, offsets, mech = t.log_cause, t.offsets, s.mech
     code, zero = index(offsets[purview] + z), index(0)

@@ -6,8 +6,6 @@ of its units. So each shard has purviews of all sizes and with all units, takes 
 any other, and the best of one is near the best of all.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,66 +32,34 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-JOINT_BOUND_MIN_UNITS = 8
-"""Units from which the effect purviews of a mechanism are bounded together.
-
-Fewer are as fast one by one, and what bounds them together is a third of all compilation.
-"""
-LOG2_MECHANISMS_PER_SCAN = (
-    8  # log2 of the mechanisms scanned together: six vectors of 2 kB stay in cache
-)
+JOINT_BOUND_MIN_UNITS = 8  # from which bounding effects jointly pays; a third of all compilation
+LOG2_MECHANISMS_PER_SCAN = 8  # six vectors of 2 kB stay in cache
 
 
 class MechanismResults(NamedTuple):
     """What a range of m mechanisms leaves behind, filled in place."""
 
-    phis: Array
-    """(m,) float64 largest phi, bits."""
-    ties: Array
-    """(m,) int64 how many purviews attain it."""
-    bits: Array
-    """(m, ceil(2**n / 8)) uint8, one bit per tied purview."""
-    searched: Array
-    """(m,) int64 purviews not bounded away."""
-    nodes: Array
-    """(m, 2) int64 bound tables built and nodes visited."""
+    phis: Array  # (m,) float64 largest phi, bits
+    ties: Array  # (m,) int64 how many purviews attain it
+    bits: Array  # (m, ceil(2**n / 8)) uint8, one bit per tied purview
+    searched: Array  # (m,) int64 purviews not bounded away
+    nodes: Array  # (m, 2) int64 bound tables built and nodes visited
 
 
 class PurviewScratch(NamedTuple):
     """Working memory of the search over purviews, beside that of one pair."""
 
-    joint: Array
-    """(S,) float64 effects of a mechanism, summed over its states."""
-    sums: Array
-    """(codes,) float64 the same summed down to every purview."""
-    bounds: Array
-    """(2**n,) float64 upper bounds on phi of every purview, later the values, negated."""
-    best: Array
-    """(2**n,) float64"""
-    gains: Array
-    """(2**n,) float64"""
-    heap: Array
-    """(2**n,) int64 purviews, the largest bound first."""
+    joint: Array  # (S,) float64 effects of a mechanism, summed over its states
+    sums: Array  # (codes,) float64 the same summed down to every purview
+    bounds: Array  # (2**n,) float64 upper bounds on phi of every purview, later the values, negated
+    best: Array  # (2**n,) float64
+    gains: Array  # (2**n,) float64
+    heap: Array  # (2**n,) int64 purviews, the largest bound first
 
 
 @kernel
 def make_purview_scratch(size, states, codes):
-    """Allocate the working memory of a search over purviews.
-
-    Parameters
-    ----------
-    size : int
-        Subsets of the units, 2**n.
-    states : int
-        States of all units.
-    codes : int
-        States of all subsets.
-
-    Returns
-    -------
-    PurviewScratch
-        Not filled.
-    """
+    """Allocate the working memory of a search over purviews; size : 2**n subsets."""
     return PurviewScratch(
         np.empty(states),
         np.empty(codes),
@@ -110,22 +76,14 @@ def search_mechanisms(side, t, s, first, width, scan, room, found):
 
     Parameters
     ----------
-    side : int
-        ON_CAUSE or ON_EFFECT.
-    t : MarginalTables
-        The system.
-    s : PairScratch
-        Working memory of a pair.
-    first : int
-        First mechanism; a multiple of 2**width.
-    width : int
-        log2 of their number.
-    scan : CauseScan
-        Of these mechanisms; on the effect side unused.
-    room : PurviewScratch
-        Working memory.
-    found : MechanismResults
-        A row each; filled.
+    side : int, ON_CAUSE or ON_EFFECT
+    t : MarginalTables, the system
+    s : PairScratch, working memory of a pair
+    first : int, first mechanism; a multiple of 2**width
+    width : int, log2 of their number
+    scan : CauseScan, of these mechanisms; on the effect side unused
+    room : PurviewScratch, working memory
+    found : MechanismResults, a row each, filled
 
     References
     ----------
@@ -166,24 +124,9 @@ def search_effects_jointly(t, s, led, first, room, found, kept, known):
 def search_mechanism_range(
     side: np.int64, t: MarginalTables, s: PairScratch, begin: int, found: MechanismResults
 ) -> None:
-    """Search the purviews of the mechanisms from ``begin`` on.
+    """Search the purviews of the mechanisms from ``begin`` on, mathematics.md 6.4 and 22.4.
 
-    Parameters
-    ----------
-    side : int
-        ON_CAUSE or ON_EFFECT.
-    t : MarginalTables
-        The system.
-    s : PairScratch
-        Working memory.
-    begin : int
-        First mechanism.
-    found : MechanismResults
-        A row per mechanism, a power of two that divides ``begin``; filled.
-
-    References
-    ----------
-    mathematics.md 6.4 and 22.4.
+    found : a row per mechanism, a power of two that divides ``begin``; filled
     """
     room = make_purview_scratch(len(t.codes), len(s.like), int(t.offsets[-1]))
     if side == ON_CAUSE:
@@ -219,20 +162,7 @@ def search_cause_range(
 
 
 def group_masks(n: int, groups: int) -> list[int]:
-    """Deal the units to groups in turn.
-
-    Parameters
-    ----------
-    n : int
-        Number of units.
-    groups : int
-        Number of groups.
-
-    Returns
-    -------
-    list of int
-        Mask of the units of each group.
-    """
+    """Deal the units to groups in turn; returns the mask of each group."""
     return [sum(1 << unit for unit in range(first, n, groups)) for first in range(groups)]
 
 
@@ -248,18 +178,12 @@ def shard_numbers(n: int, groups: int) -> Array:
 class ShardResult(NamedTuple):
     """The best purviews of a share."""
 
-    phi: float
-    """Largest phi, or what was known of others when none attains that, bits."""
-    ties: int
-    """How many purviews attain it."""
-    lowest: float
-    """The smallest phi of these; nan when there is none."""
-    bits: Array
-    """(ceil(2**n / 8),) uint8, one bit per tied purview."""
-    searched: int
-    """Purviews not bounded away."""
-    nodes: Array
-    """(2,) int64 bound tables built and nodes visited."""
+    phi: float  # Largest phi, or what was known of others when none attains that, bits
+    ties: int  # How many purviews attain it
+    lowest: float  # The smallest phi of these; nan when there is none
+    bits: Array  # (ceil(2**n / 8),) uint8, one bit per tied purview
+    searched: int  # Purviews not bounded away
+    nodes: Array  # (2,) int64 bound tables built and nodes visited
 
 
 class EffectShards:

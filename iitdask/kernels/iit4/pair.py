@@ -4,8 +4,6 @@ Both directions share one search, so the kernels below take the direction as a
 number and are compiled once.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -42,94 +40,49 @@ __all__ = ["MarginalTables", "PairScratch", "describe_pairs", "make_pair_scratch
 class MarginalTables(NamedTuple):
     """Marginals of both directions, laid out for the searches."""
 
-    levels: NDArray[np.int64]
-    """(n,) values per unit."""
-    columns: NDArray[np.int64]
-    """(n + 1,) see subsets.value_offsets."""
-    offsets: NDArray[np.int64]
-    """(2**n + 1,) see subsets.segment_offsets."""
-    children: NDArray[np.int64]
-    """(n,) masks of the units that each unit feeds."""
-    codes: NDArray[np.int64]
-    """(2**n,) code of every subset in the current state."""
-    cause: NDArray[np.float64]
-    """(n, codes) P(unit in its current state | part of an earlier state)."""
-    log_cause: NDArray[np.float64]
-    """(codes, n) log2 of the same: what one part of a state says of all units lies together."""
-    effect: NDArray[np.float64]
-    """(codes, c) P(unit takes value | part of the present state)."""
-    log_effect: NDArray[np.float64]
-    """(2**n, c) log2 of the rows of ``effect`` at the current state."""
+    levels: NDArray[np.int64]  # (n,) values per unit
+    columns: NDArray[np.int64]  # (n + 1,) see subsets.value_offsets
+    offsets: NDArray[np.int64]  # (2**n + 1,) see subsets.segment_offsets
+    children: NDArray[np.int64]  # (n,) masks of the units that each unit feeds
+    codes: NDArray[np.int64]  # (2**n,) code of every subset in the current state
+    cause: NDArray[np.float64]  # (n, codes) P(unit in its current state | part of an earlier state)
+    log_cause: NDArray[np.float64]  # (codes, n) log2 of the same, of all units together
+    effect: NDArray[np.float64]  # (codes, c) P(unit takes value | part of the present state)
+    log_effect: NDArray[np.float64]  # (2**n, c) log2 of the rows of ``effect`` at the current state
 
 
 class PairScratch(NamedTuple):
     """Working memory of one search, made once per block."""
 
-    pops: NDArray[np.float64]
-    """(2**n,) popcounts."""
-    answer: NDArray[np.float64]
-    """(2,) cost and severed pairs of the best partition so far."""
-    child: NDArray[np.float64]
-    """(2**n,) bounds of first choices."""
-    costs: NDArray[np.float64]
-    """Room for the costs ``f`` of one pair."""
-    bound: NDArray[np.float64]
-    """As much again for their superset-closed minima."""
-    over: NDArray[np.int64]
-    """(n,) where the minima of each user begin."""
-    now: NDArray[np.float64]
-    """(n + 2, n) cheapest choice of each user at each depth."""
-    blocks: NDArray[np.int64]
-    """(n + 2,) blocks of the family in hand."""
-    left: NDArray[np.int64]
-    """(n + 2,) elements not yet in a block."""
-    sub: NDArray[np.int64]
-    """(n + 2,) next block to try at each depth."""
-    picks: NDArray[np.int64]
-    """(n,) what each user keeps."""
-    masks: NDArray[np.int64]
-    """(2**n,)"""
-    codes: NDArray[np.int64]
-    """(2**n,)"""
-    mech: NDArray[np.int64]
-    """(n,) units of the mechanism."""
-    purv: NDArray[np.int64]
-    """(n,) units of the purview."""
-    base: NDArray[np.int64]
-    """(n,) where the costs of each user begin."""
-    starts: NDArray[np.int64]
-    """(n,) where each user's ``least`` begins."""
-    least: NDArray[np.float64]
-    """Least cost of each user by number of severed elements."""
-    rows: NDArray[np.int64]
-    """(n,) what each user keeps under the named partition."""
-    like: NDArray[np.float64]
-    """(S,) probabilities of the purview's states."""
-    sums: NDArray[np.float64]
-    """(S,) sums of probabilities over the mechanism's states."""
-    weights: NDArray[np.float64]
-    """(S,) selectivity of the specified states."""
-    phis: NDArray[np.float64]
-    """(S,) phi of the specified states."""
-    halves: NDArray[np.float64]
-    """See distributions.make_product_scratch."""
-    effects: NDArray[np.float64]
-    """Room for the costs of every value given each part of the mechanism."""
+    pops: NDArray[np.float64]  # (2**n,) popcounts
+    answer: NDArray[np.float64]  # (2,) cost and severed pairs of the best partition so far
+    child: NDArray[np.float64]  # (2**n,) bounds of first choices
+    costs: NDArray[np.float64]  # Room for the costs ``f`` of one pair
+    bound: NDArray[np.float64]  # As much again for their superset-closed minima
+    over: NDArray[np.int64]  # (n,) where the minima of each user begin
+    now: NDArray[np.float64]  # (n + 2, n) cheapest choice of each user at each depth
+    blocks: NDArray[np.int64]  # (n + 2,) blocks of the family in hand
+    left: NDArray[np.int64]  # (n + 2,) elements not yet in a block
+    sub: NDArray[np.int64]  # (n + 2,) next block to try at each depth
+    picks: NDArray[np.int64]  # (n,) what each user keeps
+    masks: NDArray[np.int64]  # (2**n,)
+    codes: NDArray[np.int64]  # (2**n,)
+    mech: NDArray[np.int64]  # (n,) units of the mechanism
+    purv: NDArray[np.int64]  # (n,) units of the purview
+    base: NDArray[np.int64]  # (n,) where the costs of each user begin
+    starts: NDArray[np.int64]  # (n,) where each user's ``least`` begins
+    least: NDArray[np.float64]  # Least cost of each user by number of severed elements
+    rows: NDArray[np.int64]  # (n,) what each user keeps under the named partition
+    like: NDArray[np.float64]  # (S,) probabilities of the purview's states
+    sums: NDArray[np.float64]  # (S,) sums of probabilities over the mechanism's states
+    weights: NDArray[np.float64]  # (S,) selectivity of the specified states
+    phis: NDArray[np.float64]  # (S,) phi of the specified states
+    halves: NDArray[np.float64]  # See distributions.make_product_scratch
+    effects: NDArray[np.float64]  # room for costs of every value given each part of the mechanism
 
 
 def make_pair_scratch(tables: MarginalTables) -> PairScratch:
-    """Allocate the working memory of a search for systems of this size.
-
-    Parameters
-    ----------
-    tables : MarginalTables
-        Of one of them.
-
-    Returns
-    -------
-    PairScratch
-        One for each thread.
-    """
+    """Allocate the working memory of a search for systems of this size, one for each thread."""
     n, size = len(tables.levels), len(tables.codes)
     states = int(tables.offsets[-1] - tables.offsets[-2])
     return PairScratch(
@@ -208,12 +161,12 @@ def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
 
 @inner
 def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
-    """Phi over the specified states (``s.weights`` above 0); negative when below ``best``.
+    """(phi, cost, severed pairs, state) over the specified states; phi < 0 when below ``best``.
 
-    begin, end : the states among which they all are
+    begin, end : the states among which all of ``s.weights`` above 0 are
     mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
-    returns (phi, cost, severed pairs, state); ``s.phis`` holds phi of each specified state.
-    The state is the first that no later one exceeds, mathematics.md 6.2.
+    ``s.phis`` holds phi of each specified state. The state is the first that no later one exceeds
+    (mathematics.md 6.2).
     """
     phi, answer, pairs, state = -1.0, 0.0, 1.0, 0
     for z in range(begin, end):
@@ -265,10 +218,7 @@ def specify_states(side, t, s, mechanism, purview, mechs, purvs):
 
 @merged
 def describe_pair(side, t, s, mechanism, purview, wanted, bits, kept, tally):
-    """States, ties and the named partition of one pair: a row of ``describe_pairs``.
-
-    returns (phi, ii, state, ties, severed pairs)
-    """
+    """(phi, ii, state, ties, severed pairs) of one pair: a row of ``describe_pairs``."""
     mechs, purvs = write_units(mechanism, s.mech), write_units(purview, s.purv)
     states = t.offsets[purview + 1] - t.offsets[purview]
     ii = specify_states(side, t, s, mechanism, purview, mechs, purvs)
@@ -304,23 +254,17 @@ def describe_pairs(t, s, chosen, values, numbers, bits, kept, tally):
 
     Parameters
     ----------
-    t : MarginalTables
-        The system.
-    s : PairScratch
-        Working memory.
+    t : MarginalTables, the system
+    s : PairScratch, working memory
     chosen : (p, 4) int64
-        Side, mechanism, purview, and the state of the purview at which the partition is named,
-        if it ties for the largest phi.
-    values : (2, p) float64
-        Phi and intrinsic information, bits; filled.
-    numbers : (3, p) int64
-        State, ties, severed pairs; filled.
-    bits : (p, ceil(S / 8)) uint8
-        One bit per tied state of the purview; filled.
+        Side, mechanism, purview, and the state of the purview at which the partition is named, if
+        it ties for the largest phi.
+    values : (2, p) float64, phi and intrinsic information, bits; filled
+    numbers : (3, p) int64, state, ties, severed pairs; filled
+    bits : (p, ceil(S / 8)) uint8, one bit per tied state of the purview; filled
     kept : (p, n) int64
         Partners each unit still sees under the partition; filled where there is such a unit.
-    tally : (2,) int64
-        Bound tables built and nodes visited; added to.
+    tally : (2,) int64, bound tables built and nodes visited; added to
 
     References
     ----------

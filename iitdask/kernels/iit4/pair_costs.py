@@ -11,8 +11,6 @@ best phi found. The current state is one term of the mean, hence ii(z) <= p(z|m)
 the mechanism), which spares most logarithms.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -27,30 +25,14 @@ __all__ = ["CauseScan", "cause_scan", "make_cause_scan"]
 class CauseScan(NamedTuple):
     """What one scan says of the causes of the 2**width mechanisms of as many lanes."""
 
-    weights: NDArray[np.float64]
-    """(2**n, lanes) selectivity of the specified state of each purview."""
-    states: NDArray[np.int64]
-    """(2**n, lanes) specified state of the purview, -1 where states tie."""
-    bounds: NDArray[np.float64]
-    """(2**n, lanes) bound on phi, bits."""
+    weights: NDArray[np.float64]  # (2**n, lanes) selectivity of the specified state of each purview
+    states: NDArray[np.int64]  # (2**n, lanes) specified state of the purview, -1 where states tie
+    bounds: NDArray[np.float64]  # (2**n, lanes) bound on phi, bits
 
 
 @kernel
 def make_cause_scan(size, lanes):
-    """Allocate what a scan of causes fills.
-
-    Parameters
-    ----------
-    size : int
-        Subsets of the units, 2**n.
-    lanes : int
-        Mechanisms scanned together.
-
-    Returns
-    -------
-    CauseScan
-        Zeros.
-    """
+    """Allocate what a scan of causes fills, with zeros; size : 2**n subsets."""
     return CauseScan(
         np.zeros((size, lanes)), np.zeros((size, lanes), np.int64), np.zeros((size, lanes))
     )
@@ -60,8 +42,7 @@ def make_cause_scan(size, lanes):
 def lane_products(q, code, first, width, out):
     """``out[l]``: product over the units of mechanism ``first | reversed_bits(l, width)``.
 
-    Products run from the highest unit down whatever the width, so their bits do not depend on
-    how mechanisms are cut into blocks.
+    From the highest unit down whatever the width: its bits do not depend on how mechanisms are cut.
     """
     p = 1.0
     for i in range(q.shape[0] - 1, width - 1, -1):
@@ -85,20 +66,13 @@ def cause_scan(q, logq, offsets, first, width, vectors, out):
 
     Parameters
     ----------
-    q : (n, codes) float64
-        P(unit in its current state | code).
-    logq : (codes, n) float64
-        log2 of it.
-    offsets : (2**n + 1,) int64
-        See ``segment_offsets``.
-    first : int
-        First mechanism.
-    width : int
-        log2 of their number.
-    vectors : (6, 2**width) float64
-        Scratch.
-    out : CauseScan
-        Lane l is mechanism ``first | reversed_bits(l, width)``; filled.
+    q : (n, codes) float64, P(unit in its current state | code)
+    logq : (codes, n) float64, log2 of it
+    offsets : (2**n + 1,) int64, see ``segment_offsets``
+    first : int, first mechanism
+    width : int, log2 of their number
+    vectors : (6, 2**width) float64, scratch
+    out : CauseScan, lane l is mechanism ``first | reversed_bits(l, width)``; filled
 
     References
     ----------
@@ -171,8 +145,7 @@ def detached_bound(logq, mechanism, code, tied):
 def cause_states(q, offsets, mechanism, purview, like, weights):
     """Specified cause states: ii grows with p(m | z), so the largest are; all ties are kept.
 
-    q       : (n, codes) float64, see ``cause_scan``
-    like    : (>= states,) float64, filled with p(m | z)
+    like : (>= states,) float64, filled with p(m | z)
     weights : (>= states,) float64, filled with the selectivity of specified states, 0 elsewhere
     returns the intrinsic information, bits; negative when the cause repertoire is zero
     """
@@ -198,8 +171,7 @@ def cause_states(q, offsets, mechanism, purview, like, weights):
 def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes, f):
     """``f[i * 2**purvs + B]``: bits lost when mechanism unit i sees only the part B of the purview.
 
-    logq : (codes, n) float64, log2 of ``q``; mech, purv : units, of which
-    the first mechs, purvs count; z : state of the purview
+    mech, purv : units, of which the first mechs, purvs count; z : state of the purview
     masks, codes : (>= 2**purvs,) int64 scratch
     """
     masks[0], codes[0] = 0, 0
@@ -227,10 +199,7 @@ def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes
 
 @merged
 def marginalise_to_purview(joint, levels, purview, work):
-    """Sum a joint distribution over the units outside a purview.
-
-    joint : (S,) float64, little-endian; work : (S,) float64, filled up to the purview's states
-    """
+    """Sum a joint distribution, little-endian, over the units outside a purview into ``work``."""
     n = levels.shape[0]
     states = joint.shape[0]
     for z in range(states):
@@ -305,10 +274,8 @@ def largest_marginal(rows, r, columns, j):
 def effect_states(p, states, w, begin, scale, weights):
     """Specified effect states of a purview: largest ii = p log2(p / unconstrained), all ties kept.
 
-    p       : (>= states,) float64  p(z|m)
-    w       : float64, ``w[begin + z]``: the sum of p(z|m') over the mechanism's states m'
-    scale   : how many those are
-    weights : (>= states,) float64  filled with the selectivity of specified states, 0 elsewhere
+    w : float64, ``w[begin + z]``: the sum of p(z|m') over the ``scale`` states m' of the mechanism
+    weights : (>= states,) float64, filled with the selectivity of specified states, 0 elsewhere
     returns (intrinsic information in bits, first specified state, last specified state + 1)
     """
     span = np.log2(scale)
@@ -362,10 +329,7 @@ def marginalise_to_all_purviews(joint, levels, offsets, out):
 
 @inner
 def effect_costs(logs, mech, mechs, mechanism, out):
-    """``out[r * 2**mechs + B]``: bits column r loses when its unit sees only B of the mechanism.
-
-    logs : (2**n, c) float64   log2 of the marginals given each subset of the current state
-    """
+    """``out[r * 2**mechs + B]``: bits column r loses when its unit sees only B of the mechanism."""
     size = 1 << mechs
     for b in range(size):
         mask = 0

@@ -12,8 +12,6 @@ block.
 that numba compiles as functions of their own: it halves compilation.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.iit4.mechanism_partition import (
@@ -28,21 +26,12 @@ from iitdask.kernels.iit4.mechanism_partition import (
 )
 from iitdask.kernels.jit import index, inner, merged
 
-__all__ = []
-
 BELOW_FLOOR = -1.0
 # NumPy integers, so that numba compiles one function and not one per literal value
-GOAL_BETTER_RATIO, GOAL_LARGEST_COST, GOAL_NAMED_PARTITION, GOAL_EXISTENCE = (
-    np.int64(0),
-    np.int64(1),
-    np.int64(2),
-    np.int64(3),
-)
-ZERO_INT64 = np.int64(0)
+GOAL_BETTER_RATIO, GOAL_LARGEST_COST = np.int64(0), np.int64(1)
+GOAL_NAMED_PARTITION, GOAL_EXISTENCE, ZERO_INT64 = np.int64(2), np.int64(3), np.int64(0)
 ONE, TWO, THREE, FOUR = index(1), index(2), index(3), index(4)
-MAX_NAMING_NODES = (
-    200_000  # naming one of many tied partitions may stop early: any of them is right
-)
+MAX_NAMING_NODES = 200_000  # naming one of many ties may stop early: any of them is right
 
 
 @inner
@@ -234,12 +223,10 @@ def minimum_disintegrating_partition(
 ):
     """Cost and severed pairs of the minimum information partition.
 
-    f     : float64, ``f[s.base[u] + B]``
-    cost, severed : of the best partition found so far, see starts
-    floor : float   give up (return ``BELOW_FLOOR``) once the cost is known to be below this
-    zero  : float   a cost up to this is no cost: the pair is reducible, returns (0, pairs)
+    cost, severed : of the best partition found so far; ``s.least`` and ``s.starts`` are filled
+    floor : give up (return ``BELOW_FLOOR``) once the cost is known to be below this
+    zero : a cost up to this is no cost: the pair is reducible, returns (0, pairs)
     tally : (2,) int64, counts bound tables and nodes
-    ``s.least`` and ``s.starts`` are filled, see mechanism_partition.is_below_floor.
     """
     pairs = float(users * elements)
     whole = 0.0
@@ -282,7 +269,6 @@ def name_disintegrating_partition(f, s, users, elements, side, cost, severed, na
     """Leave in ``named`` what each user keeps under the partition that is named among the best.
 
     cost, severed : the optimum that ``minimum_disintegrating_partition`` found
-    named : (users,) int64, filled
     """
     pairs = float(users * elements)
     for u in range(users):

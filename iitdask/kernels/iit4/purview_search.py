@@ -1,7 +1,5 @@
 """Search over the purviews of one mechanism by decreasing upper bound."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.distributions import product_distribution, sum_products
@@ -77,10 +75,7 @@ PURVIEWS_SUMMED_SINGLY = 12  # purviews summed out one by one before it pays to 
 
 @merged
 def specified_cause(t, s, mechanism, purview, weight, state):
-    """Fill ``s.weights`` from what the scan found; look at all states only when some tie.
-
-    returns the range of states that was filled
-    """
+    """Fill ``s.weights`` from the scan, or all states where some tie; returns the range filled."""
     if state < 0:
         cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
         return np.int64(0), t.offsets[purview + 1] - t.offsets[purview]
@@ -156,9 +151,9 @@ def is_all_to_all(children, full):
 
 @merged
 def best_purviews(side, t, s, mechanism, room, scan, lane, bits, tally):
-    """Visit the purviews of one mechanism by decreasing bound; returns (phi, ties, visited).
+    """(phi, ties, visited) of the purviews of one mechanism, visited by decreasing bound.
 
-    scan, lane : CauseScan, and where in it the mechanism is
+    lane : where in ``scan`` the mechanism is
     """
     bounds, heap = room.bounds, room.heap
     mechs = write_units(mechanism, s.mech)
@@ -237,10 +232,9 @@ def effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally):
 
 @merged
 def best_effect_purviews(t, s, led, mechanism, room, bits, tally, known):
-    """Visit the effect purviews of one mechanism; returns (phi, ties, visited).
+    """As ``best_purviews`` for effects, by bounds that hold if the leading state is specified.
 
-    As ``best_purviews``, by the bounds that hold if a purview's leading state is specified. The
-    purviews these leave out are asked afterwards whether it is.
+    The purviews these leave out are asked afterwards whether it is.
     known : a phi that the mechanism is known to attain, or 0; what is below it is left out
     """
     bounds, heap = room.bounds, room.heap
@@ -308,14 +302,10 @@ def prepare_effects(t, s, mechanism, room):
 
     Parameters
     ----------
-    t : MarginalTables
-        The system.
-    s : PairScratch
-        ``s.effects`` and ``s.least`` are filled.
-    mechanism : int
-        Mask.
-    room : PurviewScratch
-        ``room.joint`` and ``room.bounds`` are filled.
+    t : MarginalTables, the system
+    s : PairScratch, ``s.effects`` and ``s.least`` are filled
+    mechanism : int, mask
+    room : PurviewScratch, ``room.joint`` and ``room.bounds`` are filled
 
     References
     ----------

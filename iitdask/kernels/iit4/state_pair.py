@@ -4,19 +4,15 @@ Each pair of tied states has its own phi_s, that of the direction with the small
 pair. The pair with the largest is named (mathematics.md 8.3, 8.4 and 21.5).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.iit4.source_sets import (
-    candidate_sources,
-    source_minima,
-)
 from iitdask.kernels.iit4.system_partition import (
+    candidate_sources,
     set_partition_minima,
+    source_minima,
 )
 from iitdask.kernels.iit4.system_witness import (
     SUM_TOLERANCE_BITS,
@@ -28,49 +24,31 @@ from iitdask.kernels.iit4.system_witness import (
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcount
 
-__all__ = [
-    "StateMinimum",
-    "SystemPhi",
-    "describe_state_pair",
-    "tied_state_pairs",
-]
+__all__ = ["StateMinimum", "SystemPhi", "describe_state_pair", "tied_state_pairs"]
 
-RATIO_TIE_BITS = 1e-12
-"""Difference up to which the normalized phi of the two directions ties (mathematics.md 0.2)."""
+RATIO_TIE_BITS = 1e-12  # up to which both normalized phi tie (mathematics.md 0.2)
 
 
 class StateMinimum(NamedTuple):
     """Minimum partition of a system in one direction at one specified state."""
 
-    cost: float
-    """Log-ratio at the minimum partition, bits before selectivity; 0 where reducible."""
-    pairs: int
-    """Ordered pairs severed; the most among equal ratios."""
-    ways: float
-    """Partitions that attain the minimum."""
-    key: NDArray[np.uint64]
-    """(words,) the named partition, see system_witness."""
-    selectivity: float
-    """Probability of the state, which weighs the costs."""
+    cost: float  # Log-ratio at the minimum partition, bits before selectivity; 0 where reducible
+    pairs: int  # Ordered pairs severed; the most among equal ratios
+    ways: float  # Partitions that attain the minimum
+    key: NDArray[np.uint64]  # (words,) the named partition, see system_witness
+    selectivity: float  # Probability of the state, which weighs the costs
 
 
 class SystemPhi(NamedTuple):
     """What is known of a system at one cause state and one effect state."""
 
-    phi: float
-    """System integrated information, bits."""
-    normalized: float
-    """The same per severed pair."""
-    phi_cause: float
-    """Value of the cause side at the minimum partition, bits."""
-    phi_effect: float
-    """Value of the effect side at the minimum partition, bits."""
-    n_tied_partitions: float
-    """Partitions that attain the minimum; 0 where the system is reducible."""
-    severed: NDArray[np.int64]
-    """(n,) masks of the inputs each unit loses under the minimum partition."""
-    n_severed: int
-    """Ordered pairs that partition severs."""
+    phi: float  # System integrated information, bits
+    normalized: float  # The same per severed pair
+    phi_cause: float  # Value of the cause side at the minimum partition, bits
+    phi_effect: float  # Value of the effect side at the minimum partition, bits
+    n_tied_partitions: float  # Partitions that attain the minimum; 0 where the system is reducible
+    severed: NDArray[np.int64]  # (n,) masks of the inputs each unit loses under the partition
+    n_severed: int  # Ordered pairs that partition severs
 
 
 @kernel
@@ -111,12 +89,10 @@ def least_tied_phi(c_phi, c_pairs, e_phi, e_pairs, row):
 
 @kernel
 def select_state_pair(cause, effect, cause_ranks, effect_ranks):
-    """(cause state, effect state, number of pairs that tie for the largest phi).
+    """(cause state, effect state, number of pairs that tie for the largest phi), as positions.
 
-    cause, effect : DirectionMinima
     cause_ranks, effect_ranks : (m,) int64, places in the published order; of tied pairs the one
-    with the smallest cause rank, then effect rank is named, of equal ones the first.
-    The states are given by their position. mathematics.md 8.4.
+    with the smallest cause rank, then effect rank, then position is named (mathematics.md 8.4).
     """
     c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
     row = np.empty(e_phi.shape[0])
@@ -142,13 +118,11 @@ def tied_state_pairs(cause, effect):
 
     Parameters
     ----------
-    cause, effect : DirectionMinima
-        Of the specified states.
+    cause, effect : DirectionMinima, of the specified states
 
     Returns
     -------
-    (ties, 2) int64
-        Positions of a cause and an effect state.
+    (ties, 2) int64, positions of a cause and an effect state
 
     References
     ----------
@@ -189,15 +163,12 @@ def describe_state_pair(cause, effect, cause_costs, effect_costs):
 
     Parameters
     ----------
-    cause, effect : StateMinimum
-        Of either state.
-    cause_costs, effect_costs : (n, 2**n) float64
-        See ``state_cut_costs``, at those states, bits.
+    cause, effect : StateMinimum, of either state
+    cause_costs, effect_costs : (n, 2**n) float64, see ``state_cut_costs``, at those states, bits
 
     Returns
     -------
-    SystemPhi
-        Phi, partition, and ties.
+    SystemPhi, phi, partition, and ties
 
     References
     ----------

@@ -6,8 +6,6 @@ specifies, and the minimum partition at each of them in one direction. What a ca
 effect state make together is in :mod:`iitdask.kernels.iit4.state_pair`.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +15,7 @@ from iitdask.kernels.distributions import make_product_scratch, state_marginals,
 from iitdask.kernels.iit4.system_partition import cut_costs, starting_partition
 from iitdask.kernels.iit4.system_witness import minimum_partition
 from iitdask.kernels.jit import kernel, merged
-from iitdask.kernels.subsets import (
-    PHI_ZERO_BITS,
-    STATE_TIE_BITS,
-    STATE_TIE_RELATIVE,
-    value_offsets,
-)
+from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS, STATE_TIE_RELATIVE, value_offsets
 
 __all__ = [
     "CAPPED",
@@ -64,16 +57,11 @@ ZERO_INT64 = np.int64(0)
 class DirectionMinima(NamedTuple):
     """Minimum partition of a system in one direction, at each of m specified states."""
 
-    cost: NDArray[np.float64]
-    """(m,) log-ratio at the minimum partition, bits before selectivity; 0 where reducible."""
-    pairs: NDArray[np.int64]
-    """(m,) ordered pairs severed; the most among equal ratios."""
-    ways: NDArray[np.float64]
-    """(m,) partitions that attain the minimum."""
-    key: NDArray[np.uint64]
-    """(m, words) the named partition, see system_witness."""
-    selectivity: NDArray[np.float64]
-    """(m,) probability of the state, which weighs the costs."""
+    cost: NDArray[np.float64]  # (m,) minimum log-ratio, bits before selectivity; 0 where reducible
+    pairs: NDArray[np.int64]  # (m,) ordered pairs severed; the most among equal ratios
+    ways: NDArray[np.float64]  # (m,) partitions that attain the minimum
+    key: NDArray[np.uint64]  # (m, words) the named partition, see system_witness
+    selectivity: NDArray[np.float64]  # (m,) probability of the state, which weighs the costs
 
 
 @kernel
@@ -90,21 +78,15 @@ def fill_state_probabilities(effect, cause, levels, current, forward, mean):
 
     Parameters
     ----------
-    effect, cause : (S, c) float64
-        P(unit takes value | state of the system).
-    levels : (n,) int64
-        Values per unit.
-    current : (n,) int64
-        Current state.
-    forward : (2, S) float64
-        p(current state | state), cause side; p(state | current state); filled.
-    mean : (S,) float64
-        p(state | past state), summed over all past states; filled.
+    effect, cause : (S, c) float64, P(unit takes value | state of the system)
+    levels : (n,) int64, values per unit
+    current : (n,) int64, current state
+    forward : (2, S) float64, p(current state | state), cause side; p(state | current state); filled
+    mean : (S,) float64, p(state | past state), summed over all past states; filled
 
     Returns
     -------
-    int
-        Code of the current state.
+    int, code of the current state
 
     References
     ----------
@@ -149,17 +131,13 @@ def specified_states(likelihood, information):
 
     Parameters
     ----------
-    likelihood : (S,) float64
-        p(current state | state).
-    information : (S,) float64
-        Intrinsic information of the effect states, bits.
+    likelihood : (S,) float64, p(current state | state)
+    information : (S,) float64, intrinsic information of the effect states, bits
 
     Returns
     -------
-    causes : (m,) int64
-        Codes, ascending.
-    effects : (k,) int64
-        Codes, ascending.
+    causes : (m,) int64, codes, ascending
+    effects : (k,) int64, codes, ascending
 
     References
     ----------
@@ -177,21 +155,15 @@ def state_cut_costs(table, levels, current, state, is_cause):
 
     Parameters
     ----------
-    table : (S, c) float64
-        P(unit takes value | state) of the direction.
-    levels : (n,) int64
-        Values per unit.
-    current : (n,) int64
-        Current state.
-    state : int
-        Code of the specified state.
-    is_cause : bool
-        Whether it is a cause.
+    table : (S, c) float64, P(unit takes value | state) of the direction
+    levels : (n,) int64, values per unit
+    current : (n,) int64, current state
+    state : int, code of the specified state
+    is_cause : bool, whether it is a cause
 
     Returns
     -------
-    (n, 2**n) float64
-        See ``cut_costs``, bits.
+    (n, 2**n) float64, see ``cut_costs``, bits
 
     References
     ----------
@@ -232,29 +204,19 @@ def direction_minima(table, levels, current, states, selectivity, is_cause, is_n
 
     Parameters
     ----------
-    table : (S, c) float64
-        P(unit takes value | state) of the direction.
-    levels : (n,) int64
-        Values per unit.
-    current : (n,) int64
-        Current state.
-    states : (m,) int64
-        Codes of the specified states.
-    selectivity : (m,) float64
-        Their probabilities.
-    is_cause : bool
-        Whether they are causes.
-    is_named : bool
-        Whether reducible systems need their partition, too.
+    table : (S, c) float64, P(unit takes value | state) of the direction
+    levels : (n,) int64, values per unit
+    current : (n,) int64, current state
+    states : (m,) int64, codes of the specified states
+    selectivity : (m,) float64, their probabilities
+    is_cause : bool, whether they are causes
+    is_named : bool, whether reducible systems need their partition, too
 
     Returns
     -------
-    found : DirectionMinima
-        The minima.
-    costs : (m, n, 2**n) or (0, n, 2**n) float64
-        See ``cut_costs``; where partitions are named.
-    is_shown : bool
-        Whether two-block cuts alone show that phi is 0 at every state.
+    found : DirectionMinima, the minima
+    costs : (m, n, 2**n) or (0, n, 2**n) float64, see ``cut_costs``; where partitions are named
+    is_shown : bool, whether two-block cuts alone show that phi is 0 at every state
 
     References
     ----------
@@ -270,12 +232,9 @@ def direction_minima(table, levels, current, states, selectivity, is_cause, is_n
     )
     kept = np.empty((count if is_named else 0, n, 1 << n))
     previous, is_shown = np.empty((0, 0)), True
-    columns, other = value_offsets(levels), np.empty(n, np.int64)
     for k in range(count):
         weight = selectivity[k]
-        decode_state(states[k], levels, other)
-        source, target = (other, current) if is_cause else (current, other)
-        costs = cut_costs(state_marginals(table, levels, source), columns, target)
+        costs = state_cut_costs(table, levels, current, states[k], is_cause)
         if k > 0 and weight == selectivity[k - 1] and np.array_equal(costs, previous):
             found.cost[k], found.pairs[k] = found.cost[k - 1], found.pairs[k - 1]
             found.ways[k] = found.ways[k - 1]

@@ -8,17 +8,13 @@ lexicographically smallest set. Keys add over parts, hence the same dynamic prog
 best one.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-from iitdask.kernels.iit4.source_sets import (
-    candidate_sources,
-    source_minima,
-)
 from iitdask.kernels.iit4.system_partition import (
+    candidate_sources,
     part_costs,
     set_partition_minima,
+    source_minima,
     source_part_costs,
     source_part_minima,
     starting_partition,
@@ -29,8 +25,7 @@ from iitdask.kernels.subsets import popcounts
 __all__ = ["SUM_TOLERANCE_BITS", "minimum_partition", "optimal_partitions"]
 
 HUGE_BITS = 1e300
-SUM_TOLERANCE_BITS = 2e-12
-"""Two sums of logarithms that are mathematically equal differ by less (mathematics.md 0.2)."""
+SUM_TOLERANCE_BITS = 2e-12  # equal sums of logarithms differ by less (mathematics.md 0.2)
 SLACK_TOLERANCES = 64  # tolerances that a subproblem may be off its least sum, one for each part
 # NumPy integers: one compiled function, not two
 NO_FORBIDDEN_PART, FIRST_ROW = np.int64(-1), np.int64(0)
@@ -164,31 +159,10 @@ def may_attain_minimum(source, n, counts, minimum, least, eps, top, top_count):
 def optimal_partitions(g, lam, whole, eps, minima):
     """Find, among partitions with the least cost - lam * count, those with most pairs.
 
-    Parameters
-    ----------
-    g : (n, 2**n) float64
-        See ``cut_costs``, bits.
-    lam : float
-        Price of a severed pair, bits.
-    whole : (2**n,) float64
-        See ``set_partition_minima``, at the same lam.
-    eps : float
-        Difference up to which two sums are equal, bits.
-    minima : (2**n,) float64
-        See ``source_minima``, of all O.
-
-    Returns
-    -------
-    count : int
-        Severed pairs.
-    ways : float
-        Number of such partitions, exact below 2**53.
-    key : (words,) uint64
-        Key of the lexicographically smallest severed set.
-
-    References
-    ----------
-    mathematics.md 21.5.
+    lam : float, price of a severed pair, bits; whole, minima : see ``set_partition_minima`` and
+    ``source_minima``, at the same lam; eps : difference up to which two sums are equal, bits
+    returns (severed pairs, number of such partitions, exact below 2**53, key of the
+    lexicographically smallest severed set). mathematics.md 21.5.
     """
     n, size = g.shape
     full = size - 1
@@ -261,23 +235,16 @@ def minimum_partition(g, zero):
 
     Parameters
     ----------
-    g : (n, 2**n) float64
-        See ``cut_costs``, bits; n >= 2.
-    zero : float
-        A cost up to this is no cost: the system is reducible.
+    g : (n, 2**n) float64, see ``cut_costs``, bits; n >= 2
+    zero : float, A cost up to this is no cost: the system is reducible
 
     Returns
     -------
-    cost : float
-        Of the partitions with the least cost / count the largest cost, bits.
-    count : int
-        Pairs that these sever.
-    ways : float
-        How many there are.
-    key : (words,) uint64
-        The named one.
-    rounds : int
-        Searches at a fixed ratio it took (Dinkelbach).
+    cost : float, of the partitions with the least cost / count the largest cost, bits
+    count : int, pairs that these sever
+    ways : float, how many there are
+    key : (words,) uint64, the named one
+    rounds : int, searches at a fixed ratio it took (Dinkelbach)
 
     References
     ----------

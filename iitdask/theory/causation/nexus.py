@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
-from iitdask.kernels.causation.values import masks_by_size
-from iitdask.kernels.subsets import phi_tolerance
+from iitdask.kernels.causation import ALPHA_ZERO_BITS
+from iitdask.kernels.subsets import masks_by_size, phi_tolerance
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.causation.account import account, account_tree, compute_account

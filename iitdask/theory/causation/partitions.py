@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from iitdask.kernels.causation.partitions import (
+from iitdask.kernels.causation import (
     block_weights,
     connected_pairs,
     count_row_steps,
@@ -17,7 +17,7 @@ from iitdask.kernels.causation.partitions import (
     fill_best_partitions,
     reached_units,
 )
-from iitdask.kernels.causation.values import masks_by_size
+from iitdask.kernels.subsets import masks_by_size
 from iitdask.theory.stage import (
     Array,
     CumulativeCost,
@@ -53,7 +53,7 @@ SECONDS_PER_PARTITION = 1.2e-9
 
 
 class PartitionTables(NamedTuple):
-    """Arrays the kernels of :mod:`iitdask.kernels.causation.partitions` work on."""
+    """Arrays the kernels of :mod:`iitdask.kernels.causation` work on."""
 
     values: Array
     connected: Array

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.kernels.causation.partitions import ALPHA_ZERO_BITS
-from iitdask.kernels.causation.values import masks_by_size
-from iitdask.kernels.subsets import phi_tolerance
+from iitdask.kernels.causation import ALPHA_ZERO_BITS
+from iitdask.kernels.subsets import masks_by_size, phi_tolerance
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import (

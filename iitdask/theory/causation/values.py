@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 
 from iitdask.errors import MemoryRefusedError, UnreachableStateError
-from iitdask.kernels.causation.values import cause_values, effect_values, masks_by_size
+from iitdask.kernels.causation import cause_values, effect_values
 from iitdask.kernels.distributions import marginal_table, state_marginals
-from iitdask.kernels.subsets import segment_offsets, state_codes
+from iitdask.kernels.subsets import masks_by_size, segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.partitions import PairSearch

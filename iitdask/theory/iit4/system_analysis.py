@@ -14,14 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.iit4.source_sets import candidate_sources, source_minima
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
     SystemPhi,
     describe_state_pair,
     tied_state_pairs,
 )
-from iitdask.kernels.iit4.system_partition import set_partition_minima, starting_partition
+from iitdask.kernels.iit4.system_partition import (
+    candidate_sources,
+    set_partition_minima,
+    source_minima,
+    starting_partition,
+)
 from iitdask.kernels.iit4.system_phi import (
     DirectionMinima,
     direction_minima,

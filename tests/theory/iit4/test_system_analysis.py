@@ -7,12 +7,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from iitdask.errors import UnreachableStateError
-from iitdask.kernels.iit4.source_sets import (
-    candidate_sources,
-    source_minima,
-)
 from iitdask.kernels.iit4.system_partition import (
+    candidate_sources,
     set_partition_minima,
+    source_minima,
     starting_partition,
 )
 from iitdask.kernels.iit4.system_witness import (

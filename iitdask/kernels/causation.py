@@ -1,8 +1,11 @@
-"""Disintegrating partitions of pairs of occurrences: the least, ties, and the named one.
+"""Probabilities of occurrences, and disintegrating partitions: the least, ties, the named one.
+
+An occurrence is a set of units in their actual state. ``values[M, Z]`` is log2 of the probability
+of the purview Z's actual state in the repertoire of mechanism M; minus infinity when it is 0.
 
 A disintegrating partition of (M, Z) pairs disjoint blocks of M with disjoint blocks of Z; what is
-left of Z is on its own. With ``values[M, Z]`` of :mod:`iitdask.kernels.causation.values`, the best
-one follows from the best ones of all smaller pairs (mathematics.md 25.2):
+left of Z is on its own. The best one follows from the best ones of all smaller pairs
+(mathematics.md 25.2):
 
     best(M, Z) = max(parted(M, Z), max over X of values[M, X] + values[0, Z - X])
     parted(M, Z) = max over Y in M with M's first unit, X in Z of values[Y, X] + best(M - Y, Z - X)
@@ -14,8 +17,6 @@ still reach the optimum meets nothing but optimal partitions; the one is named w
 connections, listed by (from, to), come first in lexicographic order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from iitdask.kernels.jit import kernel, leaf
@@ -25,37 +26,85 @@ __all__ = [
     "ALPHA_ZERO_BITS",
     "MAX_COUNTED_TIES",
     "block_weights",
+    "cause_values",
     "connected_pairs",
     "count_row_steps",
     "count_tied_partitions",
+    "effect_values",
     "fill_best_partitions",
     "reached_units",
 ]
 
-ALPHA_ZERO_BITS = 1e-12
-"""A causal strength up to this is zero; sums of many logarithms carry rounding of this size."""
-IMPOSSIBLE_BITS = -np.inf
+ALPHA_ZERO_BITS = 1e-12  # a causal strength up to this is zero: rounding of many logarithms
+IMPOSSIBLE_BITS, UNDEFINED = -np.inf, np.nan
 EMPTY_MECHANISM_ROW = np.int64(0)  # a NumPy integer: numba compiles one function and not two
 
 
 @kernel
-def reached_units(children, own, forward):
-    """Find the units that share a connection with each set of mechanism units.
+def cause_values(marginals, offsets, codes, mechanism, out):
+    """Fill the log-probability of every set Z of causes, given the state of a mechanism.
 
     Parameters
     ----------
-    children : (a,) int64
-        Masks of the effects that each cause feeds.
-    own : int
-        Number of mechanism units.
-    forward : bool
-        Whether the mechanism consists of causes.
+    marginals : (c, b) float64, P(unit takes its actual value | code's causes in code's states)
+    offsets : (2**a + 1,) int64, where the states of each set of causes begin
+    codes : (2**a,) int64, row of the actual state of each set
+    mechanism : int, mask of effect units; 0: nothing is known
+    out : (2**a,) float64
+        Log2 pi_c(x_Z | y_M), bits; filled. Not a number where no state of Z leads to the
+        mechanism's state.
 
-    Returns
-    -------
-    (2**own,) int64
-        Masks of purview units.
+    References
+    ----------
+    mathematics.md 13.1, Eq. (13.1); Albantakis et al. 2019, Eq. (3) to (6).
     """
+    units = np.empty(marginals.shape[1], np.int64)
+    count = 0
+    for i in range(marginals.shape[1]):
+        if mechanism >> i & 1:
+            units[count] = i
+            count += 1
+    out[0] = 0.0
+    for purview in range(1, codes.shape[0]):
+        total, actual = 0.0, 0.0
+        for row in range(offsets[purview], offsets[purview + 1]):
+            p = 1.0
+            for k in range(count):
+                p *= marginals[row, units[k]]
+            total += p
+            if row == codes[purview]:
+                actual = p
+        if mechanism == 0:
+            out[purview] = -np.log2(float(offsets[purview + 1] - offsets[purview]))
+        elif total > 0.0:
+            out[purview] = np.log2(actual / total)
+        else:
+            out[purview] = UNDEFINED
+
+
+@kernel
+def effect_values(logs, mechanism, out):
+    """Fill the log-probability of every set Z of effects, given the state of a mechanism.
+
+    Parameters
+    ----------
+    logs : (2**a, b) float64, log2 P(unit takes its actual value | some causes in their states)
+    mechanism : int, mask of cause units
+    out : (2**b,) float64, log2 pi_e(y_Z | x_M), bits; filled
+
+    References
+    ----------
+    mathematics.md 13.1, Eq. (13.1); Albantakis et al. 2019, Eq. (3) to (6).
+    """
+    out[0] = 0.0
+    for i in range(logs.shape[1]):
+        for rest in range(1 << i):
+            out[1 << i | rest] = out[rest] + logs[mechanism, i]
+
+
+@kernel
+def reached_units(children, own, forward):
+    """Find the purview units that share a connection with each mechanism; (2**own,) masks."""
     single = np.zeros(own, np.int64)
     for a in range(children.shape[0]):
         if forward:
@@ -73,29 +122,9 @@ def reached_units(children, own, forward):
 
 @kernel
 def connected_pairs(masks, children, reach, size, forward):
-    """Tell which pairs of a mechanism and a purview are connected.
+    """Tell which pairs of a mechanism of ``masks`` and a purview are connected, mathematics.md 6.3.
 
-    Parameters
-    ----------
-    masks : (rows,) int64
-        Mechanisms.
-    children : (a,) int64
-        Masks of the effects that each cause feeds.
-    reach : (2**own,) int64
-        See ``reached_units``.
-    size : int
-        Number of purviews, the empty one included.
-    forward : bool
-        Whether the mechanisms consist of causes.
-
-    Returns
-    -------
-    (rows, size) bool
-        Whether they are.
-
-    References
-    ----------
-    mathematics.md 6.3.
+    children : (a,) masks of the effects that each cause feeds; returns (rows, size) bool
     """
     rows = masks.shape[0]
     out = np.zeros((rows, size), np.bool_)
@@ -145,22 +174,14 @@ def fill_best_partitions(values, joined, masks, rank, reach, wanted, begin, end,
 
     Parameters
     ----------
-    values : (rows, 2**z) float64
-        See ``cause_values`` and ``effect_values``, bits.
-    joined : (rows, 2**z) bool
-        See ``connected_pairs``.
-    masks : (rows,) int64
-        Mechanism of each row, by size.
-    rank : (2**m,) int64
-        Row of each mechanism.
-    reach : (2**m,) int64
-        See ``reached_units``.
-    wanted : (rows,) bool
-        Rows to fill; the others are left as they are.
-    begin, end : int
-        Range of rows.
-    best : (rows, 2**z) float64
-        Bits of the best partition, the whole pair included; filled.
+    values : (rows, 2**z) float64, see ``cause_values`` and ``effect_values``, bits
+    joined : (rows, 2**z) bool, see ``connected_pairs``
+    masks : (rows,) int64, mechanism of each row, by size
+    rank : (2**m,) int64, row of each mechanism
+    reach : (2**m,) int64, see ``reached_units``
+    wanted : (rows,) bool, rows to fill; the others are left as they are
+    begin, end : int, range of rows
+    best : (rows, 2**z) float64, bits of the best partition, the whole pair included; filled
     alpha : (end - begin, 2**z) float64
         Bits the pair loses under its least partition, 0 if reducible; filled.
 
@@ -204,23 +225,9 @@ def fill_best_partitions(values, joined, masks, rank, reach, wanted, begin, end,
 
 @kernel
 def block_weights(children, reach, own, forward):
-    """Count the blocks that ``improve_with_block`` tries for each mechanism.
+    """Count the blocks that ``improve_with_block`` tries for each mechanism; (2**own,) float64.
 
-    Parameters
-    ----------
-    children : (a,) int64
-        Masks of the effects that each cause feeds.
-    reach : (2**own,) int64
-        See ``reached_units``.
-    own : int
-        Number of mechanism units.
-    forward : bool
-        Whether the mechanisms consist of causes.
-
-    Returns
-    -------
-    (2**own,) float64
-        Blocks, in units of 2 to the power of the units reached.
+    The unit is 2 to the power of the units that the mechanism reaches.
     """
     out = np.zeros(1 << own)
     for mechanism in range(1, 1 << own):
@@ -235,25 +242,9 @@ def block_weights(children, reach, own, forward):
 
 @kernel
 def count_row_steps(masks, rows, reach, weights, wanted):
-    """Count the partitions and blocks that ``fill_best_partitions`` tries for each row.
+    """Count the partitions and blocks that ``fill_best_partitions`` tries; (rows,) float64.
 
-    Parameters
-    ----------
-    masks : (R,) int64
-        Mechanism of each row.
-    rows : int
-        Rows that count.
-    reach : (2**m,) int64
-        See ``reached_units``.
-    weights : (2**m,) float64
-        See ``block_weights``.
-    wanted : (R,) bool
-        Rows that are filled.
-
-    Returns
-    -------
-    (rows,) float64
-        Steps.
+    weights : (2**m,) float64, see ``block_weights``; the others as for ``fill_best_partitions``
     """
     out = np.zeros(rows)
     for row in range(1, rows):
@@ -273,8 +264,7 @@ def count_row_steps(masks, rows, reach, weights, wanted):
     return out
 
 
-MAX_COUNTED_TIES = 10_000
-"""Tied partitions after which counting stops."""
+MAX_COUNTED_TIES = 10_000  # Tied partitions after which counting stops
 TIE_SLACK_BITS = 1e-11
 
 
@@ -317,25 +307,17 @@ def count_tied_partitions(values, best, rank, mechanism, purview, least, forward
 
     Parameters
     ----------
-    values, best : (rows, 2**z) float64
-        See ``fill_best_partitions``, bits.
-    rank : (2**m,) int64
-        Row of each mechanism.
-    mechanism, purview : int
-        Masks.
-    least : float
-        Value of the best partition, the whole pair excluded, bits.
-    forward : bool
-        Whether the mechanism consists of causes.
-    m, z : int
-        Number of mechanism and of purview units.
-    named : (m,) int64
-        Purview units each mechanism unit keeps, 0 outside the mechanism; filled.
+    values, best : (rows, 2**z) float64, see ``fill_best_partitions``, bits
+    rank : (2**m,) int64, row of each mechanism
+    mechanism, purview : int, masks
+    least : float, value of the best partition, the whole pair excluded, bits
+    forward : bool, whether the mechanism consists of causes
+    m, z : int, number of mechanism and of purview units
+    named : (m,) int64, purview units each mechanism unit keeps, 0 outside the mechanism; filled
 
     Returns
     -------
-    int
-        How many there are, -1 beyond MAX_COUNTED_TIES.
+    int, how many there are, -1 beyond MAX_COUNTED_TIES
 
     References
     ----------

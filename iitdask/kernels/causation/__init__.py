@@ -1,1 +1,0 @@
-"""Kernels of actual causation: probabilities of occurrences, partitions of pairs."""
