@@ -66,18 +66,15 @@ __all__ = [
     "find_certificate",
 ]
 
-MAX_COMPONENT_CANDIDATES = 1 << 22
-"""Candidates of one component beyond which a smaller max_size is asked for."""
-SPARSE_MAX_INPUTS = 6
-"""Inputs up to which a unit's graph is taken anew for every set, not once a component."""
+MAX_COMPONENT_CANDIDATES = 1 << 22  # Of one component; beyond, a smaller max_size is asked for
+SPARSE_MAX_INPUTS = 6  # Up to which a unit's graph is taken anew for every set of a component
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A cut that loses nothing."""
 
-    side: str
-    """Side on which it loses nothing: ``effect``, ``cause``, or ``both``."""
+    side: str  # Side on which it loses nothing: ``effect``, ``cause``, or ``both``
     part: tuple[int, ...]
     """Severing all connections from the rest of the candidate into these units loses nothing;
     of a single unit, severing its connection to itself."""
@@ -87,18 +84,12 @@ class Certificate:
 class CandidateSets:
     """Candidates to be evaluated, and what became of the others."""
 
-    candidates: tuple[tuple[int, ...], ...]
-    """Unit numbers, in the order of mathematics.md 9: larger ones first."""
-    components: tuple[tuple[int, ...], ...]
-    """Sets that can hold irreducible candidates, if all subsets were searched."""
-    all_subsets: int
-    """Non-empty subsets of the pool."""
-    n_without_input_or_output: int
-    """Of those, subsets with a unit that has no declared input or no declared output."""
-    n_not_strongly_connected: int
-    """Subsets of the others that are not strongly connected, on the effect or cause side."""
-    n_not_searched: int
-    """Subsets of components beyond the largest size, or not among the listed ones."""
+    candidates: tuple[tuple[int, ...], ...]  # Unit numbers, larger ones first (mathematics.md 9)
+    components: tuple[tuple[int, ...], ...]  # That can hold irreducible ones, of all subsets
+    all_subsets: int  # Non-empty subsets of the pool
+    n_without_input_or_output: int  # Of those, with a unit without declared inputs or outputs
+    n_not_strongly_connected: int  # Of the others, on the effect or cause side
+    n_not_searched: int  # Subsets of components beyond the largest size, or not listed
 
     @property
     def exhaustive(self) -> bool:
@@ -109,57 +100,30 @@ class CandidateSets:
 def candidate_search(pool: CandidateSet, jointly: bool = False) -> CandidateSets:
     """Find the candidates that no certificate excludes.
 
-    Parameters
-    ----------
-    pool : CandidateSet
-        Units and sizes to search, or a list of candidates.
-    jointly : bool
-        Exclude only what falls apart in the union of the effect and the cause graph.
-
-    Returns
-    -------
-    CandidateSets
-        Candidates to evaluate, and counts of the others.
-
-    Raises
-    ------
-    InputError
-        There are too many of them for a list.
-
-    References
-    ----------
-    docs/mathematics.md 24.
+    ``jointly`` excludes only what falls apart in the union of the effect and the cause graph.
+    Raises InputError if there are too many of them for a list. mathematics.md 24.
     """
     graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
-    total, n_able = (1 << len(pool.units)) - 1, (1 << len(pool.units_with_inputs_and_outputs)) - 1
+    able, total = pool.units_with_inputs_and_outputs, (1 << len(pool.units)) - 1
     if pool.candidates is not None:
-        irreducible = [
-            units
-            for units in pool.candidates
-            if set(units) <= set(pool.units_with_inputs_and_outputs) and graphs.holds(units)
-        ]
-        n_unable = sum(
-            1
-            for units in pool.candidates
-            if not set(units) <= set(pool.units_with_inputs_and_outputs)
-        )
+        able_candidates = [units for units in pool.candidates if set(units) <= set(able)]
+        irreducible = tuple(units for units in able_candidates if graphs.holds(units))
         return CandidateSets(
-            candidates=tuple(irreducible),
+            candidates=irreducible,
             components=(),
             all_subsets=total,
-            n_without_input_or_output=n_unable,
-            n_not_strongly_connected=len(pool.candidates) - n_unable - len(irreducible),
+            n_without_input_or_output=len(pool.candidates) - len(able_candidates),
+            n_not_strongly_connected=len(able_candidates) - len(irreducible),
             n_not_searched=total - len(pool.candidates),
         )
-    components = sorted(_irreducible_components(graphs, pool.units_with_inputs_and_outputs))
-    largest = pool.largest
+    components = sorted(_irreducible_components(graphs, able))
+    n_able = (1 << len(able)) - 1
     candidates: list[tuple[int, ...]] = []
     n_not_searched = 0
     for component in components:
-        candidates += _Component(graphs, component, min(largest, len(component))).candidates(pool)
-        n_not_searched += sum(
-            comb(len(component), k) for k in range(largest + 1, len(component) + 1)
-        )
+        size = len(component)
+        candidates += _Component(graphs, component, min(pool.largest, size)).candidates(pool)
+        n_not_searched += sum(comb(size, k) for k in range(pool.largest + 1, size + 1))
     candidates.sort(key=lambda units: (-len(units), tuple(-i for i in reversed(units))))
     return CandidateSets(
         candidates=tuple(candidates),
@@ -175,21 +139,15 @@ class _Graphs:
     """Graphs of inputs among a set of units, on both sides, as masks over those units."""
 
     def __init__(self, influence: Influence, jointly: bool) -> None:
-        self._influence = influence
-        self.jointly = jointly
+        self._influence, self.jointly = influence, jointly
 
     def choices(self, units: Sequence[int]) -> list[tuple[int, ...]]:
         """Per unit, masks of its minimal determining sets among the units."""
-        position = {unit: k for k, unit in enumerate(units)}
         if self.jointly:
             return [(mask,) for mask in self.inputs(units)]
-        return [
-            tuple(
-                _local_mask(position, each)
-                for each in self._influence.determining(unit, position.keys())
-            )
-            for unit in units
-        ]
+        position = {unit: k for k, unit in enumerate(units)}
+        sets = (self._influence.determining(unit, position.keys()) for unit in units)
+        return [tuple(_local_mask(position, each) for each in of_unit) for of_unit in sets]
 
     def inputs(self, units: Sequence[int]) -> list[int]:
         """Per unit, the mask of its effective inputs on the cause side, or on either."""
@@ -206,27 +164,9 @@ class _Graphs:
 def find_certificate(
     pool: CandidateSet, units: Sequence[int], jointly: bool = False
 ) -> Certificate | None:
-    """Return a cut that loses nothing.
+    """Return a cut that loses nothing, None if no such cut shows at once, mathematics.md 24.2.
 
     It isolates the smallest set found that needs nothing from the rest of the candidate.
-
-    Parameters
-    ----------
-    pool : CandidateSet
-        The candidates' network and state.
-    units : sequence of int
-        Unit numbers of one candidate.
-    jointly : bool
-        Look at the union of the effect and the cause graph only.
-
-    Returns
-    -------
-    Certificate or None
-        None if no such cut shows at once.
-
-    References
-    ----------
-    docs/mathematics.md 24.2.
     """
     graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
     choices, full = graphs.choices(units), (1 << len(units)) - 1
@@ -339,9 +279,7 @@ class _Component:
     """A component, and the candidates within it."""
 
     def __init__(self, graphs: _Graphs, units: tuple[int, ...], largest: int) -> None:
-        self._graphs = graphs
-        self._units = units
-        self._largest = largest
+        self._graphs, self._units, self._largest = graphs, units, largest
         self._choices = graphs.choices(units)
         self._choosy = any(len(each) > 1 for each in self._choices)
         inputs = [each[0] for each in self._choices]
@@ -429,59 +367,23 @@ Array = NDArray[Any]
 class CandidatePhi:
     """Integrated information of candidates."""
 
-    phi: Array
-    """(C,) bits."""
-    reason: Array
-    """(C,) int64 why it is 0, see :class:`Reason`; 0 where it is not."""
+    phi: Array  # (C,) bits
+    reason: Array  # (C,) int64 why it is 0, see :class:`Reason`; 0 where it is not
 
 
-Evaluate = Callable[
-    [CandidateSet, Sequence[tuple[int, ...]], Any],
-    Steps[CandidatePhi],
-]
+Evaluate = Callable[[CandidateSet, Sequence[tuple[int, ...]], Any], Steps[CandidatePhi]]
 """Evaluates candidates of a pool under a theory's options."""
 
 
 def candidate_name(units: Sequence[int]) -> str:
-    """Return the name of a candidate in names of stages.
-
-    Parameters
-    ----------
-    units : sequence of int
-        Its unit numbers.
-
-    Returns
-    -------
-    str
-        The numbers, joined by hyphens.
-    """
+    """Return the name of a candidate in names of stages: its numbers, joined by hyphens."""
     return "-".join(map(str, units))
 
 
 def evaluate(
     pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Unfolding
 ) -> Steps[CandidatePhi]:
-    """Compute phi of candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives.
-
-    Parameters
-    ----------
-    pool : CandidateSet
-        The candidates' network and state.
-    candidates : sequence of tuple of int
-        Unit numbers of each.
-    options : IIT4 or IIT42026
-        Options of the theory.
-
-    Yields
-    ------
-    tuple of Stage
-        Stages of each step.
-
-    Returns
-    -------
-    CandidatePhi
-        phi and, where it is 0, the reason.
-    """
+    """Compute phi of candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
     if not candidates:
         return CandidatePhi(np.zeros(0), np.zeros(0, np.int64))
     (filled,) = yield (candidates_stage(pool, candidates),)
@@ -492,9 +394,8 @@ def evaluate(
         capped, _ = cap_phi(phi, filled["information"].values, probabilities)
         if is_specified:  # which of several tied pairs is named can matter: ask the full analysis
             tied = np.flatnonzero((filled["n_tied_states"].values > 1) & (phi > 0))
-            again = yield from evaluate_one_by_one(sia)(
-                pool, [candidates[int(k)] for k in tied], options
-            )
+            of_tied = [candidates[int(k)] for k in tied]
+            again = yield from evaluate_one_by_one(sia)(pool, of_tied, options)
             capped[tied] = again.phi
         reason[(capped == 0) & (reason == Reason.NONE)] = Reason.CAPPED
         phi = capped
@@ -504,15 +405,7 @@ def evaluate(
 def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
     """Return what evaluates candidates by a theory's own analysis of one system, under one plan.
 
-    Parameters
-    ----------
-    analysis : callable
-        Recipe of a system under the theory's options; scalar ``phi`` of its node ``/system``.
-
-    Returns
-    -------
-    callable
-        Computes phi of candidates, see :func:`evaluate`.
+    The recipe ``analysis`` of a system leaves a scalar ``phi`` at its node ``/system``.
     """
 
     def measure(
@@ -526,9 +419,8 @@ def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
             except UnreachableStateError:
                 reason[k] = Reason.UNREACHABLE
                 continue
-            recipes[str(k)] = scoped(
-                f"candidates/{candidate_name(units)}", analysis(system, options)
-            )
+            name = f"candidates/{candidate_name(units)}"
+            recipes[str(k)] = scoped(name, analysis(system, options))
         trees = yield from gather(recipes)
         for name, tree in trees.items():
             phi[int(name)] = float(tree["system"]["phi"])
@@ -565,9 +457,10 @@ def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) 
         grid=Grid(("candidate",), (len(candidates),)),
         variables=(
             variable("phi", "float64", np.nan),
-            variable("information", "float64", np.nan, sides),
-            variable("now", "float64", np.nan, sides),
-            variable("selectivity", "float64", np.nan, sides),
+            *(
+                variable(name, "float64", np.nan, sides)
+                for name in ("information", "now", "selectivity")
+            ),
             variable("reason", "int64", -1),
             variable("n_tied_states", "int64", 0),
         ),

@@ -17,8 +17,7 @@ from iitdask.model.labels import decode_state, purview_states, purview_unit_stat
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.relations import Bindings, RelationSums, relation_phi
-from iitdask.theory.iit4.system_analysis import SystemAnalysis
-from iitdask.theory.iit4.system_result import system_dataset
+from iitdask.theory.iit4.system_analysis import SystemAnalysis, system_dataset
 from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled

@@ -28,8 +28,8 @@ from iitdask.theory.iit4.system_analysis import (
     analyse_system,
     find_specified_states,
     states_stage,
+    system_dataset,
 )
-from iitdask.theory.iit4.system_result import system_dataset
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps

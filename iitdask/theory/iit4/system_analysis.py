@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from iitdask.kernels.iit4.state_pair import (
@@ -39,12 +40,13 @@ from iitdask.kernels.iit4.system_witness import (
     optimal_partitions,
 )
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
+from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, Steps
+from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, Steps, Variable
 from iitdask.theory.ties import StateOrder
-from iitdask.theory.variables import variable
+from iitdask.theory.variables import make_dataset, variable
 
 __all__ = [
     "SpecifiedStates",
@@ -55,94 +57,54 @@ __all__ = [
     "intrinsic_information",
     "is_strongly_connected_system",
     "states_stage",
+    "system_dataset",
 ]
 
 Array = NDArray[Any]
-ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512
-"""Size up to which a system is analysed in one block."""
-SPLIT_MIN_UNITS = 14
-"""Units from which source sets are split into blocks, and ratios into stages."""
-SECONDS_PER_SUBSET = 6e-9
-"""Of a source set, at one ratio."""
-SECONDS_PER_PARTITION = 0.03e-9
-"""Times 3 to the power of its units."""
-MINIMUM_FIELDS = ("cost", "pairs", "ways", "key")
-"""Fields of DirectionMinima that stages fill."""
+ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
+SPLIT_MIN_UNITS = 14  # Units from which source sets are split into blocks, and ratios into stages
+SECONDS_PER_SUBSET = 6e-9  # Of a source set, at one ratio
+SECONDS_PER_PARTITION = 0.03e-9  # Times 3 to the power of its units
+MINIMUM_FIELDS = ("cost", "pairs", "ways", "key")  # Fields of DirectionMinima that stages fill
 
 
 class SpecifiedStates(NamedTuple):
     """States that a system specifies, cause and effect side."""
 
-    forward: Array
-    """(2, S) p(current state | state), and p(state | current state)."""
-    states: tuple[Array, Array]
-    """Two (m,) int64: all states of largest intrinsic information, in state order."""
-    information: tuple[float, float]
-    """Their intrinsic information, bits."""
-    selectivity: tuple[Array, Array]
-    """Two (m,) probabilities of these states in the repertoire of their direction."""
+    forward: Array  # (2, S) p(current state | state), and p(state | current state)
+    states: tuple[Array, Array]  # Two (m,) int64, of largest intrinsic information, ascending
+    information: tuple[float, float]  # Their intrinsic information, bits
+    selectivity: tuple[Array, Array]  # Two (m,), their probabilities in their repertoire
 
 
 @dataclass(frozen=True, slots=True)
 class SystemAnalysis:
     """Outcome of the analysis of one candidate system."""
 
-    phi: float
-    """System integrated information, bits."""
-    normalized: float
-    """The same per severed pair."""
-    reason: Reason = Reason.NONE
-    """Why phi is 0, when a rule decided it."""
+    phi: float  # System integrated information, bits
+    normalized: float  # The same per severed pair
+    reason: Reason = Reason.NONE  # Why phi is 0, when a rule decided it
+    # Of the cause and the effect side: phi at the minimum partition, intrinsic information of the
+    # specified states, and these, little-endian, None when none was specified.
     phi_sides: tuple[float, float] = (np.nan, np.nan)
-    """Cause and effect values at the minimum partition."""
     information: tuple[float, float] = (np.nan, np.nan)
-    """Intrinsic information of the specified states."""
     states: tuple[int, int] | None = None
-    """Cause and effect state of the system, little-endian; None when none was specified."""
-    severed: Array | None = None
-    """(n,) masks of the inputs each unit loses under the minimum partition."""
-    tied_partitions: float = 0.0
-    """Partitions tied for the minimum."""
-    tied_state_pairs: tuple[tuple[int, int], ...] = ()
-    """Pairs of specified states tied for the largest phi; empty when none was searched."""
-    differentiation: tuple[float, float] | None = None
-    """Cause and effect differentiation (2026)."""
+    severed: Array | None = None  # (n,) masks of the inputs each unit loses at the minimum
+    tied_partitions: float = 0.0  # Partitions tied for the minimum
+    tied_state_pairs: tuple[tuple[int, int], ...] = ()  # For the largest phi; (): not searched
+    differentiation: tuple[float, float] | None = None  # Cause and effect differentiation (2026)
 
 
-Minima = tuple[DirectionMinima, DirectionMinima]
-"""Of the cause and of the effect side."""
+Minima = tuple[DirectionMinima, DirectionMinima]  # Of the cause and of the effect side
 
 
 def is_strongly_connected_system(system: CandidateSystem) -> bool:
-    """Whether every unit reaches every other along declared connections.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    bool
-        False where a rule makes phi 0, mathematics.md 8.1.
-    """
+    """Whether every unit reaches every other along declared connections."""
     return bool(is_strongly_connected(system.connectivity.copy()))
 
 
 def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemAnalysis]:
     """Analyse a system: conditions, specified states, minimum partitions, choice among ties.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-    options : IIT4 or IIT42026
-        The theory with its options.
-
-    Returns
-    -------
-    SystemAnalysis
-        The outcome, when the stages that the generator yields have been filled.
 
     References
     ----------
@@ -152,7 +114,8 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
         return SystemAnalysis(0.0, 0.0, Reason.NO_STRONG_CONNECTIVITY)
     if system.n == 1 and not system.connectivity[0, 0]:
         return SystemAnalysis(0.0, 0.0, Reason.MONAD_WITH_NO_SELFLOOP)
-    is_one_block = _is_one_block(system)
+    is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
+    is_one_block = system.n == 1 or (is_small and system.n < SPLIT_MIN_UNITS)
     (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
     specified = find_specified_states(filled)
     cause, effect = (ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information)
@@ -168,13 +131,6 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
     return _select(system, options, specified, minima)
 
 
-def _is_one_block(system: CandidateSystem) -> bool:
-    if system.n == 1:
-        return True
-    is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
-    return is_small and system.n < SPLIT_MIN_UNITS
-
-
 def _state_inputs(system: CandidateSystem) -> dict[str, Array]:
     return {
         "cause": system.cause,
@@ -184,27 +140,28 @@ def _state_inputs(system: CandidateSystem) -> dict[str, Array]:
     }
 
 
+def _state_variables(states: int) -> tuple[Variable, ...]:
+    inner = (("state", states),)
+    return tuple(variable(name, "float64", np.nan, inner) for name in ("forward", "information"))
+
+
+def _minimum_variables(n: int, inner: tuple[tuple[str, int], ...] = ()) -> tuple[Variable, ...]:
+    """Variables of the minimum partitions of n units, see MINIMUM_FIELDS."""
+    return (
+        variable("cost", "float64", np.nan, inner),
+        variable("pairs", "int64", 0, inner),
+        variable("ways", "float64", 0.0, inner),
+        variable("key", "uint64", 0, (*inner, ("word", (n * n + 63) // 64))),
+    )
+
+
 def states_stage(system: CandidateSystem) -> Stage:
-    """Make the stage of forward probability and intrinsic information of every state.
-
-    Parameters
-    ----------
-    system : CandidateSystem
-        The candidate system.
-
-    Returns
-    -------
-    Stage
-        Over both directions, one block.
-    """
+    """Forward probability and intrinsic information of every state of the system."""
     states = len(system.effect)
     return Stage(
         name="states",
         grid=Grid(("direction",), (2,), unsplit=("direction",)),
-        variables=(
-            variable("forward", "float64", np.nan, (("state", states),)),
-            variable("information", "float64", np.nan, (("state", states),)),
-        ),
+        variables=_state_variables(states),
         compute=fill_states,
         inputs=_state_inputs(system),
         cost=lambda _region: 2.0 * states * states * 0.3e-9,
@@ -228,17 +185,13 @@ def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
 
     Parameters
     ----------
-    forward
-        (B, 2, S) p(current state | state), and p(state | current state).
-    mean
-        (B, S) the latter, summed over all past states.
+    forward : (B, 2, S) p(current state | state), and p(state | current state)
+    mean : (B, S) the latter, summed over all past states
 
     Returns
     -------
-    totals : (B,)
-        Sum over the states of p(current state | state).
-    information : (B, 2, S)
-        Intrinsic information of each state as cause and as effect, bits.
+    totals : (B,) sum over the states of p(current state | state)
+    information : (B, 2, S) intrinsic information of each state as cause and as effect, bits
     """
     # Logarithms by NumPy, not in a kernel: its last bits differ from those of the C library.
     states = forward.shape[-1]
@@ -246,33 +199,16 @@ def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
     totals = cause.sum(axis=1)
     safe = np.where(totals > 0, totals, 1.0)
     information = np.empty_like(forward)
-    for side, weight, q in (
-        (0, cause / safe[:, None], (safe / states)[:, None]),
-        (1, forward[:, 1], mean / states),
-    ):
+    weights = cause / safe[:, None], forward[:, 1]
+    for side, q in enumerate(((safe / states)[:, None], mean / states)):
         p = np.ascontiguousarray(forward[:, side])
         ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-        information[:, side] = weight * np.log2(ratio)
+        information[:, side] = weights[side] * np.log2(ratio)
     return totals, information
 
 
 def find_specified_states(filled: Filled) -> SpecifiedStates:
-    """Return the cause and effect states that maximise intrinsic information, all ties kept.
-
-    Parameters
-    ----------
-    filled : Filled
-        The stage of states, or that of a small system.
-
-    Returns
-    -------
-    SpecifiedStates
-        The states with their information, bits.
-
-    References
-    ----------
-    mathematics.md 4.
-    """
+    """Cause and effect states that maximise intrinsic information, all ties, mathematics.md 4."""
     return _specified(filled["forward"].values, filled["information"].values)
 
 
@@ -290,18 +226,10 @@ def one_block_stage(system: CandidateSystem) -> Stage:
     """The states of a small system and the minimum partition at each that is specified."""
     n, states = system.n, len(system.effect)
     seconds = 4 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)
-    inner = (("state", states),)
     return Stage(
         name="system",
         grid=Grid(("direction",), (2,), unsplit=("direction",)),
-        variables=(
-            variable("forward", "float64", np.nan, inner),
-            variable("information", "float64", np.nan, inner),
-            variable("cost", "float64", np.nan, inner),
-            variable("pairs", "int64", 0, inner),
-            variable("ways", "float64", 0.0, inner),
-            variable("key", "uint64", 0, (*inner, ("word", (n * n + 63) // 64))),
-        ),
+        variables=_state_variables(states) + _minimum_variables(n, (("state", states),)),
         compute=fill_one_block,
         inputs=_state_inputs(system),
         cost=lambda _region: 1e-5 + 2.0 * states * states * 0.3e-9 + seconds,
@@ -343,9 +271,9 @@ def _minima_of_states(filled: Filled, specified: SpecifiedStates) -> Minima:
 def _cut_costs(system: CandidateSystem, state: int, is_cause: bool) -> Array:
     """(n, 2**n) bits each unit loses with each set of severed inputs, at a specified state."""
     table = system.cause if is_cause else system.effect
-    levels = np.array(system.levels, np.int64)
-    current = np.array(system.local_state, np.int64)
-    return state_cut_costs(table, levels, current, state, is_cause)  # type: ignore[no-any-return]
+    inputs = _state_inputs(system)
+    costs: Array = state_cut_costs(table, inputs["levels"], inputs["current"], state, is_cause)
+    return costs
 
 
 def _search_minima(system: CandidateSystem, specified: SpecifiedStates) -> Steps[Minima]:
@@ -371,12 +299,7 @@ def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
     return Stage(
         name=name,
         grid=Grid(("candidate",), (rows,)),
-        variables=(
-            variable("cost", "float64", np.nan),
-            variable("pairs", "int64", 0),
-            variable("ways", "float64", 0.0),
-            variable("key", "uint64", 0, (("word", (n * n + 63) // 64),)),
-        ),
+        variables=_minimum_variables(n),
         scratch=400 * 2**n,
         **fields,
     )
@@ -422,18 +345,15 @@ def _dinkelbach_stages(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
     waves: list[tuple[Array, Filled]] = []
     while len(left):
         name = f"system/wave-{len(waves)}"
-        yield (_ratio_stage(name, costs[left], ratios[left]),)
+        at_ratio = {"costs": costs[left], "ratios": ratios[left]}
+        yield (_ratio_stage(name, at_ratio),)
         (settled,) = yield (
             _minimum_stage(
                 f"{name}-settled",
                 n,
                 len(left),
                 compute=fill_optimum,
-                inputs={
-                    "costs": costs[left],
-                    "ratios": ratios[left],
-                    "least": StageRef(name, "least"),
-                },
+                inputs={**at_ratio, "least": StageRef(name, "least")},
                 cost=lambda region: 3e-9 * 3.0**n * (region[0].stop - region[0].start),
             ),
         )
@@ -454,14 +374,14 @@ def _last_values(waves: list[tuple[Array, Filled]], name: str) -> Array:
     return values
 
 
-def _ratio_stage(name: str, costs: Array, ratios: Array) -> Stage:
-    rows, _, size = costs.shape
+def _ratio_stage(name: str, inputs: Mapping[str, Array]) -> Stage:
+    rows, _, size = inputs["costs"].shape
     return Stage(
         name=name,
         grid=Grid(("candidate", "source"), (rows, size), power_of_two=("source",)),
         variables=(variable("least", "float64", np.nan),),
         compute=fill_ratio,
-        inputs={"costs": costs, "ratios": ratios},
+        inputs=inputs,
         cost=ratio_cost,
         prepare=prepare_ratio,
         scratch=400 * size,
@@ -472,9 +392,7 @@ def ratio_cost(region: Region) -> float:
     """Predicted seconds of a range of source sets, of which none is left out."""
     candidates, sources = region
     units = np.bitwise_count(np.arange(sources.start, sources.stop, dtype=np.uint64))
-    seconds = SECONDS_PER_SUBSET * np.power(2.0, units) + SECONDS_PER_PARTITION * np.power(
-        3.0, units
-    )
+    seconds = SECONDS_PER_SUBSET * 2.0**units + SECONDS_PER_PARTITION * 3.0**units
     return float((candidates.stop - candidates.start) * seconds.sum())
 
 
@@ -482,14 +400,10 @@ def ratio_cost(region: Region) -> float:
 class RatioSearch:
     """What all blocks of one ratio work on, by specified state."""
 
-    costs: Array
-    """(k, n, 2**n) cost of every cut of every unit."""
-    ratios: Array
-    """(k,) ratio of each."""
-    whole: Array
-    """(k, 2**n) see system_partition.set_partition_minima."""
-    searched: Array
-    """(k, 2**n) source sets that are searched."""
+    costs: Array  # (k, n, 2**n) cost of every cut of every unit
+    ratios: Array  # (k,) ratio of each
+    whole: Array  # (k, 2**n) see system_partition.set_partition_minima
+    searched: Array  # (k, 2**n) source sets that are searched
 
 
 def prepare_ratio(inputs: Mapping[str, Array]) -> RatioSearch:
@@ -570,19 +484,14 @@ def cap_phi(phi: Array, information: Array, probabilities: Array) -> tuple[Array
 
     Parameters
     ----------
-    phi
-        (...) phi_s of 2023, bits.
-    information
-        (..., 2) intrinsic information of the specified states, bits.
-    probabilities
-        (..., 2) of the states whose differentiation counts, cause and effect side.
+    phi : (...) phi_s of 2023, bits
+    information : (..., 2) intrinsic information of the specified states, bits
+    probabilities : (..., 2) of the states whose differentiation counts, cause and effect side
 
     Returns
     -------
-    capped : (...)
-        phi_s, bits; 0 up to the tolerance.
-    differentiation : (..., 2)
-        Bits; 0 where the probability is 0 or 1.
+    capped : (...) phi_s, bits; 0 up to the tolerance
+    differentiation : (..., 2) bits; 0 where the probability is 0 or 1
 
     References
     ----------
@@ -592,3 +501,44 @@ def cap_phi(phi: Array, information: Array, probabilities: Array) -> tuple[Array
     bits = np.where(is_open, -np.log2(np.where(is_open, probabilities, 1.0)), 0.0)
     capped = np.minimum(phi, np.minimum(information, bits).min(axis=-1))
     return np.where(capped > PHI_ZERO_BITS, capped, 0.0), bits
+
+
+def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset:
+    """Make the dataset of a system analysis; its dims are not labelled yet."""
+    n = system.n
+    severed = np.zeros(n, np.int64) if found.severed is None else found.severed
+    cut = (severed[None, :] >> np.arange(n)[:, None] & 1).astype(bool)
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "phi": ((), found.phi),
+        "normalized_phi": ((), found.normalized),
+        "phi_cause": ((), found.phi_sides[0]),
+        "phi_effect": ((), found.phi_sides[1]),
+        "intrinsic_information_cause": ((), found.information[0]),
+        "intrinsic_information_effect": ((), found.information[1]),
+        "n_tied_partitions": ((), int(found.tied_partitions)),
+        "n_tied_states": ((), len(found.tied_state_pairs)),
+        "cause_state": (("unit",), _unit_states(system, found, 0)),
+        "effect_state": (("unit",), _unit_states(system, found, 1)),
+        "cut": (("source", "target"), cut),
+        "part": (("unit",), _part_numbers(cut)),
+    }
+    if found.differentiation is not None:
+        values["differentiation_cause"] = ((), found.differentiation[0])
+        values["differentiation_effect"] = ((), found.differentiation[1])
+    return make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
+
+
+def _unit_states(system: CandidateSystem, found: SystemAnalysis, side: int) -> Array:
+    if found.states is None:
+        return np.full(system.n, -1)
+    return np.array(decode_state(found.states[side], system.levels))
+
+
+def _part_numbers(cut: Array) -> Array:
+    """Number the parts: between two parts at least one direction is always severed."""
+    part = np.full(len(cut), -1)
+    for i in range(len(cut)):
+        if part[i] < 0:
+            part[(part < 0) & ~cut[i] & ~cut[:, i]] = part.max() + 1
+            part[i] = part.max() if part[i] < 0 else part[i]
+    return part

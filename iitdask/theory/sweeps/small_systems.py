@@ -11,11 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.batch_phi import BatchPhis, fill_system_phis, make_batch_phis
-from iitdask.kernels.batch_structures import (
-    BatchStructures,
-    make_batch_structures,
-    unfold_systems,
-)
+from iitdask.kernels.batch_structures import BatchStructures, make_batch_structures, unfold_systems
 from iitdask.kernels.batch_tables import (
     BatchPoints,
     BatchSubstrates,
@@ -53,6 +49,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
+# What the axes ``quantity`` and ``number`` of a stage hold, the last ones of structures only
 QUANTITIES = (
     "phi",
     "normalized_phi",
@@ -64,43 +61,30 @@ QUANTITIES = (
     "sum_phi_distinctions",
     "sum_phi_relations",
 )
-"""What the axis ``quantity`` of a stage holds; the last three of structures only."""
 COUNTS = ("reason", "n_tied_partitions", "n_tied_states", "n_distinctions", "n_relations")
-"""What the axis ``number`` of a stage holds; the last two of structures only."""
 SIA_QUANTITIES, SIA_COUNTS = 6, 3
-SIA_MAX_UNITS, CES_MAX_UNITS = 7, 6
-"""Units of a system that is worth a cell; larger ones are split themselves."""
-CHUNK_BYTES = 1 << 19
-"""Bytes of tables that are worked on at a time: they stay in cache."""
+SIA_MAX_UNITS, CES_MAX_UNITS = 7, 6  # Of a system that is worth a cell; larger ones are split
+SUBSTRATE_ARRAYS = ("sizes", "levels", "starts", "tables", "children")  # Of the batch
+CHUNK_BYTES = 1 << 19  # Bytes of tables that are worked on at a time: they stay in cache
 
 
 @dataclass(frozen=True, eq=False)
 class SmallSystems:
     """Systems of small substrates, in states, under versions of IIT 4.0."""
 
-    batch: Batch
-    """The substrates."""
-    substrate: Array
-    """(P,) int64 number of the substrate."""
-    code: Array
-    """(P,) int64 state of all units, little-endian."""
-    units: Array
-    """(P,) int64 mask of the candidate's units."""
-    cap: Array
-    """(P,) int64 0: 2023; 1, 2: 2026, differentiation at the current, at the specified states."""
+    batch: Batch  # The substrates
+    substrate: Array  # (P,) int64 number of the substrate
+    code: Array  # (P,) int64 state of all units, little-endian
+    units: Array  # (P,) int64 mask of the candidate's units
+    cap: Array  # (P,) int64 0: 2023; 1, 2: 2026, differentiation at current, specified states
 
     def __len__(self) -> int:
         return len(self.substrate)
 
     def take(self, numbers: Array) -> SmallSystems:
         """Return some of the systems, in the order given, over the same substrates."""
-        return replace(
-            self,
-            substrate=self.substrate[numbers],
-            code=self.code[numbers],
-            units=self.units[numbers],
-            cap=self.cap[numbers],
-        )
+        columns = (self.substrate, self.code, self.units, self.cap)
+        return SmallSystems(self.batch, *(column[numbers] for column in columns))
 
     def compacted(self) -> SmallSystems:
         """Return the same systems over the substrates they use, numbered as they come."""
@@ -108,9 +92,8 @@ class SmallSystems:
             return replace(self, batch=Batch.empty())
         used, first, back = np.unique(self.substrate, return_index=True, return_inverse=True)
         order = np.argsort(first)
-        rank = np.empty(len(used), np.int64)
-        rank[order] = np.arange(len(used))
-        return replace(self, batch=self.batch.take(used[order]), substrate=rank[back.ravel()])
+        rank = np.argsort(order)[back.ravel()]
+        return replace(self, batch=self.batch.take(used[order]), substrate=rank)
 
     @staticmethod
     def is_light(levels: Array, max_units: int) -> bool:
@@ -127,43 +110,16 @@ class SmallSystems:
 
 
 def is_batchable(options: Theory) -> bool:
-    """Return True if the kernels for small systems know a theory with these options.
-
-    Parameters
-    ----------
-    options : Theory
-        Options of the theory.
-
-    Returns
-    -------
-    bool
-        Whether it is IIT 4.0 with ties in the published order.
-    """
+    """Return True if the kernels for small systems know a theory with these options."""
     return isinstance(options, IIT4 | IIT42026) and options.ties == "reference"
 
 
 def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> Stage:
-    """Return the stage over systems, those of one shape side by side.
-
-    Parameters
-    ----------
-    name : str
-        Name of the stage.
-    points : SmallSystems
-        The systems, sorted by shape.
-    structures : bool
-        Whether they are unfolded, too.
-
-    Returns
-    -------
-    Stage
-        Axis ``point``.
-    """
+    """Return the stage over systems, sorted by shape, along axis ``point``."""
     own = points.own_levels()
     shapes = np.flatnonzero(np.r_[True, (own[1:] != own[:-1]).any(axis=1)])
-    batch = points.batch
-    seconds = _system_seconds(own[shapes], structures)
-    each = np.repeat(seconds, np.diff(np.r_[shapes, len(points)]))
+    bounds, batch = np.r_[shapes, len(points)].astype(np.int64), points.batch
+    each = np.repeat(_system_seconds(own[shapes], structures), np.diff(bounds))
     outside = np.diff(batch.starts)[points.substrate] * 3e-9
     quantities = len(QUANTITIES) if structures else SIA_QUANTITIES
     counts = len(COUNTS) if structures else SIA_COUNTS
@@ -177,13 +133,9 @@ def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> St
         compute=fill_structures if structures else fill_analyses,
         inputs={
             "points": np.stack([points.substrate, points.code, points.units, points.cap]),
-            "shapes": np.r_[shapes, len(points)].astype(np.int64),
+            "shapes": bounds,
             "own": own[shapes],
-            "sizes": batch.sizes,
-            "levels": batch.levels,
-            "starts": batch.starts,
-            "tables": batch.tables,
-            "children": batch.children,
+            **{name: getattr(batch, name) for name in SUBSTRATE_ARRAYS},
         },
         cost=CumulativeCost.from_seconds(each + outside),
         scratch=4 * CHUNK_BYTES + 2**20,
@@ -203,18 +155,12 @@ def _system_seconds(own: Array, structures: bool) -> Array:
 class _Chunk:
     """Points of one shape that are worked on together."""
 
-    points: BatchPoints
-    """All points of the stage."""
-    cap: Array
-    """(B,) of the points of the chunk, see :class:`SmallSystems`."""
+    points: BatchPoints  # All points of the stage
+    cap: Array  # (B,) of the points of the chunk, see :class:`SmallSystems`
     begin: int
-    """First point of the chunk."""
     end: int
-    """The point after its last."""
-    batch: BatchSubstrates
-    """Their substrates."""
-    own: Array
-    """(n,) values of the candidates' units."""
+    batch: BatchSubstrates  # Their substrates
+    own: Array  # (n,) values of the candidates' units
 
     @property
     def length(self) -> int:
@@ -225,14 +171,8 @@ class _Chunk:
 def _chunks(inputs: Mapping[str, Array], region: Region, bytes_each: Any) -> Iterator[_Chunk]:
     """Cut a region where the shape changes, and into portions that stay in cache."""
     *points, cap = inputs["points"]
-    batch = BatchSubstrates(
-        inputs["starts"],
-        inputs["sizes"],
-        inputs["levels"],
-        inputs["tables"],
-        inputs["tables"],
-        inputs["children"],
-    )
+    names = ("starts", "sizes", "levels", "tables", "tables", "children")
+    batch = BatchSubstrates(*(inputs[name] for name in names))
     shapes, own = inputs["shapes"], inputs["own"]
     begin, stop = region[0].start, region[0].stop
     while begin < stop:
@@ -283,13 +223,16 @@ def _summarise(chunk: _Chunk, found: BatchPhis, quantities: int, counts: int) ->
     return {"value": values, "number": numbers}
 
 
+def _concatenated(filled: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([each[name] for each in filled]) for name in ("value", "number")}
+
+
 def fill_analyses(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Analyse a range of systems."""
-    filled = []
-    for chunk in _chunks(inputs, region, _sia_bytes):
-        _, found = _analyse(chunk)
-        filled.append(_summarise(chunk, found, SIA_QUANTITIES, SIA_COUNTS))
-    return {name: np.concatenate([each[name] for each in filled]) for name in ("value", "number")}
+    chunks = _chunks(inputs, region, _sia_bytes)
+    return _concatenated(
+        [_summarise(chunk, _analyse(chunk)[1], SIA_QUANTITIES, SIA_COUNTS) for chunk in chunks]
+    )
 
 
 def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
@@ -304,7 +247,7 @@ def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Ar
         for column, numbers in enumerate(unfolded[3:], SIA_COUNTS):
             arrays["number"][:, column] = numbers
         filled.append(arrays)
-    return {name: np.concatenate([each[name] for each in filled]) for name in ("value", "number")}
+    return _concatenated(filled)
 
 
 def _size_orders(most: int) -> Array:
@@ -325,18 +268,10 @@ def _unfold(chunk: _Chunk, systems: BatchSystems, states: Array, masks: Array) -
         log_cause = np.ascontiguousarray(np.log2(tables.cause).transpose(0, 2, 1))
         now = np.take_along_axis(tables.effect, tables.codes[:, :, None], axis=1)
         tables = tables._replace(log_cause=log_cause, log_effect=np.log2(now))
-    unfold_systems(
-        np.array([ON_CAUSE, ON_EFFECT]),
-        shape,
-        chunk.points,
-        chunk.begin,
-        chunk.end,
-        chunk.batch,
-        systems,
-        tables,
-        make_pair_scratch(MarginalTables(*shape, systems.children[0], *(x[0] for x in tables))),
-        states,
-        masks,
-        out,
+    scratch = make_pair_scratch(
+        MarginalTables(*shape, systems.children[0], *(each[0] for each in tables))
     )
+    points = (chunk.points, chunk.begin, chunk.end, chunk.batch)
+    sides = np.array([ON_CAUSE, ON_EFFECT])
+    unfold_systems(sides, shape, *points, systems, tables, scratch, states, masks, out)
     return out
