@@ -106,6 +106,14 @@ def is_strongly_connected_system(system: CandidateSystem) -> bool:
 def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemAnalysis]:
     """Analyse a system: conditions, specified states, minimum partitions, choice among ties.
 
+    Parameters
+    ----------
+    system, options : CandidateSystem, IIT4 or IIT42026
+
+    Returns
+    -------
+    SystemAnalysis, when the stages that the generator yields have been filled
+
     References
     ----------
     mathematics.md 8, Eq. (8.1) to (8.7); Albantakis et al. 2023.
