@@ -185,10 +185,8 @@ def target_from_fields(
             raise InputError(f"{where}: {name}: expected one for compute {compute!r}, got nothing")
     for name in present:
         if name not in target.FIELDS:
-            known = ", ".join(target.FIELDS)
-            raise InputError(
-                f"{where}: {name}: has no meaning for compute {compute!r}, which takes {known}"
-            )
+            what = f"compute {compute!r}, which takes {', '.join(target.FIELDS)}"
+            raise InputError(f"{where}: {name}: has no meaning for {what}")
     try:
         return target.from_fields(substrate, present)
     except StateError as error:
@@ -224,8 +222,7 @@ def theory_name(options: Theory) -> str:
 
 def build_recipe(compute: str, target: Target, options: Theory) -> Recipe:
     """Return the recipe of a computation; InputError if the theory does not define it."""
-    recipes = get_computation(compute).recipes
-    name = theory_name(options)
+    recipes, name = get_computation(compute).recipes, theory_name(options)
     if name not in recipes:
         known = ", ".join(recipes)
         raise InputError(f"compute {compute!r}: expected theory {known}, got {name!r}")
@@ -294,12 +291,10 @@ def _joint_bounds_case() -> Recipe:
 
 
 def _account_case() -> Recipe:
-    """Compute a causal account."""
     return account(Transition.build(_two_units().substrate, "10", "11"), Causation2019())
 
 
 def _candidates_case() -> Recipe:
-    """Evaluate all candidates of two units."""
     return complexes(CandidateSet.build(_two_units().substrate, "10"), IIT4())
 
 
@@ -310,11 +305,9 @@ def _complexes_case() -> Recipe:
 
 
 def _small_systems_case(structures: bool) -> Recipe:
-    """Compute one small system of a sweep."""
     one = np.zeros(1, np.int64)
-    points = SmallSystems(
-        Batch.from_substrates([_two_units().substrate]), one, one + 1, one + 3, one
-    )
+    batch = Batch.from_substrates([_two_units().substrate])
+    points = SmallSystems(batch, one, one + 1, one + 3, one)
     yield (small_systems_stage("points", points, structures),)
     return xr.DataTree()
 

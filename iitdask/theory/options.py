@@ -87,16 +87,12 @@ Theory = Unfolding | IIT3 | Causation2019
 
 
 class OptionInfo(NamedTuple):
-    """One option of a theory."""
+    """One option of a theory: its name in a study, and what it means in one or two sentences."""
 
     name: str
-    """Name, as in a study."""
     values: tuple[str, ...]
-    """Values it may have."""
     default: str
-    """Value when a study names none."""
     meaning: str
-    """Meaning in one or two sentences."""
 
     def __str__(self) -> str:
         """Write the option with its values, the default first."""

@@ -72,7 +72,6 @@ class Variable:
     """One array that a stage fills."""
 
     name: str
-    """Name in the store and of the filled array."""
     dtype: str
     """NumPy dtype, such as ``"float64"``."""
     fill: float | int | bool
@@ -80,7 +79,6 @@ class Variable:
     unit: str
     """Unit of the numbers: ``"bit"``, ``"mask"``, ``"count"``, ``"s"`` or ``""``."""
     doc: str
-    """Meaning of the numbers, in one sentence."""
     inner: tuple[tuple[str, int], ...] = ()
     """Axes behind those of the grid, name and length; never split into blocks."""
 
@@ -92,7 +90,6 @@ class Grid:
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     unsplit: tuple[str, ...] = ()
-    """Axes that are never split."""
     power_of_two: tuple[str, ...] = ()
     """Axes whose blocks must be aligned powers of two (bitmask axes)."""
 
@@ -113,7 +110,6 @@ class Stage:
     """Path of the stage in the ledger, such as ``"system"`` or ``"points/3/mice"``."""
     grid: Grid
     variables: tuple[Variable, ...]
-    """The arrays that one block fills."""
     compute: Callable[[Any, Region], Mapping[str, Array]]
     """``compute(prepared, region)``: one array per variable, shaped as the region. Importable."""
     inputs: Mapping[str, Array | StageRef] = field(default_factory=dict)

@@ -243,11 +243,9 @@ class Outcome:
     """One number of a result that a sweep records."""
 
     name: str
-    """Name in the cube."""
     unit: str
     """``bit``, a float64, NaN where missing, or ``count``, an int64, -1 where missing."""
     doc: str
-    """Meaning."""
     read: Callable[[xr.DataTree], Any]
     """Reads it from what a recipe returned; None where there is no such number."""
 

@@ -86,7 +86,6 @@ class Account:
     links: tuple[Link, ...]
     """Causes, then effects; mechanisms by size, then lexicographically."""
     irreducibility: AccountIrreducibility
-    """How irreducible they are together."""
 
 
 def account(transition: Transition, options: Causation2019) -> Recipe:

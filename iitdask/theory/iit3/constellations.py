@@ -54,7 +54,6 @@ class Constellation:
     """Concepts and the repertoires of which they are made."""
 
     concepts: Concepts
-    """By mechanism."""
     repertoires: Repertoires
     """Of the system, intact or cut."""
 

@@ -42,10 +42,9 @@ SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews
 
 
 class CauseEffectSide(NamedTuple):
-    """A cause or effect of a mechanism: one purview among those that tie."""
+    """A cause or effect of a mechanism: the mask of one purview among those that tie."""
 
     purview: int
-    """Mask."""
     phi: float
     """Integrated information over this purview, bits."""
     information: float
@@ -59,14 +58,11 @@ class CauseEffectSide(NamedTuple):
 
 
 class TiedPurviews(NamedTuple):
-    """An irreducible mechanism with its tied purviews, the representative first."""
+    """The mask of an irreducible mechanism with its tied purviews, the representative first."""
 
     mechanism: int
-    """Mask."""
     cause: tuple[CauseEffectSide, ...]
-    """Tied cause purviews."""
     effect: tuple[CauseEffectSide, ...]
-    """Tied effect purviews."""
 
     @property
     def has_ties(self) -> bool:
@@ -78,7 +74,6 @@ class Distinction(NamedTuple):
     """A mechanism with the cause and effect chosen for it."""
 
     choices: TiedPurviews
-    """The tied purviews it was chosen from."""
     cause: CauseEffectSide
     """Chosen cause; its ``state`` agrees with the system's."""
     effect: CauseEffectSide
@@ -209,7 +204,6 @@ class CauseEffectStructure:
     """Mechanisms irreducible in both directions, with all tied purviews."""
     distinctions: Sequence[Distinction]
     sums: RelationSums
-    """Totals over their relations."""
     search: dict[str, int]
     """Counts of what the search excluded and what it computed."""
 

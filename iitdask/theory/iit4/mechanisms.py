@@ -22,7 +22,7 @@ from iitdask.kernels.iit4.mechanism_search import (
     group_masks,
     search_mechanism_range,
 )
-from iitdask.kernels.iit4.pair import MarginalTables, describe_pairs, make_pair_scratch
+from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, describe_pairs, make_pair_scratch
 from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
 from iitdask.model.system import CandidateSystem
@@ -213,14 +213,17 @@ def prepare_details(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array]
 def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict[str, Array]:
     """Compute a range of pairs."""
     tables, pairs = prepared
-    rows = pairs[region[0]]
-    count, n = len(rows), len(tables.levels)
-    states = int(tables.offsets[-1] - tables.offsets[-2])
+    return pair_details(tables, make_pair_scratch(tables), pairs[region[0]])
+
+
+def pair_details(tables: MarginalTables, scratch: PairScratch, pairs: Array) -> dict[str, Array]:
+    """Return the details of pairs, (pairs, 4) direction, mechanism, purview, preferred state."""
+    count, n = len(pairs), len(tables.levels)
     values, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
-    bits = np.zeros((count, (states + 7) // 8), np.uint8)
+    bits = np.zeros((count, (len(scratch.like) + 7) // 8), np.uint8)
     kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
-    rows = np.column_stack([np.array(DIRECTION_CODES)[rows[:, 0]], rows[:, 1:]])
-    describe_pairs(tables, make_pair_scratch(tables), rows, values, numbers, bits, kept, tally)
+    rows = np.column_stack([np.array(DIRECTION_CODES)[pairs[:, 0]], pairs[:, 1:]])
+    describe_pairs(tables, scratch, rows, values, numbers, bits, kept, tally)
     names = ("phi", "information", "state", "ties", "pairs", "tied_states", "kept")
     return dict(zip(names, (*values, *numbers, bits, kept), strict=True))
 

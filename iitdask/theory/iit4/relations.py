@@ -67,7 +67,6 @@ class RelationSums:
     """Totals over all relations, exact."""
 
     count: int
-    """Number of relations."""
     phi: Fraction
     """Sum of phi_r, bits."""
     by_degree: tuple[int, ...]

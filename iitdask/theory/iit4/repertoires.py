@@ -16,7 +16,7 @@ from iitdask.kernels.iit4.mechanism_search import (
     make_purview_scratch,
     search_mechanisms,
 )
-from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, describe_pairs, make_pair_scratch
+from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.kernels.subsets import (
@@ -29,7 +29,7 @@ from iitdask.kernels.subsets import (
 from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
-from iitdask.theory.iit4.mechanisms import DIRECTION_CODES
+from iitdask.theory.iit4.mechanisms import DIRECTION_CODES, pair_details
 from iitdask.theory.marginal_tables import (
     fill_marginals,
     marginals_stage,
@@ -347,20 +347,16 @@ def _system_tables(system: CandidateSystem) -> MarginalTables:
 def _evaluate_pairs(
     side: Any, t: MarginalTables, s: PairScratch, phi: Array, outcome: Array
 ) -> None:
-    n, size = len(t.levels), len(t.codes)
+    size = len(t.codes)
     for mechanism in range(1, size):
         purviews = [
             z for z in range(1, size) if is_purview(mechanism, z, t.children, side != ON_CAUSE)
         ]
-        pairs = np.array([(side, mechanism, z, 0) for z in purviews], np.int64).reshape(-1, 4)
-        count = len(pairs)
-        results, numbers = np.zeros((2, count)), np.zeros((3, count), np.int64)
-        bits = np.zeros((count, (len(s.like) + 7) // 8), np.uint8)
-        kept, tally = np.full((count, n), -1), np.zeros(2, np.int64)
-        describe_pairs(t, s, pairs, results, numbers, bits, kept, tally)
-        values = results[0]
-        phi[mechanism, pairs[:, 2]] = np.where(values > PHI_ZERO_BITS, values, 0.0)
-        outcome[mechanism, pairs[:, 2]] = EXCLUDED
+        direction = DIRECTION_CODES.index(side)
+        pairs = np.array([(direction, mechanism, z, 0) for z in purviews], np.int64)
+        values = pair_details(t, s, pairs.reshape(-1, 4))["phi"]
+        phi[mechanism, purviews] = np.where(values > PHI_ZERO_BITS, values, 0.0)
+        outcome[mechanism, purviews] = EXCLUDED
 
 
 def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int) -> Array:
