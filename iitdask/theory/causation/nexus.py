@@ -92,10 +92,7 @@ def _candidates_dataset(
 
 
 def _candidate_seconds(region: Region, n_causes: Array, n_effects: Array) -> float:
-    """Predicted seconds of a range of sets of causes and a range of sets of effects.
-
-    n_causes, n_effects : (sets,) units of each set
-    """
+    """Predict the seconds of sets of causes with sets of effects, each of so many units."""
     units = n_causes[region[0]][:, None] + n_effects[region[1]][None, :]
     return float((1.5e-3 + 5e-9 * np.exp2(1.585 * units)).sum())
 

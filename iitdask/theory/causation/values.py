@@ -73,7 +73,7 @@ def require_memory(transition: Transition, searches: tuple[PairSearch, PairSearc
 
 def value_stages(
     transition: Transition, background: str, searches: tuple[PairSearch, PairSearch]
-) -> tuple[Stage, Stage]:
+) -> tuple[Stage, ...]:
     """Return the stages that compute ``bits`` of all pairs, of causes and of effects.
 
     References
@@ -85,7 +85,7 @@ def value_stages(
     tables = (transition.cause(background), transition.effect)
     each = (1.2e-9 * codes * (1 + b / 2), 3e-9 * 2**b + 1e-9)
     room = (16 * int(codes) * b, 24 * b * 2**a)
-    first, second = (
+    return tuple(
         Stage(
             name=f"{search.name}/values",
             grid=Grid(("mechanism",), (len(search.masks),)),
@@ -105,7 +105,6 @@ def value_stages(
         )
         for search, table, seconds, scratch in zip(searches, tables, each, room, strict=True)
     )
-    return first, second
 
 
 def pair_values(search: PairSearch, tpm: Array, levels: Array, state: Array) -> Array:
