@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
@@ -44,7 +43,7 @@ from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import Filled, Grid, Region, Stage, StageRef, Steps, Variable
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, Steps, Variable
 from iitdask.theory.ties import StateOrder
 from iitdask.theory.variables import make_dataset, variable
 
@@ -60,7 +59,6 @@ __all__ = [
     "system_dataset",
 ]
 
-Array = NDArray[Any]
 ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
 SPLIT_MIN_UNITS = 14  # Units from which source sets are split into blocks, and ratios into stages
 SECONDS_PER_SUBSET = 6e-9  # Of a source set, at one ratio

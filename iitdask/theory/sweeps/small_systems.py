@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.kernels.batch_phi import BatchPhis, fill_system_phis, make_batch_phis
 from iitdask.kernels.batch_structures import BatchStructures, make_batch_structures, unfold_systems
@@ -34,7 +33,7 @@ from iitdask.model.batch import Batch
 from iitdask.theory.iit4.system_analysis import cap_phi, intrinsic_information
 from iitdask.theory.options import IIT4, IIT42026, Theory
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import CumulativeCost, Grid, Region, Stage
+from iitdask.theory.stage import Array, CumulativeCost, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
 __all__ = [
@@ -46,8 +45,6 @@ __all__ = [
     "is_batchable",
     "small_systems_stage",
 ]
-
-Array = NDArray[Any]
 
 # What the axes ``quantity`` and ``number`` of a stage hold, the last ones of structures only
 QUANTITIES = (
