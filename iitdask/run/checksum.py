@@ -9,20 +9,22 @@ from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 import numpy as np
 
-from iitdask.theory.stage import Stage, StageRef
+from iitdask.theory.stage import Array, Stage, StageRef
 
-__all__ = [
-    "array_crc",
-    "array_digest",
-    "build_id",
-    "lineage",
-    "text_digest",
-]
+__all__ = ["array_crc", "array_digest", "build_id", "lineage", "package_version", "text_digest"]
+
+
+@cache
+def package_version() -> str:
+    """Return the version of the package; ``unknown`` if it is not installed."""
+    try:
+        return version("iitdask")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @cache
@@ -33,14 +35,7 @@ def build_id() -> str:
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(path.read_bytes())
-    try:
-        released = version("iitdask")
-    except PackageNotFoundError:
-        released = "unknown"
-    return f"{released}+{digest.hexdigest()[:12]}"
-
-
-Array = np.ndarray[Any, np.dtype[Any]]
+    return f"{package_version()}+{digest.hexdigest()[:12]}"
 
 
 def array_digest(array: Array) -> int:
@@ -76,13 +71,6 @@ def lineage(stage: Stage, earlier: Callable[[str], str]) -> str:
 
     Two stages of one lineage hold the same numbers; when the version of a stage
     is raised, its lineage changes and so does that of every stage fed by it.
-
-    Parameters
-    ----------
-    stage : Stage
-        The stage.
-    earlier : callable
-        Lineage of an earlier stage, by name.
     """
     grid = stage.grid
     inputs = {

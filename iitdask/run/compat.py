@@ -26,11 +26,6 @@ class CompletionQueue:
 
     ``distributed.as_completed`` has the queue; its public face can only block for ever, also
     when the client has closed meanwhile.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Client of the futures.
     """
 
     def __init__(self, client: Any) -> None:

@@ -39,9 +39,7 @@ STORE_LOCK = f"{LOCKS_GROUP}/store"
 """Key of the lock that a session holds while it works on a store alone."""
 
 HEARTBEAT_SECONDS = 5.0
-"""Seconds between two heartbeats."""
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
-"""Seconds without a heartbeat after which a session counts as dead."""
 CLOCK_SKEW_SECONDS = 1.0
 """Seconds by which the two clocks of one machine may differ."""
 LIVENESS_CACHE_SECONDS = 5.0
@@ -49,7 +47,6 @@ LIVENESS_CACHE_SECONDS = 5.0
 LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
 """Seconds between two looks at a store, in a directory and behind a network."""
 LOCK_POLL_SECONDS = 0.05
-"""Seconds between two attempts to take a lock."""
 TIMER_STOP_SECONDS = 5.0
 """Seconds to wait for a periodic call that a store which hangs may hold up."""
 MAX_OWNER_DEATHS = 10
@@ -65,9 +62,7 @@ class SessionRecord:
     """A session as its record in the store describes it."""
 
     host: str
-    """Name of its machine."""
     pid: int
-    """Process id."""
     since: str
     """Start time, UTC."""
     heartbeat: str
@@ -134,11 +129,6 @@ class SessionMonitor:
     A session is dead if its record is gone, if its last heartbeat is more than 30 s old, if its
     heartbeat stood still for 30 s while this monitor watched (a clock that runs ahead must not
     keep a dead session alive), or if its machine is this one and its process is gone.
-
-    Parameters
-    ----------
-    store : Store
-        Store that the sessions work on.
     """
 
     def __init__(self, store: Store) -> None:
@@ -220,15 +210,7 @@ class PeriodicTimer:
 
     @contextmanager
     def every(self, seconds: float, function: Callable[[], None]) -> Iterator[None]:
-        """Call a function every so many seconds while the context is open.
-
-        Parameters
-        ----------
-        seconds : float
-            Seconds before each call.
-        function : callable
-            What to call; errors of the store are ignored.
-        """
+        """Call a function every so many seconds while the context is open."""
         with self._changed:
             self._due[function] = (time.monotonic() + seconds, seconds)
             self._changed.notify()
@@ -270,13 +252,6 @@ class Session:
     A session that works alone holds the lock of the whole store, so that laying out a stage or
     writing a result takes no further lock. When another session joins it, the store lock is
     released, and from then on both take one lock for each such step.
-
-    Parameters
-    ----------
-    store : Store
-        The store.
-    join : bool
-        Work beside other sessions.
     """
 
     def __init__(self, store: Store, join: bool) -> None:
@@ -319,13 +294,7 @@ class Session:
             self.store.write(record.key, json.dumps(record.to_json()).encode())
 
     def take_store(self) -> None:
-        """Become the only session of the store.
-
-        Raises
-        ------
-        BusyStoreError
-            Another session is alive.
-        """
+        """Become the only session of the store; BusyStoreError if another is alive."""
         with disk_full_as_error(f"{self.store.url}: {STORE_LOCK}"):
             while not _try_own(self, STORE_LOCK):
                 owner = self._store_owner()
@@ -383,25 +352,7 @@ class Session:
 
 @contextmanager
 def open_session(store: Store | str, join: bool = False) -> Iterator[Session]:
-    """Work on a store while the context is open.
-
-    Parameters
-    ----------
-    store : Store or str
-        Store, which exists, or its address.
-    join : bool
-        Work beside sessions that are there already, instead of being refused.
-
-    Yields
-    ------
-    Session
-        The session of this process.
-
-    Raises
-    ------
-    BusyStoreError
-        Another session is alive, and `join` is False.
-    """
+    """Work on a store; without `join`, BusyStoreError if another session does."""
     session = Session(open_store(store), join)
     with suppress(OSError):
         repair_groups(session.store, LOG_GROUP)
@@ -433,15 +384,7 @@ _OPEN_SESSIONS: list[Session] = []
 
 @contextmanager
 def critical_section(store: Store, name: str) -> Iterator[None]:
-    """Take a step that one process at a time may take, in the session of this process.
-
-    Parameters
-    ----------
-    store : Store
-        The store. A process without a session on it opens one for the step.
-    name : str
-        Name of the step, such as that of the stage that is laid out.
-    """
+    """Take a step that one process at a time may take, in an open session or a new one."""
     for session in reversed(_OPEN_SESSIONS):
         if session.store.address == store.address:
             with session.exclusive(name):
@@ -453,15 +396,7 @@ def critical_section(store: Store, name: str) -> Iterator[None]:
 
 @contextmanager
 def lock(session: Session, name: str) -> Iterator[None]:
-    """Hold a lock that one session of a store has at a time; wait for it if necessary.
-
-    Parameters
-    ----------
-    session : Session
-        Session that takes the lock.
-    name : str
-        Name of the lock.
-    """
+    """Hold a lock that one session of a store has at a time; wait for it if necessary."""
     key = f"{LOCKS_GROUP}/{name.replace('/', '+')}"
     with disk_full_as_error(f"{session.store.url}: {key}"):
         while not _try_own(session, key):
@@ -477,11 +412,6 @@ class BlockClaims:
     """The blocks that one process computes, where no central process hands them out.
 
     Claims only spare double work: a block that two processes fill holds the same bits.
-
-    Parameters
-    ----------
-    session : Session
-        Session that claims.
     """
 
     def __init__(self, session: Session) -> None:
@@ -544,17 +474,7 @@ def _claim_key(stage: str, block: Block) -> str:
 
 
 def _try_own(session: Session, key: str, max_deaths: int | None = None) -> bool:
-    """Create a key in a session's name; return False if a live session has it.
-
-    Parameters
-    ----------
-    session : Session
-        Session that wants the key.
-    key : str
-        Key of a lock or a claim.
-    max_deaths : int, optional
-        Owners that may die before the key is not taken over any more.
-    """
+    """Create a key in a session's name; return False if a live session has it."""
     store = session.store
     if store.create(key, _owner_record(0, session.token)):
         return True

@@ -76,15 +76,7 @@ def this_process() -> dict[str, Any]:
 
 
 def query_workers(client: Client) -> list[WorkerInfo]:
-    """Query the build and configuration of every worker of a cluster.
-
-    Raises
-    ------
-    WorkerMismatchError
-        A worker has no iitdask, or one too different to answer.
-    InterruptedRunError
-        The cluster is out of reach.
-    """
+    """Query the build and configuration of every worker of a cluster."""
     try:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
@@ -116,13 +108,7 @@ def _lacks_iitdask(answer: Any) -> bool:
 
 
 def require_same_build(workers: Iterable[WorkerInfo]) -> None:
-    """Check that all workers have the iitdask of this process.
-
-    Raises
-    ------
-    WorkerMismatchError
-        A worker has another build.
-    """
+    """Check that all workers have the iitdask of this process."""
     expected = build_id()
     others = [worker for worker in workers if worker.build_id != expected]
     if others:
@@ -190,7 +176,6 @@ class _ThreadCount:
     queried: float = float("-inf")
 
     def query(self, client: Any) -> int:
-        """Return the number of threads."""
         if time.monotonic() - self.queried > THREAD_COUNT_SECONDS:
             with _scheduler_errors(client):
                 self.threads = sum(client.nthreads().values())
@@ -206,13 +191,11 @@ class DaskEngine:
     """
 
     client: Client
-    """Client of the cluster."""
     per_thread: int = 3
     """Bundles in flight for each thread of the cluster."""
     activity: ActivityBoard = field(default_factory=ActivityBoard)
     """Record of the blocks that workers compute."""
     thread_count: _ThreadCount = field(default_factory=_ThreadCount, repr=False, compare=False)
-    """Threads of the cluster."""
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Keep the cluster busy until the tasks run out; cancel what is left when closed."""
@@ -259,7 +242,6 @@ class _InFlight:
         self.done = CompletionQueue(self.client)
 
     def _subscribe(self) -> None:
-        """Receive what workers report about the blocks they begin."""
         if not self.subscribed:
             self.client.subscribe_topic(WORKER_TOPIC, self._on_worker_message)
             self.subscribed = True
@@ -393,30 +375,14 @@ def _block_start_reporter() -> OnBlockStart | None:
 
 
 def choose_engine(client: Client | None, activity: ActivityBoard | None = None) -> Engine:
-    """Return the engine of a run.
-
-    Parameters
-    ----------
-    client : distributed.Client, optional
-        Client of the cluster; without one, blocks are computed in this process.
-    activity : ActivityBoard, optional
-        Record of the blocks being computed.
-    """
+    """Return the engine of a run."""
     if client is None:
         return SerialEngine(activity)
     return DaskEngine(client, activity=activity or ActivityBoard())
 
 
 def block_memory_limit(client: Client | None, worker_bytes: int | None = None) -> int | None:
-    """Return the bytes one block may take on the smallest worker; None if unknown.
-
-    Parameters
-    ----------
-    client : distributed.Client, optional
-        Client of the cluster; without one, blocks are computed in this process.
-    worker_bytes : int, optional
-        Bytes of each worker, if the user says so.
-    """
+    """Return the bytes one block may take on the smallest worker; None if unknown."""
     if client is None:
         return worker_bytes or _physical_memory_bytes()
     with _scheduler_errors(client):
@@ -468,13 +434,10 @@ class SharedStoreEngine:
     """Runs the bundles that no other process has claimed."""
 
     claims: BlockClaims
-    """Claims of this process."""
     threads: int = 1
-    """Bundles computed at a time."""
     until: float | None = None
     """Time by ``time.monotonic`` after which no bundle is begun."""
     activity: ActivityBoard = field(default_factory=ActivityBoard)
-    """Record of the blocks being computed."""
     _groups: dict[str, StageGroup] = field(default_factory=dict)
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:

@@ -20,24 +20,11 @@ import psutil
 from iitdask.errors import IITError
 from iitdask.run.events import BlocksFilled, Event, StageCompleted, StageOpened
 from iitdask.run.ledger import MemoryLedger
-from iitdask.run.plan import (
-    BLOCK_OVERHEAD_SECONDS,
-    Tiling,
-    cell_bytes,
-    tile,
-    worker_block_bytes,
-)
+from iitdask.run.plan import BLOCK_OVERHEAD_SECONDS, Tiling, cell_bytes, tile, worker_block_bytes
 from iitdask.run.worker import prepare_inputs
-from iitdask.theory.stage import Filled, Recipe, Region, Stage, StageRef, run_recipe
+from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef, run_recipe
 
-__all__ = [
-    "Estimate",
-    "StageEstimate",
-    "WorkerDemand",
-    "estimate_recipe",
-]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Estimate", "StageEstimate", "WorkerDemand", "estimate_recipe"]
 
 FULL_STAGE_SECONDS = 1.0
 """Predicted seconds up to which a stage is filled to measure it."""
@@ -46,7 +33,6 @@ SAMPLE_PART_SECONDS = 0.05
 MIN_SAMPLES, MAX_SAMPLES = 4, 40
 """Parts of an expensive stage that are computed."""
 COMMIT_RECORD_BYTES = 64
-"""Bytes of a commit record."""
 START_SECONDS = 0.08
 """Seconds a run takes to open its store and engine and to write its result."""
 WRITE_SECONDS_PER_BYTE, READ_SECONDS_PER_BYTE = 2.5e-9, 1.5e-9
@@ -73,11 +59,8 @@ class StageEstimate:
     """What one stage takes."""
 
     name: str
-    """Name of the stage."""
     blocks: int
-    """Number of blocks."""
     seconds: float
-    """Core-seconds."""
     low: float
     """Lower end of their interval."""
     high: float
@@ -91,7 +74,6 @@ class StageEstimate:
     basis: str
     """``computed``, ``sampled``, ``scaled`` or ``model``."""
     tiling: Tiling = field(repr=False)
-    """Its blocks."""
     axis_masks: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
     """What the cells of its axes stand for, see :class:`iitdask.theory.stage.Stage`."""
 
@@ -178,22 +160,7 @@ class Estimate:
 def estimate_recipe(
     recipe: Recipe, *, block_seconds: float = 5.0, seconds: float = 3.0
 ) -> Estimate:
-    """Estimate what a recipe takes, by running a little of it here.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What is to be computed.
-    block_seconds : float
-        Target seconds of a block.
-    seconds : float
-        Seconds to spend on each expensive stage; with 0 the cost model is trusted.
-
-    Returns
-    -------
-    Estimate
-        All stages, or those up to where the recipe could not go on with partial data.
-    """
+    """Estimate what a recipe takes, by running a little of it here."""
     estimator = _Estimator(block_seconds, seconds)
     started, complete = time.perf_counter(), True
     try:
@@ -240,7 +207,6 @@ class _Estimator:
         return filled
 
     def estimate(self, recipe_seconds: float, complete: bool) -> Estimate:
-        """Return the estimate of what was run."""
         return Estimate(
             stages=tuple(self.stages),
             complete=complete,
@@ -398,22 +364,12 @@ class _OpenStage:
     """What is left of one stage."""
 
     cost: float
-    """Predicted seconds."""
     blocks: int
-    """Number of blocks."""
 
 
 @dataclass(slots=True, eq=False)
 class WorkerDemand:
-    """Observer that tells how many workers the stages that are open deserve.
-
-    Parameters
-    ----------
-    threads : int
-        Blocks one worker computes at a time.
-    horizon : float
-        Target seconds of work for each worker.
-    """
+    """Observer that tells how many workers the stages that are open deserve."""
 
     threads: int = 1
     horizon: float = HORIZON_SECONDS

@@ -59,11 +59,8 @@ class StageOpened:
     """A stage was opened in the ledger; emitted again if damaged blocks must be recomputed."""
 
     stage: str
-    """Name of the stage."""
     blocks: int
-    """Number of blocks the stage has."""
     todo: int
-    """Number of blocks still to be filled."""
     cost: float
     """Predicted seconds of the blocks still to be filled, on the reference machine."""
 
@@ -73,9 +70,7 @@ class BlocksFilled:
     """A bundle of blocks was computed."""
 
     stage: str
-    """Name of the stage."""
     blocks: int
-    """Number of blocks filled."""
     seconds: float
     """Seconds the blocks took together on their worker."""
     cost: float
@@ -89,9 +84,7 @@ class BlockFailed:
     """A block failed as often as it may; the other blocks go on."""
 
     stage: str
-    """Name of the stage."""
     block: tuple[int, ...]
-    """Block coordinates."""
     error: str
     """The last exception, as text."""
     attempts: int
@@ -103,7 +96,6 @@ class StageCompleted:
     """Every block of a stage is in the ledger and has been checked."""
 
     stage: str
-    """Name of the stage."""
     seconds: float
     """Wall seconds since the stage was opened."""
 
@@ -134,13 +126,7 @@ Observer = Callable[[Event], None]
 
 
 def deduplicated(observer: Observer) -> Observer:
-    """Return an observer that passes on each warning once and every other event always.
-
-    Parameters
-    ----------
-    observer : callable
-        The observer to call.
-    """
+    """Return an observer that passes on each warning once and every other event always."""
     seen: set[str] = set()
 
     def listener(event: Event) -> None:
@@ -154,7 +140,6 @@ def deduplicated(observer: Observer) -> Observer:
 
 
 MAX_HISTORY_SAMPLES = 400
-"""Points in time that a history keeps."""
 
 Sample = tuple[float, float, float]
 """Wall seconds since the start, core-seconds done, wall seconds expected to be left."""
@@ -173,7 +158,6 @@ class StageHistory:
     seconds: float = 0.0
     """Measured core-seconds of these blocks."""
     completed: bool = False
-    """Whether the stage was completed."""
 
     @property
     def seconds_per_predicted_second(self) -> float:
@@ -192,11 +176,8 @@ class WorkerHistory:
     """What the log of a run says about one worker."""
 
     last: datetime
-    """Time of its last result."""
     stage: str = ""
-    """Stage of that result."""
     blocks: int = 0
-    """Blocks it filled."""
     seconds: float = 0.0
     """Measured core-seconds of these blocks."""
 
@@ -210,11 +191,8 @@ class RunHistory:
     workers: dict[str, WorkerHistory] = field(default_factory=dict)
     """By host and process."""
     failures: list[str] = field(default_factory=list)
-    """Blocks that were given up."""
     began: datetime | None = None
-    """Time of the first event."""
     last: datetime | None = None
-    """Time of the last event."""
     end_reason: str = ""
     """Why the run ended, ``finished`` if it did; empty while it is not known."""
     samples: list[Sample] = field(default_factory=list)
@@ -222,7 +200,6 @@ class RunHistory:
     sample_stride: int = 1
     """Results between two samples: doubled when there are too many samples."""
     n_results: int = 0
-    """Results so far."""
 
     def feed(self, text: bytes) -> None:
         """Read whole lines of a log; torn ones are left out."""
@@ -308,13 +285,7 @@ REMOTE_FLUSH_SECONDS = 20.0
 
 
 class EventLog:
-    """Observer that writes events into the store: one JSON object a line, one file a session.
-
-    Parameters
-    ----------
-    session : Session
-        Session of the run.
-    """
+    """Observer that writes events into the store: one JSON object a line, one file a session."""
 
     def __init__(self, session: Session) -> None:
         self.store = session.store
@@ -333,17 +304,7 @@ class EventLog:
         self.append(type(event).__name__, asdict(event), urgent=urgent)
 
     def append(self, kind: str, content: Mapping[str, Any], urgent: bool = True) -> None:
-        """Write one line.
-
-        Parameters
-        ----------
-        kind : str
-            Name of the event.
-        content : mapping
-            Its fields.
-        urgent : bool
-            Whether to write the line at once where that means writing the whole log.
-        """
+        """Write one line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         entry = {"at": now, "event": kind, **content}
         line = json.dumps(entry, default=str) + "\n"
@@ -408,9 +369,7 @@ class BlockActivity:
     """A block that a worker computes now."""
 
     worker: str
-    """Host and process."""
     stage: str
-    """Name of the stage."""
     cells: str
     """Which of its cells, by axis."""
     since: str

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from iitdask.errors import (
     BlockFailedError,
@@ -41,21 +39,16 @@ from iitdask.run.plan import (
 )
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import compute_block
-from iitdask.theory.stage import Filled, Recipe, Stage, StageRef, run_recipe
+from iitdask.theory.stage import Array, Filled, Recipe, Stage, StageRef, run_recipe
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from iitdask.run.engines import Engine
 
-__all__ = [
-    "StageRun",
-    "execute",
-    "recompute_block",
-]
+__all__ = ["StageRun", "execute", "recompute_block"]
 
 MAX_ATTEMPTS = 3
-"""How often a block is tried."""
 CALIBRATION_BLOCKS = 256
 """Blocks of an earlier run whose measured seconds are read to calibrate predictions."""
 LOCAL_SECONDS = 0.02
@@ -71,15 +64,6 @@ class StageRun:
 
     The only object of a run that changes: everything it knows beyond the ledger
     (attempts, failures, speed) may be lost at any time.
-
-    Parameters
-    ----------
-    stage : Stage
-        The stage.
-    ledger : Ledger
-        Where its blocks are kept.
-    block_seconds : float
-        Target seconds of a bundle; a new stage is tiled by it.
     """
 
     def __init__(self, stage: Stage, ledger: Ledger, block_seconds: float) -> None:
@@ -134,18 +118,7 @@ class StageRun:
         return StageOpened(self.stage.name, len(self.tiling), len(todo), self._cost(todo))
 
     def check_memory(self, memory: int | None) -> None:
-        """Check that a block fits into the memory of a worker.
-
-        Parameters
-        ----------
-        memory : int, optional
-            Bytes that a block may take; unknown without it.
-
-        Raises
-        ------
-        MemoryRefusedError
-            A block needs more.
-        """
+        """Raise a MemoryRefusedError if a block needs more than these bytes."""
         if memory is None or not self.todo():
             return
         inputs = self._input_bytes()
@@ -181,11 +154,8 @@ class StageRun:
                     return
                 handed_out.update(bundle.blocks)
                 yield BundleTask(self.context, bundle.blocks, self.is_local)
-                if (
-                    not 1 / REPLAN_FACTOR
-                    < self.calibration.seconds_per_cost / planned
-                    < REPLAN_FACTOR
-                ):
+                ratio = self.calibration.seconds_per_cost / planned
+                if not 1 / REPLAN_FACTOR < ratio < REPLAN_FACTOR:
                     break
             else:
                 return
@@ -219,10 +189,6 @@ class StageRun:
             self.ledger.delete_blocks(self.stage.name, beyond)
             self.done -= beyond
 
-    def seconds(self) -> float:
-        """Return the wall seconds since the stage was opened."""
-        return time.perf_counter() - self.started
-
     def _input_bytes(self) -> int:
         return sum(
             self.ledger.variable_bytes(source) if isinstance(source, StageRef) else source.nbytes
@@ -245,12 +211,9 @@ class StageRun:
         return None
 
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 MAX_REPAIRS = 3
 """Times that damaged blocks are filled again before the store is given up."""
 MAX_LISTED_FAILURES = 20
-"""Failed blocks that an error lists."""
 
 
 def execute(
@@ -262,39 +225,10 @@ def execute(
     observers: Sequence[Observer] = (),
     memory: int | None = None,
 ) -> xr.DataTree:
-    """Run a recipe, computing only blocks that the ledger lacks.
+    """Run a recipe, computing only blocks that the ledger lacks, and return what it returns.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        Recipe of the computation.
-    ledger : Ledger
-        Where the blocks are kept.
-    engine : Engine
-        Where the blocks are computed.
-    block_seconds : float
-        Target seconds of a bundle. New stages are tiled by it; others keep their tiling.
-    observers : sequence of callable
-        Called with every event, in order. An exception in one of them stops the run.
-    memory : int, optional
-        Bytes that one block may take; a stage whose blocks need more is refused.
-
-    Returns
-    -------
-    DataTree
-        What the recipe returns.
-
-    Raises
-    ------
-    BlockFailedError
-        Blocks raised or killed their worker each time they were tried. All
-        other blocks of the stages being filled are complete.
-    MemoryRefusedError
-        A block needs more than `memory`.
-    StoreError
-        The store cannot be written, or does not keep what is written to it.
-    InterruptedRunError
-        The cluster is out of reach.
+    New stages are tiled into blocks of about `block_seconds`; a stage whose blocks need more than
+    `memory` bytes is refused. An exception in an observer stops the run.
     """
     started = time.perf_counter()
 
@@ -314,31 +248,7 @@ def execute(
 def recompute_block(
     recipe: Recipe, ledger: Ledger, stage: str, block: Block
 ) -> Mapping[str, Array]:
-    """Compute one block in this process, letting its exception through.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        The recipe of the run that failed, created again.
-    ledger : Ledger
-        The ledger of that run; stages before the one in question must be filled.
-    stage : str
-        Name of the stage.
-    block : tuple of int
-        Block coordinates, as BlockFailedError names them.
-
-    Returns
-    -------
-    mapping of str to ndarray
-        The arrays of the block; nothing is written to the ledger.
-
-    Raises
-    ------
-    InputError
-        There is no such stage or block.
-    StoreError
-        An earlier stage is not filled.
-    """
+    """Compute one block in this process, letting its exception through; nothing is written."""
 
     def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         for candidate in stages:
@@ -396,7 +306,11 @@ def _fill_stages(
 
     Blocks that failed, or that the ledger has lost, run again in the next round.
     """
-    _announce(stage_runs, emit, memory)
+    if len(stage_runs) == 1:
+        stage_runs[0].allow_local_execution()
+    for stage_run in stage_runs:
+        stage_run.check_memory(memory)
+        emit(stage_run.opened())
     by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
     for repairs_left in reversed(range(1 + MAX_REPAIRS)):
         while any(stage_run.todo() for stage_run in stage_runs):
@@ -415,19 +329,11 @@ def _fill_stages(
         complete = _read_complete(stage_runs, ledger, emit, repairs_left)
         if complete is not None:
             for stage_run in stage_runs:
-                emit(StageCompleted(stage_run.stage.name, stage_run.seconds()))
+                seconds = time.perf_counter() - stage_run.started
+                emit(StageCompleted(stage_run.stage.name, seconds))
             return complete
     names = ", ".join(by_name)
     raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
-
-
-def _announce(stage_runs: list[StageRun], emit: Observer, memory: int | None) -> None:
-    """Refuse blocks that do not fit into memory; say what is left to fill."""
-    if len(stage_runs) == 1:
-        stage_runs[0].allow_local_execution()
-    for stage_run in stage_runs:
-        stage_run.check_memory(memory)
-        emit(stage_run.opened())
 
 
 def _read_complete(

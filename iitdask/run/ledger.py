@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -13,14 +13,9 @@ from iitdask.errors import StoreError
 from iitdask.run.checksum import lineage
 from iitdask.run.plan import Block, Tiling, tile
 from iitdask.run.task import StageContext, StageLayout
-from iitdask.theory.stage import Filled, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Filled, Region, Stage, StageRef
 
-__all__ = [
-    "Ledger",
-    "MemoryLedger",
-]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Ledger", "MemoryLedger"]
 
 
 class Ledger(Protocol):
@@ -32,72 +27,55 @@ class Ledger(Protocol):
     @property
     def fingerprint(self) -> str:
         """Digest that tells the study of this ledger from others."""
-        ...
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with.
 
         A stage whose lineage changed (its version, grid, variables or inputs) is cleared and
         tiled anew.
-
-        Parameters
-        ----------
-        stage : Stage
-            The stage.
-        block_seconds : float
-            Target for the predicted seconds of a block, if it is tiled anew.
         """
-        ...
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs to fill blocks of a stage."""
-        ...
 
     def tiling(self, stage: str) -> Tiling:
         """Return how an opened stage is cut into blocks."""
-        ...
 
     def done(self, stage: str) -> set[Block]:
         """Return the committed blocks."""
-        ...
 
     def write_block(
         self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
     ) -> None:
         """Store the arrays of a block and commit it; `seconds` is what it took to compute."""
-        ...
 
     def block_seconds(
         self, stage: str, blocks: Iterable[Block] | None = None
     ) -> dict[Block, float]:
         """Return the seconds that committed blocks took; of all, or of some."""
-        ...
 
     def read_block(self, stage: str, block: Block) -> dict[str, Array]:
         """Return the arrays of one committed block, verified."""
-        ...
 
     def read_variable(self, stored: StageRef) -> Array:
         """Return one variable of a filled stage, verified."""
-        ...
 
     def variable_bytes(self, stored: StageRef) -> int:
         """Return the bytes of one variable."""
-        ...
 
     def read_stage(self, stage: str) -> Filled:
-        """Return the variables of a stage by name, every committed block verified.
-
-        Raises
-        ------
-        DamagedStoreError
-            Blocks are damaged; they are deleted.
-        """
-        ...
+        """Return the variables of a stage by name; DamagedStoreError if blocks were damaged."""
 
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
         """Delete blocks, commit records first."""
-        ...
+
+
+def read_inputs(ledger: Ledger, stage: Stage) -> dict[str, Array]:
+    """Read all input arrays of a stage, those of earlier stages from the ledger."""
+    return {
+        name: ledger.read_variable(given) if isinstance(given, StageRef) else np.asarray(given)
+        for name, given in stage.inputs.items()
+    }
 
 
 @dataclass(slots=True)
@@ -135,12 +113,8 @@ class MemoryLedger:
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs, inputs included; its blocks come back to this ledger."""
-        inputs = {
-            name: self.read_variable(given) if isinstance(given, StageRef) else np.asarray(given)
-            for name, given in stage.inputs.items()
-        }
         layout = self._stage(stage.name).layout
-        return StageContext.from_stage(stage, layout, self._name, None, inputs)
+        return StageContext.from_stage(stage, layout, self._name, None, read_inputs(self, stage))
 
     def tiling(self, stage: str) -> Tiling:
         """Return how an opened stage is cut into blocks."""

@@ -58,7 +58,6 @@ class Tiling:
     """A grid cut into equal blocks; iterating gives the blocks in grid order."""
 
     grid: Grid
-    """The axes."""
     chunks: tuple[int, ...]
     """Cells of a block along each axis; the last block of an axis may be shorter."""
 
@@ -105,18 +104,6 @@ def tile(stage: Stage, block_seconds: float) -> Tiling:
     The grid is halved, each time along the axis that shortens its most expensive block most,
     until that block is short and small enough. Chunks are thus powers of two (or the whole
     axis), and blocks are aligned to them.
-
-    Parameters
-    ----------
-    stage : Stage
-        What is to be filled.
-    block_seconds : float
-        Target for the predicted seconds of a block.
-
-    Returns
-    -------
-    Tiling
-        At most 20 000 blocks.
     """
     tiling = Tiling(stage.grid, tuple(max(n, 1) for n in stage.grid.shape))
     if not len(tiling):
@@ -199,27 +186,7 @@ def plan_bundles(
     seconds_per_cost: float,
     block_seconds: float,
 ) -> list[Bundle]:
-    """Bundle the blocks still to be filled, the most expensive first.
-
-    Parameters
-    ----------
-    stage : Stage
-        Its `cost` orders the blocks; with `until` they keep grid order.
-    tiling : Tiling
-        The blocks.
-    done : Container of Block
-        Blocks to leave out.
-    seconds_per_cost : float
-        Measured seconds per predicted second.
-    block_seconds : float
-        Seconds a bundle of cheap blocks may reach.
-
-    Returns
-    -------
-    list of Bundle
-        Every block of the tiling not in `done`, once. Blocks that cost nothing are among them:
-        their cells must be written.
-    """
+    """Bundle the blocks still to be filled, the most expensive first."""
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
@@ -244,9 +211,7 @@ class CachedCost:
     """A cost model that computes no region twice."""
 
     cost: Callable[[Region], float]
-    """The model."""
     computed: dict[tuple[tuple[int, int], ...], float] = field(default_factory=dict)
-    """Predicted seconds, by region."""
 
     def __call__(self, region: Region) -> float:
         """Return the predicted seconds of a region."""
@@ -261,7 +226,6 @@ class Calibration:
     """Measured and predicted seconds of the blocks filled so far."""
 
     seconds: float = 0.0
-    """Measured seconds."""
     cost: float = 0.0
     """Predicted seconds of the same blocks."""
 
@@ -288,21 +252,6 @@ def calibrate(stage: Stage, tiling: Tiling, ticks: Mapping[Block, float]) -> Cal
 
 
 def worker_block_bytes(stage: Stage, tiling: Tiling, inputs: int) -> int:
-    """Return the bytes a worker needs to fill one block.
-
-    Parameters
-    ----------
-    stage : Stage
-        What is filled.
-    tiling : Tiling
-        Its blocks.
-    inputs : int
-        Bytes of the stage's inputs together.
-
-    Returns
-    -------
-    int
-        Inputs, the arrays of the largest block and the stage's scratch.
-    """
+    """Return the bytes a worker needs to fill one block."""
     cells = math.prod(map(min, tiling.chunks, tiling.grid.shape))
     return inputs + cells * cell_bytes(stage) + stage.scratch

@@ -48,7 +48,6 @@ __all__ = [
 ]
 
 RESULT_GROUP = "result"
-"""Group of the result."""
 POINT_IDS_GROUP = "roll"
 """Group of the identifiers of a sweep's points."""
 CHUNK_CELLS = 1 << 16
@@ -62,19 +61,7 @@ def save_result(
     provenance: Mapping[str, Any],
     costs: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a result beside the blocks it was made from, then mark the run as finished.
-
-    Parameters
-    ----------
-    store : Store
-        The store of the run.
-    tree : DataTree
-        The result.
-    provenance : mapping
-        Where and with what it was made.
-    costs : mapping, optional
-        Predicted and actual seconds of each stage.
-    """
+    """Write a result beside the blocks it was made from, then mark the run as finished."""
     check = tree_digest(tree)
     # One after the other: two processes that end together would mix what they write.
     with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
@@ -104,15 +91,7 @@ def _is_complete(store: Store, path: str) -> bool:
 
 
 def load_result(store: Store) -> xr.DataTree:
-    """Read the result of a finished store into memory, verified.
-
-    Raises
-    ------
-    StoreError
-        The run has not finished.
-    DamagedStoreError
-        The result is not what was written.
-    """
+    """Read the result of a finished store into memory, verified."""
     attrs = store_attrs(store)
     if "finished" not in attrs:
         raise StoreError(f"{store.url}: the run has not finished; repeat `iitdask run` to go on")
@@ -142,13 +121,7 @@ def load_partial_result(store: Store) -> xr.DataTree:
 
 
 def store_attrs(store: Store) -> dict[str, Any]:
-    """Return the root attributes of a store: study, fingerprint, versions, dates.
-
-    Raises
-    ------
-    StoreError
-        There is no store of iitdask.
-    """
+    """Return the root attributes of a store: study, fingerprint, versions, dates."""
     try:
         attrs = read_attrs(store)
     except DAMAGE_ERRORS as error:
@@ -175,14 +148,7 @@ def set_attrs(store: Store, values: Mapping[str, Any]) -> None:
 
 
 def drop_blocks(store: Store) -> None:
-    """Delete the blocks of a finished store and keep its result.
-
-    Raises
-    ------
-    StoreError
-        The result is missing or damaged (the blocks are needed to write it again), or the
-        store has an older format.
-    """
+    """Delete the blocks of a finished store and keep its result."""
     require_current_format(store, store_attrs(store))
     load_result(store)
     update_attrs(store, "", {"tidied": _utc_now()})
@@ -266,15 +232,7 @@ def chunk_lengths(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class IncrementalResult:
-    """The result group of a sweep while its numbers arrive: readable all the time.
-
-    Parameters
-    ----------
-    store : Store
-        The store of the sweep.
-    data : Dataset
-        The cube as far as it is known.
-    """
+    """The result group of a sweep while its numbers arrive: readable all the time."""
 
     def __init__(self, store: Store, data: xr.Dataset) -> None:
         self._store = store
@@ -285,15 +243,7 @@ class IncrementalResult:
         self._layouts = {str(name): group.arrays[str(name)] for name in data.data_vars}
 
     def update(self, data: xr.Dataset, changed: NDArray[Any]) -> None:
-        """Write the chunks in which a cell has changed.
-
-        Parameters
-        ----------
-        data : Dataset
-            The cube.
-        changed : (*cube) bool
-            The cells that changed since the last time.
-        """
+        """Write the chunks in which a cell has changed."""
         with disk_full_as_error(self._store.url), critical_section(self._store, RESULT_GROUP):
             for name, layout in self._layouts.items():
                 values = np.asarray(data[name].values)
@@ -305,18 +255,7 @@ class IncrementalResult:
 
 
 def read_point_ids(store: Store) -> list[NDArray[Any]]:
-    """Return the identifiers of a sweep's points, one array each time the sweep grew.
-
-    Returns
-    -------
-    list of (points, 2) uint64
-        Digests of the points, in the order in which they became part of the store.
-
-    Raises
-    ------
-    DamagedStoreError
-        One of the arrays cannot be read.
-    """
+    """Return the identifiers of a sweep's points, one array each time the sweep grew."""
     arrays: list[NDArray[Any]] = []
     for number in sorted(int(name) for name in store.list_dir(POINT_IDS_GROUP) if name.isdigit()):
         path = f"{POINT_IDS_GROUP}/{number}"
@@ -331,17 +270,7 @@ def read_point_ids(store: Store) -> list[NDArray[Any]]:
 
 
 def append_point_ids(store: Store, number: int, digests: NDArray[Any]) -> None:
-    """Store the identifiers of the points by which a sweep grew.
-
-    Parameters
-    ----------
-    store : Store
-        The store of the sweep.
-    number : int
-        How often it grew before.
-    digests : (points, 2) uint64
-        Digests of the points.
-    """
+    """Store the identifiers of the points by which a sweep grew."""
     path = f"{POINT_IDS_GROUP}/{number}"
     comment = "Digests of points; their order is that of the stage of this number."
     with disk_full_as_error(f"{store.url}: {path}"):

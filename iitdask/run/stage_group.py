@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,10 +21,10 @@ from iitdask.run.checksum import array_crc
 from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error, open_store
-from iitdask.run.task import InputRef, StageContext, StageLayout
+from iitdask.run.task import InputRef, StageContext, StageLayout, region_shape
 from iitdask.run.zarr_array import ArrayLayout
 from iitdask.run.zarr_io import ArrayGroup, open_group, read_attrs, write_group
-from iitdask.theory.stage import Region, Variable
+from iitdask.theory.stage import Array, Variable
 
 __all__ = [
     "DAMAGE_ERRORS",
@@ -36,10 +35,7 @@ __all__ = [
     "with_stored_inputs",
 ]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 WORK_GROUP = "work"
-"""Group that holds the stages."""
 COMMIT_ARRAY = "tick"
 """Array of a stage that holds its commit records."""
 INPUTS_GROUP = "_inputs"
@@ -47,7 +43,6 @@ INPUTS_GROUP = "_inputs"
 DAMAGE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
 """Raised on damaged documents and chunks; each level of Zarr's format has its own."""
 SHOWN_BLOCKS = 5
-"""Damaged blocks that an error names."""
 
 log = logging.getLogger(__name__)
 
@@ -84,23 +79,7 @@ def _is_stage(store: Store, name: str) -> bool:
 
 
 def with_stored_inputs(context: StageContext) -> StageContext:
-    """Put the input arrays of a stage into its store, for processes that lack them.
-
-    Parameters
-    ----------
-    context : StageContext
-        What is about to be sent to another process.
-
-    Returns
-    -------
-    StageContext
-        The same, with references in place of arrays; unchanged where there is no store.
-
-    Raises
-    ------
-    StoreError
-        The store cannot be written.
-    """
+    """Put the input arrays of a stage into its store, for processes that lack them."""
     arrays = {name: x for name, x in context.inputs.items() if isinstance(x, np.ndarray)}
     if context.store is None or not arrays:
         return context
@@ -111,15 +90,7 @@ def with_stored_inputs(context: StageContext) -> StageContext:
 
 
 class StageGroup:
-    """The group of one stage in a Zarr store.
-
-    Parameters
-    ----------
-    store : Store
-        The store.
-    layout : StageLayout
-        Variables, blocks and lineage of the stage.
-    """
+    """The group of one stage in a Zarr store."""
 
     def __init__(self, store: Store, layout: StageLayout) -> None:
         self.store = store
@@ -160,13 +131,7 @@ class StageGroup:
 
     @classmethod
     def load(cls, store: Store, name: str) -> StageGroup:
-        """Open the group of a stage that the driver has created.
-
-        Raises
-        ------
-        DamagedStoreError
-            Its document is missing or damaged.
-        """
+        """Open the group of a stage; DamagedStoreError if its document is missing or damaged."""
         layout = read_stage_layout(store, name)
         if layout is None:
             raise DamagedStoreError(
@@ -207,13 +172,7 @@ class StageGroup:
         return {block: int(record[0]) / 1e9 for block, record in records.items() if record[0]}
 
     def read(self, block: Block) -> dict[str, Array]:
-        """Read the arrays of one committed block.
-
-        Raises
-        ------
-        DamagedStoreError
-            They are not what was written.
-        """
+        """Read the arrays of one committed block, verified."""
         records, damaged = self._read_commits([block])
         arrays: dict[str, Array] = {}
         for variable in () if damaged else self.layout.variables:
@@ -279,18 +238,7 @@ class StageGroup:
                 self.store.delete(self._key(variable, block))
 
     def write_inputs(self, arrays: Mapping[str, Array]) -> dict[str, InputRef]:
-        """Put input arrays where other processes find them.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            All input arrays of the stage, by name.
-
-        Returns
-        -------
-        dict of str to InputRef
-            What those processes need to read and verify them.
-        """
+        """Put all input arrays where other processes find them; return how to verify them."""
         refs = {name: InputRef(name, array_crc(array)) for name, array in arrays.items()}
         path = f"{self.path}/{INPUTS_GROUP}"
         with suppress(DamagedStoreError):  # workers of another driver may be reading them
@@ -305,13 +253,7 @@ class StageGroup:
         return refs
 
     def read_input(self, ref: InputRef) -> Array:
-        """Read one input array that was put into the store.
-
-        Raises
-        ------
-        DamagedStoreError
-            It is not what was written.
-        """
+        """Read one input array that was put into the store, verified."""
         path = f"{self.path}/{INPUTS_GROUP}"
         try:
             array = open_group(self.store, path).arrays[ref.name].read(self.store)
@@ -325,11 +267,6 @@ class StageGroup:
         """Read all input arrays that were put into the store.
 
         The lineage of the stage, which is made from them, tells whether they are the right ones.
-
-        Raises
-        ------
-        DamagedStoreError
-            They cannot be read.
         """
         path = f"{self.path}/{INPUTS_GROUP}"
         try:
@@ -382,13 +319,13 @@ class StageGroup:
         inner = tuple(n for _, n in variable.inner)
         if 0 in inner:  # such chunks have no cells, and none is written
             for block in records:
-                shape = (*_region_shape(self.layout.tiling.region(block)), *inner)
+                shape = (*region_shape(self.layout.tiling.region(block)), *inner)
                 yield block, np.empty(shape, layout.dtype)
             return
         by_key = {self._key(variable, block): block for block in records}
         for key, content in self.store.read_many(by_key):
             block = by_key[key]
-            shape = (*_region_shape(self.layout.tiling.region(block)), *inner)
+            shape = (*region_shape(self.layout.tiling.region(block)), *inner)
             try:
                 array = layout.decode(content)[tuple(map(slice, shape))]
             except ValueError:
@@ -403,10 +340,6 @@ def _parse_commit_key(name: str) -> Block | None:
     if parts[0] != "c" or not all(part.isdecimal() for part in parts[1:]):
         return None
     return tuple(map(int, parts[1:-1]))
-
-
-def _region_shape(region: Region) -> tuple[int, ...]:
-    return tuple(part.stop - part.start for part in region)
 
 
 def _variable_array_layout(path: str, layout: StageLayout, variable: Variable) -> ArrayLayout:

@@ -53,11 +53,8 @@ class StageStatus:
     """Progress of one stage."""
 
     name: str
-    """Name of the stage."""
     blocks: int = 0
-    """Number of blocks."""
     done: int = 0
-    """Number of filled blocks."""
     partial: bool = False
     """Whether the result may be complete although blocks are not filled."""
     seconds_left: float = math.nan
@@ -81,7 +78,6 @@ class WorkerStatus:
     seconds_on_block: float
     """Seconds since the oldest of them was begun; nan if idle or unknown."""
     blocks: int
-    """Blocks it filled."""
     seconds: float
     """Measured core-seconds of these blocks."""
     seconds_since_result: float
@@ -95,7 +91,6 @@ class PartialResult:
     """What the filled blocks of a stage show before the run ends."""
 
     stage: str
-    """Name of the stage."""
     max_phi: float
     """Largest phi of the filled cells, bits; nan if there is none."""
     searched: int
@@ -109,11 +104,8 @@ class StoreStatus:
     """A store at one moment."""
 
     url: str
-    """Its address."""
     attrs: dict[str, Any]
-    """Root attributes."""
     sessions: tuple[SessionRecord, ...] = ()
-    """Sessions at work."""
     stages: tuple[StageStatus, ...] = ()
     """Stages known so far, by name."""
     failures: tuple[str, ...] = ()
@@ -158,13 +150,7 @@ class StoreStatus:
 
 @dataclass(slots=True, eq=False)
 class RunMonitor:
-    """Reads the status of a store repeatedly, each log from where it stopped.
-
-    Parameters
-    ----------
-    store : Store or str
-        The store or its address; it need not exist yet.
-    """
+    """Reads the status of a store repeatedly, each log from where it stopped."""
 
     store: Store | str
     _histories: dict[str, RunHistory] = field(default_factory=dict)
@@ -188,13 +174,7 @@ class RunMonitor:
         )
 
     def read(self) -> StoreStatus:
-        """Read the progress of all stages.
-
-        Raises
-        ------
-        StoreError
-            There is no store at this address.
-        """
+        """Read the progress of all stages."""
         store = open_store(self.store)
         attrs = store_attrs(store)
         sessions = tuple(live_sessions(store))
@@ -269,18 +249,7 @@ class RunMonitor:
 
 
 def read_status(store: Store | str) -> StoreStatus:
-    """Read the progress of a store.
-
-    Parameters
-    ----------
-    store : Store or str
-        The store or its address.
-
-    Raises
-    ------
-    StoreError
-        There is no store at this address.
-    """
+    """Read the progress of a store."""
     return RunMonitor(store).read()
 
 

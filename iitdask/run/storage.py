@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
-"""URL schemes of object storage."""
 MAX_RETRIES = 6
 """Times a request to object storage is repeated before the store counts as unreachable."""
 RETRY_TIMEOUT = timedelta(seconds=60)
@@ -132,9 +131,7 @@ class DirectoryStore(Store):
     """A store that is a directory; keys are files in it."""
 
     url: str
-    """Address as the user gave it."""
     root: str
-    """Absolute path of the directory."""
 
     @property
     def address(self) -> str:
@@ -217,7 +214,6 @@ class RemoteStore(Store):
     """A store behind a network, or anything else that fsspec has a name for."""
 
     url: str
-    """Address as the user gave it."""
     backend: ZarrStore = field(compare=False, repr=False)
     """The place as zarr opens it."""
 
@@ -306,18 +302,7 @@ def local_path(url: str) -> Path | None:
 
 
 def open_store(url: str | os.PathLike[str] | Store) -> Store:
-    """Open a directory, a prefix of an object store, or any URL that fsspec opens.
-
-    Parameters
-    ----------
-    url : str or path
-        Address; a store that is open is returned as it is.
-
-    Raises
-    ------
-    InputError
-        The URL holds a secret or cannot be understood, or obstore is not installed.
-    """
+    """Open a directory, a prefix of an object store, or any URL that fsspec opens."""
     if isinstance(url, Store):
         return url
     url = os.fspath(url)
@@ -399,38 +384,29 @@ class ObjectStoreWithErrors(ObjectStore[Any]):
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a key unless it exists, in one step; return whether it was written."""
-        from obstore import put  # noqa: PLC0415
-        from obstore.exceptions import (  # noqa: PLC0415
-            AlreadyExistsError,
-            NotSupportedError,
-            PreconditionError,
-        )
+        from obstore import exceptions, put  # noqa: PLC0415
 
         with _unreachable_as_error(str(self)), _missing_bucket_as_error(str(self)):
             try:
                 put(self.store, key, content, mode="create")
-            except (AlreadyExistsError, PreconditionError):
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
                 return False
-            except (NotSupportedError, NotImplementedError):
+            except (exceptions.NotSupportedError, NotImplementedError):
                 put(self.store, key, content)
         return True
 
 
 @contextmanager
 def _unreachable_as_error(where: str) -> Iterator[None]:
-    from obstore.exceptions import (  # noqa: PLC0415
-        BaseError,
-        PermissionDeniedError,
-        UnauthenticatedError,
-    )
+    from obstore import exceptions  # noqa: PLC0415
 
     try:
         yield
-    except (PermissionDeniedError, UnauthenticatedError) as error:
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise UnreachableStoreError(
             f"{where}: the credentials of the environment are refused ({_first_line(error)})"
         ) from error
-    except BaseError as error:
+    except exceptions.BaseError as error:
         raise UnreachableStoreError(f"{where}: out of reach ({_first_line(error)})") from error
 
 

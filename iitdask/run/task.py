@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from iitdask.errors import InputError
 from iitdask.run.checksum import text_digest
 from iitdask.run.plan import Block, Tiling
 from iitdask.run.storage import Store
-from iitdask.theory.stage import Grid, Region, Stage, StageRef, Variable
+from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, Variable
 
 __all__ = [
     "BlockError",
@@ -31,21 +31,16 @@ __all__ = [
     "VariableRef",
 ]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class StageLayout:
     """Variables, blocks and lineage of a stage: what a ledger records of it."""
 
     name: str
-    """Name of the stage."""
     version: int
-    """Version of the numbers."""
     lineage: str
     """Digest of all that the numbers depend on."""
     tiling: Tiling
-    """Axes and blocks."""
     variables: tuple[Variable, ...]
     """Its variables, in the order in which a commit record lists their checksums."""
     partial: bool
@@ -95,19 +90,13 @@ class StageLayout:
         return {"units": variable.unit, "comment": variable.doc}
 
     def validated(self, block: Block, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        """Return the arrays of a block, C-contiguous.
-
-        Raises
-        ------
-        InputError
-            Names, shapes or data types are not those of the stage.
-        """
+        """Return the arrays of a block, C-contiguous."""
         names = [variable.name for variable in self.variables]
         if set(arrays) != set(names):
             raise InputError(
                 f"stage {self.name!r} fills {sorted(names)}, its compute gave {sorted(arrays)}"
             )
-        inside = _region_shape(self.tiling.region(block))
+        inside = region_shape(self.tiling.region(block))
         # Laid out as they will be checked and written: once, not each time.
         ordered = {v.name: np.asarray(arrays[v.name], order="C") for v in self.variables}
         return {v.name: self._fitting(v, inside, ordered[v.name]) for v in self.variables}
@@ -164,33 +153,21 @@ class StageLayout:
             raise ValueError(f"not the layout of a stage: {error!r}") from error
 
 
-def _region_shape(region: Region) -> tuple[int, ...]:
+def region_shape(region: Region) -> tuple[int, ...]:
+    """Return the lengths of a region along its axes."""
     return tuple(part.stop - part.start for part in region)
 
 
 def _variable_to_json(variable: Variable) -> dict[str, Any]:
     # JSON has no NaN and no infinities: such fill values travel as text.
-    fill = variable.fill
-    return {
-        "name": variable.name,
-        "dtype": variable.dtype,
-        "fill": fill if math.isfinite(fill) else str(fill),
-        "unit": variable.unit,
-        "doc": variable.doc,
-        "inner": [list(axis) for axis in variable.inner],
-    }
+    fill = variable.fill if math.isfinite(variable.fill) else str(variable.fill)
+    return {**asdict(variable), "fill": fill, "inner": [list(axis) for axis in variable.inner]}
 
 
 def _variable_from_json(given: Mapping[str, Any]) -> Variable:
-    fill = given["fill"]
-    return Variable(
-        name=given["name"],
-        dtype=given["dtype"],
-        fill=float(fill) if isinstance(fill, str) else fill,
-        unit=given["unit"],
-        doc=given["doc"],
-        inner=tuple((dim, n) for dim, n in given["inner"]),
-    )
+    fill = float(given["fill"]) if isinstance(given["fill"], str) else given["fill"]
+    inner = tuple((dim, n) for dim, n in given["inner"])
+    return Variable(given["name"], given["dtype"], fill, given["unit"], given["doc"], inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +175,6 @@ class InputRef:
     """Reference to an input array that the driver wrote beside the stage for the workers."""
 
     name: str
-    """Name of the input."""
     digest: int
     """Checksum of the array."""
 
@@ -210,7 +186,6 @@ class VariableRef:
     store: Store
     """Store that keeps the stage: that of the run, or an entry of the cache."""
     variable: StageRef
-    """Stage and variable."""
 
 
 Input = Array | VariableRef | InputRef
@@ -224,13 +199,11 @@ class StageContext:
     stage: Stage
     """The stage, without inputs and cost, since it travels with every bundle."""
     layout: StageLayout
-    """Its blocks and variables."""
     ledger: str
     """Name of the ledger, unique among those that one process may see."""
     store: Store | None
     """Store into which workers write; None if the driver fills the ledger."""
     inputs: Mapping[str, Input]
-    """The inputs of the stage."""
 
     @classmethod
     def from_stage(
@@ -258,7 +231,6 @@ class BundleTask:
     """One bundle of blocks to compute."""
 
     context: StageContext
-    """Context of its stage."""
     blocks: tuple[Block, ...]
     """Blocks to compute, in this order."""
     run_locally: bool = False
@@ -270,7 +242,6 @@ class BlockResult:
     """One block that was computed."""
 
     block: Block
-    """Block coordinates."""
     seconds: float
     """Seconds the computation took."""
     arrays: Mapping[str, Array] | None
@@ -284,7 +255,6 @@ class BlockError:
     """One block that could not be computed."""
 
     block: Block
-    """Block coordinates."""
     error: str
     """The exception, as text."""
     traceback: str
@@ -299,9 +269,7 @@ class BundleResult:
     """
 
     stage: str
-    """Name of the stage."""
     worker: str
-    """Host and process."""
     filled: tuple[BlockResult, ...]
     """Blocks that were computed."""
     failed: tuple[BlockError, ...]

@@ -5,30 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import lineage
+from iitdask.run.ledger import read_inputs
 from iitdask.run.plan import Block, Tiling
 from iitdask.run.result_group import load_result, store_attrs, tree_digest
 from iitdask.run.stage_group import StageGroup, list_stages
 from iitdask.run.storage import Store, open_store
 from iitdask.run.task import StageContext
 from iitdask.run.worker import compute_block
-from iitdask.run.zarr_ledger import ZarrLedger, read_stage_variable
-from iitdask.theory.stage import Filled, Recipe, Stage, StageRef, run_recipe
+from iitdask.run.zarr_ledger import ZarrLedger
+from iitdask.theory.stage import Filled, Recipe, Stage, run_recipe
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = [
-    "Verification",
-    "verify_store",
-]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Verification", "verify_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,6 @@ class Verification:
     """Outcome of the verification of a store."""
 
     stages: int
-    """Number of stages."""
     blocks: int
     """Committed blocks whose checksums were compared."""
     recomputed: int
@@ -72,12 +65,7 @@ class _ReadOnlyLedger(ZarrLedger):
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what is needed to compute blocks of a stage, all inputs read."""
-        inputs = {
-            name: read_stage_variable(self._group(given.stage), given)
-            if isinstance(given, StageRef)
-            else np.asarray(given)
-            for name, given in stage.inputs.items()
-        }
+        inputs = read_inputs(self, stage)
         layout = self._group(stage.name).layout
         return StageContext.from_stage(stage, layout, self.store.address, None, inputs)
 
@@ -89,31 +77,7 @@ def verify_store(
     sample: int = 10,
     seed: int | None = None,
 ) -> Verification:
-    """Verify a store; nothing in it is changed, except that damaged blocks are deleted.
-
-    Parameters
-    ----------
-    store : Store
-        The store.
-    recipe : callable
-        Returns the recipe of the store's study.
-    finish : callable
-        Turns what the recipe returns into the result that is kept.
-    sample : int
-        Number of blocks to compute again, chosen at random.
-    seed : int, optional
-        Makes the choice repeatable.
-
-    Returns
-    -------
-    Verification
-        What was checked, and every problem.
-
-    Raises
-    ------
-    StoreError
-        There is no store, or one of another format.
-    """
+    """Verify a store; nothing in it is changed, except that damaged blocks are deleted."""
     attrs = store_attrs(store)
     tidied = "tidied" in attrs
     stages, blocks, problems = (0, 0, []) if tidied else _check_stages(store)
@@ -177,11 +141,7 @@ def _replay(
 
 
 def _recompute_sample(
-    ledger: _ReadOnlyLedger,
-    stages: list[Stage],
-    sample: int,
-    seed: int | None,
-    problems: list[str],
+    ledger: _ReadOnlyLedger, stages: list[Stage], sample: int, seed: int | None, problems: list[str]
 ) -> int:
     """Compute some blocks again and compare them; return how many."""
     every = [(stage, block) for stage in stages for block in sorted(ledger.done(stage.name))]

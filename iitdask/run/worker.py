@@ -30,17 +30,9 @@ from iitdask.run.task import (
     VariableRef,
 )
 from iitdask.run.zarr_ledger import read_stage_variable
-from iitdask.theory.stage import Stage
+from iitdask.theory.stage import Array, Stage
 
-__all__ = [
-    "clear_caches",
-    "compute_block",
-    "prepare_inputs",
-    "run_bundle",
-    "run_pickled",
-]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["clear_caches", "compute_block", "prepare_inputs", "run_bundle", "run_pickled"]
 
 MAX_PREPARED_STAGES = 4
 """Stages whose prepared inputs one process keeps."""
@@ -74,7 +66,6 @@ class _ArrayCache:
         return array
 
     def clear(self) -> None:
-        """Drop all arrays."""
         with self.lock:
             self.arrays.clear()
 
@@ -87,11 +78,6 @@ class _PreparedStage:
     """What `prepare` made of the inputs."""
     group: StageGroup | None
     """Group of the stage in the store; None if the driver fills the ledger."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the prepared inputs."""
-        return _nbytes(self.inputs)
 
 
 @dataclass(slots=True, eq=False)
@@ -124,15 +110,14 @@ class _PreparedStages:
         """Drop the least recently used stages while the cache holds too many bytes."""
         with self.lock:
             stages = [(key, entry.stage) for key, entry in self.entries.items() if entry.stage]
-            nbytes = sum(stage.nbytes for _, stage in stages)
+            total = sum(_nbytes(stage.inputs) for _, stage in stages)
             for key, stage in stages:
-                if nbytes <= PREPARED_BYTES:
+                if total <= PREPARED_BYTES:
                     break
                 del self.entries[key]
-                nbytes -= stage.nbytes
+                total -= _nbytes(stage.inputs)
 
     def clear(self) -> None:
-        """Drop all stages."""
         with self.lock:
             self.entries.clear()
 
@@ -158,29 +143,8 @@ def run_bundle(
 ) -> BundleResult:
     """Compute the blocks of a bundle, one after the other.
 
-    Parameters
-    ----------
-    task : BundleTask
-        The bundle. With a store, blocks are written there; without, their arrays are
-        returned.
-    inputs : mapping of str to ndarray, optional
-        Inputs of the stage if they travelled apart from the task.
-    on_block_start : callable, optional
-        Called with every block before it is computed.
-
-    Returns
-    -------
-    BundleResult
-        Blocks that were computed and blocks that failed. A block that raises does not
-        keep the others from being computed.
-
-    Raises
-    ------
-    StoreError
-        The store cannot be written (full), or an input in it is damaged: no block
-        of the stage would fare better.
-    UnreachableStoreError
-        The store cannot be reached.
+    A block that raises does not keep the others from being computed, except by an error of the
+    store: no block of the stage would fare better.
     """
     context = task.context
     filled: list[BlockResult] = []
@@ -209,22 +173,7 @@ def run_pickled(
     inputs: Mapping[str, Array] | None = None,
     on_block_start: OnBlockStart | None = None,
 ) -> BundleResult:
-    """Unpickle a task that a driver of the same build sent, and run it.
-
-    Parameters
-    ----------
-    task : bytes
-        A pickled BundleTask; another build could not read it.
-    expected_build : str
-        Build of the driver's iitdask.
-    inputs, on_block_start
-        As for :func:`run_bundle`.
-
-    Raises
-    ------
-    WorkerMismatchError
-        This process has another build.
-    """
+    """Unpickle and run a task; WorkerMismatchError if its driver has another build of iitdask."""
     if build_id() != expected_build:
         worker = f"{socket.gethostname()}:{os.getpid()}"
         raise WorkerMismatchError(

@@ -31,9 +31,7 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ZSTD_LEVEL = 3
-"""Compression level of Zstandard."""
 CRC_BYTES = 4
-"""Bytes of the CRC-32C at the end of a chunk."""
 SAMPLE_BYTES = 1 << 16
 """Bytes compressed on trial before a much longer chunk is."""
 MAX_COMPRESSION_RATIO = 0.9
@@ -49,24 +47,7 @@ _TEXT_CODEC = VLenUTF8()
 
 
 def encode_chunk(array: Array, chunks: Sequence[int], fill: Any, *, compressed: bool) -> bytes:
-    """Encode one chunk as zarr does, with a CRC-32C at its end.
-
-    Parameters
-    ----------
-    array : ndarray
-        Cells of the chunk; fewer than the chunk at the end of an axis. Objects are text.
-    chunks : sequence of int
-        Shape of a chunk.
-    fill : scalar
-        Value of the cells beyond the end of the array.
-    compressed : bool
-        Whether the chunk is compressed with Zstandard.
-
-    Returns
-    -------
-    bytes
-        Content of the chunk's key.
-    """
+    """Encode one chunk as zarr does, filled up to its shape `chunks`, with a CRC-32C at its end."""
     if array.shape != tuple(chunks):
         padded = np.full(chunks, fill, array.dtype)
         padded[tuple(map(slice, array.shape))] = array
@@ -85,31 +66,7 @@ def decode_chunk(
     compressed: bool,
     has_crc: bool = True,
 ) -> Array:
-    """Decode one chunk; an array of numbers is read-only.
-
-    Parameters
-    ----------
-    content : bytes
-        Content of the chunk's key.
-    chunks : sequence of int
-        Shape of a chunk.
-    dtype : dtype
-        Data type of the array; object for text.
-    compressed : bool
-        Whether the chunk is compressed.
-    has_crc : bool
-        Whether a CRC-32C ends it.
-
-    Returns
-    -------
-    ndarray
-        All cells of the chunk, those beyond the end of the array included.
-
-    Raises
-    ------
-    ValueError
-        The content is not what was written.
-    """
+    """Decode one chunk, numbers read-only; ValueError if it is not what was written."""
     if has_crc:
         content, expected = content[:-CRC_BYTES], content[-CRC_BYTES:]
         # Before decompression: damaged data may ask for any amount of memory.
@@ -154,23 +111,17 @@ class ArrayLayout:
     """Description of one array in a store: what zarr calls its metadata."""
 
     path: str
-    """Path of the array in the store."""
     shape: tuple[int, ...]
-    """Lengths of its axes."""
     chunks: tuple[int, ...]
-    """Lengths of a chunk's axes."""
     dtype: np.dtype[Any]
     """Data type; object for text."""
     fill: Any = 0
     """Fill value: the value of cells never written, and of an array without axes."""
     dims: tuple[str, ...] | None = None
-    """Names of its axes."""
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Zarr attributes."""
     separator: str = "."
     """Between the indices in a chunk's key; with a dot, one directory has all chunks."""
     compressed: bool = True
-    """Whether chunks are compressed."""
     has_crc: bool = True
     """Whether chunks end with a CRC-32C; those of other writers may not."""
     sparse: bool = False
@@ -180,19 +131,7 @@ class ArrayLayout:
     def from_array(
         cls, path: str, array: Array, chunks: tuple[int, ...] | None = None, **more: Any
     ) -> ArrayLayout:
-        """Describe an array that is written at once.
-
-        Parameters
-        ----------
-        path : str
-            Path of the array in the store.
-        array : ndarray
-            The array.
-        chunks : tuple of int, optional
-            Shape of a chunk; as many rows as fit into ``MAX_CHUNK_BYTES`` by default.
-        **more
-            Other fields of the layout.
-        """
+        """Describe an array that is written at once."""
         row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
         rows = max(1, MAX_CHUNK_BYTES // max(row_bytes, 1))
         if chunks is None:
@@ -203,13 +142,7 @@ class ArrayLayout:
 
     @classmethod
     def from_metadata(cls, path: str, metadata: Any, *, sparse: bool) -> ArrayLayout:
-        """Read the description of an array.
-
-        Raises
-        ------
-        ValueError
-            The metadata are damaged, or of a kind that is not written here.
-        """
+        """Read the description of an array; ValueError if it is damaged."""
         try:
             return _parse_metadata(path, metadata, sparse)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -247,13 +180,7 @@ class ArrayLayout:
         return encode_chunk(array, self.chunks, self.fill, compressed=self.compressed)
 
     def decode(self, content: bytes | None) -> Array:
-        """Decode one chunk, cells beyond the end of the array included.
-
-        Raises
-        ------
-        ValueError
-            The chunk is damaged or missing.
-        """
+        """Decode one chunk, cells beyond the end of the array included."""
         if content is None:
             if self.sparse:
                 return np.full(self.chunks, self.fill, self.dtype)
@@ -276,13 +203,7 @@ class ArrayLayout:
                 store.write(self.key(index), self.encode(np.asarray(array[region])))
 
     def read(self, store: Store) -> Array:
-        """Read the whole array.
-
-        Raises
-        ------
-        ValueError
-            A chunk is damaged or missing.
-        """
+        """Read the whole array; ValueError if a chunk is damaged or missing."""
         array = np.full(self.shape, self.fill, self.dtype)
         if not self.shape and not self.sparse:
             return array

@@ -52,13 +52,9 @@ class ArrayGroup:
     """What the document of a group says."""
 
     path: str
-    """Path of the group in the store."""
     attrs: Mapping[str, Any]
-    """Zarr attributes."""
     arrays: Mapping[str, ArrayLayout] = field(default_factory=dict)
-    """Descriptions of its arrays."""
     groups: Mapping[str, ArrayGroup] = field(default_factory=dict)
-    """Groups directly below it."""
 
     def metadata(self) -> dict[str, Any]:
         """Return the document as zarr writes it."""
@@ -90,16 +86,9 @@ class ArrayGroup:
 
 
 def open_group(store: Store, path: str = "") -> ArrayGroup:
-    """Read the document of a group.
+    """Read the document of a group; FileNotFoundError if there is none, ValueError if damaged.
 
     In stores of format 1 the arrays of a group have documents of their own.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no group.
-    ValueError
-        Its document, or that of an array, is damaged.
     """
     document = _group_metadata(store, path)
     if "consolidated_metadata" not in document:
@@ -155,33 +144,8 @@ def write_group(
 ) -> ArrayGroup:
     """Write a group: the chunks of its arrays, then the document that completes it.
 
-    Parameters
-    ----------
-    store : Store
-        Where.
-    path : str
-        Path of the group; nothing is deleted there.
-    arrays : mapping of str to ndarray or Variable
-        Numbers or text, by name.
-    attrs : mapping
-        Attributes of the group, as JSON.
-    groups : mapping of str to ArrayGroup, optional
-        Groups below, which are written already.
-    chunks : mapping of str to tuple of int, optional
-        Chunk shapes of some of the arrays.
-    standalone : bool
-        Also give each array a document of its own. Only with it does xarray find the arrays of
-        the very group it is told to open with ``consolidated=False``.
-
-    Returns
-    -------
-    ArrayGroup
-        What was written.
-
-    Raises
-    ------
-    TypeError
-        An array holds neither numbers nor text.
+    With `standalone` each array has a document of its own too: only then xarray finds the arrays
+    of the very group it is told to open with ``consolidated=False``.
     """
     layouts: dict[str, ArrayLayout] = {}
     for name, value in arrays.items():
@@ -203,15 +167,7 @@ def write_group(
 
 
 def read_group(store: Store, path: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read the attributes and all arrays of a group.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no complete group.
-    ValueError
-        It is damaged.
-    """
+    """Read the attributes and all arrays of a group; errors as of :func:`open_group`."""
     group = open_group(store, path)
     return dict(group.attrs), group.read(store)
 
@@ -262,30 +218,20 @@ def read_dataset(store: Store, group: ArrayGroup) -> xr.Dataset:
     )
 
 
-def write_tree(store: Store, path: str, tree: xr.DataTree) -> ArrayGroup:
+def write_tree(
+    store: Store, path: str, tree: xr.DataTree, *, standalone: bool = True
+) -> ArrayGroup:
     """Write a tree of datasets; the document of its root, written last, completes it."""
-    return _write_node(store, path, tree, standalone=True)
-
-
-def _write_node(store: Store, path: str, node: xr.DataTree, *, standalone: bool) -> ArrayGroup:
     groups = {
-        name: _write_node(store, f"{path}/{name}", child, standalone=False)
-        for name, child in node.children.items()
+        name: write_tree(store, f"{path}/{name}", child, standalone=False)
+        for name, child in tree.children.items()
     }
-    data = node.to_dataset(inherit=False)
+    data = tree.to_dataset(inherit=False)
     return write_dataset(store, path, data, groups=groups, standalone=standalone)
 
 
 def read_tree(store: Store, path: str) -> xr.DataTree:
-    """Read a tree of datasets.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no complete tree.
-    ValueError
-        It is damaged.
-    """
+    """Read a tree of datasets; errors as of :func:`open_group`."""
     import xarray as xr  # noqa: PLC0415
 
     def collect(node: str, group: ArrayGroup) -> Iterator[tuple[str, xr.Dataset]]:
@@ -297,26 +243,12 @@ def read_tree(store: Store, path: str) -> xr.DataTree:
 
 
 def read_attrs(store: Store, path: str = "") -> dict[str, Any]:
-    """Read the attributes of a group.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no group.
-    ValueError
-        Its document is damaged.
-    """
+    """Read the attributes of a group; errors as of :func:`open_group`."""
     return dict(_group_metadata(store, path)["attributes"])
 
 
 def require_current_format(store: Store, attrs: Mapping[str, Any]) -> None:
-    """Raise unless a store has the format that this version writes.
-
-    Raises
-    ------
-    StoreError
-        The store is older, and can only be read, or newer.
-    """
+    """Raise a StoreError unless a store has the format that this version writes."""
     written = attrs.get("format")
     if written == STORE_FORMAT:
         return

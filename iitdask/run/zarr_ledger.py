@@ -10,15 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
-from iitdask.run.checksum import lineage, text_digest
+from iitdask.run.checksum import lineage, package_version, text_digest
 from iitdask.run.coordination import critical_section, live_sessions, open_session
 from iitdask.run.plan import Block, Tiling, tile
 from iitdask.run.stage_group import (
@@ -30,13 +28,8 @@ from iitdask.run.stage_group import (
 )
 from iitdask.run.storage import Store, disk_full_as_error, local_path, open_store
 from iitdask.run.task import Input, StageContext, StageLayout, VariableRef
-from iitdask.run.zarr_io import (
-    STORE_FORMAT,
-    create_root,
-    read_attrs,
-    require_current_format,
-)
-from iitdask.theory.stage import Filled, Stage, StageRef
+from iitdask.run.zarr_io import STORE_FORMAT, create_root, read_attrs, require_current_format
+from iitdask.theory.stage import Array, Filled, Stage, StageRef
 
 __all__ = [
     "CACHE_BYTES",
@@ -47,18 +40,13 @@ __all__ = [
     "read_stage_variable",
 ]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 CACHE_BYTES = 20 * 10**9
-"""Bytes a cache may hold."""
 LAST_USED_FILE = "used"
 """File of a cache entry that holds the time of its last use, in seconds since 1970."""
 MAX_EAGER_BYTES = 256 * 2**20
 """Bytes up to which a stage is read at once; larger ones are read when looked at."""
 SHOWN_FIELDS = 8
-"""Fields of a study that an error names as different."""
 SHOWN_CHARACTERS = 60
-"""Characters of a field's value that an error shows."""
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +56,12 @@ class CacheEntry:
     """One stage in a cache."""
 
     path: Path
-    """Directory of the entry."""
     stage: str
-    """Name of the stage."""
     nbytes: int
-    """Bytes on disk."""
     used: float
     """Time of its last use, in seconds since 1970."""
     blocks: int
-    """Number of blocks."""
     done: int
-    """Number of committed blocks."""
     in_use: bool
     """Whether a run works with it now."""
 
@@ -89,15 +72,6 @@ class StageCache:
 
     Each entry is a small store of its own, named by the lineage of its stage: the digest of all
     that its numbers depend on. An entry in use is held by a session, like a store being filled.
-
-    Parameters
-    ----------
-    directory : str
-        The directory, created if missing. On a cluster every worker must see it.
-    stages : tuple of str
-        Names of the stages it keeps.
-    budget : int
-        Bytes it may hold; entries in use are never evicted.
     """
 
     directory: str
@@ -191,27 +165,9 @@ def _open_or_create_entry(path: Path) -> Store:
 class ZarrLedger:
     """Blocks kept as chunks of a Zarr store.
 
-    Parameters
-    ----------
-    store : Store, str or path
-        The store.
-    study : mapping, optional
-        What is computed, as JSON. Recorded in a new store and compared with the record of an
-        old one; without it an old store is opened as it is.
-    fingerprint : str, optional
-        Fingerprint of the study; a digest of `study` by default.
-    cache : StageCache, optional
-        Keeps some stages outside this store, for other studies.
-    keep_inputs : bool
-        Whether the store keeps the input arrays of every stage, for later readers of the store
-        that cannot make them. Otherwise they are stored when another process needs them.
-
-    Raises
-    ------
-    LedgerMismatchError
-        The store holds another study.
-    StoreError
-        There is something else at this address, or a store of another format.
+    A new store records `study`; an old one of another study raises a LedgerMismatchError. With
+    `keep_inputs` the input arrays of every stage are stored, for readers that cannot make them;
+    otherwise only when another process needs them.
     """
 
     def __init__(
@@ -249,7 +205,9 @@ class ZarrLedger:
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""
         wanted = lineage(stage, lambda name: self._group(name).layout.lineage)
-        store = self._stage_store(stage.name, wanted)
+        store = self.store
+        if self._cache is not None and self._cache.is_cached(stage.name):
+            store = self._cache.entry_store(stage.name, wanted)
         with critical_section(store, stage.name):
             layout = self._open_or_create_layout(store, stage, wanted, block_seconds)
             self._groups[stage.name] = StageGroup.create(store, layout)
@@ -268,12 +226,6 @@ class ZarrLedger:
         if stored is not None:
             log.warning("%s: stage %r changed and is planned afresh", store.url, stage.name)
         return layout
-
-    def _stage_store(self, stage: str, wanted: str) -> Store:
-        """Return the store that keeps a stage: this one or an entry of the cache."""
-        if self._cache is None or not self._cache.is_cached(stage):
-            return self.store
-        return self._cache.entry_store(stage, wanted)
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs to fill blocks of a stage."""
@@ -379,7 +331,7 @@ class ZarrLedger:
             "fingerprint": fingerprint,
             "format": STORE_FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "iitdask": _package_version(),
+            "iitdask": package_version(),
         }
         try:
             with disk_full_as_error(self.store.url):
@@ -399,15 +351,7 @@ def _is_occupied(path: Path | None) -> bool:
 
 
 def read_stage_variable(group: StageGroup, stored: StageRef) -> Array:
-    """Return one variable of a filled stage.
-
-    Raises
-    ------
-    StoreError
-        Blocks are missing.
-    DamagedStoreError
-        Blocks are not what was written; they are deleted.
-    """
+    """Return one variable of a filled stage."""
     variable = group.layout.variable(stored.variable)
     missing = len(group.layout.tiling) - len(group.done())
     if missing and not group.layout.partial:
@@ -448,11 +392,3 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, below in value.items():
         yield from _flatten(below, f"{prefix}.{key}" if prefix else str(key))
-
-
-@cache
-def _package_version() -> str:
-    try:
-        return version("iitdask")
-    except PackageNotFoundError:
-        return "unknown"
