@@ -14,21 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iitdask import errors
-    from iitdask.api import account as account
-    from iitdask.api import causal_nexus as causal_nexus
-    from iitdask.api import ces as ces
-    from iitdask.api import complexes as complexes
-    from iitdask.api import estimate as estimate
-    from iitdask.api import sia as sia
-    from iitdask.api import sweep as sweep
-    from iitdask.api import true_events as true_events
+    from iitdask.api import account, causal_nexus, ces, complexes, estimate, sia, sweep, true_events
     from iitdask.model import examples
-    from iitdask.model.readers import load as load
-    from iitdask.model.substrate import Substrate as Substrate
+    from iitdask.model.readers import load
+    from iitdask.model.substrate import Substrate
     from iitdask.result import relation_iteration as relations
-    from iitdask.theory.options import IIT3 as IIT3
-    from iitdask.theory.options import IIT4 as IIT4
-    from iitdask.theory.options import IIT42026 as IIT42026
+    from iitdask.theory.options import IIT3, IIT4, IIT42026
     from iitdask.view import plot
 
 __all__ = [
@@ -51,33 +42,25 @@ __all__ = [
     "true_events",
 ]
 
-_EXPORTS = {  # name: module, or module:attribute
-    "IIT3": "iitdask.theory.options:IIT3",
-    "IIT4": "iitdask.theory.options:IIT4",
-    "IIT42026": "iitdask.theory.options:IIT42026",
-    "Substrate": "iitdask.model.substrate:Substrate",
-    "account": "iitdask.api:account",
-    "causal_nexus": "iitdask.api:causal_nexus",
-    "ces": "iitdask.api:ces",
-    "complexes": "iitdask.api:complexes",
+_MODULES = {  # public module: its place
     "errors": "iitdask.errors",
-    "estimate": "iitdask.api:estimate",
     "examples": "iitdask.model.examples",
-    "load": "iitdask.model.readers:load",
     "plot": "iitdask.view.plot",
     "relations": "iitdask.result.relation_iteration",
-    "sia": "iitdask.api:sia",
-    "sweep": "iitdask.api:sweep",
-    "true_events": "iitdask.api:true_events",
+}
+_PLACES = {  # module of the names that are not functions of the API
+    **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
+    "Substrate": "iitdask.model.substrate",
+    "load": "iitdask.model.readers",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    if name not in __all__:
         raise AttributeError(f"module 'iitdask' has no attribute {name!r}")
-    module, _, attribute = _EXPORTS[name].partition(":")
-    home = import_module(module)
-    return getattr(home, attribute) if attribute else home
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    return getattr(import_module(_PLACES.get(name, "iitdask.api")), name)
 
 
 def __dir__() -> list[str]:

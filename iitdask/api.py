@@ -34,16 +34,7 @@ from iitdask.view.progress import show_progress
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "account",
-    "causal_nexus",
-    "ces",
-    "complexes",
-    "estimate",
-    "sia",
-    "sweep",
-    "true_events",
-]
+__all__ = ["account", "causal_nexus", "ces", "complexes", "estimate", "sia", "sweep", "true_events"]
 
 PathLike = str | os.PathLike[str]
 

@@ -33,10 +33,8 @@ __all__ = [
 
 DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
-LIFETIME_FRACTION = 0.9
-"""Part of the walltime after which a worker begins no further block."""
-STAGGER_FRACTION = 0.05
-"""Part of the walltime over which the ends of workers are spread."""
+LIFETIME_FRACTION = 0.9  # Part of the walltime after which a worker begins no further block
+STAGGER_FRACTION = 0.05  # Part of the walltime over which the ends of workers are spread
 NOTICE_SECONDS = 30
 """Seconds before the end of its walltime at which SLURM signals an element of a job array."""
 
@@ -73,38 +71,22 @@ class JobOptions:
 class JobSpec:
     """Resources and script lines that all jobs of a run are submitted with."""
 
-    cores: int
-    """Cores of a job."""
-    memory: str
-    """Memory of a job."""
-    walltime: str
-    """Time limit, as SLURM writes it."""
+    cores: int  # Cores of a job
+    memory: str  # Memory of a job
+    walltime: str  # Time limit, as SLURM writes it
     partition: str | None
-    """Partition."""
     account: str | None
-    """Account."""
     interface: str | None
-    """Network interface."""
-    port: int
-    """Port of the scheduler; 0: any."""
-    tls: bool
-    """Whether connections are encrypted."""
-    scratch: str | None
-    """Node-local directory."""
-    logs: str
-    """Directory of the jobs' output."""
-    shared: str
-    """Directory that all nodes see, for certificates of this run."""
-    directives: tuple[str, ...]
-    """Further lines for sbatch."""
-    skip: tuple[str, ...]
-    """Words of sbatch lines that the site does not want."""
-    before: tuple[str, ...]
-    """Lines of the job script before the worker."""
-    python: str
-    """Interpreter on the nodes."""
-    scheduler: tuple[tuple[str, Any], ...]
-    """Options of the Dask scheduler that a site sets."""
+    port: int  # Port of the scheduler; 0: any
+    tls: bool  # Whether connections are encrypted
+    scratch: str | None  # Node-local directory
+    logs: str  # Directory of the jobs' output
+    shared: str  # Directory that all nodes see, for certificates of this run
+    directives: tuple[str, ...]  # Further lines for sbatch
+    skip: tuple[str, ...]  # Words of sbatch lines that the site does not want
+    before: tuple[str, ...]  # Lines of the job script before the worker
+    python: str  # Interpreter on the nodes
+    scheduler: tuple[tuple[str, Any], ...]  # Options of the Dask scheduler that a site sets
 
     @property
     def seconds(self) -> float:
@@ -119,17 +101,11 @@ class JobSpec:
         )
 
     def header(self, tasks: int = 1) -> list[str]:
-        """Return the sbatch lines that allocations and job arrays share.
-
-        Parameters
-        ----------
-        tasks : int
-            Tasks of the job; each gets the cores and the memory of one job.
-        """
+        """Return the sbatch lines of a job; each task gets `cores` and `memory`."""
         megabytes = -(-_memory_bytes(self.memory) // 2**20)
-        memory = {"mem": f"{megabytes}M"}
-        if tasks > 1:  # --mem would be for a node, however many tasks it gets
-            memory = {"mem-per-cpu": f"{-(-megabytes // self.cores)}M"}
+        # With more tasks --mem would be for a node, however many of them it gets.
+        per_cpu = -(-megabytes // self.cores)
+        memory = {"mem": f"{megabytes}M"} if tasks == 1 else {"mem-per-cpu": f"{per_cpu}M"}
         options: dict[str, Any] = {
             "job-name": "iitdask",
             "partition": self.partition,
@@ -145,20 +121,7 @@ class JobSpec:
 
 
 def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
-    """Resolve job options: those of the user, else of the site, else the defaults.
-
-    Parameters
-    ----------
-    options : JobOptions
-        Options of the user.
-    memory : str, optional
-        Memory of a job, such as ``8GB``.
-
-    Raises
-    ------
-    InputError
-        There is no preset of that name, or a value is not what SLURM takes.
-    """
+    """Resolve job options: those of the user, else of the site, else the defaults."""
     site = _site_preset(options.site)
     logs = str(site.get("log-directory") or Path("iitdask-jobs").absolute())
     scratch = options.scratch or site.get("local-directory")
@@ -180,16 +143,12 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
         python=str(site.get("python") or sys.executable),
         scheduler=tuple((site.get("scheduler-options") or {}).items()),
     )
-    _check_job_spec(jobs)
-    return jobs
-
-
-def _check_job_spec(jobs: JobSpec) -> None:
     if jobs.cores < 1:
         raise InputError(f"--cores: expected 1 or more, got {jobs.cores}")
     _memory_bytes(jobs.memory)
     if jobs.seconds < 60:
         raise InputError(f"--walltime: expected a minute or more, got {jobs.walltime!r}")
+    return jobs
 
 
 def _site_preset(name: str | None) -> dict[str, Any]:
@@ -225,53 +184,34 @@ def _walltime_seconds(walltime: str) -> float:
         parts = [int(part) for part in clock.split(":")]
         n_days = int(days) if dash else 0
     except ValueError:
-        parts = []
-        n_days = 0
+        parts, n_days = [], 0
     if not 1 <= len(parts) <= 3:
         raise InputError(
             f"--walltime: expected a time as SLURM writes it, such as 01:30:00, got {walltime!r}"
         )
-    if dash:
-        parts += [0] * (3 - len(parts))
-    elif len(parts) == 1:
-        parts = [0, parts[0], 0]
-    elif len(parts) == 2:
-        parts = [0, *parts]
-    return 86400.0 * n_days + 3600 * parts[0] + 60 * parts[1] + parts[2]
+    first = 3600 if dash or len(parts) == 3 else 60
+    seconds: float = sum(part * first / 60**place for place, part in enumerate(parts))
+    return 86400.0 * n_days + seconds
 
 
 CERTIFICATE_FILE, KEY_FILE = "authority.pem", "key.pem"
 
 
 def write_certificates(folder: Path) -> None:
-    """Write a self-signed certificate and its key, readable by this user alone.
-
-    Parameters
-    ----------
-    folder : Path
-        Directory that all processes of the run see; created if missing.
-    """
+    """Write a self-signed certificate and its key, readable by this user alone."""
     from distributed.security import Security
 
     security = Security.temporary()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, text in (
-        (CERTIFICATE_FILE, security.tls_ca_file),
-        (KEY_FILE, security.tls_client_key),
-    ):
+    texts = {CERTIFICATE_FILE: security.tls_ca_file, KEY_FILE: security.tls_client_key}
+    for name, text in texts.items():
         path = folder / name
         path.touch(mode=0o600)
         path.write_text(text, encoding="ascii")
 
 
 def tls_exports(folder: str) -> list[str]:
-    """Return lines of a shell script that make every Dask process use the certificates.
-
-    Parameters
-    ----------
-    folder : str
-        Directory of the certificates, as the shell expands it.
-    """
+    """Return lines of a shell script that make every Dask process use the certificates."""
     tls = "DASK_DISTRIBUTED__COMM__TLS"
     roles = ("SCHEDULER", "WORKER", "CLIENT")
     return [
@@ -289,17 +229,7 @@ JOB_NUMBER = re.compile(r"\d+")
 
 
 def allocation_script(jobs: JobSpec, workers: int, run: Sequence[str]) -> str:
-    """Return the script of one job that holds scheduler, driver and workers.
-
-    Parameters
-    ----------
-    jobs : Jobs
-        Resources of each task.
-    workers : int
-        Number of workers; two more tasks are the scheduler and the driver.
-    run : sequence of str
-        Arguments of ``iitdask`` for the driver.
-    """
+    """Return the script of one job: scheduler, workers, and the driver with arguments `run`."""
     header = [*jobs.header(tasks=workers + 2), f"--output={jobs.logs}/%j.out"]
     words = [jobs.python, "-m", "iitdask", *run]
     # One task that ends badly, such as a worker that was killed, does not end the others. A job
@@ -319,19 +249,7 @@ def allocation_script(jobs: JobSpec, workers: int, run: Sequence[str]) -> str:
 
 
 def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = None) -> str:
-    """Return the script of a job array whose elements coordinate by the store alone.
-
-    Parameters
-    ----------
-    jobs : Jobs
-        Resources of each element.
-    workers : int
-        Number of elements.
-    store : str
-        Address of a store that was prepared.
-    spec : str, optional
-        Study file, if the store does not hold the study.
-    """
+    """Return the script of a job array whose elements coordinate by the store alone."""
     header = [
         f"--array=0-{workers - 1}",
         *jobs.header(),
@@ -368,15 +286,7 @@ def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = Non
 
 
 def submit(jobs: JobSpec, script: str) -> str:
-    """Submit a job script and return the number of the job.
-
-    Raises
-    ------
-    InputError
-        SLURM is not installed here, or refuses the job.
-    InterruptedRunError
-        SLURM accepts the job but returns no number.
-    """
+    """Submit a job script and return the number of the job."""
     require_slurm()
     Path(jobs.logs).mkdir(parents=True, exist_ok=True)
     done = subprocess.run(

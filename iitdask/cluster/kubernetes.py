@@ -25,10 +25,7 @@ from iitdask.errors import InputError, InterruptedRunError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "Manifest",
-    "kubernetes",
-]
+__all__ = ["Manifest", "kubernetes"]
 
 SCHEDULER_START_SECONDS = 300.0
 """Seconds until the scheduler must answer: images are pulled and nodes started first."""
@@ -43,21 +40,12 @@ class Manifest:
     """A file that describes a cluster."""
 
     path: Path
-    """The file."""
-    name: str
-    """Name of the DaskCluster in it."""
-    namespace: str | None
-    """Its namespace; None stands for that of kubectl's context."""
+    name: str  # Name of the DaskCluster in it
+    namespace: str | None  # Its namespace; None stands for that of kubectl's context
 
     @classmethod
     def read(cls, path: str | None) -> Manifest:
-        """Read a manifest file.
-
-        Raises
-        ------
-        InputError
-            The file cannot be read, or has not exactly one DaskCluster.
-        """
+        """Read a manifest file."""
         if path is None:
             raise InputError(
                 "--manifest: expected a file with a DaskCluster for --cluster kubernetes, got "
@@ -94,28 +82,17 @@ def kubernetes(
 ) -> Iterator[Client]:
     """Open a client of the cluster of a manifest; create the cluster if it is not there.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        The manifest to apply.
-    workers : int, optional
-        Number of workers; that of the manifest if not given.
-    patience : float
-        Seconds until the scheduler must answer.
-
-    Raises
-    ------
-    InputError
-        There is no kubectl, or it refuses the manifest.
-    InterruptedRunError
-        The scheduler does not answer in time.
+    Its scheduler must answer within `patience` seconds; without `workers` the manifest decides.
     """
     if shutil.which("kubectl") is None:
         raise InputError("--cluster kubernetes: expected kubectl on this machine, found none")
     deadline = time.monotonic() + patience
     with ExitStack() as stack:
-        output = _kubectl_output(manifest.kubectl("apply", "--filename", str(manifest.path)))
-        if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", output):
+        words = manifest.kubectl("apply", "--filename", str(manifest.path))
+        applied = subprocess.run(words, capture_output=True, text=True, check=False)
+        if applied.returncode:
+            raise InputError(f"kubectl refused the manifest: {_one_line(applied.stderr)}")
+        if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", applied.stdout):
             # Only this run's own: a cluster that was there before stays.
             stack.callback(_delete, manifest)
         if workers is not None:
@@ -203,13 +180,6 @@ def _delete(manifest: Manifest) -> None:
             capture_output=True,
             check=False,
         )
-
-
-def _kubectl_output(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(f"kubectl refused the manifest: {_one_line(done.stderr)}")
-    return done.stdout
 
 
 def _wait_or_raise(deadline: float, complaint: str) -> None:

@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "connect",
-    "dask_setup",
-    "job_prologue",
-    "local",
-    "worker_environment",
-]
+__all__ = ["connect", "dask_setup", "job_prologue", "local", "worker_environment"]
 
 CLOSE_SECONDS, INTERRUPTED_CLOSE_SECONDS = 30.0, 2.0
 """Seconds that a cluster may take to close, and after an interruption."""
@@ -58,15 +52,10 @@ def available_cores() -> int:
 
 @contextmanager
 def local(workers: int | None = None, memory: str | int | None = None) -> Iterator[Client]:
-    """Open a client of a cluster on this machine.
+    """Open a client of a cluster on this machine: `workers` processes of one thread each.
 
-    Parameters
-    ----------
-    workers : int, optional
-        Worker processes of one thread each. Without it the kernels, which release the
-        interpreter lock, run in threads of this process, one per core.
-    memory : str or int, optional
-        Memory of one worker process, such as ``"4GB"``.
+    Without `workers` the kernels, which release the interpreter lock, run in threads of this
+    process, one per core. `memory` is that of one worker process, such as ``"4GB"``.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -121,33 +110,19 @@ def _close(client: Any, cluster: Any, seconds: float) -> None:
 @contextmanager
 def _silenced_resource_tracker() -> Iterator[None]:
     """Silence the warning of multiprocessing's resource tracker when a run is interrupted."""
-    name = "PYTHONWARNINGS"
-    old = os.environ.get(name)
+    name, old = "PYTHONWARNINGS", os.environ.get("PYTHONWARNINGS")
     rule = "ignore::UserWarning:multiprocessing.resource_tracker"
     os.environ[name] = ",".join(filter(None, (old, rule)))
     try:
         yield
     finally:
-        if old is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = old
+        del os.environ[name]
+        os.environ |= {} if old is None else {name: old}
 
 
 @contextmanager
 def connect(address: str) -> Iterator[Client]:
-    """Open a client of a running scheduler.
-
-    Parameters
-    ----------
-    address : str
-        Its address, ``tcp://HOST:PORT``.
-
-    Raises
-    ------
-    OSError
-        The scheduler does not answer within 30 seconds.
-    """
+    """Open a client of the scheduler at an address ``tcp://HOST:PORT``."""
     from distributed import Client
 
     with Client(address, timeout=30) as client:

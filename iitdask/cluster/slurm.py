@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -23,19 +24,19 @@ from iitdask.errors import InputError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "allocation",
-    "exec_allocation_role",
-    "is_driver",
-    "slurm",
-    "worker_script",
-]
+__all__ = ["allocation", "exec_allocation_role", "is_driver", "slurm", "worker_script"]
 
-QUEUE_POLL_SECONDS = 5.0
-"""Seconds between two checks of the queue."""
-COMMAND_TIMEOUT_SECONDS = 20.0
-"""Seconds that SLURM's commands may take to answer."""
+QUEUE_POLL_SECONDS = 5.0  # Seconds between two checks of the queue
+COMMAND_TIMEOUT_SECONDS = 20.0  # Seconds that SLURM's commands may take to answer
 JOB_NAME = "iitdask"
+DASK_SETTINGS = {
+    # Preempted jobs are requeued and come back under their name; dask-jobqueue would cancel
+    # them after 15 s. QueueWatch finds those that do not come back.
+    "distributed.deploy.lost-worker-timeout": "1h",
+    # Preemption counts as a failure of the bundle that was running.
+    "distributed.scheduler.allowed-failures": 20,
+    "distributed.scheduler.unknown-task-duration": "1m",
+}
 
 
 @contextmanager
@@ -47,24 +48,9 @@ def slurm(
 ) -> Iterator[Client]:
     """Open a client of a cluster whose workers are SLURM jobs.
 
-    Jobs that are preempted come back by themselves; those that are cancelled, or end
-    at their walltime, are replaced.
-
-    Parameters
-    ----------
-    jobs : Jobs
-        Resources of each job.
-    workers : int
-        Number of jobs.
-    demand : callable, optional
-        Returns how many jobs there is work for; idle jobs beyond that number are cancelled.
-    poll_seconds : float
-        Seconds between two checks of the queue.
-
-    Raises
-    ------
-    InputError
-        SLURM is not installed here.
+    Jobs that are preempted come back by themselves; those that are cancelled, or end at their
+    walltime, are replaced. `demand` returns how many jobs there is work for; idle jobs beyond
+    that number are cancelled.
     """
     import dask
     from dask_jobqueue.slurm import SLURMCluster
@@ -73,7 +59,7 @@ def slurm(
     require_slurm()
     Path(jobs.logs).mkdir(parents=True, exist_ok=True)
     Path(jobs.shared).mkdir(parents=True, exist_ok=True)
-    with dask.config.set(_dask_settings()):
+    with dask.config.set(DASK_SETTINGS):
         cluster = SLURMCluster(
             n_workers=0,
             security=True if jobs.tls else None,
@@ -108,22 +94,15 @@ def worker_script(jobs: JobSpec) -> str:
     return script
 
 
+@dataclass(frozen=True, eq=False)
 class QueueWatch:
     """Keeps as many jobs in the queue as there is work for."""
 
-    def __init__(
-        self,
-        cluster: Any,
-        client: Any,
-        workers: int,
-        demand: Callable[[], int] | None,
-        poll_seconds: float,
-    ) -> None:
-        self.cluster = cluster
-        self.client = client
-        self.workers = workers
-        self.demand = demand
-        self.poll_seconds = poll_seconds
+    cluster: Any
+    client: Any
+    workers: int
+    demand: Callable[[], int] | None
+    poll_seconds: float
 
     def target(self) -> int:
         """Return how many jobs there should be."""
@@ -138,9 +117,7 @@ class QueueWatch:
 
     def tend(self) -> None:
         """Replace jobs that are gone and cancel idle ones that there is no work for."""
-        gone = self._gone()
-        if gone:
-            self._drop(gone)
+        self._drop(self._gone())
         target = self.target()
         excess = len(self.cluster.worker_spec) - target
         if excess > 0:
@@ -191,20 +168,8 @@ def _queued_jobs() -> set[str] | None:
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 
-def _dask_settings() -> dict[str, Any]:
-    return {
-        # Preempted jobs are requeued and come back under their name; dask-jobqueue would
-        # cancel them after 15 s. QueueWatch finds those that do not come back.
-        "distributed.deploy.lost-worker-timeout": "1h",
-        # Preemption counts as a failure of the bundle that was running.
-        "distributed.scheduler.allowed-failures": 20,
-        "distributed.scheduler.unknown-task-duration": "1m",
-    }
-
-
 def _job_arguments(jobs: JobSpec) -> dict[str, Any]:
     lifetime, stagger = jobs.lifetime
-    leave = ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
     return {
         "cores": jobs.cores,
         "memory": jobs.memory,
@@ -220,27 +185,18 @@ def _job_arguments(jobs: JobSpec) -> dict[str, Any]:
         "job_extra_directives": ["--requeue", "--open-mode=append", *jobs.directives],
         "job_directives_skip": list(jobs.skip),
         "job_script_prologue": list(jobs.before),
-        "worker_extra_args": leave,
+        "worker_extra_args": ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"],
         "python": jobs.python,
     }
 
 
-DRIVER_TASK = 1
-"""Number of the task that runs the driver."""
-RECONNECT_SECONDS = 30.0
-"""Seconds in which a driver that lost its connection may come back."""
-FIRST_WORKER_SECONDS = 120
-"""Seconds the driver waits for its first worker."""
+DRIVER_TASK = 1  # Number of the task that runs the driver
+RECONNECT_SECONDS = 30.0  # Seconds in which a driver that lost its connection may come back
+FIRST_WORKER_SECONDS = 120  # Seconds the driver waits for its first worker
 
 
 def is_driver() -> bool:
-    """Return True if this task of a job is the driver.
-
-    Raises
-    ------
-    InputError
-        This is no task of a SLURM job.
-    """
+    """Return True if this task of a job is the driver."""
     task = os.environ.get("SLURM_PROCID", "")
     if not task.isdecimal() or "SLURM_JOB_ID" not in os.environ:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,8 @@ __all__ = [
     "state_values",
 ]
 
-MAX_LISTED_UNITS = 16
-"""Units up to which all candidate systems of a substrate are listed."""
-MAX_MASK_UNITS = 62
-"""Units whose sets int64 masks can hold."""
+MAX_LISTED_UNITS = 16  # Units up to which all candidate systems of a substrate are listed
+MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
 NO_SUCH_STATE = "a substrate with units like these has no such state"
 
 
@@ -42,32 +40,22 @@ NO_SUCH_STATE = "a substrate with units like these has no such state"
 class ValueRule:
     """Values of an axis that depend on the substrates."""
 
-    kind: str
-    """``all``, ``reachable`` or ``trajectory`` of states; ``all`` or ``size`` of candidates."""
-    size: int = 0
-    """Units of a candidate."""
-    start: Any = None
-    """State a trajectory starts from; None: a random one."""
-    steps: int = 0
-    """Steps of a trajectory that count."""
-    burn: int = 0
-    """Steps before those."""
-    seed: int = 0
-    """Seed of the random generator of trajectories."""
+    kind: str  # `all`, `reachable` or `trajectory` of states; `all` or `size` of candidates
+    size: int = 0  # Units of a candidate
+    start: Any = None  # State a trajectory starts from; None: a random one
+    steps: int = 0  # Steps of a trajectory that count
+    burn: int = 0  # Steps before those
+    seed: int = 0  # Seed of the random generator of trajectories
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Axis:
     """One axis of a sweep."""
 
-    name: str
-    """Name in :data:`iitdask.study.sweep_axes.AXES`, or a parameter of units."""
-    values: ValueRule | tuple[Any, ...]
-    """Values, or the rule that tells them for given substrates."""
-    dim: str
-    """Dimension of the result; zipped axes share one."""
-    is_parameter: bool
-    """Whether units have it as a parameter of their gates."""
+    name: str  # Name in :data:`iitdask.study.sweep_axes.AXES`, or a parameter of units
+    values: ValueRule | tuple[Any, ...]  # Values, or the rule that tells them for given substrates
+    dim: str  # Dimension of the result; zipped axes share one
+    is_parameter: bool  # Whether units have it as a parameter of their gates
 
     @property
     def listed(self) -> tuple[Any, ...]:
@@ -75,26 +63,19 @@ class Axis:
         values = () if isinstance(self.values, ValueRule) else self.values
         if not any(isinstance(value, Family) for value in values):
             return values
-        expanded: list[Any] = []
-        for value in values:
-            is_family = isinstance(value, Family)
-            expanded += [(value, i) for i in range(value.count)] if is_family else [value]
-        return tuple(expanded)
-
-    @property
-    def length(self) -> int:
-        """Number of values that do not depend on substrates."""
-        return len(self.listed)
+        members = (
+            [(value, i) for i in range(value.count)] if isinstance(value, Family) else [value]
+            for value in values
+        )
+        return tuple(chain.from_iterable(members))
 
 
 @dataclass(frozen=True, slots=True)
 class UnitSignature:
     """Names and numbers of values of all units: substrates that share them share states."""
 
-    levels: tuple[int, ...]
-    """Values per unit."""
-    labels: tuple[str, ...]
-    """Names of the units."""
+    levels: tuple[int, ...]  # Values per unit
+    labels: tuple[str, ...]  # Names of the units
 
     @property
     def n_states(self) -> int:
@@ -136,22 +117,14 @@ class UnitSignature:
 class SubstrateGrid:
     """All G substrates of a sweep, in C order of the dimensions they vary over."""
 
-    dims: dict[str, int]
-    """Dimensions that decide about substrates, with their lengths."""
-    signatures: tuple[UnitSignature, ...]
-    """The distinct signatures."""
-    signature: NDArray[Any]
-    """(G,) which signature each has, -1 where there is no substrate."""
-    batch: Batch
-    """The small substrates."""
-    batch_index: NDArray[Any]
-    """(G,) position in the batch, -1 of substrates that are not small."""
-    single: Mapping[int, Substrate]
-    """Substrates that were built one by one."""
-    problems: Mapping[int, str]
-    """Why there is no substrate."""
-    names: tuple[str, ...]
-    """Labels along the axis of substrates, if there is one."""
+    dims: dict[str, int]  # Dimensions that decide about substrates, with their lengths
+    signatures: tuple[UnitSignature, ...]  # The distinct signatures
+    signature: NDArray[Any]  # (G,) which signature each has, -1 where there is no substrate
+    batch: Batch  # The small substrates
+    batch_index: NDArray[Any]  # (G,) position in the batch, -1 of substrates that are not small
+    single: Mapping[int, Substrate]  # Substrates that were built one by one
+    problems: Mapping[int, str]  # Why there is no substrate
+    names: tuple[str, ...]  # Labels along the axis of substrates, if there is one
 
     def substrate(self, number: int) -> Substrate:
         """Return one of the substrates."""
@@ -169,10 +142,8 @@ class SubstrateGrid:
 class AxisValues:
     """The values of an axis of states or of candidate systems."""
 
-    labels: tuple[str, ...]
-    """Labels in the result."""
-    raw: tuple[Any, ...]
-    """Values as they were given."""
+    labels: tuple[str, ...]  # Labels in the result
+    raw: tuple[Any, ...]  # Values as they were given
     numbers: NDArray[Any]
     """(signatures, values) number of the state, or mask of the units; -1 where none fits."""
     problems: Mapping[tuple[int, int], str]
@@ -204,9 +175,8 @@ class _GridBuilder:
         try:
             if isinstance(choice, tuple) and len(numbers) == choice[0].count:
                 family = _family_with_parameters(choice[0], parameters, where)
-                self._add_batch(
-                    numbers, family.batch(), UnitSignature((2,) * family.n, family.labels)
-                )
+                signature = UnitSignature((2,) * family.n, family.labels)
+                self._add_batch(numbers, family.batch(), signature)
                 return
             for number in numbers.tolist():
                 self._add_one(number, _build_one(choice, parameters, folder, where))
@@ -234,31 +204,14 @@ class _GridBuilder:
 def build_substrates(
     base: Substrate | Mapping[str, Any] | None, axes: Sequence[Axis], folder: Path, where: str
 ) -> SubstrateGrid:
-    """Build all substrates of a sweep.
-
-    Parameters
-    ----------
-    base
-        The substrate, or its block, unless there is an axis of substrates.
-    axes
-        All axes of the sweep.
-    folder
-        Folder that relative file names start from.
-    where
-        What to call the study in messages.
-
-    Raises
-    ------
-    InputError
-        None of the substrates can be built, or no unit has a parameter.
-    """
+    """Build all substrates of a sweep."""
     parameters = [axis for axis in axes if axis.is_parameter]
     source = next((axis for axis in axes if axis.name == "substrate"), None)
     if source is None and base is None:
         raise SpecError(f"{where}: substrate: expected one, or an axis of them, got nothing")
     choices = (base,) if source is None else source.listed
     varying = [axis for axis in axes if axis.is_parameter or axis is source]
-    dims = {axis.dim: axis.length for axis in varying}
+    dims = {axis.dim: len(axis.listed) for axis in varying}
     total = math.prod(dims.values())
     builder = _GridBuilder(total)
     dim = None if source is None else source.dim
@@ -310,12 +263,11 @@ def _family_with_parameters(family: Family, parameters: Mapping[str, Any], where
 
 
 def _build_one(choice: Any, parameters: Mapping[str, Any], folder: Path, where: str) -> Substrate:
-    """Build one substrate."""
     if isinstance(choice, tuple):
         family = _family_with_parameters(choice[0], parameters, where)
         return Substrate.from_units(family.block(choice[1])["units"])
-    if isinstance(choice, str | Path):
-        choice = {"example": str(choice)} if str(choice) in examples.names() else choice
+    if isinstance(choice, str | Path) and str(choice) in examples.names():
+        choice = {"example": str(choice)}
     if isinstance(choice, str | Path):
         if parameters:
             raise SpecError(
@@ -323,15 +275,11 @@ def _build_one(choice: Any, parameters: Mapping[str, Any], folder: Path, where: 
                 "the units in the study to sweep their parameters"
             )
         return load(folder / choice)
-    if not parameters:
-        return (
-            choice
-            if isinstance(choice, Substrate)
-            else substrate_from_study(choice, folder, f"{where}: substrate")
-        )
-    return substrate_from_study(
-        _block_with_parameters(choice, parameters, where), folder, f"{where}: substrate"
-    )
+    if parameters:
+        choice = _block_with_parameters(choice, parameters, where)
+    elif isinstance(choice, Substrate):
+        return choice
+    return substrate_from_study(choice, folder, f"{where}: substrate")
 
 
 def _block_with_parameters(block: Any, parameters: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -339,10 +287,9 @@ def _block_with_parameters(block: Any, parameters: Mapping[str, Any], where: str
     if isinstance(block, Mapping) and "example" in block:
         block = examples.spec(block["example"])["substrate"]
     if not isinstance(block, Mapping) or "units" not in block:
-        name = next(iter(parameters))
         raise SpecError(
-            f"{where}: sweep: {name}: expected a substrate made of `units`, whose parameters it "
-            "could be"
+            f"{where}: sweep: {next(iter(parameters))}: expected a substrate made of `units`, "
+            "whose parameters it could be"
         )
     units = [dict(unit) for unit in block["units"]]
     given = [unit.get("label") for unit in units]
@@ -416,13 +363,7 @@ def _make_unique(names: Iterable[str], pattern: str) -> tuple[str, ...]:
 
 
 def state_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: str) -> AxisValues:
-    """Resolve states: a list of them, or a rule.
-
-    Raises
-    ------
-    SpecError
-        A rule needs all states of a substrate that has too many, or no state fits anywhere.
-    """
+    """Resolve states: a list of them, or a rule."""
     if isinstance(values, ValueRule):
         return _states_of_rule(values, grid, where)
     return _resolve(values, grid, UnitSignature.state_code, where)
@@ -431,13 +372,7 @@ def state_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: 
 def candidate_values(
     values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: str
 ) -> AxisValues:
-    """Resolve candidate systems: a list of them, or a rule.
-
-    Raises
-    ------
-    SpecError
-        A rule stands for too many candidates or none, or no candidate fits anywhere.
-    """
+    """Resolve candidate systems: a list of them, or a rule."""
     if isinstance(values, ValueRule):
         values = _candidates_of_rule(values, grid, where)
     return _resolve(values, grid, UnitSignature.unit_mask, where)

@@ -21,12 +21,10 @@ __all__ = ["JobRun", "StudyJob"]
 class JobRun:
     """One execution of a job."""
 
-    recipe: Recipe
-    """Stages to fill; can be executed once."""
+    recipe: Recipe  # Stages to fill; can be executed once
     finish: Callable[[xr.DataTree], xr.DataTree]
     """Turns what the recipe returns into the labelled result."""
-    observers: tuple[Observer, ...] = ()
-    """Receive the events of the run, after those of the caller."""
+    observers: tuple[Observer, ...] = ()  # Receive the events of the run, after those of the caller
 
 
 class StudyJob(Protocol):
@@ -38,47 +36,23 @@ class StudyJob(Protocol):
     @property
     def is_sweep(self) -> bool:
         """True if the store cannot rebuild the job: other processes need the study file."""
-        ...
 
     @property
     def target(self) -> Target | None:
         """What the problem is about; None for a sweep, which has many."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Digest of everything that decides whether a store belongs to this job."""
-        ...
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a store records it: plain values, comparable field by field."""
-        ...
 
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the job needs compiled."""
-        ...
 
     def recipe(self) -> Recipe:
         """Return the stages of the whole job, as if nothing were stored."""
-        ...
 
     def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
-        """Record the job in its store and return one execution of it.
-
-        Parameters
-        ----------
-        ledger : Ledger
-            Where the blocks are kept.
-        store : Store, optional
-            Store of the run; None for a run in memory.
-        live : bool
-            Keep the stored result up to date while blocks arrive, where the job can.
-
-        Raises
-        ------
-        LedgerMismatchError
-            The store holds points that this job lacks.
-        SpecError
-            The job needs a store and has none.
-        """
-        ...
+        """Record the job in its store and return one execution of it."""

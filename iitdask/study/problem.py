@@ -46,8 +46,7 @@ __all__ = [
     "write_substrate",
 ]
 
-SUBSTRATE_GROUP = "substrate"
-"""Group of a store that holds the tables of the substrate."""
+SUBSTRATE_GROUP = "substrate"  # Group of a store that holds the tables of the substrate
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,10 @@ class Problem:
     A :class:`iitdask.study.job.StudyJob`.
     """
 
-    target: Target
-    """What it is about, such as a candidate system in its substrate and state."""
-    options: Theory
-    """Theory with its options."""
-    compute: str
-    """Computation."""
+    target: Target  # What it is about, such as a candidate system in its substrate and state
+    options: Theory  # Theory with its options
+    compute: str  # Name of the computation
+    is_sweep = False
 
     @property
     def fingerprint(self) -> str:
@@ -81,11 +78,6 @@ class Problem:
             "labels": list(substrate.labels),
             "substrate": substrate.fingerprint,
         }
-
-    @property
-    def is_sweep(self) -> bool:
-        """False: a store holds its problem."""
-        return False
 
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the problem needs compiled."""
@@ -158,15 +150,7 @@ def _write_tables(store: Store, substrate: Substrate) -> None:
 
 
 def read_problem(store: Store) -> Problem:
-    """Rebuild the point of a store.
-
-    Raises
-    ------
-    InputError
-        The store is that of a sweep.
-    DamagedStoreError
-        What is there is not what the store's fingerprint says.
-    """
+    """Rebuild the point of a store."""
     about = store_attrs(store)
     if "sweep" in about.get("study", {}):
         raise InputError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from iitdask.cluster.local import available_cores
 from iitdask.errors import (
     DamagedStoreError,
     IITError,
@@ -41,13 +42,7 @@ from iitdask.run.estimate import Estimate, estimate_recipe
 from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
-from iitdask.run.result_group import (
-    is_finished,
-    load_result,
-    save_result,
-    set_attrs,
-    store_attrs,
-)
+from iitdask.run.result_group import is_finished, load_result, save_result, set_attrs, store_attrs
 from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
@@ -75,29 +70,12 @@ __all__ = [
     "verify_stored_run",
 ]
 
-BLOCK_SECONDS = 5.0
-"""Target seconds of a bundle of blocks where a study does not say."""
-CACHED_STAGES = ("marginals",)
-"""Stages that other studies of the same units can use."""
+BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
+CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
 
 
 def job_from_study(study: Study, folder: Path, where: str) -> StudyJob:
-    """Build the problem or the sweep that a study describes.
-
-    Parameters
-    ----------
-    study : Study
-        Content of a study file.
-    folder : Path
-        Folder that relative file names start from.
-    where : str
-        What to call the study in messages.
-
-    Raises
-    ------
-    InputError
-        The study does not fit its substrate, theory or computation.
-    """
+    """Build the problem or the sweep that a study describes."""
     if study.sweep is None:
         return problem_from_study(study, folder, where)
     return sweep_from_study(study, folder, where)
@@ -116,38 +94,9 @@ def run_job(
 ) -> xr.DataTree:
     """Compute a job, or what its store lacks of it, and return the labelled result.
 
-    Parameters
-    ----------
-    job : StudyJob
-        Problem or sweep to compute.
-    client : distributed.Client, optional
-        Cluster to compute on; this process when not given.
-    store : Store, str or path, optional
-        Zarr store that makes the run resumable and keeps its result.
-    observers : sequence of callable
-        Called with every event.
-    block_seconds : float
-        Target seconds of a bundle of blocks.
-    memory : int, optional
-        Bytes a worker has; what its cluster reports when not given.
-    join : bool
-        Work beside another session on the same store instead of being refused.
-    cache : str or path, optional
-        Directory that keeps marginal tables for other studies.
-
-    Returns
-    -------
-    DataTree
-        The result of a problem; for a sweep the root is its cube.
-
-    Raises
-    ------
-    BusyStoreError
-        Another session fills the store at this moment.
-    LedgerMismatchError
-        The store holds another job, or points that this sweep lacks.
-    WorkerMismatchError
-        A worker of the cluster has another iitdask, or none.
+    `memory` is the bytes a worker has, `block_seconds` the target of a bundle of blocks. With
+    `join` the run works beside another session on the same store instead of being refused.
+    `cache` is a directory that keeps marginal tables for other studies.
     """
     listeners: list[Observer] = [deduplicated(observer) for observer in observers]
     if client is not None:
@@ -165,7 +114,10 @@ def run_job(
         tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
         return started.finish(tree)
     opened = open_store(store)
-    with _stage_cache(cache) as stage_cache:
+    stages = (
+        StageCache(os.fspath(cache), CACHED_STAGES).opened() if cache is not None else nullcontext()
+    )
+    with stages as stage_cache:
         stored = _open_ledger(opened, job, stage_cache)
         with open_session(opened, join) as session, publishing(session) as activity:
             started = job.start(stored, opened)
@@ -197,35 +149,6 @@ def run_shared(
 
     Every process replays the recipe, computes the blocks that no other process has
     claimed and waits for the rest. One of them writes the result.
-
-    Parameters
-    ----------
-    store : Store, str or path
-        A store that was prepared, or that a run has begun.
-    job : StudyJob, optional
-        What the store is for; a store holds its problem, but not its sweep.
-    threads : int
-        Blocks computed at a time.
-    seconds : float, optional
-        Seconds after which no block is begun.
-    observers : sequence of callable
-        Called with every event.
-    memory : int, optional
-        Bytes that this process may use.
-
-    Returns
-    -------
-    DataTree
-        The result, the same for every process.
-
-    Raises
-    ------
-    InputError
-        The store holds a sweep, and `job` is not given.
-    RetiredError
-        `seconds` are over and the store is not finished.
-    WorkerMismatchError
-        Another process works on the store with another build of iitdask.
     """
     store = open_store(store)
     until = None if seconds is None else time.monotonic() + seconds
@@ -266,17 +189,7 @@ def prepare_store(
 def estimate_job(
     job: StudyJob, *, block_seconds: float = BLOCK_SECONDS, seconds: float = 3.0
 ) -> Estimate:
-    """Estimate what a run takes from the start, see :func:`iitdask.run.estimate.estimate_recipe`.
-
-    Parameters
-    ----------
-    job : StudyJob
-        Problem or sweep.
-    block_seconds : float
-        Target seconds of a bundle of blocks.
-    seconds : float
-        Seconds to spend on each expensive stage, computing a sample of it here.
-    """
+    """Estimate what a run takes from the start; `seconds` are spent on each expensive stage."""
     return estimate_recipe(job.recipe(), block_seconds=block_seconds, seconds=seconds)
 
 
@@ -296,14 +209,9 @@ def precompile(family: str = "iit4") -> None:
 
     The shares of the work are compiled side by side. Each kernel has one signature, so
     that two processes at worst write the same code twice.
-
-    Parameters
-    ----------
-    family : str
-        A key of ``KERNEL_FAMILIES``.
     """
     first, *rest = range(1, len(KERNEL_FAMILIES[family].cases))
-    if cache_directory() is not None and sys.executable and _available_cores() > 1:
+    if cache_directory() is not None and sys.executable and available_cores() > 1:
         others = [_spawn_compile(family, share) for share in rest]
         compile_share(family, first)
         for other in others:
@@ -327,16 +235,6 @@ def _logged(session: Session, job: StudyJob, origin: dict[str, Any]) -> Iterator
     except (KeyboardInterrupt, IITError) as error:
         log.stop(str(error).splitlines()[0] if str(error) else "interrupted")
         raise
-
-
-@contextmanager
-def _stage_cache(cache: str | os.PathLike[str] | None) -> Iterator[StageCache | None]:
-    """Open a cache directory; None without one."""
-    opened = (
-        nullcontext() if cache is None else StageCache(os.fspath(cache), CACHED_STAGES).opened()
-    )
-    with opened as stage_cache:
-        yield stage_cache
 
 
 def _open_ledger(store: Store, job: StudyJob, cache: StageCache | None = None) -> ZarrLedger:
@@ -407,9 +305,3 @@ def _spawn_compile(family: str, share: int) -> subprocess.Popen[bytes]:
     )
     quiet = subprocess.DEVNULL
     return subprocess.Popen([sys.executable, "-c", code], stdin=quiet, stdout=quiet, stderr=quiet)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

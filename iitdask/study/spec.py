@@ -21,12 +21,9 @@ NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to run; never changes a result."""
 
-    workers: int | None = None
-    """Worker processes; None: threads of this process, one per core."""
-    memory: str | int | None = None
-    """Memory of one worker, such as ``4GB``."""
-    block_seconds: float = 5.0
-    """Target seconds of a bundle of blocks."""
+    workers: int | None = None  # Worker processes; None: threads of this process, one per core
+    memory: str | int | None = None  # Memory of one worker, such as `4GB`
+    block_seconds: float = 5.0  # Target seconds of a bundle of blocks
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,66 +32,35 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     substrate: dict[str, Any] | None = None
     """Exactly one of example, tpm, factors, units; optionally connectivity and labels. Only a
     sweep over substrates has none."""
-    state: str | list[int] | dict[str, int] | None = None
-    """Current state of all units."""
+    state: str | list[int] | dict[str, int] | None = None  # Current state of all units
     units: str | list[int | str] | None = None
     """Candidate system, or the units that candidates consist of; None: all units."""
-    max_size: int | None = None
-    """Most units of a candidate, when complexes are searched."""
+    max_size: int | None = None  # Most units of a candidate, when complexes are searched
     candidates: list[str | list[int | str]] | None = None
     """The candidates, when not all subsets of the units are searched."""
-    before: str | list[int] | dict[str, int] | None = None
-    """State of all units before a transition."""
-    after: str | list[int] | dict[str, int] | None = None
-    """State of all units after the transition."""
-    causes: str | list[int | str] | None = None
-    """Candidate causes of a transition; None: all units."""
+    before: str | list[int] | dict[str, int] | None = None  # State of all units before a transition
+    after: str | list[int] | dict[str, int] | None = None  # State of all units after the transition
+    causes: str | list[int | str] | None = None  # Candidate causes of a transition; None: all units
     effects: str | list[int | str] | None = None
     """Candidate effects of a transition; None: all units."""
-    max_order: int | None = None
-    """Most units of an occurrence whose cause or effect is searched."""
+    max_order: int | None = None  # Most units of an occurrence whose cause or effect is searched
     theory: str | dict[str, Any] | None = None
     """Theory by name, or a mapping of its name and options; None: the first that defines it."""
-    compute: str = "ces"
-    """Computation, a name in ``COMPUTATIONS``."""
+    compute: str = "ces"  # Computation, a name in `COMPUTATIONS`
     sweep: dict[str, Any] | None = None
     """Axes of a sweep; one of them may be the substrate, the state or the theory."""
     keep: Literal["structures"] | None = None
     """``structures``: a sweep keeps the whole result of every point beside its cube."""
-    run: RunOptions = RunOptions()
-    """How to run."""
-    name: str | None = None
-    """Name of the study, for its readers."""
-    title: str | None = None
-    """Title of the paper or project, shown when the study is run."""
-    citation: str | None = None
-    """Source to cite, shown when the study is run."""
-    figure: str | None = None
-    """Figure or table that the study reproduces."""
-    note: str | None = None
-    """Remarks for readers."""
+    run: RunOptions = RunOptions()  # How to run
+    name: str | None = None  # Name of the study, for its readers
+    title: str | None = None  # Title of the paper or project, shown when the study is run
+    citation: str | None = None  # Source to cite, shown when the study is run
+    figure: str | None = None  # Figure or table that the study reproduces
+    note: str | None = None  # Remarks for readers
 
 
 def read_study(spec: str | Path | dict[str, Any]) -> tuple[Study, Path]:
-    """Read a study file, an example by name, or a mapping.
-
-    Parameters
-    ----------
-    spec : str, Path or dict
-        Path of a YAML or JSON file, name of an example, or the content of a study.
-
-    Returns
-    -------
-    Study
-        The checked content.
-    Path
-        Folder that relative file names in the study start from.
-
-    Raises
-    ------
-    SpecError
-        The file is missing, not YAML or JSON, or a field is unknown or of the wrong kind.
-    """
+    """Read a study file, an example or a mapping; return also the folder of its file names."""
     if isinstance(spec, dict):
         return _study_from_mapping(spec, "study"), Path()
     path = Path(spec)

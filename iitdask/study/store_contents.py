@@ -28,12 +28,7 @@ from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_out
 from iitdask.theory.sweeps.small_systems import SmallSystems
 from iitdask.theory.variables import make_dataset
 
-__all__ = [
-    "StoredSweep",
-    "git_state",
-    "load_for_view",
-    "provenance",
-]
+__all__ = ["StoredSweep", "git_state", "load_for_view", "provenance"]
 
 
 def provenance() -> dict[str, Any]:
@@ -129,24 +124,10 @@ def _read_small_systems(store: Store, stage: str) -> SmallSystems:
 
 
 def load_for_view(store: Store) -> xr.DataTree:
-    """Load a result and add the data that views derive from its substrate.
+    """Load a result and add what views derive from its substrate, if that can be read.
 
-    Parameters
-    ----------
-    store : Store
-        A finished store.
-
-    Returns
-    -------
-    DataTree
-        The result, with ``/network`` (all units of the substrate and their connections), and
-        for a cause-effect structure ``/repertoires`` and, where the system is small enough,
-        ``/landscape``. Nothing is added where the store's substrate cannot be read.
-
-    Raises
-    ------
-    StoreError
-        The run has not finished, or its result is damaged.
+    ``/network`` holds all units and their connections, ``/repertoires`` and ``/landscape`` are
+    those of a cause-effect structure, the latter where the system is small enough.
     """
     tree = load_result(store)
     try:

@@ -66,36 +66,25 @@ __all__ = [
     "sweep_from_study",
 ]
 
-MIN_WRITE_INTERVAL_SECONDS = 1.0
-"""Least seconds between two writings of the cube."""
-WRITE_INTERVAL_RATIO = 20.0
-"""Time between two writings of the cube, in durations of one writing."""
+MIN_WRITE_INTERVAL_SECONDS = 1.0  # Least seconds between two writings of the cube
+WRITE_INTERVAL_RATIO = 20.0  # Time between two writings of the cube, in durations of one writing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointOrder:
     """Points in the order in which they became part of the store."""
 
-    layout: SweepLayout
-    """The layout, whose points are numbered in this order."""
-    batches: tuple[PointBatch, ...]
-    """Batchable points, stage by stage."""
-    large: dict[int, LargeProblem]
-    """Points with a recipe of their own, by number."""
-    n_points: int
-    """Number of points."""
+    layout: SweepLayout  # The layout, whose points are numbered in this order
+    batches: tuple[PointBatch, ...]  # Batchable points, stage by stage
+    large: dict[int, LargeProblem]  # Points with a recipe of their own, by number
+    n_points: int  # Number of points
 
 
 def order_points(layout: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrder:
     """Number the points of a sweep in the order in which a store lists them.
 
-    Parameters
-    ----------
-    layout : SweepLayout
-        Layout of the sweep.
-    lists : sequence of ndarray
-        (points, 2) uint64 digests of the points that became part of the store together, one
-        array for each time the sweep has grown.
+    Each of the `lists` holds the (points, 2) uint64 digests of the points that became part of
+    the store together: one list for each time the sweep has grown.
     """
     index = {bytes(digest): p for p, digest in enumerate(layout.digests)}
     batches: list[PointBatch] = []
@@ -123,19 +112,6 @@ class CubeWriter:
     """Observer that keeps the cube in the store up to date while blocks arrive.
 
     All it knows beyond the ledger may be lost at any time.
-
-    Parameters
-    ----------
-    order : PointOrder
-        The points.
-    ledger : Ledger
-        Where their blocks are kept.
-    store : Store or None
-        Store that holds the cube; None writes no cube before the end.
-    outcomes : dict of ndarray
-        (points,) outcomes by name; filled here and by the recipe.
-    has_structures : bool
-        True if the store keeps the whole result of every point.
     """
 
     def __init__(
@@ -181,7 +157,7 @@ class CubeWriter:
             extra={
                 "n_units": layout.n_units,
                 "frequency": layout.frequency,
-                "seconds": _values_by_cell(self._seconds(), layout.point),
+                "seconds": np.where(layout.point >= 0, self._seconds()[layout.point], np.nan),
                 "structure": self._structures() if self._has_structures else None,
                 "point": layout.point,
             },
@@ -236,25 +212,20 @@ class CubeWriter:
                 region = tiling.region(block)[0]
                 out[batch.small[region]] = seconds / (region.stop - region.start)
         for key, names in self._large_stages.items():
-            ticks_of = [sum(self._ledger.block_seconds(name).values()) for name in sorted(names)]
-            out[self._keys[key]] = sum(ticks_of)
+            seconds_of = [sum(self._ledger.block_seconds(n).values()) for n in sorted(names)]
+            out[self._keys[key]] = sum(seconds_of)
         return out
-
-
-def _values_by_cell(values: NDArray[Any], point: NDArray[Any]) -> NDArray[Any]:
-    return np.where(point >= 0, values[point], np.nan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
     """Many points laid out along axes: a :class:`iitdask.study.job.StudyJob`."""
 
-    layout: SweepLayout
-    """Cells of the cube and the points to compute."""
-    fixed: Mapping[str, Any]
-    """Fields of the study that all cells share."""
-    keep: bool = False
-    """True if the store keeps the whole result of every point."""
+    layout: SweepLayout  # Cells of the cube and the points to compute
+    fixed: Mapping[str, Any]  # Fields of the study that all cells share
+    keep: bool = False  # True if the store keeps the whole result of every point
+    is_sweep = True
+    target = None
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -272,16 +243,6 @@ class Sweep:
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a store records it: what cells share, and the axes' dimensions."""
         return {**self.fixed, "sweep": dict(self._dims())}
-
-    @property
-    def is_sweep(self) -> bool:
-        """True: a store does not hold the substrates of all cells."""
-        return True
-
-    @property
-    def target(self) -> None:
-        """None: a sweep is about many targets."""
-        return
 
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the points need compiled."""
@@ -307,13 +268,6 @@ class Sweep:
         """Add the points to the store and return one execution of the sweep.
 
         Points keep the order in which they became part of the store.
-
-        Raises
-        ------
-        LedgerMismatchError
-            The store holds another sweep, or values along an axis that this one lacks.
-        SpecError
-            Structures are to be kept, and there is no store.
         """
         if store is None and self.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
@@ -328,13 +282,11 @@ class Sweep:
 
 def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study describes."""
-    axes = read_axes(study.sweep, f"{where}: sweep")
-    fields = problem_fields(study)
     return build_sweep(
         study.compute,
         substrate=study.substrate,
-        axes=axes,
-        fields=fields,
+        axes=read_axes(study.sweep, f"{where}: sweep"),
+        fields=problem_fields(study),
         theory=study.theory,
         folder=folder,
         where=where,

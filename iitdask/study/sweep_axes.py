@@ -6,6 +6,7 @@ What the values read here mean for each substrate is in :mod:`iitdask.study.axis
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +26,8 @@ from iitdask.study.axis_values import (
 
 __all__ = ["AXES", "PARAMETER_AXIS", "AxisKind", "read_axes"]
 
-MAX_AXIS_VALUES = 10**7
-"""Values an axis may have."""
-STATE_RULES = ("all", "reachable")
-"""Rules that a study names by a word; ``trajectory`` is a mapping."""
+MAX_AXIS_VALUES = 10**7  # Values an axis may have
+STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
 SPACINGS = {
     "linspace": "[first, last, how many]",
     "geomspace": "[first, last, how many]",
@@ -41,23 +40,11 @@ Values = ValueRule | tuple[Any, ...]
 
 
 def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
-    """Read the axes of a sweep.
+    """Read the axes of a sweep: a mapping from the name of an axis to its values.
 
-    Parameters
-    ----------
-    block : mapping
-        From the name of an axis to its values: a list, or a mapping with one of ``linspace``,
-        ``geomspace`` and ``range``; ``state`` also takes ``all``, ``reachable`` and
-        ``{trajectory: {...}}``, ``units`` ``all`` and ``{size: n}``, ``substrate`` a family,
-        alone or in the list, ``number`` ``elementary-88``. Under ``zip`` a mapping, or a list of
-        mappings, of axes that go through their values together.
-    where : str
-        What to call the block in messages.
-
-    Raises
-    ------
-    SpecError
-        An axis is not acceptable.
+    Values are a list, or a mapping with one of ``linspace``, ``geomspace`` and ``range``, or a
+    rule that the kind of the axis in ``AXES`` reads. Under ``zip`` there is a mapping, or a list
+    of mappings, of axes that go through their values together.
     """
     if not isinstance(block, Mapping) or not block:
         raise SpecError(f"{where}: expected a mapping from axes to values, got {block!r}")
@@ -70,9 +57,8 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
         else:
             values = _read_values(str(name), content, f"{where}: {name}")
             axes.append(_axis(str(name), values, str(name)))
-    names = [axis.name for axis in axes]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(axis.name for axis in axes).items():
+        if count > 1:
             raise SpecError(f"{where}: {name}: an axis is given twice")
     return tuple(axes)
 
@@ -92,7 +78,7 @@ def _read_zipped(group: Any, where: str) -> list[Axis]:
         if isinstance(values, ValueRule):
             raise SpecError(f"{where}: {name}: expected a list to go with others, got {content!r}")
         axes.append(_axis(str(name), values, dim))
-    lengths = {axis.name: axis.length for axis in axes}
+    lengths = {axis.name: len(axis.listed) for axis in axes}
     if len(set(lengths.values())) > 1:
         raise SpecError(f"{where}: expected axes of one length, got {lengths}")
     return axes
@@ -112,16 +98,11 @@ def _read_values(name: str, content: Any, where: str, *, distinct: bool = True) 
     if not 0 < len(values) <= MAX_AXIS_VALUES:
         raise SpecError(f"{where}: expected 1 to {MAX_AXIS_VALUES} values, got {len(values)}")
     if distinct and kind.is_distinct:
-        _require_distinct(values, where)
+        written = [repr(value) for value in values]
+        repeated = [text for text, count in Counter(written).items() if count > 1]
+        if repeated:
+            raise SpecError(f"{where}: value {repeated[0]} is given twice")
     return values
-
-
-def _require_distinct(values: Sequence[Any], where: str) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if repr(value) in seen:
-            raise SpecError(f"{where}: value {value!r} is given twice")
-        seen.add(repr(value))
 
 
 def _is_number(value: Any) -> bool:
@@ -158,10 +139,6 @@ def _read_spaced(content: Mapping[str, Any], where: str) -> tuple[float, ...]:
     return tuple(values.tolist())
 
 
-def _no_rule(_content: Any, _where: str) -> None:
-    return None
-
-
 def _units_rule(content: Any, where: str) -> ValueRule | None:
     """Read ``all`` or ``{size: n}``."""
     if isinstance(content, str) and content == "all":
@@ -188,10 +165,9 @@ def _state_rule(content: Any, where: str) -> ValueRule | None:
     where, given = f"{where}: trajectory", content["trajectory"]
     for key in given:
         if key not in TRAJECTORY_KEYS:
-            known = ", ".join(TRAJECTORY_KEYS)
-            raise SpecError(f"{where}: unknown key {key!r}; it has {known}")
-    numbers: dict[str, Any] = {"steps": given.get("steps"), "burn": given.get("burn", 0)}
-    numbers["seed"] = given.get("seed", 0)
+            raise SpecError(f"{where}: unknown key {key!r}; it has {', '.join(TRAJECTORY_KEYS)}")
+    defaults: dict[str, Any] = {"steps": None, "burn": 0, "seed": 0}
+    numbers = {key: given.get(key, default) for key, default in defaults.items()}
     for key, value in numbers.items():
         if not _is_whole(value) or value < (key == "steps"):
             raise SpecError(f"{where}: {key}: expected a whole number, got {value!r}")
@@ -207,10 +183,6 @@ def _substrate_rule(content: Any, where: str) -> tuple[Any, ...] | None:
 def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
     """Read ``elementary-88``: one rule number of each class of cellular automata."""
     return rule_classes() if isinstance(content, str) and content == "elementary-88" else None
-
-
-def _one(value: Any, _where: str) -> tuple[Any, ...]:
-    return (value,)
 
 
 def _expand_family(value: Any, where: str) -> tuple[Any, ...]:
@@ -234,18 +206,15 @@ class AxisKind:
     :data:`iitdask.theory.catalog.COMPUTATIONS`, and all that are no such fields.
     """
 
-    read_rule: Callable[[Any, str], Values | None] = _no_rule
+    read_rule: Callable[[Any, str], Values | None] = lambda _content, _where: None
     """Reads a short form that stands for many values; None for anything else."""
-    expand: Callable[[Any, str], tuple[Any, ...]] = _one
+    expand: Callable[[Any, str], tuple[Any, ...]] = lambda value, _where: (value,)
     """Checks one value of a list; returns the values it stands for."""
-    is_distinct: bool = True
-    """Whether a value may be listed once only."""
+    is_distinct: bool = True  # Whether a value may be listed once only
     resolve: Callable[[Any, SubstrateGrid, str], AxisValues] | None = None
     """Finds what the values mean for each kind of substrate, for a field of targets."""
-    is_required: bool = False
-    """Whether a computation that takes the field needs a value of it."""
-    is_parameter: bool = False
-    """Whether units have it as a parameter of their gates."""
+    is_required: bool = False  # Whether a computation that takes the field needs a value of it
+    is_parameter: bool = False  # Whether units have it as a parameter of their gates
 
 
 STATE_AXIS = AxisKind(read_rule=_state_rule, resolve=state_values, is_required=True)

@@ -29,12 +29,7 @@ from iitdask.theory.options import Theory
 from iitdask.theory.sweeps.recipe import LargeProblem
 from iitdask.theory.sweeps.small_systems import SmallSystems
 
-__all__ = [
-    "SweepGrid",
-    "SweepLayout",
-    "build_grid",
-    "build_layout",
-]
+__all__ = ["SweepGrid", "SweepLayout", "build_grid", "build_layout"]
 
 Array = NDArray[Any]
 
@@ -43,22 +38,16 @@ Array = NDArray[Any]
 class SweepGrid:
     """Everything the cells of a sweep are made from; arrays have one element per cell."""
 
-    axes: Sequence[Axis]
-    """The axes."""
-    substrates: SubstrateGrid
-    """All substrates."""
+    axes: Sequence[Axis]  # The axes
+    substrates: SubstrateGrid  # All substrates
     values: Mapping[str, AxisValues]
     """States and candidate systems, by the field of targets they are values of."""
-    computes: tuple[str, ...]
-    """Computations along their axis, or the only one."""
+    computes: tuple[str, ...]  # Computations along their axis, or the only one
     theories: tuple[Theory, ...]
     """Theories along their axis, or the only one; without either, that of each computation."""
-    is_default: bool
-    """Whether theories are those of the computations."""
-    constant: Mapping[str, Any]
-    """Fields of targets that are the same everywhere."""
-    dims: dict[str, int]
-    """Dimensions and their lengths."""
+    is_default: bool  # Whether theories are those of the computations
+    constant: Mapping[str, Any]  # Fields of targets that are the same everywhere
+    dims: dict[str, int]  # Dimensions and their lengths
 
     @cached_property
     def position(self) -> dict[str, Array]:
@@ -247,30 +236,19 @@ def _theory_label(options: Theory) -> str:
 class SweepLayout:
     """A sweep laid out: the cells of the cube, and the points they share."""
 
-    computes: tuple[str, ...]
-    """Computations."""
-    theory: str | None
-    """Label of the theory, unless an axis names theories."""
-    dims: dict[str, int]
-    """Dimensions of the cube and their lengths."""
-    coords: dict[str, tuple[str, list[Any]]]
-    """Coordinates: dimension and labels."""
-    point: Array
-    """(cells,) number of the point in each cell, -1 where there is none."""
-    problems: dict[int, str]
-    """Why there is no point, by number of the problem."""
-    problem: Array
-    """(cells,) number of the problem, -1 where there is none."""
+    computes: tuple[str, ...]  # Computations
+    theory: str | None  # Label of the theory, unless an axis names theories
+    dims: dict[str, int]  # Dimensions of the cube and their lengths
+    coords: dict[str, tuple[str, list[Any]]]  # Coordinates: dimension and labels
+    point: Array  # (cells,) number of the point in each cell, -1 where there is none
+    problems: dict[int, str]  # Why there is no point, by number of the problem
+    problem: Array  # (cells,) number of the problem, -1 where there is none
     points: Mapping[str, SmallSystems]
     """The batchable points, by computation; they come first, one computation after the other."""
-    large: tuple[LargeProblem, ...]
-    """The other points."""
-    digests: Array
-    """(points, 2) uint64 digest of the content of each point."""
-    n_units: Array
-    """(cells,) units of the candidate system, -1 where unknown."""
-    frequency: Array | None
-    """(cells,) share of a trajectory's steps, where states come from one."""
+    large: tuple[LargeProblem, ...]  # The other points
+    digests: Array  # (points, 2) uint64 digest of the content of each point
+    n_units: Array  # (cells,) units of the candidate system, -1 where unknown
+    frequency: Array | None  # (cells,) share of a trajectory's steps, where states come from one
 
     @property
     def n_batched(self) -> int:
@@ -289,23 +267,6 @@ def build_layout(
     apart: bool = False,
 ) -> SweepLayout:
     """Lay out the cells of a sweep and find the points to compute.
-
-    Parameters
-    ----------
-    compute
-        Computation where no axis names one.
-    axes
-        The axes.
-    substrates
-        All substrates.
-    fields
-        Fields of targets where no axis has their values; None means not given.
-    theory
-        Theory where no axis names one; None: the first that defines a computation.
-    where
-        What to call the study in messages.
-    apart
-        Whether every point gets a recipe of its own, batchable or not.
 
     Notes
     -----
@@ -411,17 +372,7 @@ def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
 def _distinct_small_systems(
     grid: SweepGrid, compute: str, cells: Array
 ) -> tuple[SmallSystems, Array, Array]:
-    """Batchable points of cells, each content once.
-
-    Returns
-    -------
-    SmallSystems
-        The points, sorted by shape.
-    ndarray
-        (cells,) position of the point of each cell.
-    ndarray
-        (points, 2) uint64 digests.
-    """
+    """Batchable points of cells, each content once."""
     batch = grid.substrates.batch
     content = batch.digests()
     _, first, same = np.unique(content, axis=0, return_index=True, return_inverse=True)

@@ -30,7 +30,7 @@ def test_read_axes__knows_short_forms():
     by_name = {axis.name: axis for axis in axes}
     assert by_name["state"].values == ValueRule("trajectory", steps=5, seed=2)
     assert by_name["units"].values == ValueRule("size", size=2)
-    assert by_name["number"].length == 88
+    assert len(by_name["number"].listed) == 88
     assert by_name["A.temperature"].values == (0.0, 0.5, 1.0)
     assert [axis.is_parameter for axis in axes] == [False, False, True, True, False, False]
     assert isinstance(by_name["substrate"].values[0], Family)
