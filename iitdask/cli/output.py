@@ -18,7 +18,6 @@ __all__ = ["parse_duration", "parse_memory", "print_result", "print_table", "tex
 MAX_TABLE_ROWS = 40
 NUMBER_WORDS = ("phi", "alpha", "done")
 """Words in the names of columns of numbers."""
-SECONDS_PER_DAY = 86400
 
 
 def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
@@ -107,4 +106,4 @@ def _clock_seconds(duration: str) -> float:
     seconds = 0.0
     for part in parts:
         seconds = seconds * 60 + part
-    return seconds + SECONDS_PER_DAY * float(days or 0)
+    return seconds + 86400 * float(days or 0)

@@ -128,7 +128,8 @@ def run(
     choice.exec_allocation_role()
     memory_bytes = parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
-    url = store or _default_store(where)
+    directory = os.environ.get(STORE_DIRECTORY_VARIABLE, ".")
+    url = store or str(Path(directory, f"{Path(where).stem}.zarr"))
     if print_job:
         print(choice.script(where, url, is_sweep=job.is_sweep), end="")
         return 0
@@ -325,11 +326,6 @@ def _status_page(url: str, is_wanted: bool, port: int) -> AbstractContextManager
     from iitdask.cli.store_commands import status_page
 
     return status_page(url, LOOPBACK_ADDRESS, port)
-
-
-def _default_store(where: str) -> str:
-    base = Path(os.environ.get(STORE_DIRECTORY_VARIABLE, "."))
-    return str(base / f"{Path(where).stem}.zarr")
 
 
 def _delete_store(url: str) -> None:

@@ -250,13 +250,11 @@ class Influence:
             return frozenset(factor.parents).intersection(inside)
         here = _input_axes(factor.parents, inside)
         table = factor.table
-        now = [slice(None) if a in here else slice(v, v + 1) for a, v in self._now(unit)]
+        values = enumerate(self._state[p] for p in factor.parents)
+        now = [slice(None) if a in here else slice(v, v + 1) for a, v in values]
         found = _varying_axes(table[tuple(now)], np.ones((1,) * table.ndim, bool))
         found |= _varying_axes(table, self._possible(unit, here)[..., None])
         return frozenset(factor.parents[a] for a in found & here)
-
-    def _now(self, unit: int) -> list[tuple[int, int]]:
-        return [(a, self._state[p]) for a, p in enumerate(self._substrate.factors[unit].parents)]
 
     def _possible(self, unit: int, free: set[int]) -> Mask:
         """Return where the posterior of a unit's inputs is positive, summed over free axes."""
@@ -294,10 +292,7 @@ def _input_axes(parents: Sequence[int], inside: Collection[int]) -> set[int]:
 
 
 def _varying_axes(table: Table, possible: Mask) -> set[int]:
-    """Return the axes along which a table differs at a possible position.
-
-    possible : same number of axes, length 1 along the axes that are free.
-    """
+    """Return the axes along which a table differs where possible (length 1 along free axes)."""
     found = set()
     for axis in range(table.ndim):
         differs = (table != table.take([0], axis)).any(axis=axis, keepdims=True)

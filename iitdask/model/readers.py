@@ -18,8 +18,6 @@ from iitdask.model.substrate import Substrate
 
 __all__ = ["load"]
 
-TPM_FORMATS = ".npy, .npz, .csv, .txt or .json"
-
 
 def substrate_from_study(
     block: Mapping[str, Any], folder: Path, where: str = "substrate"
@@ -33,7 +31,9 @@ def substrate_from_study(
     """
     kind = substrate_kind(block, where)
     if kind == "example":
-        return _load_example(block, where)
+        if len(block) > 1 or not isinstance(block["example"], str):
+            raise SubstrateError(f"{where}: expected example to be a name that stands alone")
+        return examples.load(block["example"])
     if kind == "tpm" and isinstance(block["tpm"], str):
         given = {key: value for key, value in block.items() if key != "tpm"}
         return _load_tpm(folder / block["tpm"], given)
@@ -80,23 +80,12 @@ def load(path: str | Path) -> Substrate:
     return substrate_from_study(block, path.parent, f"{path}: substrate")
 
 
-def _load_example(block: Mapping[str, Any], where: str) -> Substrate:
-    if len(block) > 1 or not isinstance(block["example"], str):
-        raise SubstrateError(f"{where}: expected example to be a name that stands alone")
-    return examples.load(block["example"])
-
-
 def _load_tpm(path: Path, given: Mapping[str, Any]) -> Substrate:
     """Return the substrate of a file with a matrix; what is given beside it has priority."""
-    readers = {
-        ".npy": _read_npy,
-        ".npz": _read_npz,
-        ".csv": _read_text,
-        ".txt": _read_text,
-        ".json": _read_json,
-    }
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".json": _read_json}
+    readers |= {".csv": _read_text, ".txt": _read_text}
     if path.suffix not in readers:
-        raise SubstrateError(f"{path}: expected a file ending in {TPM_FORMATS}")
+        raise SubstrateError(f"{path}: expected a file ending in .npy, .npz, .csv, .txt or .json")
     content = {**readers[path.suffix](path), **given}
     return Substrate.from_tpm(
         content["tpm"], content.get("connectivity"), content.get("labels"), where=str(path)

@@ -352,8 +352,11 @@ class Substrate:
         cls, given: Sequence[UnitTable], connectivity: Any, labels: tuple[str, ...], where: str
     ) -> Substrate:
         levels = _unit_levels(given, labels, where)
-        edges = _edges_from_inputs(given) if connectivity is None else connectivity
-        edges = _parse_connectivity(edges, labels, where)
+        if connectivity is None:
+            connectivity = np.zeros((len(given), len(given)), dtype=np.bool_)
+            for i, (inputs, _) in enumerate(given):
+                connectivity[list(inputs), i] = True
+        edges = _parse_connectivity(connectivity, labels, where)
         factors: list[Factor | CountingFactor] = []
         for i, (inputs, table) in enumerate(given):
             place = f"{where}: unit {labels[i]!r}"
@@ -487,13 +490,6 @@ def _counting_factor(
     if not made.is_declared(allowed):
         raise SubstrateError(f"{where}: connectivity omits an input of a gate that reads it")
     return made
-
-
-def _edges_from_inputs(given: Sequence[UnitTable]) -> Mask:
-    edges = np.zeros((len(given), len(given)), dtype=np.bool_)
-    for i, (inputs, _) in enumerate(given):
-        edges[list(inputs), i] = True
-    return edges
 
 
 def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> Mask:

@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 LINK_COLUMNS = ("link", "alpha", "ties", "least partition")
-EVENT_COLUMNS = ("cause", "alpha cause", "event", "alpha effect", "effect")
-CANDIDATE_COLUMNS = ("causes", "effects", "alpha")
 MAX_SHOWN_CANDIDATES = 5
 
 
@@ -55,12 +53,9 @@ def label_account(
     )
     system = nodes["system"].assign_coords(source=("source", labels), target=("target", labels))
     about = _account_attrs(transition, options) | provenance
+    root = tree.to_dataset(inherit=False).assign_attrs(about)
     return xr.DataTree.from_dict(
-        {
-            "/": tree.to_dataset(inherit=False).assign_attrs(about),
-            "/links": links,
-            "/system": system.assign_attrs(about),
-        }
+        {"/": root, "/links": links, "/system": system.assign_attrs(about)}
     )
 
 
@@ -215,7 +210,8 @@ def events_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ..
         map(number_text, data["alpha_effect"].values),
         _occurrence_texts(data["purview_effect"].values, data, "after"),
     ]
-    return EVENT_COLUMNS, list(zip(*events, strict=True))
+    columns = ("cause", "alpha cause", "event", "alpha effect", "effect")
+    return columns, list(zip(*events, strict=True))
 
 
 def candidates_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -224,4 +220,5 @@ def candidates_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str
     sets = [
         unit_set_names(data[side].values, data["unit"].values) for side in ("causes", "effects")
     ]
-    return CANDIDATE_COLUMNS, list(zip(*sets, map(number_text, data["alpha"].values), strict=True))
+    rows = zip(*sets, map(number_text, data["alpha"].values), strict=True)
+    return ("causes", "effects", "alpha"), list(rows)

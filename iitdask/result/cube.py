@@ -190,9 +190,9 @@ def axis_table(data: xr.Dataset, dim: str) -> tuple[tuple[str, ...], list[tuple[
 def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a result to a file: ``.csv`` one table, ``.json`` and ``.nc`` (NetCDF 4) everything."""
     target = Path(path)
-    writers: dict[str, Callable[[xr.DataTree, Path], None]] = {
-        ".csv": _write_csv,
-        ".json": _write_json,
+    writers: dict[str, Callable[[xr.DataTree, Path], Any]] = {
+        ".csv": lambda tree, path: to_data_frame(tree).to_csv(path, index=False),
+        ".json": lambda tree, path: path.write_text(json.dumps(as_json(tree), indent=1), "utf-8"),
         ".nc": _write_netcdf,
     }
     if target.suffix not in writers:
@@ -236,14 +236,6 @@ def _rows_along(data: xr.Dataset, dim: str) -> Any:
             for k, label in enumerate(np.asarray(data[values.dims[1]].values).tolist()):
                 columns[f"{name}_{label}"] = values.values[:, k]
     return _data_frame(columns)
-
-
-def _write_csv(tree: xr.DataTree, path: Path) -> None:
-    to_data_frame(tree).to_csv(path, index=False)
-
-
-def _write_json(tree: xr.DataTree, path: Path) -> None:
-    path.write_text(json.dumps(as_json(tree), indent=1), encoding="utf-8")
 
 
 def _write_netcdf(tree: xr.DataTree, path: Path) -> None:

@@ -62,22 +62,16 @@ def links_source(tree: xr.DataTree) -> ColumnDataSource:
     return ColumnDataSource(
         {
             "rank": list(range(1, len(strongest) + 1)),
-            "link": [rows[k][0] for k in strongest],
-            "alpha": alpha[strongest],
+            "link": [rows[k][0] for k in strongest], "alpha": alpha[strongest],
             "ties": data["n_tied_purviews"].values[strongest].astype(int),
             "partition": [rows[k][3] for k in strongest],
-            "direction": kinds,
-            "colour": [SIDES[kind] for kind in kinds],
-            "width": 1.0 + 4.0 * weight,
-            "opacity": 0.35 + 0.6 * weight,
-            "dot": 7 + 9 * weight,
-            "xs": [each[0] for each in lines],
-            "ys": [each[1] for each in lines],
-            "x": middle,
-            "y": [_link_height(kind) for kind in kinds],
+            "direction": kinds, "colour": [SIDES[kind] for kind in kinds],
+            "width": 1.0 + 4.0 * weight, "opacity": 0.35 + 0.6 * weight, "dot": 7 + 9 * weight,
+            "xs": [each[0] for each in lines], "ys": [each[1] for each in lines],
+            "x": middle, "y": [_link_height(kind) for kind in kinds],
         },
         name="links",
-    )
+    )  # fmt: skip
 
 
 def _link_height(kind: str) -> float:

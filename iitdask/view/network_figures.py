@@ -212,10 +212,8 @@ def _curve(x: Array, y: Array, a: int, b: int, radius: float) -> tuple[list[floa
         away = np.arctan2(y[a], x[a]) if abs(x[a]) + abs(y[a]) > 0 else np.pi / 2
         turn = away + np.pi + 0.85 + t * (2 * np.pi - 1.7)
         cx, cy = x[a] + 1.55 * radius * np.cos(away), y[a] + 1.55 * radius * np.sin(away)
-        return (
-            (cx + 0.85 * radius * np.cos(turn)).tolist(),
-            (cy + 0.85 * radius * np.sin(turn)).tolist(),
-        )
+        loop = 0.85 * radius
+        return (cx + loop * np.cos(turn)).tolist(), (cy + loop * np.sin(turn)).tolist()
     start, end = np.array([x[a], y[a]]), np.array([x[b], y[b]])
     step = end - start
     normal = np.array([step[1], -step[0]])
@@ -223,9 +221,8 @@ def _curve(x: Array, y: Array, a: int, b: int, radius: float) -> tuple[list[floa
     gap = radius * 1.08
     start = start + gap * _unit_vector(control - start)
     end = end + gap * 1.25 * _unit_vector(control - end)
-    points = (
-        np.outer((1 - t) ** 2, start) + np.outer(2 * t * (1 - t), control) + np.outer(t**2, end)
-    )
+    points = np.outer((1 - t) ** 2, start) + np.outer(2 * t * (1 - t), control)
+    points += np.outer(t**2, end)
     return points[:, 0].tolist(), points[:, 1].tolist()
 
 

@@ -106,11 +106,9 @@ def _state_texts(data: xr.Dataset, side: str) -> list[str]:
 
 def _intrinsic_information(data: xr.Dataset, side: str) -> Array:
     name = f"intrinsic_information_{side}"
-    return (
-        data[name].values.astype(float)
-        if name in data
-        else np.full(data.sizes["mechanism"], np.nan)
-    )
+    if name in data:
+        return data[name].values.astype(float)
+    return np.full(data.sizes["mechanism"], np.nan)
 
 
 def _spread_offsets(order: Array) -> Array:

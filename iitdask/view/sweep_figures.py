@@ -232,11 +232,7 @@ def _drawable_variables(data: xr.Dataset) -> tuple[list[str], list[str]]:
         for name, value in data.data_vars.items()
         if value.dtype.kind in "fiu" and value.shape == shape and name not in HIDDEN_VARIABLES
     ]
-    found.sort(
-        key=lambda name: (
-            MAIN_VARIABLES.index(name) if name in MAIN_VARIABLES else len(MAIN_VARIABLES)
-        )
-    )
+    found.sort(key=lambda name: [*MAIN_VARIABLES, name].index(name))
     room = max(1, MAX_PAGE_NUMBERS // max(1, data["status"].size))
     return found[:room], found[room:]
 
