@@ -97,17 +97,11 @@ def _estimate_study(spec: str, seconds: float) -> tuple[Study, Estimate, Target 
 
 
 def _print_estimate(costs: Estimate, study: Study, workers: Sequence[int] = ()) -> None:
-    rows = [
-        (
-            stage.name,
-            str(stage.blocks),
-            seconds_text(stage.seconds),
-            f"{seconds_text(stage.low)} to {seconds_text(stage.high)}",
-            bytes_text(stage.block_bytes),
-            stage.basis,
-        )
-        for stage in costs.stages
-    ]
+    rows = []
+    for stage in costs.stages:
+        interval = f"{seconds_text(stage.low)} to {seconds_text(stage.high)}"
+        seconds, size = seconds_text(stage.seconds), bytes_text(stage.block_bytes)
+        rows.append((stage.name, str(stage.blocks), seconds, interval, size, stage.basis))
     print_table(STAGE_COLUMNS, rows, right=STAGE_COLUMNS[1:-1])
     interval = f"{seconds_text(costs.low)} to {seconds_text(costs.high)}"
     print(
@@ -218,16 +212,13 @@ class _BlockText:
         if "apart" not in self._stage.axis_masks:
             return ""
         directions, mechanisms = (range(part.start, part.stop) for part in region)
-        pairs = [
-            (side, mask)
+        texts = [
+            f"{DIRECTIONS[side]}s of {self._units(mask)}"
             for side, mask in self._stage.axis_masks["apart"].tolist()
             if side in directions and mask in mechanisms
         ]
-        texts = [
-            f"{DIRECTIONS[side]}s of {self._units(mask)}" for side, mask in pairs[:MAX_LISTED_SETS]
-        ]
-        more = f", … ({len(pairs)})" if len(pairs) > MAX_LISTED_SETS else ""
-        return f", but not the {', '.join(texts)}{more}" if pairs else ""
+        more = f", … ({len(texts)})" if len(texts) > MAX_LISTED_SETS else ""
+        return f", but not the {', '.join(texts[:MAX_LISTED_SETS])}{more}" if texts else ""
 
     def _units(self, mask: int, labels: Sequence[str] | None = None) -> str:
         labels = self._labels if labels is None else labels

@@ -22,14 +22,8 @@ __all__ = ["Background", "conditioned", "require_reachable"]
 class Background:
     """Posterior of the previous state of all units, given their current values.
 
-    ``q(x)`` is proportional to the product over units j of ``F_j(x)[u_j]``, with a uniform
-    prior over previous states. It is kept as a product over independent groups of units,
-    never as a table over all.
-
-    References
-    ----------
-    .. [1] docs/mathematics.md, 2.1.
-    .. [2] Albantakis et al. 2023, eq. 3 and 4.
+    It is kept as a product over independent groups of units, never as a table over all:
+    mathematics.md 2.1; Albantakis et al. 2023, eq. 3 and 4.
     """
 
     state: tuple[int, ...]

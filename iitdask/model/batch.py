@@ -41,10 +41,8 @@ def is_batchable(substrate: Substrate) -> bool:
 
 def transition_table(substrate: Substrate) -> Array:
     """Return ``(S, c)``: P(unit takes value | state of all units), little-endian rows."""
-    everyone = {i: i for i in range(substrate.n_units)}
-    return np.hstack(
-        [factor_rows(factor, everyone, substrate.levels) for factor in substrate.factors]
-    )
+    everyone, levels = {i: i for i in range(substrate.n_units)}, substrate.levels
+    return np.hstack([factor_rows(factor, everyone, levels) for factor in substrate.factors])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +75,9 @@ class Batch:
         """Return substrates side by side."""
         batches = []
         for substrate in substrates:
-            n = substrate.n_units
-            edges = substrate.connectivity.astype(np.int64) << np.arange(n)
-            batches.append(
-                cls.from_tables(
-                    substrate.levels, transition_table(substrate)[None], edges.sum(axis=1)[None, :]
-                )
-            )
+            edges = substrate.connectivity.astype(np.int64) << np.arange(substrate.n_units)
+            table, children = transition_table(substrate)[None], edges.sum(axis=1)[None, :]
+            batches.append(cls.from_tables(substrate.levels, table, children))
         return cls.concatenate(batches)
 
     @classmethod
@@ -126,13 +120,8 @@ class Batch:
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         within = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
         picks = within + np.repeat(self.starts[:-1][numbers], lengths)
-        return Batch(
-            self.sizes[numbers],
-            self.levels[numbers],
-            starts,
-            self.tables[picks],
-            self.children[numbers],
-        )
+        sizes, levels, children = self.sizes[numbers], self.levels[numbers], self.children[numbers]
+        return Batch(sizes, levels, starts, self.tables[picks], children)
 
     def digests(self) -> Array:
         """Return ``(K, 2)`` uint64: a digest of the content of each substrate."""

@@ -204,10 +204,7 @@ def parse_field(name: str, parse: Any, given: object) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class StatePair:
-    """States of all units before and after, for the search for a causal nexus.
-
-    Build one with :meth:`from_fields`.
-    """
+    """States of all units before and after, for the search for a causal nexus."""
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after")
     REQUIRED: ClassVar[int] = 2
@@ -257,10 +254,7 @@ class StatePair:
 
 @dataclass(frozen=True, eq=False)
 class StateTriple:
-    """States of all units at three times, for the search for true events.
-
-    Build one with :meth:`from_fields`.
-    """
+    """States of all units at three times, for the search for true events."""
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "state", "after", "units", "max_order")
     REQUIRED: ClassVar[int] = 3

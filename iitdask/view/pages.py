@@ -160,14 +160,11 @@ def data_table(
     """Return a table of a source whose rows can be sorted and selected."""
     table_columns = [
         TableColumn(
-            field=each.field,
-            title=each.title,
-            width=each.width,
-            formatter=FORMATTERS[each.kind](),
-            sortable=each.kind != "colour",
+            field=each.field, title=each.title, width=each.width,
+            formatter=FORMATTERS[each.kind](), sortable=each.kind != "colour",
         )
         for each in columns
-    ]
+    ]  # fmt: skip
     return DataTable(
         source=source, columns=table_columns, width=20 + sum(each.width for each in columns),
         height=height, index_position=None, autosize_mode="none", sortable=True, selectable=True,
