@@ -109,7 +109,7 @@ def _status_json(progress: StoreStatus) -> dict[str, object]:
         "finished": progress.attrs.get("finished"),
         "fingerprint": progress.attrs.get("fingerprint"),
         "stages": {
-            stage.name: {"done": stage.done, "blocks": stage.blocks} for stage in progress.stages
+            each.name: {"done": each.done, "blocks": each.blocks} for each in progress.stages
         },
         "drivers": [session.to_json() for session in progress.sessions],
         "failures": list(progress.failures),

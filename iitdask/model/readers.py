@@ -121,9 +121,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _require_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    allowed = ("tpm", "connectivity", "labels")
-    unknown = [key for key in content if key not in allowed]
-    if unknown or "tpm" not in content:
+    if not {"tpm"} <= content.keys() <= {"tpm", "connectivity", "labels"}:
         raise SubstrateError(
             f"{path}: expected tpm and optionally connectivity and labels, "
             f"got {', '.join(content) or 'nothing'}"

@@ -19,18 +19,9 @@ from iitdask.view.explorer import explorer_html
 from iitdask.view.sweep_figures import sweep
 
 __all__ = [
-    "account",
-    "by_order",
-    "complexes",
-    "explorer",
-    "landscape",
-    "network",
-    "plane",
-    "relations",
-    "relations_by_degree",
-    "relations_by_phi",
-    "sweep",
-]
+    "account", "by_order", "complexes", "explorer", "landscape", "network", "plane", "relations",
+    "relations_by_degree", "relations_by_phi", "sweep",
+]  # fmt: skip
 
 Result = xr.Dataset | xr.DataTree
 

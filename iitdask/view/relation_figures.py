@@ -216,10 +216,9 @@ def _draw_purviews(fig: figure, data: xr.Dataset, positions: dict[str, Array]) -
     source = ColumnDataSource(columns)
     size = 9 if n <= 40 else (6 if n <= 150 else 3)
     entries = []
-    for name, colour, marker, x, y in (
-        ("cause purviews", CAUSE, "circle", "cx", "cy"),
-        ("effect purviews", EFFECT, "square", "ex", "ey"),
-    ):
+    cause = ("cause purviews", CAUSE, "circle", "cx", "cy")
+    effect = ("effect purviews", EFFECT, "square", "ex", "ey")
+    for name, colour, marker, x, y in (cause, effect):
         dots = fig.scatter(x, y, marker=marker, size=size, color=colour, source=source)
         fig.scatter(
             x, y, marker=marker, size=size + 5, fill_color=None, line_color=INK, line_width=2.5,

@@ -242,8 +242,7 @@ def landscape(
     _name_ticks(fig, names)
     if source is not None:
         _distinction_marks(fig, source, side)
-    bar = ColorBar(color_mapper=mapper, width=12, title="bits")
-    fig.add_layout(bar, "right")
+    fig.add_layout(ColorBar(color_mapper=mapper, width=12, title="bits"), "right")
     _add_hover(fig, drawn, names, outcome, list(data.attrs["outcomes"]))
     return fig
 
@@ -309,12 +308,8 @@ def _add_hover(
         return outcomes[outcome[y * names.length + x]] || ''
         """,
     )
-    tips = [
-        ("mechanism", "$y{custom}"),
-        ("purview", "$x{custom}"),
-        ("φ (bits)", "@phi{0.000000}"),
-        ("search", "$snap_x{custom}"),
-    ]
+    tips = [("mechanism", "$y{custom}"), ("purview", "$x{custom}"), ("φ (bits)", "@phi{0.000000}")]
+    tips.append(("search", "$snap_x{custom}"))
     formatters = {"$y": name, "$x": name, "$snap_x": what}
     fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips, formatters=formatters))
 

@@ -195,10 +195,8 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     mapper = LinearColorMapper(palette=PHI, low=0, high=1, nan_color=NO_DATA)
     figures = {"rows": _profile(rows, labels, "x")}
     if len(dims) > 1:
-        figures |= {
-            "heat": _heatmap(heat, mapper, labels),
-            "columns": _profile(columns, labels, "y"),
-        }
+        figures["heat"] = _heatmap(heat, mapper, labels)
+        figures["columns"] = _profile(columns, labels, "y")
     picks = _menus(dims, names)
     note = html_block("", 280, name="cell")
     args = {
@@ -324,10 +322,8 @@ def _link_cube(doc: Document, args: dict[str, Any]) -> None:
         if each is not None:
             each.js_on_change("value", redraw)
     heat.selected.js_on_change("indices", follow)
-    for name, step in (
-        ("rows", "Math.floor(now / nx) * nx + at"),
-        ("columns", "at * nx + now % nx"),
-    ):
+    steps = {"rows": "Math.floor(now / nx) * nx + at", "columns": "at * nx + now % nx"}
+    for name, step in steps.items():
         args[name].selected.js_on_change(
             "indices",
             CustomJS(
