@@ -241,11 +241,6 @@ class _InFlight:
     def __post_init__(self) -> None:
         self.done = CompletionQueue(self.client)
 
-    def _subscribe(self) -> None:
-        if not self.subscribed:
-            self.client.subscribe_topic(WORKER_TOPIC, self._on_worker_message)
-            self.subscribed = True
-
     def _on_worker_message(self, event: Any) -> None:
         message = event[1]
         # Other runs on this cluster have messages under the same topic.
@@ -261,8 +256,9 @@ class _InFlight:
 
     def send(self, tasks: list[BundleTask]) -> None:
         """Submit tasks, those of one stage by one call."""
-        if tasks:
-            self._subscribe()
+        if tasks and not self.subscribed:
+            self.client.subscribe_topic(WORKER_TOPIC, self._on_worker_message)
+            self.subscribed = True
         for _, tasks_of_stage in groupby(tasks, key=lambda task: id(task.context)):
             group = list(tasks_of_stage)
             context = group[0].context

@@ -43,7 +43,7 @@ NOISE_FACTOR = 1.5
 """Factor by which a machine differs from itself."""
 SAMPLED_FACTOR, SCALED_FACTOR, UNSEEN_FACTOR = 1.5, 2.0, 4.0
 """Factors by which a stage may differ that was sampled, follows a sample, was not computed."""
-EXPECTED_ON_PARTIAL_DATA = (
+SAMPLING_ERRORS = (
     IITError,
     ValueError,
     ArithmeticError,
@@ -165,7 +165,7 @@ def estimate_recipe(
     started, complete = time.perf_counter(), True
     try:
         run_recipe(recipe, estimator.step)
-    except EXPECTED_ON_PARTIAL_DATA:
+    except SAMPLING_ERRORS:
         if estimator.is_in_step or not estimator.unfilled_stages:
             raise
         complete = False

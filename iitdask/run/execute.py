@@ -370,10 +370,8 @@ def _raise_failures(stage_runs: list[StageRun]) -> None:
             call = call or f"recompute_block(recipe, ledger, {stage_run.stage.name!r}, {block})"
             trace = trace or failure.traceback
     if lines:
-        shown = "\n  ".join(
-            lines[:MAX_LISTED_FAILURES]
-            + ([f"… {len(lines)} in all"] if len(lines) > MAX_LISTED_FAILURES else [])
-        )
+        omitted = [f"… {len(lines)} in all"] if len(lines) > MAX_LISTED_FAILURES else []
+        shown = "\n  ".join(lines[:MAX_LISTED_FAILURES] + omitted)
         raise BlockFailedError(
             f"{len(lines)} block(s) failed; all others are filled.\n  {shown}\n"
             f"To repeat one alone: iitdask.run.execute.{call}\n{trace}".rstrip()

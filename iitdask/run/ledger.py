@@ -91,13 +91,9 @@ class MemoryLedger:
     """Blocks kept as arrays of this process."""
 
     def __init__(self) -> None:
+        self.fingerprint = ""  # a ledger in memory is not bound to a study
         self._name = f"memory-{uuid4().hex}"
         self._stages: dict[str, _MemoryStage] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        """Empty string: a ledger in memory is not bound to a study."""
-        return ""
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""

@@ -214,7 +214,7 @@ class RemoteStore(Store):
     """A store behind a network, or anything else that fsspec has a name for."""
 
     url: str
-    backend: ZarrStore = field(compare=False, repr=False)
+    zarr: ZarrStore = field(compare=False, repr=False)
     """The place as zarr opens it."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
@@ -226,14 +226,9 @@ class RemoteStore(Store):
         """The URL."""
         return self.url
 
-    @property
-    def zarr(self) -> ZarrStore:
-        """The same place as zarr and xarray open it."""
-        return self.backend
-
     def read(self, key: str) -> bytes | None:
         """Return the content of a key; None if there is none."""
-        buffer = run_coroutine(self.backend.get(key, default_buffer_prototype()))
+        buffer = run_coroutine(self.zarr.get(key, default_buffer_prototype()))
         return None if buffer is None else buffer.to_bytes()
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -241,7 +236,7 @@ class RemoteStore(Store):
 
         async def read_one(key: str) -> bytes | None:
             try:
-                buffer = await self.backend.get(key, default_buffer_prototype())
+                buffer = await self.zarr.get(key, default_buffer_prototype())
             except OSError:
                 return None
             return None if buffer is None else buffer.to_bytes()
@@ -257,15 +252,15 @@ class RemoteStore(Store):
         """Write several keys at once."""
 
         async def write_all() -> None:
-            puts = (self.backend.set(k, CpuBuffer.from_bytes(c)) for k, c in contents.items())
+            puts = (self.zarr.set(k, CpuBuffer.from_bytes(c)) for k, c in contents.items())
             await asyncio.gather(*puts)
 
         run_coroutine(write_all())
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a key unless it exists; return whether it was written."""
-        if isinstance(self.backend, ObjectStoreWithErrors):
-            return self.backend.create(key, content)
+        if isinstance(self.zarr, ObjectStoreWithErrors):
+            return self.zarr.create(key, content)
         if self.exists(key):
             return False
         self.write(key, content)
@@ -273,21 +268,21 @@ class RemoteStore(Store):
 
     def exists(self, key: str) -> bool:
         """Return whether there is a key."""
-        return bool(run_coroutine(self.backend.exists(key)))
+        return bool(run_coroutine(self.zarr.exists(key)))
 
     def delete(self, key: str) -> None:
         """Delete one key, which may be missing."""
-        run_coroutine(self.backend.delete(key))
+        run_coroutine(self.zarr.delete(key))
 
     def delete_prefix(self, path: str) -> None:
         """Delete all keys under a path."""
-        run_coroutine(self.backend.delete_dir(path))
+        run_coroutine(self.zarr.delete_dir(path))
 
     def list_dir(self, path: str) -> list[str]:
         """Return the names directly under a path, in no order."""
 
         async def list_names() -> list[str]:
-            names = self.backend.list_dir(path)
+            names = self.zarr.list_dir(path)
             return [name.rstrip("/").rsplit("/", 1)[-1] async for name in names]
 
         return run_coroutine(list_names())

@@ -179,24 +179,14 @@ def _require_storable(name: str, values: Array) -> None:
         raise TypeError(f"array {name!r}: expected numbers or text, got {values.dtype}")
 
 
-def write_dataset(
-    store: Store,
-    path: str,
-    data: xr.Dataset,
-    *,
-    groups: Mapping[str, ArrayGroup] | None = None,
-    chunks: Mapping[str, tuple[int, ...]] | None = None,
-    standalone: bool = False,
-) -> ArrayGroup:
+def write_dataset(store: Store, path: str, data: xr.Dataset, **options: Any) -> ArrayGroup:
     """Write a dataset as a group, from which xarray reads the same; see :func:`write_group`."""
     attrs = dict(data.attrs)
     other = " ".join(str(name) for name in data.coords if name not in data.sizes)
     if other:
         attrs[NON_DIMENSION_COORDINATES] = other
     variables = {str(name): variable for name, variable in data.variables.items()}
-    return write_group(
-        store, path, variables, attrs, groups=groups, chunks=chunks, standalone=standalone
-    )
+    return write_group(store, path, variables, attrs, **options)
 
 
 def read_dataset(store: Store, group: ArrayGroup) -> xr.Dataset:
@@ -304,11 +294,10 @@ def _group_metadata(store: Store, path: str) -> dict[str, Any]:
     if content is None:
         raise FileNotFoundError(f"{_metadata_key(path)} does not exist")
     document = json.loads(content)
-    if not isinstance(document, dict) or document.get("node_type") != "group":
-        raise ValueError(f"{_metadata_key(path)} is not that of a group")
-    if document.get("zarr_format") != 3 or not isinstance(document.get("attributes"), dict):
-        raise ValueError(f"{_metadata_key(path)} is not that of a group")
-    return document
+    match document:
+        case {"node_type": "group", "zarr_format": 3, "attributes": dict()}:
+            return dict(document)
+    raise ValueError(f"{_metadata_key(path)} is not that of a group")
 
 
 def _group_json(attrs: Mapping[str, Any]) -> bytes:

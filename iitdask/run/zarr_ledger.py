@@ -195,12 +195,7 @@ class ZarrLedger:
                 _mismatch_message(self.store.url, recorded["study"], wanted or {})
             )
         self.study: dict[str, Any] = recorded["study"]
-        self._fingerprint = str(recorded["fingerprint"])
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest that tells the study of this store from others."""
-        return self._fingerprint
+        self.fingerprint = str(recorded["fingerprint"])
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""
