@@ -62,9 +62,8 @@ class StageEstimate:
     blocks: int
     seconds: float
     low: float
-    """Lower end of their interval."""
+    """Lower end of the interval of core-seconds."""
     high: float
-    """Upper end of their interval."""
     max_block_seconds: float
     """Seconds of its most expensive block."""
     block_bytes: int

@@ -86,9 +86,7 @@ class BlockFailed:
     stage: str
     block: tuple[int, ...]
     error: str
-    """The last exception, as text."""
     attempts: int
-    """How often the block was tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +103,7 @@ class RunFinished:
     """The recipe returned its result."""
 
     fingerprint: str
-    """Fingerprint of the ledger."""
     seconds: float
-    """Wall seconds of the whole run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +111,11 @@ class Warned:
     """A warning: the run goes on, but something should be fixed, such as threads without cores."""
 
     text: str
-    """The problem and what to do about it."""
 
 
 Event = StageOpened | BlocksFilled | BlockFailed | StageCompleted | RunFinished | Warned
-"""Anything a run reports."""
 
 Observer = Callable[[Event], None]
-"""Function that is called with every event."""
 
 
 def deduplicated(observer: Observer) -> Observer:
@@ -156,7 +149,7 @@ class StageHistory:
     cost: float = 0.0
     """Predicted core-seconds of the blocks that were filled."""
     seconds: float = 0.0
-    """Measured core-seconds of these blocks."""
+    """Measured core-seconds of the blocks."""
     completed: bool = False
 
     @property
@@ -179,7 +172,7 @@ class WorkerHistory:
     stage: str = ""
     blocks: int = 0
     seconds: float = 0.0
-    """Measured core-seconds of these blocks."""
+    """Measured core-seconds of the blocks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -358,7 +351,6 @@ def read_history(store: Store, key: str) -> RunHistory:
 
 
 OnBlockStart = Callable[[StageLayout, Block], None]
-"""Function that is called with every block before it is computed."""
 
 ACTIVITY_INTERVAL_SECONDS = 1.0
 """Seconds for which a bundle of short blocks reports no further block."""

@@ -227,7 +227,7 @@ class Calibration:
 
     seconds: float = 0.0
     cost: float = 0.0
-    """Predicted seconds of the same blocks."""
+    """Predicted seconds of the measured blocks."""
 
     @property
     def seconds_per_cost(self) -> float:

@@ -79,7 +79,7 @@ class WorkerStatus:
     """Seconds since the oldest of them was begun; nan if idle or unknown."""
     blocks: int
     seconds: float
-    """Measured core-seconds of these blocks."""
+    """Measured core-seconds of the blocks."""
     seconds_since_result: float
     """Seconds since its last result; nan before the first one."""
     memory: float
@@ -94,7 +94,6 @@ class PartialResult:
     max_phi: float
     """Largest phi of the filled cells, bits; nan if there is none."""
     searched: int
-    """Purviews that were searched."""
     pairs: int
     """Purviews of the filled mechanisms; 0 if the stage has none."""
 

@@ -215,7 +215,6 @@ class RemoteStore(Store):
 
     url: str
     zarr: ZarrStore = field(compare=False, repr=False)
-    """The place as zarr opens it."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         """Pickle the address alone: connections do not travel."""

@@ -176,7 +176,6 @@ class InputRef:
 
     name: str
     digest: int
-    """Checksum of the array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +242,6 @@ class BlockResult:
 
     block: Block
     seconds: float
-    """Seconds the computation took."""
     arrays: Mapping[str, Array] | None
     """The arrays, if the driver is to put them into the ledger; None if they are there."""
     meets_until: bool
@@ -256,7 +254,6 @@ class BlockError:
 
     block: Block
     error: str
-    """The exception, as text."""
     traceback: str
     """Its traceback, as text; empty if the worker died."""
 
@@ -271,9 +268,7 @@ class BundleResult:
     stage: str
     worker: str
     filled: tuple[BlockResult, ...]
-    """Blocks that were computed."""
     failed: tuple[BlockError, ...]
-    """Blocks that were not."""
     warning: str = ""
     """Warning about the worker's configuration; empty if there is none."""
 

@@ -63,7 +63,6 @@ class CacheEntry:
     blocks: int
     done: int
     in_use: bool
-    """Whether a run works with it now."""
 
 
 @dataclass(slots=True, eq=False)
