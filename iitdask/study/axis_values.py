@@ -102,11 +102,8 @@ class UnitSignature:
         None stands for all units.
         """
         numbers = notation.unit_numbers(self.labels)
-        chosen = (
-            list(range(len(self.labels)))
-            if value is None
-            else sorted(notation.parse_units(value, numbers, "units"))
-        )
+        units = range(len(self.labels)) if value is None else value
+        chosen = sorted(notation.parse_units(units, numbers, "units"))
         if not chosen:
             raise InputError("units: expected at least one unit, got none")
         mask = sum(1 << i for i in chosen) if len(self.labels) <= MAX_MASK_UNITS else 0
@@ -163,37 +160,17 @@ class _GridBuilder:
         self.problems: dict[int, str] = {}
         self._n_batched = 0
 
-    def add(
-        self,
-        numbers: NDArray[Any],
-        choice: Any,
-        parameters: Mapping[str, Any],
-        folder: Path,
-        where: str,
-    ) -> None:
-        """Add the substrates of a choice: all members of a family, or one substrate."""
-        try:
-            if isinstance(choice, tuple) and len(numbers) == choice[0].count:
-                family = _family_with_parameters(choice[0], parameters, where)
-                signature = UnitSignature((2,) * family.n, family.labels)
-                self._add_batch(numbers, family.batch(), signature)
-                return
-            for number in numbers.tolist():
-                self._add_one(number, _build_one(choice, parameters, folder, where))
-        except SpecError:
-            raise
-        except InputError as error:
-            self.problems.update(dict.fromkeys(numbers.tolist(), str(error)))
-
-    def _add_one(self, number: int, substrate: Substrate) -> None:
+    def add_substrate(self, number: int, substrate: Substrate) -> None:
+        """Add one substrate."""
         self.single[number] = substrate
         signature = UnitSignature(substrate.levels, substrate.labels)
         batch = Batch.from_substrates([substrate]) if is_batchable(substrate) else None
-        self._add_batch(np.array([number]), batch, signature)
+        self.add_batch(np.array([number]), batch, signature)
 
-    def _add_batch(
+    def add_batch(
         self, numbers: NDArray[Any], batch: Batch | None, signature: UnitSignature
     ) -> None:
+        """Add small substrates that share a signature, or one that is not small."""
         self.signature[numbers] = self.signatures.setdefault(signature, len(self.signatures))
         if batch is not None:
             self.batch_index[numbers] = self._n_batched + np.arange(len(numbers))
@@ -216,7 +193,18 @@ def build_substrates(
     builder = _GridBuilder(total)
     dim = None if source is None else source.dim
     for numbers, choice, settings in _combine(dims, parameters, choices, dim):
-        builder.add(numbers, choice, settings, folder, where)
+        try:
+            if isinstance(choice, tuple) and len(numbers) == choice[0].count:
+                family = _family_with_parameters(choice[0], settings, where)
+                signature = UnitSignature((2,) * family.n, family.labels)
+                builder.add_batch(numbers, family.batch(), signature)
+                continue
+            for number in numbers.tolist():
+                builder.add_substrate(number, _build_one(choice, settings, folder, where))
+        except SpecError:
+            raise
+        except InputError as error:
+            builder.problems.update(dict.fromkeys(numbers.tolist(), str(error)))
     if len(builder.problems) == total:
         raise SpecError(next(iter(builder.problems.values())))
     return SubstrateGrid(

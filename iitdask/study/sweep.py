@@ -36,7 +36,7 @@ from iitdask.study.axis_values import Axis, build_substrates
 from iitdask.study.job import JobRun
 from iitdask.study.spec import Study, problem_fields
 from iitdask.study.sweep_axes import read_axes
-from iitdask.study.sweep_layout import SweepLayout, build_layout
+from iitdask.study.sweep_layout import SweepLayout, build_grid, build_layout
 from iitdask.theory.catalog import (
     batched_computations,
     default_theory,
@@ -228,11 +228,6 @@ class Sweep:
     target = None
 
     @property
-    def axes(self) -> dict[str, list[Any]]:
-        """The axes with their labels."""
-        return {name: list(labels) for name, (_, labels) in self.layout.coords.items()}
-
-    @property
     def fingerprint(self) -> str:
         """Digest of all that a store cannot change: everything but the values along the axes."""
         return text_digest([dict(self.fixed), list(self.layout.coords.items()) and self._dims()])
@@ -271,7 +266,10 @@ class Sweep:
         """
         if store is None and self.keep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
-        lists = [self.layout.digests] if store is None else register_points(store, self)
+        lists = [self.layout.digests]
+        if store is not None:
+            with critical_section(store, "roll"):
+                lists = register_points(store, self)
         order = order_points(self.layout, lists)
         outcomes = empty_outcomes(self.layout.computes, order.n_points)
         on_result = _structure_writer(store) if store is not None and self.keep else None
@@ -305,17 +303,12 @@ def build_sweep(
     where: str,
     keep: bool = False,
 ) -> Sweep:
-    """Build a sweep from its parts, see :func:`iitdask.study.sweep_layout.build_layout`."""
+    """Build a sweep from its parts, see :func:`iitdask.study.sweep_layout.build_grid`."""
     substrates = build_substrates(substrate, axes, folder, where)
-    layout = build_layout(
-        compute,
-        axes=axes,
-        substrates=substrates,
-        fields=fields,
-        theory=theory,
-        where=where,
-        apart=keep,
+    grid = build_grid(
+        compute, axes=axes, substrates=substrates, fields=fields, theory=theory, where=where
     )
+    layout = build_layout(grid, apart=keep)
     names = {axis.name for axis in axes}
     fixed: dict[str, Any] = {} if "compute" in names else {"compute": compute}
     if theory is None and "compute" not in names:
@@ -340,13 +333,9 @@ def _as_json(value: Any) -> Any:
 
 def register_points(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
     """Add the points of a sweep to its store; return all lists of points the store has then."""
-    with critical_section(store, "roll"):
-        return _grow_axes(store, sweep)
-
-
-def _grow_axes(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
     about, digests = store_attrs(store), sweep.layout.digests
-    axes = json.loads(json.dumps(sweep.axes))
+    axes = {name: list(labels) for name, (_, labels) in sweep.layout.coords.items()}
+    axes = json.loads(json.dumps(axes))
     before = about.get("axes", {})
     for name, labels in before.items():
         lost = [label for label in labels if label not in axes[name]]

@@ -139,7 +139,11 @@ def build_grid(
     theory: Any,
     where: str,
 ) -> SweepGrid:
-    """Resolve what the axes of a sweep mean, see :func:`build_layout`."""
+    """Resolve what the axes of a sweep mean.
+
+    `compute` and `theory` are for cells where no axis names one; without a theory it is the
+    first that defines the computation. `where` names the study in messages.
+    """
     axis_values: dict[str, Any] = {axis.name: axis.values for axis in axes}
     places = {name: f"{where}: sweep: {name}" for name in axis_values}
     computes = tuple(axis_values.get("compute", (compute,)))
@@ -149,7 +153,12 @@ def build_grid(
             place = places.get("compute", f"{where}: compute")
             raise SpecError(f"{place}: expected one of {', '.join(known)} in a sweep, got {name!r}")
     takers = _takers(computes)
-    _require_takers(takers, computes, axis_values, fields, where)
+    given = [name for name in axis_values if name in _takers(tuple(COMPUTATIONS))]
+    given += [name for name, value in fields.items() if value is not None]
+    for name in given:
+        if name not in takers:
+            meant = " or ".join(repr(each) for each in dict.fromkeys(computes))
+            raise SpecError(f"{where}: {name}: has no meaning for compute {meant}")
     values: dict[str, AxisValues] = {}
     constant: dict[str, Any] = {}
     for name, taker in takers.items():
@@ -169,10 +178,10 @@ def build_grid(
     theories = _read_theories(computes, axis_values.get("theory", names), where)
     lengths = {name: len(each.labels) for name, each in values.items()}
     lengths |= {"theory": len(theories), "compute": len(computes)}
-    dims: dict[str, int] = {}
-    for axis in axes:
-        length = substrates.dims.get(axis.dim)
-        dims[axis.dim] = lengths[axis.name] if length is None else length
+    dims = {
+        axis.dim: substrates.dims[axis.dim] if axis.dim in substrates.dims else lengths[axis.name]
+        for axis in axes
+    }
     return SweepGrid(axes, substrates, values, computes, theories, is_default, constant, dims)
 
 
@@ -183,21 +192,6 @@ def _takers(computes: Sequence[str]) -> dict[str, str]:
         for name in COMPUTATIONS[compute].target.FIELDS:
             takers.setdefault(name, compute)
     return takers
-
-
-def _require_takers(
-    takers: Mapping[str, str],
-    computes: Sequence[str],
-    axis_values: Mapping[str, Any],
-    fields: Mapping[str, Any],
-    where: str,
-) -> None:
-    """Refuse fields that no computation of the sweep takes."""
-    names = [name for name in axis_values if name in _takers(tuple(COMPUTATIONS))]
-    for name in [*names, *(name for name, value in fields.items() if value is not None)]:
-        if name not in takers:
-            known = " or ".join(repr(compute) for compute in dict.fromkeys(computes))
-            raise SpecError(f"{where}: {name}: has no meaning for compute {known}")
 
 
 def _read_theories(computes: Sequence[str], given: Any, where: str) -> tuple[Theory, ...]:
@@ -256,17 +250,8 @@ class SweepLayout:
         return sum(map(len, self.points.values()))
 
 
-def build_layout(
-    compute: str,
-    *,
-    axes: Sequence[Axis],
-    substrates: SubstrateGrid,
-    fields: Mapping[str, Any],
-    theory: Any,
-    where: str,
-    apart: bool = False,
-) -> SweepLayout:
-    """Lay out the cells of a sweep and find the points to compute.
+def build_layout(grid: SweepGrid, *, apart: bool = False) -> SweepLayout:
+    """Find the points to compute; with `apart` each gets a recipe of its own, batchable or not.
 
     Notes
     -----
@@ -277,9 +262,6 @@ def build_layout(
     floats are still added in the order of the units, so that last bits would be those of
     whichever came first, and a cube that has grown would not be the one computed at once.
     """
-    grid = build_grid(
-        compute, axes=axes, substrates=substrates, fields=fields, theory=theory, where=where
-    )
     problem, texts = _find_problems(grid)
     point = np.full(len(problem), -1)
     points: dict[str, SmallSystems] = {}
@@ -372,19 +354,16 @@ def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
 def _distinct_small_systems(
     grid: SweepGrid, compute: str, cells: Array
 ) -> tuple[SmallSystems, Array, Array]:
-    """Batchable points of cells, each content once."""
+    """Batchable points of cells, each content once, sorted by shape.
+
+    Returned with the (cells,) positions of their points and the points' (points, 2) uint64 digests.
+    """
     batch = grid.substrates.batch
     content = batch.digests()
     _, first, same = np.unique(content, axis=0, return_index=True, return_inverse=True)
-    keys = np.column_stack(
-        [
-            same.ravel()[grid.substrates.batch_index[grid.substrate[cells]]],
-            grid.number_of("state")[cells],
-            grid.number_of("units")[cells],
-            grid.theory[cells],
-        ]
-    )
-    rows, back = _distinct_rows(keys)
+    numbers = [grid.number_of("state")[cells], grid.number_of("units")[cells], grid.theory[cells]]
+    tables = same.ravel()[grid.substrates.batch_index[grid.substrate[cells]]]
+    rows, back = _distinct_rows(np.column_stack([tables, *numbers]))
     caps = np.array([_phi_cap_code(options) for options in grid.theories])
     substrate = first[rows[:, 0]]
     points = SmallSystems(batch, substrate, rows[:, 1], rows[:, 2], caps[rows[:, 3]])
@@ -406,13 +385,13 @@ def _distinct_small_systems(
 def _distinct_rows(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Distinct rows of whole numbers, sorted, and where each row went."""
     spans = [int(column.max()) + 1 for column in keys.T]
+    axis: int | None = 0
+    packed = keys
     if math.prod(spans) < 2**62:
-        packed = np.zeros(len(keys), np.int64)
+        axis, packed = None, np.zeros(len(keys), np.int64)
         for column, span in zip(keys.T, spans, strict=True):
             packed = packed * span + column
-        _, first, back = np.unique(packed, return_index=True, return_inverse=True)
-    else:
-        _, first, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    _, first, back = np.unique(packed, axis=axis, return_index=True, return_inverse=True)
     return keys[first], back.ravel()
 
 
