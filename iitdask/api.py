@@ -349,9 +349,8 @@ def causal_nexus(
     ('OR', 'OR', 1.415)
     """
     states = StatePair.from_fields(substrate, {"before": before, "after": after})
-    return _run(
-        _causation_problem("nexus", states, background), progress, client=client, store=store
-    )
+    problem = _causation_problem("nexus", states, background)
+    return _run(problem, progress, client=client, store=store)
 
 
 def true_events(
@@ -403,9 +402,8 @@ def true_events(
     """
     fields = {"before": before, "state": state, "after": after, "units": units}
     states = StateTriple.from_fields(substrate, fields | {"max_order": max_order})
-    return _run(
-        _causation_problem("events", states, background), progress, client=client, store=store
-    )
+    problem = _causation_problem("events", states, background)
+    return _run(problem, progress, client=client, store=store)
 
 
 def sweep(

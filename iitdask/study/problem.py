@@ -81,8 +81,7 @@ class Problem:
 
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the problem needs compiled."""
-        name = theory_name(self.options)
-        return kernel_families(name, self.compute, len(self.target.labels))
+        return kernel_families(theory_name(self.options), self.compute, len(self.target.labels))
 
     def recipe(self) -> Recipe:
         """Return the stages of the computation."""
@@ -104,9 +103,7 @@ def problem_from_study(study: Study, folder: Path, where: str) -> Problem:
     get_computation(study.compute, f"{where}: compute")
     if study.sweep is not None:
         raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
-    substrate: Substrate = substrate_from_study(
-        study.substrate or {}, folder, f"{where}: substrate"
-    )
+    substrate = substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")
     options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
     return problem_from_fields(study.compute, substrate, options, problem_fields(study), where)
 
@@ -156,6 +153,7 @@ def read_problem(store: Store) -> Problem:
         raise InputError(
             f"{store.url}: holds a sweep, which its study file tells; give it with --spec"
         )
+    damaged, mending = f"{store.url}: the study of the store", "run it again to mend this"
     try:
         study = about["study"]
         compute = study["compute"]
@@ -165,15 +163,9 @@ def read_problem(store: Store) -> Problem:
         intact = point.fingerprint == about["fingerprint"]
     except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
         what = " ".join(str(error).split())
-        raise DamagedStoreError(
-            f"{store.url}: the study of the store cannot be read ({what}); run it again to mend "
-            "this"
-        ) from error
+        raise DamagedStoreError(f"{damaged} cannot be read ({what}); {mending}") from error
     if not intact:
-        raise DamagedStoreError(
-            f"{store.url}: the study of the store is not what was written; run it again to mend "
-            "this"
-        )
+        raise DamagedStoreError(f"{damaged} is not what was written; {mending}")
     return point
 
 
@@ -186,9 +178,8 @@ def _read_substrate(store: Store) -> Substrate:
     factors: list[Factor | CountingFactor] = []
     begin = 0
     for unit, inputs in enumerate(parents):
-        shape = (*(levels[j] for j in inputs), levels[unit])
-        if unit in counted:
-            shape = (len(inputs) + 1, levels[unit])
+        rows = [len(inputs) + 1] if unit in counted else [levels[j] for j in inputs]
+        shape = (*rows, levels[unit])
         end = begin + int(np.prod(shape))
         kind = CountingFactor if unit in counted else Factor
         factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))

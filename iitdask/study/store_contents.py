@@ -43,7 +43,7 @@ def provenance() -> dict[str, Any]:
         "system": platform.platform(),
     }
     state = git_state()
-    return about | ({} if state is None else {"git": state})
+    return about if state is None else about | {"git": state}
 
 
 def git_state() -> dict[str, Any] | None:

@@ -242,15 +242,10 @@ class Sweep:
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the points need compiled."""
         batched = [batched_computations()[compute].family for compute in self.layout.points]
-        single = {
-            family
-            for each in self.layout.large
-            for family in kernel_families(
-                theory_name(each.options),
-                each.compute,
-                len(each.fields.get("units") or each.substrate.labels),
-            )
-        }
+        single: set[str] = set()
+        for each in self.layout.large:
+            n_units = len(each.fields.get("units") or each.substrate.labels)
+            single.update(kernel_families(theory_name(each.options), each.compute, n_units))
         return batched + sorted(single)
 
     def recipe(self) -> Recipe:
