@@ -145,12 +145,8 @@ def ces(
 
     Raises
     ------
-    StateError
-        The state or units do not fit the substrate, or no past state leads to the state.
-    InputError
-        The theory or an option of it is not known.
-    LedgerMismatchError
-        The store holds another study.
+    StateError, InputError, LedgerMismatchError
+        As for :func:`sia`.
 
     References
     ----------
