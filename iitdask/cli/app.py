@@ -19,8 +19,6 @@ from typing import Any
 
 from iitdask.errors import IITError, InputError, InterruptedRunError, LedgerMismatchError
 
-__all__ = ["interruptible", "main"]
-
 COMMANDS = {
     "run": ("iitdask.cli.run_command:run", "Compute a study, or what is missing of it."),
     "work": ("iitdask.cli.run_command:work", "Fill a store beside others, without a scheduler."),

@@ -20,8 +20,6 @@ from iitdask.study.spec import Study, read_study
 from iitdask.theory.iit4.mechanisms import group_masks
 from iitdask.theory.stage import Region
 
-__all__ = ["estimate", "plan", "require_within_budget"]
-
 DEFAULT_SHOWN_BLOCKS = 6
 SHOWN_WORKER_COUNTS = (1, 8, 64, 512)
 STAGE_COLUMNS = ("stage", "blocks", "core time", "interval", "a worker needs", "basis")

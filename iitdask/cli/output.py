@@ -13,8 +13,6 @@ from iitdask.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["parse_duration", "parse_memory", "print_result", "print_table", "text_table"]
-
 MAX_TABLE_ROWS = 40
 NUMBER_WORDS = ("phi", "alpha", "done")
 """Words in the names of columns of numbers."""

@@ -48,8 +48,6 @@ from iitdask.study.spec import Study, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
-__all__ = ["ClusterChoice", "run", "work"]
-
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
 CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")
 """Those whose connections can be encrypted."""

@@ -27,8 +27,6 @@ from iitdask.run.storage import local_path, open_store
 if TYPE_CHECKING:
     from bokeh.document import Document
 
-__all__ = ["examples", "export", "show", "status", "status_page", "tidy", "verify", "view"]
-
 MAX_SHOWN_FAILURES = 20
 
 JsonFlag = Annotated[bool, Parameter(name="--json", negative=())]

@@ -19,18 +19,6 @@ from typing import Any
 from iitdask.cluster.local import job_prologue
 from iitdask.errors import InputError, InterruptedRunError
 
-__all__ = [
-    "JobOptions",
-    "JobSpec",
-    "allocation_script",
-    "array_script",
-    "require_slurm",
-    "resolve_job_spec",
-    "submit",
-    "tls_exports",
-    "write_certificates",
-]
-
 DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
 LIFETIME_FRACTION = 0.9  # Part of the walltime after which a worker begins no further block

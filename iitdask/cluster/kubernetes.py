@@ -25,8 +25,6 @@ from iitdask.errors import InputError, InterruptedRunError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Manifest", "kubernetes"]
-
 SCHEDULER_START_SECONDS = 300.0
 """Seconds until the scheduler must answer: images are pulled and nodes started first."""
 RETRY_SECONDS = 1.0

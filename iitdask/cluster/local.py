@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["connect", "dask_setup", "job_prologue", "local", "worker_environment"]
-
 CLOSE_SECONDS, INTERRUPTED_CLOSE_SECONDS = 30.0, 2.0
 """Seconds that a cluster may take to close, and after an interruption."""
 

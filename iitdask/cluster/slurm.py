@@ -24,8 +24,6 @@ from iitdask.errors import InputError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["allocation", "exec_allocation_role", "is_driver", "slurm", "worker_script"]
-
 QUEUE_POLL_SECONDS = 5.0  # Seconds between two checks of the queue
 COMMAND_TIMEOUT_SECONDS = 20.0  # Seconds that SLURM's commands may take to answer
 JOB_NAME = "iitdask"

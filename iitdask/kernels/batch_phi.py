@@ -23,8 +23,6 @@ from iitdask.kernels.iit4.system_phi import (
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 
-__all__ = ["BatchPhis", "fill_system_phis", "make_batch_phis"]
-
 MAX_RELABELLED_UNITS = 8  # Units up to which the published rule tries all renumberings
 # NumPy values, so that numba compiles one function and not one per literal
 IS_CAUSE, IS_EFFECT, NAMED = np.bool_(True), np.bool_(False), np.bool_(True)

@@ -22,8 +22,6 @@ from iitdask.kernels.iit4.system_phi import UNREACHABLE
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.subsets import hash_set_order, phi_tolerance, popcount, write_units
 
-__all__ = ["BatchStructures", "make_batch_structures", "unfold_systems"]
-
 
 class BatchStructures(NamedTuple):
     """What the cause-effect structures of B systems sum up to; nan and -1 if unreachable."""

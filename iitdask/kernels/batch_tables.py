@@ -22,19 +22,6 @@ from iitdask.kernels.iit4.system_phi import (
 from iitdask.kernels.jit import kernel
 from iitdask.kernels.subsets import is_strongly_connected, state_codes, value_offsets
 
-__all__ = [
-    "BatchMarginals",
-    "BatchPoints",
-    "BatchSubstrates",
-    "BatchSystems",
-    "SystemShape",
-    "fill_marginal_tables",
-    "fill_system_tables",
-    "make_batch_marginals",
-    "make_batch_systems",
-    "mark_reachable_states",
-]
-
 
 class BatchPoints(NamedTuple):
     """P candidate systems in states."""

@@ -22,19 +22,6 @@ import numpy as np
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.subsets import is_purview, popcount
 
-__all__ = [
-    "ALPHA_ZERO_BITS",
-    "MAX_COUNTED_TIES",
-    "block_weights",
-    "cause_values",
-    "connected_pairs",
-    "count_row_steps",
-    "count_tied_partitions",
-    "effect_values",
-    "fill_best_partitions",
-    "reached_units",
-]
-
 ALPHA_ZERO_BITS = 1e-12  # a causal strength up to this is zero: rounding of many logarithms
 IMPOSSIBLE_BITS, UNDEFINED = -np.inf, np.nan
 EMPTY_MECHANISM_ROW = np.int64(0)  # a NumPy integer: numba compiles one function and not two

@@ -9,8 +9,6 @@ import numpy as np
 from iitdask.kernels.jit import index, inner, kernel, leaf
 from iitdask.kernels.subsets import value_offsets, write_units
 
-__all__ = ["marginal_table", "state_marginals", "write_repertoires"]
-
 
 @kernel
 def marginal_table(tpm, levels, offsets, out):

@@ -21,8 +21,6 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 
-__all__ = ["cache_directory", "is_family_compiled", "kernel", "mark_family_compiled"]
-
 # An index that cannot be negative, for inner loops: of a signed one numba asks whether it counts
 # from the end, which bars vectors. Only combined with its like: with a signed one it makes a float.
 index = np.uint64

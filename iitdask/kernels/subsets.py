@@ -10,22 +10,6 @@ import numpy as np
 
 from iitdask.kernels.jit import kernel, leaf
 
-__all__ = [
-    "PHI_ZERO_BITS",
-    "STATE_TIE_BITS",
-    "STATE_TIE_RELATIVE",
-    "hash_set_order",
-    "is_purview",
-    "is_strongly_connected",
-    "masks_by_size",
-    "nonempty_masks_by_size",
-    "phi_tolerance",
-    "popcounts",
-    "segment_offsets",
-    "state_codes",
-    "value_offsets",
-]
-
 
 @kernel
 def popcount(x):

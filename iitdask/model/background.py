@@ -15,8 +15,6 @@ from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate
 from iitdask.types import Table
 
-__all__ = ["Background", "conditioned", "require_reachable"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Background:

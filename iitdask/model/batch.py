@@ -19,17 +19,6 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import factor_rows
 from iitdask.types import Array
 
-__all__ = [
-    "GRAPH_KEYS",
-    "MAX_TABLE_STATES",
-    "Batch",
-    "Family",
-    "equivalent_rules",
-    "is_batchable",
-    "rule_classes",
-    "transition_table",
-]
-
 MAX_TABLE_STATES = 4096
 """States of a substrate that may be part of a batch."""
 

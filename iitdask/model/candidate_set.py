@@ -22,8 +22,6 @@ from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import System
 from iitdask.types import Array, Mask, Table
 
-__all__ = ["CandidateSet", "Influence", "flat_factors"]
-
 
 @dataclass(frozen=True, eq=False)
 class CandidateSet:

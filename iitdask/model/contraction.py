@@ -19,8 +19,6 @@ from opt_einsum import paths
 from iitdask.errors import MemoryRefusedError
 from iitdask.types import Table
 
-__all__ = ["TABLE_BUDGET_BYTES", "Tensor", "contract", "rescaled"]
-
 TABLE_BUDGET_BYTES = 2 * 2**30
 """Bytes that one table may take, unless the caller says otherwise."""
 

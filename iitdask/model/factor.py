@@ -15,18 +15,6 @@ from iitdask.errors import MemoryRefusedError, SubstrateError
 from iitdask.model.contraction import Tensor
 from iitdask.types import Array, Mask, Table
 
-__all__ = [
-    "CountingFactor",
-    "Factor",
-    "as_array",
-    "checked_probabilities",
-    "first_index",
-    "first_outside",
-    "prune_inputs",
-    "read_only",
-    "with_input_axes",
-]
-
 SUM_TOLERANCE = 1e-8
 """Largest difference from 1 of the sum of a row of probabilities."""
 UNDECLARED_TOLERANCE = 1e-13

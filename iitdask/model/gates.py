@@ -23,8 +23,6 @@ from iitdask.model import labels as notation
 from iitdask.model.factor import CountingFactor, as_array, with_input_axes
 from iitdask.types import Table
 
-__all__ = ["GATES", "Gate", "factors_from_units", "has_parameter"]
-
 Rows = NDArray[np.int64]
 """``(2^m, m)`` values of m two-valued inputs, little-endian rows."""
 

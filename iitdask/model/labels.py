@@ -20,23 +20,6 @@ from numpy.typing import NDArray
 from iitdask.errors import InputError, StateError, SubstrateError
 from iitdask.types import Array, Mask
 
-__all__ = [
-    "decode_state",
-    "default_labels",
-    "join_labels",
-    "mask_namer",
-    "parse_labels",
-    "parse_state",
-    "parse_units",
-    "purview_states",
-    "purview_unit_states",
-    "state_text",
-    "suggestion",
-    "unit_numbers",
-    "unit_set_names",
-    "units_of_mask",
-]
-
 Labels = tuple[str, ...]
 
 EMPTY_SET = "\N{EMPTY SET}"

@@ -14,8 +14,6 @@ import numpy as np
 
 from iitdask.errors import SubstrateError
 
-__all__ = ["Network", "is_network", "network_json", "parse_network"]
-
 PYPHI_VERSION = "1.2.0"
 
 

@@ -29,8 +29,6 @@ from iitdask.model.factor import (
 )
 from iitdask.types import Array, Mask, Table
 
-__all__ = ["Factor", "Substrate", "unit_count", "unit_tables"]
-
 TPM_SHAPES = (
     "(2^N, N) state-by-node, (2, ..., 2, N) state-by-node, (2^N, 2^N) state-by-state "
     "or (k_0, ..., k_N-1, N, max k)"

@@ -18,8 +18,6 @@ from iitdask.model.factor import CountingFactor, Factor, read_only
 from iitdask.model.substrate import Substrate
 from iitdask.types import Mask, Table
 
-__all__ = ["CandidateSystem", "System", "Target", "factor_rows", "tabulate"]
-
 
 class Target(Protocol):
     """What a computation is about, built from the fields of a study."""

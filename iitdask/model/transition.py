@@ -20,8 +20,6 @@ from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import tabulate
 from iitdask.types import Mask, Table
 
-__all__ = ["StatePair", "StateTriple", "Transition", "parse_field", "require_possible"]
-
 MAX_NAMED_UNITS = 8
 """Units that a message names."""
 MAX_NEXUS_UNITS = 12

@@ -20,19 +20,6 @@ from iitdask.result.formatting import (
 from iitdask.theory.options import Theory
 from iitdask.theory.variables import VARIABLES
 
-__all__ = [
-    "LINK_COLUMNS",
-    "account_summary",
-    "candidates_table",
-    "events_summary",
-    "events_table",
-    "label_account",
-    "label_events",
-    "label_nexus",
-    "link_rows",
-    "nexus_summary",
-]
-
 LINK_COLUMNS = ("link", "alpha", "ties", "least partition")
 MAX_SHOWN_CANDIDATES = 5
 

@@ -13,8 +13,6 @@ from iitdask.result.formatting import text_array, theory_attrs
 from iitdask.theory.complexes.recipe import EXCLUSION_REASONS, EXCLUSION_STATUS
 from iitdask.theory.options import Theory
 
-__all__ = ["complexes_summary", "complexes_table", "label_complexes"]
-
 MAX_STATE_CHARACTERS = 40
 MAX_DIGITS = 12
 """Digits of a number of candidate systems; larger ones are written as powers of ten."""

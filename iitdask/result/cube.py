@@ -19,18 +19,6 @@ from iitdask.theory.sweeps.recipe import DONE, FAILED, PENDING, UNREACHABLE
 from iitdask.theory.variables import Outcome
 from iitdask.types import Array
 
-__all__ = [
-    "STATUS_NAMES",
-    "axis_labels",
-    "axis_table",
-    "build_cube",
-    "cube_summary",
-    "is_cube",
-    "to_data_frame",
-    "write_result",
-]
-
-
 STATUS_NAMES = {PENDING: "pending", DONE: "done", UNREACHABLE: "unreachable", FAILED: "failed"}
 """Values of the variable ``status``."""
 VARIABLE_COMMENTS = {

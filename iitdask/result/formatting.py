@@ -15,24 +15,6 @@ from iitdask.theory.options import Theory
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = [
-    "CONCEPT_COLUMNS",
-    "DISTINCTION_COLUMNS",
-    "REPERTOIRE_COLUMNS",
-    "as_json",
-    "bytes_text",
-    "distinction_rows",
-    "is_iit3",
-    "number_text",
-    "partition_text",
-    "repertoire_rows",
-    "seconds_text",
-    "severed_text",
-    "system_summary",
-    "text_array",
-    "theory_attrs",
-]
-
 DISTINCTION_COLUMNS = (
     "mechanism", "phi", "cause", "state", "phi cause", "effect", "state", "phi effect",
 )  # fmt: skip

@@ -22,8 +22,6 @@ from iitdask.theory.variables import (
     replace_dataset,
 )
 
-__all__ = ["label_system", "label_target", "label_tree", "package_version"]
-
 UNIT_DIMENSIONS = ("unit", "source", "target")
 
 

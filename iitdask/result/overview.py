@@ -9,20 +9,6 @@ import xarray as xr
 from iitdask.result import causal_accounts, complexes, cube, formatting
 from iitdask.theory.catalog import computation_of
 
-__all__ = [
-    "Overview",
-    "Table",
-    "account_overviews",
-    "attribute_overviews",
-    "complexes_overviews",
-    "events_overviews",
-    "nexus_overviews",
-    "overviews",
-    "summary_of",
-    "system_overviews",
-    "title_of",
-]
-
 MAX_TITLE_UNITS_CHARACTERS = 60
 MAX_TITLE_STATE_CHARACTERS = 40
 

@@ -15,8 +15,6 @@ import numpy as np
 
 from iitdask.theory.stage import Array, Stage, StageRef
 
-__all__ = ["array_crc", "array_digest", "build_id", "lineage", "package_version", "text_digest"]
-
 
 @cache
 def package_version() -> str:

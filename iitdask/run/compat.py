@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from zarr.core.sync import sync
 
-__all__ = ["CompletionQueue", "run_coroutine", "worker_thread_count"]
-
 T = TypeVar("T")
 
 

@@ -39,20 +39,6 @@ from iitdask.run.worker import clear_caches, run_bundle, run_pickled
 if TYPE_CHECKING:
     from distributed import Client, Future  # heavy, and not needed by runs in memory
 
-__all__ = [
-    "DaskEngine",
-    "Engine",
-    "SerialEngine",
-    "SharedStoreEngine",
-    "WorkerInfo",
-    "block_memory_limit",
-    "choose_engine",
-    "oversubscription_warnings",
-    "query_workers",
-    "require_same_build",
-    "this_process",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:

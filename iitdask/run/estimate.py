@@ -24,8 +24,6 @@ from iitdask.run.plan import BLOCK_OVERHEAD_SECONDS, Tiling, cell_bytes, tile, w
 from iitdask.run.worker import prepare_inputs
 from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef, run_recipe
 
-__all__ = ["Estimate", "StageEstimate", "WorkerDemand", "estimate_recipe"]
-
 FULL_STAGE_SECONDS = 1.0
 """Predicted seconds up to which a stage is filled to measure it."""
 SAMPLE_PART_SECONDS = 0.05

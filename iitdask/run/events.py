@@ -26,33 +26,6 @@ from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.task import StageLayout
 
-__all__ = [
-    "ActivityBoard",
-    "BlockActivity",
-    "BlockFailed",
-    "BlocksFilled",
-    "Event",
-    "EventLog",
-    "Observer",
-    "OnBlockStart",
-    "RunFinished",
-    "RunHistory",
-    "Sample",
-    "StageCompleted",
-    "StageHistory",
-    "StageOpened",
-    "Warned",
-    "WorkerHistory",
-    "deduplicated",
-    "describe_block",
-    "list_logs",
-    "merge_histories",
-    "publishing",
-    "read_activity",
-    "read_history",
-    "throttled",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class StageOpened:

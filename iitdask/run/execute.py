@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     from iitdask.run.engines import Engine
 
-__all__ = ["StageRun", "execute", "recompute_block"]
-
 MAX_ATTEMPTS = 3
 CALIBRATION_BLOCKS = 256
 """Blocks of an earlier run whose measured seconds are read to calibrate predictions."""

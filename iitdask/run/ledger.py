@@ -15,8 +15,6 @@ from iitdask.run.plan import Block, Tiling, tile
 from iitdask.run.task import StageContext, StageLayout
 from iitdask.theory.stage import Array, Filled, Region, Stage, StageRef
 
-__all__ = ["Ledger", "MemoryLedger"]
-
 
 class Ledger(Protocol):
     """Stores the blocks of stages, and knows which are committed.

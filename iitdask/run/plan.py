@@ -17,19 +17,6 @@ import numpy as np
 if TYPE_CHECKING:
     from iitdask.theory.stage import Grid, Region, Stage
 
-__all__ = [
-    "Block",
-    "Bundle",
-    "CachedCost",
-    "Calibration",
-    "Tiling",
-    "calibrate",
-    "cell_bytes",
-    "plan_bundles",
-    "tile",
-    "worker_block_bytes",
-]
-
 Block = tuple[int, ...]
 """Coordinates of a block: its position along each axis of the grid."""
 

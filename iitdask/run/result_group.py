@@ -31,22 +31,6 @@ from iitdask.run.zarr_io import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "IncrementalResult",
-    "append_point_ids",
-    "chunk_lengths",
-    "drop_blocks",
-    "is_finished",
-    "load_partial_result",
-    "load_result",
-    "read_point_ids",
-    "save_result",
-    "save_tree",
-    "set_attrs",
-    "store_attrs",
-    "tree_digest",
-]
-
 RESULT_GROUP = "result"
 POINT_IDS_GROUP = "roll"
 """Group of the identifiers of a sweep's points."""

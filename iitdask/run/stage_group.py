@@ -26,15 +26,6 @@ from iitdask.run.zarr_array import ArrayLayout
 from iitdask.run.zarr_io import ArrayGroup, open_group, read_attrs, write_group
 from iitdask.theory.stage import Array, Variable
 
-__all__ = [
-    "DAMAGE_ERRORS",
-    "WORK_GROUP",
-    "StageGroup",
-    "list_stages",
-    "read_stage_layout",
-    "with_stored_inputs",
-]
-
 WORK_GROUP = "work"
 COMMIT_ARRAY = "tick"
 """Array of a stage that holds its commit records."""

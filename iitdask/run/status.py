@@ -33,15 +33,6 @@ from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
 from iitdask.run.storage import Store, open_store
 
-__all__ = [
-    "PartialResult",
-    "RunMonitor",
-    "StageStatus",
-    "StoreStatus",
-    "WorkerStatus",
-    "read_status",
-]
-
 MAX_NAMED_BLOCKS = 4
 """Blocks named for one worker; the others are counted."""
 MAX_LIVE_CELLS = 4_000_000

@@ -34,17 +34,6 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore
 from iitdask.errors import InputError, StoreError, UnreachableStoreError
 from iitdask.run.compat import run_coroutine
 
-__all__ = [
-    "OBJECT_STORE_SCHEMES",
-    "DirectoryStore",
-    "ObjectStoreWithErrors",
-    "RemoteStore",
-    "Store",
-    "disk_full_as_error",
-    "local_path",
-    "open_store",
-]
-
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 MAX_RETRIES = 6
 """Times a request to object storage is repeated before the store counts as unreachable."""

@@ -19,18 +19,6 @@ from iitdask.run.plan import Block, Tiling
 from iitdask.run.storage import Store
 from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, Variable
 
-__all__ = [
-    "BlockError",
-    "BlockResult",
-    "BundleResult",
-    "BundleTask",
-    "Input",
-    "InputRef",
-    "StageContext",
-    "StageLayout",
-    "VariableRef",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class StageLayout:

@@ -22,8 +22,6 @@ from iitdask.theory.stage import Filled, Recipe, Stage, run_recipe
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Verification", "verify_store"]
-
 
 @dataclass(frozen=True, slots=True)
 class Verification:

@@ -32,8 +32,6 @@ from iitdask.run.task import (
 from iitdask.run.zarr_ledger import read_stage_variable
 from iitdask.theory.stage import Array, Stage
 
-__all__ = ["clear_caches", "compute_block", "prepare_inputs", "run_bundle", "run_pickled"]
-
 MAX_PREPARED_STAGES = 4
 """Stages whose prepared inputs one process keeps."""
 ARRAY_CACHE_BYTES = 64 * 2**20

@@ -19,15 +19,6 @@ from numcodecs import VLenUTF8, Zstd
 
 from iitdask.run.storage import Store
 
-__all__ = [
-    "NUMERIC_KINDS",
-    "TEXT_KINDS",
-    "ZSTD_LEVEL",
-    "ArrayLayout",
-    "decode_chunk",
-    "encode_chunk",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ZSTD_LEVEL = 3

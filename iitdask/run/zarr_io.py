@@ -23,24 +23,6 @@ from iitdask.run.zarr_array import NUMERIC_KINDS, TEXT_KINDS, Array, ArrayLayout
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = [
-    "STORE_FORMAT",
-    "ArrayGroup",
-    "create_group",
-    "create_root",
-    "open_group",
-    "read_attrs",
-    "read_dataset",
-    "read_group",
-    "read_tree",
-    "repair_groups",
-    "require_current_format",
-    "update_attrs",
-    "write_dataset",
-    "write_group",
-    "write_tree",
-]
-
 NON_DIMENSION_COORDINATES = "coordinates"
 """Group attribute in which xarray looks for coordinates that are no dimension."""
 STORE_FORMAT = 2

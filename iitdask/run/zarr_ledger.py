@@ -31,15 +31,6 @@ from iitdask.run.task import Input, StageContext, StageLayout, VariableRef
 from iitdask.run.zarr_io import STORE_FORMAT, create_root, read_attrs, require_current_format
 from iitdask.theory.stage import Array, Filled, Stage, StageRef
 
-__all__ = [
-    "CACHE_BYTES",
-    "CacheEntry",
-    "StageCache",
-    "ZarrLedger",
-    "list_entries",
-    "read_stage_variable",
-]
-
 CACHE_BYTES = 20 * 10**9
 LAST_USED_FILE = "used"
 """File of a cache entry that holds the time of its last use, in seconds since 1970."""

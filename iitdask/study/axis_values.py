@@ -20,17 +20,6 @@ from iitdask.model.labels import join_labels, state_text
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
 
-__all__ = [
-    "Axis",
-    "AxisValues",
-    "SubstrateGrid",
-    "UnitSignature",
-    "ValueRule",
-    "build_substrates",
-    "candidate_values",
-    "state_values",
-]
-
 MAX_LISTED_UNITS = 16  # Units up to which all candidate systems of a substrate are listed
 MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
 NO_SUCH_STATE = "a substrate with units like these has no such state"

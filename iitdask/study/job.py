@@ -14,8 +14,6 @@ from iitdask.run.ledger import Ledger
 from iitdask.run.storage import Store
 from iitdask.theory.stage import Recipe
 
-__all__ = ["JobRun", "StudyJob"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobRun:

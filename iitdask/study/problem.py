@@ -38,14 +38,6 @@ from iitdask.theory.catalog import (
 from iitdask.theory.options import Theory
 from iitdask.theory.stage import Recipe
 
-__all__ = [
-    "Problem",
-    "problem_from_fields",
-    "problem_from_study",
-    "read_problem",
-    "write_substrate",
-]
-
 SUBSTRATE_GROUP = "substrate"  # Group of a store that holds the tables of the substrate
 
 

@@ -13,8 +13,6 @@ from iitdask.errors import SpecError
 from iitdask.model import examples
 from iitdask.theory.catalog import COMPUTATIONS
 
-__all__ = ["RunOptions", "Study", "problem_fields", "read_study"]
-
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
 
 

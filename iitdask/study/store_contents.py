@@ -28,8 +28,6 @@ from iitdask.theory.sweeps.recipe import PointBatch, batch_stage_name, empty_out
 from iitdask.theory.sweeps.small_systems import SmallSystems
 from iitdask.theory.variables import make_dataset
 
-__all__ = ["StoredSweep", "git_state", "load_for_view", "provenance"]
-
 
 def provenance() -> dict[str, Any]:
     """Return where and with which versions a result is made."""

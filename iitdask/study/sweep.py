@@ -56,16 +56,6 @@ from iitdask.theory.sweeps.recipe import (
     sweep_recipe,
 )
 
-__all__ = [
-    "CubeWriter",
-    "PointOrder",
-    "Sweep",
-    "build_sweep",
-    "order_points",
-    "register_points",
-    "sweep_from_study",
-]
-
 MIN_WRITE_INTERVAL_SECONDS = 1.0  # Least seconds between two writings of the cube
 WRITE_INTERVAL_RATIO = 20.0  # Time between two writings of the cube, in durations of one writing
 

@@ -24,8 +24,6 @@ from iitdask.study.axis_values import (
     state_values,
 )
 
-__all__ = ["AXES", "PARAMETER_AXIS", "AxisKind", "read_axes"]
-
 MAX_AXIS_VALUES = 10**7  # Values an axis may have
 STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
 SPACINGS = {

@@ -29,8 +29,6 @@ from iitdask.theory.options import Theory
 from iitdask.theory.sweeps.recipe import LargeProblem
 from iitdask.theory.sweeps.small_systems import SmallSystems
 
-__all__ = ["SweepGrid", "SweepLayout", "build_grid", "build_layout"]
-
 Array = NDArray[Any]
 
 

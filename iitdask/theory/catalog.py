@@ -46,24 +46,6 @@ from iitdask.theory.sweeps.small_systems import (
 )
 from iitdask.theory.variables import Outcome
 
-__all__ = [
-    "COMPUTATIONS",
-    "KERNEL_FAMILIES",
-    "THEORIES",
-    "Batching",
-    "Computation",
-    "KernelFamily",
-    "batched_computations",
-    "build_recipe",
-    "computation_of",
-    "default_theory",
-    "get_computation",
-    "kernel_families",
-    "target_from_fields",
-    "theory_name",
-    "theory_options",
-]
-
 THEORIES: Mapping[str, type[Theory]] = {
     "iit4": IIT4,
     "iit4-2026": IIT42026,

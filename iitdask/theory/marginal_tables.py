@@ -14,8 +14,6 @@ from iitdask.model.system import CandidateSystem
 from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef
 from iitdask.theory.variables import variable
 
-__all__ = ["child_masks", "marginals_stage", "prepare_tables", "table_inputs", "unit_arrays"]
-
 
 def child_masks(connectivity: Array) -> Array:
     """Return the mask of the units that each unit feeds, (n,), from an (n, m) matrix, m <= 62."""

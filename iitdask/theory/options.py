@@ -7,17 +7,6 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-__all__ = [
-    "IIT3",
-    "IIT4",
-    "IIT42026",
-    "Causation2019",
-    "OptionInfo",
-    "Theory",
-    "Unfolding",
-    "describe_options",
-]
-
 Ties = Annotated[
     Literal["reference", "canonical"],
     Meta(

@@ -10,8 +10,6 @@ from enum import IntFlag
 
 from iitdask.kernels.iit4 import system_phi
 
-__all__ = ["CANDIDATE_TEXTS", "SYSTEM_TEXTS", "Reason"]
-
 
 class Reason(IntFlag):
     """Why phi is 0; ``NO_CAUSE`` and ``NO_EFFECT`` can come together."""

@@ -15,23 +15,6 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-__all__ = [
-    "CumulativeCost",
-    "Filled",
-    "Grid",
-    "Recipe",
-    "Region",
-    "Stage",
-    "StageRef",
-    "Steps",
-    "Variable",
-    "answer_steps",
-    "gather",
-    "run_recipe",
-    "scoped",
-    "uniform_cost",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 Step = TypeVar("Step")
 Reply = TypeVar("Reply")

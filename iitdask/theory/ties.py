@@ -22,8 +22,6 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.stage import Array
 
-__all__ = ["StateOrder", "canonical_ranks"]
-
 PERMUTED_MAX_UNITS = 8  # the published rule tries all permutations of the units
 MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic symmetric graphs
 

@@ -13,22 +13,6 @@ import xarray as xr
 
 from iitdask.theory.stage import Array, Variable
 
-__all__ = [
-    "VARIABLES",
-    "Outcome",
-    "assemble_dataset",
-    "assemble_tree",
-    "attr_of",
-    "coordinate_labels",
-    "described_variable",
-    "make_dataset",
-    "replace_dataset",
-    "size_of",
-    "units_of_masks",
-    "value_of",
-    "variable",
-]
-
 VARIABLES: dict[str, tuple[str, str]] = {
     # name: (unit, meaning)
     "phi": ("bit", "integrated information"),

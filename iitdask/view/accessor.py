@@ -19,16 +19,6 @@ import xarray as xr
 from iitdask.result.overview import overviews, title_of
 from iitdask.theory.catalog import COMPUTATIONS
 
-__all__ = [
-    "IITAccessor",
-    "Page",
-    "as_tree",
-    "register",
-    "summary_html",
-    "table_html",
-    "without_tex",
-]
-
 MAX_TABLE_ROWS = 60
 MAX_NOTEBOOK_ROWS = 20
 TEX_MARKS = {"$$": "$", r"\(": "(", r"\)": ")", r"\[": "[", r"\]": "]"}

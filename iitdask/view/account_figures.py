@@ -27,8 +27,6 @@ from iitdask.view.pages import (
 )
 from iitdask.view.palette import INK, SIDES
 
-__all__ = ["account_panels", "draw_links", "links_source"]
-
 MAX_DRAWN_LINKS = 60
 """Links that are drawn."""
 

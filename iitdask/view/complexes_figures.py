@@ -22,8 +22,6 @@ from iitdask.view.pages import (
 )
 from iitdask.view.palette import EFFECT, GROUPS, INK
 
-__all__ = ["by_size", "complexes_panels", "complexes_source", "phi_name"]
-
 NO_COMPLEX_COLOUR = "#F4F4F4"
 
 

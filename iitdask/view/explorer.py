@@ -23,15 +23,6 @@ from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import fill_page, html_block, menu, page_grid, script, section_heading
 from iitdask.view.sweep_figures import cube_panels
 
-__all__ = [
-    "explorer_html",
-    "fill_explorer",
-    "nexus_panels",
-    "overview_panels",
-    "structure_panels",
-    "system_panels",
-]
-
 TEXT_PIXELS = 600
 """Width of texts beside a figure."""
 STRUCTURE_KEY = """

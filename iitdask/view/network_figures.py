@@ -15,8 +15,6 @@ from iitdask.types import Array
 from iitdask.view.pages import empty_figure, legend_below, text_colour_on
 from iitdask.view.palette import CAUSE, EFFECT, INK, MECHANISM, MUTED, RELATION
 
-__all__ = ["NetworkDrawing", "circle_positions", "draw_network", "radial_labels", "state_greys"]
-
 MAX_DRAWN_EDGES = 4000
 CURVE_STEPS = 14
 

@@ -45,23 +45,6 @@ from bokeh.server.server import Server
 from iitdask.errors import InputError
 from iitdask.view.palette import CAUSE, EFFECT, FAINT, INK, MECHANISM, MUTED, RELATION
 
-__all__ = [
-    "Column",
-    "PageServer",
-    "data_table",
-    "empty_figure",
-    "fill_page",
-    "html_block",
-    "legend_below",
-    "menu",
-    "page_grid",
-    "script",
-    "section_heading",
-    "serve_page",
-    "serve_page_in_thread",
-    "text_colour_on",
-]
-
 GRID = "#EEEEEE"
 DARK = {
     INK: "#E6E6E6", MUTED: "#A8A8A8", FAINT: "#44484D", MECHANISM: "#FFFFFF", GRID: "#2A2D31",

@@ -21,8 +21,6 @@ from iitdask.run.events import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["show_progress"]
-
 MIN_LINE_INTERVAL_SECONDS = 5.0
 """Least seconds between two lines about one stage."""
 

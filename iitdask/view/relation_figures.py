@@ -25,16 +25,6 @@ from iitdask.view.network_figures import circle_positions, radial_labels
 from iitdask.view.pages import Column, data_table, empty_figure, legend_below
 from iitdask.view.palette import CAUSE, EFFECT, INK, MUTED, RELATION
 
-__all__ = [
-    "LargestRelations",
-    "count_text",
-    "draw_relations",
-    "largest_relations",
-    "relations_by_degree",
-    "relations_by_phi",
-    "relations_table",
-]
-
 MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20_000
 """Relations in the table, in the drawing, and in the histogram."""
 

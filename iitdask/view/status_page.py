@@ -18,8 +18,6 @@ from iitdask.view.accessor import summary_html, table_html
 from iitdask.view.pages import empty_figure, fill_page, html_block, page_grid, section_heading
 from iitdask.view.palette import EFFECT, FAINT, INK, RELATION
 
-__all__ = ["fill_status_page"]
-
 REFRESH_MILLISECONDS = 1000
 """Milliseconds between two updates of the page."""
 MAX_MEMORY_SAMPLES = 600

@@ -39,20 +39,6 @@ from iitdask.view.palette import (
     SIDES,
 )
 
-__all__ = [
-    "REPERTOIRE_KINDS",
-    "add_map_positions",
-    "by_order",
-    "concept_repertoire_arrays",
-    "distinction_panels",
-    "distinctions_source",
-    "landscape",
-    "memberships",
-    "plane",
-    "repertoire_arrays",
-    "repertoire_bars",
-]
-
 DOT_STYLE = {
     "size": 9, "fill_color": EFFECT, "fill_alpha": 0.55, "line_color": INK, "line_alpha": 0.7,
     "nonselection_fill_alpha": 0.25, "nonselection_line_alpha": 0.35,

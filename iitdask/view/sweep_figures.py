@@ -36,8 +36,6 @@ from iitdask.view.pages import (
 )
 from iitdask.view.palette import EFFECT, FAINT, GROUPS, HIGHLIGHT, INK, NO_DATA, PHI
 
-__all__ = ["cube_panels", "sweep"]
-
 VARIABLE_NAMES = {"phi": "φ_s", "big_phi": "Φ"}
 MAX_LINES = 8
 MAX_MAP_CELLS = 250_000

@@ -1,6 +1,5 @@
 """Workers that fill the store of a sweep, as real processes without a scheduler."""
 
-
 import numpy as np
 import processes as proc
 import pytest

@@ -18,8 +18,6 @@ from iitdask.kernels.iit3.emd import (
 from iitdask.kernels.jit import leaf
 from iitdask.kernels.subsets import popcount
 
-__all__ = ["Repertoires", "fill_repertoires", "make_bipartition_scratch", "make_repertoires"]
-
 
 class Repertoires(NamedTuple):
     """All cause repertoires of a system in its state, and the marginals of both sides.

@@ -12,18 +12,6 @@ from iitdask.kernels.iit3.bipartition import (
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.subsets import is_purview, popcount
 
-__all__ = [
-    "DISTANCE_PRECISION",
-    "TIE_MARGIN",
-    "both_repertoires",
-    "choose_concepts",
-    "find_concepts",
-    "is_positive",
-    "is_tied",
-    "list_tied_bipartitions",
-    "purview_phis",
-]
-
 DISTANCE_PRECISION = 1e-6  # rounds distances; up to it they tie (mathematics.md 12)
 TIE_MARGIN = 3e-6  # distances that differ by more, and by more than this part, never tie
 

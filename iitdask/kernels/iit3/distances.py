@@ -9,14 +9,6 @@ from iitdask.kernels.iit3.concepts import is_tied, round_distance
 from iitdask.kernels.iit3.emd import earth_movers_distance, fill_neighbours
 from iitdask.kernels.jit import kernel, leaf
 
-__all__ = [
-    "cause_distances",
-    "fill_concept_marginals",
-    "fill_distance_bounds",
-    "mark_unchanged_concepts",
-    "null_effect_distance",
-]
-
 PROBABILITY_TOLERANCE = 1e-12  # Probabilities that differ by no more are the same
 
 

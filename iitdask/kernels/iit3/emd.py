@@ -13,8 +13,6 @@ import numpy as np
 
 from iitdask.kernels.jit import leaf
 
-__all__ = ["FlowScratch"]
-
 MASS_EPSILON = 1e-14  # Mass up to this is rounding
 FAR_STEPS = 1 << 30
 

@@ -27,8 +27,6 @@ from iitdask.kernels.iit4.system_phi import (
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 
-__all__ = ["CandidatePhis", "UnitFactors", "fill_candidate_phis", "make_candidate_phis"]
-
 # NumPy values, so that numba compiles one function and not one per literal
 IS_CAUSE, IS_EFFECT, NOT_NAMED = np.bool_(True), np.bool_(False), np.bool_(False)
 

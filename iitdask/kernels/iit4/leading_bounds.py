@@ -17,8 +17,6 @@ from iitdask.kernels.iit4.mechanism_partition import COST_TOLERANCE_BITS
 from iitdask.kernels.jit import index, inner
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS
 
-__all__ = ["LeadingStates"]
-
 ROUNDING_FACTOR = 1.0 + 1e-12  # a sum in another order may be larger by its rounding
 MIN_PRICE_FACTOR = 1.02  # prices nearer to the ratio say nothing: both sides of the quotient vanish
 N_PRICES = np.int64(8)

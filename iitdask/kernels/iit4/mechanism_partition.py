@@ -11,8 +11,6 @@ import numpy as np
 
 from iitdask.kernels.jit import index, inner, leaf, merged
 
-__all__ = ["ON_CAUSE", "ON_EFFECT"]
-
 HUGE_BITS = 1e300
 COST_TOLERANCE_BITS = 1e-12
 # NumPy integers, so that numba compiles one function and not one per literal value

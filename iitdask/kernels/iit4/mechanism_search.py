@@ -19,18 +19,6 @@ from iitdask.kernels.iit4.purview_search import best_effect_purviews, best_purvi
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.subsets import popcounts, reversed_bits
 
-__all__ = [
-    "JOINT_BOUND_MIN_UNITS",
-    "EffectShards",
-    "MechanismResults",
-    "PurviewScratch",
-    "ShardResult",
-    "group_masks",
-    "make_purview_scratch",
-    "search_mechanism_range",
-    "search_mechanisms",
-]
-
 Array = NDArray[Any]
 JOINT_BOUND_MIN_UNITS = 8  # from which bounding effects jointly pays; a third of all compilation
 LOG2_MECHANISMS_PER_SCAN = 8  # six vectors of 2 kB stay in cache

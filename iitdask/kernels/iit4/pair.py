@@ -34,8 +34,6 @@ from iitdask.kernels.iit4.partition_search import (
 from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcounts, write_units
 
-__all__ = ["MarginalTables", "PairScratch", "describe_pairs", "make_pair_scratch"]
-
 
 class MarginalTables(NamedTuple):
     """Marginals of both directions, laid out for the searches."""

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from iitdask.kernels.jit import index, inner, kernel, leaf, merged
 from iitdask.kernels.subsets import STATE_TIE_BITS, STATE_TIE_RELATIVE, reversed_bits
 
-__all__ = ["CauseScan", "cause_scan", "make_cause_scan"]
-
 
 class CauseScan(NamedTuple):
     """What one scan says of the causes of the 2**width mechanisms of as many lanes."""

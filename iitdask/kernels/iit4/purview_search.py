@@ -25,8 +25,6 @@ from iitdask.kernels.iit4.pair_costs import (
 from iitdask.kernels.jit import inner, leaf, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview, phi_tolerance, write_units
 
-__all__ = ["prepare_effects"]
-
 
 @inner
 def sift_down(heap, keys, start, count):

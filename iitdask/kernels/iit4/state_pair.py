@@ -24,8 +24,6 @@ from iitdask.kernels.iit4.system_witness import (
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcount
 
-__all__ = ["StateMinimum", "SystemPhi", "describe_state_pair", "tied_state_pairs"]
-
 RATIO_TIE_BITS = 1e-12  # up to which both normalized phi tie (mathematics.md 0.2)
 
 

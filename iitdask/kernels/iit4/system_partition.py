@@ -19,8 +19,6 @@ import numpy as np
 from iitdask.kernels.jit import index, inner, kernel, merged
 from iitdask.kernels.subsets import popcounts
 
-__all__ = ["candidate_sources", "set_partition_minima", "source_minima", "starting_partition"]
-
 HUGE_BITS = 1e300
 LANES = 16
 R1, R2, R3, R4, R5, R6, R7 = (index(LANES * row) for row in range(1, 8))

@@ -17,25 +17,6 @@ from iitdask.kernels.iit4.system_witness import minimum_partition
 from iitdask.kernels.jit import kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS, STATE_TIE_RELATIVE, value_offsets
 
-__all__ = [
-    "CAPPED",
-    "IRREDUCIBLE",
-    "MONAD_WITH_NO_SELFLOOP",
-    "NO_CAUSE",
-    "NO_EFFECT",
-    "NO_STRONG_CONNECTIVITY",
-    "REDUCIBLE",
-    "SUBSTRATE_UNREACHABLE",
-    "SYSTEM_UNREACHABLE",
-    "UNREACHABLE",
-    "ZERO_CUT",
-    "DirectionMinima",
-    "direction_minima",
-    "fill_state_probabilities",
-    "specified_states",
-    "state_cut_costs",
-]
-
 # Why phi_s is 0, one bit each; iitdask.theory.reasons has the texts. NO_CAUSE and NO_EFFECT can
 # come together, every other reason is alone.
 IRREDUCIBLE = 0

@@ -22,8 +22,6 @@ from iitdask.kernels.iit4.system_partition import (
 from iitdask.kernels.jit import inner, kernel
 from iitdask.kernels.subsets import popcounts
 
-__all__ = ["SUM_TOLERANCE_BITS", "minimum_partition", "optimal_partitions"]
-
 HUGE_BITS = 1e300
 SUM_TOLERANCE_BITS = 2e-12  # equal sums of logarithms differ by less (mathematics.md 0.2)
 SLACK_TOLERANCES = 64  # tolerances that a subproblem may be off its least sum, one for each part

@@ -37,8 +37,6 @@ from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Array, Filled, Recipe, Stage, Steps
 from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
-__all__ = ["ACCOUNT_OUTCOMES", "Account", "Link", "account", "account_tree", "compute_account"]
-
 
 def _sum_alpha(tree: xr.DataTree) -> float:
     return math.fsum(np.asarray(tree["links"].to_dataset()["alpha"].values).tolist())

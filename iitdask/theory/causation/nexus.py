@@ -26,8 +26,6 @@ from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Array, Grid, Recipe, Region, Stage, scoped
 from iitdask.theory.variables import make_dataset, units_of_masks, variable
 
-__all__ = ["events", "nexus"]
-
 BACKGROUNDS = ("causal", "2019")
 
 

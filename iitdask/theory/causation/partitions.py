@@ -30,19 +30,6 @@ from iitdask.theory.stage import (
 )
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "PairSearch",
-    "PairSearchResult",
-    "PartitionTables",
-    "connected_stage",
-    "minimum_partitions",
-    "minimum_partitions_inline",
-    "prepare_partitions",
-    "referenced_rows",
-    "stage_refs",
-    "witness_stage",
-]
-
 Summary = TypeVar("Summary")
 BATCH_SECONDS = 0.3
 """Predicted seconds up to which mechanisms of several sizes share one block."""

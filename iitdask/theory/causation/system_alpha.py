@@ -29,18 +29,6 @@ from iitdask.theory.causation.partitions import (
 from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, Steps
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "DISCONNECTED",
-    "NO_LINKS",
-    "AccountIrreducibility",
-    "account_irreducibility",
-    "account_search",
-    "block_strengths",
-    "is_weakly_connected",
-    "uncomputed_irreducibility",
-    "weakest_cut",
-]
-
 NO_LINKS = "no occurrence has an actual cause or effect"
 DISCONNECTED = "the units do not hang together"
 NOT_COMPUTED = "not computed: too many pairs of causes and effects"

@@ -17,15 +17,6 @@ from iitdask.theory.causation.partitions import PairSearch
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "pair_bytes",
-    "pair_searches",
-    "pair_values",
-    "require_defined_causes",
-    "require_memory",
-    "value_stages",
-]
-
 TABLES_HELD = 4
 """Tables of one number per pair that a process holds at once."""
 

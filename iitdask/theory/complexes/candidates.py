@@ -54,18 +54,6 @@ from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import CumulativeCost, Grid, Recipe, Region, Stage, Steps, gather, scoped
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "CandidatePhi",
-    "CandidateSets",
-    "Certificate",
-    "Evaluate",
-    "candidate_name",
-    "candidate_search",
-    "evaluate",
-    "evaluate_one_by_one",
-    "find_certificate",
-]
-
 MAX_COMPONENT_CANDIDATES = 1 << 22  # Of one component; beyond, a smaller max_size is asked for
 SPARSE_MAX_INPUTS = 6  # Up to which a unit's graph is taken anew for every set of a component
 

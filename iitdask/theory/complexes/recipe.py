@@ -26,21 +26,6 @@ from iitdask.theory.reasons import CANDIDATE_TEXTS, Reason
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
 from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
 
-__all__ = [
-    "COMPLEX",
-    "COMPLEXES_OUTCOMES",
-    "EXCLUSION_REASONS",
-    "EXCLUSION_STATUS",
-    "IIT3_EXCLUSION",
-    "LESS_PHI",
-    "OVERLAP",
-    "TIED",
-    "Contest",
-    "ExclusionRule",
-    "complexes",
-    "decide_exclusion",
-]
-
 
 def _largest_phi(tree: xr.DataTree) -> float:
     values = np.asarray(tree["complexes"].to_dataset()["phi"].values)

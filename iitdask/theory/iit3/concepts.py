@@ -36,20 +36,6 @@ from iitdask.theory.options import IIT3
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "CAUSE",
-    "EFFECT",
-    "Concepts",
-    "RepertoireSources",
-    "concepts_stage",
-    "details_stage",
-    "prepare_sources",
-    "purview_ranks",
-    "repertoire_bytes",
-    "select_concepts",
-    "source_inputs",
-]
-
 CAUSE, EFFECT = 0, 1
 UNRANKED = np.iinfo(np.int64).max
 

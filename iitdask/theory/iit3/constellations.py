@@ -39,15 +39,6 @@ from iitdask.theory.options import IIT3
 from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "Constellation",
-    "CutSearch",
-    "StructureDistance",
-    "cut_concepts_stage",
-    "cuts_stage",
-    "tie_limit",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Constellation:

@@ -31,8 +31,6 @@ from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Array, Filled, Grid, Recipe, Region, Stage, Steps
 from iitdask.theory.variables import assemble_tree, make_dataset, units_of_masks, variable
 
-__all__ = ["ces", "one_block_stage", "sia"]
-
 ONE_BLOCK_MAX_UNITS = 6  # units up to which a system is analysed in one block
 DIRECTIONS = ("cause", "effect")
 

@@ -24,20 +24,6 @@ from iitdask.theory.stage import Array, Filled
 from iitdask.theory.ties import canonical_ranks
 from iitdask.theory.variables import assemble_dataset, make_dataset, units_of_masks
 
-__all__ = [
-    "CauseEffectSide",
-    "CauseEffectStructure",
-    "Distinction",
-    "PurviewOrder",
-    "TiedPurviews",
-    "collect_ties",
-    "congruent_distinctions",
-    "float_and_log2",
-    "relation_bindings",
-    "structure_nodes",
-    "tie_sensitivity",
-]
-
 SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
 
 

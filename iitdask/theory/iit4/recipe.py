@@ -36,8 +36,6 @@ from iitdask.theory.stage import Recipe, Steps
 from iitdask.theory.ties import StateOrder
 from iitdask.theory.variables import VARIABLES, Outcome, assemble_tree, attr_of, size_of, value_of
 
-__all__ = ["CES_OUTCOMES", "SIA_OUTCOMES", "ces", "sia"]
-
 
 def _of_system(name: str, doc: str = "") -> Outcome:
     unit, meaning = VARIABLES[name]

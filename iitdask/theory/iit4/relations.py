@@ -24,16 +24,6 @@ import numpy as np
 
 from iitdask.theory.stage import Array
 
-__all__ = [
-    "Bindings",
-    "Relation",
-    "RelationSums",
-    "relation_phi",
-    "relation_sums",
-    "relations_by_degree",
-    "top_relations",
-]
-
 ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
 COUNTED_DEGREES = 64
 FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074

@@ -39,18 +39,6 @@ from iitdask.theory.marginal_tables import (
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage
 from iitdask.theory.variables import make_dataset, variable
 
-__all__ = [
-    "LANDSCAPE_MAX_UNITS",
-    "MAX_SHOWN_STATES",
-    "MAX_STORED_STATES",
-    "PAIR_STATUS",
-    "add_shown_states",
-    "landscape",
-    "repertoires_dataset",
-    "repertoires_stage",
-    "view_nodes",
-]
-
 MAX_STORED_STATES = 1 << 23
 """States of all purviews together up to which repertoires are stored (64 MiB)."""
 

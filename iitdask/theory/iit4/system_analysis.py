@@ -47,18 +47,6 @@ from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, S
 from iitdask.theory.ties import StateOrder
 from iitdask.theory.variables import make_dataset, variable
 
-__all__ = [
-    "SpecifiedStates",
-    "SystemAnalysis",
-    "analyse_system",
-    "cap_phi",
-    "find_specified_states",
-    "intrinsic_information",
-    "is_strongly_connected_system",
-    "states_stage",
-    "system_dataset",
-]
-
 ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
 SPLIT_MIN_UNITS = 14  # Units from which source sets are split into blocks, and ratios into stages
 SECONDS_PER_SUBSET = 6e-9  # Of a source set, at one ratio

@@ -23,20 +23,6 @@ from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Array, Recipe, gather, scoped
 from iitdask.theory.sweeps.small_systems import COUNTS, QUANTITIES, SmallSystems
 
-__all__ = [
-    "DONE",
-    "FAILED",
-    "PENDING",
-    "UNREACHABLE",
-    "LargeProblem",
-    "PointBatch",
-    "batch_stage_name",
-    "empty_outcomes",
-    "read_outcomes",
-    "store_outcomes",
-    "sweep_recipe",
-]
-
 PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
 """Status of a point."""
 RECIPES_IN_STEP = 64

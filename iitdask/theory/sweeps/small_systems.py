@@ -36,16 +36,6 @@ from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Array, CumulativeCost, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
-__all__ = [
-    "CES_MAX_UNITS",
-    "COUNTS",
-    "QUANTITIES",
-    "SIA_MAX_UNITS",
-    "SmallSystems",
-    "is_batchable",
-    "small_systems_stage",
-]
-
 # What the axes ``quantity`` and ``number`` of a stage hold, the last ones of structures only
 QUANTITIES = (
     "phi",
