@@ -33,7 +33,6 @@ from iitdask.run.coordination import live_sessions
 from iitdask.run.estimate import WorkerDemand
 from iitdask.run.result_group import store_attrs
 from iitdask.run.storage import local_path, open_store
-from iitdask.study.job import StudyJob
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
     estimate_job,
@@ -44,7 +43,7 @@ from iitdask.study.run import (
     run_job,
     run_shared,
 )
-from iitdask.study.spec import Study, read_study
+from iitdask.study.spec import Study, StudyJob, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 

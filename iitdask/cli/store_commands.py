@@ -290,7 +290,7 @@ def view(
     address
         Address to serve at. Whoever reaches it can read the result.
     """
-    from iitdask.study.store_contents import load_for_view
+    from iitdask.study.problem import load_for_view
     from iitdask.view.explorer import explorer_html, fill_explorer
 
     tree = load_for_view(open_store(store))

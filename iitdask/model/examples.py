@@ -17,7 +17,13 @@ from iitdask.errors import SubstrateError
 from iitdask.model.labels import suggestion
 from iitdask.model.substrate import Substrate
 
-__all__ = ["SUBSTRATE_KEYS", "load", "names", "spec", "state"]
+__all__ = [
+    "SUBSTRATE_KEYS",
+    "load",
+    "names",
+    "spec",
+    "state",
+]
 
 SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")
 """Keys of a substrate block of which there must be exactly one."""

@@ -15,7 +15,7 @@ import xarray as xr
 from iitdask.errors import InputError
 from iitdask.result.formatting import as_json, text_array
 from iitdask.theory.catalog import computation_of, get_computation
-from iitdask.theory.sweeps.recipe import DONE, FAILED, PENDING, UNREACHABLE
+from iitdask.theory.sweep_recipe import DONE, FAILED, PENDING, UNREACHABLE
 from iitdask.theory.variables import Outcome
 from iitdask.types import Array
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from iitdask.result import causal_accounts, complexes, cube, formatting
+from iitdask.result import causal_accounts, cube, formatting, label_tree
 from iitdask.theory.catalog import computation_of
 
 MAX_TITLE_UNITS_CHARACTERS = 60
@@ -35,8 +35,8 @@ class Overview(NamedTuple):
 
 def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of a search for complexes."""
-    table = Table("complexes", *complexes.complexes_table(tree))
-    return [Overview(complexes.complexes_summary(tree), [table])]
+    table = Table("complexes", *label_tree.complexes_table(tree))
+    return [Overview(label_tree.complexes_summary(tree), [table])]
 
 
 def events_overviews(tree: xr.DataTree) -> list[Overview]:

@@ -10,9 +10,12 @@ import numpy as np
 import xarray as xr
 
 from iitdask.errors import InputError
-from iitdask.theory.iit4.relations import Bindings, relations_by_degree, top_relations
+from iitdask.theory.iit4.distinctions import Bindings, relations_by_degree, top_relations
 
-__all__ = ["Relation", "iterate"]
+__all__ = [
+    "Relation",
+    "iterate",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.task import InputRef, StageContext, StageLayout, region_shape
-from iitdask.run.zarr_array import ArrayLayout
-from iitdask.run.zarr_io import ArrayGroup, open_group, read_attrs, write_group
+from iitdask.run.zarr_io import ArrayGroup, ArrayLayout, open_group, read_attrs, write_group
 from iitdask.theory.stage import Array, Variable
 
 WORK_GROUP = "work"

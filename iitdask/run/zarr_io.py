@@ -1,27 +1,276 @@
-"""Zarr groups of arrays read and written as plain keys.
+"""Zarr arrays and groups, read and written as plain keys.
+
+The bytes are those that zarr-python writes and reads. Its own way leads every chunk through an
+event loop and two thread pools, which for a block of a millisecond costs as much as computing it.
 
 A group is one document, its ``zarr.json``, and the chunks of its arrays. The document holds the
 group's attributes and, as consolidated metadata, the description of every array below it. It is
 written last and in one step: a group whose document can be read is complete, and a chunk that is
-missing under a document is damage. An array without axes has no chunk: its value is the fill
-value in its description.
+missing under a document is damage. Every chunk ends with a CRC-32C. An array without axes has no
+chunk: its value is the fill value in its description.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
+from numcodecs import VLenUTF8, Zstd
 
 from iitdask.errors import StoreError
 from iitdask.run.storage import Store
-from iitdask.run.zarr_array import NUMERIC_KINDS, TEXT_KINDS, Array, ArrayLayout
 
 if TYPE_CHECKING:
     import xarray as xr
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+ZSTD_LEVEL = 3
+CRC_BYTES = 4
+SAMPLE_BYTES = 1 << 16
+"""Bytes compressed on trial before a much longer chunk is."""
+MAX_COMPRESSION_RATIO = 0.9
+"""Ratio to which the sample must shrink for the chunk to be compressed at full level."""
+MAX_CHUNK_BYTES = 64 * 2**20
+"""Bytes of a chunk beyond which an array written at once is cut along its first axis."""
+NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"
+"""Kinds of numpy data types that are stored."""
+TEXT_DATA_TYPE = "string"
+
+_ZSTD, _ZSTD_FAST = Zstd(level=ZSTD_LEVEL), Zstd(level=-1)
+_TEXT_CODEC = VLenUTF8()
+
+
+def encode_chunk(array: Array, chunks: Sequence[int], fill: Any, *, compressed: bool) -> bytes:
+    """Encode one chunk as zarr does, filled up to its shape `chunks`, with a CRC-32C at its end."""
+    if array.shape != tuple(chunks):
+        padded = np.full(chunks, fill, array.dtype)
+        padded[tuple(map(slice, array.shape))] = array
+        array = padded
+    content = _TEXT_CODEC.encode(array) if array.dtype.kind == "O" else _little_endian(array)
+    compressor = _compressor(content) if compressed else None
+    content = bytes(content if compressor is None else compressor.encode(content))
+    return content + _crc32c(content)
+
+
+def decode_chunk(
+    content: bytes,
+    chunks: Sequence[int],
+    dtype: np.dtype[Any],
+    *,
+    compressed: bool,
+    has_crc: bool = True,
+) -> Array:
+    """Decode one chunk, numbers read-only; ValueError if it is not what was written."""
+    if has_crc:
+        content, expected = content[:-CRC_BYTES], content[-CRC_BYTES:]
+        # Before decompression: damaged data may ask for any amount of memory.
+        if _crc32c(content) != expected:
+            raise ValueError("a chunk does not match its checksum")
+    if compressed:
+        try:
+            content = _ZSTD.decode(content)
+        except RuntimeError as error:
+            raise ValueError(f"a chunk cannot be decompressed ({error})") from error
+    if dtype.kind == "O":
+        return np.asarray(_TEXT_CODEC.decode(content), object).reshape(chunks)
+    little = np.frombuffer(content, dtype.newbyteorder("<"))
+    return little.reshape(chunks).astype(dtype, copy=False)
+
+
+def _compressor(content: Any) -> Zstd:
+    """Return the compressor for a chunk, a fast one for numbers that look random.
+
+    Compressing those at full level costs more than computing them, and decompressing them,
+    which every reader does, ten times what it costs to copy them.
+    """
+    data = memoryview(content).cast("B")
+    if len(data) < 4 * SAMPLE_BYTES:
+        return _ZSTD
+    middle = len(data) // 2
+    sample = len(_ZSTD.encode(data[middle : middle + SAMPLE_BYTES]))
+    return _ZSTD if sample <= MAX_COMPRESSION_RATIO * SAMPLE_BYTES else _ZSTD_FAST
+
+
+def _little_endian(array: Array) -> Array:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def _crc32c(content: bytes) -> bytes:
+    value: int = google_crc32c.value(content)
+    return value.to_bytes(CRC_BYTES, "little")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayLayout:
+    """Description of one array in a store: what zarr calls its metadata."""
+
+    path: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    """Data type; object for text."""
+    fill: Any = 0
+    """Fill value: the value of cells never written, and of an array without axes."""
+    dims: tuple[str, ...] | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    separator: str = "."
+    """Between the indices in a chunk's key; with a dot, one directory has all chunks."""
+    compressed: bool = True
+    has_crc: bool = True
+    """Whether chunks end with a CRC-32C; those of other writers may not."""
+    sparse: bool = False
+    """Whether a missing chunk holds the fill value; other writers leave such chunks out."""
+
+    @classmethod
+    def from_array(
+        cls, path: str, array: Array, chunks: tuple[int, ...] | None = None, **more: Any
+    ) -> ArrayLayout:
+        """Describe an array that is written at once."""
+        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        rows = max(1, MAX_CHUNK_BYTES // max(row_bytes, 1))
+        if chunks is None:
+            chunks = (min(rows, array.shape[0]), *array.shape[1:]) if array.ndim else ()
+        fill = array[()] if array.ndim == 0 else _default_fill(array.dtype)
+        chunks = tuple(max(n, 1) for n in chunks)
+        return cls(path, array.shape, chunks, array.dtype, **{"fill": fill, **more})
+
+    @classmethod
+    def from_metadata(cls, path: str, metadata: Any, *, sparse: bool) -> ArrayLayout:
+        """Read the description of an array; ValueError if it is damaged."""
+        try:
+            return _parse_metadata(path, metadata, sparse)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"the array at {path} cannot be opened: {error!r}") from error
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the description as zarr writes it."""
+        little = {"configuration": {"endian": "little"}} if self.dtype.itemsize > 1 else {}
+        text = self.dtype.kind == "O"
+        first = {"name": "vlen-utf8", "configuration": {}} if text else {"name": "bytes", **little}
+        zstd = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
+        return {
+            "shape": list(self.shape),
+            "data_type": TEXT_DATA_TYPE if text else self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.chunks)}},
+            "chunk_key_encoding": {
+                "name": "default",
+                "configuration": {"separator": self.separator},
+            },
+            "fill_value": _fill_json(self.fill),
+            "codecs": [first, *([zstd] if self.compressed else []), {"name": "crc32c"}],
+            "attributes": dict(self.attrs),
+            **({} if self.dims is None else {"dimension_names": list(self.dims)}),
+            "zarr_format": 3,
+            "node_type": "array",
+            "storage_transformers": [],
+        }
+
+    def key(self, index: tuple[int, ...]) -> str:
+        """Return the key of a chunk."""
+        return f"{self.path}/{self.separator.join(('c', *map(str, index)))}"
+
+    def encode(self, array: Array) -> bytes:
+        """Encode the cells of one chunk."""
+        return encode_chunk(array, self.chunks, self.fill, compressed=self.compressed)
+
+    def decode(self, content: bytes | None) -> Array:
+        """Decode one chunk, cells beyond the end of the array included."""
+        if content is None:
+            if self.sparse:
+                return np.full(self.chunks, self.fill, self.dtype)
+            raise ValueError(f"a chunk of {self.path} is missing")
+        return decode_chunk(
+            content, self.chunks, self.dtype, compressed=self.compressed, has_crc=self.has_crc
+        )
+
+    def chunk_regions(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        """Yield every chunk: its index and the cells it holds."""
+        counts = [-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True)]
+        for index in product(*map(range, counts)):
+            ends = zip(index, self.chunks, self.shape, strict=True)
+            yield index, tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in ends)
+
+    def write(self, store: Store, array: Array) -> None:
+        """Write all chunks, but not the description."""
+        if self.shape:
+            for index, region in self.chunk_regions():
+                store.write(self.key(index), self.encode(np.asarray(array[region])))
+
+    def read(self, store: Store) -> Array:
+        """Read the whole array; ValueError if a chunk is damaged or missing."""
+        array = np.full(self.shape, self.fill, self.dtype)
+        if not self.shape and not self.sparse:
+            return array
+        regions = {self.key(index): region for index, region in self.chunk_regions()}
+        for key, content in store.read_many(regions):
+            inside = tuple(slice(part.stop - part.start) for part in regions[key])
+            array[regions[key]] = self.decode(content)[inside]
+        return array
+
+
+def _default_fill(dtype: np.dtype[Any]) -> Any:
+    if dtype.kind in TEXT_KINDS:
+        return ""
+    return dtype.type("nan") if dtype.kind == "f" else dtype.type(0)
+
+
+def _parse_metadata(path: str, given: Any, sparse: bool) -> ArrayLayout:
+    codecs = [codec["name"] for codec in given["codecs"]]
+    endian = given["codecs"][0].get("configuration", {}).get("endian", "little")
+    keys = given["chunk_key_encoding"]
+    text = given["data_type"] == TEXT_DATA_TYPE
+    dtype = np.dtype(object) if text else np.dtype(given["data_type"])
+    layout = ArrayLayout(
+        path=path,
+        shape=tuple(given["shape"]),
+        chunks=tuple(given["chunk_grid"]["configuration"]["chunk_shape"]),
+        dtype=dtype,
+        fill=given["fill_value"] if text else _fill_from_json(given["fill_value"], dtype),
+        dims=tuple(given["dimension_names"]) if given.get("dimension_names") else None,
+        attrs=given["attributes"],
+        separator=keys.get("configuration", {}).get("separator", "/"),
+        compressed="zstd" in codecs,
+        has_crc="crc32c" in codecs,
+        sparse=sparse,
+    )
+    first = "vlen-utf8" if text else "bytes"
+    known = [first, *["zstd"] * layout.compressed, *["crc32c"] * layout.has_crc]
+    regular = given["chunk_grid"]["name"] == "regular" and keys["name"] == "default"
+    is_array = given["zarr_format"] == 3 and given["node_type"] == "array"
+    known_kind = text or dtype.kind in NUMERIC_KINDS
+    if not (is_array and regular and known_kind and endian == "little" and codecs == known):
+        raise ValueError("of a kind that is not written here")
+    if len(layout.shape) != len(layout.chunks) or min((*layout.chunks, 1)) < 1:
+        raise ValueError("its chunks do not fit it")
+    return layout
+
+
+def _fill_json(fill: Any) -> Any:
+    # JSON has no NaN and no infinities; a NaN with other bits than numpy's own is given by them.
+    value = fill.item() if isinstance(fill, np.generic) else fill
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    fill = np.asarray(fill)
+    if fill.tobytes() == np.asarray(np.nan, fill.dtype).tobytes():
+        return "NaN"
+    return f"0x{int.from_bytes(fill.astype(fill.dtype.newbyteorder('>')).tobytes(), 'big'):x}"
+
+
+def _fill_from_json(value: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(value, str) and value.startswith("0x"):
+        big = int(value, 16).to_bytes(dtype.itemsize, "big")
+        return np.frombuffer(big, dtype.newbyteorder(">")).astype(dtype)[0]
+    return dtype.type(float(value) if isinstance(value, str) else value)
+
 
 NON_DIMENSION_COORDINATES = "coordinates"
 """Group attribute in which xarray looks for coordinates that are no dimension."""

@@ -47,10 +47,8 @@ from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
-from iitdask.study.job import StudyJob
-from iitdask.study.problem import problem_from_study, read_problem
-from iitdask.study.spec import Study
-from iitdask.study.store_contents import StoredSweep, provenance
+from iitdask.study.problem import StoredSweep, problem_from_study, provenance, read_problem
+from iitdask.study.spec import Study, StudyJob
 from iitdask.study.sweep import sweep_from_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 

@@ -33,8 +33,7 @@ from iitdask.run.result_group import (
 from iitdask.run.storage import Store
 from iitdask.run.zarr_io import create_group, read_attrs
 from iitdask.study.axis_values import Axis, build_substrates
-from iitdask.study.job import JobRun
-from iitdask.study.spec import Study, problem_fields
+from iitdask.study.spec import JobRun, Study, problem_fields
 from iitdask.study.sweep_axes import read_axes
 from iitdask.study.sweep_layout import SweepLayout, build_grid, build_layout
 from iitdask.theory.catalog import (
@@ -45,7 +44,7 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.stage import Recipe
-from iitdask.theory.sweeps.recipe import (
+from iitdask.theory.sweep_recipe import (
     DONE,
     LargeProblem,
     OnResult,
@@ -209,7 +208,7 @@ class CubeWriter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """Many points laid out along axes: a :class:`iitdask.study.job.StudyJob`."""
+    """Many points laid out along axes: a :class:`iitdask.study.spec.StudyJob`."""
 
     layout: SweepLayout  # Cells of the cube and the points to compute
     fixed: Mapping[str, Any]  # Fields of the study that all cells share

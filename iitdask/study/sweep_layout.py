@@ -26,8 +26,8 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.options import Theory
-from iitdask.theory.sweeps.recipe import LargeProblem
-from iitdask.theory.sweeps.small_systems import SmallSystems
+from iitdask.theory.small_systems import SmallSystems
+from iitdask.theory.sweep_recipe import LargeProblem
 
 Array = NDArray[Any]
 

@@ -36,14 +36,14 @@ from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
 from iitdask.theory.iit4.repertoires import view_nodes
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory, describe_options
-from iitdask.theory.stage import Recipe, Region, Stage
-from iitdask.theory.sweeps.small_systems import (
+from iitdask.theory.small_systems import (
     CES_MAX_UNITS,
     SIA_MAX_UNITS,
     SmallSystems,
     is_batchable,
     small_systems_stage,
 )
+from iitdask.theory.stage import Recipe, Region, Stage
 from iitdask.theory.variables import Outcome
 
 THEORIES: Mapping[str, type[Theory]] = {
@@ -351,9 +351,9 @@ COMPUTATIONS: dict[str, Computation] = {
         recipes={"iit4": complexes, "iit4-2026": complexes, "iit3": _IIT3_COMPLEXES},
         nodes={"complexes": "candidates_evaluated"},
         title="Complexes",
-        label="iitdask.result.complexes:label_complexes",
+        label="iitdask.result.label_tree:label_complexes",
         overviews="iitdask.result.overview:complexes_overviews",
-        panels="iitdask.view.complexes_figures:complexes_panels",
+        panels="iitdask.view.network_figures:complexes_panels",
         tables=(("complexes", "complex"),),
         outcomes=COMPLEXES_OUTCOMES,
         families={"iit4": _IIT4_COMPLEXES, "iit4-2026": _IIT4_COMPLEXES, "iit3": ("iit3",)},

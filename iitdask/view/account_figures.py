@@ -16,6 +16,8 @@ from iitdask.types import Array
 from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import state_greys
 from iitdask.view.pages import (
+    INK,
+    SIDES,
     Column,
     data_table,
     empty_figure,
@@ -25,7 +27,6 @@ from iitdask.view.pages import (
     section_heading,
     text_colour_on,
 )
-from iitdask.view.palette import INK, SIDES
 
 MAX_DRAWN_LINKS = 60
 """Links that are drawn."""

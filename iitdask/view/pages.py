@@ -1,4 +1,7 @@
-"""The page of every view: template, light and dark theme, grid, tables, and its server."""
+"""Colours of all figures and pages.
+
+The page of every view: template, light and dark theme, grid, tables, and its server.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,15 @@ from bokeh.plotting import figure
 from bokeh.server.server import Server
 
 from iitdask.errors import InputError
-from iitdask.view.palette import CAUSE, EFFECT, FAINT, INK, MECHANISM, MUTED, RELATION
+
+# Okabe and Ito's palette; cause and effect differ in position or shape as well.
+CAUSE, EFFECT, RELATION = "#D55E00", "#0072B2", "#AA3377"
+MECHANISM, INK, MUTED, FAINT = "#000000", "#222222", "#6B6B6B", "#D9D9D9"
+NO_DATA, SELECTED, HIGHLIGHT = "#BDBDBD", "#F0E442", "#E6007E"
+SIDES = {"cause": CAUSE, "effect": EFFECT}
+PHI = "Cividis256"
+GROUPS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+
 
 GRID = "#EEEEEE"
 DARK = {

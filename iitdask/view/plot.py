@@ -7,21 +7,24 @@ from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
-from iitdask.view import (
-    account_figures,
-    complexes_figures,
-    network_figures,
-    relation_figures,
-    structure_figures,
-)
+from iitdask.view import account_figures, network_figures, relation_figures, structure_figures
 from iitdask.view.accessor import Page, as_tree
 from iitdask.view.explorer import explorer_html
 from iitdask.view.sweep_figures import sweep
 
 __all__ = [
-    "account", "by_order", "complexes", "explorer", "landscape", "network", "plane", "relations",
-    "relations_by_degree", "relations_by_phi", "sweep",
-]  # fmt: skip
+    "account",
+    "by_order",
+    "complexes",
+    "explorer",
+    "landscape",
+    "network",
+    "plane",
+    "relations",
+    "relations_by_degree",
+    "relations_by_phi",
+    "sweep",
+]
 
 Result = xr.Dataset | xr.DataTree
 
@@ -192,8 +195,8 @@ def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
         One dot per complex; the explorer has the network coloured by them.
     """
     data = _require_node(result, "complexes")["complexes"].to_dataset()
-    source, name = complexes_figures.complexes_source(data), complexes_figures.phi_name(data)
-    return complexes_figures.by_size(source, size, name)
+    source, name = network_figures.complexes_source(data), network_figures.phi_name(data)
+    return network_figures.by_size(source, size, name)
 
 
 def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:

@@ -22,8 +22,17 @@ from bokeh.plotting import figure
 from iitdask.result.relation_iteration import Relation, iterate
 from iitdask.types import Array
 from iitdask.view.network_figures import circle_positions, radial_labels
-from iitdask.view.pages import Column, data_table, empty_figure, legend_below
-from iitdask.view.palette import CAUSE, EFFECT, INK, MUTED, RELATION
+from iitdask.view.pages import (
+    CAUSE,
+    EFFECT,
+    INK,
+    MUTED,
+    RELATION,
+    Column,
+    data_table,
+    empty_figure,
+    legend_below,
+)
 
 MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20_000
 """Relations in the table, in the drawing, and in the histogram."""

@@ -15,8 +15,17 @@ from bokeh.plotting import figure
 from iitdask.result.formatting import seconds_text
 from iitdask.run.status import StageStatus, StoreStatus, WorkerStatus
 from iitdask.view.accessor import summary_html, table_html
-from iitdask.view.pages import empty_figure, fill_page, html_block, page_grid, section_heading
-from iitdask.view.palette import EFFECT, FAINT, INK, RELATION
+from iitdask.view.pages import (
+    EFFECT,
+    FAINT,
+    INK,
+    RELATION,
+    empty_figure,
+    fill_page,
+    html_block,
+    page_grid,
+    section_heading,
+)
 
 REFRESH_MILLISECONDS = 1000
 """Milliseconds between two updates of the page."""

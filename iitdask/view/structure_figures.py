@@ -25,8 +25,7 @@ from bokeh.transform import dodge
 
 from iitdask.model.labels import mask_namer, state_text, unit_set_names
 from iitdask.types import Array
-from iitdask.view.pages import Column, data_table, empty_figure, legend_below, page_grid
-from iitdask.view.palette import (
+from iitdask.view.pages import (
     EFFECT,
     FAINT,
     HIGHLIGHT,
@@ -37,6 +36,11 @@ from iitdask.view.palette import (
     PHI,
     SELECTED,
     SIDES,
+    Column,
+    data_table,
+    empty_figure,
+    legend_below,
+    page_grid,
 )
 
 DOT_STYLE = {

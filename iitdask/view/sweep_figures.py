@@ -26,6 +26,13 @@ from iitdask.errors import InputError
 from iitdask.result.cube import axis_labels, cube_summary
 from iitdask.view.accessor import summary_html
 from iitdask.view.pages import (
+    EFFECT,
+    FAINT,
+    GROUPS,
+    HIGHLIGHT,
+    INK,
+    NO_DATA,
+    PHI,
     empty_figure,
     html_block,
     legend_below,
@@ -34,7 +41,6 @@ from iitdask.view.pages import (
     script,
     section_heading,
 )
-from iitdask.view.palette import EFFECT, FAINT, GROUPS, HIGHLIGHT, INK, NO_DATA, PHI
 
 VARIABLE_NAMES = {"phi": "φ_s", "big_phi": "Φ"}
 MAX_LINES = 8

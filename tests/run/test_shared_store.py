@@ -7,11 +7,7 @@ import processes as proc
 import pytest
 
 from iitdask.errors import RetiredError
-from iitdask.run.coordination import (
-    MAX_OWNER_DEATHS,
-    SessionRecord,
-    _utc_now,
-)
+from iitdask.run.coordination import MAX_OWNER_DEATHS, SessionRecord, _utc_now
 from iitdask.run.storage import open_store
 from iitdask.study.problem import problem_from_study
 from iitdask.study.run import prepare_store, run_shared

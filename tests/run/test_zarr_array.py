@@ -9,7 +9,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from iitdask.run.storage import RemoteStore, open_store
-from iitdask.run.zarr_array import ArrayLayout, decode_chunk, encode_chunk
+from iitdask.run.zarr_io import ArrayLayout, decode_chunk, encode_chunk
 
 CRC_ONLY = [Crc32cCodec()]
 COMPRESSED = [ZstdCodec(level=3), Crc32cCodec()]

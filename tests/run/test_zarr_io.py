@@ -10,10 +10,10 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from iitdask.errors import StoreError
-from iitdask.run import zarr_array
+from iitdask.run import zarr_io
 from iitdask.run.storage import open_store
-from iitdask.run.zarr_array import ArrayLayout
 from iitdask.run.zarr_io import (
+    ArrayLayout,
     create_group,
     create_root,
     open_group,
@@ -107,7 +107,7 @@ def test_write_group__stores_text_that_zarr_reads(store):
 
 
 def test_write_group__cuts_large_arrays_along_their_first_axis(store, monkeypatch):
-    monkeypatch.setattr(zarr_array, "MAX_CHUNK_BYTES", 100)
+    monkeypatch.setattr(zarr_io, "MAX_CHUNK_BYTES", 100)
     array = np.arange(35.0).reshape(7, 5)
     write_group(store, "one", {"x": array}, {})
     assert set(store.list_dir("one/x")) == {"c.0.0", "c.1.0", "c.2.0", "c.3.0"}

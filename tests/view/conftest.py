@@ -2,10 +2,9 @@ import pytest
 
 import iitdask as iit
 from iitdask.run.storage import open_store
-from iitdask.study.problem import problem_from_study
+from iitdask.study.problem import load_for_view, problem_from_study
 from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
-from iitdask.study.store_contents import load_for_view
 from iitdask.view.explorer import explorer_html
 from tests.view.browser import FLAGS, chromium
 

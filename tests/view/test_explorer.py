@@ -7,7 +7,7 @@ import pytest
 
 import iitdask as iit
 from iitdask.run.storage import open_store
-from iitdask.study.store_contents import load_for_view
+from iitdask.study.problem import load_for_view
 from iitdask.view.explorer import explorer_html
 from tests.view.browser import opened
 

@@ -8,7 +8,7 @@ from bokeh.plotting import figure
 import iitdask as iit
 from iitdask.errors import InputError
 from iitdask.run.storage import open_store
-from iitdask.study.store_contents import load_for_view
+from iitdask.study.problem import load_for_view
 from tests.view.browser import opened
 
 XOR = iit.examples.load("xor")

@@ -13,15 +13,16 @@ from iitdask.kernels.causation import ALPHA_ZERO_BITS
 from iitdask.kernels.subsets import masks_by_size, phi_tolerance
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import StatePair, StateTriple, Transition
-from iitdask.theory.causation.account import account, account_tree, compute_account
-from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline
-from iitdask.theory.causation.system_alpha import (
+from iitdask.theory.causation.account import (
+    account,
     account_search,
+    account_tree,
     block_strengths,
+    compute_account,
     is_weakly_connected,
     weakest_cut,
 )
-from iitdask.theory.causation.values import pair_values
+from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline, pair_values
 from iitdask.theory.options import Causation2019
 from iitdask.theory.stage import Array, Grid, Recipe, Region, Stage, scoped
 from iitdask.theory.variables import make_dataset, units_of_masks, variable

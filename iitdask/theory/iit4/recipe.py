@@ -12,6 +12,7 @@ from iitdask.theory.iit4.distinctions import (
     collect_ties,
     congruent_distinctions,
     relation_bindings,
+    relation_sums,
     structure_nodes,
     tie_sensitivity,
 )
@@ -22,7 +23,6 @@ from iitdask.theory.iit4.mechanisms import (
     search_statistics,
     tied_purview_pairs,
 )
-from iitdask.theory.iit4.relations import relation_sums
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
 from iitdask.theory.iit4.system_analysis import (
     analyse_system,

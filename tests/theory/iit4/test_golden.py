@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.kernels.iit4.system_partition import (
-    set_partition_minima,
-    source_minima,
-)
+from iitdask.kernels.iit4.system_partition import set_partition_minima, source_minima
 from iitdask.kernels.iit4.system_witness import inputs_severed_by_key, optimal_partitions
 from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size, popcounts
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import InputError
-from iitdask.theory.iit4.relations import (
+from iitdask.theory.iit4.distinctions import (
     Bindings,
     relation_sums,
     relations_by_degree,

@@ -7,12 +7,7 @@ import iitdask as iit
 from iitdask.errors import UnreachableStateError
 from iitdask.model.batch import Batch
 from iitdask.theory.reasons import Reason
-from iitdask.theory.sweeps.small_systems import (
-    COUNTS,
-    QUANTITIES,
-    SmallSystems,
-    small_systems_stage,
-)
+from iitdask.theory.small_systems import COUNTS, QUANTITIES, SmallSystems, small_systems_stage
 
 GATES = ["AND", "OR", "XOR", "NAND", "NOR", "MAJORITY"]
 THEORIES = ["iit4", "iit4-2026", iit.IIT42026(differentiation="specified")]

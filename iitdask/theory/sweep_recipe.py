@@ -20,8 +20,8 @@ from iitdask.theory.catalog import (
 )
 from iitdask.theory.options import Theory
 from iitdask.theory.reasons import Reason
+from iitdask.theory.small_systems import COUNTS, QUANTITIES, SmallSystems
 from iitdask.theory.stage import Array, Recipe, gather, scoped
-from iitdask.theory.sweeps.small_systems import COUNTS, QUANTITIES, SmallSystems
 
 PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
 """Status of a point."""

@@ -1,1 +1,0 @@
-"""Sweeps: many systems as one recipe."""
