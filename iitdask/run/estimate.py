@@ -19,10 +19,11 @@ import psutil
 
 from iitdask.errors import IITError
 from iitdask.run.events import BlocksFilled, Event, StageCompleted, StageOpened
+from iitdask.run.execute import run_recipe
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.plan import BLOCK_OVERHEAD_SECONDS, Tiling, cell_bytes, tile, worker_block_bytes
 from iitdask.run.worker import prepare_inputs
-from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef, run_recipe
+from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef
 
 FULL_STAGE_SECONDS = 1.0
 """Predicted seconds up to which a stage is filled to measure it."""

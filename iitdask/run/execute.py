@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ from iitdask.run.plan import (
 )
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import compute_block
-from iitdask.theory.stage import Array, Filled, Recipe, Stage, StageRef, run_recipe
+from iitdask.theory.stage import Array, Filled, Recipe, Result, Stage, StageRef, Steps
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -234,13 +235,35 @@ def execute(
         for observer in observers:
             observer(event)
 
-    def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
-        stage_runs = [StageRun(stage, ledger, block_seconds) for stage in _check_step(stages)]
-        return _fill_stages(stage_runs, ledger, engine, emit, memory)
-
+    fill = partial(
+        _fill_stages,
+        ledger=ledger,
+        engine=engine,
+        emit=emit,
+        block_seconds=block_seconds,
+        memory=memory,
+    )
     result = run_recipe(recipe, fill)
     emit(RunFinished(ledger.fingerprint, time.perf_counter() - started))
     return result
+
+
+def run_recipe(
+    recipe: Steps[Result], fill: Callable[[tuple[Stage, ...]], tuple[Filled, ...]]
+) -> Result:
+    """Run a recipe to its end, close it, and return its result.
+
+    `fill` fills the stages of one step; its return value is sent to the recipe.
+    """
+    with closing(recipe):
+        filled: tuple[Filled, ...] | None = None
+        while True:
+            try:
+                stages = recipe.send(filled)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            filled = None  # frees the arrays before the next stages are filled
+            filled = fill(stages)
 
 
 def recompute_block(
@@ -298,12 +321,19 @@ def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def _fill_stages(
-    stage_runs: list[StageRun], ledger: Ledger, engine: Engine, emit: Observer, memory: int | None
+    stages: tuple[Stage, ...],
+    *,
+    ledger: Ledger,
+    engine: Engine,
+    emit: Observer,
+    block_seconds: float,
+    memory: int | None,
 ) -> tuple[Filled, ...]:
-    """Fill stages until the ledger returns exactly what was written.
+    """Fill the stages of a step until the ledger returns exactly what was written.
 
     Blocks that failed, or that the ledger has lost, run again in the next round.
     """
+    stage_runs = [StageRun(stage, ledger, block_seconds) for stage in _check_step(stages)]
     if len(stage_runs) == 1:
         stage_runs[0].allow_local_execution()
     for stage_run in stage_runs:

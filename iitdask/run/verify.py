@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import lineage
+from iitdask.run.execute import run_recipe
 from iitdask.run.ledger import read_inputs
 from iitdask.run.plan import Block, Tiling
 from iitdask.run.result_group import load_result, store_attrs, tree_digest
@@ -17,7 +18,7 @@ from iitdask.run.storage import Store, open_store
 from iitdask.run.task import StageContext
 from iitdask.run.worker import compute_block
 from iitdask.run.zarr_ledger import ZarrLedger
-from iitdask.theory.stage import Filled, Recipe, Stage, run_recipe
+from iitdask.theory.stage import Filled, Recipe, Stage
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -8,7 +8,9 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +93,10 @@ class Problem:
         """Return the stages of the computation."""
         return build_recipe(self.compute, self.target, self.options)
 
-    def finish(self, tree: xr.DataTree) -> xr.DataTree:
-        """Label what the recipe returned; `tree` may be changed."""
-        return label_tree(tree, self.compute, self.target, self.options)
+    @property
+    def finish(self) -> Callable[[xr.DataTree], xr.DataTree]:
+        """Function that labels what the recipe returned; it may change the tree."""
+        return partial(label_tree, compute=self.compute, target=self.target, options=self.options)
 
     def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:  # noqa: ARG002
         """Write the substrate into the store and return one execution of the problem."""

@@ -8,7 +8,6 @@ in the same order. Nothing here knows where the blocks are computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -128,24 +127,6 @@ returns a value of its own."""
 Recipe = Steps[xr.DataTree]
 """A recipe: yields the stages of each step, receives what they were filled with, and returns the
 result."""
-
-
-def run_recipe(
-    recipe: Steps[Result], fill: Callable[[tuple[Stage, ...]], tuple[Filled, ...]]
-) -> Result:
-    """Run a recipe to its end, close it, and return its result.
-
-    `fill` fills the stages of one step; its return value is sent to the recipe.
-    """
-    with closing(recipe):
-        filled: tuple[Filled, ...] | None = None
-        while True:
-            try:
-                stages = recipe.send(filled)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            filled = None  # frees the arrays before the next stages are filled
-            filled = fill(stages)
 
 
 def answer_steps(
