@@ -264,8 +264,9 @@ def _minima_of_states(filled: Filled, specified: SpecifiedStates) -> Minima:
 
 def _cut_costs(system: CandidateSystem, state: int, is_cause: bool) -> Array:
     """(n, 2**n) bits each unit loses with each set of severed inputs, at a specified state."""
-    table = system.cause if is_cause else system.effect
     inputs = _state_inputs(system)
+    # A table that may be written, as inside other kernels: a frozen one would be compiled for anew.
+    table = np.require(inputs["cause" if is_cause else "effect"], None, ["C", "W"])
     costs: Array = state_cut_costs(table, inputs["levels"], inputs["current"], state, is_cause)
     return costs
 
