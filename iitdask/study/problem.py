@@ -214,18 +214,16 @@ def git_state() -> dict[str, Any] | None:
     git = shutil.which("git")
     if git is None:
         return None
-    found = []
-    for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
-        try:
-            done = subprocess.run(
-                [git, *words], capture_output=True, text=True, timeout=5, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if done.returncode:
-            return None
-        found.append(done.stdout.strip())
-    return {"commit": found[0], "changed": bool(found[1])}
+    words = ["status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no"]
+    try:
+        done = subprocess.run([git, *words], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    commits = [line.split()[2] for line in lines if line.startswith("# branch.oid ")]
+    if done.returncode or not commits or commits[0] == "(initial)":
+        return None
+    return {"commit": commits[0], "changed": any(not line.startswith("#") for line in lines)}
 
 
 BATCH_TABLES = ("sizes", "levels", "starts", "tables", "children")
