@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         sys.exit(_print_text(_help_text()))
     if words[0] == "--version":
-        sys.exit(_print_text(import_module("iitdask.result.label_tree").package_version()))
+        sys.exit(_print_text(import_module("iitdask.run.checksum").package_version()))
     if words[0] not in COMMANDS:
         names = ", ".join(COMMANDS)
         _print_error(f"iitdask: expected one of the commands {names}, got {words[0]!r}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
 from iitdask.model.system import System, Target
 from iitdask.result.formatting import partition_text, text_array, theory_attrs
+from iitdask.run.checksum import package_version
 from iitdask.theory.catalog import get_computation
 from iitdask.theory.complexes.recipe import EXCLUSION_REASONS, EXCLUSION_STATUS
 from iitdask.theory.options import Theory
@@ -98,15 +97,6 @@ def complexes_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str,
 
 
 UNIT_DIMENSIONS = ("unit", "source", "target")
-
-
-@cache
-def package_version() -> str:
-    """Return the version of this package."""
-    try:
-        return version("iitdask")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory) -> xr.DataTree:

@@ -28,7 +28,8 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import Target
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.result.formatting import text_array
-from iitdask.result.label_tree import label_tree, package_version
+from iitdask.result.label_tree import label_tree
+from iitdask.run.checksum import package_version
 from iitdask.run.coordination import critical_section
 from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import load_result, read_point_ids, store_attrs

@@ -5,7 +5,7 @@ import pytest
 
 import iitdask as iit
 from iitdask.model.system import System
-from iitdask.result.label_tree import package_version
+from iitdask.run.checksum import package_version
 
 LABELS = ("left", "right", "V1")
 UNITS = [
