@@ -247,3 +247,14 @@ def docstring_errors(path, package, sections=(), cited_only=False):
             if f"\n{section}\n{'-' * len(section)}\n" not in text
         ]
     return bad
+
+
+def top_level_imports(path):
+    """Return the top-level names of the modules that a file imports."""
+    names = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names

@@ -183,6 +183,14 @@ def test_print__is_for_the_command_line_only(path):
     assert "print" not in [f.id for f in calls if isinstance(f, ast.Name)]
 
 
+def test_strategies__draw_from_hypothesis_alone():
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    imports = {path: house.top_level_imports(path) for path in files}
+    users = [path for path, names in imports.items() if "hypothesis" in names]
+    assert len(users) > 10
+    assert [path.name for path in users if "random" in imports[path]] == []
+
+
 def test_all__is_sorted_and_exact():
     assert sorted(PUBLIC) == iit.__all__
     assert len(iit.__all__) <= 20
