@@ -17,6 +17,7 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP
 from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import (
+    index_groups,
     open_group,
     read_attrs,
     read_group,
@@ -53,6 +54,7 @@ def save_result(
             return
         store.delete_prefix(RESULT_GROUP)
         write_tree(store, RESULT_GROUP, tree)
+        index_groups(store, (RESULT_GROUP,))
         marks = {"finished": _utc_now(), "result_check": check, "provenance": dict(provenance)}
         update_attrs(store, "", marks | ({} if costs is None else {"costs": dict(costs)}))
 
@@ -222,6 +224,9 @@ class IncrementalResult:
         self._store = store
         chunks = {str(k): chunk_lengths(v.shape) for k, v in data.data_vars.items() if v.ndim}
         with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
+            index_groups(
+                store, ()
+            )  # a result that has grown since must not be hidden by the old one
             store.delete_prefix(RESULT_GROUP)
             group = write_dataset(store, RESULT_GROUP, data, chunks=chunks, standalone=True)
         self._layouts = {str(name): group.arrays[str(name)] for name in data.data_vars}

@@ -501,6 +501,22 @@ def update_attrs(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
     store.write(_metadata_key(path), _json_bytes(document))
 
 
+def index_groups(store: Store, paths: Sequence[str]) -> None:
+    """Describe groups in the document of the root, for readers that begin there.
+
+    ``xarray.open_datatree(STORE, group=...)`` and ``zarr.open_group(STORE)[...]`` look for
+    consolidated metadata in the root alone. Without paths the root describes nothing.
+    """
+    document = _group_metadata(store, "")
+    indexed = document.pop("consolidated_metadata", None)
+    if paths:
+        groups = {path: open_group(store, path) for path in paths}
+        root = ArrayGroup("", document["attributes"], {}, groups)
+        store.write(_metadata_key(""), _json_bytes(root.metadata()))
+    elif indexed is not None:
+        store.write(_metadata_key(""), _json_bytes(document))
+
+
 def repair_groups(store: Store, path: str) -> None:
     """Make every part of a path a group, replacing documents that cannot be read."""
     parts = path.split("/")

@@ -16,6 +16,7 @@ from iitdask.run.zarr_io import (
     ArrayLayout,
     create_group,
     create_root,
+    index_groups,
     open_group,
     read_attrs,
     read_dataset,
@@ -334,6 +335,26 @@ def test_write_tree__is_read_by_xarray_without_a_warning(store):
         warnings.simplefilter("error")
         xr.testing.assert_identical(xr.open_datatree(below, engine="zarr").load(), tree)
         xr.testing.assert_identical(xr.open_datatree(store.zarr, **how).load(), tree)
+
+
+def test_index_groups__lets_readers_begin_at_the_root(store):
+    create_root(store, {"format": 2})
+    plain = PLAIN.drop_attrs().drop_vars("fixed")
+    write_tree(store, "result", xr.DataTree.from_dict({"/": xr.Dataset(), "/system": plain}))
+    index_groups(store, ("result",))
+    update_attrs(store, "", {"finished": "now"})  # leaves it as it is
+    assert read_attrs(store) == {"format": 2, "finished": "now"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tree = xr.open_datatree(store.zarr, group="result", engine="zarr").load()
+        node = xr.open_dataset(store.zarr, group="result/system", engine="zarr").load()
+        array = zarr.open_group(store.zarr, mode="r")["result/system/single"][...]
+    xr.testing.assert_identical(tree["system"].to_dataset(), plain)
+    xr.testing.assert_identical(node, plain)
+    np.testing.assert_array_equal(array, plain["single"].values)
+    index_groups(store, ())
+    assert "consolidated_metadata" not in json.loads(store.read("zarr.json"))
+    assert read_attrs(store) == {"format": 2, "finished": "now"}
 
 
 def test_require_current_format__names_older_and_newer_stores(store):
