@@ -17,7 +17,6 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP
 from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import (
-    index_groups,
     open_group,
     read_attrs,
     read_group,
@@ -53,10 +52,10 @@ def save_result(
         if _is_already_saved(store, check):
             return
         store.delete_prefix(RESULT_GROUP)
-        write_tree(store, RESULT_GROUP, tree)
-        index_groups(store, (RESULT_GROUP,))
+        group = write_tree(store, RESULT_GROUP, tree)
         marks = {"finished": _utc_now(), "result_check": check, "provenance": dict(provenance)}
-        update_attrs(store, "", marks | ({} if costs is None else {"costs": dict(costs)}))
+        marks |= {} if costs is None else {"costs": dict(costs)}
+        update_attrs(store, "", marks, {RESULT_GROUP: group})
 
 
 def save_tree(store: Store, path: str, tree: xr.DataTree) -> None:
@@ -224,9 +223,8 @@ class IncrementalResult:
         self._store = store
         chunks = {str(k): chunk_lengths(v.shape) for k, v in data.data_vars.items() if v.ndim}
         with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
-            index_groups(
-                store, ()
-            )  # a result that has grown since must not be hidden by the old one
+            # A result that has grown since must not be hidden by the old one.
+            update_attrs(store, "", {}, groups={})
             store.delete_prefix(RESULT_GROUP)
             group = write_dataset(store, RESULT_GROUP, data, chunks=chunks, standalone=True)
         self._layouts = {str(name): group.arrays[str(name)] for name in data.data_vars}

@@ -109,7 +109,7 @@ class StageGroup:
         arrays = {**stage._arrays, COMMIT_ARRAY: stage._commits}
         wanted = ArrayGroup(stage.path, layout.to_json(), arrays)
         try:
-            is_current = open_group(store, stage.path).metadata() == wanted.metadata()
+            is_current = open_group(store, stage.path).metadata == wanted.metadata
         except DAMAGE_ERRORS:
             is_current = False
             store.delete(f"{stage.path}/zarr.json")

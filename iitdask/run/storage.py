@@ -191,11 +191,12 @@ class DirectoryStore(Store):
         """Delete what killed writers left half-written in the arrays under a path."""
         # Only old files: workers of another driver may be writing at this moment.
         oldest = time.time() - STALE_TEMP_SECONDS
-        directory = Path(self.root) / path
-        for temp in (*directory.glob("*.partial"), *directory.glob("*/*.partial")):
-            with suppress(FileNotFoundError):
-                if temp.stat().st_mtime < oldest:
-                    temp.unlink()
+        for below in (path, *(f"{path}/{name}" for name in self.list_dir(path))):
+            for name in self.list_dir(below):
+                temp = f"{self.root}/{below}/{name}"
+                with suppress(FileNotFoundError):
+                    if name.endswith(".partial") and os.path.getmtime(temp) < oldest:
+                        os.unlink(temp)
 
 
 @dataclass(frozen=True, slots=True)

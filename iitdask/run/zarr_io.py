@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ZSTD_LEVEL = 3
+MIN_COMPRESSED_BYTES = 512
+"""Bytes below which an array is not compressed: on disk its chunk takes no less space."""
 CRC_BYTES = 4
 SAMPLE_BYTES = 1 << 16
 """Bytes compressed on trial before a much longer chunk is."""
@@ -107,7 +110,7 @@ def _crc32c(content: bytes) -> bytes:
     return value.to_bytes(CRC_BYTES, "little")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ArrayLayout:
     """Description of one array in a store: what zarr calls its metadata."""
 
@@ -139,7 +142,8 @@ class ArrayLayout:
             chunks = (min(rows, array.shape[0]), *array.shape[1:]) if array.ndim else ()
         fill = array[()] if array.ndim == 0 else _default_fill(array.dtype)
         chunks = tuple(max(n, 1) for n in chunks)
-        return cls(path, array.shape, chunks, array.dtype, **{"fill": fill, **more})
+        more = {"fill": fill, "compressed": array.nbytes >= MIN_COMPRESSED_BYTES, **more}
+        return cls(path, array.shape, chunks, array.dtype, **more)
 
     @classmethod
     def from_metadata(cls, path: str, metadata: Any, *, sparse: bool) -> ArrayLayout:
@@ -149,8 +153,9 @@ class ArrayLayout:
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the array at {path} cannot be opened: {error!r}") from error
 
+    @cached_property
     def metadata(self) -> dict[str, Any]:
-        """Return the description as zarr writes it."""
+        """The description as zarr writes it."""
         little = {"configuration": {"endian": "little"}} if self.dtype.itemsize > 1 else {}
         text = self.dtype.kind == "O"
         first = {"name": "vlen-utf8", "configuration": {}} if text else {"name": "bytes", **little}
@@ -278,7 +283,7 @@ STORE_FORMAT = 2
 """Version of the way iitdask lays out a store."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ArrayGroup:
     """What the document of a group says."""
 
@@ -287,8 +292,9 @@ class ArrayGroup:
     arrays: Mapping[str, ArrayLayout] = field(default_factory=dict)
     groups: Mapping[str, ArrayGroup] = field(default_factory=dict)
 
+    @cached_property
     def metadata(self) -> dict[str, Any]:
-        """Return the document as zarr writes it."""
+        """The document as zarr writes it."""
         return {
             "attributes": dict(self.attrs),
             "zarr_format": 3,
@@ -302,14 +308,14 @@ class ArrayGroup:
 
     def _nodes(self, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         for name, layout in self.arrays.items():
-            yield f"{prefix}{name}", layout.metadata()
+            yield f"{prefix}{name}", layout.metadata
         for name, group in self.groups.items():
-            yield f"{prefix}{name}", ArrayGroup(group.path, group.attrs).metadata()
+            yield f"{prefix}{name}", ArrayGroup(group.path, group.attrs).metadata
             yield from group._nodes(f"{prefix}{name}/")
 
     def commit(self, store: Store) -> None:
         """Write the document, which completes the group."""
-        store.write(_metadata_key(self.path), _json_bytes(self.metadata()))
+        store.write(_metadata_key(self.path), _json_bytes(self.metadata))
 
     def read(self, store: Store) -> dict[str, Array]:
         """Read all arrays; ValueError if a chunk is damaged or missing."""
@@ -390,7 +396,7 @@ def write_group(
         layout = ArrayLayout.from_array(f"{path}/{name}", values, (chunks or {}).get(name), **more)
         layout.write(store, values)
         if standalone:
-            store.write(_metadata_key(layout.path), _json_bytes(layout.metadata()))
+            store.write(_metadata_key(layout.path), _json_bytes(layout.metadata))
         layouts[name] = layout
     group = ArrayGroup(path, _json_attrs(attrs), layouts, groups or {})
     group.commit(store)
@@ -494,27 +500,25 @@ def create_group(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
     store.write(_metadata_key(path), _group_json(attrs))
 
 
-def update_attrs(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
-    """Add attributes to a group that exists, replacing those of the same names."""
-    document = _group_metadata(store, path)
-    document["attributes"] = {**document["attributes"], **attrs}
-    store.write(_metadata_key(path), _json_bytes(document))
+def update_attrs(
+    store: Store,
+    path: str,
+    attrs: Mapping[str, Any],
+    groups: Mapping[str, ArrayGroup] | None = None,
+) -> None:
+    """Add attributes to a group that exists, replacing those of the same names.
 
-
-def index_groups(store: Store, paths: Sequence[str]) -> None:
-    """Describe groups in the document of the root, for readers that begin there.
-
-    ``xarray.open_datatree(STORE, group=...)`` and ``zarr.open_group(STORE)[...]`` look for
-    consolidated metadata in the root alone. Without paths the root describes nothing.
+    With `groups` its document describes these, and nothing else: in that of the root
+    ``xarray.open_datatree(STORE, group=...)`` and ``zarr.open_group(STORE)[...]`` look for them.
     """
-    document = _group_metadata(store, "")
-    indexed = document.pop("consolidated_metadata", None)
-    if paths:
-        groups = {path: open_group(store, path) for path in paths}
-        root = ArrayGroup("", document["attributes"], {}, groups)
-        store.write(_metadata_key(""), _json_bytes(root.metadata()))
-    elif indexed is not None:
-        store.write(_metadata_key(""), _json_bytes(document))
+    stored = _group_metadata(store, path)
+    document = {**stored, "attributes": {**stored["attributes"], **attrs}}
+    if groups is not None:
+        document.pop("consolidated_metadata", None)
+    if groups:
+        document = ArrayGroup(path, document["attributes"], {}, groups).metadata
+    if document != stored:
+        store.write(_metadata_key(path), _json_bytes(document))
 
 
 def repair_groups(store: Store, path: str) -> None:

@@ -206,8 +206,9 @@ class ZarrLedger:
             # Units and prose may have been reworded; the numbers are the same.
             return replace(stored, variables=stage.variables, version=stage.version)
         layout = StageLayout.from_stage(stage, tile(stage, block_seconds), wanted)
-        for old in (stored or layout, layout):
-            StageGroup(store, old).clear()
+        if store.list_dir(StageGroup(store, layout).path):
+            for old in (stored or layout, layout):
+                StageGroup(store, old).clear()
         if stored is not None:
             log.warning("%s: stage %r changed and is planned afresh", store.url, stage.name)
         return layout

@@ -126,7 +126,7 @@ def test_metadata__are_those_zarr_writes(fill, compressed, store):
         chunk_key_encoding={"name": "default", "separator": "."},
     )
     theirs = json.loads(store.read("x/zarr.json"))
-    assert theirs == layout.metadata()
+    assert theirs == layout.metadata
     again = ArrayLayout.from_metadata("x", theirs, sparse=True)
-    assert again.metadata() == layout.metadata()
+    assert again.metadata == layout.metadata
     np.testing.assert_array_equal(again.read(store), np.full((5, 4), fill))

@@ -16,7 +16,6 @@ from iitdask.run.zarr_io import (
     ArrayLayout,
     create_group,
     create_root,
-    index_groups,
     open_group,
     read_attrs,
     read_dataset,
@@ -172,7 +171,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_open_group__refuses_array_metadata_it_does_not_know(damage, store):
     array = np.arange(6.0).reshape(2, 3)
-    document = write_group(store, "one", {"x": array}, {}).metadata()
+    document = write_group(store, "one", {"x": array}, {}).metadata
     nodes = document["consolidated_metadata"]["metadata"]
     nodes["x"] = damage(nodes["x"])
     store.write("one/zarr.json", json.dumps(document).encode())
@@ -181,7 +180,7 @@ def test_open_group__refuses_array_metadata_it_does_not_know(damage, store):
 
 
 def test_open_group__refuses_damaged_consolidated_metadata(store):
-    document = write_group(store, "one", {}, {}).metadata()
+    document = write_group(store, "one", {}, {}).metadata
     document["consolidated_metadata"] = 3
     store.write("one/zarr.json", json.dumps(document).encode())
     with pytest.raises(ValueError, match=r"one/zarr[.]json is damaged"):
@@ -220,7 +219,7 @@ def test_groups__are_those_of_zarr(store):
 
 def test_write_dataset__describes_a_group_as_zarr_consolidates_it(store):
     create_root(store, {})
-    ours = write_dataset(store, "one", PLAIN.drop_attrs(), standalone=True).metadata()
+    ours = write_dataset(store, "one", PLAIN.drop_attrs(), standalone=True).metadata
     with pytest.warns(UserWarning, match="Consolidated metadata"):
         zarr.consolidate_metadata(store.zarr, path="one")
     theirs = json.loads(store.read("one/zarr.json"))
@@ -232,7 +231,7 @@ def test_update_attrs__keeps_the_arrays(store):
     update_attrs(store, "one", {"more": True})
     again = open_group(store, "one")
     assert again.attrs == {"more": True}
-    assert again.arrays["x"].metadata() == group.arrays["x"].metadata()
+    assert again.arrays["x"].metadata == group.arrays["x"].metadata
 
 
 @pytest.mark.parametrize(
@@ -299,7 +298,7 @@ def test_write_dataset__is_read_by_xarray(standalone, store):
             how = {"group": "result", "engine": "zarr", "consolidated": False}
             assert_holds_plain(xr.open_dataset(store.zarr, **how).load())
     for layout in group.arrays.values():
-        assert {"name": "crc32c"} in layout.metadata()["codecs"]
+        assert {"name": "crc32c"} in layout.metadata["codecs"]
 
 
 COORDINATES = {
@@ -337,12 +336,16 @@ def test_write_tree__is_read_by_xarray_without_a_warning(store):
         xr.testing.assert_identical(xr.open_datatree(store.zarr, **how).load(), tree)
 
 
-def test_index_groups__lets_readers_begin_at_the_root(store):
+def test_update_attrs__lets_readers_begin_at_the_root(store):
     create_root(store, {"format": 2})
     plain = PLAIN.drop_attrs().drop_vars("fixed")
-    write_tree(store, "result", xr.DataTree.from_dict({"/": xr.Dataset(), "/system": plain}))
-    index_groups(store, ("result",))
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(), "/system": plain})
+    group = write_tree(store, "result", tree)
+    update_attrs(store, "", {"finished": "now"}, {"result": group})
+    described = json.loads(store.read("zarr.json"))["consolidated_metadata"]
+    assert described["metadata"]["result/system"]["node_type"] == "group"
     update_attrs(store, "", {"finished": "now"})  # leaves it as it is
+    assert json.loads(store.read("zarr.json"))["consolidated_metadata"] == described
     assert read_attrs(store) == {"format": 2, "finished": "now"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -352,7 +355,7 @@ def test_index_groups__lets_readers_begin_at_the_root(store):
     xr.testing.assert_identical(tree["system"].to_dataset(), plain)
     xr.testing.assert_identical(node, plain)
     np.testing.assert_array_equal(array, plain["single"].values)
-    index_groups(store, ())
+    update_attrs(store, "", {}, {})
     assert "consolidated_metadata" not in json.loads(store.read("zarr.json"))
     assert read_attrs(store) == {"format": 2, "finished": "now"}
 
