@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,8 @@ def run_job(
     stages = (
         StageCache(os.fspath(cache), CACHED_STAGES).opened() if cache is not None else nullcontext()
     )
-    with stages as stage_cache:
+    with stages as stage_cache, ThreadPoolExecutor(1) as background:
+        origin = background.submit(provenance)  # asks git, which takes longer than small runs
         stored = _open_ledger(opened, job, stage_cache)
         with open_session(opened, join) as session, publishing(session) as activity:
             started = job.start(stored, opened)
@@ -124,13 +126,12 @@ def run_job(
                 return saved
             if cache is not None:
                 set_attrs(opened, {"cache": open_store(cache).address})
-            origin = provenance()
-            with _logged(session, job, origin) as log:
+            with _logged(session, job, origin.result()) as log:
                 engine = choose_engine(client, activity)
                 listeners += [log, *started.observers]
                 tree = execute(started.recipe, stored, engine, observers=listeners, **options)
                 result = started.finish(tree)
-                save_result(opened, result, origin, log.costs())
+                save_result(opened, result, origin.result(), log.costs())
             return result
 
 
