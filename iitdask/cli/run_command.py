@@ -326,15 +326,15 @@ def _status_page(url: str, is_wanted: bool, port: int) -> AbstractContextManager
 
 
 def _delete_store(url: str) -> None:
-    path = local_path(url)
-    exists = bool(open_store(url).list_dir("")) if path is None else path.exists()
+    store, path = open_store(url), local_path(url)
+    exists = bool(store.list_dir("")) if path is None else path.exists()
     if not exists:
         return
-    store_attrs(open_store(url))  # refuses to delete what is not a store
-    if sessions := live_sessions(url):
+    store_attrs(store)  # refuses to delete what is not a store
+    if sessions := live_sessions(store):
         raise BusyStoreError(f"--fresh: {url} is being filled by {sessions[0].describe()}")
     if path is None:
-        open_store(url).delete_prefix("")
+        store.delete_prefix("")
     else:
         shutil.rmtree(path)
 

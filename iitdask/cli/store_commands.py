@@ -56,7 +56,7 @@ def status(
     address
         Address to serve at. Whoever reaches it can read how far the store is.
     """
-    progress = read_status(store)
+    progress = read_status(open_store(store))
     if serve:
         return _serve_until_interrupted(lambda doc: _fill_page(store, doc), address, port)
     if json_:
@@ -129,7 +129,7 @@ def status_page(store: str, address: str, port: int) -> Iterator[None]:
 def _fill_page(store: str, doc: Document) -> None:
     from iitdask.view.status_page import fill_status_page
 
-    fill_status_page(doc, RunMonitor(store))
+    fill_status_page(doc, RunMonitor(open_store(store)))
 
 
 def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | None = None) -> int:
@@ -240,7 +240,7 @@ def tidy(store: str, /) -> int:
     store
         Directory or URL of the store.
     """
-    if sessions := live_sessions(store):
+    if sessions := live_sessions(open_store(store)):
         raise BusyStoreError(f"{store} is being filled by {sessions[0].describe()}")
     before = _store_bytes(store)
     drop_blocks(open_store(store))

@@ -27,7 +27,7 @@ import psutil
 from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.checksum import build_id
 from iitdask.run.plan import Block
-from iitdask.run.storage import Store, disk_full_as_error, open_store
+from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import repair_groups
 
 LOG_GROUP = "log"
@@ -178,9 +178,9 @@ def _seniority(record: SessionRecord) -> tuple[str, str]:
     return record.since, record.token
 
 
-def live_sessions(store: Store | str) -> list[SessionRecord]:
+def live_sessions(store: Store) -> list[SessionRecord]:
     """Read which sessions work on a store, the oldest first."""
-    return SessionMonitor(open_store(store)).live()
+    return SessionMonitor(store).live()
 
 
 class PeriodicTimer:
@@ -351,9 +351,9 @@ class Session:
 
 
 @contextmanager
-def open_session(store: Store | str, join: bool = False) -> Iterator[Session]:
+def open_session(store: Store, join: bool = False) -> Iterator[Session]:
     """Work on a store; without `join`, BusyStoreError if another session does."""
-    session = Session(open_store(store), join)
+    session = Session(store, join)
     with suppress(OSError):
         repair_groups(session.store, LOG_GROUP)
     session.write_heartbeat()

@@ -31,7 +31,7 @@ from iitdask.run.events import (
 )
 from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
-from iitdask.run.storage import Store, open_store
+from iitdask.run.storage import Store
 
 MAX_NAMED_BLOCKS = 4
 """Blocks named for one worker; the others are counted."""
@@ -142,50 +142,48 @@ class StoreStatus:
 class RunMonitor:
     """Reads the status of a store repeatedly, each log from where it stopped."""
 
-    store: Store | str
+    store: Store
     _histories: dict[str, RunHistory] = field(default_factory=dict)
     _bytes_read: dict[str, int] = field(default_factory=dict)
     _samples: list[Sample] = field(default_factory=list)
 
     def __call__(self) -> StoreStatus:
         """Read everything, also workers, partial results and history."""
-        store = open_store(self.store)
         try:
             status = self.read()
         except StoreError as error:
-            return StoreStatus(store.url, {}, end_reason=str(error))
+            return StoreStatus(self.store.url, {}, end_reason=str(error))
         runs = self._last_runs(status.sessions)
         return replace(
             status,
             stages=self._in_opening_order(status.stages),
-            workers=tuple(_worker_statuses(store, status, runs)),
-            partial_results=tuple(_partial_results(store, status.stages)),
+            workers=tuple(_worker_statuses(self.store, status, runs)),
+            partial_results=tuple(_partial_results(self.store, status.stages)),
             history=self._add_sample(status, runs),
         )
 
     def read(self) -> StoreStatus:
         """Read the progress of all stages."""
-        store = open_store(self.store)
-        attrs = store_attrs(store)
-        sessions = tuple(live_sessions(store))
-        self._follow_logs(store)
+        attrs = store_attrs(self.store)
+        sessions = tuple(live_sessions(self.store))
+        self._follow_logs()
         last = merge_histories(self._last_runs(sessions))
         wall = last.wall_seconds(datetime.now(UTC) if sessions else None)
         busy = sum(stage.seconds for stage in last.stages.values())
         return StoreStatus(
-            url=store.url,
+            url=self.store.url,
             attrs=attrs,
             sessions=sessions,
-            stages=tuple(self._stage(store, name, last) for name in list_stages(store)),
+            stages=tuple(self._stage(name, last) for name in list_stages(self.store)),
             failures=tuple(last.failures),
             end_reason=last.end_reason,
             elapsed=wall,
             rate=busy / wall if wall > 0 else 0.0,
         )
 
-    def _follow_logs(self, store: Store) -> None:
-        for key in list_logs(store):
-            text = store.read(key) or b""
+    def _follow_logs(self) -> None:
+        for key in list_logs(self.store):
+            text = self.store.read(key) or b""
             begin, end = self._bytes_read.get(key, 0), text.rfind(b"\n") + 1
             self._histories.setdefault(key, RunHistory()).feed(text[begin:end])
             self._bytes_read[key] = max(begin, end)
@@ -197,9 +195,9 @@ class RunMonitor:
         live = [n for n, key in enumerate(keys) if any(token in key for token in tokens)]
         return [self._histories[key] for key in keys[min(live, default=-1) :]]
 
-    def _stage(self, store: Store, name: str, last: RunHistory) -> StageStatus:
+    def _stage(self, name: str, last: RunHistory) -> StageStatus:
         try:
-            group = StageGroup.load(store, name)
+            group = StageGroup.load(self.store, name)
         except DamagedStoreError:
             return StageStatus(name)
         blocks, done, partial = len(group.layout.tiling), len(group.done()), group.layout.partial
@@ -238,7 +236,7 @@ class RunMonitor:
         return tuple(runs[-1].samples)
 
 
-def read_status(store: Store | str) -> StoreStatus:
+def read_status(store: Store) -> StoreStatus:
     """Read the progress of a store."""
     return RunMonitor(store).read()
 

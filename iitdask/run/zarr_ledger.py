@@ -162,14 +162,14 @@ class ZarrLedger:
 
     def __init__(
         self,
-        store: Store | str,
+        store: Store,
         study: Mapping[str, Any] | None = None,
         fingerprint: str | None = None,
         *,
         cache: StageCache | None = None,
         keep_inputs: bool = False,
     ) -> None:
-        self.store = open_store(store)
+        self.store = store
         self._cache = cache
         self._keep_inputs = keep_inputs
         self._groups: dict[str, StageGroup] = {}

@@ -24,6 +24,7 @@ from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.plan import plan_bundles, tile
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.study.problem import Problem
 from iitdask.study.run import estimate_job, precompile, run_job
@@ -94,7 +95,7 @@ def line(length, seconds):
 def overhead(folder):
     """Blocks of five seconds on one worker: wall against kernel time."""
     with local(1) as client:
-        ledger = ZarrLedger(str(folder / "five.zarr"))
+        ledger = ZarrLedger(open_store(folder / "five.zarr"))
         began = time.perf_counter()
         events = []
         execute(
@@ -137,7 +138,7 @@ def trivial(folder, count=100_000):
     """A hundred thousand blocks that compute nothing."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     with local(2) as client:
-        ledger = ZarrLedger(str(folder / "trivial.zarr"))
+        ledger = ZarrLedger(open_store(folder / "trivial.zarr"))
         began = time.perf_counter()
         events = []
         # One cell a block; bundles are made of what they measure, which is next to nothing.
@@ -309,7 +310,7 @@ def measured_ratios(measured):
     """Measured over predicted seconds of every block of a small run."""
     options = theory_options("iit4")
     with tempfile.TemporaryDirectory() as folder:
-        ledger = ZarrLedger(f"{folder}/measured.zarr")
+        ledger = ZarrLedger(open_store(f"{folder}/measured.zarr"))
         execute(build_recipe("ces", measured, options), ledger, SerialEngine(), block_seconds=0.02)
         stage = mice_stage(measured)
         tiling = ledger.open(stage, 0.02)

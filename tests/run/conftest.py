@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 
 from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 
 
@@ -29,7 +30,11 @@ def client():
 
 @pytest.fixture(params=["memory", "zarr"])
 def ledger(request, tmp_path):
-    return MemoryLedger() if request.param == "memory" else ZarrLedger(str(tmp_path / "run.zarr"))
+    return (
+        MemoryLedger()
+        if request.param == "memory"
+        else ZarrLedger(open_store(tmp_path / "run.zarr"))
+    )
 
 
 @pytest.fixture(params=["inline", "futures"])

@@ -59,8 +59,8 @@ class Watched(ActivityBoard):
 
 def test_sharing__notes_what_its_threads_begin(tmp_path):
     url, doings = str(tmp_path / "run.zarr"), Watched()
-    ledger = ZarrLedger(url)
-    with open_session(url, join=True) as owner:
+    ledger = ZarrLedger(open_store(url))
+    with open_session(open_store(url), join=True) as owner:
         engine = SharedStoreEngine(BlockClaims(owner), threads=2, activity=doings)
         execute(toys.toy(toys.slow_squares), ledger, engine, block_seconds=0.02)
     assert {each.stage for each in doings.told} == {"squares", "pairs"}
@@ -83,9 +83,9 @@ def test_engines__note_what_is_begun_and_forget_it_in_the_end(where, request):
 
 def test_file__follows_and_is_removed(tmp_path):
     url = str(tmp_path / "run.zarr")
-    ZarrLedger(url)
+    ZarrLedger(open_store(url))
     doing = BlockActivity("far:7", "mice", "mechanism 3 of 9", ago(5))
-    with open_session(url) as driver, publishing(driver) as doings:
+    with open_session(open_store(url)) as driver, publishing(driver) as doings:
         assert read_activity(open_store(url), driver.record) is None
         doings.start("a", doing)
         assert wait_until(lambda: read_activity(open_store(url), driver.record) == (doing,))
@@ -98,16 +98,16 @@ def test_file__follows_and_is_removed(tmp_path):
 
 def test_run_monitor__says_what_a_worker_elsewhere_does_and_since_when(tmp_path):
     url = str(tmp_path / "run.zarr")
-    ledger = ZarrLedger(url)
+    ledger = ZarrLedger(open_store(url))
     ledger.open(toys.first_stage(), 1.0)
-    with open_session(url) as driver:
+    with open_session(open_store(url)) as driver:
         with publishing(driver) as doings:
             for k in range(6):
                 doings.start(
                     str(k), BlockActivity("far:7", "squares", f"code {k} of 64", ago(100 - k), 5e6)
                 )
             assert wait_until(lambda: read_activity(open_store(url), driver.record))
-            (worker,) = RunMonitor(url)().workers
+            (worker,) = RunMonitor(open_store(url))().workers
         assert worker.name == "far:7"
         assert worker.activity.startswith("squares: code 0 of 64; squares: code 1 of 64; ")
         assert worker.activity.endswith("; and 2 more")
@@ -117,20 +117,20 @@ def test_run_monitor__says_what_a_worker_elsewhere_does_and_since_when(tmp_path)
 
 def test_run_monitor__admits_that_it_does_not_know(tmp_path):
     url = str(tmp_path / "run.zarr")
-    execute(toys.toy(), ZarrLedger(url), SerialEngine(), observers=[])
-    with open_session(url) as driver:
+    execute(toys.toy(), ZarrLedger(open_store(url)), SerialEngine(), observers=[])
+    with open_session(open_store(url)) as driver:
         journal = EventLog(driver)
         journal.start({})
         filled = {"stage": "squares", "blocks": 1, "cost": 1.0, "seconds": 2.0, "worker": "far:7"}
         journal.append("BlocksFilled", filled)
-        (worker,) = RunMonitor(url)().workers
+        (worker,) = RunMonitor(open_store(url))().workers
         assert (worker.activity, worker.blocks) == ("unknown", 1)
         with publishing(driver) as doings:
             doings.start("a", BlockActivity("far:8", "squares", "code 3 of 64", ago(1)))
             assert wait_until(lambda: read_activity(open_store(url), driver.record))
-            found = {each.name: each.activity for each in RunMonitor(url)().workers}
+            found = {each.name: each.activity for each in RunMonitor(open_store(url))().workers}
         assert found == {"far:7": "idle", "far:8": "squares: code 3 of 64"}
-    (worker,) = RunMonitor(url)().workers
+    (worker,) = RunMonitor(open_store(url))().workers
     assert worker.activity == "-"
 
 
@@ -138,8 +138,8 @@ def test_run_monitor__adds_up_runs_side_by_side(tmp_path):
     url = str(tmp_path / "run.zarr")
     stage = toys.first_stage()
     blocks = len(tile(stage, 0.05))
-    ZarrLedger(url).open(stage, 0.05)
-    with open_session(url) as one, open_session(url, join=True) as two:
+    ZarrLedger(open_store(url)).open(stage, 0.05)
+    with open_session(open_store(url)) as one, open_session(open_store(url), join=True) as two:
         for number, driver in enumerate((one, two)):
             journal = EventLog(driver)
             journal.start({})
@@ -147,7 +147,7 @@ def test_run_monitor__adds_up_runs_side_by_side(tmp_path):
             journal.append("StageOpened", opened)
             filled = {"stage": "squares", "blocks": 1, "cost": 2.0, "seconds": 4.0}
             journal.append("BlocksFilled", {**filled, "worker": f"far:{number}"})
-        pulse = RunMonitor(url)()
+        pulse = RunMonitor(open_store(url))()
         assert [each.name for each in pulse.workers] == ["far:0", "far:1"]
         assert pulse.history[-1][1] == 8.0
         (squares,) = pulse.stages

@@ -34,7 +34,7 @@ from iitdask.run.zarr_ledger import ZarrLedger
 
 @pytest.fixture
 def url(tmp_path):
-    ZarrLedger(str(tmp_path / "run.zarr"))
+    ZarrLedger(open_store(tmp_path / "run.zarr"))
     return str(tmp_path / "run.zarr")
 
 
@@ -43,7 +43,7 @@ def other(url, **changes):
     now = datetime.now(UTC).isoformat()
     driver = SessionRecord(socket.gethostname(), os.getpid(), now, now, "0ther", "running")
     driver = replace(driver, **changes)
-    with open_session(url):
+    with open_session(open_store(url)):
         pass  # makes the folder
     with open(f"{url}/{driver.key}", "w") as out:  # noqa: PTH123
         json.dump(driver.to_json(), out)
@@ -51,17 +51,20 @@ def other(url, **changes):
 
 
 def test_session__is_seen_while_it_lasts(url):
-    with open_session(url) as own:
-        assert [each.token for each in live_sessions(url)] == [own.token]
-        assert live_sessions(url)[0].pid == os.getpid()
-    assert live_sessions(url) == []
+    with open_session(open_store(url)) as own:
+        assert [each.token for each in live_sessions(open_store(url))] == [own.token]
+        assert live_sessions(open_store(url))[0].pid == os.getpid()
+    assert live_sessions(open_store(url)) == []
 
 
 def test_session__refuses_a_second_and_says_who_the_first_is(url):
-    with open_session(url), pytest.raises(BusyStoreError, match=f"process {os.getpid()} on"):
-        open_session(url).__enter__()
-    with open_session(url), open_session(url, join=True):
-        assert len(live_sessions(url)) == 2
+    with (
+        open_session(open_store(url)),
+        pytest.raises(BusyStoreError, match=f"process {os.getpid()} on"),
+    ):
+        open_session(open_store(url)).__enter__()
+    with open_session(open_store(url)), open_session(open_store(url), join=True):
+        assert len(live_sessions(open_store(url))) == 2
 
 
 @pytest.mark.parametrize(
@@ -76,25 +79,25 @@ def test_session__refuses_a_second_and_says_who_the_first_is(url):
 )
 def test_session__passes_over_the_dead(url, changes):
     other(url, **changes)
-    with open_session(url):
-        assert len(live_sessions(url)) == 1
+    with open_session(open_store(url)):
+        assert len(live_sessions(open_store(url))) == 1
 
 
 def test_session__believes_another_machine_by_its_signs_of_life(url):
     other(url, host="elsewhere", pid=2**22 + 1)
     with pytest.raises(BusyStoreError, match="on elsewhere since"):
-        open_session(url).__enter__()
+        open_session(open_store(url)).__enter__()
 
 
 def test_session__lets_the_first_of_two_that_begin_together_go_on(url):
     later = datetime.now(UTC) + timedelta(seconds=20)
     other(url, state="claiming", since=later.isoformat())
-    with open_session(url):
+    with open_session(open_store(url)):
         pass
     earlier = datetime.now(UTC) - timedelta(milliseconds=100)
     other(url, state="claiming", since=earlier.isoformat())
     with pytest.raises(BusyStoreError, match="is being filled by"):
-        open_session(url).__enter__()
+        open_session(open_store(url)).__enter__()
 
 
 def driver(host, edition=""):
@@ -106,8 +109,8 @@ def say(store, who):
 
 
 def test_claims__are_respected_while_their_owner_lives(url):
-    with open_session(url, join=True) as one:
-        with open_session(url, join=True) as two:
+    with open_session(open_store(url), join=True) as one:
+        with open_session(open_store(url), join=True) as two:
             mine, other = BlockClaims(one), BlockClaims(two)
             assert mine.acquire("squares", (0, 1))
             assert mine.acquire("squares", (0, 1))
@@ -125,7 +128,7 @@ def test_claims__are_respected_while_their_owner_lives(url):
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"0 "])
 def test_claims__that_cannot_be_read_are_nobodys(url, content):
-    with open_session(url) as one:
+    with open_session(open_store(url)) as one:
         open_store(url).write("log/claims/squares/0", content)
         assert BlockClaims(one).acquire("squares", (0,))
 
@@ -134,7 +137,7 @@ def test_claims__of_a_silent_machine_are_void(url):
     gone = replace(driver(socket.gethostname() + "-other"), heartbeat="2020-01-01T00:00:00+00:00")
     say(url, gone)
     open_store(url).write("log/claims/squares/0", f"0 {gone.token}".encode())
-    with open_session(url, join=True) as one:
+    with open_session(open_store(url), join=True) as one:
         assert BlockClaims(one).acquire("squares", (0,))
 
 
@@ -143,7 +146,7 @@ def test_lock__of_a_session_that_is_gone_is_void_at_once(url, left, monkeypatch)
     key, store = "log/locks/stage", open_store(url)
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
     store.write(key, left)
-    with open_session(url, join=True) as session, lock(session, "stage"):
+    with open_session(open_store(url), join=True) as session, lock(session, "stage"):
         assert store.read(key).decode().split()[1] == session.token
     assert store.read(key) is None
 
@@ -155,13 +158,16 @@ def test_lock__of_a_process_that_is_gone_is_void_at_once(url, monkeypatch):
     gone.wait()
     say(url, replace(driver(socket.gethostname()), pid=gone.pid))
     store.write("log/locks/stage", b"0 token")
-    with open_session(url, join=True) as session, lock(session, "stage"):
+    with open_session(open_store(url), join=True) as session, lock(session, "stage"):
         assert f" {session.token}".encode() in store.read("log/locks/stage")
 
 
 def test_lock__is_waited_for_while_its_owner_lives(url, monkeypatch):
     store, waits = open_store(url), []
-    with open_session(url, join=True) as one, open_session(url, join=True) as two:
+    with (
+        open_session(open_store(url), join=True) as one,
+        open_session(open_store(url), join=True) as two,
+    ):
         store.write("log/locks/stage", f"0 {one.token}".encode())
 
         def sleep(seconds):
@@ -184,7 +190,7 @@ def test_lock__of_a_clock_that_runs_ahead_is_void_when_its_heart_stands_still(ur
 
 def test_session__renews_its_record(url, monkeypatch):
     monkeypatch.setattr("iitdask.run.coordination.HEARTBEAT_SECONDS", 0.03)
-    with open_session(url) as session:
+    with open_session(open_store(url)) as session:
         first = session.store.read(session.record.key)
         assert proc.wait_until(lambda: session.store.read(session.record.key) != first)
     assert session.store.read(session.record.key) is None
@@ -193,10 +199,10 @@ def test_session__renews_its_record(url, monkeypatch):
 def test_session__takes_no_lock_while_it_works_alone_and_one_each_when_joined(url, monkeypatch):
     monkeypatch.setattr("iitdask.run.coordination.LOCAL_POLL_SECONDS", 0.01)
     store = open_store(url)
-    with open_session(url) as one:
+    with open_session(open_store(url)) as one:
         with critical_section(store, "stage"):
             assert store.list_dir("log/locks") == ["store"]
-        with open_session(url, join=True):
+        with open_session(open_store(url), join=True):
             assert store.list_dir("log/locks") == []
             with one.exclusive("stage"):
                 assert store.list_dir("log/locks") == ["stage"]
@@ -208,14 +214,14 @@ def test_session__is_not_joined_in_the_middle_of_a_step(url, monkeypatch):
     store, joined = open_store(url), Event()
 
     def join():
-        with open_session(url, join=True):
+        with open_session(open_store(url), join=True):
             joined.set()
 
     thread = Thread(target=join)
-    with open_session(url) as one:
+    with open_session(open_store(url)) as one:
         with one.exclusive("stage"):
             thread.start()
-            assert proc.wait_until(lambda: len(live_sessions(url)) == 2)
+            assert proc.wait_until(lambda: len(live_sessions(open_store(url))) == 2)
             timer = Thread(target=one.admit_others)
             timer.start()
             timer.join()
@@ -227,9 +233,9 @@ def test_session__is_not_joined_in_the_middle_of_a_step(url, monkeypatch):
 def test_critical_section__outside_a_session_opens_one(url):
     store = open_store(url)
     with critical_section(store, "stage"):
-        (session,) = live_sessions(url)
+        (session,) = live_sessions(open_store(url))
         assert store.read("log/locks/stage") == f"0 {session.token}".encode()
-    assert live_sessions(url) == []
+    assert live_sessions(open_store(url)) == []
 
 
 def test_run__of_one_process_takes_one_lock_and_starts_one_thread(url, monkeypatch):
@@ -246,8 +252,8 @@ def test_run__of_one_process_takes_one_lock_and_starts_one_thread(url, monkeypat
 
     monkeypatch.setattr(DirectoryStore, "create", create_and_note)
     monkeypatch.setattr(Thread, "start", start_and_note)
-    ledger = ZarrLedger(url)
-    with open_session(url) as session, publishing(session) as activity:
+    ledger = ZarrLedger(open_store(url))
+    with open_session(open_store(url)) as session, publishing(session) as activity:
         log = EventLog(session)
         log.start({})
         tree = execute(toys.toy(), ledger, SerialEngine(activity), observers=[log])
@@ -260,5 +266,5 @@ def test_session__of_a_process_that_nobody_reaped_is_dead(url):
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     other(url, pid=process.pid)
-    assert live_sessions(url) == []
+    assert live_sessions(open_store(url)) == []
     process.wait()

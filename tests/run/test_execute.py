@@ -19,6 +19,7 @@ from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageCompleted, StageOpened
 from iitdask.run.execute import execute, recompute_block
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef, gather, scoped
 
@@ -106,7 +107,7 @@ def test_execute__runs_on_worker_processes(tmp_path):
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
-        store = ZarrLedger(str(tmp_path / "run.zarr"))
+        store = ZarrLedger(open_store(tmp_path / "run.zarr"))
         xr.testing.assert_identical(execute(toys.toy(), store, DaskEngine(client)), reference())
         tree = execute(toys.toy(), MemoryLedger(), DaskEngine(client))
         xr.testing.assert_identical(tree, reference())
@@ -120,7 +121,7 @@ def test_execute__sets_a_block_aside_that_kills_its_worker(tmp_path):
         client.run_on_scheduler(
             lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0)
         )
-        store = ZarrLedger(str(tmp_path / "run.zarr"))
+        store = ZarrLedger(open_store(tmp_path / "run.zarr"))
         with pytest.raises(BlockFailedError, match=r"block \(1, 0\), tried 3 times: KilledWorker"):
             execute(toys.toy(toys.deadly), store, DaskEngine(client))
         assert set(store.open(toys.first_stage(toys.deadly), 5.0)) - store.done("squares") == {
@@ -188,7 +189,7 @@ def test_execute__refuses_stages_of_one_step_that_need_each_other(ledger):
 def test_execute__says_so_when_the_cluster_is_gone(tmp_path):
     cluster = LocalCluster(n_workers=1, processes=False, dashboard_address=":0")
     client = Client(cluster)
-    store = ZarrLedger(str(tmp_path / "run.zarr"))
+    store = ZarrLedger(open_store(tmp_path / "run.zarr"))
 
     def pull_the_plug(event):
         if isinstance(event, BlocksFilled):
@@ -230,7 +231,7 @@ def test_execute__fills_a_short_stage_here_and_others_on_workers(tmp_path):
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
-        for ledger in (ZarrLedger(str(tmp_path / "run.zarr")), MemoryLedger()):
+        for ledger in (ZarrLedger(open_store(tmp_path / "run.zarr")), MemoryLedger()):
             events = []
             for recipe in (toys.toy(), cheap("short"), cheap("several", "at once")):
                 execute(recipe, ledger, DaskEngine(client), observers=[events.append])

@@ -33,11 +33,12 @@ sys.path.insert(0, sys.argv[2])
 import toy_recipe as toys
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from tests.runs import Kill
 
 how = {"observers": [Kill("squares", 6)], "block_seconds": 0.05}
-execute(toys.toy(toys.slow_squares), ZarrLedger(sys.argv[1]), SerialEngine(), **how)
+execute(toys.toy(toys.slow_squares), ZarrLedger(open_store(sys.argv[1])), SerialEngine(), **how)
 """
 
 
@@ -91,7 +92,7 @@ def expected():
 
 def rerun(url, **more):
     events = []
-    ledger = ZarrLedger(url)
+    ledger = ZarrLedger(open_store(url))
     tree = execute(toys.toy(**more), ledger, SerialEngine(), observers=[events.append])
     return tree, sum(event.blocks for event in events if isinstance(event, BlocksFilled))
 
@@ -112,7 +113,7 @@ def test_bucket__holds_the_same_bits_and_a_full_one_runs_nothing(url, expected, 
     assert blocks > 0
     assert rerun(url)[1] == 0
     on_disk = str(tmp_path / "run.zarr")
-    execute(toys.toy(), ZarrLedger(on_disk), SerialEngine())
+    execute(toys.toy(), ZarrLedger(open_store(on_disk)), SerialEngine())
     assert content(url) == content(on_disk)
     assert rerun(url, version=2)[1] > 0
 
@@ -130,7 +131,7 @@ def test_bucket__killed_midway_resumes_with_the_rest_and_the_same_bits(url, expe
         assert process.wait(PATIENCE) == -signal.SIGKILL
     finally:
         end(process)
-    ledger = ZarrLedger(url)
+    ledger = ZarrLedger(open_store(url))
     total = len(ledger.open(toys.first_stage(), 5.0))
     done = len(ledger.done("squares"))
     assert 6 <= done < total
@@ -183,10 +184,10 @@ def test_work__shares_a_bucket_and_one_may_be_killed(url, tmp_path):
 
 
 def test_session__works_on_a_bucket(url):
-    ZarrLedger(url)
-    with open_session(url) as driver:
-        assert [each.token for each in live_sessions(url)] == [driver.token]
-    assert live_sessions(url) == []
+    ZarrLedger(open_store(url))
+    with open_session(open_store(url)) as driver:
+        assert [each.token for each in live_sessions(open_store(url))] == [driver.token]
+    assert live_sessions(open_store(url)) == []
 
 
 @pytest.fixture(params=["bucket", "folder", "fsspec"])
@@ -220,7 +221,7 @@ def test_create__of_many_at_once_one_succeeds(place):
 
 def test_bucket__that_does_not_exist_is_named(server):
     with pytest.raises(StoreError, match="expected a bucket that exists, found none"):
-        ZarrLedger("s3://iitdask-none/run.zarr")
+        ZarrLedger(open_store("s3://iitdask-none/run.zarr"))
     done = call("run", "basic", "--store", "s3://iitdask-none/run.zarr")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -231,7 +232,7 @@ def test_bucket__out_of_reach_is_not_taken_for_an_empty_one(server, monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr(storage, "MAX_RETRIES", 0)
     with pytest.raises(UnreachableStoreError, match="out of reach"):
-        ZarrLedger(f"s3://{BUCKET}/run.zarr")
+        ZarrLedger(open_store(f"s3://{BUCKET}/run.zarr"))
 
 
 def test_bucket__takes_no_secret_in_its_address():

@@ -69,7 +69,7 @@ def test_old_store__is_read_and_left_as_it_is(command, name, stores, tmp_path, c
 
 
 def test_status__of_an_old_store_counts_its_blocks(stores):
-    status = read_status(str(stores / "point.zarr"))
+    status = read_status(open_store(stores / "point.zarr"))
     assert {stage.name for stage in status.stages} >= {"mice", "states", "system"}
     assert all(stage.done == stage.blocks > 0 for stage in status.stages)
 

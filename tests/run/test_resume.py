@@ -14,6 +14,7 @@ from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef
 
@@ -23,11 +24,12 @@ sys.path.insert(0, sys.argv[2])
 import toy_recipe as toys
 from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.execute import execute
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from tests.runs import Kill
 
 def main():
-    ledger = ZarrLedger(sys.argv[1])
+    ledger = ZarrLedger(open_store(sys.argv[1]))
     how = {"observers": [Kill("squares", 6)], "block_seconds": 0.05}
     if sys.argv[3] == "inline":
         execute(toys.toy(toys.slow_squares), ledger, SerialEngine(), **how)
@@ -59,7 +61,7 @@ def test_run__killed_midway_resumes_with_the_rest_and_is_bitwise_equal(engine, t
     finally:
         with suppress(ProcessLookupError):  # its workers
             os.killpg(process.pid, signal.SIGKILL)
-    ledger = ZarrLedger(str(url))
+    ledger = ZarrLedger(open_store(url))
     total = len(ledger.open(toys.first_stage(), 5.0))
     done = len(ledger.done("squares"))
     assert 6 <= done < total

@@ -10,13 +10,14 @@ from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger, list_entries
 
 
 def run(tmp_path, name, scale=1.0, budget=10**9, engine=None):
     events = []
     with StageCache(str(tmp_path / "cache"), ("squares",), budget).opened() as cache:
-        ledger = ZarrLedger(str(tmp_path / name), cache=cache)
+        ledger = ZarrLedger(open_store(tmp_path / name), cache=cache)
         tree = execute(
             toys.toy(scale=scale), ledger, engine or SerialEngine(), observers=[events.append]
         )

@@ -34,7 +34,7 @@ def opened(cost, todo):
 
 
 def test_run_monitor__waits_for_a_store_that_is_not_there(tmp_path):
-    pulse = RunMonitor(str(tmp_path / "none.zarr"))()
+    pulse = RunMonitor(open_store(tmp_path / "none.zarr"))()
     assert pulse.state == "waiting"
     assert "none.zarr" in pulse.state_reason
     assert pulse.stages == ()
@@ -50,7 +50,7 @@ def finished(tmp_path_factory):
 
 def test_run_monitor__of_a_finished_store_tells_all_that_was_done(finished):
     store, tree = finished
-    pulse = RunMonitor(store)()
+    pulse = RunMonitor(open_store(store))()
     assert pulse.state == "finished"
     assert {each.fraction for each in pulse.stages} == {1.0}
     assert {each.seconds_left for each in pulse.stages} == {0.0}
@@ -66,7 +66,7 @@ def test_run_monitor__of_a_finished_store_tells_all_that_was_done(finished):
 
 def test_run_monitor__reads_on_where_it_stopped(finished):
     store, _ = finished
-    reader = RunMonitor(store)
+    reader = RunMonitor(open_store(store))
     first, again = reader(), reader()
     assert again.history == first.history
     assert again.stages == first.stages

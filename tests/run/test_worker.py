@@ -9,13 +9,14 @@ import toy_recipe as toys
 from iitdask.run import worker
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
+from iitdask.run.storage import open_store
 from iitdask.run.task import BundleTask, VariableRef
 from iitdask.run.zarr_ledger import ZarrLedger
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
     execute(toys.toy(), ledger, SerialEngine())
     yield ledger
     worker.clear_caches()

@@ -38,7 +38,7 @@ def expected():
 def full(tmp_path_factory):
     """A small full store; tests copy it before they do it harm."""
     url = tmp_path_factory.mktemp("full") / "run.zarr"
-    execute(toys.toy(), ZarrLedger(str(url)), SerialEngine(), block_seconds=0.5)
+    execute(toys.toy(), ZarrLedger(open_store(url)), SerialEngine(), block_seconds=0.5)
     return url
 
 
@@ -49,7 +49,9 @@ def copied(full, tmp_path):
 
 def rerun(path):
     events = []
-    tree = execute(toys.toy(), ZarrLedger(str(path)), SerialEngine(), observers=[events.append])
+    tree = execute(
+        toys.toy(), ZarrLedger(open_store(path)), SerialEngine(), observers=[events.append]
+    )
     return tree, sum(e.blocks for e in events if isinstance(e, BlocksFilled))
 
 
@@ -114,7 +116,7 @@ def test_store__redoes_only_the_damaged_block(copied, expected):
 
 def test_read__names_and_unticks_a_damaged_block(copied):
     flip(0.5)(copied / "work/squares/value/c.1.0")
-    ledger = ZarrLedger(str(copied))
+    ledger = ZarrLedger(open_store(copied))
     with pytest.raises(DamagedStoreError, match=r"'squares', 1 block\(s\).*: \(1, 0\)"):
         ledger.read_variable(StageRef("squares", "value"))
     assert (1, 0) not in ledger.done("squares")
@@ -124,7 +126,7 @@ def test_read__names_and_unticks_a_damaged_block(copied):
 
 def test_read__minds_only_the_variable_it_returns(copied):
     flip(0.5)(copied / "work/squares/moments/c.1.0.0")
-    ledger = ZarrLedger(str(copied))
+    ledger = ZarrLedger(open_store(copied))
     assert ledger.read_variable(StageRef("squares", "value")).shape == (2, toys.CODES)
     with pytest.raises(DamagedStoreError, match="squares"):
         ledger.read_block("squares", (1, 0))
@@ -132,14 +134,14 @@ def test_read__minds_only_the_variable_it_returns(copied):
 
 def test_read__names_the_variables_there_are(copied):
     with pytest.raises(InputError, match="no variable 'valu'; it has value, moments, odd"):
-        ZarrLedger(str(copied)).read_variable(StageRef("squares", "valu"))
+        ZarrLedger(open_store(copied)).read_variable(StageRef("squares", "valu"))
     with pytest.raises(StoreError, match="no stage 'cubes'"):
-        ZarrLedger(str(copied)).read_variable(StageRef("cubes", "value"))
+        ZarrLedger(open_store(copied)).read_variable(StageRef("cubes", "value"))
 
 
 def test_answer__of_a_large_stage_is_checked_and_read_lazily(copied, expected, monkeypatch):
     monkeypatch.setattr(store_room, "MAX_EAGER_BYTES", 0)
-    lazy = ZarrLedger(str(copied)).read_stage("squares")
+    lazy = ZarrLedger(open_store(copied)).read_stage("squares")
     assert not lazy["value"]._in_memory
     xr.testing.assert_identical(xr.Dataset(lazy), expected["one"].to_dataset())
     flip(0.5)(copied / "work/squares/value/c.1.0")
@@ -157,22 +159,25 @@ def test_store__opens_in_xarray_as_it_is(full, expected):
 
 def test_store__refuses_another_study_and_names_what_differs(tmp_path):
     url = str(tmp_path / "run.zarr")
-    assert ZarrLedger(url, STUDY).fingerprint == ZarrLedger(url, STUDY).fingerprint
+    assert (
+        ZarrLedger(open_store(url), STUDY).fingerprint
+        == ZarrLedger(open_store(url), STUDY).fingerprint
+    )
     other = {**STUDY, "state": "111", "options": {"ties": "first"}}
     with pytest.raises(LedgerMismatchError) as caught:
-        ZarrLedger(url, other)
+        ZarrLedger(open_store(url), other)
     message = str(caught.value)
     assert "state='100', this study says state" not in message
     assert "state='100', this study says '111'" in message
     assert "options.ties='all', this study says 'first'" in message
     assert "options.rounds=3, this study says nothing" in message
     with pytest.raises(LedgerMismatchError, match="another fingerprint of the same study"):
-        ZarrLedger(url, STUDY, "abc")
-    assert ZarrLedger(url).study == STUDY
+        ZarrLedger(open_store(url), STUDY, "abc")
+    assert ZarrLedger(open_store(url)).study == STUDY
 
 
 def test_store__records_what_it_is(tmp_path):
-    ZarrLedger(str(tmp_path / "run.zarr"), STUDY, "abc")
+    ZarrLedger(open_store(tmp_path / "run.zarr"), STUDY, "abc")
     attrs = json.loads((tmp_path / "run.zarr/zarr.json").read_text())["attributes"]
     assert attrs["study"] == STUDY
     assert attrs["fingerprint"] == "abc"
@@ -193,19 +198,19 @@ def test_store__refuses_what_is_not_one(tmp_path, content, message):
     else:
         (tmp_path / "zarr.json").write_text(content)
     with pytest.raises(StoreError, match=message):
-        ZarrLedger(str(tmp_path))
+        ZarrLedger(open_store(tmp_path))
 
 
 def test_store__refuses_a_later_format(tmp_path):
-    ZarrLedger(str(tmp_path / "run.zarr"))
+    ZarrLedger(open_store(tmp_path / "run.zarr"))
     meta = tmp_path / "run.zarr/zarr.json"
     meta.write_text(meta.read_text().replace('"format": 2', '"format": 3'))
     with pytest.raises(StoreError, match="has store format 3, this iitdask reads 2"):
-        ZarrLedger(str(tmp_path / "run.zarr"))
+        ZarrLedger(open_store(tmp_path / "run.zarr"))
 
 
 def test_open__wipes_a_changed_stage_but_not_the_stages_below_its_path(tmp_path):
-    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
     below = toys.renamed(toys.first_stage(), "squares/below")
     for stage in (toys.first_stage(), below):
         ledger.open(stage, 5.0)
@@ -221,7 +226,7 @@ def _block(ledger, stage):
 
 
 def test_done__ignores_and_open_sweeps_what_killed_writers_left(tmp_path):
-    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
     stage = toys.first_stage()
     ledger.open(stage, 5.0)
     old = tmp_path / "run.zarr/work/squares/tick/c.0.0.0123abc.partial"
@@ -263,7 +268,7 @@ def test_ledger__keeps_what_it_is_given(ledger):
 def test_ledger__keeps_every_bit(tmp_path):
     odd = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, 5e-324])
     stage = toys.search_stage()
-    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
     tiling = ledger.open(stage, 5.0)
     for block in tiling:
         part = tiling.region(block)[0]
@@ -277,7 +282,7 @@ def test_ledger__keeps_every_bit(tmp_path):
 
 
 def test_store__does_not_take_a_stragglers_block_for_its_own(tmp_path, expected):
-    ledger, url = ZarrLedger(str(tmp_path / "run.zarr")), str(tmp_path / "run.zarr")
+    ledger, url = ZarrLedger(open_store(tmp_path / "run.zarr")), str(tmp_path / "run.zarr")
     old = toys.first_stage(scale=2.0)
     ledger.open(old, 5.0)
     straggler = StageGroup.load(open_store(url), "squares")
@@ -295,7 +300,7 @@ def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied,
             flip(0.5)(copied / "work/squares/value/c.1.0")
 
     with pytest.raises(DamagedStoreError, match=r"'squares'.*\(1, 0\); run again"):
-        execute(toys.toy(), ZarrLedger(str(copied)), SerialEngine(), observers=[harm_once])
+        execute(toys.toy(), ZarrLedger(open_store(copied)), SerialEngine(), observers=[harm_once])
     xr.testing.assert_identical(rerun(copied)[0], expected)
 
 
@@ -312,7 +317,7 @@ def test_store__names_an_input_damaged_in_between_and_mends_it_next_time(copied,
 )
 def test_write_inputs__are_read_back_verified(array, tmp_path):
     url = str(tmp_path / "run.zarr")
-    ZarrLedger(url).open(toys.first_stage(), 5.0)
+    ZarrLedger(open_store(url)).open(toys.first_stage(), 5.0)
     group = StageGroup.load(open_store(url), "squares")
     refs = group.write_inputs({"a": array, "b": np.arange(3)})
     assert group.write_inputs({"a": array, "b": np.arange(3)}) == refs
@@ -328,7 +333,7 @@ def test_write_inputs__are_read_back_verified(array, tmp_path):
 
 
 def test_with_stored_inputs__sends_references_in_place_of_arrays(tmp_path):
-    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
     stage = toys.first_stage()
     ledger.open(stage, 5.0)
     context = ledger.worker_context(stage)
@@ -341,7 +346,7 @@ def test_with_stored_inputs__sends_references_in_place_of_arrays(tmp_path):
 
 def test_worker_context__names_a_store_that_means_the_same_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ledger = ZarrLedger("run.zarr")
+    ledger = ZarrLedger(open_store("run.zarr"))
     ledger.open(toys.first_stage(), 5.0)
     store = pickle.loads(pickle.dumps(ledger.worker_context(toys.first_stage()).store))
     assert store == ledger.store
@@ -363,13 +368,13 @@ def test_store__works_at_any_address_fsspec_knows(tmp_path, expected):
     url = f"memory://{tmp_path.name}/run.zarr"
     xr.testing.assert_identical(rerun(url)[0], expected)
     assert rerun(url)[1] == 0
-    execute(toys.toy(version=2), ZarrLedger(url), SerialEngine())
+    execute(toys.toy(version=2), ZarrLedger(open_store(url)), SerialEngine())
     assert rerun(url)[1] > 0
     assert "zarr.json" in open_store(url).list_dir("")
 
 
 def test_store__says_so_when_the_disk_is_full(tmp_path, monkeypatch):
-    ledger = ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
 
     def fail(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -413,5 +418,5 @@ def test_store__made_by_another_process_meanwhile_is_opened(full, tmp_path, monk
         return path.exists()
 
     monkeypatch.setattr(store_room, "_is_occupied", holds)
-    assert ZarrLedger(str(url)).fingerprint == ZarrLedger(str(full)).fingerprint
+    assert ZarrLedger(open_store(url)).fingerprint == ZarrLedger(open_store(full)).fingerprint
     assert len(looks) == 1

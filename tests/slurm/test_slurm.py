@@ -8,6 +8,7 @@ import pytest
 from site_slurm import say
 
 from iitdask.run.coordination import live_sessions
+from iitdask.run.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -152,7 +153,7 @@ def test_slurm__an_allocation_whose_driver_was_killed_ends_and_is_resumed(
     study, undisturbed, site, here
 ):
     allocated(study, site, here, "-n", "2")
-    (driver,) = live_sessions(str(here / "run.zarr"))
+    (driver,) = live_sessions(open_store(here / "run.zarr"))
     os.kill(driver.pid, signal.SIGKILL)
     assert proc.wait_until(lambda: not site.jobs()), said(here)
     assert not is_finished(here / "run.zarr")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from iitdask.run.status import RunMonitor
+from iitdask.run.storage import open_store
 from iitdask.view.pages import serve_page_in_thread
 from iitdask.view.status_page import fill_status_page
 from tests.view.browser import opened
@@ -57,7 +58,7 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
     log = tmp_path / "log"
 
     def app(doc):
-        fill_status_page(doc, RunMonitor(str(store)), period=200)
+        fill_status_page(doc, RunMonitor(open_store(store)), period=200)
 
     with serve_page_in_thread(app) as served, opened(browser, served.url, "live") as page:
         page.wait_for_function(SAYS, arg="waiting")

@@ -23,6 +23,7 @@ from iitdask.run.estimate import estimate_recipe
 from iitdask.run.events import StageOpened
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.iit4 import mechanisms
 from iitdask.theory.iit4.mechanisms import (
@@ -173,7 +174,7 @@ def client():
 @pytest.mark.parametrize("store", ["memory", "zarr"])
 @pytest.mark.parametrize("engine", ["inline", "futures"])
 def test_divided__gives_the_same_bits_on_every_engine(store, engine, ring, whole, client, tmp_path):
-    ledger = MemoryLedger() if store == "memory" else ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = MemoryLedger() if store == "memory" else ZarrLedger(open_store(tmp_path / "run.zarr"))
     blocks, run = Blocks(), SerialEngine() if engine == "inline" else DaskEngine(client)
     options = {"observers": [blocks], "block_seconds": 1e-5}
     tree = unfold(ring, EVERYTHING, ledger, run, **options)
@@ -188,8 +189,10 @@ def test_divided__gives_the_same_bits_on_every_engine(store, engine, ring, whole
 def test_interrupted__goes_on_where_it_stopped(most, ring, whole, tmp_path):
     url, first, rest, every = str(tmp_path / "run.zarr"), Blocks(most), Blocks(), Blocks()
     with pytest.raises(KeyboardInterrupt):
-        unfold(ring, EVERYTHING, ZarrLedger(url), observers=[first], block_seconds=1e-5)
-    tree = unfold(ring, EVERYTHING, ZarrLedger(url), observers=[rest], block_seconds=1e-5)
+        unfold(ring, EVERYTHING, ZarrLedger(open_store(url)), observers=[first], block_seconds=1e-5)
+    tree = unfold(
+        ring, EVERYTHING, ZarrLedger(open_store(url)), observers=[rest], block_seconds=1e-5
+    )
     unfold(ring, EVERYTHING, observers=[every], block_seconds=1e-5)
     assert bits(tree) == bits(whole)
     assert rest.filled == every.filled - first.filled
@@ -200,6 +203,7 @@ import sys
 from iitdask.model.system import System
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.iit4.mechanisms import Sharding
 from iitdask.theory.iit4.recipe import ces
@@ -209,7 +213,7 @@ from tests.runs import Kill
 
 recipe = ces(System.build(*system("ising", 6)), IIT4(), Sharding(1, 0.0))
 how = {"observers": [Kill("waves/later", 5)], "block_seconds": 2e-5}
-execute(recipe, ZarrLedger(sys.argv[1]), SerialEngine(), **how)
+execute(recipe, ZarrLedger(open_store(sys.argv[1])), SerialEngine(), **how)
 """
 
 
@@ -226,7 +230,7 @@ def test_killed_in_the_second_wave__resumes_with_the_rest_and_gives_the_same_bit
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    ledger, left, every = ZarrLedger(str(url)), Blocks(), Blocks()
+    ledger, left, every = ZarrLedger(open_store(url)), Blocks(), Blocks()
     tree = unfold(some, EVERYTHING, ledger, observers=[left], block_seconds=2e-5)
     again = unfold(some, EVERYTHING, observers=[every], block_seconds=2e-5)
     assert 5 <= every.filled - left.filled < every.filled

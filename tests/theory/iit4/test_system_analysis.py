@@ -23,6 +23,7 @@ from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import StageOpened
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.iit4 import system_analysis
 from iitdask.theory.iit4.recipe import sia
@@ -223,7 +224,7 @@ def test_waves__only_candidates_whose_ratio_falls_take_part_in_the_next(gates):
 @pytest.mark.parametrize("store", ["memory", "zarr"])
 @pytest.mark.parametrize("engine", ["inline", "futures"])
 def test_waves__give_the_same_bits_on_every_engine(store, engine, gates, client, tmp_path):
-    ledger = MemoryLedger() if store == "memory" else ZarrLedger(str(tmp_path / "run.zarr"))
+    ledger = MemoryLedger() if store == "memory" else ZarrLedger(open_store(tmp_path / "run.zarr"))
     blocks, run = Blocks(), SerialEngine() if engine == "inline" else DaskEngine(client)
     found = analyse(gates, ledger, run, observers=[blocks], block_seconds=1e-7)
     assert blocks.filled > 30
@@ -237,7 +238,7 @@ def test_waves__give_the_same_bits_on_every_engine(store, engine, gates, client,
 def test_waves__interrupted_go_on_where_they_stopped(most, gates, tmp_path):
     url, first, rest, every = str(tmp_path / "run.zarr"), Blocks(most), Blocks(), Blocks()
     with pytest.raises(KeyboardInterrupt):
-        analyse(gates, ZarrLedger(url), observers=[first], block_seconds=1e-7)
-    resumed = analyse(gates, ZarrLedger(url), observers=[rest], block_seconds=1e-7)
+        analyse(gates, ZarrLedger(open_store(url)), observers=[first], block_seconds=1e-7)
+    resumed = analyse(gates, ZarrLedger(open_store(url)), observers=[rest], block_seconds=1e-7)
     assert resumed == analyse(gates, observers=[every], block_seconds=1e-7)
     assert rest.filled == every.filled - first.filled
