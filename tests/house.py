@@ -9,6 +9,9 @@ import tomllib
 from collections import defaultdict
 from functools import cache
 
+from numpydoc.hooks.validate_docstrings import AstValidator
+from numpydoc.validate import validate
+
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 IMPORT_STRING = re.compile(r"\w+(\.\w+)+(:\w+)?")
 SMALL_LINES = 150
@@ -228,9 +231,6 @@ def docstring_errors(path, package, sections=(), cited_only=False):
     cited_only : bool
         Look only at functions that implement an equation: those with a section References.
     """
-    from numpydoc.hooks.validate_docstrings import AstValidator
-    from numpydoc.validate import validate
-
     bad = []
     tree, module = parsed(path), module_name(path, package)
     for node in exported_functions(tree):

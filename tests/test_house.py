@@ -143,7 +143,6 @@ WITHOUT_SECTIONS = {
 
 
 def test_functions__have_the_sections_of_numpydoc():
-    pytest.importorskip("numpydoc", reason="numpydoc is not installed")
     bad = []
     for path in sorted(DOCUMENTED):
         sections = ("Raises", "Examples") if path in API else ()
@@ -152,7 +151,6 @@ def test_functions__have_the_sections_of_numpydoc():
 
 
 def test_theories_and_kernels__have_sections_where_they_cite_an_equation():
-    pytest.importorskip("numpydoc", reason="numpydoc is not installed")
     bad = set()
     for path in [*(PACKAGE / "theory").rglob("*.py"), *(PACKAGE / "kernels").rglob("*.py")]:
         errors = house.docstring_errors(path, PACKAGE, cited_only=True)

@@ -200,21 +200,18 @@ def twice(x):
     ],
 )
 def test_docstrings__are_validated(text, expected, toy):
-    pytest.importorskip("numpydoc")
     package = toy(**{"run/a": text})
     found = house.docstring_errors(package / "run" / "a.py", package)
     assert [line.split(" ", 1)[1] for line in found] == expected
 
 
 def test_docstrings__may_need_more_sections(toy):
-    pytest.importorskip("numpydoc")
     package = toy(api=FULL)
     bad = house.docstring_errors(package / "api.py", package, ("Returns", "Raises"))
     assert bad == ["toy.api.twice has no section Raises"]
 
 
 def test_docstrings__may_be_looked_at_only_where_an_equation_is_cited(toy):
-    pytest.importorskip("numpydoc")
     cited = BARE.replace("number.", "number.\n\n    References\n    ----------\n    Eq. (1).\n    ")
     package = toy(**{"run/a": BARE, "run/b": cited})
     assert house.docstring_errors(package / "run" / "a.py", package, cited_only=True) == []

@@ -1,4 +1,5 @@
 import pytest
+from playwright.sync_api import sync_playwright
 
 import iitdask as iit
 from iitdask.run.storage import open_store
@@ -60,8 +61,7 @@ def browser():
     where = chromium()
     if where is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=where, args=FLAGS)
         yield browser
         browser.close()
