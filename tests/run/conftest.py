@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from distributed import Client, LocalCluster
+from processes import folder, study, undisturbed  # noqa: F401 (fixtures)
 
 from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.ledger import MemoryLedger

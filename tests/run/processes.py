@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 import yaml
 
 from iitdask.run.stage_group import StageGroup, list_stages
@@ -79,6 +80,22 @@ def filled(study):
     done = call("run", study, "--store", store, "--quiet")
     assert done.returncode == 0, done.stderr
     return store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("studies")
+
+
+@pytest.fixture(scope="module")
+def study(request, folder):
+    """Nine units in blocks of the `BLOCK_SECONDS` of the module that tests."""
+    return write_study(folder, 9, 7, request.module.BLOCK_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(study):
+    return filled(study)
 
 
 def end(process):

@@ -15,35 +15,10 @@ from iitdask.run.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
+BLOCK_SECONDS = 0.0005
+"""Of the study: some six hundred blocks."""
 WORKERS, DRIVERS, SCHEDULERS = 18, 7, 6
 """Kills of each kind; the fault test must reach 30 in all."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("faults")
-
-
-@pytest.fixture(scope="module")
-def study(folder):
-    """Nine units in some six hundred blocks."""
-    return proc.write_study(folder, 9, 7, 0.0005)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(study):
-    return proc.filled(study)
-
-
-@pytest.fixture(scope="module")
-def brief(folder):
-    """The same in some hundred blocks: less work, but no run ends before a signal reaches it."""
-    return proc.write_study(folder, 9, 7, 0.0005, "brief")
-
-
-@pytest.fixture(scope="module")
-def brief_undisturbed(brief):
-    return proc.filled(brief)
 
 
 class Campaign:
@@ -164,29 +139,29 @@ def test_run__survives_kills_of_workers_drivers_and_schedulers(folder, study, un
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["threads", "processes"])
 def test_run__interrupted_says_how_to_resume_and_ends_as_if_undisturbed(
-    folder, brief, brief_undisturbed, tmp_path, number, workers
+    study, undisturbed, tmp_path, number, workers
 ):
     store, log = tmp_path / "run.zarr", tmp_path / "err.txt"
-    driver = proc.start("iitdask", "run", brief, "--store", store, *workers, log=log)
+    driver = proc.start("iitdask", "run", study, "--store", store, *workers, log=log)
     assert proc.wait_until(lambda: len(proc.ticks(store)) > 10)
     driver.send_signal(number)
     assert driver.wait(proc.PATIENCE) == 130
     proc.end(driver)
     resume = log.read_text().strip().splitlines()[-1]
-    command = f"python -m iitdask run {brief} --store {store}"
+    command = f"python -m iitdask run {study} --store {store}"
     assert resume.startswith("iitdask: interrupted; the store is consistent, go on with:")
     assert command in resume
     status = proc.call("status", store)
     assert "no run is at work (the last one: interrupted)" in status.stdout
-    done = proc.call("run", brief, "--store", store, "--quiet", *workers)
+    done = proc.call("run", study, "--store", store, "--quiet", *workers)
     assert done.returncode == 0, done.stderr
-    assert proc.shown(store) == proc.shown(brief_undisturbed)
-    assert proc.content(store) == proc.content(brief_undisturbed)
+    assert proc.shown(store) == proc.shown(undisturbed)
+    assert proc.content(store) == proc.content(undisturbed)
 
 
-def test_run__ends_at_once_on_a_second_signal(brief, tmp_path):
+def test_run__ends_at_once_on_a_second_signal(study, tmp_path):
     store, log = tmp_path / "run.zarr", tmp_path / "err.txt"
-    driver = proc.start("iitdask", "run", brief, "--store", store, "--workers", "2", log=log)
+    driver = proc.start("iitdask", "run", study, "--store", store, "--workers", "2", log=log)
     assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
     driver.send_signal(signal.SIGINT)
     driver.send_signal(signal.SIGTERM)  # two of a kind may arrive as one
@@ -218,13 +193,13 @@ def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_pat
     assert proc.content(store) == proc.content(undisturbed)
 
 
-def test_run__takes_over_from_a_driver_that_was_killed(brief, brief_undisturbed, tmp_path):
+def test_run__takes_over_from_a_driver_that_was_killed(study, undisturbed, tmp_path):
     store = tmp_path / "run.zarr"
-    first = proc.start("iitdask", "run", brief, "--store", store)
+    first = proc.start("iitdask", "run", study, "--store", store)
     assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
     proc.end(first)
-    assert proc.call("run", brief, "--store", store, "--quiet").returncode == 0
-    assert proc.shown(store) == proc.shown(brief_undisturbed)
+    assert proc.call("run", study, "--store", store, "--quiet").returncode == 0
+    assert proc.shown(store) == proc.shown(undisturbed)
     opened = open_store(str(store))
     logs = list_logs(opened)
     kinds = [[json.loads(line)["event"] for line in opened.read(key).splitlines()] for key in logs]
@@ -257,17 +232,15 @@ def little_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_run__stops_on_a_full_disk_and_goes_on_when_there_is_room(
-    brief, brief_undisturbed, little_disk
-):
+def test_run__stops_on_a_full_disk_and_goes_on_when_there_is_room(study, undisturbed, little_disk):
     place, enlarge = little_disk
     store = place / "run.zarr"
-    full = proc.call("run", brief, "--store", store, "--quiet")
+    full = proc.call("run", study, "--store", store, "--quiet")
     assert full.returncode == 1
     assert "no space left to write" in full.stderr
     assert "Traceback" not in full.stderr
     enlarge()
-    done = proc.call("run", brief, "--store", store, "--quiet")
+    done = proc.call("run", study, "--store", store, "--quiet")
     assert done.returncode == 0, done.stderr
-    assert proc.shown(store) == proc.shown(brief_undisturbed)
-    assert proc.content(store) == proc.content(brief_undisturbed)
+    assert proc.shown(store) == proc.shown(undisturbed)
+    assert proc.content(store) == proc.content(undisturbed)

@@ -13,21 +13,8 @@ from iitdask.study.problem import problem_from_study
 from iitdask.study.run import prepare_store, run_shared
 from iitdask.study.spec import read_study
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("work")
-
-
-@pytest.fixture(scope="module")
-def study(folder):
-    """Nine units in about a hundred and fifty blocks."""
-    return proc.write_study(folder, 9, 7, 0.002)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(study):
-    return proc.filled(study)
+BLOCK_SECONDS = 0.002
+"""Of the study: about a hundred and fifty blocks."""
 
 
 def worker(store, *words, log=None):

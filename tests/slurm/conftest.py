@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
 
 import processes
+from processes import folder, study, undisturbed  # noqa: F401 (fixtures)
 from site_slurm import Site, missing
 
 from iitdask.kernels.jit import cache_directory

@@ -12,23 +12,9 @@ from iitdask.run.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 
+BLOCK_SECONDS = 0.005
+"""Of the study: some hundred blocks."""
 JOBS = ("--memory", "600MB", "--walltime", "10", "--interface", "lo", "--store", "run.zarr")
-
-
-@pytest.fixture(scope="module")
-def folder(site, tmp_path_factory):
-    return tmp_path_factory.mktemp("studies")
-
-
-@pytest.fixture(scope="module")
-def study(folder):
-    """Nine units in some hundred blocks."""
-    return proc.write_study(folder, 9, 7, 0.005)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(study):
-    return proc.filled(study)
 
 
 @pytest.fixture
