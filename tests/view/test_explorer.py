@@ -1,6 +1,7 @@
 """The explorer in a browser: on real results, every selection shows everywhere."""
 
 import warnings
+from threading import Event
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import pytest
 import iitdask as iit
 from iitdask.run.storage import open_store
 from iitdask.study.problem import load_for_view
-from iitdask.view.explorer import explorer_html
-from tests.view.browser import opened
+from iitdask.view.explorer import explorer_html, fill_explorer
+from iitdask.view.pages import serve_page_in_thread
+from tests.view.browser import PATIENCE, opened
 
 READ = """() => {
   const doc = Bokeh.documents[0]
@@ -106,6 +108,29 @@ def test_page__follows_the_colours_of_the_system_and_its_button(browser, explore
         assert page.evaluate(COLOURS) == LIGHT
         page.get_by_role("button", name="Dark theme").click()
         assert page.evaluate(COLOURS) == DARK
+
+
+def test_page__that_is_served_tells_the_server_nothing_of_its_colours(browser, stores):
+    changed, selected = [], Event()
+
+    def note(event):
+        changed.append(event.attr)
+        if event.attr == "indices" and event.new == [0]:
+            selected.set()
+
+    def fill(doc):
+        fill_explorer(doc, load_for_view(open_store(stores("findlay2024-pqrs"))))
+        doc.on_change(note)
+
+    with (
+        serve_page_in_thread(fill) as served,
+        opened(browser, served.url, "explorer-served-dark") as page,
+    ):
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(f"() => ({COLOURS})()[1] === '{DARK[1]}'")
+        page.evaluate('Bokeh.documents[0].get_model_by_name("distinctions").selected.indices = [0]')
+        assert selected.wait(PATIENCE / 1000)  # what was sent before it has arrived, too
+    assert [attr for attr in changed if "color" in attr] == []
 
 
 def test_page__puts_figures_below_each_other_in_a_narrow_window(browser, explorers):
