@@ -1,7 +1,6 @@
 """Every file of a small store harmed in every way: mended or named, never a wrong number."""
 
 import json
-import os
 import random
 import shutil
 
@@ -74,11 +73,8 @@ def check(store):
 HARMS = (deleted, halved, flipped)
 
 
-DEEP = pytest.mark.skipif("IITDASK_DEEP" not in os.environ, reason="minutes; set IITDASK_DEEP=1")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [0, pytest.param(1, marks=DEEP), pytest.param(2, marks=DEEP)])
+@pytest.mark.parametrize("first", [0, 1, 2])
 def test_store__damaged_in_one_file_is_mended_or_named(first, point, whole, tmp_path):
     """Three passes over all files; each harms a file in one of three ways."""
     store, expected = whole
