@@ -32,7 +32,13 @@ def unit_arrays(system: CandidateSystem) -> dict[str, Array]:
 def marginals_stage(system: CandidateSystem) -> Stage:
     """Return the stage of marginal tables over every subset of inputs.
 
-    It has one side if cause and effect tables are the same array.
+    Parameters
+    ----------
+    system : the candidate system, n units
+
+    Returns
+    -------
+    Stage, ``probability`` (sides, columns, codes); one side where both tables are the same array
 
     References
     ----------

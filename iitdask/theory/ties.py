@@ -83,7 +83,15 @@ def _joint_table(substrate: Substrate) -> Array:
 
 
 def canonical_ranks(system: CandidateSystem) -> Array:
-    """Return the rank of every substrate unit, (N,), in a numbering that ignores the given one.
+    """Number the units of a substrate in a way that ignores how they are numbered.
+
+    Parameters
+    ----------
+    system : the candidate system; its state and units count, too
+
+    Returns
+    -------
+    ndarray, (N,) rank of every substrate unit
 
     References
     ----------

@@ -64,8 +64,14 @@ def account_irreducibility(
 ) -> Steps[AccountIrreducibility]:
     """Find the weakest cuts of an account, and of its causes and effects alone.
 
-    `results` are the minimum partitions of both directions, with links. Alpha is 0 by a rule if the
-    units are not connected or there is no link.
+    Parameters
+    ----------
+    transition : the transition
+    results : minimum partitions of both directions, with links
+
+    Returns
+    -------
+    AccountIrreducibility, alpha is 0 by a rule if the units are not connected or there is no link
 
     References
     ----------
@@ -116,10 +122,19 @@ def weakest_cut(cost: float, strengths: Array) -> tuple[float, float]:
 
 
 def account_search(children: Array, shape: tuple[int, int], name: str) -> PairSearch:
-    """Return the search for the weakest cut of an account, or of its causes or effects by name.
+    """Return the search for the weakest cut of an account, or of its causes or effects alone.
 
-    Its values are sums of alpha within each pair of sets of causes and effects. `shape` counts
-    causes and effects.
+    Its values are sums of alpha within each pair of sets of causes and effects.
+
+    Parameters
+    ----------
+    children : (a,) mask of the effects that each cause feeds
+    shape : number of causes and of effects
+    name : ``account``, ``causes`` or ``effects``
+
+    Returns
+    -------
+    PairSearch
 
     References
     ----------
@@ -293,7 +308,14 @@ class Account:
 def account(transition: Transition, options: Causation2019) -> Recipe:
     """Find every actual cause and effect of a transition, and how irreducible the account is.
 
-    The tree has the nodes ``/links`` and ``/system``.
+    Parameters
+    ----------
+    transition : the transition
+    options : options of the theory
+
+    Returns
+    -------
+    DataTree, the nodes ``/links`` and ``/system``
 
     References
     ----------

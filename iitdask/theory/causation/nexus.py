@@ -33,7 +33,14 @@ BACKGROUNDS = ("causal", "2019")
 def nexus(states: StatePair, options: Causation2019) -> Recipe:
     """Find the transition within a network whose account is most irreducible, and its account.
 
-    The node ``/candidates`` holds the irreducible candidates.
+    Parameters
+    ----------
+    states : the network, its state before and after, and the units that may take part
+    options : options of the theory
+
+    Returns
+    -------
+    DataTree, ``/candidates``, the irreducible ones, and the nodes of the account
 
     References
     ----------
@@ -204,7 +211,14 @@ def _transition_tables(
 def events(triple: StateTriple, options: Causation2019) -> Recipe:
     """Find the occurrences that have both an actual cause and an actual effect.
 
-    The tree has the node ``/events``, and both accounts as ``/into`` and ``/out_of``.
+    Parameters
+    ----------
+    triple : the transitions into and out of a state
+    options : options of the theory
+
+    Returns
+    -------
+    DataTree, the node ``/events``, and both accounts as ``/into`` and ``/out_of``
 
     References
     ----------

@@ -200,13 +200,13 @@ def minimum_partitions_inline(search: PairSearch, values: Array) -> Array:
 
     Parameters
     ----------
+    search : the search
     values : (rows, 2**purview units) value of each pair, bits
 
     Returns
     -------
-    ndarray
-        (rows, 2**purview units) bits that each pair loses; the last column alone where only the
-        whole pair matters.
+    ndarray, (rows, 2**purview units) bits that each pair loses; where only the whole pair matters,
+        the last column alone
 
     References
     ----------
@@ -429,7 +429,17 @@ def require_memory(transition: Transition, searches: tuple[PairSearch, PairSearc
 def value_stages(
     transition: Transition, background: str, searches: tuple[PairSearch, PairSearch]
 ) -> tuple[Stage, ...]:
-    """Return the stages that compute ``bits`` of all pairs, of causes and of effects.
+    """Return the stages that compute the values of all pairs.
+
+    Parameters
+    ----------
+    transition : the transition
+    background : how units that are no causes are treated, see :class:`Causation2019`
+    searches : of causes and of effects
+
+    Returns
+    -------
+    tuple of Stage, ``bits`` (rows, 2**purview units) of each search
 
     References
     ----------

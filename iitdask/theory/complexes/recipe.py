@@ -63,10 +63,19 @@ _Row = TypeVar("_Row")
 def decide_exclusion(
     candidates: Sequence[UnitSet], phi: Sequence[float], tie: float = 1e-12
 ) -> Generator[tuple[Contest, ...], Sequence[int | None], tuple[list[int], dict[int, int]]]:
-    """Decide which candidates are complexes: their numbers in order of acceptance, and all fates.
+    """Decide which candidates are complexes.
 
-    `phi` is in bits, and values whose relative difference is at most `tie` count as equal. Yields
-    the contests of one tier; the reply is the winner of each, None where nobody wins.
+    Yields the contests of one tier; the reply is the winner of each, None where nobody wins.
+
+    Parameters
+    ----------
+    candidates : (C,) units of each
+    phi : (C,) bits
+    tie : relative difference up to which two phi are equal
+
+    Returns
+    -------
+    tuple, numbers of the complexes in order of acceptance; status of all candidates by number
 
     References
     ----------
@@ -156,7 +165,15 @@ IIT3_EXCLUSION = ExclusionRule(
 def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionRule()) -> Recipe:
     """Find the complexes of a network.
 
-    The tree has the node ``/complexes``.
+    Parameters
+    ----------
+    pool : the candidates
+    options : options of the theory
+    rule : how the theory evaluates and excludes candidates
+
+    Returns
+    -------
+    DataTree, the node ``/complexes``
 
     References
     ----------

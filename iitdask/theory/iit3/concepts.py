@@ -142,7 +142,16 @@ def repertoire_bytes(levels: Sequence[int]) -> int:
 
 
 def concepts_stage(system: CandidateSystem, options: IIT3) -> Stage:
-    """Return the stage that computes phi of every mechanism over every purview, in both directions.
+    """Return the stage that computes phi of every mechanism over every purview.
+
+    Parameters
+    ----------
+    system : the candidate system, n units
+    options : options of the theory
+
+    Returns
+    -------
+    Stage, ``phi_cause`` and ``phi_effect``, each (2**n mechanisms, 2**n purviews)
 
     References
     ----------
@@ -177,10 +186,14 @@ def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array
 def purview_ranks(system: CandidateSystem, ties: str) -> Array:
     """Return the preference among tied purviews, less is better.
 
+    Parameters
+    ----------
+    system : the candidate system, n units
+    ties : the order, ``reference`` or ``canonical``
+
     Returns
     -------
-    ndarray
-        (2, 2**n, 2**n) rank by direction, mechanism and purview.
+    ndarray, (2, 2**n, 2**n) rank by direction, mechanism and purview
 
     References
     ----------

@@ -213,8 +213,16 @@ class CutSearch:
 def cuts_stage(search: CutSearch, name: str, targets: Array, incumbent: float) -> Stage:
     """Return the stage of the distance of the intact concepts from those under each cut.
 
-    Targets are masks of the units that a cut severs from the inputs of all others. The incumbent is
-    a distance that some cut attains; cuts that exceed it are given up.
+    Parameters
+    ----------
+    search : the system and its concepts
+    name : name of the stage
+    targets : (cuts,) masks of the units that a cut severs from the inputs of all others
+    incumbent : a distance that some cut attains; cuts that exceed it are given up
+
+    Returns
+    -------
+    Stage, ``distance``, ``exact`` and ``cut_concepts``, each (cuts,)
 
     References
     ----------

@@ -50,7 +50,16 @@ class SystemAnalysis:
 
 
 def sia(system: CandidateSystem, options: IIT3) -> Recipe:
-    """Analyse how irreducible a system is, as node ``/system``.
+    """Analyse how irreducible a system is.
+
+    Parameters
+    ----------
+    system : the candidate system
+    options : options of the theory
+
+    Returns
+    -------
+    DataTree, the node ``/system``
 
     References
     ----------
@@ -75,8 +84,14 @@ def sia(system: CandidateSystem, options: IIT3) -> Recipe:
 def ces(system: CandidateSystem, options: IIT3) -> Recipe:
     """Unfold the conceptual structure of a system, and that of the system under its minimum cut.
 
-    The tree has the nodes ``/system``, ``/distinctions`` and, unless Phi is 0 by a rule,
-    ``/cut_distinctions``.
+    Parameters
+    ----------
+    system : the candidate system
+    options : options of the theory
+
+    Returns
+    -------
+    DataTree, ``/system``, ``/distinctions`` and, unless Phi is 0 by a rule, ``/cut_distinctions``
 
     References
     ----------

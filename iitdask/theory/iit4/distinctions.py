@@ -90,6 +90,14 @@ class Relation:
 def relation_sums(bindings: Bindings) -> RelationSums:
     """Count and sum all relations without listing them.
 
+    Parameters
+    ----------
+    bindings : unit-states that distinctions bind, and their phi
+
+    Returns
+    -------
+    RelationSums, exact totals
+
     References
     ----------
     docs/mathematics.md 11.2, Eqs. (11.4) to (11.6), and 23.
@@ -103,7 +111,15 @@ def relation_sums(bindings: Bindings) -> RelationSums:
 
 
 def relation_phi(bindings: Bindings) -> Fraction:
-    """Sum phi over all relations, exactly, in bits.
+    """Sum phi over all relations.
+
+    Parameters
+    ----------
+    bindings : unit-states that distinctions bind, and their phi
+
+    Returns
+    -------
+    Fraction, bits, exact
 
     References
     ----------
@@ -357,7 +373,16 @@ def congruent_distinctions(
 ) -> list[Distinction]:
     """Return the mechanisms whose cause and effect can agree with the system's states.
 
-    `states` are the system's cause and effect state, little-endian.
+    Parameters
+    ----------
+    system : the candidate system
+    tied : irreducible mechanisms with their tied purviews
+    states : the system's cause and effect state, little-endian
+    ties : the order among ties, ``reference`` or ``canonical``
+
+    Returns
+    -------
+    list of Distinction, in the order of `tied`
 
     References
     ----------
@@ -420,8 +445,16 @@ def relation_bindings(
 ) -> Bindings:
     """Return the unit-states that each distinction binds.
 
-    A unit with one state on both sides counts once: bits 0 to n - 1 are the units in their cause
-    state, n to 2n - 1 those whose effect state differs from it.
+    Parameters
+    ----------
+    system : the candidate system, n units
+    distinctions : (D,) mechanisms with cause and effect
+    states : the system's cause and effect state, little-endian
+
+    Returns
+    -------
+    Bindings, bits 0 to n - 1 are the units in their cause state, n to 2n - 1 those whose effect
+        state differs from it: a unit with one state on both sides counts once
 
     References
     ----------
@@ -529,9 +562,15 @@ MAX_ALTERNATIVES = 2000  # other choices tried at most
 def tie_sensitivity(structure: CauseEffectStructure) -> dict[str, Any]:
     """Return whether other choices among ties would change a structure.
 
-    ``tie_sensitive``: whether there is another admissible choice of system states or purviews;
-    ``phi_tie_sensitive``: ``yes``, ``no`` or ``not determined``, whether one of them, tried alone,
-    changes Phi.
+    Parameters
+    ----------
+    structure : the structure, with what was tied
+
+    Returns
+    -------
+    dict, ``tie_sensitive``, whether another choice of system states or purviews is admissible;
+        ``phi_tie_sensitive``, whether one of them, tried alone, changes Phi: ``yes``, ``no`` or
+        ``not determined``
 
     References
     ----------

@@ -94,7 +94,14 @@ def search_variables(size: int) -> tuple[Variable, ...]:
 def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     """Return the stage that finds largest phi and tied purviews of every mechanism.
 
-    The effects of the `excluded` mechanisms, (m,), are searched in shards: their phi is NaN here.
+    Parameters
+    ----------
+    system : the candidate system, n units
+    excluded : (m,) mechanisms whose effects are searched in shards: their phi is NaN here
+
+    Returns
+    -------
+    Stage, the variables of :func:`search_variables`, each (2 directions, 2**n mechanisms)
 
     References
     ----------
@@ -174,8 +181,16 @@ def tied_purview_pairs(mice: Filled) -> Array:
 def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[int, int]) -> Stage:
     """Return the stage that finds states, ties and the named partition of some pairs.
 
-    `pairs` is (pairs, 3) direction, mechanism and purview. Where the state that agrees with the
-    system's, little-endian, ties with others, the partition is named there.
+    Parameters
+    ----------
+    system : the candidate system
+    pairs : (pairs, 3) direction, mechanism and purview
+    system_states : cause and effect state, little-endian; the partition is named at the state that
+        agrees with them where that ties with others
+
+    Returns
+    -------
+    Stage, its variables have a row per pair
 
     References
     ----------
@@ -276,12 +291,15 @@ def expensive_mechanisms(system: CandidateSystem, sharding: Sharding) -> tuple[A
 def shard_table(system: CandidateSystem, sharding: Sharding) -> tuple[Array, Array]:
     """Return the shards of expensive mechanisms.
 
-    From three units on, every shard has at least four purviews, the empty one counted.
+    Parameters
+    ----------
+    system : the candidate system; from three units on, every shard has at least four purviews, the
+        empty one counted
+    sharding : which mechanisms are divided, and how finely
 
     Returns
     -------
-    tuple of ndarray
-        (p, 4) int64 direction, mechanism, number of groups and shard; (p,) seconds of each.
+    tuple, (p, 4) int64 direction, mechanism, number of groups and shard; (p,) seconds of each
 
     References
     ----------

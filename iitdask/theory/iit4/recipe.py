@@ -72,7 +72,16 @@ CES_OUTCOMES = (
 
 
 def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
-    """Analyse how irreducible a system is, as node ``/system``.
+    """Analyse how irreducible a system is.
+
+    Parameters
+    ----------
+    system : the candidate system
+    options : options of the theory
+
+    Returns
+    -------
+    DataTree, the node ``/system``
 
     References
     ----------
@@ -85,8 +94,20 @@ def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
 def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None = None) -> Recipe:
     """Unfold a cause-effect structure: system, distinctions and relations.
 
-    The tree has ``/system``, ``/distinctions``, ``/relations`` and, unless too large,
-    ``/repertoires``; Phi is an attribute of the root. No result depends on the sharding.
+    Parameters
+    ----------
+    system : the candidate system
+    options : options of the theory
+    sharding : how expensive mechanisms are divided; no result depends on it
+
+    Yields
+    ------
+    tuple of Stage
+
+    Returns
+    -------
+    DataTree, ``/system``, ``/distinctions``, ``/relations`` and, unless too large,
+        ``/repertoires``; Phi is an attribute of the root
 
     References
     ----------

@@ -44,7 +44,16 @@ MAX_STORED_STATES = 1 << 23
 
 
 def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinction]) -> Stage | None:
-    """Return the stage that writes out repertoires, a row per state; None if no rows, or too many.
+    """Return the stage that writes out repertoires, a row per state.
+
+    Parameters
+    ----------
+    system : the candidate system
+    distinctions : those whose cause and effect repertoires are written
+
+    Returns
+    -------
+    Stage, ``repertoire`` (rows,); None if there are no rows, or too many
 
     References
     ----------
@@ -145,12 +154,20 @@ def add_shown_states(
 ) -> xr.Dataset:
     """Add to the node ``/repertoires`` what a view shows beside the repertoires.
 
-    The most probable states and the specified one are shown. For cause and effect, ragged along
-    ``shown_*``: rows ``shown_begin_*(mechanism)`` to the next are ``shown_code_*`` (state of the
-    purview, little-endian) with probabilities ``shown_constrained_*``, ``shown_unconstrained_*``
-    and ``shown_partitioned_*``, the last under the minimum partition (renormalised on the cause
-    side). Per mechanism ``likelihood_*`` and ``likelihood_partitioned_*``, the two probabilities
-    whose log-ratio, times ``selectivity_*``, is phi.
+    Parameters
+    ----------
+    system : the candidate system
+    distinctions : the node ``/distinctions``
+    stored : the node ``/repertoires``; None where they are not stored
+    max_states : states of a purview that are shown: the most probable ones and the specified one
+
+    Returns
+    -------
+    Dataset, for cause and effect, ragged along ``shown_*``: rows ``shown_begin_*(mechanism)`` to
+        the next are ``shown_code_*`` (state of the purview, little-endian) with probabilities
+        ``shown_constrained_*``, ``shown_unconstrained_*`` and ``shown_partitioned_*``, the last
+        under the minimum partition (renormalised on the cause side). Per mechanism ``likelihood_*``
+        and ``likelihood_partitioned_*``, whose log-ratio, times ``selectivity_*``, is phi.
 
     References
     ----------
