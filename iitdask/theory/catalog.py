@@ -30,7 +30,6 @@ from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
 from iitdask.theory.causation.nexus import events, nexus
 from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, IIT3_EXCLUSION, complexes
 from iitdask.theory.iit3 import recipe
-from iitdask.theory.iit4.distinctions import PurviewOrder
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
 from iitdask.theory.iit4.repertoires import view_nodes
@@ -44,6 +43,7 @@ from iitdask.theory.small_systems import (
     small_systems_stage,
 )
 from iitdask.theory.stage import Recipe, Region, Stage
+from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import Outcome
 
 THEORIES: Mapping[str, type[Theory]] = {

@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from iitdask.model.labels import decode_state
+from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
+from iitdask.model.labels import decode_state, units_of_mask
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import CandidateSystem
+from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.stage import Array
 
 PERMUTED_MAX_UNITS = 8  # the published rule tries all permutations of the units
+SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
 MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic symmetric graphs
 
 
@@ -80,6 +84,49 @@ def _joint_table(substrate: Substrate) -> Array:
         shape = [levels[j] if j in factor.parents else 1 for j in range(n)]
         out[..., i, : levels[i]] = factor.table.reshape([*shape, levels[i]])
     return np.round(out, 12) + 0.0
+
+
+class PurviewOrder:
+    """Order among the tied purviews of a mechanism: the published order, or the canonical one."""
+
+    def __init__(self, system: CandidateSystem, ties: str) -> None:
+        self._system, connectivity = system, system.substrate.connectivity
+        self.is_canonical = ties == "canonical" or len(connectivity) > SET_ORDER_MAX_UNITS
+        self._children = None if self.is_canonical else child_masks(connectivity)
+
+    @cached_property
+    def _ranks(self) -> Array:
+        return canonical_ranks(self._system)[list(self._system.units)]
+
+    @cached_property
+    def _all_purviews(self) -> Array:
+        return nonempty_masks_by_size(self._system.substrate.n_units)
+
+    @cached_property
+    def _outer(self) -> list[int]:
+        """Masks over the substrate's units, by mask over those of the system."""
+        masks = [0]
+        for unit in self._system.units:
+            masks += [mask | 1 << unit for mask in masks]
+        return masks
+
+    def sort(self, mechanism: int, forward: bool, purviews: Sequence[int]) -> list[int]:
+        """Return purview masks in order, the representative first (mathematics.md 15.2, 15.3).
+
+        In the published order those that are not admissible are left out.
+        """
+        if len(purviews) == 1:
+            return list(purviews)
+        if self.is_canonical:
+            return sorted(purviews, key=self._canonical_key)
+        inner = {self._outer[purview]: purview for purview in purviews}
+        order = hash_set_order(self._outer[mechanism], self._all_purviews, self._children, forward)
+        return [inner[mask] for mask in order.tolist() if mask in inner]
+
+    def _canonical_key(self, purview: int) -> tuple[int, tuple[int, ...]]:
+        """Return a key by which larger purviews come first, then those of lower canonical ranks."""
+        ranks = self._ranks[list(units_of_mask(purview))].tolist()
+        return -len(ranks), tuple(sorted(ranks))
 
 
 def canonical_ranks(system: CandidateSystem) -> Array:

@@ -22,18 +22,12 @@ from iitdask.kernels.iit3.concepts import (
     purview_phis,
 )
 from iitdask.kernels.iit3.distances import cause_distances, null_effect_distance
-from iitdask.kernels.subsets import (
-    hash_set_order,
-    nonempty_masks_by_size,
-    segment_offsets,
-    state_codes,
-    value_offsets,
-)
+from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
 from iitdask.model.system import CandidateSystem
-from iitdask.theory.iit4.distinctions import SET_ORDER_MAX_UNITS, PurviewOrder
-from iitdask.theory.marginal_tables import child_masks, unit_arrays
+from iitdask.theory.marginal_tables import unit_arrays
 from iitdask.theory.options import IIT3
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef
+from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import variable
 
 CAUSE, EFFECT = 0, 1
@@ -202,21 +196,13 @@ def purview_ranks(system: CandidateSystem, ties: str) -> Array:
     size = 1 << system.n
     order = PurviewOrder(system, ties)
     out = np.full((2, size, size), UNRANKED)
-    if ties == "canonical" or system.substrate.n_units > SET_ORDER_MAX_UNITS:
-        ranked = sorted(range(1, size), key=order.canonical_key)
-        out[:, :, ranked] = np.arange(size - 1)
+    if order.is_canonical:  # the same of every mechanism, in both directions
+        out[:, :, order.sort(1, False, range(1, size))] = np.arange(size - 1)
         return out
-    outer = np.zeros(size, np.int64)
-    for i, unit in enumerate(system.units):
-        outer[1 << i : 2 << i] = outer[: 1 << i] | 1 << unit
-    inner = {mask: z for z, mask in enumerate(outer.tolist())}
-    sequence = nonempty_masks_by_size(system.substrate.n_units)
-    children = child_masks(system.substrate.connectivity)
     for m in range(1, size):
         for direction in (CAUSE, EFFECT):
-            order_of_masks = hash_set_order(outer[m], sequence, children, direction == EFFECT)
-            inside = [inner[mask] for mask in order_of_masks.tolist() if mask in inner]
-            out[direction, m, inside] = np.arange(len(inside))
+            ranked = order.sort(m, direction == EFFECT, range(1, size))
+            out[direction, m, ranked] = np.arange(len(ranked))
     return out
 
 

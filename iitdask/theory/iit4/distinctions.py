@@ -25,15 +25,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
-from iitdask.model.labels import decode_state, purview_states, purview_unit_states, units_of_mask
+from iitdask.model.labels import decode_state, purview_states, purview_unit_states
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.system_analysis import SystemAnalysis, system_dataset
-from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled
-from iitdask.theory.ties import canonical_ranks
+from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import assemble_dataset, make_dataset, units_of_masks
 
 ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
@@ -261,9 +259,6 @@ def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Rel
                 heapq.heappush(heap, (-phi, (*related, d), common, False))
 
 
-SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews per mechanism
-
-
 class CauseEffectSide(NamedTuple):
     """A cause or effect of a mechanism: the mask of one purview among those that tie."""
 
@@ -306,40 +301,6 @@ class Distinction(NamedTuple):
     def phi(self) -> float:
         """phi_d, bits."""
         return min(self.choices.cause[0].phi, self.choices.effect[0].phi)
-
-
-class PurviewOrder:
-    """Order among the tied purviews of a mechanism: the published order, or the canonical one."""
-
-    def __init__(self, system: CandidateSystem, ties: str) -> None:
-        self._system = system
-        self._reference = ties == "reference" and system.substrate.n_units <= SET_ORDER_MAX_UNITS
-        self._ranks: Array | None = None
-        self._sequence: Array | None = None
-        self._children = child_masks(system.substrate.connectivity) if self._reference else None
-
-    def sort(self, mechanism: int, forward: bool, purviews: Sequence[int]) -> list[int]:
-        """Return purview masks in order, the representative first (mathematics.md 15.2, 15.3)."""
-        if len(purviews) == 1:
-            return list(purviews)
-        if not self._reference:
-            return sorted(purviews, key=self.canonical_key)
-        if self._sequence is None:
-            self._sequence = nonempty_masks_by_size(self._system.substrate.n_units)
-        outer = {self._outer(p): p for p in purviews}
-        order = hash_set_order(self._outer(mechanism), self._sequence, self._children, forward)
-        return [outer[p] for p in order.tolist() if p in outer]
-
-    def canonical_key(self, purview: int) -> tuple[int, tuple[int, ...]]:
-        """Return a key by which larger purviews come first, then those of lower canonical ranks."""
-        if self._ranks is None:
-            self._ranks = canonical_ranks(self._system)[list(self._system.units)]
-        ranks = self._ranks[list(units_of_mask(purview))].tolist()
-        return -len(ranks), tuple(sorted(ranks))
-
-    def _outer(self, mask: int) -> int:
-        """Return a mask over the substrate's units."""
-        return sum(1 << unit for unit in units_of_mask(mask, self._system.units))
 
 
 def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:

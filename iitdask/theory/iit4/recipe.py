@@ -7,7 +7,6 @@ from itertools import product
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import (
     CauseEffectStructure,
-    PurviewOrder,
     TiedPurviews,
     collect_ties,
     congruent_distinctions,
@@ -33,7 +32,7 @@ from iitdask.theory.iit4.system_analysis import (
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps
-from iitdask.theory.ties import StateOrder
+from iitdask.theory.ties import PurviewOrder, StateOrder
 from iitdask.theory.variables import VARIABLES, Outcome, assemble_tree, attr_of, size_of, value_of
 
 
