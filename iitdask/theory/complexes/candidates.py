@@ -42,30 +42,30 @@ from math import comb, prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
 from iitdask.kernels.iit4.candidate_phi import UnitFactors, fill_candidate_phis, make_candidate_phis
 from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
+from iitdask.model.labels import units_of_mask
 from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.iit4.system_analysis import cap_phi
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import CumulativeCost, Grid, Recipe, Region, Stage, Steps, gather, scoped
+from iitdask.theory.stage import (
+    Array,
+    CumulativeCost,
+    Grid,
+    Recipe,
+    Region,
+    Stage,
+    Steps,
+    gather,
+    scoped,
+)
 from iitdask.theory.variables import variable
 
 MAX_COMPONENT_CANDIDATES = 1 << 22  # Of one component; beyond, a smaller max_size is asked for
 SPARSE_MAX_INPUTS = 6  # Up to which a unit's graph is taken anew for every set of a component
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A cut that loses nothing."""
-
-    side: str  # Side on which it loses nothing: ``effect``, ``cause``, or ``both``
-    part: tuple[int, ...]
-    """Severing all connections from the rest of the candidate into these units loses nothing;
-    of a single unit, severing its connection to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +151,20 @@ class _Graphs:
 
 def find_certificate(
     pool: CandidateSet, units: Sequence[int], jointly: bool = False
-) -> Certificate | None:
+) -> tuple[str, tuple[int, ...]] | None:
     """Return a cut that loses nothing, None if no such cut shows at once, mathematics.md 24.2.
 
-    It isolates the smallest set found that needs nothing from the rest of the candidate.
+    That is the side on which it loses nothing, ``effect``, ``cause`` or ``both``, and the smallest
+    set found that needs nothing from the rest of the candidate: the cut severs all connections from
+    the rest into these units; of a single unit, its connection to itself.
     """
     graphs = _Graphs(Influence(pool.substrate, pool.state, pool.background), jointly)
     choices, full = graphs.choices(units), (1 << len(units)) - 1
+    sides = {"both": choices}
+    if not jointly:
+        sides = {"effect": choices, "cause": [(mask,) for mask in graphs.inputs(units)]}
     cuts: list[tuple[int, int, str]] = []
-    sides = (("both", choices),) if jointly else (("effect", choices), ("cause", None))
-    for side, choices_of_side in sides:
-        needs = choices_of_side or [(mask,) for mask in graphs.inputs(units)]
+    for side, needs in sides.items():
         for k, sets in enumerate(needs):
             part = _closed_set(needs, 1 << k, full)
             if part != full or (len(units) == 1 and 0 in sets):
@@ -169,15 +172,11 @@ def find_certificate(
     if not cuts:
         return None
     _, part, side = min(cuts)
-    return Certificate(side, _units_of_mask(units, part))
+    return side, units_of_mask(part, units)
 
 
 def _local_mask(place: Mapping[int, int], units: Iterable[int]) -> int:
     return sum(1 << place[unit] for unit in units)
-
-
-def _units_of_mask(units: Sequence[int], mask: int) -> tuple[int, ...]:
-    return tuple(unit for k, unit in enumerate(units) if mask >> k & 1)
 
 
 def _bit_positions(mask: int) -> Iterator[int]:
@@ -244,7 +243,7 @@ def _irreducible_components(graphs: _Graphs, units: Sequence[int]) -> Iterator[t
         if parts is None:
             yield now
         else:
-            waiting += [_units_of_mask(now, mask) for mask in parts if mask]
+            waiting += [units_of_mask(mask, now) for mask in parts if mask]
 
 
 def _split(graphs: _Graphs, units: Sequence[int]) -> list[int] | None:
@@ -290,7 +289,7 @@ class _Component:
                         f"have more than {MAX_COMPONENT_CANDIDATES} candidates; give max_size or "
                         "candidates"
                     )
-                yield _units_of_mask(self._units, mask)
+                yield units_of_mask(mask, self._units)
 
     def _within(self, most: int, least: int) -> Iterator[int]:
         """Candidates that contain ``least`` and lie within ``most``."""
@@ -340,15 +339,12 @@ class _Component:
     def _causes_within(self, mask: int) -> tuple[Sequence[int], Sequence[int]]:
         if not self._sparse or mask.bit_count() == len(self._units):
             return self._cause
-        units = _units_of_mask(self._units, mask)
+        units = units_of_mask(mask, self._units)
         place = list(_bit_positions(mask))
         inputs = [0] * len(self._units)
         for k, local in zip(place, self._graphs.inputs(units), strict=True):
             inputs[k] = sum(1 << place[j] for j in _bit_positions(local))
         return inputs, _transposed(inputs)
-
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,39 +379,37 @@ def evaluate(
         if is_specified:  # which of several tied pairs is named can matter: ask the full analysis
             tied = np.flatnonzero((filled["n_tied_states"].values > 1) & (phi > 0))
             of_tied = [candidates[int(k)] for k in tied]
-            again = yield from evaluate_one_by_one(sia)(pool, of_tied, options)
+            again = yield from evaluate_one_by_one(sia, pool, of_tied, options)
             capped[tied] = again.phi
         reason[(capped == 0) & (reason == Reason.NONE)] = Reason.CAPPED
         phi = capped
     return CandidatePhi(phi, reason)
 
 
-def evaluate_one_by_one(analysis: Callable[[Any, Any], Recipe]) -> Evaluate:
-    """Return what evaluates candidates by a theory's own analysis of one system, under one plan.
+def evaluate_one_by_one(
+    analysis: Callable[[Any, Any], Recipe],
+    pool: CandidateSet,
+    candidates: Sequence[tuple[int, ...]],
+    options: Any,
+) -> Steps[CandidatePhi]:
+    """Compute phi of candidates by a theory's own analysis of one system, under one plan.
 
     The recipe ``analysis`` of a system leaves a scalar ``phi`` at its node ``/system``.
     """
-
-    def measure(
-        pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Any
-    ) -> Steps[CandidatePhi]:
-        phi, reason = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
-        recipes: dict[str, Recipe] = {}
-        for k, units in enumerate(candidates):
-            try:
-                system = pool.system(units)
-            except UnreachableStateError:
-                reason[k] = Reason.UNREACHABLE
-                continue
-            name = f"candidates/{candidate_name(units)}"
-            recipes[str(k)] = scoped(name, analysis(system, options))
-        trees = yield from gather(recipes)
-        for name, tree in trees.items():
-            phi[int(name)] = float(tree["system"]["phi"])
-            reason[int(name)] = Reason.NONE if phi[int(name)] > 0 else Reason.REDUCIBLE
-        return CandidatePhi(phi, reason)
-
-    return measure
+    phi, reason = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
+    recipes: dict[str, Recipe] = {}
+    for k, units in enumerate(candidates):
+        try:
+            system = pool.system(units)
+        except UnreachableStateError:
+            reason[k] = Reason.UNREACHABLE
+            continue
+        recipes[str(k)] = scoped(f"candidates/{candidate_name(units)}", analysis(system, options))
+    trees = yield from gather(recipes)
+    for name, tree in trees.items():
+        phi[int(name)] = float(tree["system"]["phi"])
+        reason[int(name)] = Reason.NONE if phi[int(name)] > 0 else Reason.REDUCIBLE
+    return CandidatePhi(phi, reason)
 
 
 def candidates_stage(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) -> Stage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -157,7 +158,7 @@ class ExclusionRule:
 
 
 IIT3_EXCLUSION = ExclusionRule(
-    measure=evaluate_one_by_one(recipe.sia), structure=None, jointly=True, tie=1e-6
+    measure=partial(evaluate_one_by_one, recipe.sia), structure=None, jointly=True, tie=1e-6
 )
 """IIT 3.0: candidates by their own analysis, six decimals, ties never resolved."""
 
@@ -196,10 +197,10 @@ def _certificates(
     """Return, by listed candidate that falls apart, a cut that loses nothing."""
     out: dict[str, dict[str, Any]] = {}
     for units in sorted(set(pool.candidates or ()) - set(search.candidates)):
-        shown = find_certificate(pool, units, rule.jointly)
-        if shown is not None:
-            part = [pool.labels[unit] for unit in shown.part]
-            out[candidate_name(units)] = {"side": shown.side, "into": part}
+        certificate = find_certificate(pool, units, rule.jointly)
+        if certificate is not None:
+            side, part = certificate
+            out[candidate_name(units)] = {"side": side, "into": [pool.labels[i] for i in part]}
     return out
 
 
