@@ -40,10 +40,6 @@ from iitdask.theory.variables import (
     variable,
 )
 
-NO_LINKS = "no occurrence has an actual cause or effect"
-DISCONNECTED = "the units do not hang together"
-NOT_COMPUTED = "not computed: too many pairs of causes and effects"
-
 
 @dataclass(frozen=True, slots=True)
 class AccountIrreducibility:
@@ -77,10 +73,11 @@ def account_irreducibility(
     ----------
     docs/mathematics.md 13.5, Eq. (13.4).
     """
-    scattered = not is_weakly_connected(transition.substrate.connectivity, transition.units)
     irreducible = [result for result in results if any(result.summaries)]
-    if scattered or not irreducible:
-        return _without_cut(transition, 0.0, DISCONNECTED if scattered else NO_LINKS)
+    if not is_weakly_connected(transition.substrate.connectivity, transition.units):
+        return _without_cut(transition, 0.0, "the units do not hang together")
+    if not irreducible:
+        return _without_cut(transition, 0.0, "no occurrence has an actual cause or effect")
     tables = yield tuple(strength_stage(result) for result in results)
     strengths = np.empty(1 << len(transition.causes))  # of all effects with each set of causes
     strengths[masks_by_size(len(transition.causes))] = tables[1]["strength"][:, -1].values
@@ -97,11 +94,6 @@ def account_irreducibility(
     return AccountIrreducibility(alpha, _severed_connections(transition, kept), n_tied_cuts, "")
 
 
-def uncomputed_irreducibility(transition: Transition) -> AccountIrreducibility:
-    """Return the irreducibility of an account whose cuts were not searched: alpha is NaN."""
-    return _without_cut(transition, float("nan"), NOT_COMPUTED)
-
-
 def _without_cut(transition: Transition, value: float, reason: str) -> AccountIrreducibility:
     alpha, n = dict.fromkeys(("account", "causes", "effects"), value), len(transition.units)
     return AccountIrreducibility(alpha, np.zeros((n, n), np.bool_), 0, reason)
@@ -110,12 +102,9 @@ def _without_cut(transition: Transition, value: float, reason: str) -> AccountIr
 def weakest_cut(cost: float, strengths: Array) -> tuple[float, float]:
     """Return alpha of an account, and the cost of its weakest cut before it is rounded to zero.
 
-    To keep all effects with some of the causes is a cut, too: of the effects' occurrences.
-
-    Parameters
-    ----------
-    cost : of the weakest cut into blocks of effects (or nothing), bits
-    strengths : (2**a,) sum of alpha over the links of all effects with each set of causes, bits
+    `cost` is that of the weakest cut into blocks of effects (or nothing), bits. To keep all effects
+    with some of the causes is a cut, too: `strengths` (2**a,) sums alpha over the links of all
+    effects with each set of causes.
     """
     least = min(cost, float(strengths[-1] - strengths[:-1].max()))
     return (least if least > ALPHA_ZERO_BITS else 0.0), least
@@ -140,22 +129,18 @@ def account_search(children: Array, shape: tuple[int, int], name: str) -> PairSe
     ----------
     docs/mathematics.md 13.5 and 25.2.
     """
-    a, b = shape
-    forward = name == "effects"
-    n_mechanism_units, n_purview_units = (a, b) if forward else (b, a)
+    forward, is_account = name == "effects", name == "account"
+    n_mechanism_units, n_purview_units = shape if forward else shape[::-1]
     direction = "effects" if forward else "causes"
-    connected = StageRef(f"{direction}/connected", "connected")
-    values = StageRef(f"system/{direction}-strength", "strength")
-    is_account = name == "account"
     return PairSearch(
         f"system/{name}",
         forward,
         children,
         n_mechanism_units,
         n_purview_units,
-        n_mechanism_units,
-        values,
-        connected,
+        order=n_mechanism_units,
+        values=StageRef(f"system/{direction}-strength", "strength"),
+        connected=StageRef(f"{direction}/connected", "connected"),
         only_whole_pair=True,
         added_values=StageRef("system/effects-strength", "strength") if is_account else None,
         keeps_best=is_account,
@@ -190,17 +175,10 @@ def fill_strengths(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
 
 
 def block_strengths(masks: Array, n_mechanism_units: int, alpha: Sequence[Array]) -> Array:
-    """Sum alpha over the links within each pair of sets.
+    """Sum alpha over the links within each pair of sets, (2**mechanism units, 2**purview units).
 
-    Parameters
-    ----------
-    masks : mechanism of each row
-    alpha : rows in the order of `masks`, in parts; each (rows, 2**purview units), bits
-
-    Returns
-    -------
-    ndarray
-        (2**mechanism units, 2**purview units) sums, bits.
+    `masks` has the mechanism of each row; `alpha` has the rows, in parts, each
+    (rows, 2**purview units), bits.
     """
     size = alpha[0].shape[1]
     out = np.zeros((1 << n_mechanism_units, size))
@@ -340,12 +318,14 @@ def compute_account(transition: Transition, options: Causation2019) -> Steps[Acc
     directions = [k for k in (0, 1) if strongest[k]]
     named: dict[int, Filled] = {}
     if directions:
-        datasets = yield tuple(_links_witness_stage(results[k], strongest[k]) for k in directions)
-        named = dict(zip(directions, datasets, strict=True))
+        filled = yield tuple(_links_stage(results[k], strongest[k]) for k in directions)
+        named = dict(zip(directions, filled, strict=True))
     links = [link for k in directions for link in _links(results[k].search, strongest[k], named[k])]
-    irreducibility = uncomputed_irreducibility(transition)
     if is_whole:
         irreducibility = yield from account_irreducibility(transition, results)
+    else:
+        reason = "not computed: too many pairs of causes and effects"
+        irreducibility = _without_cut(transition, math.nan, reason)
     return Account(transition, tuple(links), irreducibility)
 
 
@@ -369,9 +349,7 @@ def strongest_purviews(begin: int, alpha: Array) -> list[StrongestPurviews]:
     return out
 
 
-def _links_witness_stage(
-    result: PairSearchResult[list[StrongestPurviews]], strongest: Sequence[StrongestPurviews]
-) -> Stage:
+def _links_stage(result: PairSearchResult[Any], strongest: Sequence[StrongestPurviews]) -> Stage:
     masks = result.search.masks
     pairs = np.array([(int(masks[row]), tied[0]) for row, tied, _ in strongest], np.int64)
     alpha = np.array([alpha for *_, alpha in strongest])

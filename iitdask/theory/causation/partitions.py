@@ -24,6 +24,7 @@ from iitdask.kernels.causation import (
 from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.subsets import masks_by_size, segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
+from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
 from iitdask.theory.stage import (
     Array,
@@ -180,9 +181,9 @@ def sum_of_directions(values: Array, other_values: Array) -> Array:
 
 def fill_partitions(tables: PartitionTables, region: Region) -> dict[str, Array]:
     """Find minimum partitions of a range of mechanisms; one block's come after all they need."""
-    begin, end = (tables.begin + edge for edge in (region[0].start, region[0].stop))
-    alpha = np.zeros((end - begin, tables.values.shape[1]))
     t = tables
+    begin, end = (t.begin + edge for edge in (region[0].start, region[0].stop))
+    alpha = np.zeros((end - begin, t.values.shape[1]))
     fill_best_partitions(
         t.values, t.connected, t.masks, t.rank, t.reach, t.needed, begin, end, t.best, alpha
     )
@@ -267,15 +268,12 @@ def _partition_stages(search: PairSearch) -> list[Stage]:
     table_bytes = 8 * (len(masks) << search.n_purview_units)
     longest = BATCH_SECONDS * max(1.0, table_bytes / LARGE_TABLE_BYTES)
     ends = [int(np.searchsorted(sizes, k, side="right")) for k in range(search.order + 1)]
-    cuts, begin = [], 0
+    stages, begin = list[Stage](), 0
     for here, further in zip(ends, [*ends[1:], None], strict=True):
         if further is None or seconds[begin:further].sum() > longest:
-            cuts.append((begin, here))
+            before = [stage.name for stage in stages]
+            stages.append(_partition_stage(search, before, sizes, seconds, (begin, here)))
             begin = here
-    stages: list[Stage] = []
-    for rows in cuts:
-        before = [stage.name for stage in stages]
-        stages.append(_partition_stage(search, before, sizes, seconds, rows))
     return stages
 
 
@@ -388,22 +386,20 @@ TABLES_HELD = 4
 def pair_searches(transition: Transition) -> tuple[PairSearch, PairSearch]:
     """Return the searches for the causes of effects and for the effects of causes."""
     a, b = len(transition.causes), len(transition.effects)
-
-    def search(
-        name: str, forward: bool, n_mechanism_units: int, n_purview_units: int
-    ) -> PairSearch:
-        return PairSearch(
+    causes, effects = (
+        PairSearch(
             name,
-            forward,
+            name == "effects",
             transition.children,
             n_mechanism_units,
             n_purview_units,
-            min(transition.max_order, n_mechanism_units),
-            StageRef(f"{name}/values", "bits"),
-            StageRef(f"{name}/connected", "connected"),
+            order=min(transition.max_order, n_mechanism_units),
+            values=StageRef(f"{name}/values", "bits"),
+            connected=StageRef(f"{name}/connected", "connected"),
         )
-
-    return search("causes", False, b, a), search("effects", True, a, b)
+        for name, n_mechanism_units, n_purview_units in (("causes", b, a), ("effects", a, b))
+    )
+    return causes, effects
 
 
 def pair_bytes(rows: int, n_purview_units: int) -> int:
@@ -475,15 +471,8 @@ def value_stages(
 def pair_values(search: PairSearch, tpm: Array, levels: Array, state: Array) -> Array:
     """Compute the values of all pairs of one direction in this process.
 
-    Parameters
-    ----------
-    tpm : (S, effects) P(effect has its value after | state of the causes)
-    levels, state : (a,) values and current state of the causes
-
-    Returns
-    -------
-    ndarray
-        (rows, 2**purview units) log2 of probabilities, bits.
+    `tpm` is (S, effects) P(effect has its value after | state of the causes); `levels` and `state`
+    are those of the causes, (a,). Returns (rows, 2**purview units) log2 of probabilities, bits.
     """
     inputs = {"tpm": tpm, "levels": levels, "state": state, "masks": search.masks}
     region = (slice(0, len(search.masks)),)
@@ -543,7 +532,7 @@ def require_defined_causes(transition: Transition, values: Filled) -> None:
         return
     mask = int(masks_by_size(len(transition.effects))[undefined[0]])
     labels, after = transition.substrate.labels, transition.after
-    units = [unit for k, unit in enumerate(transition.effects) if mask >> k & 1]
+    units = units_of_mask(mask, transition.effects)
     shown = ", ".join(f"{labels[i]}={after[i]}" for i in units)
     raise UnreachableStateError(
         f"after: the probability of {shown} is 0 in double precision whatever the causes; "

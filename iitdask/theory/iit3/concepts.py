@@ -26,7 +26,7 @@ from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import unit_arrays
 from iitdask.theory.options import IIT3
-from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import variable
 
@@ -238,7 +238,7 @@ def details_stage(system: CandidateSystem, options: IIT3, rows: Sequence[tuple[A
             "phi": np.array([row[4] for row in rows], float),
         },
         prepare=prepare_sources,
-        cost=lambda region: (region[0].stop - region[0].start) * 1e-6 * 4.0**n,
+        cost=uniform_cost(1e-6 * 4.0**n),
         scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
     )
 

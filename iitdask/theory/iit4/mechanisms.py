@@ -108,19 +108,17 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     docs/mathematics.md 6.4 and 22.
     """
     n, size = system.n, 1 << system.n
-    excluded_input: dict[str, Array] = {} if excluded is None else {"apart": excluded}
+    apart = {} if excluded is None else {"apart": excluded}
     return Stage(
         name="mice",
         grid=Grid(("direction", "mechanism"), (2, size), power_of_two=("mechanism",)),
         variables=search_variables(size),
         compute=fill_mice,
-        inputs=table_inputs(system) | excluded_input,
+        inputs=table_inputs(system) | apart,
         prepare=prepare_mice,
         cost=MechanismCost(system.levels, () if excluded is None else tuple(excluded.tolist())),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
-        axis_masks={
-            key: np.stack([0 * each + EFFECT, each], axis=1) for key, each in excluded_input.items()
-        },
+        axis_masks={key: np.stack([0 * m + EFFECT, m], axis=1) for key, m in apart.items()},
     )
 
 
@@ -164,10 +162,7 @@ def remaining_ranges(excluded: Sequence[int], begin: int, end: int) -> Iterator[
 def tied_purview_pairs(mice: Filled) -> Array:
     """Return the pairs that need details: tied purviews of mechanisms irreducible on both sides.
 
-    Returns
-    -------
-    ndarray
-        (pairs, 3) int64 direction, mechanism and purview, in that order.
+    The rows, (pairs, 3) int64 direction, mechanism and purview, ascend.
     """
     phi = mice["phi"].values
     irreducible = np.flatnonzero(phi.min(axis=0) > 0)
@@ -199,7 +194,6 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
     implied = np.stack([purview_states(state, system.levels) for state in system_states])
     preferred_states = implied[pairs[:, 0], pairs[:, 2]]
     states = int(np.prod(system.levels))
-    mean = 5e-6 + 2.5**system.n * 4e-9
     return Stage(
         name="details",
         grid=Grid(("pair",), (len(pairs),)),
@@ -216,7 +210,7 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
         inputs={**table_inputs(system), "chosen": np.column_stack([pairs, preferred_states])},
         prepare=prepare_details,
         axis_masks={"pair": pairs},
-        cost=lambda region: mean * (region[0].stop - region[0].start),
+        cost=lambda region: (5e-6 + 2.5**system.n * 4e-9) * (region[0].stop - region[0].start),
     )
 
 
@@ -255,13 +249,9 @@ def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
     }
 
 
-PreparedShards = tuple[MarginalTables, Array, Array]
-SECONDS_PER_PAIR = 3e-8
-"""Seconds that an expensive search takes per pair of a subset of the mechanism and a purview."""
-FIRST_WAVE_DIVISOR = 8
-"""One shard in so many is searched in the first wave."""
-MAX_SHARD_GROUPS = 6
-"""Groups of units by which purviews are divided; there are at most 2**6 shards."""
+SECONDS_PER_PAIR = 3e-8  # of a subset of the mechanism and a purview, in an expensive search
+FIRST_WAVE_DIVISOR = 8  # one shard in so many is searched in the first wave
+MAX_SHARD_GROUPS = 6  # of units, by which purviews are divided: there are at most 2**6 shards
 SEARCH_VARIABLES = ("phi", "ties", "tied_purviews", "searched", "tables", "nodes")
 
 
@@ -269,10 +259,8 @@ SEARCH_VARIABLES = ("phi", "ties", "tied_purviews", "searched", "tables", "nodes
 class Sharding:
     """Which mechanisms are divided into shards, and how finely; no result depends on it."""
 
-    units: int = 14
-    """Units of a system from which mechanisms may be divided."""
-    seconds: float = 10.0
-    """Predicted seconds from which a mechanism is divided; a shard takes half of them."""
+    units: int = 14  # of a system from which mechanisms may be divided
+    seconds: float = 10.0  # predicted, from which a mechanism is divided; a shard takes half
 
 
 DEFAULT_SHARDING = Sharding()
@@ -373,12 +361,12 @@ def shard_stage(
     )
 
 
-def prepare_shards(inputs: Mapping[str, Array]) -> PreparedShards:
+def prepare_shards(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array, Array]:
     """Return the tables, the shards and the known phi."""
     return prepare_tables(inputs, causes=False), inputs["parts"], inputs["known"]
 
 
-def fill_shards(prepared: PreparedShards, region: Region) -> dict[str, Array]:
+def fill_shards(prepared: tuple[MarginalTables, Array, Array], region: Region) -> dict[str, Array]:
     """Search a range of shards."""
     tables, shards, known_phi = prepared
     search = EffectShards(tables)
