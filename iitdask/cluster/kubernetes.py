@@ -29,7 +29,6 @@ SCHEDULER_START_SECONDS = 300.0
 """Seconds until the scheduler must answer: images are pulled and nodes started first."""
 RETRY_SECONDS = 1.0
 SCHEDULER_PORT = 8786
-MANIFEST_KIND = "DaskCluster"
 FORWARDING_LINE = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -55,23 +54,23 @@ class Manifest:
             what = " ".join(str(error).split())
             raise InputError(f"--manifest: {path}: cannot be read ({what})") from error
         clusters = [
-            doc for doc in documents if isinstance(doc, dict) and doc.get("kind") == MANIFEST_KIND
+            doc for doc in documents if isinstance(doc, dict) and doc.get("kind") == "DaskCluster"
         ]
         if len(clusters) != 1:
-            raise InputError(
-                f"--manifest: {path}: expected one {MANIFEST_KIND}, found {len(clusters)}"
-            )
+            raise InputError(f"--manifest: {path}: expected one DaskCluster, found {len(clusters)}")
         metadata = clusters[0].get("metadata") or {}
         if "name" not in metadata:
-            raise InputError(
-                f"--manifest: {path}: expected a {MANIFEST_KIND} with a name, found none"
-            )
+            raise InputError(f"--manifest: {path}: expected a DaskCluster with a name, found none")
         return cls(Path(path), str(metadata["name"]), metadata.get("namespace"))
 
     def kubectl(self, *words: str) -> list[str]:
         """Return a command line of kubectl in the manifest's namespace."""
         namespace = [] if self.namespace is None else ["--namespace", self.namespace]
         return ["kubectl", *namespace, *words]
+
+    def run_kubectl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run kubectl in the manifest's namespace."""
+        return subprocess.run(self.kubectl(*words), capture_output=True, text=True, check=False)
 
 
 @contextmanager
@@ -86,8 +85,7 @@ def kubernetes(
         raise InputError("--cluster kubernetes: expected kubectl on this machine, found none")
     deadline = time.monotonic() + patience
     with ExitStack() as stack:
-        words = manifest.kubectl("apply", "--filename", str(manifest.path))
-        applied = subprocess.run(words, capture_output=True, text=True, check=False)
+        applied = manifest.run_kubectl("apply", "--filename", str(manifest.path))
         if applied.returncode:
             raise InputError(f"kubectl refused the manifest: {_one_line(applied.stderr)}")
         if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", applied.stdout):
@@ -100,9 +98,8 @@ def kubernetes(
 
 def _scale(manifest: Manifest, workers: int, deadline: float) -> None:
     group = f"daskworkergroup.kubernetes.dask.org/{manifest.name}-default"
-    words = manifest.kubectl("scale", group, f"--replicas={workers}")
     while True:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = manifest.run_kubectl("scale", group, f"--replicas={workers}")
         if done.returncode == 0:
             return
         # The operator creates the worker group a moment after the cluster.
@@ -173,11 +170,7 @@ def _client(manifest: Manifest, deadline: float) -> Iterator[Client]:
 def _delete(manifest: Manifest) -> None:
     kind = f"daskcluster.kubernetes.dask.org/{manifest.name}"
     with suppress(OSError):
-        subprocess.run(
-            manifest.kubectl("delete", kind, "--wait=false", "--ignore-not-found"),
-            capture_output=True,
-            check=False,
-        )
+        manifest.run_kubectl("delete", kind, "--wait=false", "--ignore-not-found")
 
 
 def _wait_or_raise(deadline: float, complaint: str) -> None:
