@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from iitdask.cli.estimate_command import require_within_budget
 from iitdask.cli.output import parse_duration, parse_memory, print_result
 from iitdask.cluster.jobs import (
+    UNFINISHED_EXIT_CODE,
     JobOptions,
     JobSpec,
     allocation_script,
@@ -36,12 +37,12 @@ from iitdask.run.storage import local_path, open_store
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
     estimate_job,
-    is_family_compiled,
     job_from_study,
     precompile,
     prepare_store,
     run_job,
     run_shared,
+    uncompiled_families,
 )
 from iitdask.study.spec import Study, StudyJob, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
@@ -56,8 +57,6 @@ STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
 LOOPBACK_ADDRESS = "127.0.0.1"
 BUDGET_ESTIMATE_SECONDS = 3.0
 """Time spent on each expensive stage to estimate the cost of a run with a budget."""
-UNFINISHED_EXIT_CODE = 75
-"""Exit code of ``work`` that asks to be called again (EX_TEMPFAIL)."""
 
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -341,9 +340,7 @@ def _delete_store(url: str) -> None:
 
 def _compile_kernels(job: StudyJob, quiet: bool) -> None:
     """Compile the kernels of a job before any worker starts, once on a machine."""
-    for family in job.kernel_families():
-        if is_family_compiled(family):
-            continue
+    for family in uncompiled_families(job):
         about = f"once on this machine (about {KERNEL_FAMILIES[family].seconds} s)"
         if not quiet:
             print(f"compiling kernels of {family}, {about} ...", file=sys.stderr, flush=True)

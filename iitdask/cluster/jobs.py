@@ -212,7 +212,7 @@ def tls_exports(folder: str) -> list[str]:
 
 
 UNFINISHED_EXIT_CODE = 75
-"""Exit code of ``iitdask work`` if its time ended before the store was complete."""
+"""Exit code of ``iitdask work`` if its time ended before the store was complete (EX_TEMPFAIL)."""
 JOB_NUMBER = re.compile(r"\d+")
 
 

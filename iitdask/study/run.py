@@ -10,9 +10,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,19 +56,6 @@ from iitdask.theory.catalog import KERNEL_FAMILIES
 
 if TYPE_CHECKING:
     from distributed import Client
-
-__all__ = [
-    "CACHED_STAGES",
-    "compile_share",
-    "estimate_job",
-    "is_family_compiled",
-    "job_from_study",
-    "precompile",
-    "prepare_store",
-    "run_job",
-    "run_shared",
-    "verify_stored_run",
-]
 
 BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
 CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
@@ -171,7 +159,8 @@ def run_shared(
                 memory=None if memory is None else memory // threads,
             )
             result = started.finish(tree)
-            _save_once(store, claims, result, origin, log=log, until=until)
+            save = partial(save_result, store, result, origin, log.costs())
+            _save_once(store, claims, save, until)
     return result
 
 
@@ -219,6 +208,11 @@ def precompile(family: str = "iit4") -> None:
     mark_family_compiled(family)
 
 
+def uncompiled_families(job: StudyJob) -> list[str]:
+    """Return the families of kernels that a job needs and that are not in the cache."""
+    return [family for family in job.kernel_families() if not is_family_compiled(family)]
+
+
 def compile_share(family: str, share: int) -> None:
     """Run one of the recipes of a family."""
     execute(KERNEL_FAMILIES[family].cases[share](), MemoryLedger(), SerialEngine())
@@ -253,19 +247,13 @@ def _tidied_result(store: Store) -> xr.DataTree | None:
 
 
 def _save_once(
-    store: Store,
-    claims: BlockClaims,
-    result: xr.DataTree,
-    origin: dict[str, Any],
-    *,
-    log: EventLog,
-    until: float | None,
+    store: Store, claims: BlockClaims, save: Callable[[], None], until: float | None
 ) -> None:
     """Wait until one process has written the result: this one, if no other has claimed it."""
     while True:
         with claims.holding("result") as is_mine:
             if is_mine:
-                save_result(store, result, origin, log.costs())
+                save()
                 claims.clear()
                 return
         if is_finished(store):
