@@ -478,18 +478,10 @@ def sweep(
     fields = {"state": state, "units": units, **fields}
     block_seconds = BLOCK_SECONDS
     if isinstance(spec_or_axes, Mapping) and "sweep" not in spec_or_axes:
-        if keep not in (None, "structures"):
-            raise SpecError(f"keep: expected structures, got {keep!r}")
-        job = build_sweep(
-            compute,
-            substrate={"example": substrate} if isinstance(substrate, str) else substrate,
-            axes=read_axes(spec_or_axes),
-            fields=fields,
-            theory=theory,
-            folder=Path(),
-            where="sweep",
-            keep=keep is not None,
-        )
+        if isinstance(substrate, str):
+            substrate = {"example": substrate}
+        shared = {"compute": compute, "substrate": substrate, "theory": theory, **fields}
+        job = build_sweep(read_axes(spec_or_axes), shared, Path(), "sweep", keep)
     else:
         for name, value in {"substrate": substrate, "theory": theory, **fields}.items():
             if value is not None:

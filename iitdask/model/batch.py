@@ -294,10 +294,10 @@ class Family:
         """Names of a member's units."""
         return notation.default_labels(self.n)
 
-    def names(self) -> list[str]:
-        """Names of the members."""
+    def member_name(self, number: int) -> str:
+        """Return the name of one member."""
         stem = f"{self.name}-{self.n}"
-        return [stem] if self.count == 1 else [f"{stem}-{i}" for i in range(self.count)]
+        return stem if self.count == 1 else f"{stem}-{number}"
 
     def with_gate_parameters(self, parameters: Mapping[str, Any]) -> Family:
         """Return the family with parameters of its gates replaced where gates have them."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import InputError, SpecError
 from iitdask.model import examples, gates
@@ -19,6 +18,7 @@ from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable
 from iitdask.model.labels import join_labels, state_text
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
+from iitdask.types import Array
 
 MAX_LISTED_UNITS = 16  # Units up to which all candidate systems of a substrate are listed
 MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
@@ -42,21 +42,15 @@ class Axis:
     """One axis of a sweep."""
 
     name: str  # Name in :data:`iitdask.study.sweep_axes.AXES`, or a parameter of units
-    values: ValueRule | tuple[Any, ...]  # Values, or the rule that tells them for given substrates
+    values: ValueRule | tuple[Any, ...]
+    """Values, a family's member as (family, number); or the rule that tells them for substrates."""
     dim: str  # Dimension of the result; zipped axes share one
     is_parameter: bool  # Whether units have it as a parameter of their gates
 
     @property
     def listed(self) -> tuple[Any, ...]:
-        """Values that do not depend on substrates; each member of a family as (family, number)."""
-        values = () if isinstance(self.values, ValueRule) else self.values
-        if not any(isinstance(value, Family) for value in values):
-            return values
-        members = (
-            [(value, i) for i in range(value.count)] if isinstance(value, Family) else [value]
-            for value in values
-        )
-        return tuple(chain.from_iterable(members))
+        """Values that do not depend on substrates."""
+        return () if isinstance(self.values, ValueRule) else self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +68,9 @@ class UnitSignature:
     def state_code(self, value: Any) -> tuple[int, str]:
         """Return the little-endian number of a state, 0 if there are too many, and its text."""
         state = notation.parse_state(value, self.levels, self.labels)
-        code = 0
-        if self.n_states <= MAX_TABLE_STATES:
-            for one, k in zip(reversed(state), reversed(self.levels), strict=True):
-                code = code * k + one
+        is_numbered = self.n_states <= MAX_TABLE_STATES
+        code = int(np.ravel_multi_index(state, self.levels, order="F")) if is_numbered else 0
         return code, state_text(state)
-
-    def state_texts(self) -> list[str]:
-        """Return the texts of all states, by number."""
-        states = product(*(range(k) for k in reversed(self.levels)))
-        return [state_text(state[::-1]) for state in states]
 
     def unit_mask(self, value: Any) -> tuple[int, str]:
         """Return the mask of a set of units, 0 if there are too many, and its text.
@@ -105,9 +92,9 @@ class SubstrateGrid:
 
     dims: dict[str, int]  # Dimensions that decide about substrates, with their lengths
     signatures: tuple[UnitSignature, ...]  # The distinct signatures
-    signature: NDArray[Any]  # (G,) which signature each has, -1 where there is no substrate
+    signature: Array  # (G,) which signature each has, -1 where there is no substrate
     batch: Batch  # The small substrates
-    batch_index: NDArray[Any]  # (G,) position in the batch, -1 of substrates that are not small
+    batch_index: Array  # (G,) position in the batch, -1 of substrates that are not small
     single: Mapping[int, Substrate]  # Substrates that were built one by one
     problems: Mapping[int, str]  # Why there is no substrate
     names: tuple[str, ...]  # Labels along the axis of substrates, if there is one
@@ -119,10 +106,6 @@ class SubstrateGrid:
         labels = self.signatures[int(self.signature[number])].labels
         return self.batch.substrate(int(self.batch_index[number]), labels)
 
-    def members(self, signature: int) -> NDArray[Any]:
-        """Positions in the batch of the small substrates of a signature, each once."""
-        return np.unique(self.batch_index[self.signature == signature])
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AxisValues:
@@ -130,106 +113,83 @@ class AxisValues:
 
     labels: tuple[str, ...]  # Labels in the result
     raw: tuple[Any, ...]  # Values as they were given
-    numbers: NDArray[Any]
+    numbers: Array
     """(signatures, values) number of the state, or mask of the units; -1 where none fits."""
     problems: Mapping[tuple[int, int], str]
     """Why a value does not fit a signature, by (signature, value)."""
-    frequency: NDArray[Any] | None = None
+    frequency: Array | None = None
     """(G, values) share of a trajectory's steps, where the values come from one."""
-
-
-class _GridBuilder:
-    """Puts substrates together, number by number."""
-
-    def __init__(self, count: int) -> None:
-        self.signature, self.batch_index = np.full(count, -1), np.full(count, -1)
-        self.signatures: dict[UnitSignature, int] = {}
-        self.batches: list[Batch] = []
-        self.single: dict[int, Substrate] = {}
-        self.problems: dict[int, str] = {}
-        self._n_batched = 0
-
-    def add_substrate(self, number: int, substrate: Substrate) -> None:
-        """Add one substrate."""
-        self.single[number] = substrate
-        signature = UnitSignature(substrate.levels, substrate.labels)
-        batch = Batch.from_substrates([substrate]) if is_batchable(substrate) else None
-        self.add_batch(np.array([number]), batch, signature)
-
-    def add_batch(
-        self, numbers: NDArray[Any], batch: Batch | None, signature: UnitSignature
-    ) -> None:
-        """Add small substrates that share a signature, or one that is not small."""
-        self.signature[numbers] = self.signatures.setdefault(signature, len(self.signatures))
-        if batch is not None:
-            self.batch_index[numbers] = self._n_batched + np.arange(len(numbers))
-            self.batches.append(batch)
-            self._n_batched += len(batch)
 
 
 def build_substrates(
     base: Substrate | Mapping[str, Any] | None, axes: Sequence[Axis], folder: Path, where: str
 ) -> SubstrateGrid:
     """Build all substrates of a sweep."""
-    parameters = [axis for axis in axes if axis.is_parameter]
     source = next((axis for axis in axes if axis.name == "substrate"), None)
     if source is None and base is None:
         raise SpecError(f"{where}: substrate: expected one, or an axis of them, got nothing")
     choices = (base,) if source is None else source.listed
-    varying = [axis for axis in axes if axis.is_parameter or axis is source]
-    dims = {axis.dim: len(axis.listed) for axis in varying}
-    total = math.prod(dims.values())
-    builder = _GridBuilder(total)
-    dim = None if source is None else source.dim
-    for numbers, choice, settings in _combine(dims, parameters, choices, dim):
+    dims = {axis.dim: len(axis.listed) for axis in axes if axis.is_parameter or axis is source}
+    total, n_batched = math.prod(dims.values()), 0
+    signature, batch_index = np.full(total, -1), np.full(total, -1)
+    signatures: dict[UnitSignature, int] = {}
+    batches: list[Batch] = []
+    single: dict[int, Substrate] = {}
+    problems: dict[int, str] = {}
+    for numbers, choice, settings in _combine(dims, axes, choices):
         try:
             if isinstance(choice, tuple) and len(numbers) == choice[0].count:
                 family = _family_with_parameters(choice[0], settings, where)
-                signature = UnitSignature((2,) * family.n, family.labels)
-                builder.add_batch(numbers, family.batch(), signature)
-                continue
-            for number in numbers.tolist():
-                builder.add_substrate(number, _build_one(choice, settings, folder, where))
+                units, batch = UnitSignature((2,) * family.n, family.labels), family.batch()
+            else:
+                substrate = _build_substrate(choice, settings, folder, where)
+                units = UnitSignature(substrate.levels, substrate.labels)
+                batch = Batch.from_substrates([substrate] if is_batchable(substrate) else [])
+                single[int(numbers[0])] = substrate
         except SpecError:
             raise
         except InputError as error:
-            builder.problems.update(dict.fromkeys(numbers.tolist(), str(error)))
-    if len(builder.problems) == total:
-        raise SpecError(next(iter(builder.problems.values())))
+            problems.update(dict.fromkeys(numbers.tolist(), str(error)))
+            continue
+        signature[numbers] = signatures.setdefault(units, len(signatures))
+        if len(batch):
+            batch_index[numbers] = n_batched + np.arange(len(batch))
+            n_batched += len(batch)
+            batches.append(batch)
+    if len(problems) == total:
+        raise SpecError(next(iter(problems.values())))
+    names = () if source is None else _make_unique(_choice_names(choices), "{}-{}")
+    small = Batch.concatenate(batches)
     return SubstrateGrid(
-        dims,
-        tuple(builder.signatures),
-        builder.signature,
-        Batch.concatenate(builder.batches),
-        builder.batch_index,
-        builder.single,
-        builder.problems,
-        () if source is None else _make_unique(_choice_names(choices), "{}-{}"),
+        dims, tuple(signatures), signature, small, batch_index, single, problems, names
     )
 
 
 def _combine(
-    dims: Mapping[str, int], parameters: Sequence[Axis], choices: Sequence[Any], source: str | None
-) -> Iterator[tuple[NDArray[Any], Any, dict[str, Any]]]:
+    dims: Mapping[str, int], axes: Sequence[Axis], choices: Sequence[Any]
+) -> Iterator[tuple[Array, Any, dict[str, Any]]]:
     """Yield numbers of substrates, the choice they are made from, and their parameters.
 
     All members of a family come together, unless parameters vary along them.
     """
-    numbers = np.arange(math.prod(dims.values())).reshape(tuple(dims.values()) or (1,))
-    values = {axis.name: axis.listed for axis in parameters}
+    numbers = np.arange(math.prod(dims.values())).reshape(tuple(dims.values()))
+    source = next((axis.dim for axis in axes if axis.name == "substrate"), None)
+    parameters = [axis for axis in axes if axis.is_parameter]
     zipped = [axis for axis in parameters if axis.dim == source]
     free = [dim for dim in dims if dim != source]
     for position in product(*(range(dims[dim]) for dim in free)):
         at = dict(zip(free, position, strict=True))
         line = np.atleast_1d(numbers[tuple(at.get(dim, slice(None)) for dim in dims)])
-        settings = {a.name: values[a.name][at[a.dim]] for a in parameters if a.dim in at}
-        k = 0
-        while k < len(choices):
-            choice = choices[k]
-            step = choice[0].count if isinstance(choice, tuple) and not zipped else 1
-            along = {axis.name: values[axis.name][k] for axis in zipped}
-            yield line[k : k + step], choice, settings | along
-            k += step
+        settings = {axis.name: axis.listed[at[axis.dim]] for axis in parameters if axis.dim in at}
+        for k, choice in enumerate(choices):
+            count = 1
+            if isinstance(choice, tuple) and not zipped:
+                family, member = choice
+                if member:
+                    continue
+                count = family.count
+            along = {axis.name: axis.listed[k] for axis in zipped}
+            yield line[k : k + count], choice, settings | along
 
 
 def _family_with_parameters(family: Family, parameters: Mapping[str, Any], where: str) -> Family:
@@ -239,42 +199,39 @@ def _family_with_parameters(family: Family, parameters: Mapping[str, Any], where
     return family.with_gate_parameters(parameters)
 
 
-def _build_one(choice: Any, parameters: Mapping[str, Any], folder: Path, where: str) -> Substrate:
+def _build_substrate(
+    choice: Any, parameters: Mapping[str, Any], folder: Path, where: str
+) -> Substrate:
+    """Build one substrate with parameters of its units replaced."""
     if isinstance(choice, tuple):
         family = _family_with_parameters(choice[0], parameters, where)
         return Substrate.from_units(family.block(choice[1])["units"])
     if isinstance(choice, str | Path) and str(choice) in examples.names():
         choice = {"example": str(choice)}
+    if not parameters:
+        if isinstance(choice, Substrate):
+            return choice
+        if isinstance(choice, str | Path):
+            return load(folder / choice)
+        return substrate_from_study(choice, folder, f"{where}: substrate")
+    place = f"{where}: sweep: {next(iter(parameters))}"
     if isinstance(choice, str | Path):
-        if parameters:
-            raise SpecError(
-                f"{where}: sweep: {next(iter(parameters))}: {choice} is a file; name "
-                "the units in the study to sweep their parameters"
-            )
-        return load(folder / choice)
-    if parameters:
-        choice = _block_with_parameters(choice, parameters, where)
-    elif isinstance(choice, Substrate):
-        return choice
-    return substrate_from_study(choice, folder, f"{where}: substrate")
-
-
-def _block_with_parameters(block: Any, parameters: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return a substrate block with parameters of its units replaced."""
-    if isinstance(block, Mapping) and "example" in block:
-        block = examples.spec(block["example"])["substrate"]
-    if not isinstance(block, Mapping) or "units" not in block:
         raise SpecError(
-            f"{where}: sweep: {next(iter(parameters))}: expected a substrate made of `units`, "
-            "whose parameters it could be"
+            f"{place}: {choice} is a file; name the units in the study to sweep their parameters"
         )
-    units = [dict(unit) for unit in block["units"]]
-    given = [unit.get("label") for unit in units]
-    known = block.get("labels") or notation.default_labels(len(units))
-    labels = [str(own or other) for own, other in zip(given, known, strict=True)]
+    if isinstance(choice, Mapping) and "example" in choice:
+        choice = examples.spec(choice["example"])["substrate"]
+    if not isinstance(choice, Mapping) or "units" not in choice:
+        raise SpecError(
+            f"{place}: expected a substrate made of `units`, whose parameters it could be"
+        )
+    units = [dict(unit) for unit in choice["units"]]
+    defaults = choice.get("labels") or notation.default_labels(len(units))
+    labels = [str(unit.get("label") or name) for unit, name in zip(units, defaults, strict=True)]
     for name, value in parameters.items():
-        _set_parameter(units, labels, name, value, where)
-    return {**block, "units": units}
+        _set_parameter(units, labels, name, value, f"{where}: sweep: {name}")
+    block = {**choice, "units": units}
+    return substrate_from_study(block, folder, f"{where}: substrate")
 
 
 def _set_parameter(
@@ -283,7 +240,7 @@ def _set_parameter(
     """Set a parameter of all units that have it, or of the one that is named."""
     label, _, parameter = name.rpartition(".")
     if label.endswith(".weights"):
-        _set_weight(units, labels, label.removesuffix(".weights"), parameter, value)
+        _set_weight(units, labels, name, value, where)
         return
     chosen = [
         unit
@@ -292,35 +249,34 @@ def _set_parameter(
         and gates.has_parameter(str(unit.get("gate", unit.get("kind"))), parameter)
     ]
     if not chosen:
-        raise SpecError(f"{where}: sweep: {name}: no unit of the substrate has this parameter")
+        raise SpecError(f"{where}: no unit of the substrate has this parameter")
     for unit in chosen:
         unit[parameter] = list(value) if isinstance(value, tuple) else value
 
 
 def _set_weight(
-    units: list[dict[str, Any]], labels: Sequence[str], label: str, source: str, value: Any
+    units: list[dict[str, Any]], labels: Sequence[str], name: str, value: Any, where: str
 ) -> None:
     """Set the weight of one input of one unit."""
+    label, _, source = name.rpartition(".weights.")
     if label not in labels:
-        raise SpecError(f"sweep: {label}.weights.{source}: no unit is called {label!r}")
-    unit = units[list(labels).index(label)]
-    inputs = notation.parse_units(
-        unit.get("inputs", ()), notation.unit_numbers(tuple(labels)), f"unit {label!r}: inputs"
-    )
-    places = [k for k, number in enumerate(inputs) if labels[number] == source]
-    if not places or "weights" not in unit:
-        raise SpecError(f"sweep: {label}.weights.{source}: unit {label!r} has no such weight")
-    weights = list(unit["weights"])
-    weights[places[0]] = value
-    unit["weights"] = weights
+        raise SpecError(f"{where}: no unit is called {label!r}")
+    unit = units[labels.index(label)]
+    numbers = notation.unit_numbers(tuple(labels))
+    inputs = notation.parse_units(unit.get("inputs", ()), numbers, f"unit {label!r}: inputs")
+    sources = [labels[number] for number in inputs]
+    if source not in sources or "weights" not in unit:
+        raise SpecError(f"{where}: unit {label!r} has no such weight")
+    unit["weights"] = list(unit["weights"])
+    unit["weights"][sources.index(source)] = value
 
 
 def _choice_names(choices: Sequence[Any]) -> Iterator[str]:
     """Name every substrate along its axis."""
-    members: dict[int, list[str]] = {}
     for number, choice in enumerate(choices):
         if isinstance(choice, tuple):
-            yield members.setdefault(id(choice[0]), choice[0].names())[choice[1]]
+            family, member = choice
+            yield family.member_name(member)
         elif isinstance(choice, str | Path):
             yield Path(choice).stem if Path(choice).suffix else str(choice)
         elif isinstance(choice, Mapping) and "example" in choice:
@@ -405,13 +361,17 @@ def _states_of_rule(rule: ValueRule, grid: SubstrateGrid, where: str) -> AxisVal
     labels: dict[str, int] = {}
     codes: list[dict[str, int]] = []
     for k, signature in enumerate(grid.signatures):
-        texts = signature.state_texts()
+        states = (
+            notation.decode_state(code, signature.levels) for code in range(signature.n_states)
+        )
+        texts = [state_text(state) for state in states]
         chosen: Sequence[int] = range(len(texts))
         if visits is not None:
             visited = visits[grid.signature == k].any(axis=0)
             chosen = np.flatnonzero(visited[: len(texts)]).tolist()
         elif rule.kind == "reachable":
-            chosen = grid.batch.reachable_states(grid.members(k)).tolist()
+            members = np.unique(grid.batch_index[grid.signature == k])
+            chosen = grid.batch.reachable_states(members).tolist()
         for code in chosen:
             labels.setdefault(texts[code], len(labels))
         codes.append({text: code for code, text in enumerate(texts)})
@@ -428,7 +388,7 @@ def _states_of_rule(rule: ValueRule, grid: SubstrateGrid, where: str) -> AxisVal
     return AxisValues(tuple(labels), tuple(labels), numbers, problems, frequency)
 
 
-def _trajectory_shares(rule: ValueRule, grid: SubstrateGrid) -> NDArray[Any]:
+def _trajectory_shares(rule: ValueRule, grid: SubstrateGrid) -> Array:
     """(G, states) share of the steps that the trajectory of each substrate spends in a state."""
     shares = np.zeros((len(grid.signature), max(s.n_states for s in grid.signatures)))
     for g, k in enumerate(grid.signature.tolist()):

@@ -18,7 +18,6 @@ import msgspec
 import numba
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from iitdask.errors import DamagedStoreError, InputError, SpecError, StoreError
 from iitdask.model.batch import Batch
@@ -48,10 +47,11 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.options import Theory
-from iitdask.theory.small_systems import SmallSystems
+from iitdask.theory.small_systems import SUBSTRATE_ARRAYS, SmallSystems
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.variables import make_dataset
+from iitdask.types import Array
 
 SUBSTRATE_GROUP = "substrate"  # Group of a store that holds the tables of the substrate
 
@@ -76,7 +76,7 @@ class Problem:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as a store records it: normalised, comparable field by field."""
+        """Return the study as a store records it: normalised, comparable field by field."""
         substrate = self.target.substrate
         return {
             "compute": self.compute,
@@ -113,14 +113,8 @@ def problem_from_study(study: Study, folder: Path, where: str) -> Problem:
         raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
     substrate = substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")
     options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
-    return problem_from_fields(study.compute, substrate, options, problem_fields(study), where)
-
-
-def problem_from_fields(
-    compute: str, substrate: Substrate, options: Theory, fields: dict[str, Any], where: str
-) -> Problem:
-    """Build a point; None among the fields means not given."""
-    return Problem(target_from_fields(compute, substrate, fields, where), options, compute)
+    target = target_from_fields(study.compute, substrate, problem_fields(study), where)
+    return Problem(target, options, study.compute)
 
 
 def write_substrate(store: Store, substrate: Substrate) -> None:
@@ -155,7 +149,7 @@ def _write_tables(store: Store, substrate: Substrate) -> None:
 
 
 def read_problem(store: Store) -> Problem:
-    """Rebuild the point of a store."""
+    """Rebuild the problem of a store."""
     about = store_attrs(store)
     if "sweep" in about.get("study", {}):
         raise InputError(
@@ -166,15 +160,15 @@ def read_problem(store: Store) -> Problem:
         study = about["study"]
         compute = study["compute"]
         fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
-        options = theory_options(study["theory"])
-        point = problem_from_fields(compute, _read_substrate(store), options, fields, store.url)
-        intact = point.fingerprint == about["fingerprint"]
+        target = target_from_fields(compute, _read_substrate(store), fields, store.url)
+        problem = Problem(target, theory_options(study["theory"]), compute)
+        intact = problem.fingerprint == about["fingerprint"]
     except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
         what = " ".join(str(error).split())
         raise DamagedStoreError(f"{damaged} cannot be read ({what}); {mending}") from error
     if not intact:
         raise DamagedStoreError(f"{damaged} is not what was written; {mending}")
-    return point
+    return problem
 
 
 def _read_substrate(store: Store) -> Substrate:
@@ -227,9 +221,6 @@ def git_state() -> dict[str, Any] | None:
     return {"commit": commits[0], "changed": any(not line.startswith("#") for line in lines)}
 
 
-BATCH_TABLES = ("sizes", "levels", "starts", "tables", "children")
-
-
 class StoredSweep:
     """The batchable points of a sweep, rebuilt from what its store holds.
 
@@ -255,7 +246,7 @@ class StoredSweep:
                     self.batches.append(PointBatch(name, compute, small, points))
                     first += len(points)
             begin += len(digests)
-        self._out: dict[str, NDArray[Any]] = {}
+        self._out: dict[str, Array] = {}
 
     def recipe(self) -> Recipe:
         """Return the stages of the batchable points."""
@@ -280,7 +271,7 @@ class StoredSweep:
 
 def _read_small_systems(store: Store, stage: str) -> SmallSystems:
     arrays = StageGroup.load(store, stage).read_inputs()
-    batch = Batch(**{name: arrays[name] for name in BATCH_TABLES})
+    batch = Batch(**{name: arrays[name] for name in SUBSTRATE_ARRAYS})
     substrate, code, units, cap = arrays["points"]
     return SmallSystems(batch, substrate, code, units, cap)
 
@@ -310,13 +301,11 @@ def _network_dataset(problem: Problem) -> xr.Dataset:
     inside = np.isin(np.arange(substrate.n_units), list(units))
     state = getattr(target, "state", None)
     names = text_array(substrate.labels)
+    state_values = np.full(substrate.n_units, -1) if state is None else np.array(state)
     values = {
         "connectivity": (("source", "target"), np.array(substrate.connectivity)),
         "levels": (("unit",), np.array(substrate.levels)),
         "inside": (("unit",), inside),
-        "current_state": (
-            ("unit",),
-            np.full(substrate.n_units, -1) if state is None else np.array(state),
-        ),
+        "current_state": (("unit",), state_values),
     }
     return make_dataset(values).assign_coords(unit=names, source=names, target=names)

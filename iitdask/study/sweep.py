@@ -12,10 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from iitdask.errors import IITError, LedgerMismatchError, SpecError
-from iitdask.model.substrate import Substrate
+from iitdask.errors import LedgerMismatchError, SpecError
 from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
 from iitdask.result.label_tree import label_tree
@@ -54,6 +52,7 @@ from iitdask.theory.sweep_recipe import (
     store_outcomes,
     sweep_recipe,
 )
+from iitdask.types import Array
 
 MIN_WRITE_INTERVAL_SECONDS = 1.0  # Least seconds between two writings of the cube
 WRITE_INTERVAL_RATIO = 20.0  # Time between two writings of the cube, in durations of one writing
@@ -69,7 +68,7 @@ class PointOrder:
     n_points: int  # Number of points
 
 
-def order_points(layout: SweepLayout, lists: Sequence[NDArray[Any]]) -> PointOrder:
+def order_points(layout: SweepLayout, lists: Sequence[Array]) -> PointOrder:
     """Number the points of a sweep in the order in which a store lists them.
 
     Each of the `lists` holds the (points, 2) uint64 digests of the points that became part of
@@ -104,18 +103,14 @@ class CubeWriter:
     """
 
     def __init__(
-        self,
-        order: PointOrder,
-        ledger: Ledger,
-        store: Store | None,
-        outcomes: dict[str, NDArray[Any]],
-        has_structures: bool,
+        self, order: PointOrder, ledger: Ledger, store: Store | None, has_structures: bool
     ) -> None:
+        self.outcomes = empty_outcomes(order.layout.computes, order.n_points)
+        self._order, self._ledger, self._store = order, ledger, store
         self._has_structures = has_structures
-        self._order, self._ledger, self._store, self._outcomes = order, ledger, store, outcomes
-        self._stages = {batch.name: batch for batch in order.batches}
-        self._collected: dict[str, set[Any]] = {name: set() for name in self._stages}
-        self._large_stages: dict[str, set[str]] = {}
+        self._batches = {batch.name: batch for batch in order.batches}
+        self._opened: set[str] = set()  # Stages that the ledger has
+        self._collected: dict[str, set[Any]] = {name: set() for name in self._batches}
         self._keys = {point.key: number for number, point in order.large.items()}
         self._incremental: IncrementalResult | None = None
         self._written_status = np.zeros(order.n_points, np.int8)
@@ -123,8 +118,8 @@ class CubeWriter:
 
     def __call__(self, event: Event) -> None:
         """Collect what an event says has arrived."""
-        if isinstance(event, StageOpened) and event.stage.startswith("points/"):
-            self._large_stages.setdefault(event.stage.split("/")[1], set()).add(event.stage)
+        if isinstance(event, StageOpened):
+            self._opened.add(event.stage)
         now = time.monotonic()
         if self._store is None or not isinstance(event, StageOpened | BlocksFilled):
             return
@@ -142,7 +137,7 @@ class CubeWriter:
             dims=layout.dims,
             coords=layout.coords,
             cells=(layout.point, layout.problem, layout.problems),
-            outcomes=self._outcomes,
+            outcomes=self.outcomes,
             extra={
                 "n_units": layout.n_units,
                 "frequency": layout.frequency,
@@ -153,21 +148,21 @@ class CubeWriter:
             attrs={} if layout.theory is None else {"theory": layout.theory},
         )
 
-    def _structures(self) -> NDArray[Any]:
+    def _structures(self) -> Array:
         """Group of the store that holds the whole result of each cell."""
         groups = np.full(self._order.n_points + 1, "", object)
         for number, point in self._order.large.items():
-            if self._outcomes["status"][number] == DONE:
+            if self.outcomes["status"][number] == DONE:
                 groups[number] = f"structures/{point.key}"
         # Number -1, of cells without a point, reads the last one.
         return np.asarray(groups[self._order.layout.point])
 
     def _write(self, store: Store) -> None:
-        for name, batch in self._stages.items():
-            self._collect(name, batch)
+        for name in self._opened & self._batches.keys():
+            self._collect(name)
         data = self.cube()
-        fresh = self._outcomes["status"] != self._written_status
-        self._written_status = self._outcomes["status"].copy()
+        fresh = self.outcomes["status"] != self._written_status
+        self._written_status = self.outcomes["status"].copy()
         if self._incremental is None:
             self._incremental = IncrementalResult(store, data)
             return
@@ -175,34 +170,28 @@ class CubeWriter:
         changed = np.where(point >= 0, fresh[point], False)
         self._incremental.update(data, changed.reshape(tuple(self._order.layout.dims.values())))
 
-    def _collect(self, name: str, batch: PointBatch) -> None:
+    def _collect(self, stage: str) -> None:
         """Record the outcomes of blocks that have arrived since the last call."""
-        try:
-            tiling, done = self._ledger.tiling(name), self._ledger.done(name)
-        except (IITError, KeyError):
-            return  # not opened yet
-        for block in sorted(done - self._collected[name]):
-            region = tiling.region(block)[0]
-            arrays = self._ledger.read_block(name, block)
-            store_outcomes(self._outcomes, batch.small[region], arrays["value"], arrays["number"])
-            self._collected[name].add(block)
+        batch, tiling = self._batches[stage], self._ledger.tiling(stage)
+        for block in sorted(self._ledger.done(stage) - self._collected[stage]):
+            arrays = self._ledger.read_block(stage, block)
+            numbers = batch.small[tiling.region(block)[0]]
+            store_outcomes(self.outcomes, numbers, arrays["value"], arrays["number"])
+            self._collected[stage].add(block)
 
-    def _seconds(self) -> NDArray[Any]:
+    def _seconds(self) -> Array:
         """(points,) seconds each point took, NaN where it is not computed."""
         out = np.full(self._order.n_points, np.nan)
-        for name, batch in self._stages.items():
-            if not len(batch.points):
-                continue
-            try:
-                tiling, ticks = self._ledger.tiling(name), self._ledger.block_seconds(name)
-            except (IITError, KeyError):
-                continue
-            for block, seconds in ticks.items():
-                region = tiling.region(block)[0]
-                out[batch.small[region]] = seconds / (region.stop - region.start)
-        for key, names in self._large_stages.items():
-            seconds_of = [sum(self._ledger.block_seconds(n).values()) for n in sorted(names)]
-            out[self._keys[key]] = sum(seconds_of)
+        for name in sorted(self._opened):
+            blocks = self._ledger.block_seconds(name)
+            if name in self._batches:
+                tiling, batch = self._ledger.tiling(name), self._batches[name]
+                for block, seconds in blocks.items():
+                    region = tiling.region(block)[0]
+                    out[batch.small[region]] = seconds / (region.stop - region.start)
+            else:
+                number = self._keys[name.split("/")[1]]
+                out[number] = np.nan_to_num(out[number]) + sum(blocks.values())
         return out
 
 
@@ -219,7 +208,7 @@ class Sweep:
     @property
     def fingerprint(self) -> str:
         """Digest of all that a store cannot change: everything but the values along the axes."""
-        return text_digest([dict(self.fixed), list(self.layout.coords.items()) and self._dims()])
+        return text_digest([dict(self.fixed), self._dims()])
 
     def _dims(self) -> list[tuple[str, str]]:
         return [(name, dim) for name, (dim, _) in self.layout.coords.items()]
@@ -255,67 +244,58 @@ class Sweep:
             with critical_section(store, "roll"):
                 lists = register_points(store, self)
         order = order_points(self.layout, lists)
-        outcomes = empty_outcomes(self.layout.computes, order.n_points)
         on_result = _structure_writer(store) if store is not None and self.keep else None
-        writer = CubeWriter(order, ledger, store if live else None, outcomes, self.keep)
-        work = sweep_recipe(order.batches, order.large, outcomes, on_result=on_result)
+        writer = CubeWriter(order, ledger, store if live else None, self.keep)
+        work = sweep_recipe(order.batches, order.large, writer.outcomes, on_result=on_result)
         return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
 
 
 def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study describes."""
-    return build_sweep(
-        study.compute,
-        substrate=study.substrate,
-        axes=read_axes(study.sweep, f"{where}: sweep"),
-        fields=problem_fields(study),
-        theory=study.theory,
-        folder=folder,
-        where=where,
-        keep=study.keep is not None,
-    )
+    axes = read_axes(study.sweep, f"{where}: sweep")
+    shared = {"compute": study.compute, "substrate": study.substrate, "theory": study.theory}
+    return build_sweep(axes, shared | problem_fields(study), folder, where, study.keep)
 
 
 def build_sweep(
-    compute: str,
-    *,
-    substrate: Substrate | Mapping[str, Any] | None,
     axes: Sequence[Axis],
-    fields: Mapping[str, Any],
-    theory: Any,
+    shared: Mapping[str, Any],
     folder: Path,
     where: str,
-    keep: bool = False,
+    keep: str | None = None,
 ) -> Sweep:
-    """Build a sweep from its parts, see :func:`iitdask.study.sweep_layout.build_grid`."""
+    """Build a sweep from its axes and what its cells share where no axis says otherwise.
+
+    `shared` are the ``compute``, ``substrate`` and ``theory`` of a study and the fields of its
+    target, None where not given; see :func:`iitdask.study.sweep_layout.build_grid`.
+    """
+    if keep not in (None, "structures"):
+        raise SpecError(f"keep: expected structures, got {keep!r}")
+    shared = {name: value for name, value in shared.items() if value is not None}
+    substrate, compute = shared.pop("substrate", None), shared["compute"]
     substrates = build_substrates(substrate, axes, folder, where)
-    grid = build_grid(
-        compute, axes=axes, substrates=substrates, fields=fields, theory=theory, where=where
-    )
-    layout = build_layout(grid, apart=keep)
+    grid = build_grid(axes, substrates, shared, where)
     names = {axis.name for axis in axes}
-    fixed: dict[str, Any] = {} if "compute" in names else {"compute": compute}
-    if theory is None and "compute" not in names:
-        theory = default_theory(compute)
-    if theory is not None and "theory" not in names:
-        fixed["theory"] = json.loads(json.dumps(msgspec.to_builtins(theory_options(theory))))
-    for name, value in fields.items():
-        if value is not None and name not in names:
-            fixed[name] = json.loads(json.dumps(value, default=str))
+    if "compute" not in names:
+        shared.setdefault("theory", default_theory(compute))
+    fixed = {name: value for name, value in shared.items() if name not in names}
+    if "theory" in fixed:
+        fixed["theory"] = msgspec.to_builtins(theory_options(fixed["theory"]))
+    fixed = json.loads(json.dumps(fixed, default=str))
     if not substrates.dims:
         fixed["substrate"] = substrates.substrate(0).fingerprint
     elif "substrate" not in names:
         fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_as_json))])
-    if keep:
-        fixed["keep"] = "structures"
-    return Sweep(layout, fixed, keep)
+    if keep is not None:
+        fixed["keep"] = keep
+    return Sweep(build_layout(grid, apart=keep is not None), fixed, keep is not None)
 
 
 def _as_json(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def register_points(store: Store, sweep: Sweep) -> list[NDArray[Any]]:
+def register_points(store: Store, sweep: Sweep) -> list[Array]:
     """Add the points of a sweep to its store; return all lists of points the store has then."""
     about, digests = store_attrs(store), sweep.layout.digests
     axes = {name: list(labels) for name, (_, labels) in sweep.layout.coords.items()}

@@ -26,13 +26,8 @@ from iitdask.study.axis_values import (
 
 MAX_AXIS_VALUES = 10**7  # Values an axis may have
 STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
-SPACINGS = {
-    "linspace": "[first, last, how many]",
-    "geomspace": "[first, last, how many]",
-    "range": "[first, end, step]",
-}
-"""Numbers given by their ends, as NumPy does."""
-TRAJECTORY_KEYS = ("start", "steps", "burn", "seed")
+SPACINGS = ("linspace", "geomspace", "range")  # Numbers given by their ends, as NumPy does
+TRAJECTORY_DEFAULTS: dict[str, Any] = {"start": None, "steps": None, "burn": 0, "seed": 0}
 
 Values = ValueRule | tuple[Any, ...]
 
@@ -53,16 +48,11 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
             for number, group in enumerate(groups):
                 axes += _read_zipped(group, f"{where}: zip {number}")
         else:
-            values = _read_values(str(name), content, f"{where}: {name}")
-            axes.append(_axis(str(name), values, str(name)))
+            axes.append(_read_axis(str(name), content, f"{where}: {name}"))
     for name, count in Counter(axis.name for axis in axes).items():
         if count > 1:
             raise SpecError(f"{where}: {name}: an axis is given twice")
     return tuple(axes)
-
-
-def _axis(name: str, values: Values, dim: str) -> Axis:
-    return Axis(name, values, dim, AXES.get(name, PARAMETER_AXIS).is_parameter)
 
 
 def _read_zipped(group: Any, where: str) -> list[Axis]:
@@ -72,23 +62,28 @@ def _read_zipped(group: Any, where: str) -> list[Axis]:
     dim = str(next(iter(group)))
     axes = []
     for name, content in group.items():
-        values = _read_values(str(name), content, f"{where}: {name}", distinct=name == dim)
-        if isinstance(values, ValueRule):
+        axis = _read_axis(str(name), content, f"{where}: {name}", dim)
+        if isinstance(axis.values, ValueRule):
             raise SpecError(f"{where}: {name}: expected a list to go with others, got {content!r}")
-        axes.append(_axis(str(name), values, dim))
+        axes.append(axis)
     lengths = {axis.name: len(axis.listed) for axis in axes}
     if len(set(lengths.values())) > 1:
         raise SpecError(f"{where}: expected axes of one length, got {lengths}")
     return axes
 
 
-def _read_values(name: str, content: Any, where: str, *, distinct: bool = True) -> Values:
+def _read_axis(name: str, content: Any, where: str, dim: str | None = None) -> Axis:
+    """Read an axis; its values must be distinct unless it shares the dimension of another."""
     kind = AXES.get(name, PARAMETER_AXIS)
-    short = kind.read_rule(content, where)
-    if short is not None:
-        return short
-    if isinstance(content, Mapping):
-        return _read_spaced(content, where)
+    values = kind.read_rule(content, where)
+    if values is None and isinstance(content, Mapping):
+        values = _read_spaced(content, where)
+    elif values is None:
+        values = _read_list(content, where, kind, distinct=dim in (None, name))
+    return Axis(name, values, dim or name, kind.is_parameter)
+
+
+def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> tuple[Any, ...]:
     if isinstance(content, str) or not isinstance(content, Sequence | np.ndarray):
         raise SpecError(f"{where}: expected a list of values, got {content!r}")
     values = tuple(value.item() if isinstance(value, np.generic) else value for value in content)
@@ -96,10 +91,9 @@ def _read_values(name: str, content: Any, where: str, *, distinct: bool = True) 
     if not 0 < len(values) <= MAX_AXIS_VALUES:
         raise SpecError(f"{where}: expected 1 to {MAX_AXIS_VALUES} values, got {len(values)}")
     if distinct and kind.is_distinct:
-        written = [repr(value) for value in values]
-        repeated = [text for text, count in Counter(written).items() if count > 1]
-        if repeated:
-            raise SpecError(f"{where}: value {repeated[0]} is given twice")
+        for text, count in Counter(map(repr, values)).items():
+            if count > 1:
+                raise SpecError(f"{where}: value {text} is given twice")
     return values
 
 
@@ -117,23 +111,24 @@ def _read_spaced(content: Mapping[str, Any], where: str) -> tuple[float, ...]:
     if kind not in SPACINGS:
         known = ", ".join(SPACINGS)
         raise SpecError(f"{where}: expected a list or one of {known}, got {dict(content)!r}")
-    three = content[kind]
+    where, three = f"{where}: {kind}", content[kind]
     is_triple = isinstance(three, list | tuple) and len(three) == 3
     if not is_triple or not all(_is_number(v) and math.isfinite(v) for v in three):
-        raise SpecError(f"{where}: {kind}: expected {SPACINGS[kind]}, got {three!r}")
+        form = "[first, end, step]" if kind == "range" else "[first, last, how many]"
+        raise SpecError(f"{where}: expected {form}, got {three!r}")
     first, last, third = three
     if kind == "range":
         if third == 0 or (last - first) / third > MAX_AXIS_VALUES:
-            raise SpecError(f"{where}: range: expected a step that leads to the end, got {three!r}")
+            raise SpecError(f"{where}: expected a step that leads to the end, got {three!r}")
         values = np.arange(first, last, third)
     else:
         if not isinstance(third, int) or not 1 <= third <= MAX_AXIS_VALUES:
-            raise SpecError(f"{where}: {kind}: expected a whole number of values, got {third!r}")
+            raise SpecError(f"{where}: expected a whole number of values, got {third!r}")
         if kind == "geomspace" and first * last <= 0:
-            raise SpecError(f"{where}: geomspace: expected ends of one sign, got {three!r}")
+            raise SpecError(f"{where}: expected ends of one sign, got {three!r}")
         values = (np.linspace if kind == "linspace" else np.geomspace)(first, last, third)
     if not len(values):
-        raise SpecError(f"{where}: {kind}: expected at least one value, got none")
+        raise SpecError(f"{where}: expected at least one value, got none")
     return tuple(values.tolist())
 
 
@@ -162,31 +157,36 @@ def _state_rule(content: Any, where: str) -> ValueRule | None:
         raise SpecError(f"{where}: expected {{trajectory: {{steps: ...}}}}, got {content!r}")
     where, given = f"{where}: trajectory", content["trajectory"]
     for key in given:
-        if key not in TRAJECTORY_KEYS:
-            raise SpecError(f"{where}: unknown key {key!r}; it has {', '.join(TRAJECTORY_KEYS)}")
-    defaults: dict[str, Any] = {"steps": None, "burn": 0, "seed": 0}
-    numbers = {key: given.get(key, default) for key, default in defaults.items()}
-    for key, value in numbers.items():
-        if not _is_whole(value) or value < (key == "steps"):
-            raise SpecError(f"{where}: {key}: expected a whole number, got {value!r}")
-    return ValueRule("trajectory", start=given.get("start"), **numbers)
+        if key not in TRAJECTORY_DEFAULTS:
+            known = ", ".join(TRAJECTORY_DEFAULTS)
+            raise SpecError(f"{where}: unknown key {key!r}; it has {known}")
+    settings = TRAJECTORY_DEFAULTS | dict(given)
+    for key in ("steps", "burn", "seed"):
+        if not _is_whole(settings[key]) or settings[key] < (key == "steps"):
+            raise SpecError(f"{where}: {key}: expected a whole number, got {settings[key]!r}")
+    return ValueRule("trajectory", **settings)
+
+
+def _is_family(value: Any) -> bool:
+    return isinstance(value, Mapping) and "family" in value
 
 
 def _substrate_rule(content: Any, where: str) -> tuple[Any, ...] | None:
     """Read one family in place of a list."""
-    is_family = isinstance(content, Mapping) and "family" in content
-    return _expand_family(content, where) if is_family else None
+    return _expand_family(content, where) if _is_family(content) else None
+
+
+def _expand_family(value: Any, where: str) -> tuple[Any, ...]:
+    """Return every member of the families of a block; any other substrate unchanged."""
+    if not _is_family(value):
+        return (value,)
+    families = Family.from_block(value, where)
+    return tuple((family, number) for family in families for number in range(family.count))
 
 
 def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
     """Read ``elementary-88``: one rule number of each class of cellular automata."""
     return rule_classes() if isinstance(content, str) and content == "elementary-88" else None
-
-
-def _expand_family(value: Any, where: str) -> tuple[Any, ...]:
-    """Return one ``Family`` per requested number of units; any other substrate unchanged."""
-    is_family = isinstance(value, Mapping) and "family" in value
-    return Family.from_block(value, where) if is_family else (value,)
 
 
 def _one_parameter(value: Any, where: str) -> tuple[Any, ...]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from iitdask.errors import SpecError
 from iitdask.study.axis_values import Axis, AxisValues, SubstrateGrid
@@ -28,8 +27,7 @@ from iitdask.theory.catalog import (
 from iitdask.theory.options import Theory
 from iitdask.theory.small_systems import SmallSystems
 from iitdask.theory.sweep_recipe import LargeProblem
-
-Array = NDArray[Any]
+from iitdask.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +42,7 @@ class SweepGrid:
     theories: tuple[Theory, ...]
     """Theories along their axis, or the only one; without either, that of each computation."""
     is_default: bool  # Whether theories are those of the computations
-    constant: Mapping[str, Any]  # Fields of targets that are the same everywhere
+    constant: dict[str, Any]  # Fields of targets that are the same everywhere
     dims: dict[str, int]  # Dimensions and their lengths
 
     @cached_property
@@ -89,11 +87,6 @@ class SweepGrid:
         accepting = [field in COMPUTATIONS[name].target.FIELDS for name in self.computes]
         return np.asarray(np.array(accepting)[self.compute])
 
-    def accepted_fields(self, compute: str) -> tuple[list[str], list[str]]:
-        """Names of `values` and of `constant` that a computation takes."""
-        known = COMPUTATIONS[compute].target.FIELDS
-        return [n for n in self.values if n in known], [n for n in self.constant if n in known]
-
     def number_of(self, field: str, missing: int = -1) -> Array:
         """State number or unit mask of a field; `missing` where there is no substrate."""
         numbers = self.values[field].numbers[self.signature, self.index_along(field)]
@@ -118,72 +111,55 @@ class SweepGrid:
             return names[0]
         return ", ".join(f"{c}: {name}" for c, name in zip(self.computes, names, strict=True))
 
-    def undefined(self) -> list[tuple[Array, str]]:
-        """Cells whose theory does not define their computation, with a message."""
-        return [
-            ((self.compute == c) & (self.theory == t), _undefined_message(options, name))
-            for c, name in enumerate(self.computes)
-            for t, options in enumerate(self.theories)
-            if not _is_defined(options, name)
-        ]
-
 
 def build_grid(
-    compute: str,
-    *,
-    axes: Sequence[Axis],
-    substrates: SubstrateGrid,
-    fields: Mapping[str, Any],
-    theory: Any,
-    where: str,
+    axes: Sequence[Axis], substrates: SubstrateGrid, shared: Mapping[str, Any], where: str
 ) -> SweepGrid:
     """Resolve what the axes of a sweep mean.
 
-    `compute` and `theory` are for cells where no axis names one; without a theory it is the
-    first that defines the computation. `where` names the study in messages.
+    `shared` holds ``compute``, ``theory`` and fields of targets for cells where no axis names
+    one; without a theory it is the first that defines the computation. `where` names the study in
+    messages.
     """
+    fields = {name: value for name, value in shared.items() if name not in ("compute", "theory")}
     axis_values: dict[str, Any] = {axis.name: axis.values for axis in axes}
-    places = {name: f"{where}: sweep: {name}" for name in axis_values}
-    computes = tuple(axis_values.get("compute", (compute,)))
+
+    def place(name: str) -> str:
+        return f"{where}: sweep: {name}" if name in axis_values else f"{where}: {name}"
+
+    computes = tuple(axis_values.get("compute", (shared["compute"],)))
     known = [name for name, each in COMPUTATIONS.items() if each.outcomes]
     for name in computes:
         if name not in known:
-            place = places.get("compute", f"{where}: compute")
-            raise SpecError(f"{place}: expected one of {', '.join(known)} in a sweep, got {name!r}")
+            expected = f"expected one of {', '.join(known)} in a sweep"
+            raise SpecError(f"{place('compute')}: {expected}, got {name!r}")
     takers = _takers(computes)
-    given = [name for name in axis_values if name in _takers(tuple(COMPUTATIONS))]
-    given += [name for name, value in fields.items() if value is not None]
-    for name in given:
+    for name in (*(name for name in axis_values if name in _takers(COMPUTATIONS)), *fields):
         if name not in takers:
             meant = " or ".join(repr(each) for each in dict.fromkeys(computes))
             raise SpecError(f"{where}: {name}: has no meaning for compute {meant}")
     values: dict[str, AxisValues] = {}
-    constant: dict[str, Any] = {}
     for name, taker in takers.items():
-        place = places.get(name, f"{where}: {name}")
         kind = AXES.get(name, PARAMETER_AXIS)
-        if kind.is_required and name not in axis_values and fields.get(name) is None:
-            raise SpecError(
-                f"{place}: expected one, or an axis of them, for compute {taker!r}, got nothing"
-            )
+        if kind.is_required and name not in axis_values and name not in fields:
+            expected = f"expected one, or an axis of them, for compute {taker!r}"
+            raise SpecError(f"{place(name)}: {expected}, got nothing")
         if kind.resolve is not None:
             content = axis_values.get(name, (fields.get(name),))
-            values[name] = kind.resolve(content, substrates, place)
-        elif fields.get(name) is not None:
-            constant[name] = fields[name]
-    is_default = theory is None and "theory" not in axis_values
-    names = [default_theory(c) for c in computes] if is_default else [theory]
+            values[name] = kind.resolve(content, substrates, place(name))
+    constant = {name: value for name, value in fields.items() if name not in values}
+    is_default = "theory" not in shared and "theory" not in axis_values
+    names = [default_theory(c) for c in computes] if is_default else [shared.get("theory")]
     theories = _read_theories(computes, axis_values.get("theory", names), where)
     lengths = {name: len(each.labels) for name, each in values.items()}
-    lengths |= {"theory": len(theories), "compute": len(computes)}
+    lengths |= {"theory": len(theories), "compute": len(computes)} | substrates.dims
     dims = {
-        axis.dim: substrates.dims[axis.dim] if axis.dim in substrates.dims else lengths[axis.name]
-        for axis in axes
+        axis.dim: lengths[axis.dim if axis.dim in substrates.dims else axis.name] for axis in axes
     }
     return SweepGrid(axes, substrates, values, computes, theories, is_default, constant, dims)
 
 
-def _takers(computes: Sequence[str]) -> dict[str, str]:
+def _takers(computes: Iterable[str]) -> dict[str, str]:
     """Fields of targets that computations take, each with the first that takes it."""
     takers: dict[str, str] = {}
     for compute in computes:
@@ -196,21 +172,18 @@ def _read_theories(computes: Sequence[str], given: Any, where: str) -> tuple[The
     """Read the theories of a sweep; each has a computation, and each computation a theory."""
     theories = tuple(theory_options(each, f"{where}: theory") for each in given)
     for options in theories:
-        if not any(_is_defined(options, compute) for compute in computes):
+        if all(_undefined_message(options, compute) for compute in computes):
             raise SpecError(f"{where}: theory: {_undefined_message(options, computes[0])}")
     for compute in computes:
-        if not any(_is_defined(options, compute) for options in theories):
+        if all(_undefined_message(options, compute) for options in theories):
             raise SpecError(f"{where}: theory: {_undefined_message(theories[0], compute)}")
     return theories
 
 
-def _is_defined(options: Theory, compute: str) -> bool:
-    return theory_name(options) in get_computation(compute).recipes
-
-
 def _undefined_message(options: Theory, compute: str) -> str:
-    known = ", ".join(get_computation(compute).recipes)
-    return f"{theory_name(options)} does not define {compute!r}; {known} do"
+    """Return why a theory has no such computation, "" if it has."""
+    recipes, name = get_computation(compute).recipes, theory_name(options)
+    return "" if name in recipes else f"{name} does not define {compute!r}; {', '.join(recipes)} do"
 
 
 def _listed_labels(axis: Axis) -> list[Any]:
@@ -319,8 +292,10 @@ def _find_problems(grid: SweepGrid) -> tuple[Array, dict[int, str]]:
 
     for number, text in sorted(grid.substrates.problems.items()):
         record(grid.substrate == number, text)
-    for cells, text in grid.undefined():
-        record(cells, text)
+    for c, compute in enumerate(grid.computes):
+        for t, options in enumerate(grid.theories):
+            if text := _undefined_message(options, compute):
+                record((grid.compute == c) & (grid.theory == t), text)
     for name, values in grid.values.items():
         index, accepts = grid.index_along(name), grid.accepts(name)
         for (k, v), text in values.problems.items():
@@ -331,12 +306,12 @@ def _find_problems(grid: SweepGrid) -> tuple[Array, dict[int, str]]:
 def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
     """Cells of a computation whose point is a whole small system for the batch kernels."""
     batchable = np.zeros(len(problem), bool)
-    if compute not in grid.computes or grid.accepted_fields(compute)[1]:
+    known = COMPUTATIONS[compute].target.FIELDS
+    if compute not in grid.computes or any(name in known for name in grid.constant):
         return batchable
     batching = batched_computations()[compute]
     fitting = np.array([batching.accepts(options) for options in grid.theories])
-    same = np.array([name == compute for name in grid.computes])
-    cells = fitting[grid.theory] & same[grid.compute] & (problem < 0)
+    cells = fitting[grid.theory] & (grid.compute == grid.computes.index(compute)) & (problem < 0)
     cells &= grid.substrates.batch_index[grid.substrate] >= 0
     mask = grid.number_of("units", missing=0)
     for k, signature in enumerate(grid.substrates.signatures):
@@ -366,21 +341,26 @@ def _distinct_small_systems(
     substrate = first[rows[:, 0]]
     points = SmallSystems(batch, substrate, rows[:, 1], rows[:, 2], caps[rows[:, 3]])
     order = np.lexsort((rows[:, 1], rows[:, 0], *points.own_levels().T[::-1]))
-    index = np.empty(len(order), np.int64)
-    index[order] = np.arange(len(order))
     heads = [f"{compute} {_options_json(options)}".encode() for options in grid.theories]
-    rows, substrate = rows[order], substrate[order]
-    digests = np.empty((len(order), 2), np.uint64)
-    raw = np.ascontiguousarray(rows[:, 1:3])
-    for p, (s, t) in enumerate(zip(substrate.tolist(), rows[:, 3].tolist(), strict=True)):
-        state = hashlib.blake2b(heads[t], digest_size=16)
-        state.update(content[s])
-        state.update(raw[p])
-        digests[p] = np.frombuffer(state.digest(), np.uint64)
-    return points.take(order), index[back], digests
+    keys = [
+        _digest(heads[theory] + content[number].tobytes() + state_and_units.tobytes())
+        for number, theory, state_and_units in zip(
+            substrate[order], rows[order, 3], np.ascontiguousarray(rows[order, 1:3]), strict=True
+        )
+    ]
+    return points.take(order), np.argsort(order)[back], _digest_array(keys)
 
 
-def _distinct_rows(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _digest_array(digests: Iterable[bytes]) -> Array:
+    """(points, 2) uint64: each digest as two numbers."""
+    return np.frombuffer(bytearray().join(digests), np.uint64).reshape(-1, 2)
+
+
+def _distinct_rows(keys: Array) -> tuple[Array, Array]:
     """Distinct rows of whole numbers, sorted, and where each row went."""
     spans = [int(column.max()) + 1 for column in keys.T]
     axis: int | None = 0
@@ -416,17 +396,16 @@ def _large_problems(
     index = {name: grid.index_along(name) for name in grid.values}
     for cell in cells.tolist():
         compute = grid.computes[int(grid.compute[cell])]
-        resolved, constant = grid.accepted_fields(compute)
-        fields = {name: grid.constant[name] for name in constant}
-        fields |= {name: grid.values[name].raw[int(index[name][cell])] for name in resolved}
+        known = COMPUTATIONS[compute].target.FIELDS
+        fields = grid.constant | {n: v.raw[index[n][cell]] for n, v in grid.values.items()}
+        fields = {name: value for name, value in fields.items() if name in known}
         substrate = grid.substrates.substrate(int(grid.substrate[cell]))
         options = grid.theories[int(grid.theory[cell])]
         text = json.dumps([compute, _options_json(options), fields], sort_keys=True, default=str)
-        key = hashlib.blake2b(f"{substrate.fingerprint} {text}".encode(), digest_size=16).digest()
+        key = _digest(f"{substrate.fingerprint} {text}".encode())
         if key not in problems:
             numbers[key] = count + len(problems)
             fields = {name: value for name, value in fields.items() if value is not None}
             problems[key] = LargeProblem(key.hex(), substrate, fields, options, compute)
         point[cell] = numbers[key]
-    digests = np.array([np.frombuffer(key, np.uint64) for key in problems], np.uint64)
-    return tuple(problems.values()), digests.reshape(-1, 2)
+    return tuple(problems.values()), _digest_array(problems)

@@ -33,8 +33,8 @@ def test_read_axes__knows_short_forms():
     assert len(by_name["number"].listed) == 88
     assert by_name["A.temperature"].values == (0.0, 0.5, 1.0)
     assert [axis.is_parameter for axis in axes] == [False, False, True, True, False, False]
-    assert isinstance(by_name["substrate"].values[0], Family)
-    assert [number for _, number in by_name["substrate"].listed] == [0, 1]
+    assert isinstance(by_name["substrate"].values[0][0], Family)
+    assert [number for _, number in by_name["substrate"].values] == [0, 1]
     assert by_name["theory"].dim == "substrate"
 
 
