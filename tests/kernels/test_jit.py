@@ -12,6 +12,12 @@ import iitdask
 from iitdask.kernels import jit
 
 
+@pytest.fixture
+def compiles_anew(monkeypatch):
+    """Compile kernels without the cache: numba cannot show the code of one that it loads."""
+    monkeypatch.setattr(jit, "_DIRECTORY", None)
+
+
 @pytest.mark.parametrize("decorate", [jit.kernel, jit.leaf])
 def test_kernel_options__compile_what_python_can_call(decorate):
     @decorate
@@ -25,6 +31,7 @@ def test_kernel_options__compile_what_python_can_call(decorate):
     assert total.signatures == [(numba.float64[::1],)]
 
 
+@pytest.mark.usefixtures("compiles_anew")
 def test_leaf_kernels__count_no_references():
     @jit.leaf
     def first(values):
@@ -35,6 +42,7 @@ def test_leaf_kernels__count_no_references():
     assert "NRT_incref" not in text.partition("define")[2].partition("cpython")[0]
 
 
+@pytest.mark.usefixtures("compiles_anew")
 def test_inner_kernels__have_no_entry_from_python():
     @jit.inner
     def first(values):

@@ -163,8 +163,10 @@ def test_run__ends_at_once_on_a_second_signal(study, tmp_path):
     store, log = tmp_path / "run.zarr", tmp_path / "err.txt"
     driver = proc.start("iitdask", "run", study, "--store", store, "--workers", "2", log=log)
     assert proc.wait_until(lambda: len(proc.ticks(store)) > 5)
+    driver.send_signal(signal.SIGSTOP)  # so that it cannot end between the two
     driver.send_signal(signal.SIGINT)
     driver.send_signal(signal.SIGTERM)  # two of a kind may arrive as one
+    driver.send_signal(signal.SIGCONT)
     assert driver.wait(proc.PATIENCE) == 130
     proc.end(driver)
     assert "interrupted" not in log.read_text()  # it did not take the time to say so

@@ -31,7 +31,7 @@ def test_table__has_every_class_and_each_network_what_it_has_alone(tmp_path):
     assert found.sizes["network"] == 24
     families = [family for block in blocks for family in Family.from_block(block)]
     members = {
-        name: family.block(i) for family in families for i, name in enumerate(family.names())
+        family.member_name(i): family.block(i) for family in families for i in range(family.count)
     }
     for k in range(0, 24, 4):
         one = found.isel(network=k)
