@@ -352,7 +352,7 @@ def causal_nexus(
     >>> result.attrs["causes"], result.attrs["effects"], round(result.attrs["alpha"], 3)
     ('OR', 'OR', 1.415)
     """
-    states = StatePair.from_fields(substrate, {"before": before, "after": after})
+    states = StatePair.build(substrate, before, after)
     problem = _causation_problem("nexus", states, background)
     return _run(problem, progress, client=client, store=store)
 
@@ -404,8 +404,7 @@ def true_events(
     >>> result["events"]["mechanism"].values.tolist()
     [[True, False], [False, True]]
     """
-    fields = {"before": before, "state": state, "after": after, "units": units}
-    states = StateTriple.from_fields(substrate, fields | {"max_order": max_order})
+    states = StateTriple.build(substrate, before, state, after, units, max_order=max_order)
     problem = _causation_problem("events", states, background)
     return _run(problem, progress, client=client, store=store)
 

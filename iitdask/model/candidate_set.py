@@ -5,7 +5,7 @@ Determining sets and effective inputs: mathematics.md 24.1.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,11 +75,6 @@ class CandidateSet:
             listed = _parse_candidates(substrate, candidates, pool, max_size)
         background = Background.from_state(substrate, now, budget)
         return cls(substrate, now, pool, max_size, listed, background)
-
-    @classmethod
-    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> CandidateSet:
-        """Build the target from the fields of a study; parameters of :meth:`build`."""
-        return cls.build(substrate, *(fields.get(name) for name in cls.FIELDS))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""

@@ -20,7 +20,7 @@ from iitdask.types import Mask, Table
 
 
 class Target(Protocol):
-    """What a computation is about, built from the fields of a study."""
+    """What a computation is about, built from fields of a study."""
 
     FIELDS: ClassVar[tuple[str, ...]]
     """Names of the fields; the first ones are required."""
@@ -40,8 +40,8 @@ class Target(Protocol):
         """Digest of everything that decides results; labels do not."""
 
     @classmethod
-    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Self:
-        """Build the target from those of its fields that a study has."""
+    def build(cls, substrate: Substrate, *fields: Any, **more: Any) -> Self:
+        """Build the target from fields of a study, in the order of `FIELDS` or by name."""
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return the fields that build the target again, as plain numbers and lists."""
@@ -146,11 +146,6 @@ class System:
         if len(chosen) < substrate.n_units:
             require_reachable(substrate, now, chosen, budget)
         return cls(substrate, now, chosen, background)
-
-    @classmethod
-    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> System:
-        """Build a candidate system from the fields of a study; parameters of :meth:`build`."""
-        return cls.build(substrate, fields["state"], fields.get("units"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""

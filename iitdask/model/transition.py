@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,10 +69,10 @@ class Transition:
         max_order: int | None = None,
     ) -> Transition:
         """Build a transition."""
-        start = parse_field("before", substrate.parse_state, before)
-        end = parse_field("after", substrate.parse_state, after)
-        sources = parse_field("causes", substrate.parse_units, causes)
-        targets = parse_field("effects", substrate.parse_units, effects)
+        start = _for_field("before", substrate.parse_state, before)
+        end = _for_field("after", substrate.parse_state, after)
+        sources = _for_field("causes", substrate.parse_units, causes)
+        targets = _for_field("effects", substrate.parse_units, effects)
         for name, units in (("causes", sources), ("effects", targets)):
             if not units:
                 raise StateError(f"{name}: expected at least one unit, got none")
@@ -81,11 +82,6 @@ class Transition:
             raise StateError(f"max_order: expected a whole number from 1 on, got {max_order!r}")
         require_possible(substrate, start, end, targets)
         return cls(substrate, start, end, sources, targets, min(max_order, most))
-
-    @classmethod
-    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> Transition:
-        """Build a transition from the fields of a study; parameters of :meth:`build`."""
-        return cls.build(substrate, **fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a study that build it again."""
@@ -163,10 +159,10 @@ class Transition:
 
     @cached_property
     def _background(self) -> Background:
-        try:
-            return Background.from_state(self.substrate, self.after)
-        except UnreachableStateError as error:
-            raise UnreachableStateError(f"after: {error}") from error
+        posterior: Background = _for_field(
+            "after", Background.from_state, self.substrate, self.after
+        )
+        return posterior
 
     def _tabulated(self, factors: list[Factor]) -> Table:
         return tabulate(
@@ -191,13 +187,15 @@ def require_possible(
     )
 
 
-def parse_field(name: str, parse: Any, given: object) -> tuple[int, ...]:
-    """Return the state or units of a field; errors begin with its name."""
+def _for_field(
+    name: str, build: Callable[..., Any], *args: Any, refused: type[StateError] = StateError
+) -> Any:
+    """Return ``build(*args)``; errors of the class `refused` begin with the name of the field."""
     try:
-        return parse(given)  # type: ignore[no-any-return]
-    except StateError as error:
-        text = str(error).removeprefix("state: ").removeprefix("units: ")
-        raise StateError(f"{name}: {text}") from error
+        return build(*args)
+    except refused as error:
+        text = re.sub("^(state|units|after): ", "", str(error))
+        raise type(error)(f"{name}: {text}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,15 +211,15 @@ class StatePair:
     """States of all units at t-1 and t."""
 
     @classmethod
-    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StatePair:
-        """Build the target from the fields of a study."""
+    def build(cls, substrate: Substrate, before: object, after: object) -> StatePair:
+        """Build the states of a transition within a network."""
         if substrate.n_units > MAX_NEXUS_UNITS:
             raise StateError(
                 f"nexus: expected at most {MAX_NEXUS_UNITS} units, got {substrate.n_units}; "
                 "ask for the accounts of chosen causes and effects"
             )
-        states = [parse_field(name, substrate.parse_state, fields[name]) for name in cls.FIELDS]
-        pair = cls(substrate, *states)
+        start = _for_field("before", substrate.parse_state, before)
+        pair = cls(substrate, start, _for_field("after", substrate.parse_state, after))
         require_possible(substrate, pair.before, pair.after, pair.targets)
         return pair
 
@@ -264,14 +262,23 @@ class StateTriple:
     """From the current state to the one after."""
 
     @classmethod
-    def from_fields(cls, substrate: Substrate, fields: Mapping[str, Any]) -> StateTriple:
-        """Build the target from the fields of a study."""
-        state = parse_field("state", substrate.parse_state, fields["state"])
-        units = parse_field("units", substrate.parse_units, fields.get("units"))
-        order = fields.get("max_order")
-        same: dict[str, Any] = {"causes": units, "effects": units, "max_order": order}
-        into = _transition_between("state", substrate, (fields["before"], state), same)
-        out_of = _transition_between("after", substrate, (state, fields["after"]), same)
+    def build(
+        cls,
+        substrate: Substrate,
+        before: object,
+        state: object,
+        after: object,
+        units: object = None,
+        *,
+        max_order: int | None = None,
+    ) -> StateTriple:
+        """Build two transitions; an error begins with the name of the state it leads to."""
+        now = _for_field("state", substrate.parse_state, state)
+        members = _for_field("units", substrate.parse_units, units)
+        build = partial(Transition.build, causes=members, effects=members, max_order=max_order)
+        refused = UnreachableStateError
+        into = _for_field("state", build, substrate, before, now, refused=refused)
+        out_of = _for_field("after", build, substrate, now, after, refused=refused)
         return cls(substrate, into, out_of)
 
     def to_dict(self) -> dict[str, Any]:
@@ -294,14 +301,3 @@ class StateTriple:
         """SHA-256 of everything that decides results."""
         both = self.into.fingerprint + self.out_of.fingerprint
         return hashlib.sha256(f"iitdask course 1 {both}".encode()).hexdigest()
-
-
-def _transition_between(
-    name: str, substrate: Substrate, states: tuple[Any, Any], same: Mapping[str, Any]
-) -> Transition:
-    """Return one of the transitions; errors begin with the name of the state it leads to."""
-    try:
-        return Transition.build(substrate, *states, **same)
-    except UnreachableStateError as error:
-        text = str(error).removeprefix("after: ")
-        raise UnreachableStateError(f"{name}: {text}") from error

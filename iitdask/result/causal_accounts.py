@@ -11,6 +11,8 @@ import xarray as xr
 from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.result.formatting import (
+    Overview,
+    Table,
     number_text,
     partition_text,
     severed_text,
@@ -20,7 +22,6 @@ from iitdask.result.formatting import (
 from iitdask.theory.options import Theory
 from iitdask.theory.variables import VARIABLES
 
-LINK_COLUMNS = ("link", "alpha", "ties", "least partition")
 MAX_SHOWN_CANDIDATES = 5
 
 
@@ -69,28 +70,8 @@ def _account_attrs(transition: Transition, options: Theory) -> dict[str, Any]:
     }
 
 
-def account_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """Return the summary of an account as pairs of name and value."""
-    about, system = tree.attrs, tree["system"].to_dataset()
-    total = number_text(float(system["sum_alpha"]))
-    counts = f"{about['n_causes']} causes, {about['n_effects']} effects"
-    rows = [
-        ("theory", f"{about['theory']}, background {about['background']}"),
-        ("transition", f"{about['before']} to {about['after']} of {about['substrate_units']}"),
-        ("causes, effects", f"{about['causes']} to {about['effects']}"),
-        ("links", f"{counts}, sum alpha {total} bits"),
-        ("alpha of the account", f"{number_text(float(system['alpha']))} bits"),
-    ]
-    if system.attrs["reason"]:
-        rows.append(("reason", str(system.attrs["reason"])))
-    if system["cut"].values.any():
-        sources, targets = system["source"].values, system["target"].values
-        rows.append(("weakest cut", severed_text(system["cut"].values, sources, targets)))
-    return rows
-
-
 def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
-    """Return one row per link, see ``LINK_COLUMNS``: ``AB → D`` effects, ``AB ← D`` causes."""
+    """Return link (``AB → D`` effect, ``AB ← D`` cause), alpha, ties, partition of each link."""
     data = tree["links"].to_dataset()
     values = {name: data[name].values for name in (*data.data_vars, *data.coords)}
     rows: list[tuple[str, ...]] = []
@@ -165,32 +146,47 @@ def label_events(
     return xr.DataTree.from_dict(nodes)
 
 
-def events_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """Return the summary of true events as pairs of name and value."""
-    about = tree.attrs
-    states = " to ".join(about[name] for name in ("before", "state", "after"))
-    return [_theory_row(about), ("states", states), ("true events", str(about["n_events"]))]
+def account_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a causal account."""
+    about, system = tree.attrs, tree["system"].to_dataset()
+    total = number_text(float(system["sum_alpha"]))
+    counts = f"{about['n_causes']} causes, {about['n_effects']} effects"
+    summary = [
+        _theory_row(about),
+        _transition_row(about),
+        ("causes, effects", f"{about['causes']} to {about['effects']}"),
+        ("links", f"{counts}, sum alpha {total} bits"),
+        ("alpha of the account", f"{number_text(float(system['alpha']))} bits"),
+    ]
+    if system.attrs["reason"]:
+        summary.append(("reason", str(system.attrs["reason"])))
+    if system["cut"].values.any():
+        sources, targets = system["source"].values, system["target"].values
+        summary.append(("weakest cut", severed_text(system["cut"].values, sources, targets)))
+    columns = ("link", "alpha", "ties", "least partition")
+    return [Overview(summary, [Table("links", columns, link_rows(tree))])]
 
 
-def nexus_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """Return the summary of a causal nexus as pairs of name and value."""
+def nexus_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overviews of the strongest candidates for a causal nexus and of its account."""
     about = tree.attrs
     tied = f", {about['n_tied']} tie" if about["n_tied"] > 1 else ""
-    return [
-        _theory_row(about),
-        ("transition", f"{about['before']} to {about['after']} of {about['substrate_units']}"),
-        ("causal nexus", f"{number_text(float(about['alpha']))} bits{tied}"),
-    ]
+    alpha = ("causal nexus", f"{number_text(float(about['alpha']))} bits{tied}")
+    data = tree["candidates"].to_dataset().isel(candidate=slice(MAX_SHOWN_CANDIDATES))
+    columns = ("causes", "effects", "alpha")
+    sets = [unit_set_names(data[side].values, data["unit"].values) for side in columns[:2]]
+    rows = list(zip(*sets, map(number_text, data["alpha"].values), strict=True))
+    summary = [_theory_row(about), _transition_row(about), alpha]
+    candidates = Overview(summary, [Table("candidates", columns, rows)])
+    return [candidates, *(account_overviews(tree) if "links" in tree.children else [])]
 
 
-def _theory_row(about: Mapping[Any, Any]) -> tuple[str, str]:
-    return ("theory", f"{about['theory']}, background {about['background']}")
-
-
-def events_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns and rows of true events."""
-    data = tree["events"].to_dataset()
-    events = [
+def events_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of true events."""
+    about, data = tree.attrs, tree["events"].to_dataset()
+    states = " to ".join(about[name] for name in ("before", "state", "after"))
+    summary = [_theory_row(about), ("states", states), ("true events", str(about["n_events"]))]
+    values = [
         _occurrence_texts(data["purview_cause"].values, data, "before"),
         map(number_text, data["alpha_cause"].values),
         _occurrence_texts(data["mechanism"].values, data, "state"),
@@ -198,14 +194,13 @@ def events_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ..
         _occurrence_texts(data["purview_effect"].values, data, "after"),
     ]
     columns = ("cause", "alpha cause", "event", "alpha effect", "effect")
-    return columns, list(zip(*events, strict=True))
+    return [Overview(summary, [Table("events", columns, list(zip(*values, strict=True)))])]
 
 
-def candidates_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns and rows of the most irreducible candidates for a causal nexus."""
-    data = tree["candidates"].to_dataset().isel(candidate=slice(MAX_SHOWN_CANDIDATES))
-    sets = [
-        unit_set_names(data[side].values, data["unit"].values) for side in ("causes", "effects")
-    ]
-    rows = zip(*sets, map(number_text, data["alpha"].values), strict=True)
-    return ("causes", "effects", "alpha"), list(rows)
+def _theory_row(about: Mapping[Any, Any]) -> tuple[str, str]:
+    return ("theory", f"{about['theory']}, background {about['background']}")
+
+
+def _transition_row(about: Mapping[Any, Any]) -> tuple[str, str]:
+    states = f"{about['before']} to {about['after']}"
+    return ("transition", f"{states} of {about['substrate_units']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,26 @@ MAX_SHOWN_STATES = 8
 MAX_SHOWN_EDGES = 12
 MAX_DIGITS = 15
 """Digits of a number of relations; larger ones are written as powers of two."""
+
+
+class Table(NamedTuple):
+    """Rows of text under columns."""
+
+    name: str
+    """What the rows are, in the plural."""
+    columns: tuple[str, ...]
+    """Names of the columns."""
+    rows: list[tuple[str, ...]]
+    """One text per column."""
+
+
+class Overview(NamedTuple):
+    """A summary and the tables that belong to it."""
+
+    summary: list[tuple[str, str]]
+    """Pairs of name and value."""
+    tables: list[Table]
+    """Most important first."""
 
 
 def text_array(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:

@@ -11,7 +11,7 @@ import xarray as xr
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
 from iitdask.model.system import System, Target
-from iitdask.result.formatting import partition_text, text_array, theory_attrs
+from iitdask.result.formatting import Overview, Table, partition_text, text_array, theory_attrs
 from iitdask.run.checksum import package_version
 from iitdask.theory.catalog import get_computation
 from iitdask.theory.complexes.recipe import EXCLUSION_REASONS, EXCLUSION_STATUS
@@ -55,45 +55,38 @@ def label_complexes(
     return xr.DataTree.from_dict({"/complexes": data.assign_attrs(about)})
 
 
-def complexes_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
-    """Return the summary of a search as pairs of name and value."""
+def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a search for complexes, which are in order of acceptance."""
     data = tree["complexes"].to_dataset()
     about, state = data.attrs, data.attrs["state"]
     if len(state) > MAX_STATE_CHARACTERS:
         state = state[: MAX_STATE_CHARACTERS - 3] + "..."
-    rows = [
+    summary = [
         ("theory", str(about["theory"])),
         ("searched", f"{about['searched']}, state {state}"),
         ("evaluated", f"{int(data['candidates_evaluated'])} candidate systems"),
     ]
     meanings = dict(zip(data["reason"].values, data["meaning"].values, strict=True))
-    rows += [
+    summary += [
         ("excluded", f"{_count_text(number)}: {meanings[name]}")
         for name, number in about["excluded_by"].items()
     ]
     if not about["exhaustive"]:
-        number = _count_text(about["candidates_not_searched"])
-        rows.append(("not searched", f"{number} candidate systems; the search was not exhaustive"))
-    rows.append(("complexes", str(data.sizes["complex"])))
-    return rows
+        text = f"{_count_text(about['candidates_not_searched'])} candidate systems"
+        summary.append(("not searched", f"{text}; the search was not exhaustive"))
+    summary.append(("complexes", str(data.sizes["complex"])))
+    columns = ["complex", "Phi" if about["theory"] == "iit3" else "phi_s"]
+    values = [data["complex"].values.tolist(), [f"{phi:.6g}" for phi in data["phi"].values]]
+    big_phi = data["big_phi"].values
+    if np.isfinite(big_phi).any():
+        columns.append("Phi")
+        values.append([f"{phi:.6g}" if np.isfinite(phi) else "-" for phi in big_phi])
+    rows = list(zip(*values, strict=True))
+    return [Overview(summary, [Table("complexes", tuple(columns), rows)])]
 
 
 def _count_text(number: str) -> str:
     return number if len(number) <= MAX_DIGITS else f"about 10^{len(number) - 1}"
-
-
-def complexes_table(tree: xr.DataTree) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns, and one row per complex in order of acceptance."""
-    data = tree["complexes"].to_dataset()
-    name = "Phi" if data.attrs["theory"] == "iit3" else "phi_s"
-    phi, big_phi = data["phi"].values, data["big_phi"].values
-    has_big_phi = bool(np.isfinite(big_phi).any())
-    columns: tuple[str, ...] = ("complex", name, "Phi")
-    rows: list[tuple[str, ...]] = [
-        (str(label), f"{value:.6g}", f"{big:.6g}" if np.isfinite(big) else "-")
-        for label, value, big in zip(data["complex"].values, phi, big_phi, strict=True)
-    ]
-    return (columns, rows) if has_big_phi else (columns[:2], [row[:2] for row in rows])
 
 
 UNIT_DIMENSIONS = ("unit", "source", "target")

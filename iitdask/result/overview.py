@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import xarray as xr
 
-from iitdask.result import causal_accounts, cube, formatting, label_tree
+from iitdask.result import cube, formatting
+from iitdask.result.formatting import Overview, Table
 from iitdask.theory.catalog import computation_of
 
 MAX_TITLE_UNITS_CHARACTERS = 60
 MAX_TITLE_STATE_CHARACTERS = 40
-
-
-class Table(NamedTuple):
-    """Rows of text under columns."""
-
-    name: str
-    """What the rows are, in the plural."""
-    columns: tuple[str, ...]
-    """Names of the columns."""
-    rows: list[tuple[str, ...]]
-    """One text per column."""
-
-
-class Overview(NamedTuple):
-    """A summary and the tables that belong to it."""
-
-    summary: list[tuple[str, str]]
-    """Pairs of name and value."""
-    tables: list[Table]
-    """Most important first."""
-
-
-def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
-    """Return the overview of a search for complexes."""
-    table = Table("complexes", *label_tree.complexes_table(tree))
-    return [Overview(label_tree.complexes_summary(tree), [table])]
-
-
-def events_overviews(tree: xr.DataTree) -> list[Overview]:
-    """Return the overview of true events."""
-    table = Table("events", *causal_accounts.events_table(tree))
-    return [Overview(causal_accounts.events_summary(tree), [table])]
-
-
-def nexus_overviews(tree: xr.DataTree) -> list[Overview]:
-    """Return the overviews of the candidates for a causal nexus and of its account."""
-    table = Table("candidates", *causal_accounts.candidates_table(tree))
-    candidates = Overview(causal_accounts.nexus_summary(tree), [table])
-    return [candidates, *(account_overviews(tree) if "links" in tree.children else [])]
-
-
-def account_overviews(tree: xr.DataTree) -> list[Overview]:
-    """Return the overview of a causal account."""
-    table = Table("links", causal_accounts.LINK_COLUMNS, causal_accounts.link_rows(tree))
-    return [Overview(causal_accounts.account_summary(tree), [table])]
 
 
 def system_overviews(tree: xr.DataTree) -> list[Overview]:

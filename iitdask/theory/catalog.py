@@ -170,7 +170,7 @@ def target_from_fields(
             what = f"compute {compute!r}, which takes {', '.join(target.FIELDS)}"
             raise InputError(f"{where}: {name}: has no meaning for {what}")
     try:
-        return target.from_fields(substrate, present)
+        return target.build(substrate, **present)
     except StateError as error:
         raise type(error)(f"{where}: {error}") from error
 
@@ -352,7 +352,7 @@ COMPUTATIONS: dict[str, Computation] = {
         nodes={"complexes": "candidates_evaluated"},
         title="Complexes",
         label="iitdask.result.label_tree:label_complexes",
-        overviews="iitdask.result.overview:complexes_overviews",
+        overviews="iitdask.result.label_tree:complexes_overviews",
         panels="iitdask.view.network_figures:complexes_panels",
         tables=(("complexes", "complex"),),
         outcomes=COMPLEXES_OUTCOMES,
@@ -364,7 +364,7 @@ COMPUTATIONS: dict[str, Computation] = {
         nodes={"links": "direction"},
         title="Account of {substrate_units} from {before} to {after}",
         label="iitdask.result.causal_accounts:label_account",
-        overviews="iitdask.result.overview:account_overviews",
+        overviews="iitdask.result.causal_accounts:account_overviews",
         panels="iitdask.view.account_figures:account_panels",
         tables=(("links", "link"),),
         outcomes=ACCOUNT_OUTCOMES,
@@ -376,7 +376,7 @@ COMPUTATIONS: dict[str, Computation] = {
         nodes={"candidates": "causes"},
         title="Account of {substrate_units} from {before} to {after}",
         label="iitdask.result.causal_accounts:label_nexus",
-        overviews="iitdask.result.overview:nexus_overviews",
+        overviews="iitdask.result.causal_accounts:nexus_overviews",
         panels="iitdask.view.explorer:nexus_panels",
         tables=(("links", "link"), ("candidates", "candidate")),
         families=_CAUSATION,
@@ -387,7 +387,7 @@ COMPUTATIONS: dict[str, Computation] = {
         nodes={"events": "alpha_cause"},
         title="True events",
         label="iitdask.result.causal_accounts:label_events",
-        overviews="iitdask.result.overview:events_overviews",
+        overviews="iitdask.result.causal_accounts:events_overviews",
         tables=(("events", "event"),),
         families=_CAUSATION,
     ),
