@@ -10,7 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.iit4.state_pair import StateMinimum, describe_state_pair, select_state_pair
+from iitdask.kernels.iit4.state_pair import (
+    StateMinimum,
+    describe_state_pair,
+    merged_count_common_minima,
+    select_state_pair,
+)
 from iitdask.kernels.iit4.system_phi import (
     IRREDUCIBLE,
     NO_CAUSE,
@@ -212,9 +217,12 @@ def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, o
         e_found.cost[j], e_found.pairs[j], e_found.ways[j], e_found.key[j], e_selectivity[j]
     )
     found = describe_state_pair(cause, effect, c_costs[k], e_costs[j])
+    ways = found.n_tied_partitions
+    if found.are_sides_tied:
+        ways -= merged_count_common_minima(cause, effect, c_costs[k], e_costs[j])
     out.phi[b], out.normalized[b] = found.phi, found.normalized
     out.phi_sides[b, 0], out.phi_sides[b, 1] = found.phi_cause, found.phi_effect
-    out.n_tied_partitions[b], out.n_severed[b] = found.n_tied_partitions, found.n_severed
+    out.n_tied_partitions[b], out.n_severed[b] = ways, found.n_severed
     out.states[b, 0], out.states[b, 1] = causes[k], effects[j]
     out.selectivity[b, 0], out.selectivity[b, 1] = c_selectivity[k], e_selectivity[j]
     out.reason[b] = REDUCIBLE if found.phi == 0.0 else IRREDUCIBLE

@@ -44,7 +44,8 @@ class SystemPhi(NamedTuple):
     normalized: float  # The same per severed pair
     phi_cause: float  # Value of the cause side at the minimum partition, bits
     phi_effect: float  # Value of the effect side at the minimum partition, bits
-    n_tied_partitions: float  # Partitions that attain the minimum; 0 where the system is reducible
+    n_tied_partitions: float  # Partitions that attain the minimum, of each side; 0 if reducible
+    are_sides_tied: bool  # Whether both sides decide: partitions common to them are counted twice
     severed: NDArray[np.int64]  # (n,) masks of the inputs each unit loses under the partition
     n_severed: int  # Ordered pairs that partition severs
 
@@ -143,16 +144,30 @@ def tied_state_pairs(cause, effect):
     return out
 
 
-@merged
-def count_common_minima(c_costs, c_weight, c_ratio, e_costs, e_weight, e_ratio, most):
-    """How many partitions attain the minimum of both directions at once, mathematics.md 21.5."""
-    g, ratio = c_costs * c_weight + e_costs * e_weight, c_ratio + e_ratio
+def count_common_minima(
+    cause: StateMinimum,
+    effect: StateMinimum,
+    cause_costs: NDArray[np.float64],
+    effect_costs: NDArray[np.float64],
+) -> float:
+    """How many partitions attain the minimum of both directions at once, mathematics.md 21.5.
+
+    From Python this runs kernels that are loaded already; others compile it as part of themselves.
+    """
+    if cause_costs.shape[0] == 1:
+        return 1.0
+    g = cause_costs * cause.selectivity + effect_costs * effect.selectivity
+    ratio = cause.cost * cause.selectivity / cause.pairs
+    ratio += effect.cost * effect.selectivity / effect.pairs
     whole, minima = set_partition_minima(g, ratio), np.empty(g.shape[1])
     source_minima(g, ratio, whole, candidate_sources(g, ratio), 0, g.shape[1], minima)
     if minima.min() > 4 * SUM_TOLERANCE_BITS:
         return 0.0
     pairs, ways, _ = optimal_partitions(g, ratio, whole, SUM_TOLERANCE_BITS, minima)
-    return ways if pairs == most else 0.0
+    return float(ways) if pairs == max(cause.pairs, effect.pairs) else 0.0
+
+
+merged_count_common_minima = merged(count_common_minima)
 
 
 @kernel
@@ -177,33 +192,20 @@ def describe_state_pair(cause, effect, cause_costs, effect_costs):
     phi, by_cause, by_effect = state_pair_phi(c_phi, cause.pairs, e_phi, effect.pairs)
     from_cause = by_cause and (not by_effect or is_key_at_least(cause.key, effect.key))
     key = cause.key if from_cause else effect.key
-    severed = inputs_severed_by_key(key, n) if n > 1 else np.ones(1, np.int64)
-    c_ratio, e_ratio = c_phi / cause.pairs, e_phi / effect.pairs
+    severed = inputs_severed_by_key(key, n)
     n_severed, ways = 0, 0.0
     for i in range(n):
         n_severed += popcount(severed[i])
     if phi > 0.0:
         ways = (cause.ways if by_cause else 0.0) + (effect.ways if by_effect else 0.0)
-        if by_cause and by_effect:
-            if n == 1:
-                ways -= 1.0
-            else:
-                ways -= count_common_minima(
-                    cause_costs,
-                    cause.selectivity,
-                    c_ratio,
-                    effect_costs,
-                    effect.selectivity,
-                    e_ratio,
-                    max(cause.pairs, effect.pairs),
-                )
-    normalized = c_ratio if by_cause else e_ratio
+    pairs = cause.pairs if by_cause else effect.pairs
     return SystemPhi(
         phi,
-        normalized if phi > 0.0 else 0.0,
+        phi / pairs,
         max(0.0, cause.selectivity * partition_cost(cause_costs, severed)),
         max(0.0, effect.selectivity * partition_cost(effect_costs, severed)),
         ways,
+        phi > 0.0 and by_cause and by_effect,
         severed,
         n_severed,
     )

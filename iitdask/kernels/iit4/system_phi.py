@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iitdask.kernels.distributions import make_product_scratch, state_marginals, sum_products
 from iitdask.kernels.iit4.system_partition import cut_costs, starting_partition
 from iitdask.kernels.iit4.system_witness import minimum_partition
-from iitdask.kernels.jit import kernel, merged
+from iitdask.kernels.jit import kernel
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS, STATE_TIE_RELATIVE, value_offsets
 
 # Why phi_s is 0, one bit each; iitdask.theory.reasons has the texts. NO_CAUSE and NO_EFFECT can
@@ -31,8 +31,8 @@ REDUCIBLE = 128
 CAPPED = 256
 UNREACHABLE = SUBSTRATE_UNREACHABLE | SYSTEM_UNREACHABLE
 
-# NumPy value, so that numba compiles one function and not one per literal
-ZERO_INT64 = np.int64(0)
+# NumPy values, so that numba compiles one function and not one per literal
+ZERO_INT64, ONE_INT64 = np.int64(0), np.int64(1)
 
 
 class DirectionMinima(NamedTuple):
@@ -156,32 +156,24 @@ def state_cut_costs(table, levels, current, state, is_cause):
     return cut_costs(state_marginals(table, levels, source), value_offsets(levels), target)
 
 
-@merged
-def direction_minimum(costs, zero, is_named, key):
-    """(cost, severed pairs, ways, whether one cut alone shows that phi is 0); fills ``key``.
-
-    costs : (n, 2**n) float64; zero : a cost up to this is no cost
-    A minimum partition loses at most what any one partition loses. So when a cut between two
-    blocks, or the complete partition, loses nothing, phi is 0. Unless the partition is to be named
-    the search over all partitions is left out then: 2**n cuts instead of 4**n steps.
-    """
-    if costs.shape[0] == 1:
-        key[0] = np.uint64(1) << np.uint64(63)
-        return costs[0, 1], 1, 1.0, costs[0, 1] <= zero
-    if not is_named and starting_partition(costs)[1] <= zero:
-        return 0.0, 1, 0.0, True
-    cost, pairs, ways, named, _ = minimum_partition(costs, zero)
-    for w in range(named.shape[0]):
-        key[w] = named[w]
-    return cost, pairs, ways, False
+@kernel
+def have_equal_values(one, other):
+    """Whether two (r, c) tables agree; np.array_equal takes seconds to compile."""
+    for i in range(one.shape[0]):
+        for k in range(one.shape[1]):
+            if one[i, k] != other[i, k]:
+                return False
+    return True
 
 
 @kernel
 def direction_minima(table, levels, current, states, selectivity, is_cause, is_named):
     """Find the minimum partition at each specified state of one direction.
 
-    Symmetric systems specify many states with the same costs: a run of equal ones is searched
-    once.
+    Symmetric systems specify many states with the same costs: a run of equal ones is searched once.
+    A minimum partition loses at most what any one partition loses. So when a cut between two
+    blocks, or the complete partition, loses nothing, phi is 0. Unless the partition is to be named
+    the search over all partitions is left out then: 2**n cuts instead of 4**n steps.
 
     Parameters
     ----------
@@ -203,31 +195,34 @@ def direction_minima(table, levels, current, states, selectivity, is_cause, is_n
     ----------
     mathematics.md 8.2, 8.3 and 21, Eq. (8.1) to (8.3).
     """
-    n, count = levels.shape[0], states.shape[0]
+    n, count, words = levels.shape[0], states.shape[0], (levels.shape[0] ** 2 + 63) // 64
     found = DirectionMinima(
         np.zeros(count),
         np.ones(count, np.int64),
         np.ones(count),
-        np.zeros((count, (n * n + 63) // 64), np.uint64),
+        np.zeros((count, words), np.uint64),
         selectivity,
     )
     kept = np.empty((count if is_named else 0, n, 1 << n))
-    previous, is_shown = np.empty((0, 0)), True
+    previous, key, is_shown = np.empty((0, 0)), np.zeros(words, np.uint64), True
+    cost, pairs, ways, by_cut = 0.0, ONE_INT64, 1.0, True
     for k in range(count):
-        weight = selectivity[k]
         costs = state_cut_costs(table, levels, current, states[k], is_cause)
-        if k > 0 and weight == selectivity[k - 1] and np.array_equal(costs, previous):
-            found.cost[k], found.pairs[k] = found.cost[k - 1], found.pairs[k - 1]
-            found.ways[k] = found.ways[k - 1]
-            found.key[k] = found.key[k - 1]
-        else:
-            cost, pairs, ways, by_cut = direction_minimum(
-                costs, PHI_ZERO_BITS / weight, is_named, found.key[k]
-            )
-            found.cost[k] = cost if cost * weight > PHI_ZERO_BITS else 0.0
-            found.pairs[k], found.ways[k] = pairs, ways
+        if k == 0 or selectivity[k] != selectivity[k - 1] or not have_equal_values(costs, previous):
+            zero = PHI_ZERO_BITS / selectivity[k]
+            cost, pairs = 0.0, ONE_INT64
+            by_cut = n > 1 and not is_named and starting_partition(costs)[1] <= zero
+            if not by_cut:
+                cost, pairs, ways, key = minimum_partition(costs, zero)
+                by_cut = n == 1 and cost <= zero
             is_shown = is_shown and by_cut
-        previous = costs
+        found.cost[k] = cost if cost * selectivity[k] > PHI_ZERO_BITS else 0.0
+        found.pairs[k], found.ways[k] = pairs, ways
+        for w in range(words):
+            found.key[k, w] = key[w]
         if is_named:
-            kept[k] = costs
+            for i in range(n):
+                for cut in range(1 << n):
+                    kept[k, i, cut] = costs[i, cut]
+        previous = costs
     return found, kept, is_shown

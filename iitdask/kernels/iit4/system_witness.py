@@ -233,8 +233,8 @@ def minimum_partition(g, zero):
 
     Parameters
     ----------
-    g : (n, 2**n) float64, see ``cut_costs``, bits; n >= 2
-    zero : float, A cost up to this is no cost: the system is reducible
+    g : (n, 2**n) float64, see ``cut_costs``, bits
+    zero : float, a cost up to this is no cost: the system is reducible
 
     Returns
     -------
@@ -242,21 +242,20 @@ def minimum_partition(g, zero):
     count : int, pairs that these sever
     ways : float, how many there are
     key : (words,) uint64, the named one
-    rounds : int, searches at a fixed ratio it took (Dinkelbach)
 
     References
     ----------
     mathematics.md 8.3 and 21.3, Eq. (8.3).
     """
     size = g.shape[1]
+    if size == 2:
+        return g[0, 1], 1, 1.0, np.full(1, np.uint64(1) << np.uint64(63))
     lam, cost, count = starting_partition(g)
     minima = np.empty(size)
-    rounds = 0
     while True:
         lam = max(0.0, lam)
         whole = set_partition_minima(g, lam)
         source_minima(g, lam, whole, candidate_sources(g, lam), 0, size, minima)
-        rounds += 1
         pairs, ways, key = optimal_partitions(g, lam, whole, SUM_TOLERANCE_BITS, minima)
         least = minima[0]
         for source in range(1, size):
@@ -264,7 +263,7 @@ def minimum_partition(g, zero):
         cost = least + lam * pairs
         count = pairs
         if cost <= zero or least >= -SUM_TOLERANCE_BITS:
-            return cost, count, ways, key, rounds
+            return cost, count, ways, key
         lam = cost / count
 
 

@@ -7,7 +7,7 @@ one stage per ratio of the search, its source sets split into blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import xarray as xr
 
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
-    SystemPhi,
+    count_common_minima,
     describe_state_pair,
     tied_state_pairs,
 )
@@ -28,7 +28,6 @@ from iitdask.kernels.iit4.system_partition import (
 )
 from iitdask.kernels.iit4.system_phi import (
     DirectionMinima,
-    direction_minima,
     fill_state_probabilities,
     specified_states,
     state_cut_costs,
@@ -119,10 +118,10 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
         states = int(specified.states[0][0]), int(specified.states[1][0])
         return SystemAnalysis(0.0, 0.0, reason, information=(cause, effect), states=states)
     if is_one_block:
-        minima = _minima_of_states(filled, specified)
+        minima, costs = _minima_of_states(filled, specified), None
     else:
-        minima = yield from _search_minima(system, specified)
-    return _select(system, options, specified, minima)
+        minima, costs = yield from _search_minima(system, specified)
+    return _select(system, options, specified, minima, costs)
 
 
 def _state_inputs(system: CandidateSystem) -> dict[str, Array]:
@@ -244,49 +243,55 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     }
     specified = _specified(out["forward"], out["information"])
     if min(specified.information) > PHI_ZERO_BITS:
-        for side, table in enumerate((inputs["cause"], inputs["effect"])):
-            rows, weights = specified.states[side], specified.selectivity[side]
-            found, _, _ = direction_minima(
-                table, levels, inputs["current"], rows, weights, side == 0, True
-            )
+        for side, codes in enumerate(specified.states):
+            costs = np.stack([_cut_costs(inputs, int(code), side == 0) for code in codes])
+            found = _minimum_partitions(costs, PHI_ZERO_BITS / specified.selectivity[side])
             for name in MINIMUM_FIELDS:
-                out[name][side, rows] = getattr(found, name)
+                out[name][side, codes] = found[name]
     return out
 
 
 def _minima_of_states(filled: Filled, specified: SpecifiedStates) -> Minima:
     cause, effect = (
-        [*(filled[name].values[side, rows] for name in MINIMUM_FIELDS), specified.selectivity[side]]
-        for side, rows in enumerate(specified.states)
+        [filled[name].values[side, codes] for name in MINIMUM_FIELDS]
+        for side, codes in enumerate(specified.states)
     )
-    return DirectionMinima(*cause), DirectionMinima(*effect)
+    return _direction_minima(specified, cause, effect)
 
 
-def _cut_costs(system: CandidateSystem, state: int, is_cause: bool) -> Array:
+def _direction_minima(specified: SpecifiedStates, *sides: Sequence[Array]) -> Minima:
+    """Minima of both sides from MINIMUM_FIELDS of each; a cost that weighs nothing is 0."""
+    cause, effect = (
+        DirectionMinima(
+            np.where(cost * weight > PHI_ZERO_BITS, cost, 0.0), pairs, ways, key, weight
+        )
+        for (cost, pairs, ways, key), weight in zip(sides, specified.selectivity, strict=True)
+    )
+    return cause, effect
+
+
+def _cut_costs(inputs: Mapping[str, Array], state: int, is_cause: bool) -> Array:
     """(n, 2**n) bits each unit loses with each set of severed inputs, at a specified state."""
-    inputs = _state_inputs(system)
     # A table that may be written, as inside other kernels: a frozen one would be compiled for anew.
     table = np.require(inputs["cause" if is_cause else "effect"], None, ["C", "W"])
     costs: Array = state_cut_costs(table, inputs["levels"], inputs["current"], state, is_cause)
     return costs
 
 
-def _search_minima(system: CandidateSystem, specified: SpecifiedStates) -> Steps[Minima]:
-    """Minimum partition of every tied cause state and every tied effect state."""
-    cause, effect = specified.states
-    costs = np.stack(
-        [_cut_costs(system, int(s), True) for s in cause]
-        + [_cut_costs(system, int(s), False) for s in effect]
-    )
-    weights = np.concatenate(specified.selectivity)
+def _search_minima(
+    system: CandidateSystem, specified: SpecifiedStates
+) -> Steps[tuple[Minima, Array]]:
+    """Minimum partition of every tied cause and effect state, and the costs of cuts at them."""
+    inputs, (causes, effects) = _state_inputs(system), specified.states
+    states = [(int(s), True) for s in causes] + [(int(s), False) for s in effects]
+    costs = np.stack([_cut_costs(inputs, *state) for state in states])
     search = _dinkelbach_stages if system.n >= SPLIT_MIN_UNITS else _one_stage
-    filled = yield from search(costs, PHI_ZERO_BITS / weights)
-    cost = np.where(filled["cost"] * weights > PHI_ZERO_BITS, filled["cost"], 0.0)
-    rows = [cost, *(filled[name] for name in MINIMUM_FIELDS[1:]), weights]
-    return (
-        DirectionMinima(*(row[: len(cause)].copy() for row in rows)),
-        DirectionMinima(*(row[len(cause) :].copy() for row in rows)),
+    filled = yield from search(costs, PHI_ZERO_BITS / np.concatenate(specified.selectivity))
+    cause, effect = (
+        [filled[name][side].copy() for name in MINIMUM_FIELDS]
+        for side in (slice(len(causes)), slice(len(causes), None))
     )
+    return _direction_minima(specified, cause, effect), costs
 
 
 def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
@@ -319,8 +324,17 @@ def _one_stage(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
 
 def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Search all directed set partitions of a range of specified states."""
-    rows = range(region[0].start, region[0].stop)
-    return _columns([minimum_partition(inputs["costs"][k], inputs["zero"][k]) for k in rows])
+    rows = region[0]
+    return _minimum_partitions(inputs["costs"][rows], inputs["zero"][rows])
+
+
+def _minimum_partitions(costs: Array, zero: Array) -> dict[str, Array]:
+    """Minimum partition at each state; of a run of equal costs, as symmetry makes, one search."""
+    rows: list[tuple[Any, ...]] = []
+    for k, g in enumerate(costs):
+        is_same = k > 0 and zero[k] == zero[k - 1] and np.array_equal(g, costs[k - 1])
+        rows.append(rows[-1] if is_same else minimum_partition(g, zero[k]))
+    return _columns(rows)
 
 
 def _columns(rows: list[tuple[Any, ...]]) -> dict[str, Array]:
@@ -433,20 +447,29 @@ def fill_optimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array
 
 
 def _select(
-    system: CandidateSystem, options: Unfolding, specified: SpecifiedStates, minima: Minima
+    system: CandidateSystem,
+    options: Unfolding,
+    specified: SpecifiedStates,
+    minima: Minima,
+    costs: Array | None,
 ) -> SystemAnalysis:
-    """Choose among the pairs of specified states, and cap phi where the theory asks for it."""
+    """Choose among the pairs of specified states, and cap phi where the theory asks for it.
+
+    costs : (m, n, 2**n) of cuts, at all cause states, then all effect states; None computes them
+    """
     (causes, effects), (cause, effect) = specified.states, minima
     pairs = tied_state_pairs(cause, effect)
     choices = tuple((int(causes[k]), int(effects[j])) for k, j in pairs)
     first = StateOrder(system, options.ties).first(choices)
     k, j = (int(position) for position in pairs[first])
-    named: SystemPhi = describe_state_pair(
-        StateMinimum(*(field[k] for field in cause)),
-        StateMinimum(*(field[j] for field in effect)),
-        _cut_costs(system, choices[first][0], True),
-        _cut_costs(system, choices[first][1], False),
-    )
+    if costs is None:
+        inputs, (c_state, e_state) = _state_inputs(system), choices[first]
+        both = _cut_costs(inputs, c_state, True), _cut_costs(inputs, e_state, False)
+    else:
+        both = costs[k], costs[len(causes) + j]
+    sides = (StateMinimum(*(x[k] for x in cause)), StateMinimum(*(x[j] for x in effect)))
+    named = describe_state_pair(*sides, *both)
+    common = count_common_minima(*sides, *both) if named.are_sides_tied else 0.0
     phi, normalized = named.phi, named.normalized
     reason = Reason.NONE if phi > 0.0 else Reason.REDUCIBLE
     differentiation = None
@@ -468,7 +491,7 @@ def _select(
         information=specified.information,
         states=choices[first],
         severed=named.severed,
-        tied_partitions=named.n_tied_partitions,
+        tied_partitions=named.n_tied_partitions - common,
         tied_state_pairs=choices,
         differentiation=differentiation,
     )
