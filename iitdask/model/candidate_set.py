@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,12 +19,12 @@ from iitdask.model.background import Background, conditioned
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import CountingFactor
 from iitdask.model.substrate import Substrate, target_fingerprint
-from iitdask.model.system import System
+from iitdask.model.system import System, Target
 from iitdask.types import Array, Mask, Table
 
 
 @dataclass(frozen=True, eq=False)
-class CandidateSet:
+class CandidateSet(Target):
     """All candidate systems of a substrate in a state, or some of them.
 
     Build one with :meth:`build`. Units outside the pool are background of every candidate.
@@ -40,7 +40,6 @@ class CandidateSet:
     FIELDS: ClassVar[tuple[str, ...]] = ("state", "units", "max_size", "candidates")
     REQUIRED: ClassVar[int] = 1
 
-    substrate: Substrate
     state: tuple[int, ...]
     """Current state of all units."""
     units: tuple[int, ...]
@@ -75,24 +74,6 @@ class CandidateSet:
             listed = _parse_candidates(substrate, candidates, pool, max_size)
         background = Background.from_state(substrate, now, budget)
         return cls(substrate, now, pool, max_size, listed, background)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields of a study that build it again."""
-        return {
-            "state": list(self.state),
-            "units": list(self.units),
-            "max_size": self.max_size,
-            "candidates": None if self.candidates is None else [*map(list, self.candidates)],
-        }
-
-    def __reduce__(self) -> tuple[type[CandidateSet], tuple[Any, ...]]:
-        fields = (self.state, self.units, self.max_size, self.candidates, self.background)
-        return CandidateSet, (self.substrate, *fields)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of all units of the substrate."""
-        return self.substrate.labels
 
     @property
     def largest(self) -> int:

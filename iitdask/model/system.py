@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,151 +20,78 @@ from iitdask.model.substrate import Substrate
 from iitdask.types import Mask, Table
 
 
-class Target(Protocol):
+@dataclass(frozen=True, eq=False)
+class Target(ABC):
     """What a computation is about, built from fields of a study."""
 
     FIELDS: ClassVar[tuple[str, ...]]
-    """Names of the fields; the first ones are required."""
+    """Names of the fields, attributes of the target; the first ones are required."""
     REQUIRED: ClassVar[int]
     """Number of fields that a study must have."""
 
-    @property
-    def substrate(self) -> Substrate:
-        """All units."""
+    substrate: Substrate
+    """All units."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, substrate: Substrate, *fields: Any, **more: Any) -> Self:
+        """Build the target from fields of a study, in the order of `FIELDS` or by name."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the units that the masks of its stages number."""
+        return self.substrate.labels
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Digest of everything that decides results; labels do not."""
+        """SHA-256 of everything that decides results; labels do not."""
 
-    @classmethod
-    def build(cls, substrate: Substrate, *fields: Any, **more: Any) -> Self:
-        """Build the target from fields of a study, in the order of `FIELDS` or by name."""
-
-    def to_dict(self) -> Mapping[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields that build the target again, as plain numbers and lists."""
+        return {name: _nested_list(getattr(self, name)) for name in self.FIELDS}
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        # Unpickled arrays would be writable: compute them where they are used.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
 
-class CandidateSystem(Target, Protocol):
+def _nested_list(value: Any) -> Any:
+    return [_nested_list(each) for each in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateSystem(Target):
     """What theories ask of a candidate system; it may bring its own cause and effect tables.
 
     :class:`System` computes both tables from the factors of its substrate. Units of another
     grain, for example, are not among those factors: their system has tables of its own.
     """
 
-    @property
-    def n(self) -> int:
-        """Number of units of the candidate."""
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Number of values of each unit of the candidate."""
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        """Unit numbers of the candidate in its substrate, ascending."""
-
-    @property
-    def state(self) -> tuple[int, ...]:
-        """Current state of all units of the substrate."""
-
-    @property
-    def local_state(self) -> tuple[int, ...]:
-        """Current state of the candidate's units."""
-
-    @property
-    def code(self) -> int:
-        """Number of the candidate's current state, little-endian."""
-
-    @property
-    def connectivity(self) -> Mask:
-        """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
-
-    @property
-    def effect(self) -> Table:
-        """``(S, R)`` P(unit takes value at t+1 | candidate in state s), see :class:`System`."""
-
-    @property
-    def cause(self) -> Table:
-        """``(S, R)`` P(unit takes value at t | candidate was in state s), see :class:`System`."""
-
-    @property
-    def budget_bytes(self) -> int:
-        """Bytes that one table may take."""
-
-
-@dataclass(frozen=True, eq=False)
-class System:
-    """Candidate units in the current state of their whole substrate.
-
-    Build one with :meth:`build`. Units of the candidate are numbered 0 to n-1 in
-    substrate order from here on, its states little-endian over those.
-
-    Examples
-    --------
-    >>> from iitdask.model.substrate import Substrate
-    >>> pair = Substrate.from_units(
-    ...     [{"gate": "COPY", "inputs": ["B"]}, {"gate": "NOT", "inputs": ["A"]}]
-    ... )
-    >>> system = System.build(pair, "10", "B")
-    >>> system.labels, system.local_state, system.effect.tolist()
-    (('B',), (0,), [[1.0, 0.0], [1.0, 0.0]])
-    """
-
-    FIELDS: ClassVar[tuple[str, ...]] = ("state", "units")
-    REQUIRED: ClassVar[int] = 1
-
-    substrate: Substrate
     state: tuple[int, ...]
     """Current state of all units."""
     units: tuple[int, ...]
     """Unit numbers of the candidate, ascending."""
-    background: Background
-    """Posterior of the previous state of all units."""
 
-    @classmethod
-    def build(
-        cls,
-        substrate: Substrate,
-        state: object,
-        units: object = None,
-        *,
-        background: Background | None = None,
-        budget: int = TABLE_BUDGET_BYTES,
-    ) -> System:
-        """Build a candidate system; `background` is that of another candidate in the same state."""
-        now = substrate.parse_state(state)
-        chosen = substrate.parse_units(units)
-        if not chosen:
-            raise StateError("units: expected at least one unit, got none")
-        if background is None:
-            background = Background.from_state(substrate, now, budget)
-        elif background.state != now:
-            raise StateError(f"background: expected that of state {now}, got {background.state}")
-        if len(chosen) < substrate.n_units:
-            require_reachable(substrate, now, chosen, budget)
-        return cls(substrate, now, chosen, background)
+    @property
+    @abstractmethod
+    def effect(self) -> Table:
+        """``(S, R)`` P(unit takes value at t+1 | candidate in state s), see :class:`System`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields of a study that build it again."""
-        return {"state": list(self.state), "units": list(self.units)}
+    @property
+    @abstractmethod
+    def cause(self) -> Table:
+        """``(S, R)`` P(unit takes value at t | candidate was in state s), see :class:`System`."""
 
-    def __reduce__(self) -> tuple[type[System], tuple[Any, ...]]:
-        # Unpickled arrays would be writable: compute them where they are used.
-        return System, (self.substrate, self.state, self.units, self.background)
+    @property
+    @abstractmethod
+    def budget_bytes(self) -> int:
+        """Bytes that one table may take."""
 
     @property
     def n(self) -> int:
         """Number of units of the candidate."""
         return len(self.units)
-
-    @property
-    def budget_bytes(self) -> int:
-        """Bytes that one table may take."""
-        return self.background.budget
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -192,6 +120,59 @@ class System:
     def connectivity(self) -> Mask:
         """``(n, n)`` declared edges within the candidate, ``[from, to]``."""
         return read_only(self.substrate.connectivity[np.ix_(self.units, self.units)], np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class System(CandidateSystem):
+    """Candidate units in the current state of their whole substrate.
+
+    Build one with :meth:`build`. Units of the candidate are numbered 0 to n-1 in
+    substrate order from here on, its states little-endian over those.
+
+    Examples
+    --------
+    >>> from iitdask.model.substrate import Substrate
+    >>> pair = Substrate.from_units(
+    ...     [{"gate": "COPY", "inputs": ["B"]}, {"gate": "NOT", "inputs": ["A"]}]
+    ... )
+    >>> system = System.build(pair, "10", "B")
+    >>> system.labels, system.local_state, system.effect.tolist()
+    (('B',), (0,), [[1.0, 0.0], [1.0, 0.0]])
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("state", "units")
+    REQUIRED: ClassVar[int] = 1
+
+    background: Background
+    """Posterior of the previous state of all units."""
+
+    @classmethod
+    def build(
+        cls,
+        substrate: Substrate,
+        state: object,
+        units: object = None,
+        *,
+        background: Background | None = None,
+        budget: int = TABLE_BUDGET_BYTES,
+    ) -> System:
+        """Build a candidate system; `background` is that of another candidate in the same state."""
+        now = substrate.parse_state(state)
+        chosen = substrate.parse_units(units)
+        if not chosen:
+            raise StateError("units: expected at least one unit, got none")
+        if background is None:
+            background = Background.from_state(substrate, now, budget)
+        elif background.state != now:
+            raise StateError(f"background: expected that of state {now}, got {background.state}")
+        if len(chosen) < substrate.n_units:
+            require_reachable(substrate, now, chosen, budget)
+        return cls(substrate, now, chosen, background)
+
+    @property
+    def budget_bytes(self) -> int:
+        """Bytes that one table may take."""
+        return self.background.budget
 
     @cached_property
     def effect(self) -> Table:

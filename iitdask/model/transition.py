@@ -18,7 +18,7 @@ from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import Factor, read_only
 from iitdask.model.labels import state_text
 from iitdask.model.substrate import Substrate, target_fingerprint
-from iitdask.model.system import tabulate
+from iitdask.model.system import Target, tabulate
 from iitdask.types import Mask, Table
 
 MAX_NAMED_UNITS = 8
@@ -28,7 +28,7 @@ MAX_NEXUS_UNITS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Transition:
+class Transition(Target):
     """All units in a state before and a state after, with the candidate causes and effects.
 
     Build one with :meth:`build`. Causes are read at ``before``, effects at ``after``;
@@ -47,7 +47,6 @@ class Transition:
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after", "causes", "effects", "max_order")
     REQUIRED: ClassVar[int] = 2
 
-    substrate: Substrate
     before: tuple[int, ...]
     after: tuple[int, ...]
     """States of all units at t-1 and t."""
@@ -82,11 +81,6 @@ class Transition:
             raise StateError(f"max_order: expected a whole number from 1 on, got {max_order!r}")
         require_possible(substrate, start, end, targets)
         return cls(substrate, start, end, sources, targets, min(max_order, most))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields of a study that build it again."""
-        lists = {name: list(getattr(self, name)) for name in self.FIELDS[:-1]}
-        return {**lists, "max_order": self.max_order}
 
     @cached_property
     def units(self) -> tuple[int, ...]:
@@ -199,13 +193,12 @@ def _for_field(
 
 
 @dataclass(frozen=True, eq=False)
-class StatePair:
+class StatePair(Target):
     """States of all units before and after, for the search for a causal nexus."""
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after")
     REQUIRED: ClassVar[int] = 2
 
-    substrate: Substrate
     before: tuple[int, ...]
     after: tuple[int, ...]
     """States of all units at t-1 and t."""
@@ -222,15 +215,6 @@ class StatePair:
         pair = cls(substrate, start, _for_field("after", substrate.parse_state, after))
         require_possible(substrate, pair.before, pair.after, pair.targets)
         return pair
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields of a study that build it again."""
-        return {"before": list(self.before), "after": list(self.after)}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels of all units."""
-        return self.substrate.labels
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -249,13 +233,12 @@ class StatePair:
 
 
 @dataclass(frozen=True, eq=False)
-class StateTriple:
+class StateTriple(Target):
     """States of all units at three times, for the search for true events."""
 
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "state", "after", "units", "max_order")
     REQUIRED: ClassVar[int] = 3
 
-    substrate: Substrate
     into: Transition
     """From the state before to the current one."""
     out_of: Transition
@@ -282,19 +265,10 @@ class StateTriple:
         return cls(substrate, into, out_of)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields of a study that build it again."""
-        return {
-            "before": list(self.into.before),
-            "state": list(self.into.after),
-            "after": list(self.out_of.after),
-            "units": list(self.into.units),
-            "max_order": self.into.max_order,
-        }
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels of the units."""
-        return self.into.labels
+        """Return the fields that build the target again, as plain numbers and lists."""
+        into, out_of = self.into, self.out_of
+        lists = map(list, (into.before, into.after, out_of.after, into.units))
+        return dict(zip(self.FIELDS, (*lists, into.max_order), strict=True))
 
     @cached_property
     def fingerprint(self) -> str:
