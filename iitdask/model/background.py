@@ -102,16 +102,6 @@ class Background:
         return Factor(tuple(parents), table)
 
 
-def conditioned(
-    factor: Factor | CountingFactor, inside: Collection[int], state: Sequence[int]
-) -> Factor | CountingFactor:
-    """Return a factor over its parents ``inside``, the others fixed at ``state``."""
-    if isinstance(factor, CountingFactor):
-        return factor.conditioned(inside, state)
-    index = tuple(slice(None) if p in inside else state[p] for p in factor.parents)
-    return Factor(tuple(p for p in factor.parents if p in inside), factor.table[index])
-
-
 def require_reachable(
     substrate: Substrate,
     state: tuple[int, ...],
@@ -120,7 +110,7 @@ def require_reachable(
 ) -> None:
     """Refuse a candidate whose state has no predecessor while the other units are fixed."""
     inside = frozenset(units)
-    factors = [conditioned(substrate.factors[i], inside, state) for i in units]
+    factors = [substrate.factors[i].conditioned(inside, state) for i in units]
     names = ", ".join(substrate.labels[i] for i in units[:8]) + (", ..." if len(units) > 8 else "")
     what = (
         f"state {_short_state(state)} is unreachable for the system {names}: no past state of it "
@@ -148,10 +138,8 @@ def _likelihood_groups(
     owner: list[int] = []
     auxiliary = len(labels)
     for f, i in zip(factors, units, strict=True):
-        own = [Tensor(f.parents, f.table[..., state[i]])] if isinstance(f, Factor) else []
-        if isinstance(f, CountingFactor):
-            own = f.likelihoods(state[i], auxiliary)
-            auxiliary += len(own) - 1
+        own = f.likelihoods(state[i], auxiliary)
+        auxiliary += len(own) - 1
         likelihoods += own
         owner += [i] * len(own)
     tensors, certain = _propagate(likelihoods)
@@ -194,7 +182,7 @@ def _propagate(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]]
         j = queue.popleft()
         waiting.discard(j)
         work[j] = _condense(work[j], certain)
-        for v, value in _decided_values(work[j]).items():
+        for v, value in decided_values(work[j]).items():
             certain[v] = value
             new = sorted(readers[v] - waiting)
             queue.extend(new)
@@ -214,7 +202,7 @@ def _condense(tensor: Tensor, certain: Mapping[int, int]) -> Tensor:
     return Tensor(tuple(variables), np.asarray(values))
 
 
-def _decided_values(tensor: Tensor) -> dict[int, int]:
+def decided_values(tensor: Tensor) -> dict[int, int]:
     """Return the units for which only one value has any likelihood."""
     positive = tensor.values > 0
     if positive.all():

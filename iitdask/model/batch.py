@@ -197,25 +197,15 @@ def equivalent_rules(number: int) -> tuple[int, ...]:
     >>> equivalent_rules(110)
     (110, 124, 137, 193)
     """
-    mirrored = _mirror(number)
-    return tuple(sorted({number, mirrored, _negate(number), _negate(mirrored)}))
+    bits = f"{number:08b}"
+    mirrored = "".join(bits[place] for place in (0, 4, 2, 6, 1, 5, 3, 7))
+    rules = {int(rule, 2) for rule in (bits, mirrored)}
+    return tuple(sorted(rules | {int(rule[::-1], 2) ^ 255 for rule in (bits, mirrored)}))
 
 
 def rule_classes() -> tuple[int, ...]:
     """Return the smallest rule of each class of equivalent ones; there are 88 (Wolfram 1983)."""
     return tuple(sorted({equivalent_rules(number)[0] for number in range(256)}))
-
-
-def _mirror(number: int) -> int:
-    out = 0
-    for neighbours in range(8):
-        left, own, right = neighbours >> 2, neighbours >> 1 & 1, neighbours & 1
-        out |= (number >> (right << 2 | own << 1 | left) & 1) << neighbours
-    return out
-
-
-def _negate(number: int) -> int:
-    return sum((1 - (number >> (7 - neighbours) & 1)) << neighbours for neighbours in range(8))
 
 
 GRAPH_KEYS = {"erdos-renyi": ("p", "self_loops"), "watts-strogatz": ("k", "p"), "ring": ()}
@@ -321,22 +311,15 @@ class Family:
         on = np.empty((self.count, 1 << self.n, self.n))
         tables = self._gate_tables(inputs)
         for i in range(self.n):
-            order = np.argsort(inputs[:, i] < 0, axis=1, kind="stable")
-            own = np.take_along_axis(inputs[:, i], order, axis=1)
-            used = own >= 0
-            rows = np.zeros((self.count, 1 << self.n), np.int64)
-            for place in range(self.n):
-                bit = states[None, :] >> np.maximum(own[:, place, None], 0) & 1
-                rows |= np.where(used[:, place, None], bit << place, 0)
-            counts = used.sum(axis=1)
+            rows, counts = np.zeros((self.count, 1 << self.n), np.int64), np.zeros(self.count, int)
+            for source in inputs[:, i].T:
+                bit = states >> np.maximum(source, 0)[:, None] & (source >= 0)[:, None]
+                rows |= bit << counts[:, None]
+                counts += source >= 0
             on[:, :, i] = tables[picks[:, i, None], counts[:, None], rows]
         both = np.stack([1.0 - on, on], axis=-1).reshape(self.count, 1 << self.n, 2 * self.n)
-        children = np.zeros((self.count, self.n), np.int64)
-        for i in range(self.n):
-            for place in range(self.n):
-                given = inputs[:, i, place]
-                there = np.flatnonzero(given >= 0)
-                children[there, given[there]] |= 1 << i
+        edges = (inputs[..., None] == np.arange(self.n)).any(axis=2)  # (member, to, from)
+        children = (edges << np.arange(self.n)[:, None]).sum(axis=1)
         return Batch.from_tables((2,) * self.n, both, children)
 
     def block(self, number: int) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from iitdask.errors import MemoryRefusedError, StateError
-from iitdask.model.background import Background, conditioned
-from iitdask.model.contraction import TABLE_BUDGET_BYTES
+from iitdask.model.background import Background, decided_values
+from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor
 from iitdask.model.factor import CountingFactor
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import System, Target
@@ -108,21 +108,17 @@ def _parse_candidates(
         raise StateError(f"candidates: expected a list of sets of units, got {candidates!r}")
     found = set()
     for number, each in enumerate(candidates):
+        place = f"candidates: entry {number}"
         if each is None:
-            raise StateError(f"candidates: entry {number}: expected units, got none")
+            raise StateError(f"{place}: expected units, got none")
         try:
             units = substrate.parse_units(each)
         except StateError as error:
-            raise StateError(f"candidates: entry {number}: {error}") from None
+            raise StateError(f"{place}: {error}") from None
         if not units or not set(units) <= set(pool):
-            raise StateError(
-                f"candidates: entry {number}: expected units of the pool, got {each!r}"
-            )
+            raise StateError(f"{place}: expected units of the pool, got {each!r}")
         if most is not None and len(units) > most:
-            raise StateError(
-                f"candidates: entry {number}: expected at most {most} units (max_size), got "
-                f"{len(units)}"
-            )
+            raise StateError(f"{place}: expected at most {most} units (max_size), got {len(units)}")
         found.add(units)
     if not found:
         raise StateError("candidates: expected at least one, got none")
@@ -133,9 +129,7 @@ def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, Array]:
     """Return tables and posteriors of some units as arguments of the kernels of ``system_phi``."""
     substrate, needed = pool.substrate, set(units)
     counts: list[tuple[int, int, int]] = [(0, 0, 0)]
-    parents: list[Array] = []
-    tables: list[Array] = []
-    posteriors: list[Array] = []
+    parents, tables, posteriors = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for unit, factor in enumerate(substrate.factors):
         if unit not in needed:
             counts.append((0, 0, 0))
@@ -156,16 +150,12 @@ def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, Array]:
         "levels": np.array(substrate.levels, np.int64),
         "state": np.array(pool.state, np.int64),
         "starts": np.ascontiguousarray(starts[:, 0]),
-        "parents": _concatenated(parents, np.int64),
+        "parents": np.concatenate(parents),
         "table_starts": np.ascontiguousarray(starts[:, 1]),
-        "tables": _concatenated(tables, np.float64),
+        "tables": np.concatenate(tables),
         "posterior_starts": np.ascontiguousarray(starts[:, 2]),
-        "posteriors": _concatenated(posteriors, np.float64),
+        "posteriors": np.concatenate(posteriors),
     }
-
-
-def _concatenated(parts: list[Array], dtype: type) -> Array:
-    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
 MAX_POSTERIOR_ROWS = 1 << 16
@@ -187,7 +177,7 @@ class Influence:
 
     def determining(self, unit: int, inside: Collection[int]) -> tuple[frozenset[int], ...]:
         """Return minimal determining sets among ``inside``, smaller ones first; at least one."""
-        own = conditioned(self._substrate.factors[unit], inside, self._state)
+        own = self._substrate.factors[unit].conditioned(inside, self._state)
         now = [self._state[p] for p in own.parents]
         if isinstance(own, CountingFactor):
             return own.minimal_determining_sets(now)
@@ -240,15 +230,12 @@ class Influence:
     def _own_past(self, unit: int) -> int | None:
         """Return the previous value that a unit's current one implies; None if several may be."""
         if unit not in self._told:
-            self._told[unit] = None
             factor = self._substrate.factors[unit]
+            decided = {}
             if unit in factor.parents and not isinstance(factor, CountingFactor):
-                axis = factor.parents.index(unit)
-                possible = factor.table[..., self._state[unit]] > 0
-                others = tuple(a for a in range(possible.ndim) if a != axis)
-                values = np.flatnonzero(possible.any(axis=others))
-                if len(values) == 1:
-                    self._told[unit] = int(values[0])
+                likelihood = factor.table[..., self._state[unit]]
+                decided = decided_values(Tensor(factor.parents, likelihood))
+            self._told[unit] = decided.get(unit)
         return self._told[unit]
 
     def _joint(self, unit: int) -> Table | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,8 @@ EXACT_FILL_IN_UNITS = 400
 
 Scope = frozenset[int]
 Path = list[tuple[int, ...]]
+Steps = list[tuple[Scope, Scope]]
+"""The units each contraction touches, and those its result keeps."""
 
 
 class Tensor(NamedTuple):
@@ -42,13 +44,6 @@ class Tensor(NamedTuple):
     """Unit numbers, one per axis."""
     values: Table
     """``(k_v0, k_v1, ...)``."""
-
-
-class _Step(NamedTuple):
-    """The units one contraction touches and those its result keeps."""
-
-    touched: Scope
-    kept: Scope
 
 
 def rescaled(values: Table) -> Table:
@@ -74,15 +69,12 @@ def contract(
     kept = frozenset(keep)
     reduced = _sum_private(tensors, kept)
     sizes = {v: k for t in reduced for v, k in zip(t.variables, t.values.shape, strict=True)}
-    path = _plan([frozenset(t.variables) for t in reduced], kept, sizes, labels, budget)
+    path, steps = _plan([frozenset(t.variables) for t in reduced], kept, sizes)
+    _require_fit(steps, sizes, labels, budget)
     work = list(reduced)
-    count = Counter(v for t in work for v in t.variables)
-    for step in path:
-        picked = [work.pop(i) for i in sorted(step, reverse=True)]
-        count.subtract(v for t in picked for v in t.variables)
-        product = _multiply(picked, lambda v: v in kept or count[v] > 0)
-        count.update(product.variables)
-        work.append(product)
+    for numbers, (touched, left) in zip(path, steps, strict=True):
+        picked = [work.pop(i) for i in sorted(numbers, reverse=True)]
+        work.append(_multiply(picked, sorted(touched), left))
     (result,) = work
     order = [result.variables.index(v) for v in keep]
     return result.values.transpose(order)
@@ -99,11 +91,10 @@ def _sum_private(tensors: Sequence[Tensor], kept: Scope) -> list[Tensor]:
     return reduced
 
 
-def _multiply(tensors: Sequence[Tensor], keeps: Callable[[int], bool]) -> Tensor:
-    """Return the product summed over the units not kept."""
-    union = sorted({v for t in tensors for v in t.variables})
-    local = {v: i for i, v in enumerate(union)}
-    variables = tuple(v for v in union if keeps(v))
+def _multiply(tensors: Sequence[Tensor], units: Sequence[int], kept: Scope) -> Tensor:
+    """Return the product of tensors over ascending units, summed over those not kept."""
+    local = {v: i for i, v in enumerate(units)}
+    variables = tuple(v for v in units if v in kept)
     operands: list[object] = []
     for t in tensors:
         operands += [t.values, [local[v] for v in t.variables]]
@@ -111,14 +102,8 @@ def _multiply(tensors: Sequence[Tensor], keeps: Callable[[int], bool]) -> Tensor
     return Tensor(variables, rescaled(np.asarray(values, dtype=np.float64)))
 
 
-def _plan(
-    scopes: Sequence[Scope],
-    kept: Scope,
-    sizes: Mapping[int, int],
-    labels: Sequence[str],
-    budget: int,
-) -> Path:
-    """Return an order of contractions; refuse one that does not fit."""
+def _plan(scopes: Sequence[Scope], kept: Scope, sizes: Mapping[int, int]) -> tuple[Path, Steps]:
+    """Return an order of contractions, and what each does."""
     path: Path = list(paths.greedy(list(scopes), kept, dict(sizes)))
     steps = _steps(scopes, path, kept)
     if _largest_step(steps, sizes) > CHEAP_MULTIPLICATIONS:
@@ -126,19 +111,18 @@ def _plan(
         other_steps = _steps(scopes, other, kept)
         if _largest_step(other_steps, sizes) < _largest_step(steps, sizes):
             path, steps = other, other_steps
-    _require_fit(steps, sizes, labels, budget)
-    return path
+    return path, steps
 
 
 def _table_size(scope: Collection[int], sizes: Mapping[int, int]) -> int:
     return math.prod(sizes[v] for v in scope)
 
 
-def _largest_step(steps: Sequence[_Step], sizes: Mapping[int, int]) -> int:
-    return max(_table_size(step.touched, sizes) for step in steps)
+def _largest_step(steps: Steps, sizes: Mapping[int, int]) -> int:
+    return max(_table_size(touched, sizes) for touched, _ in steps)
 
 
-def _steps(scopes: Sequence[Scope], path: Path, kept: Scope) -> list[_Step]:
+def _steps(scopes: Sequence[Scope], path: Path, kept: Scope) -> Steps:
     work = list(scopes)
     count = Counter(v for scope in work for v in scope)
     steps = []
@@ -149,7 +133,7 @@ def _steps(scopes: Sequence[Scope], path: Path, kept: Scope) -> list[_Step]:
         result = frozenset(v for v in touched if v in kept or count[v] > 0)
         count.update(result)
         work.append(result)
-        steps.append(_Step(touched, result))
+        steps.append((touched, result))
     return steps
 
 
@@ -204,10 +188,10 @@ def _elimination_order(scopes: Sequence[Scope], kept: Scope) -> list[int]:
 
 
 def _require_fit(
-    steps: Sequence[_Step], sizes: Mapping[int, int], labels: Sequence[str], budget: int
+    steps: Steps, sizes: Mapping[int, int], labels: Sequence[str], budget: int
 ) -> None:
-    largest = max((step.kept for step in steps), key=lambda scope: _table_size(scope, sizes))
-    widest = max((step.touched for step in steps), key=len)
+    largest = max((left for _, left in steps), key=lambda scope: _table_size(scope, sizes))
+    widest = max((touched for touched, _ in steps), key=len)
     if len(widest) > MAX_EINSUM_AXES:
         largest = widest
     need = 8 * _table_size(largest, sizes)

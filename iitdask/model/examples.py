@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any
 
 import msgspec
@@ -30,6 +29,9 @@ SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")
 
 OPTIONAL_KEYS = ("connectivity", "labels")
 """Keys that may stand beside it."""
+
+PUBLISHED = resources.files("iitdask.model") / "published"
+"""Folder of the examples."""
 
 
 def substrate_kind(block: object, where: str) -> str:
@@ -82,7 +84,7 @@ def names() -> tuple[str, ...]:
     tuple of str
         Names, sorted.
     """
-    files = (file.name for file in _folder().iterdir())
+    files = (file.name for file in PUBLISHED.iterdir())
     return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
 
@@ -109,7 +111,7 @@ def spec(name: str) -> dict[str, Any]:
     known = names()
     if name not in known:
         raise SubstrateError(f"no example is called {name!r}; {suggestion(name, known, 60)}")
-    study: dict[str, Any] = msgspec.json.decode((_folder() / f"{name}.json").read_bytes())
+    study: dict[str, Any] = msgspec.json.decode((PUBLISHED / f"{name}.json").read_bytes())
     return study
 
 
@@ -154,7 +156,3 @@ def state(name: str) -> tuple[int, ...]:
     """
     study = spec(name)
     return load(name).parse_state(study["state"] if "state" in study else study["after"])
-
-
-def _folder() -> Traversable:
-    return resources.files("iitdask.model") / "published"

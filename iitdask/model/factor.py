@@ -36,6 +36,15 @@ class Factor(NamedTuple):
         """Number of values of the unit."""
         return int(self.table.shape[-1])
 
+    def conditioned(self, inside: Collection[int], state: Sequence[int]) -> Factor:
+        """Return the factor over its inputs ``inside``, the others fixed at ``state``."""
+        index = tuple(slice(None) if p in inside else state[p] for p in self.parents)
+        return Factor(tuple(p for p in self.parents if p in inside), self.table[index])
+
+    def likelihoods(self, value: int, auxiliary: int) -> list[Tensor]:  # noqa: ARG002
+        """Return the likelihood of the inputs given a value; see `CountingFactor.likelihoods`."""
+        return [Tensor(self.parents, self.table[..., value])]
+
 
 def as_array(values: Any, where: str) -> Table:
     """Return values as float64; refuse what is not a table of numbers."""
@@ -179,10 +188,6 @@ class CountingFactor(NamedTuple):
             "memory; only what leaves most of them at their current values can be computed"
         )
 
-    def is_declared(self, allowed: Mask) -> bool:
-        """Return True if a connectivity declares all inputs."""
-        return bool(allowed[list(self.parents)].all())
-
     def conditioned(self, inside: Collection[int], state: Sequence[int]) -> Factor | CountingFactor:
         """Return the factor over its inputs ``inside``, the others fixed at ``state``."""
         free = tuple(p for p in self.parents if p in inside)
@@ -190,10 +195,7 @@ class CountingFactor(NamedTuple):
         left = self.probability_by_count[on : on + len(free) + 1]
         if len(free) > MAX_TABLE_INPUTS:
             return CountingFactor(free, left)
-        count = np.zeros((1,) * len(free), np.int64)
-        for axis in range(len(free)):
-            count = count + np.arange(2).reshape([-1 if a == axis else 1 for a in range(len(free))])
-        return Factor(free, left[count])
+        return Factor(free, left[np.indices((2,) * len(free)).sum(axis=0)])
 
     def likelihoods(self, value: int, auxiliary: int) -> list[Tensor]:
         """Return tables whose product, summed over variables from `auxiliary` on, is P(value)."""
@@ -209,11 +211,11 @@ class CountingFactor(NamedTuple):
             after = np.minimum(reached[:, None] + steps, up)
             variables = (*before, parent)
             if k == len(self.parents) - 1:
-                tensors.append(Tensor(variables, _without_count_axis(before, weight[after])))
+                tensors.append(Tensor(variables, weight[after] if before else weight[after][0]))
                 break
             reached = np.arange(min(k + 1, up) + 1)
             step = (after[..., None] == reached).astype(np.float64)
-            tensors.append(Tensor((*variables, auxiliary + k), _without_count_axis(before, step)))
+            tensors.append(Tensor((*variables, auxiliary + k), step if before else step[0]))
             before = (auxiliary + k,)
         return tensors
 
@@ -228,7 +230,8 @@ class CountingFactor(NamedTuple):
         fewest = len(off) + 1
         for least in range(len(on) + 1):
             rows = self.probability_by_count[least:]
-            most = next((k for k in range(fewest) if _is_constant(rows[: len(rows) - k])), fewest)
+            constant = ((rows[: len(rows) - k] == rows[0]).all() for k in range(fewest))
+            most = next((k for k, is_constant in enumerate(constant) if is_constant), fewest)
             if most == fewest:
                 continue
             fewest = most
@@ -245,14 +248,6 @@ class CountingFactor(NamedTuple):
 def _settled_count(weight: Table) -> int:
     """Return the count from which on a weight is constant."""
     return int(np.flatnonzero(weight != weight[-1])[-1]) + 1 if (weight != weight[-1]).any() else 0
-
-
-def _without_count_axis(before: tuple[int, ...], values: Table) -> Table:
-    return values if before else values[0]
-
-
-def _is_constant(rows: Table) -> bool:
-    return bool((rows == rows[0]).all())
 
 
 def _rotated(units: list[int], start: int) -> list[int]:

@@ -165,16 +165,17 @@ def _finite(value: Any) -> float:
     return float(value)
 
 
-def _positive(value: Any) -> float:
-    if not _finite(value) > 0:
-        raise ValueError("a number above 0")
-    return float(value)
+def _number(
+    expected: str, accepts: Callable[[float], bool] = math.isfinite
+) -> tuple[Callable[[Any], float], str]:
+    """Return a conversion to numbers of a kind, and how the kind is called."""
 
+    def convert(value: Any) -> float:
+        if not accepts(_finite(value)):
+            raise ValueError(expected)
+        return float(value)
 
-def _probability(value: Any) -> float:
-    if not 0 <= _finite(value) <= 1:
-        raise ValueError("a probability from 0 to 1")
-    return float(value)
+    return convert, expected
 
 
 def _weights(value: Any) -> list[float]:
@@ -187,29 +188,27 @@ def _boolean(value: Any) -> bool:
     return bool(value)
 
 
-def _whole_number(least: int, most: int) -> Callable[[Any], int]:
-    def convert(value: Any) -> int:
-        if _finite(value) != int(value) or not least <= value <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return int(value)
-
-    return convert
+def _whole_number(least: int, most: int) -> tuple[Callable[[Any], int], str]:
+    convert, expected = _number(
+        f"a whole number from {least} to {most}", lambda v: v == int(v) and least <= v <= most
+    )
+    return lambda value: int(convert(value)), expected
 
 
 PARAMETERS: Mapping[str, tuple[Callable[[Any], Any], str]] = MappingProxyType(
     {
-        "threshold": (_finite, "a finite number"),
+        "threshold": _number("a finite number"),
         "weights": (_weights, "a list of finite numbers, one per input"),
-        "slope": (_finite, "a finite number"),
-        "bias": (_finite, "a finite number"),
+        "slope": _number("a finite number"),
+        "bias": _number("a finite number"),
         "spins": (_boolean, "true or false"),
-        "temperature": (_positive, "a number above 0"),
-        "field": (_finite, "a finite number"),
-        "number": (_whole_number(0, 255), "a whole number from 0 to 255"),
-        "probability": (_probability, "a probability from 0 to 1"),
-        "noise": (_probability, "a probability from 0 to 1"),
-        "value": (_whole_number(0, 254), "a whole number from 0 to 254"),
-        "levels": (_whole_number(2, 255), "a whole number from 2 to 255"),
+        "temperature": _number("a number above 0", lambda v: v > 0),
+        "field": _number("a finite number"),
+        "number": _whole_number(0, 255),
+        "probability": _number("a probability from 0 to 1", lambda v: 0 <= v <= 1),
+        "noise": _number("a probability from 0 to 1", lambda v: 0 <= v <= 1),
+        "value": _whole_number(0, 254),
+        "levels": _whole_number(2, 255),
         "table": (lambda value: value, "a table of probabilities"),
     }
 )
@@ -287,26 +286,27 @@ def _table_levels(table: Any, inputs: int) -> int:
 
 def has_parameter(name: str, parameter: str) -> bool:
     """Whether a gate has a parameter."""
-    gate = GATES[name.upper()]
-    own = inspect.signature(gate.rule).parameters.values()
-    named = {p.name for p in own if p.kind is p.KEYWORD_ONLY} | {"noise"}
-    return parameter in named or (gate.wide and parameter == "levels")
+    return parameter in _parameters(GATES[name.upper()])
+
+
+def _parameters(gate: Gate) -> dict[str, bool]:
+    """Return the parameters of a gate by name, True for those that must be given."""
+    signature = inspect.signature(gate.rule).parameters.values()
+    own = {p.name: p.default is p.empty for p in signature if p.kind is p.KEYWORD_ONLY}
+    return {**own, "noise": False, **({"levels": False} if gate.wide else {})}
 
 
 def _parse_parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return converted parameters; the gate's own signature says which there are."""
-    signature = inspect.signature(gate.rule).parameters.values()
-    own = [p for p in signature if p.kind is p.KEYWORD_ONLY]
-    allowed = [p.name for p in own] + ["noise"] + (["levels"] if gate.wide else [])
+    allowed = _parameters(gate)
     for name in given:
         if name not in allowed:
             raise SubstrateError(
                 f"{place}: unknown parameter {name!r}; expected {', '.join(allowed)}"
             )
-    for parameter in own:
-        if parameter.default is parameter.empty and parameter.name not in given:
-            _, expected = PARAMETERS[parameter.name]
-            raise SubstrateError(f"{place}: expected {parameter.name}: {expected}; got none")
+    for name, is_required in allowed.items():
+        if is_required and name not in given:
+            raise SubstrateError(f"{place}: expected {name}: {PARAMETERS[name][1]}; got none")
     return {name: _convert(name, value, place) for name, value in given.items()}
 
 
@@ -321,34 +321,25 @@ def _convert(name: str, value: Any, place: str) -> Any:
 def _unit_table(unit: _Unit, levels: Sequence[int]) -> Table | CountingFactor:
     shape = tuple(levels[j] for j in unit.inputs)
     if len(shape) > MAX_TABULATED_INPUTS and unit.gate.counts and set(shape) == {2}:
-        return CountingFactor(unit.inputs, _table_by_count(unit, len(shape)))
+        rows = np.tri(len(shape) + 1, len(shape), -1, dtype=np.int64)
+        return CountingFactor(unit.inputs, _output_probabilities(unit, rows))
     if math.prod(shape) * unit.levels > MAX_TABLE_ENTRIES:
         raise SubstrateError(f"{unit.place}: a table over {len(shape)} inputs is too large")
+    if not unit.gate.wide and set(shape) - {2}:
+        raise SubstrateError(
+            f"{unit.place}: expected inputs with two values, got {max(shape)}; use TABLE"
+        )
     try:
         if unit.gate.wide:
             return _with_noise(unit.gate.rule(shape, unit.levels, **unit.parameters), unit.noise)
-        return _binary_table(unit, shape)
-    except SubstrateError as error:
-        raise SubstrateError(f"{unit.place}: {error}") from None
+        rows = (np.arange(1 << len(shape))[:, None] >> np.arange(len(shape))) & 1
+        return _output_probabilities(unit, rows).reshape((*shape, 2), order="F")
     except ValueError as error:
         raise SubstrateError(f"{unit.place}: {error}") from None
 
 
-def _binary_table(unit: _Unit, shape: tuple[int, ...]) -> Table:
-    if set(shape) - {2}:
-        raise ValueError(f"expected inputs with two values, got {max(shape)}; use TABLE")
-    count = len(shape)
-    rows = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
-    on = np.asarray(unit.gate.rule(rows, **unit.parameters), dtype=np.float64)
-    on = (1.0 - unit.noise) * on + unit.noise * (1.0 - on)
-    pairs: Table = np.stack([1.0 - on, on], axis=-1)
-    table: Table = np.reshape(pairs, (*shape, 2), order="F")
-    return table
-
-
-def _table_by_count(unit: _Unit, inputs: int) -> Table:
-    """P(value | number of inputs on), read off one row for each number."""
-    rows = np.tri(inputs + 1, inputs, -1, dtype=np.int64)
+def _output_probabilities(unit: _Unit, rows: Rows) -> Table:
+    """Return ``(rows, 2)``: P(value | values of the inputs) of a unit with two values."""
     on = np.asarray(unit.gate.rule(rows, **unit.parameters), dtype=np.float64)
     on = (1.0 - unit.noise) * on + unit.noise * (1.0 - on)
     pairs: Table = np.stack([1.0 - on, on], axis=-1)

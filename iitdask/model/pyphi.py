@@ -8,7 +8,7 @@ Substrates of version 2 have the same attributes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,24 +17,13 @@ from iitdask.errors import SubstrateError
 PYPHI_VERSION = "1.2.0"
 
 
-class Network(NamedTuple):
-    """What a network says about its units."""
-
-    tpm: Any
-    """P(unit on), ``(2, ..., 2, N)`` or a form ``Substrate.from_tpm`` takes."""
-    connectivity: Any
-    """``(N, N)``; None for all ones."""
-    labels: list[str] | None
-    """Names of the units."""
-
-
 def is_network(content: Any) -> bool:
     """Whether parsed JSON is that of a network."""
     return isinstance(content, Mapping) and content.get("__class__") == "Network"
 
 
-def parse_network(given: Any, where: str) -> Network:
-    """Take a network apart."""
+def parse_network(given: Any, where: str) -> dict[str, Any]:
+    """Return the arguments of ``Substrate.from_tpm`` that a network gives."""
     if isinstance(given, Mapping):
         if given.get("__class__", "Network") != "Network":
             kind = given["__class__"]
@@ -51,15 +40,12 @@ def parse_network(given: Any, where: str) -> Network:
     tpm = found["tpm"]
     if not isinstance(tpm, list | tuple):
         tpm = np.asarray(tpm)
-    return Network(tpm, cm, _node_labels(found.get("node_labels")))
-
-
-def _node_labels(given: Any) -> list[str] | None:
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        given = given.get("labels", ())
-    return [str(label) for label in getattr(given, "labels", given)]
+    labels = found.get("node_labels")
+    if isinstance(labels, Mapping):
+        labels = labels.get("labels", ())
+    if labels is not None:
+        labels = [str(label) for label in getattr(labels, "labels", labels)]
+    return {"tpm": tpm, "connectivity": cm, "labels": labels}
 
 
 def network_json(tpm: Any, connectivity: Any, labels: Any) -> dict[str, Any]:

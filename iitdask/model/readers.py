@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,31 +85,24 @@ def load(path: str | Path) -> Substrate:
 
 def _load_tpm(path: Path, given: Mapping[str, Any]) -> Substrate:
     """Return the substrate of a file with a matrix; what is given beside it has priority."""
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".json": _read_json}
+    readers = {".npy": _read_arrays, ".npz": _read_arrays, ".json": _read_json}
     readers |= {".csv": _read_text, ".txt": _read_text}
     if path.suffix not in readers:
         raise SubstrateError(f"{path}: expected a file ending in .npy, .npz, .csv, .txt or .json")
     content = {**readers[path.suffix](path), **given}
-    return Substrate.from_tpm(
-        content["tpm"], content.get("connectivity"), content.get("labels"), where=str(path)
-    )
+    return Substrate.from_tpm(**content, where=str(path))
 
 
-def _read_npy(path: Path) -> dict[str, Any]:
-    _read_bytes(path)
+def _read_arrays(path: Path) -> dict[str, Any]:
+    kind = "array of numbers" if path.suffix == ".npy" else "archive of arrays"
+    file = io.BytesIO(_read_bytes(path))
     try:
-        return {"tpm": np.load(path, allow_pickle=False)}  # a pickle could run anything
-    except (ValueError, EOFError, OSError) as error:
-        raise SubstrateError(f"{path}: expected a NumPy array of numbers: {error}") from error
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    _read_bytes(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
+        loaded = np.load(file, allow_pickle=False)  # a pickle could run anything
+        if path.suffix == ".npy":
+            return {"tpm": loaded}
+        content = {key: loaded[key] for key in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
-        raise SubstrateError(f"{path}: expected a NumPy archive of arrays: {error}") from error
+        raise SubstrateError(f"{path}: expected a NumPy {kind}: {error}") from error
     if "labels" in content:
         content["labels"] = [str(label) for label in content["labels"].ravel()]
     return _require_tpm(content, path)
@@ -117,8 +111,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     content = _decode(path)
     if is_network(content):
-        found = parse_network(content, str(path))
-        return {"tpm": found.tpm, "connectivity": found.connectivity, "labels": found.labels}
+        return parse_network(content, str(path))
     return _require_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
 
 

@@ -185,12 +185,7 @@ class Substrate:
     """One distinct name per unit."""
 
     def __post_init__(self) -> None:
-        factors = tuple(
-            f._replace(probability_by_count=read_only(f.probability_by_count))
-            if isinstance(f, CountingFactor)
-            else Factor(tuple(f.parents), read_only(f.table))
-            for f in self.factors
-        )
+        factors = tuple(type(f)(tuple(f.parents), read_only(f[-1])) for f in self.factors)
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "connectivity", read_only(self.connectivity, np.bool_))
 
@@ -324,8 +319,7 @@ class Substrate:
         >>> Substrate.from_pyphi(swap)
         Substrate(2 units: A B; binary; 2 edges)
         """
-        found = pyphi.parse_network(network, where)
-        return cls.from_tpm(found.tpm, found.connectivity, found.labels, where=where)
+        return cls.from_tpm(**pyphi.parse_network(network, where), where=where)
 
     def to_pyphi(self) -> dict[str, Any]:
         """Return a network of PyPhi 1.x as plain JSON: write it with ``json.dump``.
@@ -359,7 +353,15 @@ class Substrate:
         for i, (inputs, table) in enumerate(given):
             place = f"{where}: unit {labels[i]!r}"
             if isinstance(table, CountingFactor):
-                factors.append(_counting_factor(table, inputs, levels, edges[:, i], place))
+                if any(levels[j] != 2 for j in inputs):
+                    raise SubstrateError(
+                        f"{place}: expected inputs with two values for so many of them"
+                    )
+                if not edges[list(inputs), i].all():
+                    raise SubstrateError(
+                        f"{place}: connectivity omits an input of a gate that reads it"
+                    )
+                factors.append(table._replace(parents=tuple(sorted(inputs))))
                 continue
             full = with_input_axes(table, [levels[j] for j in inputs], levels[i], place)
             full = checked_probabilities(full, labels[i], [labels[j] for j in inputs], where)
@@ -382,12 +384,9 @@ class Substrate:
         digest = hashlib.sha256(b"iitdask substrate 1")
         digest.update(np.array([self.n_units, *self.levels], dtype="<i8").tobytes())
         digest.update(np.packbits(self.connectivity).tobytes())
-        for factor in self.factors:
-            digest.update(np.array([len(factor.parents), *factor.parents], dtype="<i8").tobytes())
-            table = (
-                factor.probability_by_count if isinstance(factor, CountingFactor) else factor.table
-            )
-            digest.update(table.astype("<f8").tobytes())
+        for parents, probabilities in self.factors:
+            digest.update(np.array([len(parents), *parents], dtype="<i8").tobytes())
+            digest.update(probabilities.astype("<f8").tobytes())
         return digest.hexdigest()
 
     def parse_state(self, state: object) -> tuple[int, ...]:
@@ -472,22 +471,6 @@ def _unit_levels(given: Sequence[UnitTable], labels: Sequence[str], where: str) 
                 f"got a table of shape {table.shape}"
             )
     return tuple(2 if isinstance(table, CountingFactor) else table.shape[-1] for _, table in given)
-
-
-def _counting_factor(
-    gate: CountingFactor,
-    inputs: Sequence[int],
-    levels: Sequence[int],
-    allowed: Mask,
-    where: str,
-) -> CountingFactor:
-    """Return a gate without a table over its numbered inputs."""
-    if any(levels[j] != 2 for j in inputs):
-        raise SubstrateError(f"{where}: expected inputs with two values for so many of them")
-    made = CountingFactor(tuple(sorted(inputs)), gate.probability_by_count)
-    if not made.is_declared(allowed):
-        raise SubstrateError(f"{where}: connectivity omits an input of a gate that reads it")
-    return made
 
 
 def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> Mask:

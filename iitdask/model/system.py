@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from iitdask.errors import MemoryRefusedError, StateError
-from iitdask.model.background import Background, conditioned, require_reachable
+from iitdask.model.background import Background, require_reachable
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import CountingFactor, Factor, read_only
 from iitdask.model.substrate import Substrate
@@ -183,7 +183,7 @@ class System(CandidateSystem):
         """
         inside = frozenset(self.units)
         factors = self.substrate.factors
-        return self._tabulated([conditioned(factors[i], inside, self.state) for i in self.units])
+        return self._tabulated([factors[i].conditioned(inside, self.state) for i in self.units])
 
     @cached_property
     def cause(self) -> Table:

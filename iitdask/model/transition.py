@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.errors import StateError, UnreachableStateError
-from iitdask.model.background import Background, conditioned
+from iitdask.model.background import Background
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import Factor, read_only
 from iitdask.model.labels import state_text
@@ -139,7 +139,7 @@ class Transition(Target):
         return self._tabulated([self._averaged(i, inside) for i in self.effects])
 
     def _conditioned(self, unit: int, inside: frozenset[int]) -> Factor:
-        factor = conditioned(self.substrate.factors[unit], inside, self.before)
+        factor = self.substrate.factors[unit].conditioned(inside, self.before)
         return Factor(factor.parents, factor.table[..., self.after[unit], None])
 
     def _averaged(self, unit: int, inside: frozenset[int]) -> Factor:
@@ -170,7 +170,7 @@ def require_possible(
 ) -> None:
     """Refuse a transition of probability 0."""
     factors = substrate.factors
-    impossible = [i for i in units if not conditioned(factors[i], (), before).table[after[i]] > 0]
+    impossible = [i for i in units if not factors[i].conditioned((), before).table[after[i]] > 0]
     if not impossible:
         return
     shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in impossible[:MAX_NAMED_UNITS])
