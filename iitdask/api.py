@@ -21,8 +21,8 @@ from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.run.estimate import Estimate
 from iitdask.study.problem import Problem
-from iitdask.study.run import BLOCK_SECONDS, estimate_job, job_from_study, run_job
-from iitdask.study.spec import Study, StudyJob, read_study
+from iitdask.study.run import BLOCK_SECONDS, StudyJob, estimate_job, job_from_study, run_job
+from iitdask.study.spec import Study, read_study
 from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
 from iitdask.theory.catalog import theory_options
@@ -32,17 +32,6 @@ from iitdask.view.progress import show_progress
 
 if TYPE_CHECKING:
     from distributed import Client
-
-__all__ = [
-    "account",
-    "causal_nexus",
-    "ces",
-    "complexes",
-    "estimate",
-    "sia",
-    "sweep",
-    "true_events",
-]
 
 PathLike = str | os.PathLike[str]
 

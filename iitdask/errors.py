@@ -4,28 +4,6 @@ One base class; each error is also the builtin a caller would expect. A message
 says what is wrong, where, what was expected and what came, in one line.
 """
 
-from __future__ import annotations
-
-__all__ = [
-    "BlockFailedError",
-    "BudgetRefusedError",
-    "BusyStoreError",
-    "DamagedStoreError",
-    "IITError",
-    "InputError",
-    "InterruptedRunError",
-    "LedgerMismatchError",
-    "MemoryRefusedError",
-    "RetiredError",
-    "SpecError",
-    "StateError",
-    "StoreError",
-    "SubstrateError",
-    "UnreachableStateError",
-    "UnreachableStoreError",
-    "WorkerMismatchError",
-]
-
 
 class IITError(Exception):
     """Base of all iitdask errors."""
@@ -96,3 +74,6 @@ class RetiredError(InterruptedRunError):
 
 class WorkerMismatchError(InputError):
     """Processes of one run have different builds of iitdask, or none."""
+
+
+__all__ = [name for name, value in vars().items() if isinstance(value, type)]

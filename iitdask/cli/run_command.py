@@ -36,6 +36,7 @@ from iitdask.run.result_group import store_attrs
 from iitdask.run.storage import local_path, open_store
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
+    StudyJob,
     estimate_job,
     job_from_study,
     precompile,
@@ -44,7 +45,7 @@ from iitdask.study.run import (
     run_shared,
     uncompiled_families,
 )
-from iitdask.study.spec import Study, StudyJob, read_study
+from iitdask.study.spec import Study, read_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 

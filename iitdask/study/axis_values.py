@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -358,34 +358,26 @@ def _states_of_rule(rule: ValueRule, grid: SubstrateGrid, where: str) -> AxisVal
                 f"states to list (at most {MAX_TABLE_STATES}); give a list of states"
             )
     visits = _trajectory_shares(rule, grid) if rule.kind == "trajectory" else None
-    labels: dict[str, int] = {}
-    codes: list[dict[str, int]] = []
+    states: dict[tuple[int, ...], None] = {}
     for k, signature in enumerate(grid.signatures):
-        states = (
-            notation.decode_state(code, signature.levels) for code in range(signature.n_states)
-        )
-        texts = [state_text(state) for state in states]
-        chosen: Sequence[int] = range(len(texts))
+        codes: Sequence[int] = range(signature.n_states)
         if visits is not None:
-            visited = visits[grid.signature == k].any(axis=0)
-            chosen = np.flatnonzero(visited[: len(texts)]).tolist()
+            codes = np.flatnonzero(visits[grid.signature == k].any(axis=0)).tolist()
         elif rule.kind == "reachable":
             members = np.unique(grid.batch_index[grid.signature == k])
-            chosen = grid.batch.reachable_states(members).tolist()
-        for code in chosen:
-            labels.setdefault(texts[code], len(labels))
-        codes.append({text: code for code, text in enumerate(texts)})
-    if not labels:
+            codes = grid.batch.reachable_states(members).tolist()
+        states |= dict.fromkeys(notation.decode_state(code, signature.levels) for code in codes)
+    if not states:
         raise SpecError(f"{where}: {rule.kind}: there is no such state")
-    numbers = np.array([[code_of.get(label, -1) for label in labels] for code_of in codes])
-    problems = {(int(k), int(v)): NO_SUCH_STATE for k, v in np.argwhere(numbers < 0)}
+    resolved = _resolve(tuple(states), grid, UnitSignature.state_code, where)
     frequency = None
     if visits is not None:
         # (G, values); numbers below 0 do not fit the substrate.
-        own = numbers[grid.signature]
+        own = resolved.numbers[grid.signature]
         shares = np.take_along_axis(visits, np.maximum(own, 0), axis=1)
         frequency = np.where((own >= 0) & (grid.signature >= 0)[:, None], shares, 0.0)
-    return AxisValues(tuple(labels), tuple(labels), numbers, problems, frequency)
+    problems = dict.fromkeys(resolved.problems, NO_SUCH_STATE)
+    return replace(resolved, raw=resolved.labels, problems=problems, frequency=frequency)
 
 
 def _trajectory_shares(rule: ValueRule, grid: SubstrateGrid) -> Array:

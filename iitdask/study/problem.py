@@ -51,17 +51,13 @@ from iitdask.theory.small_systems import SUBSTRATE_ARRAYS, SmallSystems
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.variables import make_dataset
-from iitdask.types import Array
 
 SUBSTRATE_GROUP = "substrate"  # Group of a store that holds the tables of the substrate
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One target, one theory, one computation: what a store holds.
-
-    A :class:`iitdask.study.spec.StudyJob`.
-    """
+    """One target, one theory, one computation: a job whose store can rebuild it."""
 
     target: Target  # What it is about, such as a candidate system in its substrate and state
     options: Theory  # Theory with its options
@@ -246,22 +242,20 @@ class StoredSweep:
                     self.batches.append(PointBatch(name, compute, small, points))
                     first += len(points)
             begin += len(digests)
-        self._out: dict[str, Array] = {}
 
     def recipe(self) -> Recipe:
         """Return the stages of the batchable points."""
-        self._out = empty_outcomes(self.computes, self.count)
-        return sweep_recipe(self.batches, {}, self._out)
+        return sweep_recipe(self.batches, {}, empty_outcomes(self.computes, self.count))
 
-    def finish(self, _tree: xr.DataTree) -> xr.DataTree:
+    def finish(self, tree: xr.DataTree) -> xr.DataTree:
         """Return the stored cube with the outcomes of the batchable points replaced."""
         cube = load_result(self.store).to_dataset()
         point = cube["point"].values
         numbers = np.concatenate([*(each.small for each in self.batches), np.zeros(0, np.int64)])
         ours = np.isin(point, numbers)
-        for name, values in self._out.items():
+        for name, values in tree.data_vars.items():
             kept = cube[name].values.copy()
-            fresh = values[point[ours]]
+            fresh = values.values[point[ours]]
             if name == "status":
                 fresh = np.array([STATUS_NAMES[code] for code in fresh.tolist()], object)
             kept[ours] = fresh

@@ -49,9 +49,9 @@ from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
-from iitdask.study.problem import StoredSweep, problem_from_study, provenance, read_problem
-from iitdask.study.spec import Study, StudyJob
-from iitdask.study.sweep import sweep_from_study
+from iitdask.study.problem import Problem, StoredSweep, problem_from_study, provenance, read_problem
+from iitdask.study.spec import Study
+from iitdask.study.sweep import Sweep, sweep_from_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
 CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
+
+
+StudyJob = Problem | Sweep  # What a study asks for
 
 
 def job_from_study(study: Study, folder: Path, where: str) -> StudyJob:

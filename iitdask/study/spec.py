@@ -1,4 +1,4 @@
-"""Study files as frozen values, and what a driver needs to know of the job a study asks for."""
+"""Study files as frozen values, and one execution of the job that a study asks for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 import xarray as xr
@@ -14,10 +14,7 @@ import yaml
 
 from iitdask.errors import SpecError
 from iitdask.model import examples
-from iitdask.model.system import Target
 from iitdask.run.events import Observer
-from iitdask.run.ledger import Ledger
-from iitdask.run.storage import Store
 from iitdask.theory.catalog import COMPUTATIONS
 from iitdask.theory.stage import Recipe
 
@@ -30,37 +27,6 @@ class JobRun:
     finish: Callable[[xr.DataTree], xr.DataTree]
     """Turns what the recipe returns into the labelled result."""
     observers: tuple[Observer, ...] = ()  # Receive the events of the run, after those of the caller
-
-
-class StudyJob(Protocol):
-    """Everything that run, estimate, plan and verify need to know of a job.
-
-    :class:`iitdask.study.problem.Problem` and :class:`iitdask.study.sweep.Sweep` are jobs.
-    """
-
-    @property
-    def is_sweep(self) -> bool:
-        """True if the store cannot rebuild the job: other processes need the study file."""
-
-    @property
-    def target(self) -> Target | None:
-        """What the problem is about; None for a sweep, which has many."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of everything that decides whether a store belongs to this job."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the study as a store records it: plain values, comparable field by field."""
-
-    def kernel_families(self) -> list[str]:
-        """Return the families of kernels that the job needs compiled."""
-
-    def recipe(self) -> Recipe:
-        """Return the stages of the whole job, as if nothing were stored."""
-
-    def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
-        """Record the job in its store and return one execution of it."""
 
 
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")

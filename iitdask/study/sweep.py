@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import (
     DONE,
     LargeProblem,
-    OnResult,
     PointBatch,
     batch_stage_name,
     empty_outcomes,
@@ -58,21 +58,14 @@ MIN_WRITE_INTERVAL_SECONDS = 1.0  # Least seconds between two writings of the cu
 WRITE_INTERVAL_RATIO = 20.0  # Time between two writings of the cube, in durations of one writing
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PointOrder:
-    """Points in the order in which they became part of the store."""
-
-    layout: SweepLayout  # The layout, whose points are numbered in this order
-    batches: tuple[PointBatch, ...]  # Batchable points, stage by stage
-    large: dict[int, LargeProblem]  # Points with a recipe of their own, by number
-    n_points: int  # Number of points
-
-
-def order_points(layout: SweepLayout, lists: Sequence[Array]) -> PointOrder:
+def order_points(
+    layout: SweepLayout, lists: Sequence[Array]
+) -> tuple[SweepLayout, list[PointBatch], dict[int, LargeProblem]]:
     """Number the points of a sweep in the order in which a store lists them.
 
     Each of the `lists` holds the (points, 2) uint64 digests of the points that became part of
-    the store together: one list for each time the sweep has grown.
+    the store together: one list for each time the sweep has grown. Return the layout with these
+    numbers, its batchable points stage by stage, and the others by number.
     """
     index = {bytes(digest): p for p, digest in enumerate(layout.digests)}
     batches: list[PointBatch] = []
@@ -89,11 +82,11 @@ def order_points(layout: SweepLayout, lists: Sequence[Array]) -> PointOrder:
             stage = batch_stage_name(k, compute)
             batches.append(PointBatch(stage, compute, begin + inside, chosen))
             first += len(systems)
-        for i in np.flatnonzero(points >= layout.n_batched).tolist():
-            large[begin + i] = layout.large[int(points[i]) - layout.n_batched]
+        for i in np.flatnonzero(points >= first).tolist():
+            large[begin + i] = layout.large[int(points[i]) - first]
         begin += len(points)
     point = np.where(layout.point >= 0, number[layout.point], -1)
-    return PointOrder(replace(layout, point=point), tuple(batches), large, begin)
+    return replace(layout, point=point), batches, large
 
 
 class CubeWriter:
@@ -103,17 +96,24 @@ class CubeWriter:
     """
 
     def __init__(
-        self, order: PointOrder, ledger: Ledger, store: Store | None, has_structures: bool
+        self,
+        layout: SweepLayout,
+        batches: Sequence[PointBatch],
+        large: Mapping[int, LargeProblem],
+        ledger: Ledger,
+        store: Store | None,
+        *,
+        has_structures: bool,
     ) -> None:
-        self.outcomes = empty_outcomes(order.layout.computes, order.n_points)
-        self._order, self._ledger, self._store = order, ledger, store
+        self.outcomes = empty_outcomes(layout.grid.computes, len(layout.digests))
+        self._layout, self._ledger, self._store = layout, ledger, store
         self._has_structures = has_structures
-        self._batches = {batch.name: batch for batch in order.batches}
+        self._batches = {batch.name: batch for batch in batches}
         self._opened: set[str] = set()  # Stages that the ledger has
         self._collected: dict[str, set[Any]] = {name: set() for name in self._batches}
-        self._keys = {point.key: number for number, point in order.large.items()}
+        self._numbers = {point.key: number for number, point in large.items()}
         self._incremental: IncrementalResult | None = None
-        self._written_status = np.zeros(order.n_points, np.int8)
+        self._written_status = self.outcomes["status"].copy()
         self._next_write = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -131,31 +131,32 @@ class CubeWriter:
 
     def cube(self) -> xr.Dataset:
         """Return the cube as far as it is known."""
-        layout = self._order.layout
+        layout, grid = self._layout, self._layout.grid
+        theory = grid.theory_label()
         return build_cube(
-            layout.computes,
-            dims=layout.dims,
-            coords=layout.coords,
+            grid.computes,
+            dims=grid.dims,
+            coords=grid.coords,
             cells=(layout.point, layout.problem, layout.problems),
             outcomes=self.outcomes,
             extra={
-                "n_units": layout.n_units,
-                "frequency": layout.frequency,
+                "n_units": grid.n_units,
+                "frequency": grid.frequency,
                 "seconds": np.where(layout.point >= 0, self._seconds()[layout.point], np.nan),
                 "structure": self._structures() if self._has_structures else None,
                 "point": layout.point,
             },
-            attrs={} if layout.theory is None else {"theory": layout.theory},
+            attrs={} if theory is None else {"theory": theory},
         )
 
     def _structures(self) -> Array:
         """Group of the store that holds the whole result of each cell."""
-        groups = np.full(self._order.n_points + 1, "", object)
-        for number, point in self._order.large.items():
+        groups = np.full(len(self._layout.digests) + 1, "", object)
+        for key, number in self._numbers.items():
             if self.outcomes["status"][number] == DONE:
-                groups[number] = f"structures/{point.key}"
+                groups[number] = f"structures/{key}"
         # Number -1, of cells without a point, reads the last one.
-        return np.asarray(groups[self._order.layout.point])
+        return np.asarray(groups[self._layout.point])
 
     def _write(self, store: Store) -> None:
         for name in self._opened & self._batches.keys():
@@ -166,9 +167,9 @@ class CubeWriter:
         if self._incremental is None:
             self._incremental = IncrementalResult(store, data)
             return
-        point = self._order.layout.point
+        point = self._layout.point
         changed = np.where(point >= 0, fresh[point], False)
-        self._incremental.update(data, changed.reshape(tuple(self._order.layout.dims.values())))
+        self._incremental.update(data, changed.reshape(tuple(self._layout.grid.dims.values())))
 
     def _collect(self, stage: str) -> None:
         """Record the outcomes of blocks that have arrived since the last call."""
@@ -181,7 +182,7 @@ class CubeWriter:
 
     def _seconds(self) -> Array:
         """(points,) seconds each point took, NaN where it is not computed."""
-        out = np.full(self._order.n_points, np.nan)
+        out = np.full(len(self._layout.digests), np.nan)
         for name in sorted(self._opened):
             blocks = self._ledger.block_seconds(name)
             if name in self._batches:
@@ -190,14 +191,14 @@ class CubeWriter:
                     region = tiling.region(block)[0]
                     out[batch.small[region]] = seconds / (region.stop - region.start)
             else:
-                number = self._keys[name.split("/")[1]]
+                number = self._numbers[name.split("/")[1]]
                 out[number] = np.nan_to_num(out[number]) + sum(blocks.values())
         return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """Many points laid out along axes: a :class:`iitdask.study.spec.StudyJob`."""
+    """Many points laid out along axes: a job whose store needs the study file to rebuild it."""
 
     layout: SweepLayout  # Cells of the cube and the points to compute
     fixed: Mapping[str, Any]  # Fields of the study that all cells share
@@ -211,7 +212,7 @@ class Sweep:
         return text_digest([dict(self.fixed), self._dims()])
 
     def _dims(self) -> list[tuple[str, str]]:
-        return [(name, dim) for name, (dim, _) in self.layout.coords.items()]
+        return [(name, dim) for name, (dim, _) in self.layout.grid.coords.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a store records it: what cells share, and the axes' dimensions."""
@@ -228,9 +229,9 @@ class Sweep:
 
     def recipe(self) -> Recipe:
         """Return the stages of all points, as if nothing were stored."""
-        order = order_points(self.layout, [self.layout.digests])
-        outcomes = empty_outcomes(self.layout.computes, order.n_points)
-        return sweep_recipe(order.batches, order.large, outcomes)
+        _, batches, large = order_points(self.layout, [self.layout.digests])
+        outcomes = empty_outcomes(self.layout.grid.computes, len(self.layout.digests))
+        return sweep_recipe(batches, large, outcomes)
 
     def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
         """Add the points to the store and return one execution of the sweep.
@@ -243,10 +244,11 @@ class Sweep:
         if store is not None:
             with critical_section(store, "roll"):
                 lists = register_points(store, self)
-        order = order_points(self.layout, lists)
-        on_result = _structure_writer(store) if store is not None and self.keep else None
-        writer = CubeWriter(order, ledger, store if live else None, self.keep)
-        work = sweep_recipe(order.batches, order.large, writer.outcomes, on_result=on_result)
+        layout, batches, large = order_points(self.layout, lists)
+        on_result = partial(_save_structure, store) if store is not None and self.keep else None
+        written = store if live else None
+        writer = CubeWriter(layout, batches, large, ledger, written, has_structures=self.keep)
+        work = sweep_recipe(batches, large, writer.outcomes, on_result=on_result)
         return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
 
 
@@ -298,8 +300,8 @@ def _as_json(value: Any) -> Any:
 def register_points(store: Store, sweep: Sweep) -> list[Array]:
     """Add the points of a sweep to its store; return all lists of points the store has then."""
     about, digests = store_attrs(store), sweep.layout.digests
-    axes = {name: list(labels) for name, (_, labels) in sweep.layout.coords.items()}
-    axes = json.loads(json.dumps(axes))
+    coords = sweep.layout.grid.coords
+    axes = json.loads(json.dumps({name: list(labels) for name, (_, labels) in coords.items()}))
     before = about.get("axes", {})
     for name, labels in before.items():
         lost = [label for label in labels if label not in axes[name]]
@@ -326,11 +328,7 @@ def register_points(store: Store, sweep: Sweep) -> list[Array]:
     return lists
 
 
-def _structure_writer(store: Store) -> OnResult:
-    """Return a function that writes the whole result of a point into the store."""
-
-    def write(point: LargeProblem, target: Target, tree: xr.DataTree) -> None:
-        labelled = label_tree(tree, point.compute, target, point.options)
-        save_tree(store, f"structures/{point.key}", labelled)
-
-    return write
+def _save_structure(store: Store, point: LargeProblem, target: Target, tree: xr.DataTree) -> None:
+    """Write the whole result of a point into the store."""
+    labelled = label_tree(tree, point.compute, target, point.options)
+    save_tree(store, f"structures/{point.key}", labelled)

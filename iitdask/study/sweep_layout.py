@@ -45,19 +45,12 @@ class SweepGrid:
     constant: dict[str, Any]  # Fields of targets that are the same everywhere
     dims: dict[str, int]  # Dimensions and their lengths
 
-    @cached_property
-    def position(self) -> dict[str, Array]:
-        """Position along every dimension."""
-        shape = tuple(self.dims.values())
-        positions = np.indices(shape, dtype=np.int64).reshape(len(shape), math.prod(shape))
-        return dict(zip(self.dims, positions, strict=True))
-
     def index_along(self, name: str) -> Array:
         """Position along an axis; 0 where there is no such axis."""
-        for axis in self.axes:
-            if axis.name == name:
-                return self.position[axis.dim]
-        return np.zeros(math.prod(self.dims.values()), np.int64)
+        dim = next((axis.dim for axis in self.axes if axis.name == name), None)
+        shape = tuple(self.dims.values())
+        own = [length if each == dim else 1 for each, length in self.dims.items()]
+        return np.broadcast_to(np.arange(self.dims.get(dim or "", 1)).reshape(own), shape).ravel()
 
     @cached_property
     def compute(self) -> Array:
@@ -74,7 +67,7 @@ class SweepGrid:
         """Number of the substrate."""
         number = np.zeros(len(self.compute), np.int64)
         for dim, length in self.substrates.dims.items():
-            number = number * length + self.position[dim]
+            number = number * length + self.index_along(dim)
         return number
 
     @cached_property
@@ -87,11 +80,29 @@ class SweepGrid:
         accepting = [field in COMPUTATIONS[name].target.FIELDS for name in self.computes]
         return np.asarray(np.array(accepting)[self.compute])
 
-    def number_of(self, field: str, missing: int = -1) -> Array:
-        """State number or unit mask of a field; `missing` where there is no substrate."""
+    def number_of(self, field: str) -> Array:
+        """State number or unit mask of a field; 0 where there is no substrate."""
         numbers = self.values[field].numbers[self.signature, self.index_along(field)]
-        return np.where(self.signature >= 0, numbers, missing)
+        return np.where(self.signature >= 0, numbers, 0)
 
+    @cached_property
+    def n_units(self) -> Array:
+        """Units of the candidate system, -1 where unknown."""
+        if "units" not in self.values:
+            return np.full(len(self.compute), -1)
+        mask = np.where(self.accepts("units"), self.number_of("units"), 0)
+        return np.where(mask > 0, np.bitwise_count(np.maximum(mask, 0)).astype(np.int64), -1)
+
+    @cached_property
+    def frequency(self) -> Array | None:
+        """Share of the steps of a trajectory, of the first axis that comes from one."""
+        for name, values in self.values.items():
+            if values.frequency is not None:
+                share = values.frequency[self.substrate, self.index_along(name)]
+                return np.where(self.accepts(name), share, np.nan)
+        return None
+
+    @cached_property
     def coords(self) -> dict[str, tuple[str, list[Any]]]:
         """Dimension and labels of every axis."""
         labels: dict[str, Sequence[Any]] = {
@@ -201,24 +212,14 @@ def _theory_label(options: Theory) -> str:
 class SweepLayout:
     """A sweep laid out: the cells of the cube, and the points they share."""
 
-    computes: tuple[str, ...]  # Computations
-    theory: str | None  # Label of the theory, unless an axis names theories
-    dims: dict[str, int]  # Dimensions of the cube and their lengths
-    coords: dict[str, tuple[str, list[Any]]]  # Coordinates: dimension and labels
+    grid: SweepGrid  # What the cells are made from
     point: Array  # (cells,) number of the point in each cell, -1 where there is none
-    problems: dict[int, str]  # Why there is no point, by number of the problem
     problem: Array  # (cells,) number of the problem, -1 where there is none
+    problems: dict[int, str]  # Why there is no point, by number of the problem
     points: Mapping[str, SmallSystems]
     """The batchable points, by computation; they come first, one computation after the other."""
     large: tuple[LargeProblem, ...]  # The other points
     digests: Array  # (points, 2) uint64 digest of the content of each point
-    n_units: Array  # (cells,) units of the candidate system, -1 where unknown
-    frequency: Array | None  # (cells,) share of a trajectory's steps, where states come from one
-
-    @property
-    def n_batched(self) -> int:
-        """Number of batchable points."""
-        return sum(map(len, self.points.values()))
 
 
 def build_layout(grid: SweepGrid, *, apart: bool = False) -> SweepLayout:
@@ -246,38 +247,7 @@ def build_layout(grid: SweepGrid, *, apart: bool = False) -> SweepLayout:
             count += len(points[name])
             digests.append(own)
     large, own = _large_problems(grid, np.flatnonzero((problem < 0) & (point < 0)), point, count)
-    return SweepLayout(
-        grid.computes,
-        grid.theory_label(),
-        grid.dims,
-        grid.coords(),
-        point,
-        texts,
-        problem,
-        points,
-        large,
-        np.concatenate([*digests, own]),
-        _candidate_sizes(grid),
-        _trajectory_share(grid),
-    )
-
-
-def _candidate_sizes(grid: SweepGrid) -> Array:
-    """Units of the candidate of every cell, -1 where unknown."""
-    if "units" not in grid.values:
-        return np.full(len(grid.compute), -1)
-    mask = grid.number_of("units")
-    is_known = (mask > 0) & grid.accepts("units")
-    return np.where(is_known, np.bitwise_count(np.maximum(mask, 0)).astype(np.int64), -1)
-
-
-def _trajectory_share(grid: SweepGrid) -> Array | None:
-    """Share of the steps of a trajectory, of the first axis that comes from one."""
-    for name, values in grid.values.items():
-        if values.frequency is not None:
-            share = values.frequency[grid.substrate, grid.index_along(name)]
-            return np.where(grid.accepts(name), share, np.nan)
-    return None
+    return SweepLayout(grid, point, problem, texts, points, large, np.concatenate([*digests, own]))
 
 
 def _find_problems(grid: SweepGrid) -> tuple[Array, dict[int, str]]:
@@ -313,7 +283,7 @@ def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
     fitting = np.array([batching.accepts(options) for options in grid.theories])
     cells = fitting[grid.theory] & (grid.compute == grid.computes.index(compute)) & (problem < 0)
     cells &= grid.substrates.batch_index[grid.substrate] >= 0
-    mask = grid.number_of("units", missing=0)
+    mask = grid.number_of("units")
     for k, signature in enumerate(grid.substrates.signatures):
         levels = np.array(signature.levels, np.int64)
         here = (grid.signature == k) & cells
@@ -362,13 +332,10 @@ def _digest_array(digests: Iterable[bytes]) -> Array:
 
 def _distinct_rows(keys: Array) -> tuple[Array, Array]:
     """Distinct rows of whole numbers, sorted, and where each row went."""
-    spans = [int(column.max()) + 1 for column in keys.T]
-    axis: int | None = 0
-    packed = keys
-    if math.prod(spans) < 2**62:
-        axis, packed = None, np.zeros(len(keys), np.int64)
-        for column, span in zip(keys.T, spans, strict=True):
-            packed = packed * span + column
+    spans = tuple((keys.max(axis=0) + 1).tolist())
+    is_packable = math.prod(spans) < 2**62
+    packed = np.ravel_multi_index(tuple(keys.T), spans) if is_packable else keys
+    axis = None if is_packable else 0
     _, first, back = np.unique(packed, axis=axis, return_index=True, return_inverse=True)
     return keys[first], back.ravel()
 
