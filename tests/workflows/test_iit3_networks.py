@@ -16,7 +16,7 @@ STUDY = Path(__file__).parents[2] / "workflows" / "iit3_networks" / "study.yaml"
 
 def test_study__has_2016_networks():
     layout = sweep_from_study(*read_study(STUDY), "study").layout
-    assert layout.dims == {"state": 3, "substrate": 2016}
+    assert layout.grid.dims == {"state": 3, "substrate": 2016}
     assert len(layout.large) == 1968  # rings of four gates repeat
 
 
