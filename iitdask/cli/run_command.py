@@ -7,7 +7,8 @@ import shlex
 import shutil
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,7 +56,6 @@ CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")
 DEFAULT_JOBS = 4
 DEFAULT_STUDY = "iit4-2023-fig4"
 STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
-LOOPBACK_ADDRESS = "127.0.0.1"
 BUDGET_ESTIMATE_SECONDS = 3.0
 """Time spent on each expensive stage to estimate the cost of a run with a budget."""
 
@@ -317,12 +317,18 @@ def _require_affordable(
             )
 
 
-def _status_page(url: str, is_wanted: bool, port: int) -> AbstractContextManager[None]:
+@contextmanager
+def _status_page(url: str, is_wanted: bool, port: int) -> Iterator[None]:
+    """Serve the status page of a store, if wanted, while a run fills it."""
     if not is_wanted:
-        return nullcontext()
-    from iitdask.cli.store_commands import status_page
+        yield
+        return
+    from iitdask.view.pages import serve_page
+    from iitdask.view.status_page import fill_status_page
 
-    return status_page(url, LOOPBACK_ADDRESS, port)
+    with serve_page(lambda doc: fill_status_page(doc, url), port=port) as address:
+        print(f"live page: {address}", file=sys.stderr, flush=True)
+        yield
 
 
 def _delete_store(url: str) -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -21,7 +20,7 @@ from iitdask.errors import BusyStoreError, InputError
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.coordination import live_sessions
 from iitdask.run.result_group import drop_blocks, load_partial_result
-from iitdask.run.status import RunMonitor, StoreStatus, read_status
+from iitdask.run.status import StoreStatus, read_status
 from iitdask.run.storage import local_path, open_store
 
 if TYPE_CHECKING:
@@ -58,7 +57,9 @@ def status(
     """
     progress = read_status(open_store(store))
     if serve:
-        return _serve_until_interrupted(lambda doc: _fill_page(store, doc), address, port)
+        from iitdask.view.status_page import fill_status_page
+
+        return _serve_until_interrupted(lambda doc: fill_status_page(doc, store), address, port)
     if json_:
         print(json.dumps(_status_json(progress), indent=1))
         return 0
@@ -76,9 +77,9 @@ def status(
 def _serve_until_interrupted(fill: Callable[[Document], None], address: str, port: int) -> int:
     from iitdask.view.pages import serve_page
 
-    with serve_page(fill, address, port) as server:
-        print(f"{server.url}  (Ctrl-C ends)", flush=True)
-        server.wait()
+    with serve_page(fill, address, port) as url:
+        print(f"{url}  (Ctrl-C ends)", flush=True)
+        Event().wait()
     return 0
 
 
@@ -114,22 +115,6 @@ def _status_json(progress: StoreStatus) -> dict[str, object]:
         "rate": progress.rate,
         "costs": progress.attrs.get("costs"),
     }
-
-
-@contextmanager
-def status_page(store: str, address: str, port: int) -> Iterator[None]:
-    """Serve the status page of a store while a run fills it."""
-    from iitdask.view.pages import serve_page_in_thread
-
-    with serve_page_in_thread(lambda doc: _fill_page(store, doc), address, port) as server:
-        print(f"live page: {server.url}", file=sys.stderr, flush=True)
-        yield
-
-
-def _fill_page(store: str, doc: Document) -> None:
-    from iitdask.view.status_page import fill_status_page
-
-    fill_status_page(doc, RunMonitor(open_store(store)))
 
 
 def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | None = None) -> int:

@@ -7,26 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource, DataTable, HoverTool, Range1d, UIElement
+from bokeh.models import ColumnDataSource, DataTable, UIElement
 from bokeh.plotting import figure
 
 from iitdask.result.causal_accounts import link_rows
 from iitdask.result.overview import summary_of
 from iitdask.types import Array
+from iitdask.view import pages
 from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import state_greys
-from iitdask.view.pages import (
-    INK,
-    SIDES,
-    Column,
-    data_table,
-    empty_figure,
-    html_block,
-    legend_below,
-    page_grid,
-    section_heading,
-    text_colour_on,
-)
 
 MAX_DRAWN_LINKS = 60
 """Links that are drawn."""
@@ -41,8 +30,10 @@ def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     if drawn < total:
         note += f" Shown are the {drawn} strongest of {total:,} links."
     return [
-        page_grid(draw_links(tree, source), html_block(summary_html(summary_of(tree)), 420)),
-        section_heading("Links", note),
+        pages.page_grid(
+            draw_links(tree, source), pages.html_block(summary_html(summary_of(tree)), 420)
+        ),
+        pages.section_heading("Links", note),
         _links_table(source),
     ]
 
@@ -64,7 +55,7 @@ def links_source(tree: xr.DataTree) -> ColumnDataSource:
             "link": [rows[k][0] for k in strongest], "alpha": alpha[strongest],
             "ties": data["n_tied_purviews"].values[strongest].astype(int),
             "partition": [rows[k][3] for k in strongest],
-            "direction": kinds, "colour": [SIDES[kind] for kind in kinds],
+            "direction": kinds, "colour": [pages.SIDES[kind] for kind in kinds],
             "width": 1.0 + 4.0 * weight, "opacity": 0.35 + 0.6 * weight, "dot": 7 + 9 * weight,
             "xs": [each[0] for each in lines], "ys": [each[1] for each in lines],
             "x": middle, "y": [_link_height(kind) for kind in kinds],
@@ -119,33 +110,36 @@ def draw_links(
     data = tree["links"].to_dataset()
     labels = [str(name) for name in data["unit"].values]
     count = len(labels)
-    fig = empty_figure(
-        "Actual causes and effects", frame=size, x_range=Range1d(-1.0, count),
-        y_range=Range1d(-0.12, 1.12),
+    fig = pages.empty_figure(
+        "Actual causes and effects", frame=size, x_range=(-1.0, count),
+        y_range=(-0.12, 1.12),
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     look = {
         "line_color": "colour", "line_width": "width", "line_alpha": "opacity",
-        "nonselection_line_alpha": 0.12, "selection_line_alpha": 1.0, "selection_line_color": INK,
+        "nonselection_line_alpha": 0.12, "selection_line_alpha": 1.0,
+        "selection_line_color": pages.INK,
     }  # fmt: skip
     lines = fig.multi_line("xs", "ys", source=source, **look)
     dots = fig.scatter(
-        "x", "y", size="dot", fill_color="colour", line_color=INK, source=source,
+        "x", "y", size="dot", fill_color="colour", line_color=pages.INK, source=source,
         nonselection_alpha=0.25,
     )  # fmt: skip
     tips = [("link", "@link"), ("alpha (bits)", "@alpha{0.000000}"), ("kind", "@direction")]
-    fig.add_tools(HoverTool(renderers=[dots, lines], tooltips=tips))
+    pages.add_hover(fig, tips, dots, lines)
     for y, name in ((1.0, "before"), (0.0, "after")):
         _draw_units(fig, labels, data[name].values.tolist(), y)
         fig.text([-0.9], [y], text=[name], text_baseline="middle", text_font_size="12px")
-    blank: dict[str, Any] = {"x": [np.nan], "y": [np.nan], "size": 11, "line_color": INK}
+    blank: dict[str, Any] = {"x": [np.nan], "y": [np.nan], "size": 11, "line_color": pages.INK}
     entries = [
         (f"{side}: {what}", [fig.scatter(fill_color=colour, **blank)])
         for (side, colour), what in zip(
-            SIDES.items(), ("what brought a unit about", "what a unit brought about"), strict=True
+            pages.SIDES.items(),
+            ("what brought a unit about", "what a unit brought about"),
+            strict=True,
         )
     ]
-    legend_below(fig, entries)
+    pages.legend_below(fig, entries)
     return fig
 
 
@@ -156,11 +150,11 @@ def _draw_units(fig: figure, labels: list[str], state: list[int], y: float) -> N
             "x": list(range(len(labels))),
             "y": [y] * len(labels),
             "fill": fill,
-            "ink": [text_colour_on(colour) for colour in fill],
+            "ink": [pages.text_colour_on(colour) for colour in fill],
             "text": [f"{label}\n{value}" for label, value in zip(labels, state, strict=True)],
         }
     )
-    fig.scatter("x", "y", size=38, fill_color="fill", line_color=INK, source=source)
+    fig.scatter("x", "y", size=38, fill_color="fill", line_color=pages.INK, source=source)
     fig.text(
         "x", "y", text="text", text_color="ink", text_align="center", text_baseline="middle",
         text_font_size="12px" if len(labels) <= 12 else "9px", source=source,
@@ -169,11 +163,11 @@ def _draw_units(fig: figure, labels: list[str], state: list[int], y: float) -> N
 
 def _links_table(source: ColumnDataSource) -> DataTable:
     columns = [
-        Column("rank", "#", 36),
-        Column("link", "link", 430, "text"),
-        Column("alpha", "α (bits)", 90, "number"),
-        Column("direction", "kind", 70, "text"),
-        Column("ties", "tied", 50),
-        Column("partition", "least partition", 420, "text"),
+        pages.Column("rank", "#", 36),
+        pages.Column("link", "link", 430, "text"),
+        pages.Column("alpha", "α (bits)", 90, "number"),
+        pages.Column("direction", "kind", 70, "text"),
+        pages.Column("ties", "tied", 50),
+        pages.Column("partition", "least partition", 420, "text"),
     ]
-    return data_table(source, columns, height=330, name="links-table")
+    return pages.data_table(source, columns, height=330, name="links-table")

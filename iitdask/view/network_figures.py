@@ -17,32 +17,14 @@ from bokeh.models import (
     ColumnDataSource,
     CustomJS,
     DataTable,
-    HoverTool,
-    Range1d,
     UIElement,
 )
 from bokeh.plotting import figure
 
 from iitdask.result.overview import summary_of
 from iitdask.types import Array
+from iitdask.view import pages
 from iitdask.view.accessor import summary_html
-from iitdask.view.pages import (
-    CAUSE,
-    EFFECT,
-    GROUPS,
-    INK,
-    MECHANISM,
-    MUTED,
-    RELATION,
-    Column,
-    data_table,
-    empty_figure,
-    html_block,
-    legend_below,
-    page_grid,
-    section_heading,
-    text_colour_on,
-)
 
 MAX_DRAWN_EDGES = 4000
 CURVE_STEPS = 14
@@ -122,9 +104,9 @@ def draw_network(
     radius = min(0.17, (1.3 if n <= 14 else 2.2) / max(n, 1))
     x, y = circle_positions(n)
     reach = 1.0 + 3.6 * radius + 0.12
-    fig = empty_figure(
-        title, frame=(size, size), name="lights-figure", x_range=Range1d(-reach, reach),
-        y_range=Range1d(-reach, reach),
+    fig = pages.empty_figure(
+        title, frame=(size, size), name="lights-figure", x_range=(-reach, reach),
+        y_range=(-reach, reach),
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     entries = [
@@ -137,19 +119,22 @@ def draw_network(
     lights = ColumnDataSource({"x": x, "y": y, **beside, **opacities, **texts}, name="lights")
     _rings(fig, lights, radius)
     _nodes(fig, net, x, y, radius)
-    legend_below(fig, [entry for entry in entries if entry[1]])
+    pages.legend_below(fig, [entry for entry in entries if entry[1]])
     return fig, lights
 
 
 def _rings(fig: figure, lights: ColumnDataSource, radius: float) -> None:
     """Mechanism: a ring; cause and effect: left and right half of a second; overlap: a third."""
-    rings = {"mechanism": (1.08, 1.3, MECHANISM), "overlap": (1.86, 2.02, RELATION)}
+    rings = {"mechanism": (1.08, 1.3, pages.MECHANISM), "overlap": (1.86, 2.02, pages.RELATION)}
     for name, (inner, outer, colour) in rings.items():
         fig.annulus(
             "x", "y", inner_radius=inner * radius, outer_radius=outer * radius,
             fill_color=colour, fill_alpha=name, line_color=None, source=lights,
         )  # fmt: skip
-    for name, colour, begin in (("cause", CAUSE, np.pi / 2), ("effect", EFFECT, -np.pi / 2)):
+    for name, colour, begin in (
+        ("cause", pages.CAUSE, np.pi / 2),
+        ("effect", pages.EFFECT, -np.pi / 2),
+    ):
         fig.annular_wedge(
             "x", "y", inner_radius=1.4 * radius, outer_radius=1.78 * radius,
             start_angle=begin + 0.08, end_angle=begin + np.pi - 0.08,
@@ -173,11 +158,17 @@ def _nodes(fig: figure, net: NetworkDrawing, x: Array, y: Array, radius: float) 
         {
             "x": x, "y": y, "label": net.labels, "fill": fill, "text": texts,
             "state": ["?" if value < 0 else str(value) for value in net.state],
-            "ink": [text_colour_on(colour) for colour in fill],
+            "ink": [pages.text_colour_on(colour) for colour in fill],
         }
     )  # fmt: skip
     nodes = fig.circle(
-        "x", "y", radius=radius, fill_color="fill", line_color=INK, line_width=1.5, source=source
+        "x",
+        "y",
+        radius=radius,
+        fill_color="fill",
+        line_color=pages.INK,
+        line_width=1.5,
+        source=source,
     )
     if n <= 12 and max(map(len, net.labels), default=0) <= 3:
         fig.text(
@@ -186,9 +177,9 @@ def _nodes(fig: figure, net: NetworkDrawing, x: Array, y: Array, radius: float) 
         )  # fmt: skip
     elif n <= 130:
         font_size = "10px" if n <= 60 else "8px"
-        look = {"text_font_size": font_size, "text_color": INK}
+        look = {"text_font_size": font_size, "text_color": pages.INK}
         radial_labels(fig, net.labels, x, y, 1.0 + 2.3 * radius, **look)
-    fig.add_tools(HoverTool(renderers=[nodes], tooltips=[("unit", "@label"), ("state", "@state")]))
+    pages.add_hover(fig, [("unit", "@label"), ("state", "@state")], nodes)
 
 
 def state_greys(state: Sequence[int], levels: Sequence[int]) -> list[str]:
@@ -209,7 +200,9 @@ def _edges(
         return []
     lines = [_curve(x, y, int(a), int(b), radius) for a, b in pairs]
     names = [f"{net.labels[a]}→{net.labels[b]}" for a, b in pairs]
-    colour, alpha = (INK, 0.95) if severed else (MUTED, 0.75 if len(pairs) < 200 else 0.3)
+    colour, alpha = (
+        (pages.INK, 0.95) if severed else (pages.MUTED, 0.75 if len(pairs) < 200 else 0.3)
+    )
     source = ColumnDataSource(
         {"xs": [line[0] for line in lines], "ys": [line[1] for line in lines], "name": names}
     )
@@ -225,10 +218,15 @@ def _edges(
     renderers = [drawn, heads]
     if severed:
         middle = [[line[axis][CURVE_STEPS // 2] for line in lines] for axis in (0, 1)]
-        cross: dict[str, Any] = {"marker": "x", "size": size + 2, "color": INK, "line_width": 2}
+        cross: dict[str, Any] = {
+            "marker": "x",
+            "size": size + 2,
+            "color": pages.INK,
+            "line_width": 2,
+        }
         renderers.append(fig.scatter(*middle, **cross))
     kind = "severed" if severed else "connection"
-    fig.add_tools(HoverTool(renderers=[drawn], tooltips=[(kind, "@name")]))
+    pages.add_hover(fig, [(kind, "@name")], drawn)
     return renderers
 
 
@@ -274,15 +272,15 @@ def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     about = summary_html(summary_of(tree))
     if "network" in tree.children:
         fig, lights, order = coloured_network(tree["network"].to_dataset(), data)
-        parts.append(page_grid(fig, html_block(about + COLOUR_KEY, 420)))
+        parts.append(pages.page_grid(fig, pages.html_block(about + COLOUR_KEY, 420)))
         _link_selection(source, lights, data, order)
     else:
-        parts.append(html_block(about))
+        parts.append(pages.html_block(about))
     name = phi_name(data)
     note = "Select a complex to ring its units in the network."
     parts += [
-        section_heading("Complexes", note),
-        page_grid(_complexes_table(source, name), by_size(source, name=name)),
+        pages.section_heading("Complexes", note),
+        pages.page_grid(_complexes_table(source, name), by_size(source, name=name)),
     ]
     return parts
 
@@ -301,7 +299,7 @@ def complexes_source(data: xr.Dataset) -> ColumnDataSource:
             "phi": np.asarray(data["phi"].values, float),
             "big_phi": np.asarray(data["big_phi"].values, float),
             "size": data["units"].values.sum(axis=1).astype(int),
-            "colour": [GROUPS[k % len(GROUPS)] for k in range(count)],
+            "colour": [pages.GROUPS[k % len(pages.GROUPS)] for k in range(count)],
         },
         name="complexes",
     )
@@ -316,7 +314,7 @@ def coloured_network(
     first = np.where(inside.any(axis=0), inside.argmax(axis=0), len(inside))
     order = np.lexsort((np.arange(count), first))
     colours = [
-        GROUPS[k % len(GROUPS)] if k < len(inside) else NO_COMPLEX_COLOUR
+        pages.GROUPS[k % len(pages.GROUPS)] if k < len(inside) else NO_COMPLEX_COLOUR
         for k in first[order].tolist()
     ]
     title = "Network, coloured by complex"
@@ -349,29 +347,29 @@ def phi_name(data: xr.Dataset) -> str:
 
 def _complexes_table(source: ColumnDataSource, name: str) -> DataTable:
     columns = [
-        Column("rank", "#", 36),
-        Column("colour", "", 36, "colour"),
-        Column("name", "complex", 380, "text"),
-        Column("size", "units", 48),
-        Column("phi", name, 90, "number"),
-        Column("big_phi", "Φ (bits)", 110, "number"),
+        pages.Column("rank", "#", 36),
+        pages.Column("colour", "", 36, "colour"),
+        pages.Column("name", "complex", 380, "text"),
+        pages.Column("size", "units", 48),
+        pages.Column("phi", name, 90, "number"),
+        pages.Column("big_phi", "Φ (bits)", 110, "number"),
     ]
     if np.isnan(source.data["big_phi"]).all():  # no tie of phi_s had to be decided by it
         columns.pop()
-    return data_table(source, columns, height=330, name="complexes-table")
+    return pages.data_table(source, columns, height=330, name="complexes-table")
 
 
 def by_size(
     source: ColumnDataSource, size: tuple[int, int] = (480, 330), name: str = "φ_s (bits)"
 ) -> figure:
     """Draw phi_s against the number of units."""
-    fig = empty_figure("Complexes by size", "units", name, size=size)
+    fig = pages.empty_figure("Complexes by size", "units", name, size=size)
     fig.y_range.start = 0
     fig.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     dots = fig.scatter(
-        "size", "phi", source=source, size=11, fill_color="colour", line_color=INK,
-        nonselection_fill_alpha=0.4, selection_line_width=3, selection_line_color=EFFECT,
+        "size", "phi", source=source, size=11, fill_color="colour", line_color=pages.INK,
+        nonselection_fill_alpha=0.4, selection_line_width=3, selection_line_color=pages.EFFECT,
     )  # fmt: skip
     tips = [("complex", "@name"), (name, "@phi{0.000000}")]
-    fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+    pages.add_hover(fig, tips, dots)
     return fig

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -31,6 +30,7 @@ from bokeh.models import (
     Glyph,
     GlyphRenderer,
     Grid,
+    HoverTool,
     HTMLTemplateFormatter,
     Legend,
     NumberFormatter,
@@ -228,6 +228,13 @@ def text_colour_on(colour: str) -> str:
     return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.066 else INK
 
 
+def add_hover(
+    fig: figure, tips: Sequence[tuple[str, str]], *renderers: GlyphRenderer, **options: Any
+) -> None:
+    """Show pairs of name and value at what renderers draw."""
+    fig.add_tools(HoverTool(renderers=[*renderers] or "auto", tooltips=[*tips], **options))
+
+
 def legend_below(fig: figure, entries: list[tuple[str, list[GlyphRenderer]]]) -> None:
     """Put a legend under a figure; a click on an entry hides what it names."""
     legend = Legend(items=entries, orientation="horizontal", click_policy="hide")
@@ -237,85 +244,51 @@ def legend_below(fig: figure, entries: list[tuple[str, list[GlyphRenderer]]]) ->
     fig.add_layout(legend, "below")
 
 
-FillDocument = Callable[[Document], None]
 LOOPBACK_ADDRESS = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PageServer:
-    """A server that answers."""
-
-    server: Any
-    """Bokeh's."""
-    url: str
-    """Where the page is."""
-
-    def wait(self) -> None:
-        """Answer until interrupted."""
-        self.server.io_loop.start()
 
 
 @contextmanager
 def serve_page(
-    page: FillDocument, address: str = LOOPBACK_ADDRESS, port: int = 0
-) -> Iterator[PageServer]:
-    """Serve a page from this thread; `page` fills a document for every visitor."""
-    served = _start_server(page, address, port)
-    try:
-        yield served
-    finally:
-        served.server.stop()
-
-
-@contextmanager
-def serve_page_in_thread(
-    page: FillDocument, address: str = LOOPBACK_ADDRESS, port: int = 0
-) -> Iterator[PageServer]:
-    """Serve a page from a thread of its own while this one works on, see :func:`serve_page`."""
-    answer: Queue[PageServer | InputError] = Queue()
+    page: Callable[[Document], None], address: str = LOOPBACK_ADDRESS, port: int = 0
+) -> Iterator[str]:
+    """Serve a page that `page` fills for every visitor, from a thread; yield its address."""
+    started: Future[Server] = Future()
 
     def work() -> None:
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
-            served = _start_server(page, address, port)
+            server = _start_server(page, address, port)
         except InputError as error:
-            answer.put(error)
-            return
-        answer.put(served)
-        served.server.io_loop.start()
-        served.server.io_loop.close(all_fds=True)
+            started.set_exception(error)
+            loop.close()
+        else:
+            started.set_result(server)
+            server.io_loop.start()
+            server.io_loop.close(all_fds=True)
 
     thread = Thread(target=work, daemon=True, name="live page")
     thread.start()
-    served = answer.get()
-    if isinstance(served, InputError):
-        raise served
+    server = started.result()
     try:
-        yield served
+        yield f"http://{address}:{server.port}/"
     finally:
-        served.server.io_loop.add_callback(_stop, served.server)
+        server.io_loop.add_callback(_stop, server)
         thread.join(timeout=5)
 
 
-def _stop(server: Any) -> None:
+def _stop(server: Server) -> None:
     server.stop()
     server.io_loop.stop()
 
 
-def _require_free_port(address: str, port: int) -> None:
-    """Try the port first: the server would leave a socket open when it cannot have it."""
+def _start_server(page: Callable[[Document], None], address: str, port: int) -> Server:
     try:
+        # Try the port first: the server would leave a socket open when it cannot have it.
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-    except OSError as error:
-        raise InputError(f"--port: cannot listen at {address}:{port} ({error})") from error
-
-
-def _start_server(page: FillDocument, address: str, port: int) -> PageServer:
-    _require_free_port(address, port)
-    try:
         server = Server(
             {"/": Application(FunctionHandler(page))},
             address=address,
@@ -328,4 +301,4 @@ def _start_server(page: FillDocument, address: str, port: int) -> PageServer:
     except OSError as error:
         raise InputError(f"--port: cannot listen at {address}:{port} ({error})") from error
     server.start()
-    return PageServer(server, f"http://{address}:{server.port}/")
+    return server

@@ -13,26 +13,14 @@ from bokeh.models import (
     CDSView,
     ColumnDataSource,
     DataTable,
-    HoverTool,
     IndexFilter,
-    Range1d,
 )
 from bokeh.plotting import figure
 
 from iitdask.result.relation_iteration import Relation, iterate
 from iitdask.types import Array
+from iitdask.view import pages
 from iitdask.view.network_figures import circle_positions, radial_labels
-from iitdask.view.pages import (
-    CAUSE,
-    EFFECT,
-    INK,
-    MUTED,
-    RELATION,
-    Column,
-    data_table,
-    empty_figure,
-    legend_below,
-)
 
 MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20_000
 """Relations in the table, in the drawing, and in the histogram."""
@@ -92,14 +80,16 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
     texts = [f"{exact[k]:,}" if exact[k] >= 0 else f"2^{log2[k]:.2f}" for k in rows]
     columns = {"degree": data["degree"].values[rows], "log": log2[rows], "count": texts}
     source = ColumnDataSource(columns | {"zero": np.zeros(len(rows))})
-    fig = empty_figure(
+    fig = pages.empty_figure(
         "Relations by degree", "distinctions in the relation", "log2 of their number", size=size
     )
     fig.y_range.start = 0
-    fig.segment("degree", "zero", "degree", "log", source=source, line_color=RELATION, line_width=2)
-    dots = fig.scatter("degree", "log", size=7, color=RELATION, source=source)
+    fig.segment(
+        "degree", "zero", "degree", "log", source=source, line_color=pages.RELATION, line_width=2
+    )
+    dots = fig.scatter("degree", "log", size=7, color=pages.RELATION, source=source)
     tips = [("degree", "@degree"), ("relations", "@count")]
-    fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+    pages.add_hover(fig, tips, dots)
     return fig
 
 
@@ -107,7 +97,7 @@ def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 27
     """Draw the distribution of phi over relations; the title says over how many."""
     phi = largest.phi
     what = "all of them" if largest.is_complete else f"the {len(phi):,} largest"
-    fig = empty_figure(
+    fig = pages.empty_figure(
         f"Relations by φ_r ({what})", "φ_r (bits)", "relations", size=size, y_axis_type="log"
     )
     if not len(phi):
@@ -119,12 +109,12 @@ def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 27
     columns = {"left": edges[bins], "right": edges[bins + 1], "top": counts[bins]}
     source = ColumnDataSource(columns | {"bottom": np.full(len(bins), 0.5)})
     bars = fig.quad(
-        "left", "right", "top", "bottom", source=source, color=RELATION, line_color="white"
+        "left", "right", "top", "bottom", source=source, color=pages.RELATION, line_color="white"
     )
     fig.y_range.start = 0.5
     fig.xaxis.ticker = BasicTicker(desired_num_ticks=4)
     tips = [("φ_r", "@left{0.0000} to @right{0.0000} bits"), ("relations", "@top{0,0}")]
-    fig.add_tools(HoverTool(renderers=[bars], tooltips=tips))
+    pages.add_hover(fig, tips, bars)
     return fig
 
 
@@ -136,19 +126,19 @@ def draw_relations(
     source = _relations_source(largest, data, positions)
     count = min(MAX_DRAWN_RELATIONS, len(largest.listed))
     shown = IndexFilter(indices=list(range(count)))
-    fig = empty_figure(
+    fig = pages.empty_figure(
         f"The {count} largest relations, as linked purviews", frame=(size, size),
-        x_range=Range1d(-1.62, 1.62), y_range=Range1d(-1.62, 1.62),
+        x_range=(-1.62, 1.62), y_range=(-1.62, 1.62),
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     faces = fig.patches(
-        "xs", "ys", source=source, view=CDSView(filter=shown), fill_color=RELATION,
-        fill_alpha=0.05, line_color=RELATION, line_alpha=0.45, line_width=1.2,
+        "xs", "ys", source=source, view=CDSView(filter=shown), fill_color=pages.RELATION,
+        fill_alpha=0.05, line_color=pages.RELATION, line_alpha=0.45, line_width=1.2,
         selection_fill_alpha=0.35, selection_line_alpha=1.0, selection_line_width=3,
         nonselection_fill_alpha=0.02, nonselection_line_alpha=0.15,
     )  # fmt: skip
     tips = [("relation", "@mechanisms"), ("φ_r (bits)", "@phi{0.000000}"), ("overlap", "@overlap")]
-    fig.add_tools(HoverTool(renderers=[faces], tooltips=tips))
+    pages.add_hover(fig, tips, faces)
     return fig, source, shown, _draw_purviews(fig, data, positions)
 
 
@@ -215,20 +205,20 @@ def _draw_purviews(fig: figure, data: xr.Dataset, positions: dict[str, Array]) -
     source = ColumnDataSource(columns)
     size = 9 if n <= 40 else (6 if n <= 150 else 3)
     entries = []
-    cause = ("cause purviews", CAUSE, "circle", "cx", "cy")
-    effect = ("effect purviews", EFFECT, "square", "ex", "ey")
+    cause = ("cause purviews", pages.CAUSE, "circle", "cx", "cy")
+    effect = ("effect purviews", pages.EFFECT, "square", "ex", "ey")
     for name, colour, marker, x, y in (cause, effect):
         dots = fig.scatter(x, y, marker=marker, size=size, color=colour, source=source)
         fig.scatter(
-            x, y, marker=marker, size=size + 5, fill_color=None, line_color=INK, line_width=2.5,
-            line_alpha="lit", source=source,
+            x, y, marker=marker, size=size + 5, fill_color=None, line_color=pages.INK,
+            line_width=2.5, line_alpha="lit", source=source,
         )  # fmt: skip
-        fig.add_tools(HoverTool(renderers=[dots], tooltips=[(name, "of @name")]))
+        pages.add_hover(fig, [(name, "of @name")], dots)
         entries.append((name, [dots]))
     if n <= 70:
-        look = {"text_font_size": "11px" if n <= 40 else "9px", "text_color": MUTED}
+        look = {"text_font_size": "11px" if n <= 40 else "9px", "text_color": pages.MUTED}
         radial_labels(fig, names, ex, ey, 1.24, **look)
-    legend_below(fig, entries)
+    pages.legend_below(fig, entries)
     return source
 
 
@@ -237,10 +227,10 @@ def relations_table(source: ColumnDataSource) -> DataTable:
     length = max((len(text) for text in source.data["overlap"]), default=0)
     overlap = min(340, max(180, 20 + 7 * length))
     columns = [
-        Column("rank", "#", 40),
-        Column("phi", "φ_r (bits)", 80, "number"),
-        Column("degree", "degree", 56),
-        Column("mechanisms", "distinctions", 530 - overlap, "text"),
-        Column("overlap", "overlap", overlap, "text"),
+        pages.Column("rank", "#", 40),
+        pages.Column("phi", "φ_r (bits)", 80, "number"),
+        pages.Column("degree", "degree", 56),
+        pages.Column("mechanisms", "distinctions", 530 - overlap, "text"),
+        pages.Column("overlap", "overlap", overlap, "text"),
     ]
-    return data_table(source, columns, height=250, name="relations-table")
+    return pages.data_table(source, columns, height=250, name="relations-table")

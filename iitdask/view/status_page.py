@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from html import escape
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d, UIElement
+from bokeh.models import ColumnDataSource, FactorRange, UIElement
 from bokeh.plotting import figure
 
 from iitdask.result.formatting import seconds_text
-from iitdask.run.status import StageStatus, StoreStatus, WorkerStatus
+from iitdask.run.status import RunMonitor, StageStatus, StoreStatus, WorkerStatus
+from iitdask.run.storage import open_store
+from iitdask.view import pages
 from iitdask.view.accessor import summary_html, table_html
-from iitdask.view.pages import (
-    EFFECT,
-    FAINT,
-    INK,
-    RELATION,
-    empty_figure,
-    fill_page,
-    html_block,
-    page_grid,
-    section_heading,
-)
 
 REFRESH_MILLISECONDS = 1000
 """Milliseconds between two updates of the page."""
@@ -33,12 +23,10 @@ MAX_MEMORY_SAMPLES = 600
 """Updates whose memory is drawn."""
 
 
-def fill_status_page(
-    doc: Document, read: Callable[[], StoreStatus], period: int = REFRESH_MILLISECONDS
-) -> None:
+def fill_status_page(doc: Document, url: str, period: int = REFRESH_MILLISECONDS) -> None:
     """Put the status page of a run into a document; it reads the store and never writes."""
-    page = _StatusPage()
-    fill_page(doc, "iitdask: live", *page.elements, name="live")
+    page, read = _StatusPage(), RunMonitor(open_store(url))
+    pages.fill_page(doc, "iitdask: live", *page.elements, name="live")
 
     lock = asyncio.Lock()
 
@@ -55,23 +43,27 @@ class _StatusPage:
     """The parts of the page that change."""
 
     def __init__(self) -> None:
-        self.status = html_block("", 420, name="status")
-        self.failures = html_block("", name="failures")
-        self.stages, self.workers = html_block("", name="stages"), html_block("", name="workers")
+        self.status = pages.html_block("", 420, name="status")
+        self.failures = pages.html_block("", name="failures")
+        self.stages, self.workers = (
+            pages.html_block("", name="stages"),
+            pages.html_block("", name="workers"),
+        )
         bars_fig, self.bars = _progress_figure()
         self.bars_range: FactorRange = bars_fig.y_range
         self.lines = [
-            _Curve("Work done", "core-seconds", EFFECT),
-            _Curve("Time left, for the stages known", "seconds", RELATION),
-            _Curve("Memory of workers, as far as known", "GB", INK),
+            _Curve("Work done", "core-seconds", pages.EFFECT),
+            _Curve("Time left, for the stages known", "seconds", pages.RELATION),
+            _Curve("Memory of workers, as far as known", "GB", pages.INK),
         ]
         self.held: list[tuple[float, float]] = []  # wall seconds of the run, memory in GB
         self.elements: list[UIElement] = [
-            page_grid(bars_fig, self.status),
-            section_heading("Workers"), self.workers,
-            section_heading("Stages: forecast and actual"), self.stages,
-            section_heading("History of this run"), page_grid(*(each.fig for each in self.lines)),
-            section_heading("Failures"), self.failures,
+            pages.page_grid(bars_fig, self.status),
+            pages.section_heading("Workers"), self.workers,
+            pages.section_heading("Stages: forecast and actual"), self.stages,
+            pages.section_heading("History of this run"),
+            pages.page_grid(*(each.fig for each in self.lines)),
+            pages.section_heading("Failures"), self.failures,
         ]  # fmt: skip
 
     def show(self, pulse: StoreStatus) -> None:
@@ -109,14 +101,14 @@ class _Curve:
         self.x: list[float] = []
         self.y: list[float] = []
         self.source = ColumnDataSource({"x": [], "y": []})
-        self.fig = empty_figure(
+        self.fig = pages.empty_figure(
             title, "wall time (s)", y_label, size=(400, 260), toolbar_location=None,
-            x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+            x_range=(0, 1), y_range=(0, 1),
         )  # fmt: skip
         self.fig.line("x", "y", source=self.source, line_color=colour, line_width=2)
         dots = self.fig.scatter("x", "y", source=self.source, size=4, color=colour)
         tips = [("wall time (s)", "@x"), (y_label, "@y")]
-        self.fig.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+        pages.add_hover(self.fig, tips, dots)
         self.fig.visible = False  # until there is something to draw
 
     def draw(self, x: list[float], y: list[float]) -> None:
@@ -207,14 +199,16 @@ def _failures_html(pulse: StoreStatus) -> str:
 def _progress_figure() -> tuple[figure, ColumnDataSource]:
     empty: dict[str, list[Any]] = {name: [] for name in ("stage", "done", "all", "said")}
     source = ColumnDataSource(empty, name="progress")
-    fig = empty_figure(
-        "Stages, by predicted cost", "part done", size=(660, 330), x_range=Range1d(0, 1.42),
+    fig = pages.empty_figure(
+        "Stages, by predicted cost", "part done", size=(660, 330), x_range=(0, 1.42),
         y_range=FactorRange(), toolbar_location=None,
     )  # fmt: skip
     fig.grid.visible = False
     fig.xaxis.ticker = [0, 0.25, 0.5, 0.75, 1]
-    fig.hbar("stage", right="all", height=0.55, fill_color=FAINT, line_color=None, source=source)
-    fig.hbar("stage", right="done", height=0.55, color=EFFECT, source=source)
+    fig.hbar(
+        "stage", right="all", height=0.55, fill_color=pages.FAINT, line_color=None, source=source
+    )
+    fig.hbar("stage", right="done", height=0.55, color=pages.EFFECT, source=source)
     fig.text(
         1.02, "stage", text="said", source=source, text_baseline="middle", text_font_size="11px"
     )

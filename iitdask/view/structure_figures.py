@@ -14,10 +14,8 @@ from bokeh.models import (
     DataTable,
     FactorRange,
     FixedTicker,
-    HoverTool,
     LinearColorMapper,
     LogColorMapper,
-    Range1d,
     Row,
 )
 from bokeh.plotting import figure
@@ -25,29 +23,13 @@ from bokeh.transform import dodge
 
 from iitdask.model.labels import mask_namer, state_text, unit_set_names
 from iitdask.types import Array
-from iitdask.view.pages import (
-    EFFECT,
-    FAINT,
-    HIGHLIGHT,
-    INK,
-    MECHANISM,
-    MUTED,
-    NO_DATA,
-    PHI,
-    SELECTED,
-    SIDES,
-    Column,
-    data_table,
-    empty_figure,
-    legend_below,
-    page_grid,
-)
+from iitdask.view import pages
 
 DOT_STYLE = {
-    "size": 9, "fill_color": EFFECT, "fill_alpha": 0.55, "line_color": INK, "line_alpha": 0.7,
-    "nonselection_fill_alpha": 0.25, "nonselection_line_alpha": 0.35,
-    "selection_fill_color": SELECTED, "selection_fill_alpha": 1.0,
-    "selection_line_color": MECHANISM, "selection_line_width": 2,
+    "size": 9, "fill_color": pages.EFFECT, "fill_alpha": 0.55, "line_color": pages.INK,
+    "line_alpha": 0.7, "nonselection_fill_alpha": 0.25, "nonselection_line_alpha": 0.35,
+    "selection_fill_color": pages.SELECTED, "selection_fill_alpha": 1.0,
+    "selection_line_color": pages.MECHANISM, "selection_line_width": 2,
 }  # fmt: skip
 FIGURE_SIZE = (295, 330)
 WIDE_TABLE_PIXELS = 650
@@ -133,7 +115,7 @@ def distinction_panels(source: ColumnDataSource, unit: str = " (bits)") -> Row:
     table = distinctions_table(source, unit)
     # Beside a wide table there is no room: the figures get a line of their own.
     size = (FIGURE_SIZE[0] * 2, FIGURE_SIZE[1]) if table.width > WIDE_TABLE_PIXELS else FIGURE_SIZE
-    return page_grid(table, by_order(source, size, unit), plane(source, size, unit))
+    return pages.page_grid(table, by_order(source, size, unit), plane(source, size, unit))
 
 
 def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> DataTable:
@@ -145,15 +127,15 @@ def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> DataT
     name_width = min(240, max(82, 8 * name_length))
     state_width = min(150, max(58, 18 + 8 * state_length))
     columns = [
-        Column("mechanism", "mechanism", name_width, "text"),
-        Column("phi", f"φ_d{unit}", 78, "number"),
+        pages.Column("mechanism", "mechanism", name_width, "text"),
+        pages.Column("phi", f"φ_d{unit}", 78, "number"),
     ]
-    for side in SIDES:
-        columns.append(Column(side, side, name_width, "text"))
+    for side in pages.SIDES:
+        columns.append(pages.Column(side, side, name_width, "text"))
         if state_length:  # concepts of IIT 3.0 specify no state
-            columns.append(Column(f"{side}_state", "state", state_width, "text"))
-        columns.append(Column(f"phi_{side}", f"φ_{side[0]}{unit}", 78, "number"))
-    return data_table(source, columns, height=FIGURE_SIZE[1], name="distinctions-table")
+            columns.append(pages.Column(f"{side}_state", "state", state_width, "text"))
+        columns.append(pages.Column(f"phi_{side}", f"φ_{side[0]}{unit}", 78, "number"))
+    return pages.data_table(source, columns, height=FIGURE_SIZE[1], name="distinctions-table")
 
 
 def by_order(
@@ -161,13 +143,13 @@ def by_order(
 ) -> figure:
     """Draw phi_d against the number of units in the mechanism."""
     most = int(max(source.data["order"], default=1))
-    fig = empty_figure(
+    fig = pages.empty_figure(
         "Distinctions by order", "units in the mechanism", f"φ_d{unit}", size=size,
-        x_range=Range1d(0.4, most + 0.6),
+        x_range=(0.4, most + 0.6),
     )  # fmt: skip
     fig.xaxis.ticker = list(range(1, most + 1))
     dots = fig.scatter("spread", "phi", source=source, **DOT_STYLE)
-    fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
+    pages.add_hover(fig, DISTINCTION_TIPS, dots)
     return fig
 
 
@@ -177,13 +159,13 @@ def plane(
     """Draw phi of the cause against phi of the effect."""
     values = [*source.data["phi_cause"], *source.data["phi_effect"]]
     top = float(max(values, default=1.0)) * 1.08 or 1.0
-    fig = empty_figure(
+    fig = pages.empty_figure(
         "Cause-effect plane", f"φ_c{unit}", f"φ_e{unit}", size=size,
-        x_range=Range1d(-0.04 * top, top), y_range=Range1d(-0.04 * top, top),
+        x_range=(-0.04 * top, top), y_range=(-0.04 * top, top),
     )  # fmt: skip
-    fig.line([0, top], [0, top], line_color=MUTED, line_dash="dotted")
+    fig.line([0, top], [0, top], line_color=pages.MUTED, line_dash="dotted")
     dots = fig.scatter("phi_cause", "phi_effect", source=source, **DOT_STYLE)
-    fig.add_tools(HoverTool(renderers=[dots], tooltips=DISTINCTION_TIPS))
+    pages.add_hover(fig, DISTINCTION_TIPS, dots)
     return fig
 
 
@@ -201,7 +183,7 @@ def add_map_positions(source: ColumnDataSource, data: xr.Dataset) -> None:
     at[masks] = np.arange(len(masks))
     weights = 1 << np.arange(n)
     source.data["map_y"] = at[data["mechanism_units"].values @ weights] + 0.5
-    for side in SIDES:
+    for side in pages.SIDES:
         source.data[f"map_{side}"] = at[data[f"purview_{side}"].values @ weights] + 0.5
 
 
@@ -213,15 +195,15 @@ def landscape(
     size: int = 440,
 ) -> figure:
     """Draw phi of every pair of one direction."""
-    row = list(SIDES).index(side)
+    row = list(pages.SIDES).index(side)
     masks = _masks_by_size(len(labels))
     grid = np.ix_(masks - 1, masks - 1)
     phi = data["pair_phi"].values[row][grid].astype(np.float32)
     outcome = data["outcome"].values[row][grid]
     names, count = [*map(mask_namer(labels), masks.tolist())], len(masks)
-    fig = empty_figure(
+    fig = pages.empty_figure(
         f"φ of every mechanism over every {side} purview", f"{side} purview", "mechanism",
-        frame=(size, size), x_range=Range1d(0, count), y_range=Range1d(count, 0),
+        frame=(size, size), x_range=(0, count), y_range=(count, 0),
     )  # fmt: skip
     fig.grid.visible = False
     mapper = _phi_colours(phi)
@@ -243,7 +225,11 @@ def _phi_colours(phi: Array) -> LogColorMapper:
     top = float(above.max()) if above.size else 1.0
     low = max(float(above.min()), top / 1000) if above.size else 0.1
     return LogColorMapper(
-        palette=PHI, low=min(low, 0.999 * top), high=top, low_color="white", nan_color=NO_DATA
+        palette=pages.PHI,
+        low=min(low, 0.999 * top),
+        high=top,
+        low_color="white",
+        nan_color=pages.NO_DATA,
     )
 
 
@@ -254,7 +240,7 @@ def _excluded_marks(fig: figure, outcome: Array) -> None:
     if len(outcome) <= 63:
         marks = ColumnDataSource({"x": x + 0.5, "y": y + 0.5})
         if len(outcome) <= 31:
-            fig.scatter("x", "y", size=5, fill_color="white", line_color=MUTED, source=marks)
+            fig.scatter("x", "y", size=5, fill_color="white", line_color=pages.MUTED, source=marks)
         else:
             fig.scatter("x", "y", size=2, color="#A0A0A0", line_color=None, source=marks)
         return
@@ -267,8 +253,8 @@ def _excluded_marks(fig: figure, outcome: Array) -> None:
 def _distinction_marks(fig: figure, source: ColumnDataSource, side: str) -> None:
     fig.scatter(
         f"map_{side}", "map_y", source=source, marker="square", size=9, fill_color=None,
-        line_color=HIGHLIGHT, line_width=2, nonselection_line_alpha=1.0,
-        selection_line_color=INK, selection_line_width=3, selection_fill_color=SELECTED,
+        line_color=pages.HIGHLIGHT, line_width=2, nonselection_line_alpha=1.0,
+        selection_line_color=pages.INK, selection_line_width=3, selection_fill_color=pages.SELECTED,
         selection_fill_alpha=0.6,
     )  # fmt: skip
 
@@ -301,13 +287,13 @@ def _add_hover(
     tips = [("mechanism", "$y{custom}"), ("purview", "$x{custom}"), ("φ (bits)", "@phi{0.000000}")]
     tips.append(("search", "$snap_x{custom}"))
     formatters = {"$y": name, "$x": name, "$snap_x": what}
-    fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips, formatters=formatters))
+    pages.add_hover(fig, tips, drawn, formatters=formatters)
 
 
 def repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
     """Return repertoires as flat arrays for the page's script."""
     out: dict[str, Any] = {"levels": levels}
-    for side in SIDES:
+    for side in pages.SIDES:
         out[f"begin_{side}"] = data[f"shown_begin_{side}"].values.astype(np.int32)
         out[f"code_{side}"] = data[f"shown_code_{side}"].values.astype(np.int32)
         for kind in REPERTOIRE_KINDS:
@@ -320,7 +306,7 @@ def repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
 def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, Any]:
     """Return the repertoires of concepts of IIT 3.0 as flat arrays for the page's script."""
     out: dict[str, Any] = {"levels": levels}
-    for side in SIDES:
+    for side in pages.SIDES:
         whole, parted = (
             data[name].values for name in (f"repertoire_{side}", f"partitioned_repertoire_{side}")
         )
@@ -344,17 +330,17 @@ def repertoire_bars(
     """Return an empty bar chart, whose source a script fills when a distinction is selected."""
     empty: dict[str, list[Any]] = {name: [] for name in ("state", *REPERTOIRE_KINDS, "mark")}
     source = ColumnDataSource(empty, name=f"repertoire-{side}")
-    fig = empty_figure(
+    fig = pages.empty_figure(
         f"{side.capitalize()} repertoire", "state of the purview", "probability", size=size,
-        name=f"repertoire-{side}-figure", x_range=FactorRange(), y_range=Range1d(0, 1.12),
+        name=f"repertoire-{side}-figure", x_range=FactorRange(), y_range=(0, 1.12),
     )  # fmt: skip
     fig.xgrid.visible = False
-    colour = SIDES[side]
+    colour = pages.SIDES[side]
     hatch = {"hatch_pattern": "/", "hatch_color": colour}
     looks = {
         "constrained": {"fill_color": colour, "line_color": colour},
         "partitioned": {"fill_color": "white", "line_color": colour, **hatch},
-        "unconstrained": {"fill_color": FAINT, "line_color": MUTED},
+        "unconstrained": {"fill_color": pages.FAINT, "line_color": pages.MUTED},
     }
     entries = []
     for k, kind in enumerate(kinds):
@@ -363,11 +349,11 @@ def repertoire_bars(
         drawn = fig.vbar(x, top=kind, width=0.25, source=source, **looks[kind])
         entries.append((kind, [drawn]))
         tips = [("state", "@state"), *((name, f"@{name}{{0.000000}}") for name in kinds)]
-        fig.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+        pages.add_hover(fig, tips, drawn)
     mark = fig.scatter(
-        "state", "mark", marker="inverted_triangle", size=10, color=INK, source=source
+        "state", "mark", marker="inverted_triangle", size=10, color=pages.INK, source=source
     )
     if "unconstrained" in kinds:
         entries.append(("specified state", [mark]))
-    legend_below(fig, entries)
+    pages.legend_below(fig, entries)
     return fig, source

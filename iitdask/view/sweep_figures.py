@@ -15,32 +15,15 @@ from bokeh.models import (
     ColumnDataSource,
     CustomJS,
     CustomJSTickFormatter,
-    HoverTool,
     LinearColorMapper,
-    Range1d,
     UIElement,
 )
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
 from iitdask.result.cube import axis_labels, cube_summary
+from iitdask.view import pages
 from iitdask.view.accessor import summary_html
-from iitdask.view.pages import (
-    EFFECT,
-    FAINT,
-    GROUPS,
-    HIGHLIGHT,
-    INK,
-    NO_DATA,
-    PHI,
-    empty_figure,
-    html_block,
-    legend_below,
-    menu,
-    page_grid,
-    script,
-    section_heading,
-)
 
 VARIABLE_NAMES = {"phi": "φ_s", "big_phi": "Φ"}
 MAX_LINES = 8
@@ -123,14 +106,17 @@ def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]
     if grid.size > MAX_MAP_CELLS:
         raise InputError(f"a map of {grid.size} cells is too large to be drawn; hold some axes")
     across, down = axis_labels(values, x), axis_labels(values, y)
-    fig = empty_figure(
+    fig = pages.empty_figure(
         f"{label.split(' (', maxsplit=1)[0]} by {x} and {y}", x, y, x_range=across, y_range=down,
         size=size,
     )  # fmt: skip
     there = grid[np.isfinite(grid)]
     low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
     mapper = LinearColorMapper(
-        palette=PHI, low=min(low, 0.0), high=high if high > low else low + 1.0, nan_color=FAINT
+        palette=pages.PHI,
+        low=min(low, 0.0),
+        high=high if high > low else low + 1.0,
+        nan_color=pages.FAINT,
     )
     source = ColumnDataSource(
         {
@@ -142,7 +128,7 @@ def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]
     colour: Any = {"field": "value", "transform": mapper}
     fig.rect("x", "y", 1, 1, source=source, fill_color=colour, line_color=None)
     fig.add_layout(ColorBar(color_mapper=mapper, title=label), "right")
-    fig.add_tools(HoverTool(tooltips=[(x, "@x"), (y, "@y"), (label, "@value")]))
+    pages.add_hover(fig, [(x, "@x"), (y, "@y"), (label, "@value")])
     fig.xaxis.major_label_orientation = 0.9
     return fig
 
@@ -154,7 +140,7 @@ def _lines(
     places: Any = values[x].values.astype(float) if numeric else axis_labels(values, x)
     more = {} if numeric else {"x_range": places}
     title = f"{label.split(' (', maxsplit=1)[0]} by {x}" + (f", a line for each {by}" if by else "")
-    fig = empty_figure(title, x, label, size=size, **more)
+    fig = pages.empty_figure(title, x, label, size=size, **more)
     names = axis_labels(values, by) if by else [label]
     if len(names) > MAX_LINES:
         raise InputError(f"by: expected at most {MAX_LINES} lines, {by} has {len(names)} values")
@@ -162,15 +148,15 @@ def _lines(
     for k, name in enumerate(names):
         line = (values.isel({by: k}) if by else values).transpose(x).values
         source = ColumnDataSource({"x": places, "y": line, "line": [name] * len(line)})
-        colour = GROUPS[k % len(GROUPS)]
+        colour = pages.GROUPS[k % len(pages.GROUPS)]
         drawn = [
             fig.line("x", "y", source=source, color=colour, line_width=2),
             fig.scatter("x", "y", source=source, color=colour, size=6),
         ]
         entries.append((f"{by} {name}" if by else name, drawn))
-    fig.add_tools(HoverTool(tooltips=[(x, "@x"), (label, "@y"), *([(by, "@line")] if by else [])]))
+    pages.add_hover(fig, [(x, "@x"), (label, "@y"), *([(by, "@line")] if by else [])])
     if by:
-        legend_below(fig, entries)
+        pages.legend_below(fig, entries)
     if not numeric:
         fig.xaxis.major_label_orientation = 0.9
     return fig
@@ -196,13 +182,13 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     heat = ColumnDataSource({k: [] for k in ("x", "y", "value", "xname", "yname")}, name="heat")
     rows = ColumnDataSource({"place": [], "value": [], "mark": []}, name="rows")
     columns = ColumnDataSource({"place": [], "value": [], "mark": []}, name="columns")
-    mapper = LinearColorMapper(palette=PHI, low=0, high=1, nan_color=NO_DATA)
+    mapper = LinearColorMapper(palette=pages.PHI, low=0, high=1, nan_color=pages.NO_DATA)
     figures = {"rows": _profile(rows, labels, "x")}
     if len(dims) > 1:
         figures["heat"] = _heatmap(heat, mapper, labels)
         figures["columns"] = _profile(columns, labels, "y")
     picks = _menus(dims, names)
-    note = html_block("", 280, name="cell")
+    note = pages.html_block("", 280, name="cell")
     args = {
         "dims": dims,
         "values": {name: data[name].values.astype(np.float32).ravel() for name in names},
@@ -219,10 +205,10 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     plots = [figures[name] for name in ("heat", "rows", "columns") if name in figures]
     profiles = [column(*plots[1:], **PROFILE_LAYOUT)] if len(plots) > 1 else []
     return [
-        html_block(summary_html(cube_summary(data))),
-        section_heading("Sweep", about),
-        page_grid(*filter(None, menus)),
-        page_grid(plots[0], *profiles, note),
+        pages.html_block(summary_html(cube_summary(data))),
+        pages.section_heading("Sweep", about),
+        pages.page_grid(*filter(None, menus)),
+        pages.page_grid(plots[0], *profiles, note),
     ]
 
 
@@ -254,19 +240,21 @@ def _menus(dims: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     axes = [dim["name"] for dim in dims]
     longest = sorted(axes, key=lambda name: -len(dims[axes.index(name)]["labels"]))
     menus: dict[str, Any] = {
-        "variable": menu("Variable", names, 210, value=names[0]),
-        "x": menu("Across", axes, 150, value=longest[0]),
+        "variable": pages.menu("Variable", names, 210, value=names[0]),
+        "x": pages.menu("Across", axes, 150, value=longest[0]),
         "y": None,
         "over": None,
         "rest": [None] * len(dims),
     }
     if len(dims) > 1:
-        menus["y"] = menu("Down", axes, 150, value=longest[1])
-        menus["over"] = menu("Of all", ["mean", "largest"], 110, value="mean")
+        menus["y"] = pages.menu("Down", axes, 150, value=longest[1])
+        menus["over"] = pages.menu("Of all", ["mean", "largest"], 110, value="mean")
         for k, dim in enumerate(dims):
             value = dim["labels"][0] if len(dims) > 2 else "all"
             options = ["all", *dim["labels"]]
-            menus["rest"][k] = menu(f"{dim['name']} (where not drawn)", options, 170, value=value)
+            menus["rest"][k] = pages.menu(
+                f"{dim['name']} (where not drawn)", options, 170, value=value
+            )
     return menus
 
 
@@ -283,17 +271,17 @@ def _ticks(fig: figure, labels: ColumnDataSource, which: str, axis: str) -> None
 def _heatmap(
     source: ColumnDataSource, mapper: LinearColorMapper, labels: ColumnDataSource
 ) -> figure:
-    fig = empty_figure(
-        "Heatmap", " ", " ", size=(480, 470), x_range=Range1d(-0.5, 0.5), y_range=Range1d(-0.5, 0.5)
+    fig = pages.empty_figure(
+        "Heatmap", " ", " ", size=(480, 470), x_range=(-0.5, 0.5), y_range=(-0.5, 0.5)
     )
     fig.grid.visible = False
     cells = fig.rect(
         "x", "y", width=1, height=1, source=source, line_color=None,
         fill_color={"field": "value", "transform": mapper}, nonselection_fill_alpha=1.0,
-        selection_line_color=HIGHLIGHT, selection_line_width=3,
+        selection_line_color=pages.HIGHLIGHT, selection_line_width=3,
     )  # fmt: skip
     tips = [("across", "@xname"), ("down", "@yname"), ("value", "@value{0.000000}")]
-    fig.add_tools(HoverTool(renderers=[cells], tooltips=tips))
+    pages.add_hover(fig, tips, cells)
     fig.add_layout(ColorBar(color_mapper=mapper, width=12), "right")
     _ticks(fig, labels, "x", "x")
     _ticks(fig, labels, "y", "y")
@@ -302,23 +290,23 @@ def _heatmap(
 
 
 def _profile(source: ColumnDataSource, labels: ColumnDataSource, which: str) -> figure:
-    fig = empty_figure(
-        "Profile", " ", " ", size=(360, 235), x_range=Range1d(-0.5, 0.5), y_range=Range1d(0, 1)
+    fig = pages.empty_figure(
+        "Profile", " ", " ", size=(360, 235), x_range=(-0.5, 0.5), y_range=(0, 1)
     )
-    fig.line("place", "value", source=source, line_color=EFFECT, line_width=1.5)
-    dots = fig.scatter("place", "value", source=source, size=7, color=EFFECT)
+    fig.line("place", "value", source=source, line_color=pages.EFFECT, line_width=1.5)
+    dots = fig.scatter("place", "value", source=source, size=7, color=pages.EFFECT)
     fig.scatter(
-        "place", "value", source=source, size=13, fill_color=None, line_color=INK, line_width=2.5,
-        line_alpha="mark",
+        "place", "value", source=source, size=13, fill_color=None, line_color=pages.INK,
+        line_width=2.5, line_alpha="mark",
     )  # fmt: skip
-    fig.add_tools(HoverTool(renderers=[dots], tooltips=[("value", "@value{0.000000}")]))
+    pages.add_hover(fig, [("value", "@value{0.000000}")], dots)
     _ticks(fig, labels, which, "x")
     fig.xaxis.major_label_orientation = 0.9
     return fig
 
 
 def _link_cube(doc: Document, args: dict[str, Any]) -> None:
-    code = script("cube.js")
+    code = pages.script("cube.js")
     redraw = CustomJS(args={**args, "redraw": True}, code=code)
     follow = CustomJS(args={**args, "redraw": False}, code=code)
     picks, heat = args["picks"], args["heat"]

@@ -10,7 +10,7 @@ import iitdask as iit
 from iitdask.run.storage import open_store
 from iitdask.study.problem import load_for_view
 from iitdask.view.explorer import explorer_html, fill_explorer
-from iitdask.view.pages import serve_page_in_thread
+from iitdask.view.pages import serve_page
 from tests.view.browser import PATIENCE, opened
 
 READ = """() => {
@@ -123,8 +123,8 @@ def test_page__that_is_served_tells_the_server_nothing_of_its_colours(browser, s
         doc.on_change(note)
 
     with (
-        serve_page_in_thread(fill) as served,
-        opened(browser, served.url, "explorer-served-dark") as page,
+        serve_page(fill) as served,
+        opened(browser, served, "explorer-served-dark") as page,
     ):
         page.emulate_media(color_scheme="dark")
         page.wait_for_function(f"() => ({COLOURS})()[1] === '{DARK[1]}'")

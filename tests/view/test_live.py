@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iitdask.run.status import RunMonitor
-from iitdask.run.storage import open_store
-from iitdask.view.pages import serve_page_in_thread
+from iitdask.view.pages import serve_page
 from iitdask.view.status_page import fill_status_page
 from tests.view.browser import opened
 
@@ -58,9 +56,9 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
     log = tmp_path / "log"
 
     def app(doc):
-        fill_status_page(doc, RunMonitor(open_store(store)), period=200)
+        fill_status_page(doc, str(store), period=200)
 
-    with serve_page_in_thread(app) as served, opened(browser, served.url, "live") as page:
+    with serve_page(app) as served, opened(browser, served, "live") as page:
         page.wait_for_function(SAYS, arg="waiting")
         with scheduler(log, port) as (first, address):
             driver = proc.start(*words, address, log=log)
