@@ -226,13 +226,10 @@ class _Estimator:
         self.memory_bytes = max(self.memory_bytes, self.filled_bytes + working)
         inputs = [given for stage in stages for given in stage.inputs.values()]
         new_inputs = [given for given in inputs if not isinstance(given, StageRef)]
-        written = arrays + sum(map(self._input_bytes, new_inputs))
-        read = arrays + sum(map(self._input_bytes, inputs))
+        written = arrays + sum(map(self.ledger.input_bytes, new_inputs))
+        read = arrays + sum(map(self.ledger.input_bytes, inputs))
         self.store_seconds += WRITE_SECONDS_PER_BYTE * written + READ_SECONDS_PER_BYTE * read
         self.store_seconds += BLOCK_OVERHEAD_SECONDS * sum(each.blocks for each in estimates)
-
-    def _input_bytes(self, given: Array | StageRef) -> int:
-        return self.ledger.variable_bytes(given) if isinstance(given, StageRef) else given.nbytes
 
     def _stage(self, stage: Stage) -> Filled:
         """Fill or sample a stage, add its estimate and return what there is of it."""
@@ -245,7 +242,7 @@ class _Estimator:
             factor, basis = max(factor, SCALED_FACTOR), "scaled"
         seconds = sum(costs) * rate * scale
         arrays = math.prod(tiling.grid.shape) * cell_bytes(stage)
-        inputs = sum(map(self._input_bytes, stage.inputs.values()))
+        inputs = sum(map(self.ledger.input_bytes, stage.inputs.values()))
         self.stages.append(
             StageEstimate(
                 name=stage.name,

@@ -189,10 +189,7 @@ class StageRun:
             self.done -= beyond
 
     def _input_bytes(self) -> int:
-        return sum(
-            self.ledger.variable_bytes(source) if isinstance(source, StageRef) else source.nbytes
-            for source in self.stage.inputs.values()
-        )
+        return sum(map(self.ledger.input_bytes, self.stage.inputs.values()))
 
     def _cost(self, blocks: list[Block]) -> float:
         return sum(float(self.stage.cost(self.tiling.region(block))) for block in blocks)

@@ -1,31 +1,32 @@
-"""The protocol through which a run stores blocks, and the ledger that keeps them in memory."""
+"""The ledger, in which a run stores blocks, and the one that keeps them in memory."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
 
-from iitdask.errors import StoreError
+from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import lineage
 from iitdask.run.plan import Block, Tiling, tile
+from iitdask.run.stage_group import StageGroup
 from iitdask.run.task import StageContext, StageLayout
-from iitdask.theory.stage import Array, Filled, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Filled, Region, Stage, StageRef, Variable
 
 
-class Ledger(Protocol):
+class Ledger(ABC):
     """Stores the blocks of stages, and knows which are committed.
 
     After `open`, stages go by their name.
     """
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest that tells the study of this ledger from others."""
+    fingerprint: str
+    """Digest that tells the study of this ledger from others."""
 
+    @abstractmethod
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with.
 
@@ -33,59 +34,137 @@ class Ledger(Protocol):
         tiled anew.
         """
 
+    @abstractmethod
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs to fill blocks of a stage."""
 
+    @abstractmethod
+    def stage(self, name: str) -> StageBlocks:
+        """Return the blocks of a stage; StoreError if there is none of that name."""
+
+    def lineage(self, stage: Stage) -> str:
+        """Return the lineage of a stage whose inputs are in this ledger."""
+        return lineage(stage, lambda name: self.stage(name).layout.lineage)
+
     def tiling(self, stage: str) -> Tiling:
         """Return how an opened stage is cut into blocks."""
+        return self.stage(stage).layout.tiling
 
     def done(self, stage: str) -> set[Block]:
         """Return the committed blocks."""
+        return self.stage(stage).done()
 
     def write_block(
         self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
     ) -> None:
         """Store the arrays of a block and commit it; `seconds` is what it took to compute."""
+        blocks = self.stage(stage)
+        blocks.write(block, blocks.layout.validated(block, arrays), seconds)
 
     def block_seconds(
         self, stage: str, blocks: Iterable[Block] | None = None
     ) -> dict[Block, float]:
         """Return the seconds that committed blocks took; of all, or of some."""
+        stored = self.stage(stage)
+        return stored.seconds(stored.done() if blocks is None else blocks)
 
     def read_block(self, stage: str, block: Block) -> dict[str, Array]:
         """Return the arrays of one committed block, verified."""
+        stored = self.stage(stage)
+        if not stored.is_committed(block):
+            raise StoreError(f"{stored.label}, block {block} is not filled")
+        try:
+            return stored.read(block)
+        except DamagedStoreError:
+            stored.delete_blocks([block])
+            raise
 
     def read_variable(self, stored: StageRef) -> Array:
         """Return one variable of a filled stage, verified."""
+        return read_stage_variable(self.stage(stored.stage), stored)
 
-    def variable_bytes(self, stored: StageRef) -> int:
-        """Return the bytes of one variable."""
+    def read_inputs(self, stage: Stage) -> dict[str, Array]:
+        """Read all input arrays of a stage, those of earlier stages from the ledger."""
+        return {
+            name: self.read_variable(source) if isinstance(source, StageRef) else np.asarray(source)
+            for name, source in stage.inputs.items()
+        }
+
+    def input_bytes(self, source: Array | StageRef) -> int:
+        """Return the bytes of an input: of an array, or of a variable of an earlier stage."""
+        if not isinstance(source, StageRef):
+            return source.nbytes
+        layout = self.stage(source.stage).layout
+        return layout.size(layout.variable(source.variable))
 
     def read_stage(self, stage: str) -> Filled:
         """Return the variables of a stage by name; DamagedStoreError if blocks were damaged."""
+        stored = self.stage(stage)
+        return stored.layout.label_arrays(stored.read_all(stored.layout.variables))
 
     def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
         """Delete blocks, commit records first."""
-
-
-def read_inputs(ledger: Ledger, stage: Stage) -> dict[str, Array]:
-    """Read all input arrays of a stage, those of earlier stages from the ledger."""
-    return {
-        name: ledger.read_variable(given) if isinstance(given, StageRef) else np.asarray(given)
-        for name, given in stage.inputs.items()
-    }
+        self.stage(stage).delete_blocks(blocks)
 
 
 @dataclass(slots=True)
 class _MemoryStage:
-    """One stage: its arrays and the seconds of its committed blocks."""
+    """The blocks of one stage as arrays of this process."""
 
     layout: StageLayout
     arrays: dict[str, Array]
-    seconds: dict[Block, float] = field(default_factory=dict)
+    committed: dict[Block, float] = field(default_factory=dict)
+    """Seconds of the committed blocks."""
+
+    @property
+    def label(self) -> str:
+        return f"stage {self.layout.name!r}"
+
+    def done(self) -> set[Block]:
+        return set(self.committed)
+
+    def is_committed(self, block: Block) -> bool:
+        return block in self.committed
+
+    def write(self, block: Block, arrays: Mapping[str, Array], seconds: float) -> None:
+        self.patch(self.layout.tiling.region(block), arrays)
+        self.committed[block] = seconds
+
+    def patch(self, region: Region, arrays: Mapping[str, Array]) -> None:
+        for name, array in arrays.items():
+            self.arrays[name][region] = array
+
+    def seconds(self, blocks: Iterable[Block]) -> dict[Block, float]:
+        return {block: self.committed[block] for block in blocks if block in self.committed}
+
+    def read(self, block: Block) -> dict[str, Array]:
+        region = self.layout.tiling.region(block)
+        return {name: array[region].copy() for name, array in self.arrays.items()}
+
+    def read_all(self, variables: Iterable[Variable]) -> dict[str, Array]:
+        return {v.name: self.arrays[v.name].copy() for v in variables}
+
+    def delete_blocks(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self.committed.pop(block, None)
+            for variable in self.layout.variables:
+                self.arrays[variable.name][self.layout.tiling.region(block)] = variable.fill
 
 
-class MemoryLedger:
+StageBlocks = StageGroup | _MemoryStage
+"""The blocks of one stage in a ledger."""
+
+
+def read_stage_variable(stage: StageBlocks, stored: StageRef) -> Array:
+    """Return one variable of a filled stage, verified."""
+    variable = stage.layout.variable(stored.variable)
+    missing = len(stage.layout.tiling) - len(stage.done())
+    if missing and not stage.layout.partial:
+        raise StoreError(f"{stage.label} is read, but {missing} block(s) are missing")
+    return stage.read_all([variable])[variable.name]
+
+
+class MemoryLedger(Ledger):
     """Blocks kept as arrays of this process."""
 
     def __init__(self) -> None:
@@ -95,7 +174,7 @@ class MemoryLedger:
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""
-        wanted = lineage(stage, lambda name: self._stage(name).layout.lineage)
+        wanted = self.lineage(stage)
         stored = self._stages.get(stage.name)
         if stored is None or stored.layout.lineage != wanted:
             layout = StageLayout.from_stage(stage, tile(stage, block_seconds), wanted)
@@ -107,81 +186,17 @@ class MemoryLedger:
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs, inputs included; its blocks come back to this ledger."""
-        layout = self._stage(stage.name).layout
-        return StageContext.from_stage(stage, layout, self._name, None, read_inputs(self, stage))
-
-    def tiling(self, stage: str) -> Tiling:
-        """Return how an opened stage is cut into blocks."""
-        return self._stage(stage).layout.tiling
-
-    def done(self, stage: str) -> set[Block]:
-        """Return the committed blocks."""
-        return set(self._stage(stage).seconds)
-
-    def write_block(
-        self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
-    ) -> None:
-        """Copy the arrays of a block and commit it."""
-        stored = self._stage(stage)
-        region = stored.layout.tiling.region(block)
-        for name, array in stored.layout.validated(block, arrays).items():
-            stored.arrays[name][region] = array
-        stored.seconds[block] = seconds
+        layout = self.stage(stage.name).layout
+        return StageContext.from_stage(stage, layout, self._name, None, self.read_inputs(stage))
 
     def patch(self, stage: str, parts: Iterable[tuple[Region, Mapping[str, Array]]]) -> None:
         """Copy arrays into any regions of a stage, committing nothing."""
-        stored = self._stage(stage)
         for region, arrays in parts:
-            for name, array in arrays.items():
-                stored.arrays[name][region] = array
+            self.stage(stage).patch(region, arrays)
 
-    def block_seconds(
-        self, stage: str, blocks: Iterable[Block] | None = None
-    ) -> dict[Block, float]:
-        """Return the seconds that committed blocks took; of all, or of some."""
-        seconds = self._stage(stage).seconds
-        if blocks is None:
-            return dict(seconds)
-        return {block: seconds[block] for block in blocks if block in seconds}
-
-    def read_block(self, stage: str, block: Block) -> dict[str, Array]:
-        """Return the arrays of one committed block."""
-        stored = self._stage(stage)
-        if block not in stored.seconds:
-            raise StoreError(f"stage {stage!r}: block {block} is not filled")
-        region = stored.layout.tiling.region(block)
-        return {name: array[region].copy() for name, array in stored.arrays.items()}
-
-    def read_variable(self, stored: StageRef) -> Array:
-        """Return a copy of one variable of a filled stage."""
-        stage = self._stage(stored.stage)
-        variable = stage.layout.variable(stored.variable)
-        missing = len(stage.layout.tiling) - len(stage.seconds)
-        if missing and not stage.layout.partial:
-            raise StoreError(f"stage {stored.stage!r} is read, but {missing} block(s) are missing")
-        return stage.arrays[variable.name].copy()
-
-    def variable_bytes(self, stored: StageRef) -> int:
-        """Return the bytes of one variable."""
-        layout = self._stage(stored.stage).layout
-        return layout.size(layout.variable(stored.variable))
-
-    def read_stage(self, stage: str) -> Filled:
-        """Return copies of the variables of a stage, by name."""
-        stored = self._stage(stage)
-        return stored.layout.label_arrays({name: a.copy() for name, a in stored.arrays.items()})
-
-    def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
-        """Reset blocks to the fill value; they are no longer committed."""
-        stored = self._stage(stage)
-        for block in blocks:
-            stored.seconds.pop(block, None)
-            region = stored.layout.tiling.region(block)
-            for variable in stored.layout.variables:
-                stored.arrays[variable.name][region] = variable.fill
-
-    def _stage(self, stage: str) -> _MemoryStage:
+    def stage(self, name: str) -> _MemoryStage:
+        """Return the blocks of a stage; StoreError if there is none of that name."""
         try:
-            return self._stages[stage]
+            return self._stages[name]
         except KeyError:
-            raise StoreError(f"no stage {stage!r} in this ledger") from None
+            raise StoreError(f"no stage {name!r} in this ledger") from None

@@ -30,9 +30,9 @@ COMMIT_ARRAY = "tick"
 """Array of a stage that holds its commit records."""
 INPUTS_GROUP = "_inputs"
 """Group of a stage that holds the input arrays put there for other processes."""
+SHOWN_BLOCKS = 5
 DAMAGE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
 """Raised on damaged documents and chunks; each level of Zarr's format has its own."""
-SHOWN_BLOCKS = 5
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,11 @@ class StageGroup:
         """Path of the group in the store."""
         return f"{WORK_GROUP}/{self.layout.name}"
 
+    @property
+    def label(self) -> str:
+        """Name of the stage in an error."""
+        return f"{self.store.url}: stage {self.layout.name!r}"
+
     @classmethod
     def create(cls, store: Store, layout: StageLayout) -> StageGroup:
         """Write the document of a stage where it is missing or differs.
@@ -150,7 +155,7 @@ class StageGroup:
             if arrays[v.name].size
         }
         record = np.array([max(1, round(seconds * 1e9)), *checksums], np.uint64)
-        with disk_full_as_error(f"{self.store.url}: stage {self.layout.name!r}, block {block}"):
+        with disk_full_as_error(f"{self.label}, block {block}"):
             self.store.write_many(chunks)
             # Only now: a commit record says that all else is there.
             content = self._commits.encode(record.reshape(self._commits.chunks))
@@ -173,10 +178,10 @@ class StageGroup:
             raise self.damage_error([block])
         return arrays
 
-    def read_all(self, variables: Iterable[Variable]) -> tuple[dict[str, Array], set[Block]]:
-        """Read variables of the whole stage, and name the committed blocks that are damaged.
+    def read_all(self, variables: Iterable[Variable]) -> dict[str, Array]:
+        """Read variables of the whole stage, verified; damaged blocks are deleted and named.
 
-        Cells of damaged and of uncommitted blocks hold the fill value.
+        Cells of uncommitted blocks hold the fill value.
         """
         records, damaged = self._read_commits(self.done())
         # Where all blocks are committed, no cell is left to hold the fill value.
@@ -189,11 +194,8 @@ class StageGroup:
                     damaged.add(block)
                 else:
                     array[self.layout.tiling.region(block)] = part
-        for block in damaged:
-            region = self.layout.tiling.region(block)
-            for name, array in arrays.items():
-                array[region] = self.layout.variable(name).fill
-        return arrays, damaged
+        self.delete_damaged(damaged)
+        return arrays
 
     def damaged_blocks(self) -> set[Block]:
         """Return the committed blocks that are damaged, holding one block at a time."""
@@ -226,6 +228,22 @@ class StageGroup:
             self.store.delete(self._commit_key(block))
             for variable in self.layout.variables:
                 self.store.delete(self._key(variable, block))
+
+    def delete_damaged(self, damaged: set[Block]) -> None:
+        """Delete damaged blocks, if there are any, and raise the error that names them."""
+        if damaged:
+            self.delete_blocks(damaged)
+            raise self.damage_error(damaged)
+
+    def damage_error(self, blocks: Iterable[Block]) -> DamagedStoreError:
+        """Return the error that names damaged blocks."""
+        listed = sorted(blocks)
+        shown = ", ".join(map(str, listed[:SHOWN_BLOCKS]))
+        shown += ", …" if len(listed) > SHOWN_BLOCKS else ""
+        return DamagedStoreError(
+            f"{self.label}, {len(listed)} block(s) are not what was written: {shown}; "
+            "run again to redo them"
+        )
 
     def write_inputs(self, arrays: Mapping[str, Array]) -> dict[str, InputRef]:
         """Put all input arrays where other processes find them; return how to verify them."""
@@ -272,16 +290,6 @@ class StageGroup:
         self.store.delete(f"{self.path}/zarr.json")
         for name in (COMMIT_ARRAY, INPUTS_GROUP, *(v.name for v in self.layout.variables)):
             self.store.delete_prefix(f"{self.path}/{name}")
-
-    def damage_error(self, blocks: Iterable[Block]) -> DamagedStoreError:
-        """Return the error that names damaged blocks."""
-        listed = sorted(blocks)
-        shown = ", ".join(map(str, listed[:SHOWN_BLOCKS]))
-        shown += ", …" if len(listed) > SHOWN_BLOCKS else ""
-        return DamagedStoreError(
-            f"{self.store.url}: stage {self.layout.name!r}, {len(listed)} block(s) are not what "
-            f"was written: {shown}; run again to redo them"
-        )
 
     def _key(self, variable: Variable, block: Block) -> str:
         return self._arrays[variable.name].key((*block, *(0 for _ in variable.inner)))

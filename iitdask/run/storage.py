@@ -13,7 +13,6 @@ import errno
 import os
 import shutil
 import time
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,7 +45,8 @@ STALE_TEMP_SECONDS = 60.0
 """Seconds after which a temporary file has no living writer."""
 
 
-class Store(ABC):
+@dataclass(frozen=True, slots=True)
+class Store:
     """A key-value store: opened once per run and handed to all that read or write it.
 
     Keys are paths below the store with ``/`` between their parts. A store may be pickled; a
@@ -55,63 +55,93 @@ class Store(ABC):
 
     url: str
     """Address as the user gave it; error messages name it."""
+    zarr: ZarrStore = field(compare=False, repr=False)
+    """The same place as zarr and xarray open it."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
+        """Pickle the address alone: connections do not travel."""
+        return open_store, (self.url,)
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """URL that means the same place to processes with another working directory."""
-
-    @property
-    @abstractmethod
-    def zarr(self) -> ZarrStore:
-        """The same place as zarr and xarray open it."""
+        return self.url
 
     @property
     def directory(self) -> Path | None:
         """Directory of the store; None if it is not on this file system."""
         return None
 
-    @abstractmethod
     def read(self, key: str) -> bytes | None:
         """Return the content of a key; None if there is none."""
+        buffer = run_coroutine(self.zarr.get(key, default_buffer_prototype()))
+        return None if buffer is None else buffer.to_bytes()
 
-    @abstractmethod
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield keys with their contents, in order; None for those missing or unreadable."""
 
-    @abstractmethod
+        async def read_one(key: str) -> bytes | None:
+            try:
+                buffer = await self.zarr.get(key, default_buffer_prototype())
+            except OSError:
+                return None
+            return None if buffer is None else buffer.to_bytes()
+
+        async def read_all(batch: list[str]) -> list[bytes | None]:
+            return await asyncio.gather(*map(read_one, batch))
+
+        waiting = iter(keys)
+        while batch := list(islice(waiting, MAX_CONCURRENT_KEYS)):
+            yield from zip(batch, run_coroutine(read_all(batch)), strict=True)
+
     def write_many(self, contents: Mapping[str, bytes]) -> None:
         """Write several keys, each atomically, in no order."""
+
+        async def write_all() -> None:
+            puts = (self.zarr.set(k, CpuBuffer.from_bytes(c)) for k, c in contents.items())
+            await asyncio.gather(*puts)
+
+        run_coroutine(write_all())
 
     def write(self, key: str, content: bytes) -> None:
         """Write one key, atomically replacing what it held."""
         self.write_many({key: content})
 
-    @abstractmethod
     def create(self, key: str, content: bytes) -> bool:
         """Write a key unless it exists; return whether it was written.
 
         Of several processes exactly one succeeds on a file system (also a shared one) and on
         object storage; on other fsspec file systems several may.
         """
+        if isinstance(self.zarr, ObjectStoreWithErrors):
+            return self.zarr.create(key, content)
+        if self.exists(key):
+            return False
+        self.write(key, content)
+        return True
 
-    @abstractmethod
     def exists(self, key: str) -> bool:
         """Return whether there is a key."""
+        return bool(run_coroutine(self.zarr.exists(key)))
 
-    @abstractmethod
     def delete(self, key: str) -> None:
         """Delete one key, which may be missing."""
+        run_coroutine(self.zarr.delete(key))
 
-    @abstractmethod
     def delete_prefix(self, path: str) -> None:
         """Delete everything under a path."""
+        run_coroutine(self.zarr.delete_dir(path))
 
-    @abstractmethod
     def list_dir(self, path: str) -> list[str]:
         """Return the names directly under a path, in no order."""
 
-    def delete_stale_temp(self, path: str) -> None:  # noqa: B027 only files need it
+        async def list_names() -> list[str]:
+            names = self.zarr.list_dir(path)
+            return [name.rstrip("/").rsplit("/", 1)[-1] async for name in names]
+
+        return run_coroutine(list_names())
+
+    def delete_stale_temp(self, path: str) -> None:
         """Delete what killed writers left half-written in the arrays under a path."""
 
 
@@ -119,18 +149,17 @@ class Store(ABC):
 class DirectoryStore(Store):
     """A store that is a directory; keys are files in it."""
 
-    url: str
     root: str
+    """Absolute path of the directory."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
+        """Pickle the path: it means the same in another working directory."""
+        return _open_directory, (self.url, self.root)
 
     @property
     def address(self) -> str:
         """Absolute path of the directory."""
         return self.root
-
-    @property
-    def zarr(self) -> LocalStore:
-        """The same directory as zarr and xarray open it."""
-        return LocalStore(self.root)
 
     @property
     def directory(self) -> Path:
@@ -199,84 +228,6 @@ class DirectoryStore(Store):
                         os.unlink(temp)
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteStore(Store):
-    """A store behind a network, or anything else that fsspec has a name for."""
-
-    url: str
-    zarr: ZarrStore = field(compare=False, repr=False)
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        """Pickle the address alone: connections do not travel."""
-        return open_store, (self.url,)
-
-    @property
-    def address(self) -> str:
-        """The URL."""
-        return self.url
-
-    def read(self, key: str) -> bytes | None:
-        """Return the content of a key; None if there is none."""
-        buffer = run_coroutine(self.zarr.get(key, default_buffer_prototype()))
-        return None if buffer is None else buffer.to_bytes()
-
-    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """Yield keys with their contents, in order; None for those missing or unreadable."""
-
-        async def read_one(key: str) -> bytes | None:
-            try:
-                buffer = await self.zarr.get(key, default_buffer_prototype())
-            except OSError:
-                return None
-            return None if buffer is None else buffer.to_bytes()
-
-        async def read_all(batch: list[str]) -> list[bytes | None]:
-            return await asyncio.gather(*map(read_one, batch))
-
-        waiting = iter(keys)
-        while batch := list(islice(waiting, MAX_CONCURRENT_KEYS)):
-            yield from zip(batch, run_coroutine(read_all(batch)), strict=True)
-
-    def write_many(self, contents: Mapping[str, bytes]) -> None:
-        """Write several keys at once."""
-
-        async def write_all() -> None:
-            puts = (self.zarr.set(k, CpuBuffer.from_bytes(c)) for k, c in contents.items())
-            await asyncio.gather(*puts)
-
-        run_coroutine(write_all())
-
-    def create(self, key: str, content: bytes) -> bool:
-        """Write a key unless it exists; return whether it was written."""
-        if isinstance(self.zarr, ObjectStoreWithErrors):
-            return self.zarr.create(key, content)
-        if self.exists(key):
-            return False
-        self.write(key, content)
-        return True
-
-    def exists(self, key: str) -> bool:
-        """Return whether there is a key."""
-        return bool(run_coroutine(self.zarr.exists(key)))
-
-    def delete(self, key: str) -> None:
-        """Delete one key, which may be missing."""
-        run_coroutine(self.zarr.delete(key))
-
-    def delete_prefix(self, path: str) -> None:
-        """Delete all keys under a path."""
-        run_coroutine(self.zarr.delete_dir(path))
-
-    def list_dir(self, path: str) -> list[str]:
-        """Return the names directly under a path, in no order."""
-
-        async def list_names() -> list[str]:
-            names = self.zarr.list_dir(path)
-            return [name.rstrip("/").rsplit("/", 1)[-1] async for name in names]
-
-        return run_coroutine(list_names())
-
-
 def local_path(url: str) -> Path | None:
     """Return the directory a URL means; None if it is not on this file system."""
     parts = urlsplit(url)
@@ -292,10 +243,14 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     url = os.fspath(url)
     path = local_path(url)
     if path is not None:
-        return DirectoryStore(url, str(path.absolute()))
+        return _open_directory(url, str(path.absolute()))
     if urlsplit(url).scheme in OBJECT_STORE_SCHEMES:
-        return RemoteStore(url, _open_object_store(url))
-    return RemoteStore(url, FsspecStore.from_url(url))
+        return Store(url, _open_object_store(url))
+    return Store(url, FsspecStore.from_url(url))
+
+
+def _open_directory(url: str, root: str) -> DirectoryStore:
+    return DirectoryStore(url, LocalStore(root), root)
 
 
 @contextmanager

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iitdask.errors import DamagedStoreError, StoreError
-from iitdask.run.checksum import lineage
 from iitdask.run.execute import run_recipe
-from iitdask.run.ledger import read_inputs
 from iitdask.run.plan import Block, Tiling
 from iitdask.run.result_group import load_result, store_attrs, tree_digest
 from iitdask.run.stage_group import StageGroup, list_stages
@@ -50,7 +48,7 @@ class _ReadOnlyLedger(ZarrLedger):
 
     def open(self, stage: Stage, block_seconds: float = 0.0) -> Tiling:  # noqa: ARG002
         """Open a stage that is there."""
-        wanted = lineage(stage, lambda name: self._group(name).layout.lineage)
+        wanted = self.lineage(stage)
         store = self.store
         if self._cache_url and stage.name not in list_stages(store):
             store = open_store(f"{self._cache_url}/{stage.name.replace('/', '.')}-{wanted}")
@@ -64,8 +62,7 @@ class _ReadOnlyLedger(ZarrLedger):
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what is needed to compute blocks of a stage, all inputs read."""
-        inputs = read_inputs(self, stage)
-        layout = self._group(stage.name).layout
+        layout, inputs = self.stage(stage.name).layout, self.read_inputs(stage)
         return StageContext.from_stage(stage, layout, self.store.address, None, inputs)
 
 

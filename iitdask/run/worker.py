@@ -18,6 +18,7 @@ import numpy as np
 from iitdask.errors import DamagedStoreError, StoreError, UnreachableStoreError, WorkerMismatchError
 from iitdask.run.checksum import build_id
 from iitdask.run.events import OnBlockStart
+from iitdask.run.ledger import read_stage_variable
 from iitdask.run.plan import Block
 from iitdask.run.stage_group import StageGroup
 from iitdask.run.task import (
@@ -29,7 +30,6 @@ from iitdask.run.task import (
     StageContext,
     VariableRef,
 )
-from iitdask.run.zarr_ledger import read_stage_variable
 from iitdask.theory.stage import Array, Stage
 
 MAX_PREPARED_STAGES = 4

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -48,43 +48,6 @@ TEXT_DATA_TYPE = "string"
 
 _ZSTD, _ZSTD_FAST = Zstd(level=ZSTD_LEVEL), Zstd(level=-1)
 _TEXT_CODEC = VLenUTF8()
-
-
-def encode_chunk(array: Array, chunks: Sequence[int], fill: Any, *, compressed: bool) -> bytes:
-    """Encode one chunk as zarr does, filled up to its shape `chunks`, with a CRC-32C at its end."""
-    if array.shape != tuple(chunks):
-        padded = np.full(chunks, fill, array.dtype)
-        padded[tuple(map(slice, array.shape))] = array
-        array = padded
-    content = _TEXT_CODEC.encode(array) if array.dtype.kind == "O" else _little_endian(array)
-    compressor = _compressor(content) if compressed else None
-    content = bytes(content if compressor is None else compressor.encode(content))
-    return content + _crc32c(content)
-
-
-def decode_chunk(
-    content: bytes,
-    chunks: Sequence[int],
-    dtype: np.dtype[Any],
-    *,
-    compressed: bool,
-    has_crc: bool = True,
-) -> Array:
-    """Decode one chunk, numbers read-only; ValueError if it is not what was written."""
-    if has_crc:
-        content, expected = content[:-CRC_BYTES], content[-CRC_BYTES:]
-        # Before decompression: damaged data may ask for any amount of memory.
-        if _crc32c(content) != expected:
-            raise ValueError("a chunk does not match its checksum")
-    if compressed:
-        try:
-            content = _ZSTD.decode(content)
-        except RuntimeError as error:
-            raise ValueError(f"a chunk cannot be decompressed ({error})") from error
-    if dtype.kind == "O":
-        return np.asarray(_TEXT_CODEC.decode(content), object).reshape(chunks)
-    little = np.frombuffer(content, dtype.newbyteorder("<"))
-    return little.reshape(chunks).astype(dtype, copy=False)
 
 
 def _compressor(content: Any) -> Zstd:
@@ -182,18 +145,39 @@ class ArrayLayout:
         return f"{self.path}/{self.separator.join(('c', *map(str, index)))}"
 
     def encode(self, array: Array) -> bytes:
-        """Encode the cells of one chunk."""
-        return encode_chunk(array, self.chunks, self.fill, compressed=self.compressed)
+        """Encode a chunk as zarr does, filled up to its shape, with a CRC-32C at its end."""
+        if array.shape != tuple(self.chunks):
+            padded = np.full(self.chunks, self.fill, array.dtype)
+            padded[tuple(map(slice, array.shape))] = array
+            array = padded
+        text = array.dtype.kind == "O"
+        content = _TEXT_CODEC.encode(array) if text else _little_endian(array)
+        content = bytes(_compressor(content).encode(content) if self.compressed else content)
+        return content + _crc32c(content)
 
     def decode(self, content: bytes | None) -> Array:
-        """Decode one chunk, cells beyond the end of the array included."""
+        """Decode one chunk, cells beyond the end of the array included, numbers read-only.
+
+        ValueError if it is not what was written.
+        """
         if content is None:
             if self.sparse:
                 return np.full(self.chunks, self.fill, self.dtype)
             raise ValueError(f"a chunk of {self.path} is missing")
-        return decode_chunk(
-            content, self.chunks, self.dtype, compressed=self.compressed, has_crc=self.has_crc
-        )
+        if self.has_crc:
+            content, expected = content[:-CRC_BYTES], content[-CRC_BYTES:]
+            # Before decompression: damaged data may ask for any amount of memory.
+            if _crc32c(content) != expected:
+                raise ValueError("a chunk does not match its checksum")
+        if self.compressed:
+            try:
+                content = _ZSTD.decode(content)
+            except RuntimeError as error:
+                raise ValueError(f"a chunk cannot be decompressed ({error})") from error
+        if self.dtype.kind == "O":
+            return np.asarray(_TEXT_CODEC.decode(content), object).reshape(self.chunks)
+        little = np.frombuffer(content, self.dtype.newbyteorder("<"))
+        return little.reshape(self.chunks).astype(self.dtype, copy=False)
 
     def chunk_regions(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
         """Yield every chunk: its index and the cells it holds."""

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
-from iitdask.run.checksum import lineage, package_version, text_digest
+from iitdask.errors import InputError, LedgerMismatchError, StoreError
+from iitdask.run.checksum import package_version, text_digest
 from iitdask.run.coordination import critical_section, live_sessions, open_session
-from iitdask.run.plan import Block, Tiling, tile
+from iitdask.run.ledger import Ledger
+from iitdask.run.plan import Tiling, tile
 from iitdask.run.stage_group import (
     DAMAGE_ERRORS,
     StageGroup,
@@ -29,7 +30,7 @@ from iitdask.run.stage_group import (
 from iitdask.run.storage import Store, disk_full_as_error, local_path, open_store
 from iitdask.run.task import Input, StageContext, StageLayout, VariableRef
 from iitdask.run.zarr_io import STORE_FORMAT, create_root, read_attrs, require_current_format
-from iitdask.theory.stage import Array, Filled, Stage, StageRef
+from iitdask.theory.stage import Filled, Stage, StageRef
 
 CACHE_BYTES = 20 * 10**9
 LAST_USED_FILE = "used"
@@ -152,7 +153,7 @@ def _open_or_create_entry(path: Path) -> Store:
     return store
 
 
-class ZarrLedger:
+class ZarrLedger(Ledger):
     """Blocks kept as chunks of a Zarr store.
 
     A new store records `study`; an old one of another study raises a LedgerMismatchError. With
@@ -189,7 +190,7 @@ class ZarrLedger:
 
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
         """Create a stage, or reopen it with the tiling it was created with."""
-        wanted = lineage(stage, lambda name: self._group(name).layout.lineage)
+        wanted = self.lineage(stage)
         store = self.store
         if self._cache is not None and self._cache.is_cached(stage.name):
             store = self._cache.entry_store(stage.name, wanted)
@@ -215,9 +216,9 @@ class ZarrLedger:
 
     def worker_context(self, stage: Stage) -> StageContext:
         """Return what a worker needs to fill blocks of a stage."""
-        group = self._group(stage.name)
+        group = self.stage(stage.name)
         inputs: dict[str, Input] = {
-            name: VariableRef(self._group(source.stage).store, source)
+            name: VariableRef(self.stage(source.stage).store, source)
             if isinstance(source, StageRef)
             else np.asarray(source)
             for name, source in stage.inputs.items()
@@ -229,70 +230,21 @@ class ZarrLedger:
             with_stored_inputs(context)
         return context
 
-    def tiling(self, stage: str) -> Tiling:
-        """Return how an opened stage is cut into blocks."""
-        return self._group(stage).layout.tiling
-
-    def done(self, stage: str) -> set[Block]:
-        """Return the committed blocks of a stage."""
-        return self._group(stage).done()
-
-    def write_block(
-        self, stage: str, block: Block, arrays: Mapping[str, Array], seconds: float
-    ) -> None:
-        """Store the arrays of a block and commit it."""
-        group = self._group(stage)
-        group.write(block, group.layout.validated(block, arrays), seconds)
-
-    def block_seconds(
-        self, stage: str, blocks: Iterable[Block] | None = None
-    ) -> dict[Block, float]:
-        """Return the seconds that committed blocks took; of all, or of some."""
-        group = self._group(stage)
-        return group.seconds(group.done() if blocks is None else blocks)
-
-    def read_block(self, stage: str, block: Block) -> dict[str, Array]:
-        """Return the arrays of one committed block, verified."""
-        group = self._group(stage)
-        if block not in group.done():
-            raise StoreError(f"{self.store.url}: stage {stage!r}, block {block} is not filled")
-        try:
-            return group.read(block)
-        except DamagedStoreError:
-            group.delete_blocks([block])
-            raise
-
-    def read_variable(self, stored: StageRef) -> Array:
-        """Return one variable of a filled stage, verified."""
-        return read_stage_variable(self._group(stored.stage), stored)
-
-    def variable_bytes(self, stored: StageRef) -> int:
-        """Return the bytes of one variable."""
-        layout = self._group(stored.stage).layout
-        return layout.size(layout.variable(stored.variable))
+    def stage(self, name: str) -> StageGroup:
+        """Return the group of a stage; StoreError if there is none of that name."""
+        if name not in self._groups:
+            if read_stage_layout(self.store, name) is None:
+                raise StoreError(f"{self.store.url}: no stage {name!r}")
+            self._groups[name] = StageGroup.load(self.store, name)
+        return self._groups[name]
 
     def read_stage(self, stage: str) -> Filled:
         """Return the variables of a stage by name, every committed block verified."""
-        group = self._group(stage)
-        if group.layout.nbytes > MAX_EAGER_BYTES:
-            damaged, arrays = group.damaged_blocks(), None
-        else:
-            arrays, damaged = group.read_all(group.layout.variables)
-        if damaged:
-            group.delete_blocks(damaged)
-            raise group.damage_error(damaged)
-        return group.open_lazy() if arrays is None else group.layout.label_arrays(arrays)
-
-    def delete_blocks(self, stage: str, blocks: Iterable[Block]) -> None:
-        """Delete blocks, commit records first."""
-        self._group(stage).delete_blocks(blocks)
-
-    def _group(self, stage: str) -> StageGroup:
-        if stage not in self._groups:
-            if read_stage_layout(self.store, stage) is None:
-                raise StoreError(f"{self.store.url}: no stage {stage!r}")
-            self._groups[stage] = StageGroup.load(self.store, stage)
-        return self._groups[stage]
+        group = self.stage(stage)
+        if group.layout.nbytes <= MAX_EAGER_BYTES:
+            return super().read_stage(stage)
+        group.delete_damaged(group.damaged_blocks())
+        return group.open_lazy()
 
     def _read_root(self, again: bool = True) -> dict[str, Any] | None:
         url = self.store.url
@@ -334,21 +286,6 @@ def _is_occupied(path: Path | None) -> bool:
     return path.is_file() or any(
         not each.name.endswith(".partial") and each.name != "zarr.json" for each in path.iterdir()
     )
-
-
-def read_stage_variable(group: StageGroup, stored: StageRef) -> Array:
-    """Return one variable of a filled stage."""
-    variable = group.layout.variable(stored.variable)
-    missing = len(group.layout.tiling) - len(group.done())
-    if missing and not group.layout.partial:
-        raise StoreError(
-            f"{group.store.url}: stage {stored.stage!r} is read, but {missing} block(s) are missing"
-        )
-    arrays, damaged = group.read_all([variable])
-    if damaged:
-        group.delete_blocks(damaged)
-        raise group.damage_error(damaged)
-    return arrays[variable.name]
 
 
 def _mismatch_message(url: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

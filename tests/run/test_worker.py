@@ -73,7 +73,7 @@ def test_inputs__that_are_large_are_not_kept(ledger, reads, monkeypatch):
 
 def test_inputs__of_several_stages_are_kept_as_far_as_there_is_room(ledger, reads, monkeypatch):
     stored = toys.second_stage(4).inputs["value"]
-    size = ledger.variable_bytes(stored)
+    size = ledger.input_bytes(stored)
     monkeypatch.setattr(worker, "ARRAY_CACHE_BYTES", size + size // 2)
     other = replace(toys.first_stage(), name="others")
     ledger.open(other, 5.0)

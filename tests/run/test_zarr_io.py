@@ -12,13 +12,11 @@ from zarr.storage import MemoryStore
 
 from iitdask.errors import StoreError
 from iitdask.run import zarr_io
-from iitdask.run.storage import RemoteStore, open_store
+from iitdask.run.storage import Store, open_store
 from iitdask.run.zarr_io import (
     ArrayLayout,
     create_group,
     create_root,
-    decode_chunk,
-    encode_chunk,
     open_group,
     read_attrs,
     read_dataset,
@@ -71,7 +69,7 @@ def assert_same_bits(read, array):
 
 def zarr_chunk(array, chunks, fill, compressors):
     """The only chunk of an array, as zarr writes it."""
-    store = RemoteStore("memory", MemoryStore())
+    store = Store("memory", MemoryStore())
     written = zarr.create_array(
         store.zarr,
         name="x",
@@ -86,6 +84,11 @@ def zarr_chunk(array, chunks, fill, compressors):
     return store.read("x/c" + "/0" * array.ndim)
 
 
+def chunk_layout(chunks, dtype, fill=0, **more):
+    """An array of one chunk."""
+    return ArrayLayout("x", chunks, chunks, np.dtype(dtype), fill, **more)
+
+
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize(
     ("array", "chunks", "fill"),
@@ -98,52 +101,54 @@ def zarr_chunk(array, chunks, fill, compressors):
         (np.zeros((3, 1)), (3, 1), 0.0),
     ],
 )
-def test_encode_chunk__gives_the_bytes_zarr_writes(array, chunks, fill, compressed):
-    content = encode_chunk(array, chunks, fill, compressed=compressed)
+def test_encode__gives_the_bytes_zarr_writes(array, chunks, fill, compressed):
+    layout = chunk_layout(chunks, array.dtype, fill, compressed=compressed)
+    content = layout.encode(array)
     assert content == zarr_chunk(array, chunks, fill, COMPRESSED if compressed else CRC_ONLY)
-    again = decode_chunk(content, chunks, array.dtype, compressed=compressed)
+    again = layout.decode(content)
     assert again[tuple(map(slice, array.shape))].tobytes() == array.tobytes()
 
 
-def test_encode_chunk__writes_little_endian_on_every_machine():
+def test_encode__writes_little_endian_on_every_machine():
     little = np.arange(4, dtype="<i4")
-    assert encode_chunk(little.astype(">i4"), (4,), 0, compressed=False) == encode_chunk(
-        little, (4,), 0, compressed=False
-    )
+    layout = chunk_layout((4,), "<i4", compressed=False)
+    assert layout.encode(little.astype(">i4")) == layout.encode(little)
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_decode_chunk__refuses_any_flipped_bit(compressed):
+def test_decode__refuses_any_flipped_bit(compressed):
     """Also one in the length that compressed data claim to have."""
-    content = encode_chunk(np.arange(6, dtype=np.int16), (6,), 0, compressed=compressed)
+    layout = chunk_layout((6,), np.int16, compressed=compressed)
+    content = layout.encode(np.arange(6, dtype=np.int16))
     for bit in range(8 * len(content)):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ValueError, match="checksum"):
-            decode_chunk(bytes(damaged), (6,), np.dtype(np.int16), compressed=compressed)
+            layout.decode(bytes(damaged))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"(\xb5/\xfd", b"x" * 40])
 @pytest.mark.parametrize("has_crc", [True, False])
-def test_decode_chunk__refuses_what_is_no_chunk(content, has_crc):
+def test_decode__refuses_what_is_no_chunk(content, has_crc):
     with pytest.raises(ValueError, match=r"checksum|decompressed|buffer|reshape"):
-        decode_chunk(content, (6,), np.dtype(np.int16), compressed=True, has_crc=has_crc)
+        chunk_layout((6,), np.int16, has_crc=has_crc).decode(content)
 
 
 @pytest.mark.parametrize("random", [True, False])
-def test_encode_chunk__compresses_large_chunks_where_it_pays(random):
+def test_encode__compresses_large_chunks_where_it_pays(random):
     array = np.arange(2**16, dtype=float)
     if random:
         array = np.random.default_rng(0).random(2**16)
-    content = encode_chunk(array, array.shape, 0.0, compressed=True)
+    layout = chunk_layout(array.shape, array.dtype, 0.0)
+    content = layout.encode(array)
     assert (len(content) > 0.9 * array.nbytes) == random
-    store = RemoteStore("memory", MemoryStore())
+    store = Store("memory", MemoryStore())
     read = zarr.create_array(
         store.zarr, name="x", shape=array.shape, chunks=array.shape, dtype=float,
         compressors=COMPRESSED,
     )  # fmt: skip
     store.write("x/c/0", content)
-    for again in (read[...], decode_chunk(content, array.shape, array.dtype, compressed=True)):
+    for again in (read[...], layout.decode(content)):
         np.testing.assert_array_equal(again, array)
 
 

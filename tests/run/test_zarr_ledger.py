@@ -253,7 +253,7 @@ def test_ledger__keeps_what_it_is_given(ledger):
         np.testing.assert_array_equal(array, arrays[name])
     answer = ledger.read_stage("squares")
     assert np.isnan(answer["value"].values[1]).all()
-    assert ledger.variable_bytes(StageRef("squares", "moments")) == 2 * toys.CODES * 3 * 8
+    assert ledger.input_bytes(StageRef("squares", "moments")) == 2 * toys.CODES * 3 * 8
     with pytest.raises(StoreError, match="missing"):
         ledger.read_variable(StageRef("squares", "value"))
     with pytest.raises(StoreError, match="not filled"):
