@@ -76,7 +76,10 @@ def table_inputs(system: CandidateSystem) -> dict[str, Array | StageRef]:
     return {**unit_arrays(system), "marginals": StageRef("marginals", "probability")}
 
 
-def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> MarginalTables:
+PreparedTables = tuple[MarginalTables, Mapping[str, Array]]  # And a stage's other inputs
+
+
+def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> PreparedTables:
     """Arrange the stored marginals as the searches read them, and take the logarithms once.
 
     Causes need as much memory again as effects: without `causes` their tables are empty.
@@ -89,7 +92,7 @@ def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> Marginal
     cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state, : None if causes else 0])
     with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
         log_cause, log_effect = np.log2(cause), np.log2(effect[codes])
-    return MarginalTables(
+    tables = MarginalTables(
         levels=levels,
         columns=columns,
         offsets=offsets,
@@ -100,3 +103,9 @@ def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> Marginal
         effect=effect,
         log_effect=log_effect,
     )
+    return tables, {name: inputs[name] for name in inputs if name != "marginals"}
+
+
+def prepare_effect_tables(inputs: Mapping[str, Array]) -> PreparedTables:
+    """Arrange the stored marginals for searches of effects alone."""
+    return prepare_tables(inputs, causes=False)

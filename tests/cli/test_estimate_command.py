@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 
@@ -37,7 +38,9 @@ def stages(said):
 
 
 def test_plan_of_a_structure__names_mechanisms_and_purviews(planned, monkeypatch):
-    monkeypatch.setattr(mechanisms.MechanismCost, "__call__", lambda _self, r: count(r) * 0.01)
+    monkeypatch.setattr(
+        mechanisms, "mechanism_seconds", lambda x, _: np.full((2, 1 << len(x)), 0.01)
+    )
     found = planned("ces")
     assert found["mice"][:2] == [
         "(1, 7): effect x mechanism ABC x all purviews",
@@ -69,10 +72,6 @@ def test_plan_of_a_sweep_of_larger_systems__names_units_by_number(planned):
     details = [lines[0] for stage, lines in found.items() if stage.endswith("/details")]
     assert details
     assert all(re.match(r"\(\d+,\): pairs [0-6]+ \((cause|effect) [0-6]+\)", x) for x in details)
-
-
-def count(region):
-    return float((region[0].stop - region[0].start) * (region[1].stop - region[1].start))
 
 
 def test_plan_of_a_system__says_that_it_holds_its_partitions(planned):

@@ -19,66 +19,41 @@ from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.mechanism_search import (
     EffectShards,
     MechanismResults,
-    group_masks,
     search_mechanism_range,
 )
+from iitdask.kernels.iit4.mechanism_search import group_masks as group_masks  # noqa: PLC0414
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, describe_pairs, make_pair_scratch
 from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import purview_states
 from iitdask.model.system import CandidateSystem
-from iitdask.theory.marginal_tables import prepare_tables, table_inputs
+from iitdask.theory.marginal_tables import (
+    PreparedTables,
+    prepare_effect_tables,
+    prepare_tables,
+    table_inputs,
+)
 from iitdask.theory.stage import Array, CumulativeCost, Filled, Grid, Region, Stage, Steps, Variable
 from iitdask.theory.variables import variable
-
-__all__ = [
-    "CAUSE",
-    "DEFAULT_SHARDING",
-    "EFFECT",
-    "Sharding",
-    "details_stage",
-    "expensive_mechanisms",
-    "find_maximal_causes_effects",
-    "group_masks",
-    "mice_stage",
-    "search_statistics",
-    "shard_table",
-    "tied_purview_pairs",
-]
 
 CAUSE, EFFECT = 0, 1
 DIRECTION_CODES = (ON_CAUSE, ON_EFFECT)
 
 
-@dataclass(frozen=True, slots=True)
-class MechanismCost:
-    """Predicted seconds of a range of mechanisms: the scans, and a share for the searches."""
+def mechanism_seconds(levels: Sequence[int], excluded: Array) -> Array:
+    """Predict the seconds of each direction and mechanism, (2, 2**n): scans, a share of searches.
 
-    levels: tuple[int, ...]
-    """Values per unit."""
-    excluded: tuple[int, ...] = ()
-    """Mechanisms whose effects are searched in shards."""
-
-    def __call__(self, region: Region) -> float:
-        """Return the sum over directions and mechanisms of the region."""
-        n = len(self.levels)
-        codes = float(np.prod([k + 1.0 for k in self.levels]))
-        states = float(np.prod([float(k) for k in self.levels]))
-        directions, mechanisms = region
-        masks = np.arange(mechanisms.start, mechanisms.stop)
-        own = np.ones(len(masks))
-        for i, k in enumerate(self.levels):
-            own *= np.where(masks >> i & 1, float(k), 1.0)
-        total = 0.0
-        for direction in range(directions.start, directions.stop):
-            if direction == CAUSE:
-                total += len(masks) * (codes * 1.5e-9 + 2**n * 2.5e-7)
-            else:
-                if self.excluded:
-                    inside = ~np.isin(masks, self.excluded)
-                    masks, own = masks[inside], own[inside]
-                total += float(own.sum()) * states * 0.5e-9
-                total += len(masks) * (codes * 3e-9 + 2**n * 2.5e-7)
-        return total
+    The effects of `excluded` mechanisms are searched in shards: they take none.
+    """
+    n = len(levels)
+    codes, states = (float(np.prod([k + more for k in levels])) for more in (1.0, 0.0))
+    mechanism_states = np.ones(1)
+    for k in levels:
+        mechanism_states = np.concatenate([mechanism_states, k * mechanism_states])
+    seconds = np.empty((2, 1 << n))
+    seconds[CAUSE] = codes * 1.5e-9 + 2**n * 2.5e-7
+    seconds[EFFECT] = mechanism_states * states * 0.5e-9 + codes * 3e-9 + 2**n * 2.5e-7
+    seconds[EFFECT, excluded] = 0.0
+    return seconds
 
 
 def search_variables(size: int) -> tuple[Variable, ...]:
@@ -109,27 +84,24 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
     """
     n, size = system.n, 1 << system.n
     apart = {} if excluded is None else {"apart": excluded}
+    seconds = mechanism_seconds(system.levels, apart.get("apart", np.empty(0, np.int64)))
     return Stage(
         name="mice",
         grid=Grid(("direction", "mechanism"), (2, size), power_of_two=("mechanism",)),
         variables=search_variables(size),
         compute=fill_mice,
         inputs=table_inputs(system) | apart,
-        prepare=prepare_mice,
-        cost=MechanismCost(system.levels, () if excluded is None else tuple(excluded.tolist())),
+        prepare=prepare_tables,
+        cost=lambda region: float(seconds[region].sum()),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
         axis_masks={key: np.stack([0 * m + EFFECT, m], axis=1) for key, m in apart.items()},
     )
 
 
-def prepare_mice(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array]:
-    """Return the tables, and the mechanisms whose effects are excluded."""
-    return prepare_tables(inputs), inputs.get("apart", np.empty(0, np.int64))
-
-
-def fill_mice(prepared: tuple[MarginalTables, Array], region: Region) -> dict[str, Array]:
+def fill_mice(prepared: PreparedTables, region: Region) -> dict[str, Array]:
     """Search the best purviews of a range of mechanisms, in one direction or both."""
-    tables, excluded = prepared
+    tables, inputs = prepared
+    excluded = inputs.get("apart", np.empty(0, np.int64))
     directions, mechanisms = region
     begin, end = mechanisms.start, mechanisms.stop
     shape = (directions.stop - directions.start, end - begin)
@@ -208,21 +180,16 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
         ),
         compute=fill_details,
         inputs={**table_inputs(system), "chosen": np.column_stack([pairs, preferred_states])},
-        prepare=prepare_details,
+        prepare=prepare_tables,
         axis_masks={"pair": pairs},
         cost=lambda region: (5e-6 + 2.5**system.n * 4e-9) * (region[0].stop - region[0].start),
     )
 
 
-def prepare_details(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array]:
-    """Return the tables and the list of pairs."""
-    return prepare_tables(inputs), inputs["chosen"]
-
-
-def fill_details(prepared: tuple[MarginalTables, Array], region: Region) -> dict[str, Array]:
+def fill_details(prepared: PreparedTables, region: Region) -> dict[str, Array]:
     """Compute a range of pairs."""
-    tables, pairs = prepared
-    return pair_details(tables, make_pair_scratch(tables), pairs[region[0]])
+    tables, inputs = prepared
+    return pair_details(tables, make_pair_scratch(tables), inputs["chosen"][region[0]])
 
 
 def pair_details(tables: MarginalTables, scratch: PairScratch, pairs: Array) -> dict[str, Array]:
@@ -353,7 +320,7 @@ def shard_stage(
         variables=(*found[:2], variable("lowest", "float64", np.nan), *found[2:]),
         compute=fill_shards,
         inputs={**table_inputs(system), "parts": shards, "known": known_phi},
-        prepare=prepare_shards,
+        prepare=prepare_effect_tables,
         cost=CumulativeCost.from_seconds(costs),
         scratch=8 * (int(np.prod([k + 1 for k in system.levels])) + (20 + 4 * system.n) * size),
         grows_later_stages=False,
@@ -361,19 +328,13 @@ def shard_stage(
     )
 
 
-def prepare_shards(inputs: Mapping[str, Array]) -> tuple[MarginalTables, Array, Array]:
-    """Return the tables, the shards and the known phi."""
-    return prepare_tables(inputs, causes=False), inputs["parts"], inputs["known"]
-
-
-def fill_shards(prepared: tuple[MarginalTables, Array, Array], region: Region) -> dict[str, Array]:
+def fill_shards(prepared: PreparedTables, region: Region) -> dict[str, Array]:
     """Search a range of shards."""
-    tables, shards, known_phi = prepared
-    search = EffectShards(tables)
-    rows = zip(shards[region[0]].tolist(), known_phi[region[0]].tolist(), strict=True)
+    search = EffectShards(prepared[0])
+    rows, known_phi = (prepared[1][name][region[0]].tolist() for name in ("parts", "known"))
     results = [
         search.best(mechanism, groups, share, known)
-        for (_, mechanism, groups, share), known in rows
+        for (_, mechanism, groups, share), known in zip(rows, known_phi, strict=True)
     ]
     work = np.array([result.nodes for result in results], np.int64)
     return {
