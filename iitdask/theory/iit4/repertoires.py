@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -39,8 +38,8 @@ from iitdask.theory.marginal_tables import (
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage
 from iitdask.theory.variables import make_dataset, variable
 
+# States of all purviews together up to which repertoires are stored (64 MiB)
 MAX_STORED_STATES = 1 << 23
-"""States of all purviews together up to which repertoires are stored (64 MiB)."""
 
 
 def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinction]) -> Stage | None:
@@ -113,37 +112,19 @@ def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
     )
 
 
-MAX_SHOWN_STATES = 32
-"""States of one purview that a view shows."""
+MAX_SHOWN_STATES = 32  # States of one purview that a view shows
 
 
-@dataclass(frozen=True, slots=True)
-class _MechanismPurview:
-    """A mechanism over its cause or effect purview, each as the list of its units."""
-
-    system: CandidateSystem
-    mechanism: list[int]
-    purview: list[int]
-    kept: list[int]
-    """Per unit, mask of the partners it still sees under the partition."""
-    state: list[int]
-    """Specified state of the purview's units."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Distributions:
+class _Distributions(NamedTuple):
     """Distributions over all states of a purview."""
 
-    constrained: Array
-    """Given the mechanism's state."""
-    partitioned: Array
-    """Given the mechanism's state under the minimum partition."""
+    constrained: Array  # Given the mechanism's state
+    partitioned: Array  # Given the mechanism's state under the minimum partition
+    # Probabilities that phi compares: as ``constrained``, on the cause side before normalising
     likelihood: Array
-    """Probabilities that phi compares: as ``constrained``, on the cause side before normalising."""
-    likelihood_partitioned: Array
-    """As ``partitioned``, likewise."""
+    likelihood_partitioned: Array  # As ``partitioned``, likewise
+    # Computes the unconstrained distribution at some states; all of them may be expensive
     unconstrained: Callable[[Array], Array]
-    """Computes the unconstrained distribution at some states; all of them may be expensive."""
 
 
 def add_shown_states(
@@ -176,12 +157,17 @@ def add_shown_states(
     values: dict[str, tuple[tuple[str, ...], Any]] = {}
     for side, distributions in (("cause", _cause_distributions), ("effect", _effect_distributions)):
         parts = []
-        for k, pair in enumerate(_mechanism_purviews(system, distinctions, side)):
-            shown = distributions(pair)
+        names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
+        rows = zip(*(distinctions[name].values for name in names), strict=True)
+        for k, (mechanism, purview, kept, state) in enumerate(rows):
+            units = np.flatnonzero(mechanism).tolist(), np.flatnonzero(purview).tolist()
+            shown = distributions(system, *units, kept.tolist())
             if stored is not None:
                 begin, end = stored[f"begin_{side}"].values[k : k + 2]
-                shown = replace(shown, constrained=stored[f"constrained_{side}"].values[begin:end])
-            parts.append(_most_probable_states(shown, pair, max_states))
+                constrained = stored[f"constrained_{side}"].values[begin:end]
+                shown = shown._replace(constrained=constrained)
+            specified = _state_code(state[purview].tolist(), [system.levels[j] for j in units[1]])
+            parts.append(_most_probable_states(shown, specified, max_states))
         counts = [len(part["code"]) for part in parts]
         values[f"shown_begin_{side}"] = (("edge",), np.cumsum([0, *counts]))
         for name in ("code", "constrained", "unconstrained", "partitioned"):
@@ -193,17 +179,6 @@ def add_shown_states(
             values[f"{name}_{side}"] = (("mechanism",), numbers)
     data = make_dataset(values)
     return data if stored is None else stored.assign(data.data_vars)
-
-
-def _mechanism_purviews(
-    system: CandidateSystem, data: xr.Dataset, side: str
-) -> list[_MechanismPurview]:
-    names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
-    out = []
-    for mechanism, purview, kept, state in zip(*(data[x].values for x in names), strict=True):
-        units = np.flatnonzero(mechanism).tolist(), np.flatnonzero(purview).tolist()
-        out.append(_MechanismPurview(system, *units, kept.tolist(), state[purview].tolist()))
-    return out
 
 
 def _marginals(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
@@ -238,17 +213,19 @@ def _joint_distribution(system: CandidateSystem, rows: Array, units: Sequence[in
     return out
 
 
-def _effect_distributions(pair: _MechanismPurview) -> _Distributions:
-    system, purview = pair.system, pair.purview
+def _effect_distributions(
+    system: CandidateSystem, mechanism: list[int], purview: list[int], kept: list[int]
+) -> _Distributions:
+    """Return those of an effect; `kept` has the mask of partners that each unit still sees."""
     table = np.asarray(system.effect)
-    row = _marginals_at_state(system, table, pair.mechanism)
+    row = _marginals_at_state(system, table, mechanism)
     constrained = _joint_distribution(system, row[None], purview)[0]
     partitioned = np.ones(1)
     for j in purview:
-        row = _marginals_at_state(system, table, units_of_mask(pair.kept[j]))
+        row = _marginals_at_state(system, table, units_of_mask(kept[j]))
         values = _joint_distribution(system, row[None], [j])[0]
         partitioned = (values[:, None] * partitioned[None, :]).ravel()
-    rows = _marginals(system, table, pair.mechanism)
+    rows = _marginals(system, table, mechanism)
 
     def unconstrained(codes: Array) -> Array:
         out, weight = np.ones((len(rows), len(codes))), 1
@@ -260,20 +237,22 @@ def _effect_distributions(pair: _MechanismPurview) -> _Distributions:
     return _Distributions(constrained, partitioned, constrained, partitioned, unconstrained)
 
 
-def _cause_distributions(pair: _MechanismPurview) -> _Distributions:
-    system = pair.system
+def _cause_distributions(
+    system: CandidateSystem, mechanism: list[int], purview: list[int], kept: list[int]
+) -> _Distributions:
+    """Return those of a cause; `kept` has the mask of partners that each unit still sees."""
     table = np.asarray(system.cause)
-    states = int(np.prod([system.levels[j] for j in pair.purview]))
+    states = int(np.prod([system.levels[j] for j in purview]))
     codes, digits = np.arange(states), {}
-    for j in pair.purview:
+    for j in purview:
         digits[j], codes = codes % system.levels[j], codes // system.levels[j]
-    rows = _marginals(system, table, pair.purview)
+    rows = _marginals(system, table, purview)
     likelihood, partitioned = np.ones(states), np.ones(states)
-    for i in pair.mechanism:
+    for i in mechanism:
         column = sum(system.levels[:i]) + system.local_state[i]
         likelihood *= rows[:, column]
         row, weight = np.zeros(states, np.int64), 1
-        seen = units_of_mask(pair.kept[i])
+        seen = units_of_mask(kept[i])
         for j in seen:
             row += digits[j] * weight
             weight *= system.levels[j]
@@ -293,11 +272,10 @@ def _normalised(values: Array) -> Array:
 
 
 def _most_probable_states(
-    distributions: _Distributions, pair: _MechanismPurview, max_states: int
+    distributions: _Distributions, specified: int, max_states: int
 ) -> dict[str, Any]:
-    """Return the distributions at the states that are shown."""
+    """Return the distributions at the states that are shown, and at the specified one."""
     ranked = np.argsort(-distributions.constrained, kind="stable")
-    specified = _state_code(pair.state, [pair.system.levels[j] for j in pair.purview])
     if specified not in ranked[:max_states]:
         ranked = np.insert(ranked, 0, specified)
     codes = np.sort(ranked[:max_states])
@@ -312,8 +290,8 @@ def _most_probable_states(
     }
 
 
+# Units of the largest system whose landscape is written out: 2 * (2**8 - 1)**2 pairs
 LANDSCAPE_MAX_UNITS = 8
-"""Units of the largest system whose landscape is written out: 2 * (2**8 - 1)**2 pairs."""
 PAIR_STATUS = ("not connected", "excluded by a bound", "evaluated")
 UNCONNECTED, EXCLUDED, EVALUATED = range(3)
 
@@ -346,7 +324,7 @@ def _system_tables(system: CandidateSystem) -> MarginalTables:
     inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
     region = tuple(slice(0, length) for length in stage.grid.shape)
     inputs["marginals"] = fill_marginals(inputs, region)["probability"]
-    return prepare_tables(inputs)
+    return prepare_tables(inputs)[0]
 
 
 def _evaluate_pairs(
