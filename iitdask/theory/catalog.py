@@ -28,7 +28,8 @@ from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
 from iitdask.theory.causation.nexus import events, nexus
-from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, IIT3_EXCLUSION, complexes
+from iitdask.theory.complexes.candidates import evaluate_one_by_one
+from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
@@ -58,27 +59,21 @@ THEORIES: Mapping[str, type[Theory]] = {
 class KernelFamily:
     """Kernels that are compiled together, before they are needed."""
 
-    seconds: int
-    """About how long that takes on two cores."""
+    seconds: int  # About how long that takes on two cores
+    # The smallest recipe that needs all of them, then shares of it that take equally long, the
+    # longest first: it begins while other processes still start
     cases: tuple[Callable[[], Recipe], ...]
-    """The smallest recipe that needs all of them, then shares of it that take equally long, the
-    longest first: it begins while other processes still start."""
-    min_units: int = 0
-    """Units of a target from which these kernels are used."""
+    min_units: int = 0  # Units of a target from which these kernels are used
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
     """Batched computation of small systems: many in one block of a sweep."""
 
-    stage: Callable[[str, SmallSystems], Stage]
-    """Makes the stage of a name over some systems."""
-    accepts: Callable[[Theory], bool]
-    """True if the kernels know a theory with these options."""
-    max_units: int
-    """Units of the largest system that is worth a cell."""
-    family: str
-    """Kernels it needs, a key of ``KERNEL_FAMILIES``."""
+    stage: Callable[[str, SmallSystems], Stage]  # Makes the stage of a name over some systems
+    accepts: Callable[[Theory], bool]  # True if the kernels know a theory with these options
+    max_units: int  # Units of the largest system that is worth a cell
+    family: str  # Kernels it needs, a key of ``KERNEL_FAMILIES``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,33 +83,31 @@ class Computation:
     Functions of higher floors are named as ``module:function`` and imported when they are needed.
     """
 
-    target: type[Target]
-    """Kind of target: a candidate system, a set of candidates, a transition."""
+    target: type[Target]  # Kind of target: a candidate system, a set of candidates, a transition
+    # By theory: makes the recipe from the target and the theory's options. The first theory is the
+    # default.
     recipes: Mapping[str, Callable[[Any, Any], Recipe]]
-    """By theory: makes the recipe from the target and the theory's options. The first theory is
-    the default."""
+    # Nodes that every result has, each with a variable that no other node has
     nodes: Mapping[str, str]
-    """Nodes that every result has, each with a variable that no other node has."""
+    # Title of a result; ``{name}`` stands for an attribute. Units and state follow if it has none.
     title: str
-    """Title of a result; ``{name}`` stands for an attribute. Units and state follow if it has
-    none."""
+    # ``label(tree, target, options, provenance)``: the result with the names users gave
     label: str = "iitdask.result.label_tree:label_target"
-    """``label(tree, target, options, provenance)``: the result with the names users gave."""
+    # ``overviews(tree)``: summaries and tables of a result
     overviews: str = "iitdask.result.overview:attribute_overviews"
-    """``overviews(tree)``: summaries and tables of a result."""
+    # ``panels(document, tree)``: figures of a result in the explorer
     panels: str = "iitdask.view.explorer:overview_panels"
-    """``panels(document, tree)``: figures of a result in the explorer."""
+    # Node and dimension of the rows of a CSV export, the first that a result has; without any, the
+    # scalars of the first node
     tables: tuple[tuple[str, str], ...] = ()
-    """Node and dimension of the rows of a CSV export, the first that a result has; without any,
-    the scalars of the first node."""
+    # Computes nodes that a view shows beside those of a result, from the target and the nodes
     view_nodes: Callable[[Any, Mapping[str, xr.Dataset]], Mapping[str, xr.Dataset]] | None = None
-    """Computes nodes that a view shows beside those of a result, from the target and the nodes."""
+    # Numbers that a sweep records of each point; without any, there are no sweeps of it
     outcomes: tuple[Outcome, ...] = ()
-    """Numbers that a sweep records of each point; without any, there are no sweeps of it."""
+    # By theory: the families of kernels it needs
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By theory: the families of kernels it needs."""
+    # How a sweep computes small systems in batches; None: each by its own recipe
     batching: Batching | None = None
-    """How a sweep computes small systems in batches; None: each by its own recipe."""
 
     def load(self, name: str) -> Callable[..., Any]:
         """Import the function that one of the fields names."""
@@ -310,11 +303,19 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
     "sweep-ces": KernelFamily(35, (partial(_small_systems_case, True), _FIRST_SHARE, _search_case)),
 }
 
-_IIT3_COMPLEXES = partial(complexes, rule=IIT3_EXCLUSION)
+# IIT 3.0: candidates by their own analysis, six decimals, ties never resolved
+_IIT3_COMPLEXES = partial(
+    complexes,
+    measure=partial(evaluate_one_by_one, recipe.sia),
+    structure=None,
+    jointly=True,
+    tie=1e-6,
+)
 _IIT4_STRUCTURES = ("iit4", "iit4-large")
 _IIT4_COMPLEXES = ("complexes", "iit4-large")
 _CAUSATION = {"causation2019": ("causation2019",)}
 
+# By the name that a study's ``compute`` gives; one that builds on others comes after them
 COMPUTATIONS: dict[str, Computation] = {
     "sia": Computation(
         target=System,
@@ -392,4 +393,3 @@ COMPUTATIONS: dict[str, Computation] = {
         families=_CAUSATION,
     ),
 }
-"""By the name that a study's ``compute`` gives; one that builds on others comes after them."""

@@ -1,37 +1,16 @@
 """Candidate systems that can be irreducible, found without looking at all subsets.
 
-*Certificate.* Choose for every unit b of a set S a determining set D_b (effect side,
-model/influence.py), and let T be part of S with two or more units, not strongly connected
-in the graph with edges a -> b for a in D_b. Then T falls into non-empty A and B without an
-edge from A to B. The directed partition {A out, B in} of T severs exactly the connections
-from A to B. Each unit b of B has its determining inputs in B; severing averages others, over
-which its next value has the same distribution as now, so p(z_b | current state) stays the
-same for every z, whatever the specified effect state: phi_e of this partition is 0, and so
-is phi_s of T, the least over partitions of min(phi_c, phi_e). On the cause side the same
-holds in the graph of effective inputs: at any specified cause state, the likelihood of b's
-current value does not vary with inputs in A. The only partition of a single unit severs its
-connection to itself, so a unit whose D_b is empty, or that is not its own effective input on
-the cause side, has phi_s 0. Hence *irreducible candidates are strongly connected on the
-cause side, and on the effect side for every choice of determining sets*.
+Irreducible candidates are strongly connected in the graph of effective inputs, and in that of
+determining sets (model/influence.py) for every choice of these: docs/mathematics.md 24.2 has the
+proof. Where a severed edge must show on both sides (IIT 3.0 compares whole structures), the graph
+of inputs that either side varies with must be strongly connected (``jointly``).
 
-*Closed sets.* B is closed in S if every unit of B has a determining set within B. By choosing
-these, an irreducible T lies within B or outside it. Closed sets are grown from each unit.
-
-*Where a severed edge must show on both sides* (IIT 3.0 compares whole structures), a cut
-loses nothing for sure only if neither E nor C vary with what it severs; there the graph of
-such inputs must be strongly connected (``jointly``).
-
-*Recursion.* The graphs of a set contain the graphs of its parts (model/influence.py). So
-every irreducible T within S lies in one strongly connected component of S; each component is
-a smaller set with a smaller graph, and so on until nothing falls apart any more. The parts of
-such a component are enumerated by fixing, one unit after another, whether it belongs to T,
-shrinking what is left in the same way at each step: a set that has fallen away from the
+The graphs of a set contain the graphs of its parts. So sets are split into strongly connected
+components until nothing falls apart any more, and the parts of a component are enumerated by
+fixing, one unit after another, whether it belongs (24.3): a set that has fallen away from the
 fixed units takes all its subsets with it.
 
-*Size.* In a strongly connected T of k units any two units are at most k - 1 steps apart,
-either way, so units farther than that from a fixed one fall away too.
-
-phi_s of many candidate systems as one stage: each block evaluates whole candidates.
+phi_s of many candidate systems is one stage: each block evaluates whole candidates.
 """
 
 from __future__ import annotations
@@ -355,8 +334,8 @@ class CandidatePhi:
     reason: Array  # (C,) int64 why it is 0, see :class:`Reason`; 0 where it is not
 
 
+# Evaluates candidates of a pool under a theory's options
 Evaluate = Callable[[CandidateSet, Sequence[tuple[int, ...]], Any], Steps[CandidatePhi]]
-"""Evaluates candidates of a pool under a theory's options."""
 
 
 def candidate_name(units: Sequence[int]) -> str:

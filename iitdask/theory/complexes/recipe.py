@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +16,8 @@ from iitdask.theory.complexes.candidates import (
     candidate_name,
     candidate_search,
     evaluate,
-    evaluate_one_by_one,
     find_certificate,
 )
-from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.reasons import CANDIDATE_TEXTS, Reason
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
@@ -38,6 +34,7 @@ def _largest_n_units(tree: xr.DataTree) -> int:
     return int(inside[0].sum()) if len(inside) else 0
 
 
+# Numbers that a sweep records of a search for complexes
 COMPLEXES_OUTCOMES = (
     Outcome("phi", "bit", "phi_s of the complex with the largest; 0 without one", _largest_phi),
     Outcome("n_units_largest", "count", "units of that complex", _largest_n_units),
@@ -49,15 +46,13 @@ COMPLEXES_OUTCOMES = (
         value_of("complexes", "candidates_evaluated"),
     ),
 )
-"""Numbers that a sweep records of a search for complexes."""
 
+# Status of a candidate: it is a complex, it overlaps a complex of larger phi_s, it overlaps systems
+# of the same phi_s one of which has a larger Phi, or none of which has
 COMPLEX, OVERLAP, LESS_PHI, TIED = 0, 1, 2, 3
-"""Status of a candidate: it is a complex, it overlaps a complex of larger phi_s, it overlaps
-systems of the same phi_s one of which has a larger Phi, or none of which has."""
 
 UnitSet = tuple[int, ...]
-Contest = tuple[int, ...]
-"""Candidates, by number, that overlap in a chain and have the same phi_s."""
+Contest = tuple[int, ...]  # Candidates, by number, that overlap in a chain and have the same phi_s
 _Row = TypeVar("_Row")
 
 
@@ -134,43 +129,33 @@ def _overlap_groups(candidates: Sequence[UnitSet], members: Sequence[int]) -> li
     return [tuple(group) for group in groups.values()]
 
 
+# Why a candidate is no complex: names and meanings, in the order of the result's axis
 EXCLUSION_REASONS = {str(reason.name): text for reason, text in CANDIDATE_TEXTS.items()}
-"""Why a candidate is no complex: names and meanings, in the order of the result's axis."""
 EXCLUSION_STATUS = {COMPLEX: "complex", OVERLAP: "OVERLAP", LESS_PHI: "LESS_PHI", TIED: "TIED"}
 
-PHI_TIE = 1e-12
-"""Relative difference up to which two values of Phi tie."""
+PHI_TIE = 1e-12  # Relative difference up to which two values of Phi tie
 
 
-@dataclass(frozen=True, slots=True)
-class ExclusionRule:
-    """How a theory evaluates and excludes candidates."""
-
-    measure: Evaluate = evaluate
-    """Computes phi of candidates."""
-    structure: Callable[[Any, Any], Recipe] | None = ces
-    """Recipe that computes Phi to break ties between overlapping systems of equal phi_s; None if
-    ties stay unresolved."""
-    jointly: bool = False
-    """True if a severed edge shows on both sides, see ``theory.complexes.candidates``."""
-    tie: float = PHI_TIE
-    """Relative difference up to which two phi_s tie."""
-
-
-IIT3_EXCLUSION = ExclusionRule(
-    measure=partial(evaluate_one_by_one, recipe.sia), structure=None, jointly=True, tie=1e-6
-)
-"""IIT 3.0: candidates by their own analysis, six decimals, ties never resolved."""
-
-
-def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionRule()) -> Recipe:
+def complexes(
+    pool: CandidateSet,
+    options: Any,
+    *,
+    measure: Evaluate = evaluate,
+    structure: Callable[[Any, Any], Recipe] | None = ces,
+    jointly: bool = False,
+    tie: float = PHI_TIE,
+) -> Recipe:
     """Find the complexes of a network.
 
     Parameters
     ----------
     pool : the candidates
     options : options of the theory
-    rule : how the theory evaluates and excludes candidates
+    measure : computes phi of candidates
+    structure : recipe that computes Phi to break ties between overlapping systems of equal phi_s;
+        None if ties stay unresolved
+    jointly : whether a severed edge shows on both sides, see ``theory.complexes.candidates``
+    tie : relative difference up to which two phi_s tie
 
     Returns
     -------
@@ -180,54 +165,43 @@ def complexes(pool: CandidateSet, options: Any, rule: ExclusionRule = ExclusionR
     ----------
     docs/mathematics.md 9 and 24.
     """
-    search = candidate_search(pool, rule.jointly)
-    result = yield from rule.measure(pool, search.candidates, options)
-    exclusion = decide_exclusion(search.candidates, result.phi.tolist(), rule.tie)
-    tie_breaker = _TieBreaker(pool, options, rule, search.candidates, {})
-    accepted, fates = yield from answer_steps(exclusion, tie_breaker.winners)
-    data = _complexes_dataset(pool, search, result, accepted, fates, big_phi=tie_breaker.big_phi)
+    search = candidate_search(pool, jointly)
+    result = yield from measure(pool, search.candidates, options)
+    exclusion = decide_exclusion(search.candidates, result.phi.tolist(), tie)
+    big_phi: dict[int, float] = {}  # of the candidates that are unfolded
+
+    def winners(contests: Sequence[Contest]) -> Steps[list[int | None]]:
+        """Find the one system of largest Phi in each contest; None where that is tied."""
+        if structure is None:
+            return [None for _ in contests]
+        recipes = {}
+        for k in (k for contest in contests for k in contest):
+            units = search.candidates[k]
+            steps = structure(pool.system(units), options)
+            recipes[str(k)] = scoped(f"structures/{candidate_name(units)}", steps)
+        trees = yield from gather(recipes)
+        sizes = {int(k): _comparable_phi(tree) for k, tree in trees.items()}
+        big_phi.update({int(k): float(tree.attrs["big_phi"]) for k, tree in trees.items()})
+        return [_unique_largest({k: sizes[k] for k in contest}) for contest in contests]
+
+    accepted, fates = yield from answer_steps(exclusion, winners)
+    data = _complexes_dataset(pool, search, result, accepted, fates, big_phi=big_phi)
     if pool.candidates is not None:
-        data.attrs["certificates"] = _certificates(pool, search, rule)
+        data.attrs["certificates"] = _certificates(pool, search, jointly)
     return assemble_tree({"/complexes": data})
 
 
 def _certificates(
-    pool: CandidateSet, search: CandidateSets, rule: ExclusionRule
+    pool: CandidateSet, search: CandidateSets, jointly: bool
 ) -> dict[str, dict[str, Any]]:
     """Return, by listed candidate that falls apart, a cut that loses nothing."""
     out: dict[str, dict[str, Any]] = {}
     for units in sorted(set(pool.candidates or ()) - set(search.candidates)):
-        certificate = find_certificate(pool, units, rule.jointly)
+        certificate = find_certificate(pool, units, jointly)
         if certificate is not None:
             side, part = certificate
             out[candidate_name(units)] = {"side": side, "into": [pool.labels[i] for i in part]}
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class _TieBreaker:
-    """Decides between overlapping systems of equal phi_s."""
-
-    pool: CandidateSet
-    options: Any
-    rule: ExclusionRule
-    candidates: Sequence[tuple[int, ...]]
-    big_phi: dict[int, float]
-    """Phi of the candidates that were unfolded."""
-
-    def winners(self, contests: Sequence[Contest]) -> Steps[list[int | None]]:
-        """Find the one system of largest Phi in each contest; None where that is tied."""
-        unfold = self.rule.structure
-        if unfold is None:
-            return [None for _ in contests]
-        recipes = {}
-        for k in (k for contest in contests for k in contest):
-            steps = unfold(self.pool.system(self.candidates[k]), self.options)
-            recipes[str(k)] = scoped(f"structures/{candidate_name(self.candidates[k])}", steps)
-        trees = yield from gather(recipes)
-        sizes = {int(k): _comparable_phi(tree) for k, tree in trees.items()}
-        self.big_phi.update({int(k): float(tree.attrs["big_phi"]) for k, tree in trees.items()})
-        return [_unique_largest({k: sizes[k] for k in contest}) for contest in contests]
 
 
 def _unique_largest(sizes: dict[int, tuple[bool, float]]) -> int | None:
