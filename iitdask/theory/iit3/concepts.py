@@ -38,20 +38,13 @@ UNRANKED = np.iinfo(np.int64).max
 class RepertoireSources:
     """Arrays from which repertoires under any cut are made."""
 
-    levels: Array
-    """(n,) values per unit."""
-    offsets: Array
-    """(2**n + 1,) where the states of each purview begin."""
-    children: Array
-    """(n,) units that each unit feeds."""
-    forward: Array
-    """(C, n) P(unit is in its current state | code), cause side."""
-    rows: Array
-    """(2**n, w) P(unit takes a compared value | subset's current state), effect side."""
-    intact: Repertoires
-    """Repertoires of the system without a cut."""
-    more: Mapping[str, Array]
-    """The stage's other inputs."""
+    levels: Array  # (n,) values per unit
+    offsets: Array  # (2**n + 1,) where the states of each purview begin
+    children: Array  # (n,) units that each unit feeds
+    forward: Array  # (C, n) P(unit is in its current state | code), cause side
+    rows: Array  # (2**n, w) P(unit takes a compared value | subset's current state), effect side
+    intact: Repertoires  # Repertoires of the system without a cut
+    more: Mapping[str, Array]  # The stage's other inputs
 
     def under(self, target: int) -> Repertoires:
         """Return the repertoires when the units of a mask lose their inputs from all others."""
@@ -69,12 +62,9 @@ class RepertoireSources:
 class Concepts:
     """The best cause and effect of every mechanism, by mechanism mask."""
 
-    sides: Array
-    """(2, 2**n) phi of cause and effect; 0 in both where there is no concept."""
-    purviews: Array
-    """(2, 2**n) masks."""
-    ties: Array
-    """(2, 2**n) purviews that tie, the chosen one included."""
+    sides: Array  # (2, 2**n) phi of cause and effect; 0 in both where there is no concept
+    purviews: Array  # (2, 2**n) masks
+    ties: Array  # (2, 2**n) purviews that tie, the chosen one included
 
     @classmethod
     def empty(cls, size: int) -> Concepts:
@@ -265,7 +255,8 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
         size = both_repertoires(m, z, m1, z1, cause, reps, room, both[:, k])
         both[:, k, size:] = np.nan
         if cause:
-            null[k] = _cause_distance_to_null(m, z, reps, sources.intact, room)
+            purviews = np.full((2, len(reps.effect)), z)
+            null[k] = cause_distances_to_null(np.array([m]), purviews, reps, room)[0]
         else:
             null[k] = null_effect_distance(m, z, reps, sources.intact)
     return {
@@ -277,14 +268,14 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
     }
 
 
-def _cause_distance_to_null(
-    m: int, z: int, reps: Repertoires, intact: Repertoires, room: Any
-) -> float:
-    purview = np.full((2, len(reps.effect)), z, np.int64)
-    out, zero = np.zeros(1), np.zeros(1, np.int64)
-    pair = np.zeros((1, 2), np.int64)
-    cause_distances(pair, np.array([m]), zero, purview, purview, reps, intact, room, out)
-    return float(out[0])
+def cause_distances_to_null(
+    mechanisms: Array, purviews: Array, reps: Repertoires, room: Any
+) -> Array:
+    """Return the distance of each mechanism's cause from the uniform distribution, (m,)."""
+    pairs = np.stack([np.arange(len(mechanisms)), 0 * mechanisms], axis=1)
+    null, out = np.zeros(1, np.int64), np.empty(len(mechanisms))
+    cause_distances(pairs, mechanisms, null, purviews, purviews, reps, reps, room, out)
+    return out
 
 
 def _severed_pairs_key(m: int, z: int, m1: int, z1: int) -> int:

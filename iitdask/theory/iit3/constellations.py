@@ -31,6 +31,7 @@ from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit3.concepts import (
     Concepts,
     RepertoireSources,
+    cause_distances_to_null,
     prepare_sources,
     repertoire_bytes,
     source_inputs,
@@ -40,46 +41,36 @@ from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, uniform_c
 from iitdask.theory.variables import variable
 
 
-@dataclass(frozen=True, slots=True)
-class Constellation:
-    """Concepts and the repertoires of which they are made."""
-
-    concepts: Concepts
-    repertoires: Repertoires
-    """Of the system, intact or cut."""
-
-
 def tie_limit(incumbent: float) -> float:
     """Return what a distance must exceed to be neither the least nor tied with it."""
     return incumbent * (1 + TIE_MARGIN) + TIE_MARGIN
 
 
-def _distances_to_null(constellation: Constellation, room: Any) -> Array:
+def _distances_to_null(concepts: Concepts, reps: Repertoires, room: Any) -> Array:
     """Return the distance of each concept's cause from the uniform distribution, (2**n,)."""
-    concepts, reps = constellation.concepts, constellation.repertoires
-    mechanisms, purviews = np.array(concepts.mechanisms, np.int64), concepts.purviews
-    out, distances = np.zeros(len(concepts.phi)), np.empty(len(mechanisms))
-    pairs = np.stack([np.arange(len(mechanisms)), np.zeros(len(mechanisms), np.int64)], axis=1)
-    null = np.zeros(1, np.int64)
-    cause_distances(pairs, mechanisms, null, purviews, purviews, reps, reps, room, distances)
-    out[mechanisms] = distances
+    mechanisms, out = np.array(concepts.mechanisms, np.int64), np.zeros(len(concepts.phi))
+    out[mechanisms] = cause_distances_to_null(mechanisms, concepts.purviews, reps, room)
     return out
 
 
 class StructureDistance:
     """Distance between two constellations: phi to move and its cost by pairs of concepts.
 
-    Null concepts come last.
-
-    plain : (2, w) marginals of the units in the null concept's cause and effect
+    Null concepts come last; `plain` is (2, w) marginals of the units in the null concept's cause
+    and effect. Concepts and repertoires are those of the intact and of the cut system.
     """
 
-    def __init__(self, whole: Constellation, cut: Constellation, plain: Array, room: Any) -> None:
-        self._cut, self._room = cut, room
-        intact, reps = whole.repertoires, cut.repertoires
-        first, second = whole.concepts, cut.concepts
-        purviews = first.purviews, second.purviews
-        phi, phi_cut = first.phi, second.phi
+    def __init__(
+        self,
+        concepts: tuple[Concepts, Concepts],
+        repertoires: tuple[Repertoires, Repertoires],
+        plain: Array,
+        room: Any,
+    ) -> None:
+        (whole, cut), (intact, reps) = concepts, repertoires
+        self._cut = cut, reps, room
+        purviews = whole.purviews, cut.purviews
+        phi, phi_cut = whole.phi, cut.phi
         same = np.zeros(len(phi), bool)
         mark_unchanged_concepts(phi, purviews[0], phi_cut, purviews[1], intact, reps, same)
         self._supply, self._demand, one, two = _unmatched_phi(phi, phi_cut, same)
@@ -105,7 +96,7 @@ class StructureDistance:
         incumbent : a distance that is attained; a bound beyond it is enough
         null : (2**n,) see ``_distances_to_null``; the cut's repertoires are those of before
         """
-        self._raise_bounds(null, _distances_to_null(self._cut, self._room))
+        self._raise_bounds(null, _distances_to_null(*self._cut))
         if self._lower_bound() > tie_limit(incumbent):
             return self.bound, False
         while True:
@@ -180,10 +171,8 @@ class CutSearch:
 
     system: CandidateSystem
     options: IIT3
-    rank: Array
-    """Preference among tied purviews."""
-    concepts: Concepts
-    """Of the intact system."""
+    rank: Array  # Preference among tied purviews
+    concepts: Concepts  # Of the intact system
 
     def inputs(self, targets: Array, incumbent: float = np.inf) -> dict[str, Array | StageRef]:
         """Return the inputs of a stage over some cuts."""
@@ -249,12 +238,13 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     targets = sources.more["targets"][region[0]].tolist()
     incumbent = float(sources.more["incumbent"])
     sides, purviews = sources.more["sides"], sources.more["purviews"]
-    whole = Constellation(Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact)
+    whole, intact = Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact
     under = make_repertoires(sources.levels, sources.offsets)
     room = make_bipartition_scratch(sources.levels)
-    intact = sources.intact
     plain = np.stack([np.repeat(1.0 / intact.levels, np.diff(intact.compared)), intact.effect[0]])
-    to_null = cache(lambda: _distances_to_null(whole, room))  # not needed if all are given up
+    to_null = cache(
+        lambda: _distances_to_null(whole, intact, room)
+    )  # not needed if all are given up
     n = len(sources.levels)
     known = np.full(7**n if n <= SHARED_MAX_UNITS else 0, np.nan)
     distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
@@ -262,8 +252,8 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
         concepts_by_cut.append(concepts_under_cut(sources, target, under, room, known))
-        cut = Constellation(concepts_by_cut[k], under)
-        distance_by_cut.append(StructureDistance(whole, cut, plain, room))
+        both = (whole, concepts_by_cut[k]), (intact, under)
+        distance_by_cut.append(StructureDistance(*both, plain, room))
         distance[k] = distance_by_cut[k].bound
     for k in np.argsort(distance, kind="stable").tolist():
         if distance[k] > tie_limit(incumbent):

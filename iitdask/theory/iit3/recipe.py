@@ -39,14 +39,10 @@ DIRECTIONS = ("cause", "effect")
 class SystemAnalysis:
     """Analysis of one candidate system."""
 
-    phi: float = 0.0
-    """Distance at the minimum cut, Phi of the system."""
-    target: int = 0
-    """Units that the minimum cut severs from all others, as a mask; 0 without a cut."""
-    ties: int = 0
-    """Cuts that tie."""
-    reason: Reason = Reason.NONE
-    """Why Phi is 0, when a rule decided it."""
+    phi: float = 0.0  # Distance at the minimum cut, Phi of the system
+    target: int = 0  # Units that the minimum cut severs from all others, as a mask; 0 without a cut
+    ties: int = 0  # Cuts that tie
+    reason: Reason = Reason.NONE  # Why Phi is 0, when a rule decided it
 
 
 def sia(system: CandidateSystem, options: IIT3) -> Recipe:
