@@ -45,14 +45,12 @@ from iitdask.theory.variables import (
 class AccountIrreducibility:
     """Irreducibility of an account: the cost of its weakest cut."""
 
+    # Cost of the weakest cut, bits: of the ``account``, of its ``causes``, of its ``effects``
     alpha: dict[str, float]
-    """Cost of the weakest cut, bits: of the ``account``, of its ``causes``, of its ``effects``."""
+    # (n, n) connections that the account's weakest cut severs, over the transition's units
     cut: Array
-    """(n, n) connections that the account's weakest cut severs, over the transition's units."""
-    n_tied_cuts: int
-    """Number of tied cuts; -1 if they are too many to count, 0 if a rule decided."""
-    reason: str
-    """Why alpha is 0 by a rule, or was not computed; empty otherwise."""
+    n_tied_cuts: int  # Number of tied cuts; -1 if they are too many to count, 0 if a rule decided
+    reason: str  # Why alpha is 0 by a rule, or was not computed; empty otherwise
 
 
 def account_irreducibility(
@@ -239,48 +237,33 @@ def _sum_alpha(tree: xr.DataTree) -> float:
     return math.fsum(np.asarray(tree["links"].to_dataset()["alpha"].values).tolist())
 
 
+# Numbers that a sweep records of an account
 ACCOUNT_OUTCOMES = (
     Outcome("alpha", "bit", "causal strength of the whole account", value_of("system", "alpha")),
     Outcome("sum_alpha", "bit", "sum over actual causes and effects", _sum_alpha),
     Outcome("n_links", "count", "actual causes and effects", size_of("links", "link")),
 )
-"""Numbers that a sweep records of an account."""
 
 
+# Row of a mechanism, masks of its tied purviews, and alpha in bits
 StrongestPurviews = tuple[int, tuple[int, ...], float]
-"""Row of a mechanism, masks of its tied purviews, and alpha in bits."""
 DIRECTIONS = ("cause", "effect")
 
 
 class Link(NamedTuple):
     """An actual cause or an actual effect."""
 
-    forward: bool
-    """True if the mechanism is the cause."""
-    mechanism: int
-    """Mask over the effects (of a cause sought) or the causes (of an effect sought)."""
+    forward: bool  # True if the mechanism is the cause
+    mechanism: int  # Mask over the effects (of a cause sought) or the causes (of an effect sought)
+    # Masks on the other side that tie, none within another; the first is named
     purviews: tuple[int, ...]
-    """Masks on the other side that tie, none within another; the first is named."""
-    alpha: float
-    """Causal strength, bits."""
+    alpha: float  # Causal strength, bits
+    # log2 of the probability of the purview's actual state, given the mechanism
     log2_probability: float
-    """log2 of the probability of the purview's actual state, given the mechanism."""
-    log2_unconstrained: float
-    """The same without the mechanism."""
+    log2_unconstrained: float  # The same without the mechanism
+    # Purview units that each mechanism unit keeps under the named partition; 0 elsewhere
     kept: tuple[int, ...]
-    """Purview units that each mechanism unit keeps under the named partition; 0 elsewhere."""
-    n_tied_partitions: int
-    """Number of tied partitions; -1 if they are too many to count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """All links of a transition, and how irreducible they are together."""
-
-    transition: Transition
-    links: tuple[Link, ...]
-    """Causes, then effects; mechanisms by size, then lexicographically."""
-    irreducibility: AccountIrreducibility
+    n_tied_partitions: int  # Number of tied partitions; -1 if they are too many to count
 
 
 def account(transition: Transition, options: Causation2019) -> Recipe:
@@ -299,12 +282,14 @@ def account(transition: Transition, options: Causation2019) -> Recipe:
     ----------
     Albantakis et al. 2019; docs/mathematics.md 13.1 to 13.5.
     """
-    result = yield from compute_account(transition, options)
-    return account_tree(result)
+    _, tree = yield from links_and_account(transition, options)
+    return tree
 
 
-def compute_account(transition: Transition, options: Causation2019) -> Steps[Account]:
-    """Compute an account: all links of a transition, and how irreducible they are together."""
+def links_and_account(
+    transition: Transition, options: Causation2019
+) -> Steps[tuple[list[Link], xr.DataTree]]:
+    """Compute the links of a transition, causes before effects, and the nodes of its account."""
     both = pair_searches(transition)
     require_memory(transition, both)
     every = pair_bytes(1 << len(transition.effects), len(transition.causes))
@@ -326,7 +311,7 @@ def compute_account(transition: Transition, options: Causation2019) -> Steps[Acc
     else:
         reason = "not computed: too many pairs of causes and effects"
         irreducibility = _without_cut(transition, math.nan, reason)
-    return Account(transition, tuple(links), irreducibility)
+    return links, _account_tree(transition, links, irreducibility)
 
 
 def strongest_purviews(begin: int, alpha: Array) -> list[StrongestPurviews]:
@@ -365,22 +350,35 @@ def _links(search: PairSearch, strongest: Sequence[StrongestPurviews], named: Fi
     ]
 
 
-def account_tree(result: Account) -> xr.DataTree:
+def _account_tree(
+    transition: Transition, links: Sequence[Link], irreducibility: AccountIrreducibility
+) -> xr.DataTree:
     """Return ``/links`` and ``/system`` over a transition's units, with totals at the root."""
-    links, alpha = result.links, result.irreducibility.alpha["account"]
-    attrs: dict[str, Any] = {} if np.isnan(alpha) else {"alpha": alpha}
+    alpha, sum_alpha = irreducibility.alpha, sum(link.alpha for link in links)
+    attrs: dict[str, Any] = {} if np.isnan(alpha["account"]) else {"alpha": alpha["account"]}
     attrs |= {
-        "sum_alpha": sum(link.alpha for link in links),
+        "sum_alpha": sum_alpha,
         "n_links": len(links),
         "n_causes": sum(not link.forward for link in links),
         "n_effects": sum(link.forward for link in links),
     }
-    nodes = {"/links": _links_dataset(result), "/system": _system_dataset(result)}
-    return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
+    system: dict[str, tuple[tuple[str, ...], Any]] = {
+        "alpha": ((), alpha["account"]),
+        "alpha_causes": ((), alpha["causes"]),
+        "alpha_effects": ((), alpha["effects"]),
+        "sum_alpha": ((), sum_alpha),
+        "n_tied_partitions": ((), irreducibility.n_tied_cuts),
+        "cut": (("source", "target"), irreducibility.cut),
+    }
+    nodes = {
+        "/": xr.Dataset(attrs=attrs),
+        "/links": _links_dataset(transition, links),
+        "/system": make_dataset(system, {"reason": irreducibility.reason}),
+    }
+    return assemble_tree(nodes)
 
 
-def _links_dataset(result: Account) -> xr.Dataset:
-    t, links = result.transition, result.links
+def _links_dataset(t: Transition, links: Sequence[Link]) -> xr.Dataset:
     places = {unit: k for k, unit in enumerate(t.units)}
     columns = [np.array([places[i] for i in side]) for side in (t.effects, t.causes)]
     n, most = len(t.units), max((len(link.purviews) for link in links), default=1)
@@ -415,16 +413,3 @@ def _links_dataset(result: Account) -> xr.Dataset:
             "kept": (rows, kept),
         }
     )
-
-
-def _system_dataset(result: Account) -> xr.Dataset:
-    irreducibility = result.irreducibility
-    values: dict[str, tuple[tuple[str, ...], Any]] = {
-        "alpha": ((), irreducibility.alpha["account"]),
-        "alpha_causes": ((), irreducibility.alpha["causes"]),
-        "alpha_effects": ((), irreducibility.alpha["effects"]),
-        "sum_alpha": ((), sum(link.alpha for link in result.links)),
-        "n_tied_partitions": ((), irreducibility.n_tied_cuts),
-        "cut": (("source", "target"), irreducibility.cut),
-    }
-    return make_dataset(values, {"reason": irreducibility.reason})

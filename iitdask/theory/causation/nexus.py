@@ -16,10 +16,9 @@ from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.causation.account import (
     account,
     account_search,
-    account_tree,
     block_strengths,
-    compute_account,
     is_weakly_connected,
+    links_and_account,
     weakest_cut,
 )
 from iitdask.theory.causation.partitions import PairSearch, minimum_partitions_inline, pair_values
@@ -224,10 +223,10 @@ def events(triple: StateTriple, options: Causation2019) -> Recipe:
     ----------
     docs/mathematics.md 13.7.
     """
-    into = yield from scoped("into", compute_account(triple.into, options))
-    out_of = yield from scoped("out-of", compute_account(triple.out_of, options))
-    causes = {link.mechanism: link for link in into.links if not link.forward}
-    effects = {link.mechanism: link for link in out_of.links if link.forward}
+    links_in, into = yield from scoped("into", links_and_account(triple.into, options))
+    links_out, out_of = yield from scoped("out-of", links_and_account(triple.out_of, options))
+    causes = {link.mechanism: link for link in links_in if not link.forward}
+    effects = {link.mechanism: link for link in links_out if link.forward}
     both = [mechanism for mechanism in causes if mechanism in effects]
     n = len(triple.into.units)
     rows, line = ("event", "unit"), ("event",)
@@ -240,8 +239,8 @@ def events(triple: StateTriple, options: Causation2019) -> Recipe:
             f"n_tied_purviews_{name}": (line, np.array([len(masks) for masks in purviews], int)),
         }
     nodes = {"/events": make_dataset(values), "/": xr.Dataset(attrs={"n_events": len(both)})}
-    for name, account_result in (("into", into), ("out_of", out_of)):
-        for node in account_tree(account_result).subtree:
+    for name, tree in (("into", into), ("out_of", out_of)):
+        for node in tree.subtree:
             path = f"/{name}" if node.path == "/" else f"/{name}{node.path}"
             nodes[path] = node.to_dataset(inherit=False)
     return xr.DataTree.from_dict(nodes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Generic, NamedTuple, TypeVar
 
@@ -40,12 +40,10 @@ from iitdask.theory.stage import (
 from iitdask.theory.variables import variable
 
 Summary = TypeVar("Summary")
-BATCH_SECONDS = 0.3
-"""Predicted seconds up to which mechanisms of several sizes share one block."""
+BATCH_SECONDS = 0.3  # Predicted seconds up to which mechanisms of several sizes share one block
+# Bytes of a table from which blocks may be longer: every stage reads the tables once more
 LARGE_TABLE_BYTES = 16 * 2**20
-"""Bytes of a table from which blocks may be longer: every stage reads the tables once more."""
-SECONDS_PER_PARTITION = 1.2e-9
-"""Predicted seconds of one partition tried."""
+SECONDS_PER_PARTITION = 1.2e-9  # Predicted seconds of one partition tried
 
 
 class PartitionTables(NamedTuple):
@@ -66,27 +64,22 @@ class PartitionTables(NamedTuple):
 class PairSearch:
     """A search for the minimum partitions of all pairs of mechanism and purview, one direction."""
 
-    name: str
-    """Prefix of its stages."""
-    forward: bool
-    """True if mechanisms are causes and purviews effects."""
-    children: Array
-    """(a,) mask of the effects that each cause feeds."""
+    name: str  # Prefix of its stages
+    forward: bool  # True if mechanisms are causes and purviews effects
+    children: Array  # (a,) mask of the effects that each cause feeds
     n_mechanism_units: int
     n_purview_units: int
-    order: int
-    """Most units of a mechanism."""
+    order: int  # Most units of a mechanism
+    # (rows, 2**purview units) value of each pair, bits; row 0: a purview without mechanism
     values: Array | StageRef
-    """(rows, 2**purview units) value of each pair, bits; row 0: a purview without mechanism."""
+    # (2**mechanism units, 2**purview units) whether each pair is connected
     connected: Array | StageRef
-    """(2**mechanism units, 2**purview units) whether each pair is connected."""
-    only_whole_pair: bool = False
-    """True if only the pair of all units on both sides matters."""
+    only_whole_pair: bool = False  # True if only the pair of all units on both sides matters
+    # (rows of the other direction, 2**mechanism units) values to add, mechanisms and purviews
+    # exchanged
     added_values: Array | StageRef | None = None
-    """(rows of the other direction, 2**mechanism units) values to add, mechanisms and purviews
-    exchanged."""
+    # True if partitions are named afterwards, which needs the best values of all rows
     keeps_best: bool = True
-    """True if partitions are named afterwards, which needs the best values of all rows."""
 
     @property
     def purview_axis(self) -> tuple[tuple[str, int]]:
@@ -225,10 +218,8 @@ class PairSearchResult(Generic[Summary]):
     """Result of a search."""
 
     search: PairSearch
-    stages: tuple[str, ...]
-    """Names of its stages, whose ``alpha`` together are those of all rows."""
-    summaries: tuple[Summary, ...]
-    """Summary of each stage."""
+    stages: tuple[str, ...]  # Names of its stages, whose ``alpha`` together are those of all rows
+    summaries: tuple[Summary, ...]  # Summary of each stage
 
 
 def minimum_partitions(
@@ -379,8 +370,7 @@ def fill_witness(
     return {"bits": bits, "free": t.values[0, purviews], "ways": ways, "kept": kept}
 
 
-TABLES_HELD = 4
-"""Tables of one number per pair that a process holds at once."""
+TABLES_HELD = 4  # Tables of one number per pair that a process holds at once
 
 
 def pair_searches(transition: Transition) -> tuple[PairSearch, PairSearch]:
@@ -451,7 +441,7 @@ def value_stages(
             name=f"{search.name}/values",
             grid=Grid(("mechanism",), (len(search.masks),)),
             variables=(variable("bits", "float64", 0.0, search.purview_axis),),
-            compute=fill_effect_values if search.forward else fill_cause_values,
+            compute=fill_values,
             inputs={
                 "tpm": table,
                 "levels": np.array(transition.levels, np.int64),
@@ -475,50 +465,43 @@ def pair_values(search: PairSearch, tpm: Array, levels: Array, state: Array) -> 
     are those of the causes, (a,). Returns (rows, 2**purview units) log2 of probabilities, bits.
     """
     inputs = {"tpm": tpm, "levels": levels, "state": state, "masks": search.masks}
-    region = (slice(0, len(search.masks)),)
-    if search.forward:
-        return fill_effect_values(prepare_effect_values(inputs), region)["bits"]
-    return fill_cause_values(prepare_cause_values(inputs), region)["bits"]
+    prepared = prepare_effect_values(inputs) if search.forward else prepare_cause_values(inputs)
+    return fill_values(prepared, (slice(0, len(search.masks)),))["bits"]
+
+
+# Writes the values of all purviews with a mechanism to a row; the row's length; mechanism masks
+PreparedValues = tuple[Callable[[int, Array], None], int, Array]
 
 
 def _writable(inputs: Mapping[str, Array]) -> list[Array]:
     return [np.require(inputs[name], None, ["C", "W"]) for name in ("tpm", "levels", "state")]
 
 
-def prepare_cause_values(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+def prepare_cause_values(inputs: Mapping[str, Array]) -> PreparedValues:
     """Compute the marginals of every state of every set of causes."""
     tpm, levels, state = _writable(inputs)
     offsets = segment_offsets(levels)
     table = np.empty((offsets[-1], tpm.shape[1]))
     marginal_table(tpm, levels, offsets, table)
     codes = state_codes(offsets, state, len(levels))
-    return table, offsets, codes, inputs["masks"]
+    return partial(cause_values, table, offsets, codes), len(codes), inputs["masks"]
 
 
-def fill_cause_values(prepared: tuple[Array, ...], region: Region) -> dict[str, Array]:
-    """Compute the values of all sets of causes for a range of occurrences."""
-    table, offsets, codes, masks = prepared
-    mechanisms = masks[region[0]]
-    out = np.empty((len(mechanisms), len(codes)))
-    for row, mechanism in enumerate(mechanisms.tolist()):
-        cause_values(table, offsets, codes, mechanism, out[row])
-    return {"bits": out}
-
-
-def prepare_effect_values(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
+def prepare_effect_values(inputs: Mapping[str, Array]) -> PreparedValues:
     """Compute logarithms of the marginals given every set of causes in its actual state."""
     rows = state_marginals(*_writable(inputs))
     with np.errstate(divide="ignore"):
-        return np.log2(rows), inputs["masks"]
+        logs = np.log2(rows)
+    return partial(effect_values, logs), 1 << logs.shape[1], inputs["masks"]
 
 
-def fill_effect_values(prepared: tuple[Array, Array], region: Region) -> dict[str, Array]:
-    """Compute the values of all sets of effects for a range of occurrences."""
-    logs, masks = prepared
+def fill_values(prepared: PreparedValues, region: Region) -> dict[str, Array]:
+    """Compute the values of all purviews for a range of mechanisms."""
+    write_values, n_purviews, masks = prepared
     mechanisms = masks[region[0]]
-    out = np.empty((len(mechanisms), 1 << logs.shape[1]))
+    out = np.empty((len(mechanisms), n_purviews))
     for row, mechanism in enumerate(mechanisms.tolist()):
-        effect_values(logs, mechanism, out[row])
+        write_values(mechanism, out[row])
     return {"bits": out}
 
 
