@@ -70,8 +70,7 @@ class Causation2019(_Options, frozen=True, kw_only=True, tag="causation2019"):
     ] = "causal"
 
 
-Unfolding = IIT4 | IIT42026
-"""Theories of what a system is, with choices about ties."""
+Unfolding = IIT4 | IIT42026  # Theories of what a system is, with choices about ties
 Theory = Unfolding | IIT3 | Causation2019
 
 

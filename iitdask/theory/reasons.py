@@ -46,6 +46,7 @@ class Reason(IntFlag):
         return "; ".join(SYSTEM_TEXTS.get(reason, "") for reason in self)
 
 
+# What a reason means in the analysis of one system
 SYSTEM_TEXTS: Mapping[Reason, str] = {
     Reason.NO_STRONG_CONNECTIVITY: "the units are not strongly connected",
     Reason.MONAD_WITH_NO_SELFLOOP: "a single unit without a connection to itself",
@@ -59,8 +60,8 @@ SYSTEM_TEXTS: Mapping[Reason, str] = {
     Reason.MONAD: "a single unit has no unidirectional partition",
     Reason.NO_CONCEPTS: "no mechanism is irreducible",
 }
-"""What a reason means in the analysis of one system."""
 
+# Why a candidate is no complex, in the order of the result's axis ``reason``
 CANDIDATE_TEXTS: Mapping[Reason, str] = {
     Reason.NO_INPUT_OR_OUTPUT: "a unit has no declared input or no declared output",
     Reason.NOT_STRONGLY_CONNECTED: "not strongly connected once the outside is fixed",
@@ -74,4 +75,3 @@ CANDIDATE_TEXTS: Mapping[Reason, str] = {
     Reason.LESS_PHI: "an overlapping system of equal phi_s has a larger Phi",
     Reason.TIED: "overlapping systems of equal phi_s have the same Phi: none exists",
 }
-"""Why a candidate is no complex, in the order of the result's axis ``reason``."""

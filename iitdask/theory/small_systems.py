@@ -30,6 +30,7 @@ from iitdask.kernels.subsets import (
     value_offsets,
 )
 from iitdask.model.batch import Batch
+from iitdask.theory.iit4.recipe import CES_OUTCOMES
 from iitdask.theory.iit4.system_analysis import cap_phi, intrinsic_information
 from iitdask.theory.options import IIT4, IIT42026, Theory
 from iitdask.theory.reasons import Reason
@@ -37,18 +38,8 @@ from iitdask.theory.stage import Array, CumulativeCost, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
 # What the axes ``quantity`` and ``number`` of a stage hold, the last ones of structures only
-QUANTITIES = (
-    "phi",
-    "normalized_phi",
-    "phi_cause",
-    "phi_effect",
-    "intrinsic_information_cause",
-    "intrinsic_information_effect",
-    "big_phi",
-    "sum_phi_distinctions",
-    "sum_phi_relations",
-)
-COUNTS = ("reason", "n_tied_partitions", "n_tied_states", "n_distinctions", "n_relations")
+QUANTITIES = tuple(outcome.name for outcome in CES_OUTCOMES if outcome.unit == "bit")
+COUNTS = ("reason", *(outcome.name for outcome in CES_OUTCOMES if outcome.unit == "count"))
 SIA_QUANTITIES, SIA_COUNTS = 6, 3
 SIA_MAX_UNITS, CES_MAX_UNITS = 7, 6  # Of a system that is worth a cell; larger ones are split
 SUBSTRATE_ARRAYS = ("sizes", "levels", "starts", "tables", "children")  # Of the batch

@@ -18,8 +18,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Step = TypeVar("Step")
 Reply = TypeVar("Reply")
 Result = TypeVar("Result")
+# The part of a grid that one block covers: one slice per axis, step 1, bounds given
 Region = tuple[slice, ...]
-"""The part of a grid that one block covers: one slice per axis, step 1, bounds given."""
 
 
 def unit_cost(_region: Region) -> float:
@@ -36,8 +36,7 @@ def uniform_cost(seconds: float) -> Callable[[Region], float]:
 class CumulativeCost:
     """Predicted seconds of a range of positions along a grid's only axis."""
 
-    before: Array
-    """(positions + 1,) seconds of all positions before each."""
+    before: Array  # (positions + 1,) seconds of all positions before each
 
     @classmethod
     def from_seconds(cls, seconds: Array) -> CumulativeCost:
@@ -54,15 +53,12 @@ class Variable:
     """One array that a stage fills."""
 
     name: str
-    dtype: str
-    """NumPy dtype, such as ``"float64"``."""
-    fill: float | int | bool
-    """Value of cells no block has filled yet."""
-    unit: str
-    """Unit of the numbers: ``"bit"``, ``"mask"``, ``"count"``, ``"s"`` or ``""``."""
+    dtype: str  # NumPy dtype, such as ``"float64"``
+    fill: float | int | bool  # Value of cells no block has filled yet
+    unit: str  # Unit of the numbers: ``"bit"``, ``"mask"``, ``"count"``, ``"s"`` or ``""``
     doc: str
+    # Axes behind those of the grid, name and length; never split into blocks
     inner: tuple[tuple[str, int], ...] = ()
-    """Axes behind those of the grid, name and length; never split into blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +68,8 @@ class Grid:
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     unsplit: tuple[str, ...] = ()
+    # Axes whose blocks must be aligned powers of two (bitmask axes)
     power_of_two: tuple[str, ...] = ()
-    """Axes whose blocks must be aligned powers of two (bitmask axes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,45 +84,41 @@ class StageRef:
 class Stage:
     """A grid, the function that fills it, and its predicted cost."""
 
-    name: str
-    """Path of the stage in the ledger, such as ``"system"`` or ``"points/3/mice"``."""
+    name: str  # Path of the stage in the ledger, such as ``"system"`` or ``"points/3/mice"``
     grid: Grid
     variables: tuple[Variable, ...]
+    # ``compute(prepared, region)``: one array per variable, shaped as the region. Importable.
     compute: Callable[[Any, Region], Mapping[str, Array]]
-    """``compute(prepared, region)``: one array per variable, shaped as the region. Importable."""
+    # Arrays handed to ``prepare`` (or to ``compute`` when there is none)
     inputs: Mapping[str, Array | StageRef] = field(default_factory=dict)
-    """Arrays handed to ``prepare`` (or to ``compute`` when there is none)."""
+    # Predicted seconds of a region on one core of a reference machine
     cost: Callable[[Region], float] = unit_cost
-    """Predicted seconds of a region on one core of a reference machine."""
+    # Prepares the inputs for ``compute``, once per process and stage. Importable.
     prepare: Callable[[Mapping[str, Array]], Any] | None = None
-    """Prepares the inputs for ``compute``, once per process and stage. Importable."""
-    scratch: int = 0
-    """Bytes a block needs beside its inputs and outputs."""
-    version: int = 1
-    """Raised when the numbers a stage produces change."""
+    scratch: int = 0  # Bytes a block needs beside its inputs and outputs
+    version: int = 1  # Raised when the numbers a stage produces change
+    # True if its size follows from the target alone, not from the results of earlier stages
     size_is_known: bool = False
-    """True if its size follows from the target alone, not from the results of earlier stages."""
+    # True if later stages grow with the number of cells filled here; used to extrapolate estimates
     grows_later_stages: bool = True
-    """True if later stages grow with the number of cells filled here; used to extrapolate
-    estimates."""
+    # By axis, the units at each of its positions, for people to read; no result depends on them. A
+    # position is a mask, or a row: mechanism and purview, the direction before them where there are
+    # both; of a shard direction, mechanism, number of groups and shard. ``apart`` is no axis but
+    # lists direction and mechanism of the cells that are left out.
     axis_masks: Mapping[str, Array] = field(default_factory=dict)
-    """By axis, the units at each of its positions, for people to read; no result depends on them.
-    A position is a mask, or a row: mechanism and purview, the direction before them where there
-    are both; of a shard direction, mechanism, number of groups and shard. ``apart`` is no axis but
-    lists direction and mechanism of the cells that are left out."""
+    # True for the arrays of the last block that is needed; blocks then run in grid order
     until: Callable[[Mapping[str, Array]], bool] | None = None
-    """True for the arrays of the last block that is needed; blocks then run in grid order."""
 
 
+# Arrays of a filled stage, by variable name. A dataset would take longer to make than a small stage
+# takes to compute.
 Filled = Mapping[str, xr.Variable]
-"""Arrays of a filled stage, by variable name. A dataset would take longer to make than a small
-stage takes to compute."""
+# Part of a recipe: yields the stages of each step, receives what they were filled with, and returns
+# a value of its own
 Steps = Generator[tuple[Stage, ...], tuple[Filled, ...], Result]
-"""Part of a recipe: yields the stages of each step, receives what they were filled with, and
-returns a value of its own."""
+# A recipe: yields the stages of each step, receives what they were filled with, and returns the
+# result
 Recipe = Steps[xr.DataTree]
-"""A recipe: yields the stages of each step, receives what they were filled with, and returns the
-result."""
 
 
 def answer_steps(

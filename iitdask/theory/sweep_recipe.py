@@ -23,38 +23,32 @@ from iitdask.theory.reasons import Reason
 from iitdask.theory.small_systems import COUNTS, QUANTITIES, SmallSystems
 from iitdask.theory.stage import Array, Recipe, gather, scoped
 
-PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3
-"""Status of a point."""
-RECIPES_IN_STEP = 64
-"""Recipes of large problems that run a step at a time together."""
+PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3  # Status of a point
+RECIPES_IN_STEP = 64  # Recipes of large problems that run a step at a time together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LargeProblem:
     """A point that has a recipe of its own."""
 
-    key: str
-    """Digest of everything that decides its numbers, hexadecimal."""
+    key: str  # Digest of everything that decides its numbers, hexadecimal
     substrate: Substrate
-    fields: Mapping[str, Any]
-    """Fields of the target."""
+    fields: Mapping[str, Any]  # Fields of the target
     options: Theory
     compute: str
 
 
+# Receives the result of a large problem
 OnResult = Callable[[LargeProblem, Target, xr.DataTree], None]
-"""Receives the result of a large problem."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointBatch:
     """Small systems that became part of a sweep at the same time."""
 
-    name: str
-    """Name of their stage."""
+    name: str  # Name of their stage
     compute: str
-    small: Array
-    """Numbers of their points, in the order of the stage."""
+    small: Array  # Numbers of their points, in the order of the stage
     points: SmallSystems
 
 

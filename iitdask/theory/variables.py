@@ -227,11 +227,10 @@ class Outcome:
     """One number of a result that a sweep records."""
 
     name: str
-    unit: str
-    """``bit``, a float64, NaN where missing, or ``count``, an int64, -1 where missing."""
+    unit: str  # ``bit``, a float64, NaN where missing, or ``count``, an int64, -1 where missing
     doc: str
+    # Reads it from what a recipe returned; None where there is no such number
     read: Callable[[xr.DataTree], Any]
-    """Reads it from what a recipe returned; None where there is no such number."""
 
     @property
     def missing(self) -> float | int:

@@ -44,12 +44,9 @@ DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in me
 class Bindings:
     """Unit-states that distinctions bind, as bitmasks, and phi of the distinctions."""
 
-    phi: Array
-    """(D,) phi_d, bits."""
-    cause: tuple[int, ...]
-    """Unit-states of the cause purview, bitmask."""
-    effect: tuple[int, ...]
-    """Unit-states of the effect purview, bitmask."""
+    phi: Array  # (D,) phi_d, bits
+    cause: tuple[int, ...]  # Unit-states of the cause purview, bitmask
+    effect: tuple[int, ...]  # Unit-states of the effect purview, bitmask
 
     @property
     def union(self) -> list[int]:
@@ -67,22 +64,18 @@ class RelationSums:
     """Totals over all relations, exact."""
 
     count: int
-    phi: Fraction
-    """Sum of phi_r, bits."""
+    phi: Fraction  # Sum of phi_r, bits
+    # Relations of 1, 2, ... distinctions; cut off for very many distinctions.
     by_degree: tuple[int, ...]
-    """Relations of 1, 2, ... distinctions; cut off for very many distinctions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
     """One relation."""
 
-    distinctions: tuple[int, ...]
-    """Positions of the related distinctions, ascending."""
-    overlap: int
-    """Unit-states they have in common, bitmask."""
-    phi: float
-    """Integrated information of the relation, bits."""
+    distinctions: tuple[int, ...]  # Positions of the related distinctions, ascending
+    overlap: int  # Unit-states they have in common, bitmask
+    phi: float  # Integrated information of the relation, bits
 
 
 def relation_sums(bindings: Bindings) -> RelationSums:
@@ -263,16 +256,12 @@ class CauseEffectSide(NamedTuple):
     """A cause or effect of a mechanism: the mask of one purview among those that tie."""
 
     purview: int
-    phi: float
-    """Integrated information over this purview, bits."""
-    information: float
-    """Intrinsic information, bits."""
-    state: int
-    """Representative specified state, little-endian over the purview."""
-    states: tuple[int, ...]
-    """All specified states whose phi ties, in state order."""
+    phi: float  # Integrated information over this purview, bits
+    information: float  # Intrinsic information, bits
+    state: int  # Representative specified state, little-endian over the purview
+    states: tuple[int, ...]  # All specified states whose phi ties, in state order
+    # (n,) partners each unit still sees under the named partition; -1 where none applies
     kept: tuple[int, ...]
-    """(n,) partners each unit still sees under the named partition; -1 where none applies."""
 
 
 class TiedPurviews(NamedTuple):
@@ -292,10 +281,8 @@ class Distinction(NamedTuple):
     """A mechanism with the cause and effect chosen for it."""
 
     choices: TiedPurviews
-    cause: CauseEffectSide
-    """Chosen cause; its ``state`` agrees with the system's."""
-    effect: CauseEffectSide
-    """Chosen effect; its ``state`` agrees with the system's."""
+    cause: CauseEffectSide  # Chosen cause; its ``state`` agrees with the system's
+    effect: CauseEffectSide  # Chosen effect; its ``state`` agrees with the system's
 
     @property
     def phi(self) -> float:
@@ -391,14 +378,13 @@ class CauseEffectStructure:
     system: CandidateSystem
     options: Unfolding
     analysis: SystemAnalysis
+    # Cause and effect state that distinctions must agree with, little-endian
     states: tuple[int, int]
-    """Cause and effect state that distinctions must agree with, little-endian."""
+    # Mechanisms irreducible in both directions, with all tied purviews
     tied: Sequence[TiedPurviews]
-    """Mechanisms irreducible in both directions, with all tied purviews."""
     distinctions: Sequence[Distinction]
     sums: RelationSums
-    search: dict[str, int]
-    """Counts of what the search excluded and what it computed."""
+    search: dict[str, int]  # Counts of what the search excluded and what it computed
 
 
 def relation_bindings(

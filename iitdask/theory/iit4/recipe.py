@@ -41,6 +41,7 @@ def _of_system(name: str, doc: str = "") -> Outcome:
     return Outcome(name, unit, doc or meaning, value_of("system", name))
 
 
+# Numbers that a sweep records of a system analysis
 SIA_OUTCOMES = (
     _of_system("phi", "integrated information of the system, phi_s"),
     _of_system("normalized_phi", "the same per severed pair"),
@@ -51,7 +52,7 @@ SIA_OUTCOMES = (
     _of_system("n_tied_partitions", "partitions tied for the minimum"),
     _of_system("n_tied_states"),
 )
-"""Numbers that a sweep records of a system analysis."""
+# Numbers that a sweep records of a cause-effect structure
 CES_OUTCOMES = (
     *SIA_OUTCOMES,
     Outcome("big_phi", "bit", "Phi of the cause-effect structure", attr_of("big_phi")),
@@ -67,7 +68,6 @@ CES_OUTCOMES = (
         value_of("relations", "count"),
     ),
 )
-"""Numbers that a sweep records of a cause-effect structure."""
 
 
 def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
