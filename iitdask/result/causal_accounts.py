@@ -8,31 +8,32 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
+from iitdask.model.labels import join_labels, state_text, unit_set_names
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.result.formatting import (
     Overview,
     Table,
     number_text,
-    partition_text,
+    partition_texts,
     severed_text,
+    target_attrs,
     text_array,
     theory_attrs,
 )
+from iitdask.run.checksum import package_version
 from iitdask.theory.options import Theory
 from iitdask.theory.variables import VARIABLES
 
 MAX_SHOWN_CANDIDATES = 5
 
 
-def label_account(
-    tree: xr.DataTree, transition: Transition, options: Theory, provenance: dict[str, Any]
-) -> xr.DataTree:
+def label_account(tree: xr.DataTree, transition: Transition, options: Theory) -> xr.DataTree:
     """Name units, links and partitions of a causal account."""
     labels = text_array(transition.labels)
     nodes = {node.name: node.to_dataset(inherit=False) for node in tree.subtree}
     links, units = nodes["links"], list(transition.units)
-    partitions = text_array(_partition_texts(links, transition.labels))
+    sides = (links[name].values for name in ("mechanism", "purview", "kept"))
+    partitions = partition_texts(transition.labels, True, *sides)
     links["partition"] = ("link", partitions, {"comment": VARIABLES["partition"][1]})
     links = links.assign_coords(
         unit=("unit", labels),
@@ -40,34 +41,23 @@ def label_account(
         after=("unit", np.array(transition.after)[units]),
     )
     system = nodes["system"].assign_coords(source=("source", labels), target=("target", labels))
-    about = _account_attrs(transition, options) | provenance
+    texts = {
+        "before": state_text(transition.before),
+        "after": state_text(transition.after),
+        "causes": _unit_names(transition, transition.causes),
+        "effects": _unit_names(transition, transition.effects),
+        "max_order": transition.max_order,
+    }
+    about = target_attrs(transition.substrate, options, texts)
     root = tree.to_dataset(inherit=False).assign_attrs(about)
     return xr.DataTree.from_dict(
         {"/": root, "/links": links, "/system": system.assign_attrs(about)}
     )
 
 
-def _partition_texts(links: xr.Dataset, labels: tuple[str, ...]) -> list[str]:
-    name, weights = mask_namer(labels), 1 << np.arange(len(labels), dtype=np.int64)
-    masks = [(links[side].values @ weights).tolist() for side in ("mechanism", "purview")]
-    return [
-        partition_text(name, mechanism, purview, kept, cause=True)
-        for mechanism, purview, kept in zip(*masks, links["kept"].values.tolist(), strict=True)
-    ]
-
-
-def _account_attrs(transition: Transition, options: Theory) -> dict[str, Any]:
+def _unit_names(transition: Transition, units: tuple[int, ...]) -> str:
     labels = transition.substrate.labels
-    return {
-        **theory_attrs(options),
-        "before": state_text(transition.before),
-        "after": state_text(transition.after),
-        "causes": join_labels([labels[i] for i in transition.causes], labels),
-        "effects": join_labels([labels[i] for i in transition.effects], labels),
-        "max_order": transition.max_order,
-        "substrate_units": join_labels(labels, labels),
-        "substrate_fingerprint": transition.substrate.fingerprint,
-    }
+    return join_labels([labels[i] for i in units], labels)
 
 
 def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
@@ -101,48 +91,38 @@ def _occurrence_texts(inside: Any, data: xr.Dataset, state: str) -> list[str]:
     ]
 
 
-def label_nexus(
-    tree: xr.DataTree, pair: StatePair, options: Theory, provenance: dict[str, Any]
-) -> xr.DataTree:
-    """Name the units of a causal nexus and of its account; parameters of :func:`label_account`."""
+def label_nexus(tree: xr.DataTree, pair: StatePair, options: Theory) -> xr.DataTree:
+    """Name the units of a causal nexus and of its account."""
     attrs, units = dict(tree.attrs), ("unit", text_array(pair.labels))
     candidates = tree["candidates"].to_dataset().assign_coords(unit=units)
     if "links" not in tree.children:
         states = {"before": state_text(pair.before), "after": state_text(pair.after)}
         states["substrate_units"] = join_labels(pair.labels, pair.labels)
-        root = xr.Dataset(attrs=attrs | theory_attrs(options) | states | provenance)
+        states["iitdask_version"] = package_version()
+        root = xr.Dataset(attrs=attrs | theory_attrs(options) | states)
         return xr.DataTree.from_dict({"/": root, "/candidates": candidates})
     winner = Transition.build(
         pair.substrate, pair.before, pair.after, attrs["causes"], attrs["effects"]
     )
-    labelled = label_account(tree, winner, options, provenance)
-    nodes = {node.path: node.to_dataset(inherit=False) for node in labelled.subtree}
-    return xr.DataTree.from_dict({**nodes, "/candidates": candidates})
+    labelled = label_account(tree, winner, options)
+    return labelled.assign(candidates=xr.DataTree(candidates))
 
 
-def label_events(
-    tree: xr.DataTree, triple: StateTriple, options: Theory, provenance: dict[str, Any]
-) -> xr.DataTree:
-    """Name the units of true events and of their accounts; parameters of :func:`label_account`."""
+def label_events(tree: xr.DataTree, triple: StateTriple, options: Theory) -> xr.DataTree:
+    """Name the units of true events and of their accounts."""
     into, out_of = triple.into, triple.out_of
     states = {"before": into.before, "state": into.after, "after": out_of.after}
     coords: dict[str, Any] = {
         name: ("unit", [values[i] for i in into.units]) for name, values in states.items()
     }
     coords["unit"] = ("unit", text_array(triple.labels))
-    nodes = {"/events": tree["events"].to_dataset().assign_coords(coords)}
+    nodes: dict[str, Any] = {"/events": tree["events"].to_dataset().assign_coords(coords)}
     for name, transition in (("into", into), ("out_of", out_of)):
-        branch = xr.DataTree.from_dict(
-            {
-                node.path.removeprefix(f"/{name}") or "/": node.to_dataset(inherit=False)
-                for node in tree[name].subtree
-            }
-        )
-        for node in label_account(branch, transition, options, provenance).subtree:
-            nodes[f"/{name}{node.path}".rstrip("/")] = node.to_dataset(inherit=False)
+        nodes[f"/{name}"] = label_account(tree.children[name], transition, options)
     shared = {key: nodes["/into"].attrs[key] for key in ("theory", "background", "substrate_units")}
     texts = {name: state_text(values) for name, values in states.items()}
-    nodes["/"] = xr.Dataset(attrs=dict(tree.attrs) | shared | texts | provenance)
+    texts["iitdask_version"] = package_version()
+    nodes["/"] = xr.Dataset(attrs=dict(tree.attrs) | shared | texts)
     return xr.DataTree.from_dict(nodes)
 
 

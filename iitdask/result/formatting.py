@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from iitdask.model.labels import state_text, unit_set_names
+from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
+from iitdask.model.substrate import Substrate
+from iitdask.run.checksum import package_version
 from iitdask.theory.options import Theory
 
 if TYPE_CHECKING:
@@ -59,6 +61,17 @@ def theory_attrs(options: Theory) -> dict[str, Any]:
     """Return the theory and its options as attributes of a result."""
     fields: dict[str, Any] = msgspec.to_builtins(options)
     return {"theory": fields.pop("name"), **fields}
+
+
+def target_attrs(substrate: Substrate, options: Theory, texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a result; `texts` are those that describe its target."""
+    return {
+        **theory_attrs(options),
+        **texts,
+        "substrate_units": join_labels(substrate.labels, substrate.labels),
+        "substrate_fingerprint": substrate.fingerprint,
+        "iitdask_version": package_version(),
+    }
 
 
 def seconds_text(seconds: float) -> str:
@@ -116,6 +129,15 @@ def partition_text(
         for block, units in blocks.items()
     ]
     return " × ".join(parts)
+
+
+def partition_texts(
+    labels: Sequence[str], cause: bool, mechanisms: Any, purviews: Any, kept: Any
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return partitions as :func:`partition_text`; mechanisms and purviews are rows of units."""
+    name, weights = mask_namer(labels), 1 << np.arange(len(labels), dtype=np.int64)
+    rows = zip(mechanisms @ weights, purviews @ weights, kept.tolist(), strict=True)
+    return text_array(partition_text(name, int(m), int(p), masks, cause) for m, p, masks in rows)
 
 
 def severed_text(edges: Any, sources: Any, targets: Any) -> str:
@@ -237,29 +259,18 @@ def _repertoire_text(values: Any) -> str:
 
 def as_json(tree: xr.DataTree) -> dict[str, Any]:
     """Return a result as lists, numbers and text; numbers that are not finite become None."""
-    out: dict[str, Any] = {"attrs": _json_value(dict(tree.attrs))}
+    out: dict[str, Any] = {"attrs": tree.attrs}
     if tree.dataset.variables:
         out["variables"] = _json_variables(tree.to_dataset())
     for name, node in tree.children.items():
-        data = node.to_dataset()
-        out[name] = {"attrs": _json_value(dict(data.attrs)), "variables": _json_variables(data)}
-    return out
+        out[name] = {"attrs": node.attrs, "variables": _json_variables(node.to_dataset())}
+    text = msgspec.json.encode(out, enc_hook=lambda value: value.tolist())
+    plain: dict[str, Any] = msgspec.json.decode(text)
+    return plain
 
 
 def _json_variables(data: xr.Dataset) -> dict[str, Any]:
     return {
-        str(key): {"dims": list(map(str, value.dims)), "values": _json_value(value.values)}
+        str(key): {"dims": list(map(str, value.dims)), "values": value.values}
         for key, value in data.variables.items()
     }
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _json_value(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _json_value(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_json_value(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -9,9 +9,16 @@ import numpy as np
 import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
-from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
+from iitdask.model.labels import join_labels, state_text, unit_set_names
 from iitdask.model.system import System, Target
-from iitdask.result.formatting import Overview, Table, partition_text, text_array, theory_attrs
+from iitdask.result.formatting import (
+    Overview,
+    Table,
+    partition_texts,
+    target_attrs,
+    text_array,
+    theory_attrs,
+)
 from iitdask.run.checksum import package_version
 from iitdask.theory.catalog import get_computation
 from iitdask.theory.complexes.recipe import EXCLUSION_REASONS, EXCLUSION_STATUS
@@ -28,9 +35,7 @@ MAX_DIGITS = 12
 """Digits of a number of candidate systems; larger ones are written as powers of ten."""
 
 
-def label_complexes(
-    tree: xr.DataTree, candidates: CandidateSet, options: Theory, provenance: dict[str, Any]
-) -> xr.DataTree:
+def label_complexes(tree: xr.DataTree, candidates: CandidateSet, options: Theory) -> xr.DataTree:
     """Name units, complexes, candidates and reasons."""
     data, labels = tree["complexes"].to_dataset(), candidates.labels
     fates = [EXCLUSION_STATUS[int(code)] for code in data["fate"].values]
@@ -45,13 +50,7 @@ def label_complexes(
     }
     data = data.assign_coords(coords)
     data["fate"] = ("candidate", text_array(fates), data["fate"].attrs)
-    about = {
-        **theory_attrs(options),
-        "state": state_text(candidates.state),
-        "substrate_units": join_labels(labels, labels),
-        "substrate_fingerprint": candidates.substrate.fingerprint,
-        **provenance,
-    }
+    about = target_attrs(candidates.substrate, options, {"state": state_text(candidates.state)})
     return xr.DataTree.from_dict({"/complexes": data.assign_attrs(about)})
 
 
@@ -95,22 +94,14 @@ UNIT_DIMENSIONS = ("unit", "source", "target")
 def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory) -> xr.DataTree:
     """Name the units, mechanisms and partitions of a result; that of a system changes in place."""
     label: Callable[..., xr.DataTree] = get_computation(compute).load("label")
-    return label(tree, target, options, {"iitdask_version": package_version()})
+    return label(tree, target, options)
 
 
-def label_system(
-    tree: xr.DataTree, system: System, options: Theory, provenance: dict[str, Any]
-) -> xr.DataTree:
+def label_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
     """Label a system analysis or cause-effect structure; see :func:`label_tree`."""
     substrate = system.substrate
-    about = {
-        **theory_attrs(options),
-        "state": state_text(system.state),
-        "units": join_labels(system.labels, substrate.labels),
-        "substrate_units": join_labels(substrate.labels, substrate.labels),
-        "substrate_fingerprint": substrate.fingerprint,
-        **provenance,
-    }
+    units = join_labels(system.labels, substrate.labels)
+    about = target_attrs(substrate, options, {"state": state_text(system.state), "units": units})
     names = coordinate_labels(text_array(system.labels))  # converted once for all dimensions
     for node in tree.subtree:
         if node.path in ("/", "/system"):
@@ -122,8 +113,14 @@ def label_system(
         if coords:  # all at once: every change of a dataset costs as much as making it
             variables = {str(name): data.variables[name] for name in data.data_vars}
             if "mechanism_units" in variables:
-                coords["mechanism"], partitions = _mechanism_names(data, system)
-                variables |= partitions
+                mechanisms = variables["mechanism_units"].values
+                texts = text_array(unit_set_names(mechanisms, system.labels))
+                coords["mechanism"] = ("mechanism", texts)
+                for side in ("cause", "effect"):
+                    values = (data[name].values for name in (f"purview_{side}", f"kept_{side}"))
+                    texts = partition_texts(system.labels, side == "cause", mechanisms, *values)
+                    name = f"partition_{side}"
+                    variables[name] = described_variable(name, ("mechanism",), texts)
             if "cut" in variables:
                 variables |= _network_variables(system)
             replace_dataset(node, assemble_dataset(variables, coords, data.attrs))
@@ -139,31 +136,7 @@ def _network_variables(system: System) -> dict[str, xr.Variable]:
     return {name: described_variable(name, *value) for name, value in values.items()}
 
 
-def _mechanism_names(
-    data: xr.Dataset, system: System
-) -> tuple[tuple[str, Any], dict[str, xr.Variable]]:
-    """Return the coordinate of mechanisms, and their minimum partitions as text."""
-    weights = 1 << np.arange(system.n, dtype=np.int64)
-    mechanisms, *purviews = (
-        (data.variables[name].values @ weights).astype(np.int64).tolist()
-        for name in ("mechanism_units", "purview_cause", "purview_effect")
-    )
-    name = mask_namer(system.labels)
-    partitions = {}
-    for side, masks in zip(("cause", "effect"), purviews, strict=True):
-        kept = data.variables[f"kept_{side}"].values.tolist()
-        texts = [
-            partition_text(name, mechanism, purview, partners, side == "cause")
-            for mechanism, purview, partners in zip(mechanisms, masks, kept, strict=True)
-        ]
-        partition = f"partition_{side}"
-        partitions[partition] = described_variable(partition, ("mechanism",), text_array(texts))
-    return ("mechanism", text_array(map(name, mechanisms))), partitions
-
-
-def label_target(
-    tree: xr.DataTree, target: Target, options: Theory, provenance: dict[str, Any]
-) -> xr.DataTree:
+def label_target(tree: xr.DataTree, target: Target, options: Theory) -> xr.DataTree:
     """Label the result of a target of any kind; see :func:`label_tree`.
 
     Dimensions of units get their names, the root the fields that build the target again.
@@ -178,5 +151,6 @@ def label_target(
     about["units"] = join_labels(target.labels, target.substrate.labels)
     if "state" in about:
         about["state"] = state_text(target.to_dict()["state"])
-    nodes["/"] = nodes["/"].assign_attrs(theory_attrs(options) | about | provenance)
+    about["iitdask_version"] = package_version()
+    nodes["/"] = nodes["/"].assign_attrs(theory_attrs(options) | about)
     return xr.DataTree.from_dict(nodes)

@@ -91,7 +91,7 @@ class Computation:
     nodes: Mapping[str, str]
     # Title of a result; ``{name}`` stands for an attribute. Units and state follow if it has none.
     title: str
-    # ``label(tree, target, options, provenance)``: the result with the names users gave
+    # ``label(tree, target, options)``: the result with the names users gave
     label: str = "iitdask.result.label_tree:label_target"
     # ``overviews(tree)``: summaries and tables of a result
     overviews: str = "iitdask.result.overview:attribute_overviews"
