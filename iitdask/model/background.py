@@ -146,7 +146,9 @@ def _likelihood_groups(
     groups = _connected_components(tensors)
     for group in groups:
         members = [tensors[j] for j in group]
-        if _is_surely_positive(members) or contract(members, (), labels, budget) > 0:
+        # A table of its own group is possible where any value is positive, a product where all are.
+        surely = [t.values.min() if len(members) > 1 else t.values.max() for t in members]
+        if min(surely) > 0 or contract(members, (), labels, budget) > 0:
             continue
         units_of = list(dict.fromkeys(owner[j] for j in group))
         shown = units_of[:8]
@@ -155,12 +157,6 @@ def _likelihood_groups(
         raise UnreachableStateError(f"{what} (impossible: {names}{more})")
     joined = tuple(tuple(tensors[j] for j in g) for g in groups if tensors[g[0]].variables)
     return certain, joined
-
-
-def _is_surely_positive(tensors: Sequence[Tensor]) -> bool:
-    if len(tensors) == 1:
-        return bool(tensors[0].values.max() > 0)
-    return all(bool(t.values.min() > 0) for t in tensors)
 
 
 def _propagate(tensors: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int]]:

@@ -54,26 +54,22 @@ def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
     """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out."""
     kind = substrate_kind(block, where)
     more = {key: block.get(key) for key in OPTIONAL_KEYS}
-    place = f"{where}.{kind}"
+    place, entries = f"{where}.{kind}", block[kind]
     if kind == "tpm":
-        return Substrate.from_tpm(block["tpm"], **more, where=place)
-    entries = block[kind]
+        return Substrate.from_tpm(entries, **more, where=place)
     if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
         raise SubstrateError(f"{place}: expected a list with one entry per unit, got {entries!r}")
     if kind == "units":
         return Substrate.from_units(entries, **more, where=place)
-    return Substrate.from_factors(
-        [_parse_factor(entry, i, place) for i, entry in enumerate(entries)], **more, where=place
-    )
-
-
-def _parse_factor(entry: object, number: int, where: str) -> tuple[Any, Any]:
-    if not isinstance(entry, Mapping) or set(entry) != {"inputs", "table"}:
-        got = list(entry) if isinstance(entry, Mapping) else entry
-        raise SubstrateError(
-            f"{where}: factor {number}: expected a mapping with inputs and table, got {got!r}"
-        )
-    return entry["inputs"], entry["table"]
+    factors = []
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, Mapping) or set(entry) != {"inputs", "table"}:
+            got = list(entry) if isinstance(entry, Mapping) else entry
+            raise SubstrateError(
+                f"{place}: factor {i}: expected a mapping with inputs and table, got {got!r}"
+            )
+        factors.append((entry["inputs"], entry["table"]))
+    return Substrate.from_factors(factors, **more, where=place)
 
 
 def names() -> tuple[str, ...]:

@@ -231,9 +231,8 @@ def factors_from_units(
 ) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table | CountingFactor]]]:
     """Return labels, and each unit's inputs and table; of a wide gate, what it counts."""
     named = _unit_labels(units, labels, where)
-    numbers = notation.unit_numbers(named)
     read = [
-        _parse_unit(unit, numbers, f"{where}: unit {label!r}")
+        _parse_unit(unit, named, f"{where}: unit {label!r}")
         for unit, label in zip(units, named, strict=True)
     ]
     levels = [unit.levels for unit in read]
@@ -246,17 +245,17 @@ def _unit_labels(
     for i, unit in enumerate(units):
         if not isinstance(unit, Mapping):
             raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {unit!r}")
-    own = [unit.get("label") for unit in units]
+    own: list[Any] = [unit.get("label") for unit in units]
     if all(label is None for label in own):
         return notation.parse_labels(labels, len(units), where)
     if labels is not None:
         raise SubstrateError(f"{where}: labels are given twice, in the units and beside them")
     if None in own:
         raise SubstrateError(f"{where}: unit {own.index(None)} has no label, others have one")
-    return notation.parse_labels([label for label in own if label is not None], len(own), where)
+    return notation.parse_labels(own, len(own), where)
 
 
-def _parse_unit(unit: Mapping[str, Any], numbers: Mapping[str, int], place: str) -> _Unit:
+def _parse_unit(unit: Mapping[str, Any], labels: tuple[str, ...], place: str) -> _Unit:
     if "gate" in unit and "kind" in unit:
         raise SubstrateError(f"{place}: expected either gate or kind, got both")
     name = unit.get("gate", unit.get("kind"))
@@ -264,7 +263,7 @@ def _parse_unit(unit: Mapping[str, Any], numbers: Mapping[str, int], place: str)
         raise SubstrateError(f"{place}: expected a gate, one of {', '.join(GATES)}; got {name!r}")
     gate, place = GATES[name.upper()], f"{place} ({name.upper()})"
     inputs = notation.parse_units(
-        unit.get("inputs", ()), numbers, f"{place}: inputs", SubstrateError
+        unit.get("inputs", ()), labels, f"{place}: inputs", SubstrateError
     )
     if len(inputs) < gate.least or (gate.most is not None and len(inputs) > gate.most):
         wanted = str(gate.least) if gate.most == gate.least else f"{gate.least} or more"

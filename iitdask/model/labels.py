@@ -11,7 +11,7 @@ import difflib
 import operator
 import string
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,23 +40,20 @@ def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels
         return default_labels(count)
     if isinstance(labels, str):
         labels = [part.strip() for part in labels.split(",")] if "," in labels else list(labels)
-    named = tuple(_parse_label(label, where) for label in labels)
+    named = tuple(labels)
+    for label in named:
+        if not isinstance(label, str):
+            raise SubstrateError(
+                f"{where}: expected a label to be text, got {label!r} (quote it in YAML)"
+            )
+        if not label.strip() or "," in label:
+            raise SubstrateError(f"{where}: expected a label without commas, got {label!r}")
     if len(named) != count:
         raise SubstrateError(f"{where}: expected {count} labels, one per unit, got {len(named)}")
     if len(set(named)) < len(named):
         twice = next(label for k, label in enumerate(named) if label in named[:k])
         raise SubstrateError(f"{where}: label {twice!r} is given to two units")
     return named
-
-
-def _parse_label(label: object, where: str) -> str:
-    if not isinstance(label, str):
-        raise SubstrateError(
-            f"{where}: expected a label to be text, got {label!r} (quote it in YAML)"
-        )
-    if not label.strip() or "," in label:
-        raise SubstrateError(f"{where}: expected a label without commas, got {label!r}")
-    return str(label)
 
 
 def join_labels(labels: Sequence[str], known: Collection[str] = ()) -> str:
@@ -118,6 +115,7 @@ def state_text(values: Sequence[int]) -> str:
     return ("" if all(0 <= v < 10 for v in values) else SEPARATOR).join(str(int(v)) for v in values)
 
 
+@lru_cache(maxsize=16)  # built anew for every set of units, thousands of labels would take long
 def unit_numbers(labels: Labels) -> dict[str, int]:
     """Return the unit number of each label, in unit order."""
     return {label: i for i, label in enumerate(labels)}
@@ -134,16 +132,17 @@ def suggestion(name: str, known: Iterable[str], limit: int = 12) -> str:
 
 
 def parse_units(
-    units: object, numbers: Mapping[str, int], where: str, error: type[InputError] = StateError
+    units: object, labels: Labels, where: str, error: type[InputError] = StateError
 ) -> tuple[int, ...]:
     """Return the numbers of units in their order, written as for ``Substrate.parse_units``."""
+    numbers = unit_numbers(labels)
     parts = _split_units(units, numbers)
     if not isinstance(parts, Iterable):
         raise error(f"{where}: expected labels or unit numbers, got {units!r}")
     found = tuple(_unit_number(part, numbers, where, error) for part in parts)
     if len(set(found)) < len(found):
         twice = next(i for i in found if found.count(i) > 1)
-        raise error(f"{where}: unit {list(numbers)[twice]!r} is named twice")
+        raise error(f"{where}: unit {labels[twice]!r} is named twice")
     return found
 
 
@@ -211,7 +210,7 @@ def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
 
 
 def _values_from_mapping(state: Mapping[Any, Any], labels: Labels, where: str) -> tuple[int, ...]:
-    numbers = parse_units(list(state), unit_numbers(labels), where)
+    numbers = parse_units(list(state), labels, where)
     values = dict(zip(numbers, state.values(), strict=True))
     for i, label in enumerate(labels):
         if i not in values:

@@ -134,7 +134,13 @@ def _read_text(path: Path) -> dict[str, Any]:
     for number, line in enumerate(lines, start=1):
         words = line.split("#")[0].replace(",", " ").split()
         if words:
-            rows.append(_parse_row(words, f"{path}, line {number}"))
+            try:
+                rows.append([float(word) for word in words])
+            except ValueError as error:
+                line = " ".join(words)
+                raise SubstrateError(
+                    f"{path}, line {number}: expected numbers, got {line!r}"
+                ) from error
             if len(rows[-1]) != len(rows[0]):
                 raise SubstrateError(
                     f"{path}, line {number}: expected {len(rows[0])} numbers like the first row, "
@@ -143,13 +149,6 @@ def _read_text(path: Path) -> dict[str, Any]:
     if not rows:
         raise SubstrateError(f"{path}: expected rows of numbers, got an empty file")
     return {"tpm": rows}
-
-
-def _parse_row(words: list[str], where: str) -> list[float]:
-    try:
-        return [float(word) for word in words]
-    except ValueError as error:
-        raise SubstrateError(f"{where}: expected numbers, got {' '.join(words)!r}") from error
 
 
 def _decode(path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,48 +39,31 @@ UnitTable = tuple[tuple[int, ...], Table | CountingFactor]
 """Inputs of a unit and its table over them, before they are checked."""
 
 
-def unit_count(array: Table, where: str) -> int:
-    """Return N, or say that the shape is none of the forms."""
-    shape: tuple[int, ...] = array.shape
-    if array.ndim == 2 and shape[0] == shape[1]:
+def _tpm_form(
+    shape: tuple[int, ...], where: str
+) -> tuple[Callable[[Table, Sequence[str], str], list[Table]], int]:
+    """Return what takes a matrix of a shape apart into tables, and the number of its units."""
+    if len(shape) == 2 and shape[0] == shape[1]:
         count = shape[0].bit_length() - 1
-        if count >= 1 and shape[0] == 1 << count:
-            return count
-        raise SubstrateError(
-            f"{where}: expected a square (state-by-state) matrix to have 2^N rows, got {shape}"
-        )
-    if array.ndim == 2 and 1 <= shape[1] <= 62 and shape[0] == 1 << shape[1]:
-        return shape[1]
-    if _is_state_by_node(shape):
-        return shape[-1]
-    if _is_multivalued(shape):
-        return shape[-2]
-    if array.ndim >= 3 and 1 in shape[:-2] and shape[-2] == array.ndim - 2:
-        raise SubstrateError(f"{where}: expected units with two or more values, got shape {shape}")
+        if count < 1 or shape[0] != 1 << count:
+            raise SubstrateError(
+                f"{where}: expected a square (state-by-state) matrix to have 2^N rows, got {shape}"
+            )
+        return _from_state_by_state, count
+    count, levels = (shape[-1] if shape else 0), shape[:-2]
+    if 1 <= count <= 62 and shape in ((1 << count, count), (2,) * count + (count,)):
+        return _from_state_by_node, count
+    if levels and shape[-2] == len(levels):
+        if 1 in levels:
+            raise SubstrateError(
+                f"{where}: expected units with two or more values, got shape {shape}"
+            )
+        if shape[-1] == max(levels) and min(levels) >= 2:
+            return _from_padded, len(levels)
     raise SubstrateError(f"{where}: expected shape {TPM_SHAPES}, got {shape}")
 
 
-def _is_state_by_node(shape: tuple[int, ...]) -> bool:
-    count = len(shape) - 1
-    return count >= 1 and shape == (2,) * count + (count,)
-
-
-def _is_multivalued(shape: tuple[int, ...]) -> bool:
-    count = len(shape) - 2
-    return (
-        count >= 1 and shape[-2] == count and shape[-1] == max(shape[:-2]) and min(shape[:-2]) >= 2
-    )
-
-
-def unit_tables(array: Table, labels: Sequence[str], where: str) -> list[Table]:
-    """Return one table per unit, ``(k_0, ..., k_{N-1}, k_i)``."""
-    count = len(labels)
-    if array.ndim == 2 and array.shape[0] == array.shape[1]:
-        array = _from_state_by_state(array, labels, where)
-    if array.ndim == 2:
-        array = array.reshape((2,) * count + (count,), order="F")
-    if _is_state_by_node(array.shape):
-        return _from_state_by_node(array, labels, where)
+def _from_padded(array: Table, labels: Sequence[str], where: str) -> list[Table]:
     levels = array.shape[:-2]
     for i, level in enumerate(levels):
         padding = array[..., i, level:]
@@ -93,6 +76,7 @@ def unit_tables(array: Table, labels: Sequence[str], where: str) -> list[Table]:
 
 
 def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list[Table]:
+    array = array.reshape((2,) * len(labels) + (len(labels),), order="F")
     # Checked here, where the number is still the one the caller wrote.
     if (index := first_outside(array)) is not None:
         raise SubstrateError(
@@ -103,8 +87,8 @@ def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list
     return [np.stack([1.0 - on[..., i], on[..., i]], axis=-1) for i in range(len(labels))]
 
 
-def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Table:
-    """Return the state-by-node form of a state-by-state matrix, which must be a product."""
+def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> list[Table]:
+    """Return the tables of a state-by-state matrix, which must be their product."""
     count = len(labels)
     if (index := first_outside(array)) is not None:
         raise SubstrateError(
@@ -132,14 +116,14 @@ def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> Tab
             f"{product[row, column]:.9g}, expected the same in the matrix, "
             f"got {array[row, column]:.9g}"
         )
-    return on
+    return _from_state_by_node(on, labels, where)
 
 
 def _state_digits(row: int, count: int) -> str:
     return "".join(str(row >> i & 1) for i in range(count))
 
 
-def factors_from_arrays(arrays: Sequence[Any], where: str) -> list[UnitTable]:
+def _factors_from_arrays(arrays: Sequence[Any], where: str) -> list[UnitTable]:
     """Return inputs and table per unit of factors whose axes of size 1 are no inputs."""
     count = len(arrays)
     given: list[UnitTable] = []
@@ -263,11 +247,10 @@ class Substrate:
         """
         pairs = list(factors)
         named = notation.parse_labels(labels, len(pairs), where)
-        known = notation.unit_numbers(named)
         given = []
         for label, (inputs, table) in zip(named, pairs, strict=True):
             place = f"{where}: unit {label!r}"
-            numbers = notation.parse_units(inputs, known, f"{place}: inputs", SubstrateError)
+            numbers = notation.parse_units(inputs, named, f"{place}: inputs", SubstrateError)
             given.append((numbers, as_array(table, place)))
         return cls._assembled(given, connectivity, named, where)
 
@@ -375,10 +358,6 @@ class Substrate:
         return len(self.levels)
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return notation.unit_numbers(self.labels)
-
-    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all that decides results: levels, declared graph, factors; not labels."""
         digest = hashlib.sha256(b"iitdask substrate 1")
@@ -421,7 +400,7 @@ class Substrate:
         """
         if units is None:
             return tuple(range(self.n_units))
-        return tuple(sorted(notation.parse_units(units, self._numbers, "units")))
+        return tuple(sorted(notation.parse_units(units, self.labels, "units")))
 
     def __repr__(self) -> str:
         shown = self.labels if self.n_units <= 12 else (*self.labels[:4], "...", self.labels[-1])
@@ -443,34 +422,29 @@ def _parse_tpm(
     given: Any, labels: Iterable[str] | None, where: str
 ) -> tuple[tuple[str, ...], list[UnitTable]]:
     """Return labels and every unit's table of a whole matrix."""
-    if _is_factor_list(given):
+    is_list = isinstance(given, (list, tuple))  # whose arrays may be the rows of a matrix, too
+    if is_list and any(isinstance(f, np.ndarray) and f.ndim == len(given) + 1 for f in given):
         named = notation.parse_labels(labels, len(given), where)
-        return named, factors_from_arrays(given, where)
+        return named, _factors_from_arrays(given, where)
     array = as_array(given, where)
-    named = notation.parse_labels(labels, unit_count(array, where), where)
-    everyone = tuple(range(len(named)))
-    return named, [(everyone, table) for table in unit_tables(array, named, where)]
-
-
-def _is_factor_list(given: Any) -> bool:
-    """Tell factors over all units from the rows of a matrix, which may be arrays too."""
-    return isinstance(given, (list, tuple)) and any(
-        isinstance(each, np.ndarray) and each.ndim == len(given) + 1 for each in given
-    )
+    tables_of, count = _tpm_form(array.shape, where)
+    named = notation.parse_labels(labels, count, where)
+    return named, [(tuple(range(count)), table) for table in tables_of(array, named, where)]
 
 
 def _unit_levels(given: Sequence[UnitTable], labels: Sequence[str], where: str) -> tuple[int, ...]:
     if not given:
         raise SubstrateError(f"{where}: expected at least one unit, got none")
+    levels = []
     for label, (_, table) in zip(labels, given, strict=True):
-        if isinstance(table, CountingFactor):
-            continue
-        if table.ndim == 0 or table.shape[-1] < 2:
+        shape = (2,) if isinstance(table, CountingFactor) else table.shape
+        if not shape or shape[-1] < 2:
             raise SubstrateError(
                 f"{where}: unit {label!r}: expected two or more values on the last axis, "
-                f"got a table of shape {table.shape}"
+                f"got a table of shape {shape}"
             )
-    return tuple(2 if isinstance(table, CountingFactor) else table.shape[-1] for _, table in given)
+        levels.append(shape[-1])
+    return tuple(levels)
 
 
 def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> Mask:

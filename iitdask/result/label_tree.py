@@ -117,7 +117,8 @@ def label_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataT
                 texts = text_array(unit_set_names(mechanisms, system.labels))
                 coords["mechanism"] = ("mechanism", texts)
                 for side in ("cause", "effect"):
-                    values = (data[name].values for name in (f"purview_{side}", f"kept_{side}"))
+                    names_of = (f"purview_{side}", f"kept_{side}")
+                    values = (variables[name].values for name in names_of)
                     texts = partition_texts(system.labels, side == "cause", mechanisms, *values)
                     name = f"partition_{side}"
                     variables[name] = described_variable(name, ("mechanism",), texts)

@@ -16,17 +16,15 @@ MAX_TITLE_STATE_CHARACTERS = 40
 
 def system_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of a system analysis or cause-effect structure."""
-    tables = []
-    if "distinctions" in tree.children and formatting.is_iit3(tree):
-        repertoires = formatting.repertoire_rows(tree)
-        tables = [
-            Table("concepts", formatting.CONCEPT_COLUMNS, formatting.distinction_rows(tree)),
-            Table("repertoires", formatting.REPERTOIRE_COLUMNS, repertoires),
-        ]
-    elif "distinctions" in tree.children:
-        distinctions = formatting.distinction_rows(tree)
-        tables = [Table("distinctions", formatting.DISTINCTION_COLUMNS, distinctions)]
-    return [Overview(formatting.system_summary(tree), tables)]
+    summary = formatting.system_summary(tree)
+    if "distinctions" not in tree.children:
+        return [Overview(summary, [])]
+    rows = formatting.distinction_rows(tree)
+    if not formatting.is_iit3(tree):
+        return [Overview(summary, [Table("distinctions", formatting.DISTINCTION_COLUMNS, rows)])]
+    concepts = Table("concepts", formatting.CONCEPT_COLUMNS, rows)
+    columns, repertoires = formatting.REPERTOIRE_COLUMNS, formatting.repertoire_rows(tree)
+    return [Overview(summary, [concepts, Table("repertoires", columns, repertoires)])]
 
 
 def attribute_overviews(tree: xr.DataTree) -> list[Overview]:

@@ -77,9 +77,8 @@ class UnitSignature:
 
         None stands for all units.
         """
-        numbers = notation.unit_numbers(self.labels)
         units = range(len(self.labels)) if value is None else value
-        chosen = sorted(notation.parse_units(units, numbers, "units"))
+        chosen = sorted(notation.parse_units(units, self.labels, "units"))
         if not chosen:
             raise InputError("units: expected at least one unit, got none")
         mask = sum(1 << i for i in chosen) if len(self.labels) <= MAX_MASK_UNITS else 0
@@ -262,8 +261,7 @@ def _set_weight(
     if label not in labels:
         raise SpecError(f"{where}: no unit is called {label!r}")
     unit = units[labels.index(label)]
-    numbers = notation.unit_numbers(tuple(labels))
-    inputs = notation.parse_units(unit.get("inputs", ()), numbers, f"unit {label!r}: inputs")
+    inputs = notation.parse_units(unit.get("inputs", ()), tuple(labels), f"unit {label!r}: inputs")
     sources = [labels[number] for number in inputs]
     if source not in sources or "weights" not in unit:
         raise SpecError(f"{where}: unit {label!r} has no such weight")
