@@ -11,7 +11,7 @@ import numpy as np
 from iitdask.errors import UnreachableStateError
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract, rescaled
 from iitdask.model.factor import CountingFactor, Factor
-from iitdask.model.labels import state_text
+from iitdask.model.labels import first_names, state_text
 from iitdask.model.substrate import Substrate
 from iitdask.types import Table
 
@@ -24,18 +24,13 @@ class Background:
     mathematics.md 2.1; Albantakis et al. 2023, eq. 3 and 4.
     """
 
-    state: tuple[int, ...]
-    """Current state of all units."""
-    labels: tuple[str, ...]
-    """Names of all units."""
-    certain: Mapping[int, int]
-    """Previous value of the units for which only one is possible."""
+    state: tuple[int, ...]  # Current state of all units
+    labels: tuple[str, ...]  # Names of all units
+    certain: Mapping[int, int]  # Previous value of the units for which only one is possible
+    # Likelihoods of each connected component of the factor graph
     groups: tuple[tuple[Tensor, ...], ...]
-    """Likelihoods of each connected component of the factor graph."""
-    group_of: Mapping[int, int]
-    """Group of a unit; units without one have a uniform posterior."""
-    budget: int = TABLE_BUDGET_BYTES
-    """Bytes that one table may take."""
+    group_of: Mapping[int, int]  # Group of a unit; units without one have a uniform posterior
+    budget: int = TABLE_BUDGET_BYTES  # Bytes that one table may take
     _marginals: dict[tuple[int, ...], Table] = field(default_factory=dict)
 
     @classmethod
@@ -111,7 +106,7 @@ def require_reachable(
     """Refuse a candidate whose state has no predecessor while the other units are fixed."""
     inside = frozenset(units)
     factors = [substrate.factors[i].conditioned(inside, state) for i in units]
-    names = ", ".join(substrate.labels[i] for i in units[:8]) + (", ..." if len(units) > 8 else "")
+    names = first_names([substrate.labels[i] for i in units])
     what = (
         f"state {_short_state(state)} is unreachable for the system {names}: no past state of it "
         "leads there while the units outside have their current values"
@@ -150,11 +145,9 @@ def _likelihood_groups(
         surely = [t.values.min() if len(members) > 1 else t.values.max() for t in members]
         if min(surely) > 0 or contract(members, (), labels, budget) > 0:
             continue
-        units_of = list(dict.fromkeys(owner[j] for j in group))
-        shown = units_of[:8]
-        names = ", ".join(f"{labels[i]}={state[i]}" for i in shown)
-        more = ", ..." if len(units_of) > 8 else ""
-        raise UnreachableStateError(f"{what} (impossible: {names}{more})")
+        units_of = dict.fromkeys(owner[j] for j in group)
+        names = first_names([f"{labels[i]}={state[i]}" for i in units_of])
+        raise UnreachableStateError(f"{what} (impossible: {names})")
     joined = tuple(tuple(tensors[j] for j in g) for g in groups if tensors[g[0]].variables)
     return certain, joined
 

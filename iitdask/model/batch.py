@@ -19,8 +19,7 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import factor_rows
 from iitdask.types import Array
 
-MAX_TABLE_STATES = 4096
-"""States of a substrate that may be part of a batch."""
+MAX_TABLE_STATES = 4096  # States of a substrate that may be part of a batch
 
 
 def is_batchable(substrate: Substrate) -> bool:
@@ -38,16 +37,11 @@ def transition_table(substrate: Substrate) -> Array:
 class Batch:
     """Small substrates side by side, see :mod:`iitdask.kernels.batch_tables`."""
 
-    sizes: Array
-    """(K,) int64 units of each."""
-    levels: Array
-    """(K, N) int64 values per unit; 1 beyond its units."""
-    starts: Array
-    """(K + 1,) int64 where each table begins."""
-    tables: Array
-    """float64, the values of all units side by side, state by state."""
-    children: Array
-    """(K, N) int64 mask of the units that each unit feeds."""
+    sizes: Array  # (K,) int64 units of each
+    levels: Array  # (K, N) int64 values per unit; 1 beyond its units
+    starts: Array  # (K + 1,) int64 where each table begins
+    tables: Array  # float64, the values of all units side by side, state by state
+    children: Array  # (K, N) int64 mask of the units that each unit feeds
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -108,9 +102,10 @@ class Batch:
         lengths = np.diff(self.starts)[numbers]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         within = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
-        picks = within + np.repeat(self.starts[:-1][numbers], lengths)
-        sizes, levels, children = self.sizes[numbers], self.levels[numbers], self.children[numbers]
-        return Batch(sizes, levels, starts, self.tables[picks], children)
+        tables = self.tables[within + np.repeat(self.starts[:-1][numbers], lengths)]
+        return Batch(
+            self.sizes[numbers], self.levels[numbers], starts, tables, self.children[numbers]
+        )
 
     def digests(self) -> Array:
         """Return ``(K, 2)`` uint64: a digest of the content of each substrate."""
@@ -163,13 +158,11 @@ class Batch:
         flat = self.tables[self.starts[number] : self.starts[number + 1]]
         rows = flat.reshape(-1, sum(levels))
         edges = (self.children[number, :n, None] >> np.arange(n) & 1).astype(np.bool_)
-        factors, column = [], 0
-        for i, k in enumerate(levels):
+        factors = []
+        for i, columns in enumerate(np.split(rows, np.cumsum(levels)[:-1], axis=1)):
             inputs = tuple(np.flatnonzero(edges[:, i]).tolist())
-            own = rows[:, column : column + k].reshape((*levels, k), order="F")
-            index = tuple(slice(None) if j in inputs else 0 for j in range(n))
-            factors.append(Factor(inputs, np.ascontiguousarray(own[index])))
-            column += k
+            own = columns.reshape((*levels, levels[i]), order="F")
+            factors.append(Factor(inputs, own[tuple(slice(None) if e else 0 for e in edges[:, i])]))
         return Substrate(tuple(factors), edges, levels, tuple(labels))
 
 
@@ -226,24 +219,15 @@ class Family:
     ['XOR', 'AND', 'XOR', 'XOR']
     """
 
-    kind: str
-    """Graph, see ``GRAPH_KEYS``."""
-    n: int
-    """Units of a member."""
-    count: int
-    """Members."""
-    seed: int
-    """Seed of all random draws."""
-    gates: tuple[Mapping[str, Any], ...]
-    """Gates that units are drawn from, with their parameters."""
-    p: float
-    """Probability of a connection (Erdos-Renyi), of being rewired (Watts-Strogatz)."""
-    k: int
-    """Inputs of a unit (Watts-Strogatz)."""
-    self_loops: bool
-    """True if units may feed themselves (Erdos-Renyi)."""
-    name: str
-    """Begin of the names of its members."""
+    kind: str  # Graph, see ``GRAPH_KEYS``
+    n: int  # Units of a member
+    count: int  # Members
+    seed: int  # Seed of all random draws
+    gates: tuple[Mapping[str, Any], ...]  # Gates that units are drawn from, with their parameters
+    p: float  # Probability of a connection (Erdos-Renyi), of being rewired (Watts-Strogatz)
+    k: int  # Inputs of a unit (Watts-Strogatz)
+    self_loops: bool  # True if units may feed themselves (Erdos-Renyi)
+    name: str  # Begin of the names of its members
 
     @classmethod
     def from_block(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:

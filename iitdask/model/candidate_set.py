@@ -40,16 +40,12 @@ class CandidateSet(Target):
     FIELDS: ClassVar[tuple[str, ...]] = ("state", "units", "max_size", "candidates")
     REQUIRED: ClassVar[int] = 1
 
-    state: tuple[int, ...]
-    """Current state of all units."""
-    units: tuple[int, ...]
-    """Unit numbers of the pool, ascending."""
-    max_size: int | None
-    """Most units of a candidate; None: as many as there are."""
+    state: tuple[int, ...]  # Current state of all units
+    units: tuple[int, ...]  # Unit numbers of the pool, ascending
+    max_size: int | None  # Most units of a candidate; None: as many as there are
+    # The candidates, when they were listed; None: all subsets of the pool
     candidates: tuple[tuple[int, ...], ...] | None
-    """The candidates, when they were listed; None: all subsets of the pool."""
-    background: Background
-    """Posterior of the previous state of all units."""
+    background: Background  # Posterior of the previous state of all units
 
     @classmethod
     def build(
@@ -69,11 +65,10 @@ class CandidateSet(Target):
             raise StateError("units: expected at least one unit, got none")
         if max_size is not None and not (isinstance(max_size, int) and max_size >= 1):
             raise StateError(f"max_size: expected a whole number from 1, got {max_size!r}")
-        listed = None
         if candidates is not None:
-            listed = _parse_candidates(substrate, candidates, pool, max_size)
+            candidates = _parse_candidates(substrate, candidates, pool, max_size)
         background = Background.from_state(substrate, now, budget)
-        return cls(substrate, now, pool, max_size, listed, background)
+        return cls(substrate, now, pool, max_size, candidates, background)
 
     @property
     def largest(self) -> int:

@@ -17,33 +17,29 @@ import opt_einsum
 from opt_einsum import paths
 
 from iitdask.errors import MemoryRefusedError
+from iitdask.model.labels import first_names
 from iitdask.types import Table
 
-TABLE_BUDGET_BYTES = 2 * 2**30
-"""Bytes that one table may take, unless the caller says otherwise."""
+TABLE_BUDGET_BYTES = 2 * 2**30  # Bytes that one table may take, unless the caller says otherwise
 
 CHEAP_MULTIPLICATIONS = 1 << 18
 """Multiplications of the largest step up to which the first plan is taken as it is."""
 
-MAX_EINSUM_AXES = 50
-"""Axes that one step of numpy's einsum can name."""
+MAX_EINSUM_AXES = 50  # Axes that one step of numpy's einsum can name
 
 EXACT_FILL_IN_UNITS = 400
 """Units up to which fill-in is counted exactly; beyond, neighbours are counted instead."""
 
 Scope = frozenset[int]
 Path = list[tuple[int, ...]]
-Steps = list[tuple[Scope, Scope]]
-"""The units each contraction touches, and those its result keeps."""
+Steps = list[tuple[Scope, Scope]]  # The units each contraction touches, and those its result keeps
 
 
 class Tensor(NamedTuple):
     """A non-negative table over some units' values."""
 
-    variables: tuple[int, ...]
-    """Unit numbers, one per axis."""
-    values: Table
-    """``(k_v0, k_v1, ...)``."""
+    variables: tuple[int, ...]  # Unit numbers, one per axis
+    values: Table  # ``(k_v0, k_v1, ...)``
 
 
 def rescaled(values: Table) -> Table:
@@ -198,7 +194,7 @@ def _require_fit(
     if need > budget or len(widest) > MAX_EINSUM_AXES:
         some = sorted(largest)
         known = [labels[v] for v in some if v < len(labels)]  # beyond are counts of wide gates
-        names = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
+        names = first_names(known, 6)
         raise MemoryRefusedError(
             f"background: the exact posterior needs a table over {len(some)} units ({names}) of "
             f"{need / 2**30:.3g} GiB, more than the budget of {budget / 2**30:.3g} GiB; "

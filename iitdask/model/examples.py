@@ -27,11 +27,9 @@ __all__ = [
 SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")
 """Keys of a substrate block of which there must be exactly one."""
 
-OPTIONAL_KEYS = ("connectivity", "labels")
-"""Keys that may stand beside it."""
+OPTIONAL_KEYS = ("connectivity", "labels")  # Keys that may stand beside it
 
-PUBLISHED = resources.files("iitdask.model") / "published"
-"""Folder of the examples."""
+PUBLISHED = resources.files("iitdask.model") / "published"  # Folder of the examples
 
 
 def substrate_kind(block: object, where: str) -> str:

@@ -15,21 +15,17 @@ from iitdask.errors import MemoryRefusedError, SubstrateError
 from iitdask.model.contraction import Tensor
 from iitdask.types import Array, Mask, Table
 
-SUM_TOLERANCE = 1e-8
-"""Largest difference from 1 of the sum of a row of probabilities."""
+SUM_TOLERANCE = 1e-8  # Largest difference from 1 of the sum of a row of probabilities
 UNDECLARED_TOLERANCE = 1e-13
 """Largest variation of a table with an input that the connectivity omits."""
-ROUNDING_TOLERANCE = 1e-13
-"""Largest distance from [0, 1] that counts as a rounding error."""
+ROUNDING_TOLERANCE = 1e-13  # Largest distance from [0, 1] that counts as a rounding error
 
 
 class Factor(NamedTuple):
     """P(unit = value at t+1 | its inputs at t)."""
 
-    parents: tuple[int, ...]
-    """Unit numbers of the inputs the table varies with, ascending."""
-    table: Table
-    """``table[x_p0, x_p1, ..., value]``."""
+    parents: tuple[int, ...]  # Unit numbers of the inputs the table varies with, ascending
+    table: Table  # ``table[x_p0, x_p1, ..., value]``
 
     @property
     def n_values(self) -> int:
@@ -170,10 +166,8 @@ MAX_TABLE_INPUTS = 16
 class CountingFactor(NamedTuple):
     """P(unit = value at t+1 | how many of its two-valued inputs are on)."""
 
-    parents: tuple[int, ...]
-    """Unit numbers of the inputs, ascending."""
-    probability_by_count: Table
-    """``(inputs + 1, 2)``: P(value | number of inputs that are on)."""
+    parents: tuple[int, ...]  # Unit numbers of the inputs, ascending
+    probability_by_count: Table  # ``(inputs + 1, 2)``: P(value | number of inputs that are on)
 
     @property
     def n_values(self) -> int:
@@ -237,7 +231,7 @@ class CountingFactor(NamedTuple):
             fewest = most
             starts = range(max(len(on), len(off), 1))
             found |= {
-                frozenset(_rotated(on, start)[:least] + _rotated(off, start)[:most])
+                frozenset((on[start:] + on[:start])[:least] + (off[start:] + off[:start])[:most])
                 for start in starts
             }
             if most == 0:
@@ -248,7 +242,3 @@ class CountingFactor(NamedTuple):
 def _settled_count(weight: Table) -> int:
     """Return the count from which on a weight is constant."""
     return int(np.flatnonzero(weight != weight[-1])[-1]) + 1 if (weight != weight[-1]).any() else 0
-
-
-def _rotated(units: list[int], start: int) -> list[int]:
-    return units[start:] + units[:start]

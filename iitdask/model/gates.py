@@ -23,8 +23,7 @@ from iitdask.model import labels as notation
 from iitdask.model.factor import CountingFactor, as_array, with_input_axes
 from iitdask.types import Table
 
-Rows = NDArray[np.int64]
-"""``(2^m, m)`` values of m two-valued inputs, little-endian rows."""
+Rows = NDArray[np.int64]  # ``(2^m, m)`` values of m two-valued inputs, little-endian rows
 
 MAX_TABULATED_INPUTS = 20
 """Inputs up to which a gate that only counts them becomes a table like any other."""
@@ -35,17 +34,13 @@ MAX_TABLE_ENTRIES = 1 << 27
 class Gate(NamedTuple):
     """How a gate becomes a table."""
 
+    # ``rule(rows, **parameters)``: P(on) per row; or, if wide, the whole table from ``rule(input
+    # levels, own levels, **parameters)``
     rule: Callable[..., Any]
-    """``rule(rows, **parameters)``: P(on) per row; or, if wide, the whole table
-    from ``rule(input levels, own levels, **parameters)``."""
-    least: int
-    """Fewest inputs."""
-    most: int | None
-    """Most inputs."""
-    wide: bool = False
-    """Whether inputs and output may have more than two values."""
-    counts: bool = False
-    """Whether only the number of inputs that are on matters."""
+    least: int  # Fewest inputs
+    most: int | None  # Most inputs
+    wide: bool = False  # Whether inputs and output may have more than two values
+    counts: bool = False  # Whether only the number of inputs that are on matters
 
 
 def _xor(rows: Rows) -> Any:
@@ -306,15 +301,15 @@ def _parse_parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[
     for name, is_required in allowed.items():
         if is_required and name not in given:
             raise SubstrateError(f"{place}: expected {name}: {PARAMETERS[name][1]}; got none")
-    return {name: _convert(name, value, place) for name, value in given.items()}
-
-
-def _convert(name: str, value: Any, place: str) -> Any:
-    convert, expected = PARAMETERS[name]
-    try:
-        return convert(value)
-    except (TypeError, ValueError):
-        raise SubstrateError(f"{place}: expected {name} to be {expected}, got {value!r}") from None
+    converted = {}
+    for name, value in given.items():
+        convert, expected = PARAMETERS[name]
+        try:
+            converted[name] = convert(value)
+        except (TypeError, ValueError):
+            message = f"{place}: expected {name} to be {expected}, got {value!r}"
+            raise SubstrateError(message) from None
+    return converted
 
 
 def _unit_table(unit: _Unit, levels: Sequence[int]) -> Table | CountingFactor:

@@ -23,8 +23,7 @@ from iitdask.types import Array, Mask
 Labels = tuple[str, ...]
 
 EMPTY_SET = "\N{EMPTY SET}"
-SEPARATOR = ","
-"""Between labels that are not joined directly; no label holds one."""
+SEPARATOR = ","  # Between labels that are not joined directly; no label holds one
 
 
 def default_labels(count: int) -> Labels:
@@ -127,8 +126,12 @@ def suggestion(name: str, known: Iterable[str], limit: int = 12) -> str:
     close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(each) for each in close) + "?"
-    rest = ", ..." if len(known) > limit else ""
-    return "known: " + ", ".join(known[:limit]) + rest
+    return "known: " + first_names(known, limit)
+
+
+def first_names(names: Sequence[str], limit: int = 8) -> str:
+    """Return names for a message, the first few of many."""
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
 def parse_units(

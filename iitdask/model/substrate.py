@@ -159,14 +159,12 @@ class Substrate:
     ((1, 0), (1,))
     """
 
+    # One per unit, over the inputs its table varies with
     factors: tuple[Factor | CountingFactor, ...]
-    """One per unit, over the inputs its table varies with."""
+    # ``(N, N)`` declared edges, ``[from, to]``; may declare more than the factors use
     connectivity: Mask
-    """``(N, N)`` declared edges, ``[from, to]``; may declare more than the factors use."""
-    levels: tuple[int, ...]
-    """How many values each unit has."""
-    labels: tuple[str, ...]
-    """One distinct name per unit."""
+    levels: tuple[int, ...]  # How many values each unit has
+    labels: tuple[str, ...]  # One distinct name per unit
 
     def __post_init__(self) -> None:
         factors = tuple(type(f)(tuple(f.parents), read_only(f[-1])) for f in self.factors)

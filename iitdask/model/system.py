@@ -24,13 +24,11 @@ from iitdask.types import Mask, Table
 class Target(ABC):
     """What a computation is about, built from fields of a study."""
 
+    # Names of the fields, attributes of the target; the first ones are required
     FIELDS: ClassVar[tuple[str, ...]]
-    """Names of the fields, attributes of the target; the first ones are required."""
-    REQUIRED: ClassVar[int]
-    """Number of fields that a study must have."""
+    REQUIRED: ClassVar[int]  # Number of fields that a study must have
 
-    substrate: Substrate
-    """All units."""
+    substrate: Substrate  # All units
 
     @classmethod
     @abstractmethod
@@ -68,10 +66,8 @@ class CandidateSystem(Target):
     grain, for example, are not among those factors: their system has tables of its own.
     """
 
-    state: tuple[int, ...]
-    """Current state of all units."""
-    units: tuple[int, ...]
-    """Unit numbers of the candidate, ascending."""
+    state: tuple[int, ...]  # Current state of all units
+    units: tuple[int, ...]  # Unit numbers of the candidate, ascending
 
     @property
     @abstractmethod
@@ -143,8 +139,7 @@ class System(CandidateSystem):
     FIELDS: ClassVar[tuple[str, ...]] = ("state", "units")
     REQUIRED: ClassVar[int] = 1
 
-    background: Background
-    """Posterior of the previous state of all units."""
+    background: Background  # Posterior of the previous state of all units
 
     @classmethod
     def build(

@@ -16,15 +16,12 @@ from iitdask.errors import StateError, UnreachableStateError
 from iitdask.model.background import Background
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import Factor, read_only
-from iitdask.model.labels import state_text
+from iitdask.model.labels import first_names, state_text
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import Target, tabulate
 from iitdask.types import Mask, Table
 
-MAX_NAMED_UNITS = 8
-"""Units that a message names."""
-MAX_NEXUS_UNITS = 12
-"""Units of a network all of whose transitions can be analysed."""
+MAX_NEXUS_UNITS = 12  # Units of a network all of whose transitions can be analysed
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +44,11 @@ class Transition(Target):
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after", "causes", "effects", "max_order")
     REQUIRED: ClassVar[int] = 2
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    """States of all units at t-1 and t."""
-    causes: tuple[int, ...]
-    effects: tuple[int, ...]
-    """Unit numbers of the candidate causes and effects, ascending."""
-    max_order: int
-    """Most units of an occurrence whose cause or effect is searched."""
+    before: tuple[int, ...]  # State of all units at t-1
+    after: tuple[int, ...]  # State of all units at t
+    causes: tuple[int, ...]  # Unit numbers of the candidate causes, ascending
+    effects: tuple[int, ...]  # Unit numbers of the candidate effects, ascending
+    max_order: int  # Most units of an occurrence whose cause or effect is searched
 
     @classmethod
     def build(
@@ -173,11 +167,10 @@ def require_possible(
     impossible = [i for i in units if not factors[i].conditioned((), before).table[after[i]] > 0]
     if not impossible:
         return
-    shown = ", ".join(f"{substrate.labels[i]}={after[i]}" for i in impossible[:MAX_NAMED_UNITS])
-    more = ", ..." if len(impossible) > MAX_NAMED_UNITS else ""
+    shown = first_names([f"{substrate.labels[i]}={after[i]}" for i in impossible])
     raise UnreachableStateError(
         f"after: expected values that can follow the state before {state_text(before)}, "
-        f"got {shown}{more}, of probability 0"
+        f"got {shown}, of probability 0"
     )
 
 
@@ -199,9 +192,8 @@ class StatePair(Target):
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "after")
     REQUIRED: ClassVar[int] = 2
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    """States of all units at t-1 and t."""
+    before: tuple[int, ...]  # State of all units at t-1
+    after: tuple[int, ...]  # State of all units at t
 
     @classmethod
     def build(cls, substrate: Substrate, before: object, after: object) -> StatePair:
@@ -239,10 +231,8 @@ class StateTriple(Target):
     FIELDS: ClassVar[tuple[str, ...]] = ("before", "state", "after", "units", "max_order")
     REQUIRED: ClassVar[int] = 3
 
-    into: Transition
-    """From the state before to the current one."""
-    out_of: Transition
-    """From the current state to the one after."""
+    into: Transition  # From the state before to the current one
+    out_of: Transition  # From the current state to the one after
 
     @classmethod
     def build(

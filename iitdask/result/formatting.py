@@ -23,31 +23,24 @@ DISTINCTION_COLUMNS = (
 CONCEPT_COLUMNS = ("mechanism", "phi", "cause", "phi cause", "effect", "phi effect")
 REPERTOIRE_COLUMNS = ("mechanism", "side", "purview", "repertoire")
 DIRECTIONS = ("cause", "effect")
-MAX_SHOWN_STATES = 8
-"""States of a repertoire."""
+MAX_SHOWN_STATES = 8  # States of a repertoire
 MAX_SHOWN_EDGES = 12
-MAX_DIGITS = 15
-"""Digits of a number of relations; larger ones are written as powers of two."""
+MAX_DIGITS = 15  # Digits of a number of relations; larger ones are written as powers of two
 
 
 class Table(NamedTuple):
     """Rows of text under columns."""
 
-    name: str
-    """What the rows are, in the plural."""
-    columns: tuple[str, ...]
-    """Names of the columns."""
-    rows: list[tuple[str, ...]]
-    """One text per column."""
+    name: str  # What the rows are, in the plural
+    columns: tuple[str, ...]  # Names of the columns
+    rows: list[tuple[str, ...]]  # One text per column
 
 
 class Overview(NamedTuple):
     """A summary and the tables that belong to it."""
 
-    summary: list[tuple[str, str]]
-    """Pairs of name and value."""
-    tables: list[Table]
-    """Most important first."""
+    summary: list[tuple[str, str]]  # Pairs of name and value
+    tables: list[Table]  # Most important first
 
 
 def text_array(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:

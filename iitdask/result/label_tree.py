@@ -31,8 +31,7 @@ from iitdask.theory.variables import (
 )
 
 MAX_STATE_CHARACTERS = 40
-MAX_DIGITS = 12
-"""Digits of a number of candidate systems; larger ones are written as powers of ten."""
+MAX_DIGITS = 12  # Digits of a number of candidate systems; larger ones are written as powers of ten
 
 
 def label_complexes(tree: xr.DataTree, candidates: CandidateSet, options: Theory) -> xr.DataTree:
@@ -122,19 +121,14 @@ def label_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataT
                     texts = partition_texts(system.labels, side == "cause", mechanisms, *values)
                     name = f"partition_{side}"
                     variables[name] = described_variable(name, ("mechanism",), texts)
-            if "cut" in variables:
-                variables |= _network_variables(system)
+            if "cut" in variables:  # what a figure of the system needs beside it
+                more = {
+                    "connectivity": (("source", "target"), np.array(system.connectivity)),
+                    "current_state": (("unit",), np.array(system.local_state)),
+                }
+                variables |= {key: described_variable(key, *each) for key, each in more.items()}
             replace_dataset(node, assemble_dataset(variables, coords, data.attrs))
     return tree
-
-
-def _network_variables(system: System) -> dict[str, xr.Variable]:
-    """Return what a figure of the system needs beside its cut."""
-    values = {
-        "connectivity": (("source", "target"), np.array(system.connectivity)),
-        "current_state": (("unit",), np.array(system.local_state)),
-    }
-    return {name: described_variable(name, *value) for name, value in values.items()}
 
 
 def label_target(tree: xr.DataTree, target: Target, options: Theory) -> xr.DataTree:

@@ -22,12 +22,9 @@ __all__ = [
 class Relation:
     """One relation between distinctions (Albantakis et al. 2023, Eq. 38 ff.)."""
 
-    mechanisms: tuple[str, ...]
-    """Labels of the related distinctions."""
-    overlap: tuple[tuple[str, int], ...]
-    """Unit and state of everything they have in common."""
-    phi: float
-    """Integrated information of the relation, bits."""
+    mechanisms: tuple[str, ...]  # Labels of the related distinctions
+    overlap: tuple[tuple[str, int], ...]  # Unit and state of everything they have in common
+    phi: float  # Integrated information of the relation, bits
 
     @property
     def degree(self) -> int:
@@ -81,11 +78,8 @@ def _bindings(data: xr.Dataset) -> tuple[Bindings, list[tuple[str, int]]]:
     atoms: dict[tuple[str, int], int] = {}
     masks: dict[str, list[int]] = {"cause": [], "effect": []}
     for side, out in masks.items():
-        for row in np.asarray(data[f"state_{side}"].values):
-            mask = 0
-            for label, value in zip(labels, row.tolist(), strict=True):
-                if value >= 0:
-                    mask |= 1 << atoms.setdefault((label, int(value)), len(atoms))
-            out.append(mask)
+        for row in data[f"state_{side}"].values.tolist():
+            present = [atom for atom in zip(labels, row, strict=True) if atom[1] >= 0]
+            out.append(sum(1 << atoms.setdefault(atom, len(atoms)) for atom in present))
     phi = np.asarray(data["phi"].values, float)
     return Bindings(phi, tuple(masks["cause"]), tuple(masks["effect"])), list(atoms)
