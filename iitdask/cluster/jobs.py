@@ -56,21 +56,14 @@ class JobOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
+class JobSpec(JobOptions):
     """Resources and script lines that all jobs of a run are submitted with."""
 
-    cores: int  # Cores of a job
+    cores: int
+    walltime: str
     memory: str  # Memory of a job
-    walltime: str  # Time limit, as SLURM writes it
-    partition: str | None
-    account: str | None
-    interface: str | None
-    port: int  # Port of the scheduler; 0: any
-    tls: bool  # Whether connections are encrypted
-    scratch: str | None  # Node-local directory
     logs: str  # Directory of the jobs' output
     shared: str  # Directory that all nodes see, for certificates of this run
-    directives: tuple[str, ...]  # Further lines for sbatch
     skip: tuple[str, ...]  # Words of sbatch lines that the site does not want
     before: tuple[str, ...]  # Lines of the job script before the worker
     python: str  # Interpreter on the nodes
@@ -105,7 +98,7 @@ class JobSpec:
         }
         lines = [f"--{key}={value}" for key, value in options.items() if value is not None]
         lines = [line for line in lines if not any(word in line for word in self.skip)]
-        return [*lines, "--requeue", "--open-mode=append", *self.directives]
+        return [*lines, "--requeue", "--open-mode=append", *self.directive]
 
 
 def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
@@ -120,12 +113,12 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
         partition=options.partition or site.get("queue"),
         account=options.account or site.get("account"),
         interface=options.interface or site.get("interface"),
-        port=options.port or 0,
+        port=options.port,
         tls=options.tls,
         scratch=None if scratch is None else str(scratch),
         logs=logs,
         shared=os.path.expanduser(str(site.get("shared-temp-directory") or logs)),  # noqa: PTH111
-        directives=(*(site.get("job-extra-directives") or ()), *options.directive),
+        directive=(*(site.get("job-extra-directives") or ()), *options.directive),
         skip=tuple(site.get("job-directives-skip") or ()),
         before=(*job_prologue(), *(site.get("job-script-prologue") or ())),
         python=str(site.get("python") or sys.executable),

@@ -118,10 +118,8 @@ def _silenced_resource_tracker() -> Iterator[None]:
         os.environ |= {} if old is None else {name: old}
 
 
-@contextmanager
-def connect(address: str) -> Iterator[Client]:
+def connect(address: str) -> Client:
     """Open a client of the scheduler at an address ``tcp://HOST:PORT``."""
     from distributed import Client
 
-    with Client(address, timeout=30) as client:
-        yield client
+    return Client(address, timeout=30)

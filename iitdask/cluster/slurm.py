@@ -38,12 +38,7 @@ DASK_SETTINGS = {
 
 
 @contextmanager
-def slurm(
-    jobs: JobSpec,
-    workers: int,
-    demand: Callable[[], int] | None = None,
-    poll_seconds: float = QUEUE_POLL_SECONDS,
-) -> Iterator[Client]:
+def slurm(jobs: JobSpec, workers: int, demand: Callable[[], int] | None = None) -> Iterator[Client]:
     """Open a client of a cluster whose workers are SLURM jobs.
 
     Jobs that are preempted come back by themselves; those that are cancelled, or end at their
@@ -64,7 +59,7 @@ def slurm(
             shared_temp_directory=jobs.shared,
             scheduler_options={
                 "dashboard_address": "127.0.0.1:0",  # a site may say otherwise
-                "port": jobs.port,
+                "port": jobs.port or 0,
                 **dict(jobs.scheduler),
             },
             silence_logs=50,  # what goes wrong reaches the driver as an event or an error
@@ -72,7 +67,7 @@ def slurm(
         )
         ended = Event()
         with cluster, Client(cluster) as client:
-            watch = QueueWatch(cluster, client, workers, demand, poll_seconds)
+            watch = QueueWatch(cluster, client, workers, demand)
             cluster.scale(jobs=watch.target())
             guard = Thread(target=watch.run, args=(ended,), daemon=True, name="jobs")
             guard.start()
@@ -100,7 +95,6 @@ class QueueWatch:
     client: Any
     workers: int
     demand: Callable[[], int] | None
-    poll_seconds: float
 
     def target(self) -> int:
         """Return how many jobs there should be."""
@@ -108,7 +102,7 @@ class QueueWatch:
 
     def run(self, ended: Event) -> None:
         """Check the queue periodically until the end."""
-        while not ended.wait(self.poll_seconds):
+        while not ended.wait(QUEUE_POLL_SECONDS):
             # A controller that does not answer now will later.
             with suppress(OSError, RuntimeError, TimeoutError):
                 self.tend()
@@ -180,7 +174,7 @@ def _job_arguments(jobs: JobSpec) -> dict[str, Any]:
         "log_directory": jobs.logs,
         "death_timeout": 120,
         "job_name": JOB_NAME,
-        "job_extra_directives": ["--requeue", "--open-mode=append", *jobs.directives],
+        "job_extra_directives": ["--requeue", "--open-mode=append", *jobs.directive],
         "job_directives_skip": list(jobs.skip),
         "job_script_prologue": list(jobs.before),
         "worker_extra_args": ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"],

@@ -284,7 +284,7 @@ class Cluster:
 def test_watch__replaces_jobs_that_left_the_queue(monkeypatch):
     cluster = Cluster({"a": "1", "b": "2", "c": "3"}, alive="a", busy="a")
     monkeypatch.setattr("iitdask.cluster.slurm._queued_jobs", lambda: {"1", "3"})
-    QueueWatch(cluster, cluster, 3, None, 1.0).tend()
+    QueueWatch(cluster, cluster, 3, None).tend()
     # a works, c waits in the queue or was preempted: both are left alone.
     assert cluster.dropped == ["b"]
     assert cluster.asked == [3]
@@ -293,19 +293,19 @@ def test_watch__replaces_jobs_that_left_the_queue(monkeypatch):
 def test_watch__does_nothing_while_slurm_does_not_answer(monkeypatch):
     cluster = Cluster({"a": "1", "b": "2"}, alive="", busy="")
     monkeypatch.setattr("iitdask.cluster.slurm._queued_jobs", lambda: None)
-    QueueWatch(cluster, cluster, 2, None, 1.0).tend()
+    QueueWatch(cluster, cluster, 2, None).tend()
     assert (cluster.dropped, cluster.asked) == ([], [])
 
 
 def test_watch__lets_waiting_and_idle_jobs_go_when_little_is_left(monkeypatch):
     cluster = Cluster({"a": "1", "b": "2", "c": "3", "d": "4"}, alive="abc", busy="b")
     monkeypatch.setattr("iitdask.cluster.slurm._queued_jobs", lambda: {"1", "2", "3", "4"})
-    QueueWatch(cluster, cluster, 4, lambda: 2, 1.0).tend()
+    QueueWatch(cluster, cluster, 4, lambda: 2).tend()
     assert cluster.dropped == ["d", "a"]
-    QueueWatch(cluster, cluster, 4, lambda: 0, 1.0).tend()
+    QueueWatch(cluster, cluster, 4, lambda: 0).tend()
     # The busy one stays, whatever is predicted.
     assert cluster.dropped == ["d", "a", "c"]
-    QueueWatch(cluster, cluster, 4, lambda: 9, 1.0).tend()
+    QueueWatch(cluster, cluster, 4, lambda: 9).tend()
     assert cluster.asked == [4]
 
 
