@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 
 from iitdask.errors import SpecError
-from iitdask.study.axis_values import Axis, AxisValues, SubstrateGrid
-from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS
+from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, Axis, AxisValues, SubstrateGrid
 from iitdask.theory.catalog import (
     COMPUTATIONS,
     batched_computations,

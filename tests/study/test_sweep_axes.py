@@ -6,8 +6,7 @@ import iitdask as iit
 from iitdask.errors import SpecError
 from iitdask.model.batch import Family
 from iitdask.study import sweep_axes
-from iitdask.study.axis_values import ValueRule
-from iitdask.study.sweep_axes import AXES, AxisKind, read_axes
+from iitdask.study.sweep_axes import AXES, AxisKind, ValueRule, read_axes
 from iitdask.theory.catalog import COMPUTATIONS
 
 
