@@ -11,6 +11,7 @@ once, but both write the same bytes, and a torn write fails its checksum.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
-from threading import Condition, Lock, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +48,8 @@ LIVENESS_CACHE_SECONDS = 5.0
 LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
 """Seconds between two looks at a store, in a directory and behind a network."""
 LOCK_POLL_SECONDS = 0.05
+TIMER_TICK_SECONDS = 0.05
+"""Seconds between two looks at which periodic calls are due."""
 TIMER_STOP_SECONDS = 5.0
 """Seconds to wait for a periodic call that a store which hangs may hold up."""
 MAX_OWNER_DEATHS = 10
@@ -190,10 +193,8 @@ class PeriodicTimer:
     """
 
     def __init__(self) -> None:
-        self._changed = Condition()
-        self._busy = Lock()
+        self._busy, self._ended = Lock(), Event()
         self._due: dict[Callable[[], None], tuple[float, float]] = {}
-        self._ended = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -203,47 +204,31 @@ class PeriodicTimer:
         try:
             yield
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify()
+            self._ended.set()
             thread.join(timeout=TIMER_STOP_SECONDS)
 
     @contextmanager
     def every(self, seconds: float, function: Callable[[], None]) -> Iterator[None]:
         """Call a function every so many seconds while the context is open."""
-        with self._changed:
-            self._due[function] = (time.monotonic() + seconds, seconds)
-            self._changed.notify()
+        self._due[function] = (time.monotonic() + seconds, seconds)
         try:
             yield
         finally:
-            with self._changed:
-                del self._due[function]
             # After this context nothing may be called any more, except by a store that hangs.
-            if self._busy.acquire(timeout=TIMER_STOP_SECONDS):
+            is_idle = self._busy.acquire(timeout=TIMER_STOP_SECONDS)
+            del self._due[function]
+            if is_idle:
                 self._busy.release()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                if self._ended:
-                    return
-                now = time.monotonic()
-                function = min(self._due, key=lambda task: self._due[task][0], default=None)
-                if function is None:
-                    self._changed.wait()
-                    continue
-                due, seconds = self._due[function]
-                if due > now:
-                    self._changed.wait(due - now)
-                    continue
-                self._due[function] = (now + seconds, seconds)
-                self._busy.acquire()
-            try:
-                with suppress(OSError, UnreachableStoreError):
-                    function()
-            finally:
-                self._busy.release()
+        while not self._ended.wait(TIMER_TICK_SECONDS):
+            with self._busy:
+                for function in tuple(self._due):
+                    due, seconds = self._due.get(function, (math.inf, 0.0))
+                    if time.monotonic() >= due:
+                        self._due[function] = (time.monotonic() + seconds, seconds)
+                        with suppress(OSError, UnreachableStoreError):
+                            function()
 
 
 class Session:
@@ -419,11 +404,16 @@ class BlockClaims:
         self._keys: set[str] = set()
         self._lock = Lock()
 
-    def acquire(self, stage: str, block: Block) -> bool:
+    def acquire(self, stage: str, block: Block | None = None) -> bool:
         """Claim a block; return False if a live session has it, or too many died over it."""
-        return self._acquire(_claim_key(stage, block))
+        key = _claim_key(stage, block)
+        with self._lock:
+            if key not in self._keys and not _try_own(self._session, key, MAX_OWNER_DEATHS):
+                return False
+            self._keys.add(key)
+            return True
 
-    def release(self, stage: str, block: Block) -> None:
+    def release(self, stage: str, block: Block | None = None) -> None:
         """Release a block."""
         self._release(_claim_key(stage, block))
 
@@ -443,24 +433,16 @@ class BlockClaims:
     @contextmanager
     def holding(self, name: str) -> Iterator[bool]:
         """Claim something other than a block; yield False if a live session has it."""
-        key = f"{CLAIMS_GROUP}/{name}"
-        is_owner = self._acquire(key)
+        is_owner = self.acquire(name)
         try:
             yield is_owner
         finally:
             if is_owner:
-                self._release(key)
+                self.release(name)
 
     def clear(self) -> None:
         """Delete what is left of all claims on the store."""
         self._session.store.delete_prefix(CLAIMS_GROUP)
-
-    def _acquire(self, key: str) -> bool:
-        with self._lock:
-            if key not in self._keys and not _try_own(self._session, key, MAX_OWNER_DEATHS):
-                return False
-            self._keys.add(key)
-            return True
 
     def _release(self, key: str) -> None:
         with self._lock:
@@ -469,8 +451,9 @@ class BlockClaims:
                 self._session.store.delete(key)
 
 
-def _claim_key(stage: str, block: Block) -> str:
-    return f"{CLAIMS_GROUP}/{stage.replace('/', '+')}/{'.'.join(map(str, block))}"
+def _claim_key(stage: str, block: Block | None) -> str:
+    key = f"{CLAIMS_GROUP}/{stage.replace('/', '+')}"
+    return key if block is None else f"{key}/{'.'.join(map(str, block))}"
 
 
 def _try_own(session: Session, key: str, max_deaths: int | None = None) -> bool:
