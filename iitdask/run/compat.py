@@ -36,20 +36,13 @@ class CompletionQueue:
         """Add futures to those that are followed."""
         self._queue.update(futures)
 
-    def take(self) -> list[tuple[Any, Any]]:
-        """Return all (future, result) pairs that have ended, without waiting."""
-        batch: list[tuple[Any, Any]] = self._queue.next_batch(block=False)
-        return batch
-
-    def has_ready(self) -> bool:
-        """Return whether a future has ended that was not taken yet."""
-        return bool(self._queue.has_ready())
-
-    def wait(self, seconds: float) -> None:
-        """Wait until a future has ended, or until the seconds are over."""
+    def take(self, seconds: float) -> list[tuple[Any, Any]]:
+        """Return all (future, result) pairs that have ended, waiting so long for the first."""
         with self._queue.thread_condition:
             if not self._queue.has_ready():
                 self._queue.thread_condition.wait(seconds)
+        batch: list[tuple[Any, Any]] = self._queue.next_batch(block=False)
+        return batch
 
 
 def worker_thread_count(worker: Any) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import cloudpickle
+import psutil
 
 from iitdask.errors import (
     InterruptedRunError,
@@ -31,7 +32,7 @@ from iitdask.errors import (
 from iitdask.run.checksum import build_id
 from iitdask.run.compat import CompletionQueue, worker_thread_count
 from iitdask.run.coordination import BlockClaims
-from iitdask.run.events import ActivityBoard, BlockActivity, OnBlockStart, throttled
+from iitdask.run.events import ActivityBoard, BlockActivity, throttled
 from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
@@ -137,39 +138,21 @@ THREAD_COUNT_SECONDS = 1.0
 class SerialEngine:
     """Runs bundles one after the other in this process."""
 
-    activity: ActivityBoard | None = None
-    """Record of the block being computed, if anybody reads it."""
+    activity: ActivityBoard = field(default_factory=ActivityBoard)
+    """Record of the block being computed."""
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Run each task when its result is requested."""
-        board = self.activity
         try:
             for task in tasks:
-                begun = None if board is None else board.on_block_start("")
-                result = run_bundle(task, on_block_start=begun)
-                if board is not None:
-                    board.finish("")
+                result = run_bundle(task, self.activity.on_block_start(""))
+                self.activity.finish("")
                 yield result
         finally:
             clear_caches()
 
 
 @dataclass(slots=True, eq=False)
-class _ThreadCount:
-    """Number of threads of a cluster, queried again now and then: workers come and go."""
-
-    threads: int = 0
-    queried: float = float("-inf")
-
-    def query(self, client: Any) -> int:
-        if time.monotonic() - self.queried > THREAD_COUNT_SECONDS:
-            with _scheduler_errors(client):
-                self.threads = sum(client.nthreads().values())
-            self.queried = time.monotonic()
-        return self.threads
-
-
-@dataclass(frozen=True, slots=True)
 class DaskEngine:
     """Runs bundles on a Dask cluster, a limited number of them at a time.
 
@@ -181,7 +164,8 @@ class DaskEngine:
     """Bundles in flight for each thread of the cluster."""
     activity: ActivityBoard = field(default_factory=ActivityBoard)
     """Record of the blocks that workers compute."""
-    thread_count: _ThreadCount = field(default_factory=_ThreadCount, repr=False, compare=False)
+    _threads: int = 0
+    _threads_queried: float = float("-inf")
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Keep the cluster busy until the tasks run out; cancel what is left when closed."""
@@ -199,7 +183,12 @@ class DaskEngine:
     def _top_up(
         self, in_flight: _InFlight, tasks: Iterator[BundleTask]
     ) -> Generator[BundleResult, None, None]:
-        window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self.thread_count.query(self.client))
+        # Now and then anew: workers come and go.
+        if time.monotonic() - self._threads_queried > THREAD_COUNT_SECONDS:
+            with _scheduler_errors(self.client):
+                self._threads = sum(self.client.nthreads().values())
+            self._threads_queried = time.monotonic()
+        window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self._threads)
         # Outside _scheduler_errors: drawing tasks may write to the store, which has errors of
         # its own.
         drawn = list(islice(tasks, max(0, window - len(in_flight.sent))))
@@ -269,12 +258,11 @@ class _InFlight:
         closed client is noticed here; otherwise waiting for them would not end.
         """
         while self.sent:
-            if self.done.has_ready():
-                yield self.done.take()
+            batch = self.done.take(CLIENT_POLL_SECONDS)
+            if batch:
+                yield batch
             elif self.client.status == "closed":
                 _require_running(self.client)
-            else:
-                self.done.wait(CLIENT_POLL_SECONDS)
 
     def result(self, future: Future[Any], result: Any) -> BundleResult:
         """Return the outcome of a task, also if its worker died or Dask cancelled it."""
@@ -325,63 +313,41 @@ class _InFlight:
 
 def _run_on_worker(task: bytes, expected_build: str, inputs: Any = None) -> BundleResult:
     """Run a pickled task on a worker, reporting the blocks it begins to the driver."""
-    result = run_pickled(task, expected_build, inputs, _block_start_reporter())
-    return replace(result, warning=_worker_warning())
-
-
-def _worker_warning() -> str:
-    """Return configuration warnings for this worker, which may have joined after the start."""
-    from distributed import get_worker
-
-    try:
-        worker: Any = get_worker()
-    except ValueError:
-        return ""
-    info = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
-    return "; ".join(oversubscription_warnings([info]))
-
-
-def _block_start_reporter() -> OnBlockStart | None:
     from distributed import get_worker
 
     try:
         worker: Any = get_worker()
         bundle = str(worker.get_current_task())
-    except (ValueError, KeyError):
-        return None  # this process is no worker, so no driver listens
-    return throttled(
-        lambda activity: worker.log_event(
-            WORKER_TOPIC, {"bundle": bundle, "activity": asdict(activity)}
-        )
-    )
+    except (ValueError, KeyError):  # this process is no worker, so no driver listens
+        return run_pickled(task, expected_build, inputs)
+
+    def report(activity: BlockActivity) -> None:
+        worker.log_event(WORKER_TOPIC, {"bundle": bundle, "activity": asdict(activity)})
+
+    result = run_pickled(task, expected_build, inputs, throttled(report))
+    # Workers may have joined after the start.
+    info = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
+    return replace(result, warning="; ".join(oversubscription_warnings([info])))
 
 
 def choose_engine(client: Client | None, activity: ActivityBoard | None = None) -> Engine:
     """Return the engine of a run."""
-    if client is None:
-        return SerialEngine(activity)
-    return DaskEngine(client, activity=activity or ActivityBoard())
+    activity = activity or ActivityBoard()
+    return SerialEngine(activity) if client is None else DaskEngine(client, activity=activity)
 
 
 def block_memory_limit(client: Client | None, worker_bytes: int | None = None) -> int | None:
     """Return the bytes one block may take on the smallest worker; None if unknown."""
     if client is None:
-        return worker_bytes or _physical_memory_bytes()
+        return worker_bytes or psutil.virtual_memory().total
     with _scheduler_errors(client):
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
     per_thread = [
-        (worker_bytes or worker["memory_limit"] or _physical_memory_bytes() or 0)
+        (worker_bytes or worker["memory_limit"] or psutil.virtual_memory().total)
         // max(worker["nthreads"], 1)
         for worker in workers
     ]
     return min((nbytes for nbytes in per_thread if nbytes), default=worker_bytes)
-
-
-def _physical_memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 @contextmanager
@@ -420,7 +386,6 @@ class SharedStoreEngine:
     until: float | None = None
     """Time by ``time.monotonic`` after which no bundle is begun."""
     activity: ActivityBoard = field(default_factory=ActivityBoard)
-    _groups: dict[str, StageGroup] = field(default_factory=dict)
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Claim blocks and compute them; release the claims of those not computed."""
@@ -460,7 +425,7 @@ class SharedStoreEngine:
     def _run(self, task: BundleTask) -> BundleResult:
         bundle = str(get_ident())
         try:
-            return run_bundle(task, on_block_start=self.activity.on_block_start(bundle))
+            return run_bundle(task, self.activity.on_block_start(bundle))
         finally:
             self.activity.finish(bundle)
             for block in task.blocks:
@@ -468,7 +433,10 @@ class SharedStoreEngine:
 
     def _claim(self, task: BundleTask) -> tuple[BundleTask, tuple[BlockError, ...]]:
         """Return the blocks that this process may compute, and those nobody tries any more."""
-        stage, group = task.context.layout.name, self._group(task.context)
+        stage, store = task.context.layout.name, task.context.store
+        if store is None:
+            raise StoreError(f"stage {stage!r}: expected a store to share, got none")
+        group = StageGroup(store, task.context.layout)
         claimed, poisoned = [], []
         for block in task.blocks:
             if group.is_committed(block):
@@ -479,14 +447,6 @@ class SharedStoreEngine:
                 error = f"{deaths} processes died over it; `iitdask run` on this store tries again"
                 poisoned.append(BlockError(block, error, ""))
         return replace(task, blocks=tuple(claimed)), tuple(poisoned)
-
-    def _group(self, context: StageContext) -> StageGroup:
-        name, store = context.layout.name, context.store
-        if name not in self._groups:
-            if store is None:
-                raise StoreError(f"stage {name!r}: expected a store to share, got none")
-            self._groups[name] = StageGroup.load(store, name)
-        return self._groups[name]
 
     def _is_over(self) -> bool:
         return self.until is not None and time.monotonic() > self.until

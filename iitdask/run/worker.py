@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import socket
@@ -9,9 +10,10 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,36 +42,7 @@ PREPARED_BYTES = 2**30
 """Bytes of prepared inputs above which those of earlier stages are dropped first."""
 
 
-@dataclass(slots=True, eq=False)
-class _ArrayCache:
-    """Variables of earlier stages that this process has read, for several later stages."""
-
-    arrays: OrderedDict[tuple[object, ...], Array] = field(default_factory=OrderedDict)
-    lock: Lock = field(default_factory=Lock)
-
-    def read(self, ref: VariableRef) -> Array:
-        """Return a variable of a stage; a lineage always names the same bits."""
-        group = StageGroup.load(ref.store, ref.variable.stage)
-        key = (ref, group.layout.lineage)
-        with self.lock:
-            if key in self.arrays:
-                self.arrays.move_to_end(key)
-                return self.arrays[key]
-        array = read_stage_variable(group, ref.variable)
-        if not group.layout.partial and array.nbytes <= ARRAY_CACHE_BYTES:
-            with self.lock:
-                self.arrays[key] = array
-                while sum(kept.nbytes for kept in self.arrays.values()) > ARRAY_CACHE_BYTES:
-                    self.arrays.popitem(last=False)
-        return array
-
-    def clear(self) -> None:
-        with self.lock:
-            self.arrays.clear()
-
-
-@dataclass(slots=True, eq=False)
-class _PreparedStage:
+class _PreparedStage(NamedTuple):
     """A stage set up in this process."""
 
     inputs: Any
@@ -81,39 +54,45 @@ class _PreparedStage:
 @dataclass(slots=True, eq=False)
 class _Entry:
     lock: Lock = field(default_factory=Lock)
-    stage: _PreparedStage | None = None
+    value: Any = None
 
 
 @dataclass(slots=True, eq=False)
-class _PreparedStages:
-    """The stages this process worked on last, a small cache."""
+class _Cache:
+    """Values that this process has made, those used last at the end."""
 
+    max_entries: float = math.inf
     entries: OrderedDict[tuple[object, ...], _Entry] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
-    def get(self, key: tuple[object, ...], make: Callable[[], _PreparedStage]) -> _PreparedStage:
-        """Return a prepared stage, prepared once however many threads ask."""
+    def get(
+        self, key: tuple[object, ...], make: Callable[[], Any], max_bytes: int, nbytes: int = 0
+    ) -> Any:
+        """Return a value, made once however many threads ask.
+
+        Before one of `nbytes` is made, those used longest ago are dropped while all take more
+        than `max_bytes`.
+        """
         with self.lock:
             entry = self.entries.setdefault(key, _Entry())
             self.entries.move_to_end(key)
-            while len(self.entries) > MAX_PREPARED_STAGES:
+            while len(self.entries) > self.max_entries:
                 self.entries.popitem(last=False)
         with entry.lock:
-            if entry.stage is None:
-                self.evict()
-                entry.stage = make()
-            return entry.stage
+            if entry.value is None:
+                self._evict(max_bytes - nbytes)
+                entry.value = make()
+            return entry.value
 
-    def evict(self) -> None:
-        """Drop the least recently used stages while the cache holds too many bytes."""
+    def _evict(self, max_bytes: int) -> None:
         with self.lock:
-            stages = [(key, entry.stage) for key, entry in self.entries.items() if entry.stage]
-            total = sum(_nbytes(stage.inputs) for _, stage in stages)
-            for key, stage in stages:
-                if total <= PREPARED_BYTES:
+            sizes = {k: _nbytes(e.value) for k, e in self.entries.items() if e.value is not None}
+            total = sum(sizes.values())
+            for key, nbytes in sizes.items():
+                if total <= max_bytes:
                     break
                 del self.entries[key]
-                total -= _nbytes(stage.inputs)
+                total -= nbytes
 
     def clear(self) -> None:
         with self.lock:
@@ -131,14 +110,10 @@ def _nbytes(prepared: Any) -> int:
 
 # The one mutable thing at module level in this package: reading and preparing the
 # inputs of a stage may take longer than a block, so a process does it once.
-_PREPARED_STAGES, _ARRAY_CACHE = _PreparedStages(), _ArrayCache()
+_PREPARED_STAGES, _ARRAY_CACHE = _Cache(MAX_PREPARED_STAGES), _Cache()
 
 
-def run_bundle(
-    task: BundleTask,
-    inputs: Mapping[str, Array] | None = None,
-    on_block_start: OnBlockStart | None = None,
-) -> BundleResult:
+def run_bundle(task: BundleTask, on_block_start: OnBlockStart | None = None) -> BundleResult:
     """Compute the blocks of a bundle, one after the other.
 
     A block that raises does not keep the others from being computed, except by an error of the
@@ -149,7 +124,8 @@ def run_bundle(
     failed: list[BlockError] = []
     for block in task.blocks:
         try:
-            stage = _PREPARED_STAGES.get(context.key, lambda: _prepare_stage(context, inputs))
+            prepare = partial(_prepare_stage, context)
+            stage = _PREPARED_STAGES.get(context.key, prepare, PREPARED_BYTES)
             if on_block_start is not None:
                 on_block_start(context.layout, block)
             result = _fill_block(context, stage, block)
@@ -178,7 +154,10 @@ def run_pickled(
             f"worker {worker}: expected iitdask {expected_build} as the driver has, got "
             f"{build_id()}; install the same on every machine"
         )
-    return run_bundle(pickle.loads(task), inputs, on_block_start)
+    bundle: BundleTask = pickle.loads(task)
+    if inputs is not None:
+        bundle = replace(bundle, context=replace(bundle.context, inputs=inputs))
+    return run_bundle(bundle, on_block_start)
 
 
 def compute_block(context: StageContext, block: Block) -> dict[str, Array]:
@@ -190,7 +169,7 @@ def compute_block(context: StageContext, block: Block) -> dict[str, Array]:
 
 def prepare_inputs(context: StageContext) -> Any:
     """Read the inputs of a stage and prepare them for its `compute`."""
-    return _prepare_stage(context, None).inputs
+    return _prepare_stage(context).inputs
 
 
 def clear_caches() -> None:
@@ -199,14 +178,13 @@ def clear_caches() -> None:
     _ARRAY_CACHE.clear()
 
 
-def _prepare_stage(context: StageContext, inputs: Mapping[str, Array] | None) -> _PreparedStage:
+def _prepare_stage(context: StageContext) -> _PreparedStage:
     group = None if context.store is None else StageGroup.load(context.store, context.layout.name)
-    sources = context.inputs if inputs is None else inputs
     # Writeable and contiguous wherever they come from: compiled kernels are specialised
     # on both, and arrays that crossed a network would otherwise compile them again.
     arrays = {
         name: np.require(_read_input(source, group), requirements=["C", "A", "W"])
-        for name, source in sources.items()
+        for name, source in context.inputs.items()
     }
     prepare = context.stage.prepare
     return _PreparedStage(arrays if prepare is None else prepare(arrays), group)
@@ -216,10 +194,21 @@ def _read_input(source: Input, group: StageGroup | None) -> Array:
     if isinstance(source, np.ndarray):
         return source
     if isinstance(source, VariableRef):
-        return _ARRAY_CACHE.read(source)
+        return _read_variable(source)
     if group is None:
         raise StoreError(f"input {source.name!r} is in a store, but its stage has none")
     return group.read_input(source)
+
+
+def _read_variable(ref: VariableRef) -> Array:
+    """Return a variable of an earlier stage, for several later ones; a lineage names its bits."""
+    group = StageGroup.load(ref.store, ref.variable.stage)
+    nbytes = group.layout.size(group.layout.variable(ref.variable.variable))
+    read = partial(read_stage_variable, group, ref.variable)
+    if group.layout.partial or nbytes > ARRAY_CACHE_BYTES:
+        return read()
+    array: Array = _ARRAY_CACHE.get((ref, group.layout.lineage), read, ARRAY_CACHE_BYTES, nbytes)
+    return array
 
 
 def _fill_block(context: StageContext, prepared: _PreparedStage, block: Block) -> BlockResult:

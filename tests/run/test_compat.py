@@ -37,28 +37,24 @@ def test_run_coroutine__waits_for_the_result_and_passes_errors_on():
 
 def test_completion_queue__gives_every_future_once_and_never_blocks(client):
     queue = CompletionQueue(client)
-    assert not queue.has_ready()
-    queue.wait(0.01)
-    assert not queue.has_ready()
+    assert queue.take(0.01) == []
     futures = client.map(abs, [-1, -2, -3], pure=False)
     queue.add(futures)
     taken = []
     while len(taken) < len(futures):
-        queue.wait(5.0)
-        if queue.has_ready():
-            taken += queue.take()
+        taken += queue.take(5.0)
     assert {future.key: result for future, result in taken} == {
         future.key: k + 1 for k, future in enumerate(futures)
     }
-    assert not queue.has_ready()
+    assert queue.take(0.0) == []
 
 
 def test_completion_queue__gives_an_error_as_a_result(client):
     queue = CompletionQueue(client)
     queue.add([client.submit(int, "x", pure=False)])
-    while not queue.has_ready():
-        queue.wait(5.0)
-    ((future, result),) = queue.take()
+    while not (batch := queue.take(5.0)):
+        pass
+    ((future, result),) = batch
     assert future.status == "error"
     assert isinstance(result[1], ValueError)
 
@@ -66,11 +62,9 @@ def test_completion_queue__gives_an_error_as_a_result(client):
 def test_completion_queue__is_woken_by_a_future_that_ends(client):
     go, queue = Event("go", client=client), CompletionQueue(client)
     queue.add([client.submit(lambda: Event("go").wait(), pure=False)])
-    queue.wait(0.01)
-    assert not queue.has_ready()
+    assert queue.take(0.01) == []
     go.set()
-    queue.wait(60.0)
-    assert queue.has_ready()
+    assert queue.take(60.0)
 
 
 def test_worker_thread_count__is_that_of_the_cluster(client):

@@ -6,14 +6,14 @@ import weakref
 import numpy as np
 
 from iitdask.run import worker
-from iitdask.run.worker import _PreparedStage, _PreparedStages
+from iitdask.run.worker import _Cache, _PreparedStage
 
 
 class Maker:
     """Makes inputs of a size ready, and notes when."""
 
     def __init__(self, *names):
-        self.made, self.alive, self.benches = [], {}, _PreparedStages()
+        self.made, self.alive, self.benches = [], {}, _Cache(worker.MAX_PREPARED_STAGES)
         for name in names:
             self.use(name)
 
@@ -24,7 +24,7 @@ class Maker:
             self.alive[name] = weakref.ref(array)
             return _PreparedStage(({"table": array}, np.zeros(0)), None)
 
-        return self.benches.get((name,), make)
+        return self.benches.get((name,), make, worker.PREPARED_BYTES)
 
 
 def test_small_inputs__of_a_few_stages_are_kept():
