@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,14 @@ from iitdask.errors import IITError
 from iitdask.run.events import BlocksFilled, Event, StageCompleted, StageOpened
 from iitdask.run.execute import run_recipe
 from iitdask.run.ledger import MemoryLedger
-from iitdask.run.plan import BLOCK_OVERHEAD_SECONDS, Tiling, cell_bytes, tile, worker_block_bytes
+from iitdask.run.plan import (
+    BLOCK_OVERHEAD_SECONDS,
+    Calibration,
+    Tiling,
+    cell_bytes,
+    tile,
+    worker_block_bytes,
+)
 from iitdask.run.worker import prepare_inputs
 from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef
 
@@ -354,46 +361,37 @@ HORIZON_SECONDS = 120.0
 """Target seconds of work for each worker: less is not worth the start of a job."""
 
 
-@dataclass(slots=True)
-class _OpenStage:
-    """What is left of one stage."""
-
-    cost: float
-    blocks: int
-
-
 @dataclass(slots=True, eq=False)
 class WorkerDemand:
     """Observer that tells how many workers the stages that are open deserve."""
 
     threads: int = 1
     horizon: float = HORIZON_SECONDS
-    _open: dict[str, _OpenStage] = field(default_factory=dict)
-    _seconds: float = 0.0
-    _cost: float = 0.0
+    _open: dict[str, StageOpened] = field(default_factory=dict)
+    """What is left of each stage, as if it were opened now."""
+    _measured: Calibration = field(default_factory=Calibration)
 
     def __call__(self, event: Event) -> None:
         """Subtract what an event says is filled."""
         if isinstance(event, StageOpened):
-            self._open[event.stage] = _OpenStage(event.cost, event.todo)
+            self._open[event.stage] = event
         elif isinstance(event, StageCompleted):
             self._open.pop(event.stage, None)
         elif isinstance(event, BlocksFilled):
-            stage = self._open.setdefault(event.stage, _OpenStage(0.0, 0))
-            stage.cost = max(0.0, stage.cost - event.cost)
-            stage.blocks = max(0, stage.blocks - event.blocks)
-            self._seconds += event.seconds
-            self._cost += event.cost
+            self._measured = self._measured.updated(event.seconds, event.cost)
+            if (stage := self._open.get(event.stage)) is not None:
+                cost, todo = max(0.0, stage.cost - event.cost), max(0, stage.todo - event.blocks)
+                self._open[event.stage] = replace(stage, cost=cost, todo=todo)
 
     @property
     def seconds(self) -> float:
         """Core-seconds left at the speed measured so far."""
-        seconds_per_cost = self._seconds / self._cost if self._cost > 0 else 1.0
         # Copied: events arrive in another thread.
-        return seconds_per_cost * sum(stage.cost for stage in tuple(self._open.values()))
+        left = sum(stage.cost for stage in tuple(self._open.values()))
+        return self._measured.seconds_per_cost * left
 
     def workers(self) -> int:
         """Return how many workers to have: at least one, at most one for each block."""
-        blocks = sum(stage.blocks for stage in tuple(self._open.values()))
+        blocks = sum(stage.todo for stage in tuple(self._open.values()))
         by_time = math.ceil(self.seconds / (self.horizon * self.threads))
         return max(1, min(by_time, math.ceil(blocks / self.threads)))

@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -149,10 +148,10 @@ class StageRun:
             for bundle in plan_bundles(
                 self.stage, self.tiling, handed_out, planned, self.block_seconds
             ):
-                if self.last_needed is not None and bundle.blocks[0] > self.last_needed:
+                if self.last_needed is not None and bundle[0] > self.last_needed:
                     return
-                handed_out.update(bundle.blocks)
-                yield BundleTask(self.context, bundle.blocks, self.is_local)
+                handed_out.update(bundle)
+                yield BundleTask(self.context, bundle, self.is_local)
                 ratio = self.calibration.seconds_per_cost / planned
                 if not 1 / REPLAN_FACTOR < ratio < REPLAN_FACTOR:
                     break
@@ -227,21 +226,9 @@ def execute(
     `memory` bytes is refused. An exception in an observer stops the run.
     """
     started = time.perf_counter()
-
-    def emit(event: Event) -> None:
-        for observer in observers:
-            observer(event)
-
-    fill = partial(
-        _fill_stages,
-        ledger=ledger,
-        engine=engine,
-        emit=emit,
-        block_seconds=block_seconds,
-        memory=memory,
-    )
-    result = run_recipe(recipe, fill)
-    emit(RunFinished(ledger.fingerprint, time.perf_counter() - started))
+    filler = _StageFiller(ledger, engine, block_seconds, observers, memory)
+    result = run_recipe(recipe, filler)
+    filler.emit(RunFinished(ledger.fingerprint, time.perf_counter() - started))
     return result
 
 
@@ -267,25 +254,17 @@ def recompute_block(
     recipe: Recipe, ledger: Ledger, stage: str, block: Block
 ) -> Mapping[str, Array]:
     """Compute one block in this process, letting its exception through; nothing is written."""
-
-    def fill(stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
-        for candidate in stages:
-            if candidate.name == stage:
-                raise _StageReachedError(candidate)
-        return tuple(_read_complete_stage(earlier, ledger) for earlier in stages)
-
-    try:
-        run_recipe(recipe, fill)
-    except _StageReachedError as reached:
-        return _recompute(reached.stage, ledger, block)
-    raise InputError(f"the recipe asks for no stage {stage!r}")
-
-
-class _StageReachedError(Exception):
-    """Ends a recipe at the stage that is looked for."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    with closing(recipe):
+        filled: tuple[Filled, ...] | None = None
+        while True:
+            try:
+                stages = recipe.send(filled)  # type: ignore[arg-type]
+            except StopIteration:
+                raise InputError(f"the recipe asks for no stage {stage!r}") from None
+            for candidate in stages:
+                if candidate.name == stage:
+                    return _recompute(candidate, ledger, block)
+            filled = tuple(_read_complete_stage(earlier, ledger) for earlier in stages)
 
 
 def _recompute(stage: Stage, ledger: Ledger, block: Block) -> dict[str, Array]:
@@ -303,7 +282,7 @@ def _read_complete_stage(stage: Stage, ledger: Ledger) -> Filled:
     return ledger.read_stage(stage.name)
 
 
-def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def _check_step(stages: tuple[Stage, ...]) -> None:
     names = {stage.name for stage in stages}
     if len(names) < len(stages):
         listed = ", ".join(stage.name for stage in stages)
@@ -314,73 +293,77 @@ def _check_step(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
                 raise InputError(
                     f"stage {stage.name!r} reads {source.stage!r} of the same step; yield it later"
                 )
-    return stages
 
 
-def _fill_stages(
-    stages: tuple[Stage, ...],
-    *,
-    ledger: Ledger,
-    engine: Engine,
-    emit: Observer,
-    block_seconds: float,
-    memory: int | None,
-) -> tuple[Filled, ...]:
-    """Fill the stages of a step until the ledger returns exactly what was written.
+@dataclass(frozen=True, slots=True)
+class _StageFiller:
+    """Fills the stages of a step until the ledger returns exactly what was written.
 
     Blocks that failed, or that the ledger has lost, run again in the next round.
     """
-    stage_runs = [StageRun(stage, ledger, block_seconds) for stage in _check_step(stages)]
-    if len(stage_runs) == 1:
-        stage_runs[0].allow_local_execution()
-    for stage_run in stage_runs:
-        stage_run.check_memory(memory)
-        emit(stage_run.opened())
-    by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
-    for repairs_left in reversed(range(1 + MAX_REPAIRS)):
-        while any(stage_run.todo() for stage_run in stage_runs):
-            has_results = False
-            tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
-            with closing(engine(tasks)) as results:
-                for result in results:
-                    has_results = True
-                    if result.warning:
-                        emit(Warned(result.warning))
-                    for event in by_name[result.stage].record(result):
-                        emit(event)
-            if not has_results:
-                raise InterruptedRunError("the engine returned no result for its blocks")
-        _raise_failures(stage_runs)
-        complete = _read_complete(stage_runs, ledger, emit, repairs_left)
-        if complete is not None:
-            for stage_run in stage_runs:
-                seconds = time.perf_counter() - stage_run.started
-                emit(StageCompleted(stage_run.stage.name, seconds))
-            return complete
-    names = ", ".join(by_name)
-    raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
 
+    ledger: Ledger
+    engine: Engine
+    block_seconds: float
+    observers: Sequence[Observer]
+    memory: int | None
 
-def _read_complete(
-    stage_runs: list[StageRun], ledger: Ledger, emit: Observer, repairs_left: int
-) -> tuple[Filled, ...] | None:
-    """Read the filled stages; None if blocks of them have to be filled again."""
-    complete: list[Filled] = []
-    for stage_run in stage_runs:
-        stage_run.finish()
-        try:
-            filled = ledger.read_stage(stage_run.stage.name)
-        except DamagedStoreError:
-            if not repairs_left:
-                raise
-            stage_run.reopen()
-            emit(stage_run.opened())
-            continue
-        # Another process may have found the damage first and deleted the block.
-        stage_run.refresh()
-        if not stage_run.todo():
-            complete.append(filled)
-    return tuple(complete) if len(complete) == len(stage_runs) else None
+    def emit(self, event: Event) -> None:
+        for observer in self.observers:
+            observer(event)
+
+    def __call__(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
+        _check_step(stages)
+        stage_runs = [StageRun(stage, self.ledger, self.block_seconds) for stage in stages]
+        if len(stage_runs) == 1:
+            stage_runs[0].allow_local_execution()
+        for stage_run in stage_runs:
+            stage_run.check_memory(self.memory)
+            self.emit(stage_run.opened())
+        by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
+        for repairs_left in reversed(range(1 + MAX_REPAIRS)):
+            while any(stage_run.todo() for stage_run in stage_runs):
+                has_results = False
+                tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
+                with closing(self.engine(tasks)) as results:
+                    for result in results:
+                        has_results = True
+                        if result.warning:
+                            self.emit(Warned(result.warning))
+                        for event in by_name[result.stage].record(result):
+                            self.emit(event)
+                if not has_results:
+                    raise InterruptedRunError("the engine returned no result for its blocks")
+            _raise_failures(stage_runs)
+            complete = self._read_complete(stage_runs, repairs_left)
+            if complete is not None:
+                for stage_run in stage_runs:
+                    seconds = time.perf_counter() - stage_run.started
+                    self.emit(StageCompleted(stage_run.stage.name, seconds))
+                return complete
+        names = ", ".join(by_name)
+        raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
+
+    def _read_complete(
+        self, stage_runs: list[StageRun], repairs_left: int
+    ) -> tuple[Filled, ...] | None:
+        """Read the filled stages; None if blocks of them have to be filled again."""
+        complete: list[Filled] = []
+        for stage_run in stage_runs:
+            stage_run.finish()
+            try:
+                filled = self.ledger.read_stage(stage_run.stage.name)
+            except DamagedStoreError:
+                if not repairs_left:
+                    raise
+                stage_run.reopen()
+                self.emit(stage_run.opened())
+                continue
+            # Another process may have found the damage first and deleted the block.
+            stage_run.refresh()
+            if not stage_run.todo():
+                complete.append(filled)
+        return tuple(complete) if len(complete) == len(stage_runs) else None
 
 
 def _raise_failures(stage_runs: list[StageRun]) -> None:

@@ -75,16 +75,6 @@ class Tiling:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """Blocks that one task fills, one after the other."""
-
-    blocks: tuple[Block, ...]
-    """The blocks, in the order in which they are filled."""
-    cost: float
-    """Predicted seconds on the reference machine."""
-
-
 def tile(stage: Stage, block_seconds: float) -> Tiling:
     """Cut a stage into blocks of about `block_seconds` predicted seconds.
 
@@ -172,25 +162,23 @@ def plan_bundles(
     done: Container[Block],
     seconds_per_cost: float,
     block_seconds: float,
-) -> list[Bundle]:
-    """Bundle the blocks still to be filled, the most expensive first."""
+) -> list[tuple[Block, ...]]:
+    """Bundle the blocks that a task fills one after the other, the most expensive first."""
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
     seconds = [cost * seconds_per_cost + BLOCK_OVERHEAD_SECONDS for cost, _ in todo]
     budget = min(block_seconds, max(sum(seconds) / MIN_BUNDLES, MIN_BUNDLE_SECONDS))
-    bundles: list[Bundle] = []
+    bundles: list[tuple[Block, ...]] = []
     blocks: list[Block] = []
-    cost = spent = 0.0
-    for (price, block), length in zip(todo, seconds, strict=True):
+    spent = 0.0
+    for (_, block), length in zip(todo, seconds, strict=True):
         if blocks and spent + length > budget:
-            bundles.append(Bundle(tuple(blocks), cost))
-            blocks, cost, spent = [], 0.0, 0.0
+            bundles.append(tuple(blocks))
+            blocks, spent = [], 0.0
         blocks.append(block)
-        cost, spent = cost + price, spent + length
-    if blocks:
-        bundles.append(Bundle(tuple(blocks), cost))
-    return bundles
+        spent += length
+    return [*bundles, tuple(blocks)] if blocks else bundles
 
 
 @dataclass(slots=True, eq=False)

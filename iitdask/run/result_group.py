@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -68,11 +69,10 @@ def save_tree(store: Store, path: str, tree: xr.DataTree) -> None:
 
 
 def _is_complete(store: Store, path: str) -> bool:
-    try:
+    with suppress(*DAMAGE_ERRORS):
         open_group(store, path)
-    except DAMAGE_ERRORS:
-        return False
-    return True
+        return True
+    return False
 
 
 def load_result(store: Store) -> xr.DataTree:
@@ -193,14 +193,11 @@ def _in_saved_order(tree: xr.DataTree, order: Any) -> xr.DataTree:
 
 def _is_already_saved(store: Store, check: str) -> bool:
     """Return whether this very result is there, as when another process wrote it."""
-    try:
-        attrs = store_attrs(store)
-        if "finished" not in attrs or attrs.get("result_check") != check:
-            return False
-        load_result(store)
-    except StoreError:
-        return False
-    return True
+    with suppress(StoreError):
+        if store_attrs(store).get("result_check") == check:
+            load_result(store)
+            return True
+    return False
 
 
 def _utc_now() -> str:
@@ -236,9 +233,7 @@ class IncrementalResult:
                 values = np.asarray(data[name].values)
                 if values.dtype.kind in "UT":
                     values = values.astype(object)
-                for index, region in layout.chunk_regions():
-                    if layout.shape and changed[region].any():
-                        self._store.write(layout.key(index), layout.encode(values[region]))
+                layout.write(self._store, values, changed)
 
 
 def read_point_ids(store: Store) -> list[NDArray[Any]]:

@@ -184,10 +184,7 @@ class StageGroup:
         Cells of uncommitted blocks hold the fill value.
         """
         records, damaged = self._read_commits(self.done())
-        # Where all blocks are committed, no cell is left to hold the fill value.
-        is_full = len(records) == len(self.layout.tiling)
-        make = self.layout.allocate if is_full else self.layout.empty
-        arrays = {variable.name: make(variable) for variable in variables}
+        arrays = {variable.name: self.layout.empty(variable) for variable in variables}
         for name, array in arrays.items():
             for block, part in self._read_chunks(self.layout.variable(name), records):
                 if part is None:

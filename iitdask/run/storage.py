@@ -13,18 +13,18 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from zarr.abc.buffer import Buffer, BufferPrototype
-from zarr.abc.store import ByteRequest
+from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store as ZarrStore
 from zarr.buffer import default_buffer_prototype
 from zarr.buffer.cpu import Buffer as CpuBuffer
@@ -281,6 +281,17 @@ def _open_object_store(url: str) -> ObjectStoreWithErrors:
         return ObjectStoreWithErrors(from_url(url, retry_config=retry))
 
 
+def _with_unreachable_as_error(
+    method: Callable[..., Coroutine[Any, Any, Any]],
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @wraps(method)
+    async def call(self: ObjectStoreWithErrors, *args: Any, **more: Any) -> Any:
+        with _unreachable_as_error(str(self)):
+            return await method(self, *args, **more)
+
+    return call
+
+
 class ObjectStoreWithErrors(ObjectStore[Any]):
     """A prefix of an object store whose errors say in one line what is wrong.
 
@@ -288,32 +299,15 @@ class ObjectStoreWithErrors(ObjectStore[Any]):
     missing or wrong because a network failed.
     """
 
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """Read a key; None if there is none."""
-        with _unreachable_as_error(str(self)):
-            return await super().get(key, prototype, byte_range)
-
-    async def exists(self, key: str) -> bool:
-        """Return whether there is a key."""
-        with _unreachable_as_error(str(self)):
-            return await super().exists(key)
+    get = _with_unreachable_as_error(ObjectStore.get)
+    exists = _with_unreachable_as_error(ObjectStore.exists)
+    delete = _with_unreachable_as_error(ObjectStore.delete)
+    delete_dir = _with_unreachable_as_error(ObjectStore.delete_dir)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a key."""
         with _unreachable_as_error(str(self)), _missing_bucket_as_error(str(self)):
             await super().set(key, value)
-
-    async def delete(self, key: str) -> None:
-        """Delete a key, which may be missing."""
-        with _unreachable_as_error(str(self)):
-            await super().delete(key)
-
-    async def delete_dir(self, prefix: str) -> None:
-        """Delete all keys under a prefix."""
-        with _unreachable_as_error(str(self)):
-            await super().delete_dir(prefix)
 
     async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
         """Yield the names directly under a prefix."""

@@ -69,10 +69,6 @@ class StageLayout:
         """Return a variable with no block filled."""
         return np.full(self.shape(variable), variable.fill, variable.dtype)
 
-    def allocate(self, variable: Variable) -> Array:
-        """Return an uninitialised array for a variable of which every cell will be written."""
-        return np.empty(self.shape(variable), variable.dtype)
-
     def attrs(self, variable: Variable) -> dict[str, str]:
         """Return the Zarr attributes of a variable."""
         return {"units": variable.unit, "comment": variable.doc}

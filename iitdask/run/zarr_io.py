@@ -186,10 +186,10 @@ class ArrayLayout:
             ends = zip(index, self.chunks, self.shape, strict=True)
             yield index, tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in ends)
 
-    def write(self, store: Store, array: Array) -> None:
-        """Write all chunks, but not the description."""
-        if self.shape:
-            for index, region in self.chunk_regions():
+    def write(self, store: Store, array: Array, changed: Array | None = None) -> None:
+        """Write all chunks, or those in which a cell has changed, but not the description."""
+        for index, region in self.chunk_regions() if self.shape else ():
+            if changed is None or changed[region].any():
                 store.write(self.key(index), self.encode(np.asarray(array[region])))
 
     def read(self, store: Store) -> Array:
