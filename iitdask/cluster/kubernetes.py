@@ -116,16 +116,14 @@ def _address(manifest: Manifest, deadline: float) -> Iterator[str]:
         yield f"tcp://{service}{inside}:{SCHEDULER_PORT}"
         return
     process, port = _port_forward(manifest, f"service/{service}", deadline)
-    try:
-        yield f"tcp://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5)
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    with process:  # closes the pipe and waits
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+            process.kill()
 
 
 def _port_forward(

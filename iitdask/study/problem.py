@@ -205,16 +205,13 @@ def git_state() -> dict[str, Any] | None:
     git = shutil.which("git")
     if git is None:
         return None
-    words = ["status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no"]
+    words = ["describe", "--always", "--dirty", "--abbrev=64", "--exclude=*"]  # ignores tags
     try:
         done = subprocess.run([git, *words], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = done.stdout.splitlines()
-    commits = [line.split()[2] for line in lines if line.startswith("# branch.oid ")]
-    if done.returncode or not commits or commits[0] == "(initial)":
-        return None
-    return {"commit": commits[0], "changed": any(not line.startswith("#") for line in lines)}
+    commit, _, dirty = done.stdout.strip().partition("-")
+    return None if done.returncode else {"commit": commit, "changed": bool(dirty)}
 
 
 class StoredSweep:

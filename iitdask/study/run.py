@@ -59,8 +59,6 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
 CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
-
-
 StudyJob = Problem | Sweep  # What a study asks for
 
 

@@ -110,7 +110,7 @@ def _study_from_mapping(content: Any, where: str) -> Study:
     except msgspec.ValidationError as error:
         fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTE_FIELDS)
         raise SpecError(f"{where}: {error}; a study has {fields}") from error
-    if study.substrate is None and "substrate" not in (study.sweep or {}):
+    if study.substrate is None and study.sweep is None:  # those of a sweep may be an axis
         raise SpecError(f"{where}: expected `substrate`, got {', '.join(content) or 'nothing'}")
     return study
 

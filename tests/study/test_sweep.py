@@ -247,6 +247,15 @@ def test_study_without_substrate_or_axis_of_them__is_refused():
         read_study({"state": "100"})
 
 
+def test_study__may_have_its_substrates_in_a_zip():
+    zipped = {"substrate": [{"example": "basic"}, {"example": "xor"}], "state": ["100", "000"]}
+    cube = run_job(made({"compute": "sia", "sweep": {"zip": zipped}})).to_dataset()
+    assert cube["state"].values.tolist() == ["100", "000"]
+    assert cube.sizes == {"substrate": 2}
+    with pytest.raises(SpecError, match="substrate: expected one, or an axis of them"):
+        made({"compute": "sia", "sweep": {"state": "all"}})
+
+
 def test_structures__are_kept_on_request(tmp_path):
     store, basic = tmp_path / "kept.zarr", iit.examples.load("basic")
     cube = iit.sweep({"state": "all"}, basic, compute="ces", keep="structures", store=store)
