@@ -36,6 +36,7 @@ from iitdask.theory.variables import (
     assemble_tree,
     make_dataset,
     size_of,
+    units_of_masks,
     value_of,
     variable,
 )
@@ -380,20 +381,20 @@ def _account_tree(
 
 def _links_dataset(t: Transition, links: Sequence[Link]) -> xr.Dataset:
     places = {unit: k for k, unit in enumerate(t.units)}
-    columns = [np.array([places[i] for i in side]) for side in (t.effects, t.causes)]
+    positions = [[places[i] for i in side] for side in (t.effects, t.causes)]
+
+    def over_units(mask: int, forward: bool) -> int:
+        """Turn a mask over the effects, or the causes, into one over the transition's units."""
+        return sum(1 << k for k in units_of_mask(mask, positions[forward]))
+
     n, most = len(t.units), max((len(link.purviews) for link in links), default=1)
-    mechanism, purview = np.zeros((2, len(links), n), np.bool_)
-    tied = np.zeros((len(links), most, n), np.bool_)
+    mechanisms = [over_units(link.mechanism, link.forward) for link in links]
+    tied = np.zeros((len(links), most), np.int64)
     kept = np.full((len(links), n), -1)
     for k, link in enumerate(links):
-        positions, purview_positions = columns[link.forward], columns[not link.forward]
-        mechanism[k, positions[list(units_of_mask(link.mechanism))]] = True
-        purview[k, purview_positions[list(units_of_mask(link.purviews[0]))]] = True
-        for j, mask in enumerate(link.purviews):
-            tied[k, j, purview_positions[list(units_of_mask(mask))]] = True
+        tied[k, : len(link.purviews)] = [over_units(m, not link.forward) for m in link.purviews]
         for i in units_of_mask(link.mechanism):
-            seen = purview_positions[list(units_of_mask(link.kept[i]))]
-            kept[k, positions[i]] = sum(1 << j for j in seen.tolist())
+            kept[k, positions[link.forward][i]] = over_units(link.kept[i], not link.forward)
     alpha = np.array([link.alpha for link in links])
     log2_probability = np.array([link.log2_probability for link in links])
     log2_unconstrained = np.array([link.log2_unconstrained for link in links])
@@ -401,14 +402,14 @@ def _links_dataset(t: Transition, links: Sequence[Link]) -> xr.Dataset:
     return make_dataset(
         {
             "direction": (line, np.array([DIRECTIONS[link.forward] for link in links], object)),
-            "mechanism": (rows, mechanism),
-            "purview": (rows, purview),
+            "mechanism": (rows, units_of_masks(mechanisms, n)),
+            "purview": (rows, units_of_masks(tied[:, 0], n)),
             "alpha": (line, alpha),
             "probability": (line, np.exp2(log2_probability)),
             "partitioned_probability": (line, np.exp2(log2_probability - alpha)),
             "ratio": (line, log2_probability - log2_unconstrained),
             "n_tied_purviews": (line, np.array([len(link.purviews) for link in links], int)),
-            "tied_purview": (("link", "tie", "unit"), tied),
+            "tied_purview": (("link", "tie", "unit"), units_of_masks(tied, n).reshape(-1, most, n)),
             "n_tied_partitions": (line, np.array([link.n_tied_partitions for link in links], int)),
             "kept": (rows, kept),
         }

@@ -45,14 +45,15 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
     ----------
     docs/mathematics.md 13.6.
     """
-    sides = [_nonempty_sets(states.sources), _nonempty_sets(states.targets)]
+    sides = [_masks_by_size(states.sources), _masks_by_size(states.targets)]
     alpha = np.zeros((0, 0))
-    if all(sides):
+    if all(map(len, sides)):
         (filled,) = yield (nexus_stage(states, options.background, sides),)
         alpha = filled["alpha"].values
     best = float(np.nanmax(alpha, initial=0.0))
     tied = np.argwhere(alpha >= best - phi_tolerance(best)).tolist() if best > 0 else []
-    ranked = sorted(tied, key=lambda at: -len({*sides[0][at[0]], *sides[1][at[1]]}))
+    pairs = [(int(sides[0][k]), int(sides[1][j])) for k, j in tied]
+    ranked = sorted(pairs, key=lambda pair: -(pair[0] | pair[1]).bit_count())
     nodes = {"/candidates": _candidates_dataset(states, sides, alpha)}
     attrs: dict[str, Any] = {
         "alpha": best,
@@ -60,7 +61,7 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
         "n_undefined": int(np.isnan(alpha).sum()),
     }
     if ranked:
-        causes, effects = sides[0][ranked[0][0]], sides[1][ranked[0][1]]
+        causes, effects = map(units_of_mask, ranked[0])
         both = states.before, states.after
         transition = Transition.build(states.substrate, *both, causes, effects)
         tree = yield from scoped("nexus", account(transition, options))
@@ -71,48 +72,41 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
     return xr.DataTree.from_dict(nodes)
 
 
-def _nonempty_sets(units: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return every nonempty set of units, by size and then lexicographically."""
-    return [units_of_mask(mask, units) for mask in masks_by_size(len(units))[1:].tolist()]
+def _masks_by_size(units: Sequence[int]) -> Array:
+    """Return the mask of every nonempty set of units, by size and then lexicographically."""
+    masks = masks_by_size(len(units))[1:].tolist()
+    return np.array([sum(1 << u for u in units_of_mask(mask, units)) for mask in masks], np.int64)
 
 
-def _candidates_dataset(
-    states: StatePair, sides: Sequence[Sequence[tuple[int, ...]]], alpha: Array
-) -> xr.Dataset:
+def _candidates_dataset(states: StatePair, sides: Sequence[Array], alpha: Array) -> xr.Dataset:
     """List the irreducible candidates, the most irreducible first."""
-    irreducible = np.argwhere(alpha > 0).tolist()
-    irreducible.sort(key=lambda at: (-alpha[tuple(at)], at))
-    inside = np.zeros((2, len(irreducible), states.substrate.n_units), np.bool_)
-    for k, at in enumerate(irreducible):
-        for side in (0, 1):
-            inside[side, k, list(sides[side][at[side]])] = True
-    dims = ("candidate", "unit")
+    rows, columns = np.nonzero(alpha > 0)
+    order = np.argsort(-alpha[rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    dims, n = ("candidate", "unit"), states.substrate.n_units
     return make_dataset(
         {
-            "alpha": (("candidate",), np.array([alpha[tuple(at)] for at in irreducible], float)),
-            "causes": (dims, inside[0]),
-            "effects": (dims, inside[1]),
+            "alpha": (("candidate",), alpha[rows, columns]),
+            "causes": (dims, units_of_masks(sides[0][rows], n)),
+            "effects": (dims, units_of_masks(sides[1][columns], n)),
         }
     )
 
 
-def _candidate_seconds(region: Region, n_causes: Array, n_effects: Array) -> float:
-    """Predict the seconds of sets of causes with sets of effects, each of so many units."""
-    units = n_causes[region[0]][:, None] + n_effects[region[1]][None, :]
-    return float((1.5e-3 + 5e-9 * np.exp2(1.585 * units)).sum())
+def nexus_stage(states: StatePair, background: str, sides: Sequence[Array]) -> Stage:
+    """Return the stage that computes alpha of every set of causes with every set of effects.
 
-
-def nexus_stage(
-    states: StatePair, background: str, sides: Sequence[Sequence[tuple[int, ...]]]
-) -> Stage:
-    """Return the stage that computes alpha of every set of causes with every set of effects."""
+    `sides` has the masks of both.
+    """
     substrate = states.substrate
     units = tuple(range(substrate.n_units))
     everyone = Transition(substrate, states.before, states.after, units, units, len(units))
-    sizes = [np.array([len(units) for units in sets]) for sets in sides]
-    causes, effects = (
-        np.array([sum(1 << u for u in units) for units in sets], np.int64) for sets in sides
-    )
+    n_causes, n_effects = (np.bitwise_count(masks).astype(np.int64) for masks in sides)
+
+    def seconds(region: Region) -> float:
+        sizes = n_causes[region[0]][:, None] + n_effects[region[1]]
+        return float((1.5e-3 + 5e-9 * np.exp2(1.585 * sizes)).sum())
+
     return Stage(
         name="candidates",
         grid=Grid(("causes", "effects"), (len(sides[0]), len(sides[1]))),
@@ -123,12 +117,12 @@ def nexus_stage(
             "connectivity": np.array(substrate.connectivity),
             "levels": np.array(substrate.levels, np.int64),
             "before": np.array(states.before, np.int64),
-            "causes": causes,
-            "effects": effects,
+            "causes": sides[0],
+            "effects": sides[1],
             "background": np.array([BACKGROUNDS.index(background)]),
         },
         prepare=dict,
-        cost=lambda region: _candidate_seconds(region, *sizes),
+        cost=seconds,
         size_is_known=True,
     )
 

@@ -58,6 +58,7 @@ class PartitionTables(NamedTuple):
     best: Array
     begin: int
     width: int
+    inputs: Mapping[str, Array]  # The small ones of the stage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +163,9 @@ def prepare_partitions(inputs: Mapping[str, Array]) -> PartitionTables:
         filled += len(rows)
     needed = needed_rows(masks, n_mechanism_units, bool(only_whole_pair))
     width = 1 if only_whole_pair else values.shape[1]
-    return PartitionTables(values, connected, masks, rank, reach, needed, best, filled, width)
+    small = {name: inputs[name] for name in ("numbers", "pairs", "alpha") if name in inputs}
+    tables = (values, connected, masks, rank, reach, needed, best)
+    return PartitionTables(*tables, filled, width, small)
 
 
 def sum_of_directions(values: Array, other_values: Array) -> Array:
@@ -337,7 +340,7 @@ def witness_stage(search: PairSearch, stages: Sequence[str], pairs: Array, alpha
         ),
         compute=fill_witness,
         inputs={**search.inputs(), **stage_refs(stages, "best"), "pairs": pairs, "alpha": alpha},
-        prepare=prepare_witness,
+        prepare=prepare_partitions,
         axis_masks={"pair": pairs},
         cost=CumulativeCost.from_seconds(seconds),
         size_is_known=search.only_whole_pair,
@@ -345,17 +348,9 @@ def witness_stage(search: PairSearch, stages: Sequence[str], pairs: Array, alpha
     )
 
 
-def prepare_witness(inputs: Mapping[str, Array]) -> tuple[PartitionTables, Mapping[str, Array]]:
-    """Assemble the tables, and the pairs."""
-    small = {name: inputs[name] for name in ("numbers", "pairs", "alpha")}
-    return prepare_partitions(inputs), small
-
-
-def fill_witness(
-    prepared: tuple[PartitionTables, Mapping[str, Array]], region: Region
-) -> dict[str, Array]:
+def fill_witness(t: PartitionTables, region: Region) -> dict[str, Array]:
     """Name the partitions of a range of pairs."""
-    t, inputs = prepared
+    inputs = t.inputs
     n_mechanism_units, forward, *_ = inputs["numbers"].tolist()
     n_purview_units = t.values.shape[1].bit_length() - 1
     mechanisms, purviews = inputs["pairs"][region[0]].T
