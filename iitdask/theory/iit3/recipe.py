@@ -106,22 +106,25 @@ def ces(system: CandidateSystem, options: IIT3) -> Recipe:
         for m in concepts.mechanisms
         for side in range(2)
     ]
-    details = None
+    stage = details_stage(system, options, rows)
+    inner = {v: dict(v.inner) for v in stage.variables}
+    details: Filled = {
+        v.name: xr.Variable(("side", *sizes), np.empty((0, *sizes.values()), v.dtype))
+        for v, sizes in inner.items()
+    }
     if rows:
-        (details,) = yield (details_stage(system, options, rows),)
-    begin, information = 0, 0.0
+        (details,) = yield (stage,)
+    begin, mechanisms = 0, concepts_intact.mechanisms
     for name, _, concepts in structures:
-        end = begin + 2 * len(concepts.mechanisms)
-        selected = None if details is None else _select_rows(details, slice(begin, end))
-        nodes[f"/{name}"] = _concepts_dataset(system, concepts, selected)
-        if name == "distinctions":
-            information = _conceptual_information(concepts, selected)
-        begin = end
+        selected = slice(begin, begin + 2 * len(concepts.mechanisms))
+        nodes[f"/{name}"] = _concepts_dataset(system, concepts, _select_rows(details, selected))
+        begin = selected.stop
+    away = details["distance_to_null"].values[: 2 * len(mechanisms)].reshape(-1, 2).sum(axis=1)
     attrs = {
         "big_phi": analysis.phi,
         "sum_phi_distinctions": float(concepts_intact.phi.sum()),
-        "conceptual_information": information,
-        "n_distinctions": len(concepts_intact.mechanisms),
+        "conceptual_information": round(float(concepts_intact.phi[mechanisms] @ away), 6),
+        "n_distinctions": len(mechanisms),
     }
     return assemble_tree({"/": xr.Dataset(attrs=attrs), **nodes})
 
@@ -213,18 +216,8 @@ def _select_rows(details: Filled, rows: slice) -> dict[str, xr.Variable]:
     return {name: values.isel(side=rows) for name, values in details.items()}
 
 
-def _conceptual_information(concepts: Concepts, details: Filled | None) -> float:
-    if details is None:
-        return 0.0
-    away = details["distance_to_null"].values.reshape(-1, 2).sum(axis=1)
-    return round(float(concepts.phi[concepts.mechanisms] @ away), 6)
-
-
-def _concepts_dataset(
-    system: CandidateSystem, concepts: Concepts, details: Filled | None
-) -> xr.Dataset:
+def _concepts_dataset(system: CandidateSystem, concepts: Concepts, details: Filled) -> xr.Dataset:
     mechanisms, n = concepts.mechanisms, system.n
-    n_states = int(np.prod(system.levels))
     rows, line, states = ("mechanism", "unit"), ("mechanism",), ("mechanism", "purview_state")
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "mechanism_units": (rows, units_of_masks(mechanisms, n)),
@@ -237,14 +230,13 @@ def _concepts_dataset(
             f"purview_{name}": (rows, units_of_masks(purviews, n)),
             f"n_tied_purviews_{name}": (line, concepts.ties[side, mechanisms]),
         }
-        own = None if details is None else _select_rows(details, slice(side, None, 2))
-        for key, called, dims, none in (
-            ("kept", "kept", rows, np.zeros((0, n), np.int64)),
-            ("ties", "n_tied_partitions", line, np.zeros(0, np.int64)),
-            ("repertoire", "repertoire", states, np.zeros((0, n_states))),
-            ("partitioned_repertoire", "partitioned_repertoire", states, np.zeros((0, n_states))),
-        ):
-            values[f"{called}_{name}"] = (dims, none if own is None else own[key].values)
+        of_side = _select_rows(details, slice(side, None, 2))
+        values |= {
+            f"kept_{name}": (rows, of_side["kept"].values),
+            f"n_tied_partitions_{name}": (line, of_side["ties"].values),
+            f"repertoire_{name}": (states, of_side["repertoire"].values),
+            f"partitioned_repertoire_{name}": (states, of_side["partitioned_repertoire"].values),
+        }
     return _without_bit_units(make_dataset(values))
 
 
