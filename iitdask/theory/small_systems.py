@@ -201,16 +201,11 @@ def _summarise(chunk: _Chunk, found: BatchPhis, quantities: int, counts: int) ->
     return {"value": values, "number": numbers}
 
 
-def _concatenated(filled: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([each[name] for each in filled]) for name in ("value", "number")}
-
-
 def fill_analyses(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Analyse a range of systems."""
     chunks = _chunks(inputs, region, _sia_bytes)
-    return _concatenated(
-        [_summarise(chunk, _analyse(chunk)[1], SIA_QUANTITIES, SIA_COUNTS) for chunk in chunks]
-    )
+    filled = [_summarise(chunk, _analyse(chunk)[1], SIA_QUANTITIES, SIA_COUNTS) for chunk in chunks]
+    return {name: np.concatenate([each[name] for each in filled]) for name in filled[0]}
 
 
 def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
@@ -220,12 +215,10 @@ def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Ar
         systems, found = _analyse(chunk)
         arrays = _summarise(chunk, found, len(QUANTITIES), len(COUNTS))
         unfolded = _unfold(chunk, systems, found.states, masks)
-        for column, values in enumerate(unfolded[:3], SIA_QUANTITIES):
-            arrays["value"][:, column] = values
-        for column, numbers in enumerate(unfolded[3:], SIA_COUNTS):
-            arrays["number"][:, column] = numbers
+        arrays["value"][:, SIA_QUANTITIES:] = np.stack(unfolded[:3], axis=1)
+        arrays["number"][:, SIA_COUNTS:] = np.stack(unfolded[3:], axis=1)
         filled.append(arrays)
-    return _concatenated(filled)
+    return {name: np.concatenate([each[name] for each in filled]) for name in filled[0]}
 
 
 def _size_orders(most: int) -> Array:

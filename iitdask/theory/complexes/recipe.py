@@ -21,7 +21,14 @@ from iitdask.theory.complexes.candidates import (
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.reasons import CANDIDATE_TEXTS, Reason
 from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
-from iitdask.theory.variables import Outcome, assemble_tree, make_dataset, size_of, value_of
+from iitdask.theory.variables import (
+    VARIABLES,
+    Outcome,
+    assemble_tree,
+    make_dataset,
+    size_of,
+    value_of,
+)
 
 
 def _largest_phi(tree: xr.DataTree) -> float:
@@ -35,16 +42,12 @@ def _largest_n_units(tree: xr.DataTree) -> int:
 
 
 # Numbers that a sweep records of a search for complexes
+_EVALUATED = "candidates_evaluated"
 COMPLEXES_OUTCOMES = (
     Outcome("phi", "bit", "phi_s of the complex with the largest; 0 without one", _largest_phi),
     Outcome("n_units_largest", "count", "units of that complex", _largest_n_units),
     Outcome("n_complexes", "count", "complexes", size_of("complexes", "complex")),
-    Outcome(
-        "candidates_evaluated",
-        "count",
-        "candidate systems whose phi_s was determined",
-        value_of("complexes", "candidates_evaluated"),
-    ),
+    Outcome(_EVALUATED, *VARIABLES[_EVALUATED], value_of("complexes", _EVALUATED)),
 )
 
 # Status of a candidate: it is a complex, it overlaps a complex of larger phi_s, it overlaps systems

@@ -336,16 +336,10 @@ def fill_shards(prepared: PreparedTables, region: Region) -> dict[str, Array]:
         search.best(mechanism, groups, share, known)
         for (_, mechanism, groups, share), known in zip(rows, known_phi, strict=True)
     ]
-    work = np.array([result.nodes for result in results], np.int64)
-    return {
-        "phi": np.array([result.phi for result in results]),
-        "ties": np.array([result.ties for result in results], np.int64),
-        "lowest": np.array([result.lowest for result in results]),
-        "tied_purviews": np.stack([result.bits for result in results]),
-        "searched": np.array([result.searched for result in results], np.int64),
-        "tables": work[:, 0],
-        "nodes": work[:, 1],
-    }
+    columns = (np.array(column) for column in zip(*results, strict=True))
+    phi, ties, lowest, bits, searched, work = columns
+    values = (phi, ties, bits, searched, *work.T)
+    return {"lowest": lowest, **dict(zip(SEARCH_VARIABLES, values, strict=True))}
 
 
 def largest_phi(phi: Array, row: Array, count: int) -> Array:

@@ -22,8 +22,6 @@ from iitdask.kernels.subsets import (
     PHI_ZERO_BITS,
     is_purview,
     segment_offsets,
-    state_codes,
-    value_offsets,
 )
 from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
@@ -78,12 +76,9 @@ def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinctio
 
 def prepare_repertoires(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
     """Take from the marginals what repertoires at the current state are made of."""
-    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
-    offsets, columns = segment_offsets(levels), value_offsets(levels)
-    codes = state_codes(offsets, state, len(levels))
-    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state])
-    effect = np.ascontiguousarray(marginals[0][:, codes].T)
-    return cause, effect, levels, columns, offsets, inputs["pairs"], inputs["begins"]
+    t, _ = prepare_tables(inputs)
+    rows = t.effect[t.codes], t.levels, t.columns, t.offsets
+    return t.cause, *rows, inputs["pairs"], inputs["begins"]
 
 
 def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, Array]:
@@ -203,13 +198,12 @@ def _marginals_at_state(system: CandidateSystem, table: Array, kept: Sequence[in
     return np.asarray(rows[_state_code(state, [system.levels[i] for i in kept])])
 
 
-def _joint_distribution(system: CandidateSystem, rows: Array, units: Sequence[int]) -> Array:
-    """Return products of the units' marginals in each row, (m, states of units), little-endian."""
-    out = np.ones((len(rows), 1))
-    for i in units:
+def _joint_distribution(system: CandidateSystem, rows: Mapping[int, Array]) -> Array:
+    """Return the product of units' marginals, a row of all columns each, little-endian."""
+    out = np.ones(1)
+    for i, row in rows.items():
         begin = sum(system.levels[:i])
-        columns = rows[:, begin : begin + system.levels[i]]
-        out = (columns[:, :, None] * out[:, None, :]).reshape(len(rows), -1)
+        out = np.outer(row[begin : begin + system.levels[i]], out).ravel()
     return out
 
 
@@ -219,12 +213,9 @@ def _effect_distributions(
     """Return those of an effect; `kept` has the mask of partners that each unit still sees."""
     table = np.asarray(system.effect)
     row = _marginals_at_state(system, table, mechanism)
-    constrained = _joint_distribution(system, row[None], purview)[0]
-    partitioned = np.ones(1)
-    for j in purview:
-        row = _marginals_at_state(system, table, units_of_mask(kept[j]))
-        values = _joint_distribution(system, row[None], [j])[0]
-        partitioned = (values[:, None] * partitioned[None, :]).ravel()
+    constrained = _joint_distribution(system, dict.fromkeys(purview, row))
+    seen = {j: _marginals_at_state(system, table, units_of_mask(kept[j])) for j in purview}
+    partitioned = _joint_distribution(system, seen)
     rows = _marginals(system, table, mechanism)
 
     def unconstrained(codes: Array) -> Array:
