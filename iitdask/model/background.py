@@ -11,7 +11,7 @@ import numpy as np
 from iitdask.errors import UnreachableStateError
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract, rescaled
 from iitdask.model.factor import CountingFactor, Factor
-from iitdask.model.labels import first_names, state_text
+from iitdask.model.labels import first_names, shortened, state_text
 from iitdask.model.substrate import Substrate
 from iitdask.types import Table
 
@@ -115,8 +115,7 @@ def require_reachable(
 
 
 def _short_state(state: Sequence[int]) -> str:
-    digits = state_text(state) if max(state) < 10 else str(tuple(state))
-    return digits if len(digits) <= 64 else digits[:61] + "..."
+    return shortened(state_text(state) if max(state) < 10 else str(tuple(state)), 64)
 
 
 def _likelihood_groups(

@@ -49,9 +49,7 @@ class Batch:
     @classmethod
     def empty(cls) -> Batch:
         """Return a batch without substrates."""
-        none = np.zeros(0, np.int64)
-        flat = np.zeros((0, 0), np.int64)
-        return cls(none, flat, np.zeros(1, np.int64), np.zeros(0), flat)
+        return cls.from_tables((), np.zeros((0, 0, 0)), np.zeros((0, 0)))
 
     @classmethod
     def from_substrates(cls, substrates: Sequence[Substrate]) -> Batch:
@@ -81,8 +79,6 @@ class Batch:
         parts = [batch for batch in batches if len(batch)]
         if not parts:
             return cls.empty()
-        if len(parts) == 1:
-            return parts[0]
         width = max(batch.levels.shape[1] for batch in parts)
 
         def padded(array: Array, fill: int) -> Array:
@@ -190,7 +186,7 @@ def equivalent_rules(number: int) -> tuple[int, ...]:
     >>> equivalent_rules(110)
     (110, 124, 137, 193)
     """
-    bits = f"{number:08b}"
+    bits = f"{number:08b}"  # The new value after 111 first, after 000 last
     mirrored = "".join(bits[place] for place in (0, 4, 2, 6, 1, 5, 3, 7))
     rules = {int(rule, 2) for rule in (bits, mirrored)}
     return tuple(sorted(rules | {int(rule[::-1], 2) ^ 255 for rule in (bits, mirrored)}))

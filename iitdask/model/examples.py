@@ -24,9 +24,7 @@ __all__ = [
     "state",
 ]
 
-SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")
-"""Keys of a substrate block of which there must be exactly one."""
-
+SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")  # A substrate block has exactly one
 OPTIONAL_KEYS = ("connectivity", "labels")  # Keys that may stand beside it
 
 PUBLISHED = resources.files("iitdask.model") / "published"  # Folder of the examples

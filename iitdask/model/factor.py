@@ -13,6 +13,7 @@ import numpy as np
 
 from iitdask.errors import MemoryRefusedError, SubstrateError
 from iitdask.model.contraction import Tensor
+from iitdask.model.labels import shortened
 from iitdask.types import Array, Mask, Table
 
 SUM_TOLERANCE = 1e-8  # Largest difference from 1 of the sum of a row of probabilities
@@ -47,15 +48,11 @@ def as_array(values: Any, where: str) -> Table:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
+        text = shortened(" ".join(repr(values).split()), 60)
         raise SubstrateError(
-            f"{where}: expected numbers in rows of equal length, got {_shortened(values)}"
+            f"{where}: expected numbers in rows of equal length, got {text}"
         ) from None
     return array + 0.0  # -0.0 and 0.0 must have the same fingerprint
-
-
-def _shortened(values: Any) -> str:
-    text = " ".join(repr(values).split())
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def read_only(array: Array, dtype: type = np.float64) -> Array:

@@ -129,6 +129,11 @@ def suggestion(name: str, known: Iterable[str], limit: int = 12) -> str:
     return "known: " + first_names(known, limit)
 
 
+def shortened(text: str, max_characters: int) -> str:
+    """Return a text for a message or a title, its end left out if it is long."""
+    return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
+
+
 def first_names(names: Sequence[str], limit: int = 8) -> str:
     """Return names for a message, the first few of many."""
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
@@ -199,7 +204,12 @@ def parse_state(
 
 def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
     if isinstance(state, Mapping):
-        return _values_from_mapping(state, labels, where)
+        numbers = parse_units(list(state), labels, where)
+        value_of = dict(zip(numbers, state.values(), strict=True))
+        for i, label in enumerate(labels):
+            if i not in value_of:
+                raise StateError(f"{where}: unit {label!r} is given no value")
+        state = [value_of[i] for i in range(len(labels))]
     if isinstance(state, str):
         if not (state.isascii() and state.isdecimal()):
             raise StateError(f"{where}: expected one digit per unit, got {state!r}")
@@ -209,23 +219,13 @@ def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
             f'{where}: expected a list of values or a string such as "100" (quoted in YAML), '
             f"got {state!r}"
         )
-    return tuple(_whole_number(value, where) for value in state)
-
-
-def _values_from_mapping(state: Mapping[Any, Any], labels: Labels, where: str) -> tuple[int, ...]:
-    numbers = parse_units(list(state), labels, where)
-    values = dict(zip(numbers, state.values(), strict=True))
-    for i, label in enumerate(labels):
-        if i not in values:
-            raise StateError(f"{where}: unit {label!r} is given no value")
-    return tuple(_whole_number(values[i], where) for i in range(len(labels)))
-
-
-def _whole_number(value: Any, where: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise StateError(f"{where}: expected whole numbers, got {value!r}") from None
+    values = []
+    for value in state:
+        try:
+            values.append(operator.index(value))
+        except TypeError:
+            raise StateError(f"{where}: expected whole numbers, got {value!r}") from None
+    return tuple(values)
 
 
 def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:

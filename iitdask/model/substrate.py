@@ -34,7 +34,6 @@ TPM_SHAPES = (
     "or (k_0, ..., k_N-1, N, max k)"
 )
 
-
 UnitTable = tuple[tuple[int, ...], Table | CountingFactor]
 """Inputs of a unit and its table over them, before they are checked."""
 

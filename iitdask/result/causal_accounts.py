@@ -29,7 +29,7 @@ MAX_SHOWN_CANDIDATES = 5
 
 def label_account(tree: xr.DataTree, transition: Transition, options: Theory) -> xr.DataTree:
     """Name units, links and partitions of a causal account."""
-    labels = text_array(transition.labels)
+    labels, known = text_array(transition.labels), transition.substrate.labels
     nodes = {node.name: node.to_dataset(inherit=False) for node in tree.subtree}
     links, units = nodes["links"], list(transition.units)
     sides = (links[name].values for name in ("mechanism", "purview", "kept"))
@@ -44,8 +44,8 @@ def label_account(tree: xr.DataTree, transition: Transition, options: Theory) ->
     texts = {
         "before": state_text(transition.before),
         "after": state_text(transition.after),
-        "causes": _unit_names(transition, transition.causes),
-        "effects": _unit_names(transition, transition.effects),
+        "causes": join_labels([known[i] for i in transition.causes], known),
+        "effects": join_labels([known[i] for i in transition.effects], known),
         "max_order": transition.max_order,
     }
     about = target_attrs(transition.substrate, options, texts)
@@ -53,11 +53,6 @@ def label_account(tree: xr.DataTree, transition: Transition, options: Theory) ->
     return xr.DataTree.from_dict(
         {"/": root, "/links": links, "/system": system.assign_attrs(about)}
     )
-
-
-def _unit_names(transition: Transition, units: tuple[int, ...]) -> str:
-    labels = transition.substrate.labels
-    return join_labels([labels[i] for i in units], labels)
 
 
 def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:

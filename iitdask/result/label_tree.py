@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
-from iitdask.model.labels import join_labels, state_text, unit_set_names
+from iitdask.model.labels import join_labels, shortened, state_text, unit_set_names
 from iitdask.model.system import System, Target
 from iitdask.result.formatting import (
     Overview,
@@ -56,9 +56,7 @@ def label_complexes(tree: xr.DataTree, candidates: CandidateSet, options: Theory
 def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of a search for complexes, which are in order of acceptance."""
     data = tree["complexes"].to_dataset()
-    about, state = data.attrs, data.attrs["state"]
-    if len(state) > MAX_STATE_CHARACTERS:
-        state = state[: MAX_STATE_CHARACTERS - 3] + "..."
+    about, state = data.attrs, shortened(data.attrs["state"], MAX_STATE_CHARACTERS)
     summary = [
         ("theory", str(about["theory"])),
         ("searched", f"{about['searched']}, state {state}"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 
+from iitdask.model.labels import shortened
 from iitdask.result import cube, formatting
 from iitdask.result.formatting import Overview, Table
 from iitdask.theory.catalog import computation_of
@@ -60,12 +61,8 @@ def title_of(tree: xr.DataTree) -> str:
     name = "Result" if computation is None else computation.title
     if "{" in name:
         return name.format_map(about)
-    state = _shortened(str(about.get("state", "")), MAX_TITLE_STATE_CHARACTERS)
+    state = shortened(str(about.get("state", "")), MAX_TITLE_STATE_CHARACTERS)
     units = str(about.get("units") or about.get("substrate_units") or about.get("searched") or "")
-    units = _shortened(units, MAX_TITLE_UNITS_CHARACTERS)
+    units = shortened(units, MAX_TITLE_UNITS_CHARACTERS)
     name += f" of {units}" if units else ""
     return f"{name} in state {state}" if state else name
-
-
-def _shortened(text: str, max_characters: int) -> str:
-    return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
