@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from iitdask.cli.output import print_table
+from iitdask.cli.output import Workers, print_table
 from iitdask.errors import BudgetRefusedError
 from iitdask.model.labels import join_labels, units_of_mask
 from iitdask.model.system import Target
@@ -55,7 +53,7 @@ def estimate(
     /,
     *,
     budget: float | None = None,
-    workers: Annotated[int | None, Parameter(name=["--workers", "-n"])] = None,
+    workers: Workers = None,
     seconds: float = 3.0,
 ) -> int:
     """Estimate the cost of a study from a few of its blocks, computed here.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -13,60 +14,48 @@ from iitdask.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
+Flag = Annotated[bool, Parameter(negative=())]
+Workers = Annotated[int | None, Parameter(name=["--workers", "-n"])]
 MAX_TABLE_ROWS = 40
 NUMBER_WORDS = ("phi", "alpha", "done")
 """Words in the names of columns of numbers."""
 
 
-def print_result(tree: xr.DataTree, console: Console | None = None) -> None:
-    """Print the summary of a result, and its tables."""
+def print_result(tree: xr.DataTree) -> None:
+    """Print the summary of a result and the first rows of its tables."""
     from iitdask.result.overview import overviews
 
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     for number, overview in enumerate(overviews(tree)):
         if number:
             console.print()
-        pairs = text_table()
-        for pair in overview.summary:
-            pairs.add_row(*pair)
-        console.print(pairs)
-        for table in overview.tables:
-            if table.rows:
-                _print_rows(console, table.name, table.columns, table.rows)
-
-
-def _print_rows(
-    console: Console, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
-    """Print the first rows, and how many more there are."""
-    right = [column for column in columns if any(word in column.lower() for word in NUMBER_WORDS)]
-    table = text_table(columns, right)
-    for column in table.columns:
-        column.no_wrap = name != "complexes"
-    for row in rows[:MAX_TABLE_ROWS]:
-        table.add_row(*row)
-    console.print()
-    console.print(table)
-    if len(rows) > MAX_TABLE_ROWS:
-        more = f"{len(rows) - MAX_TABLE_ROWS} {name} more"
-        console.print(f"and {more}; `iitdask show STORE --json` has all")
+        console.print(_text_table((), overview.summary, ()))
+        for each in filter(lambda each: each.rows, overview.tables):
+            right = [name for name in each.columns if any(w in name.lower() for w in NUMBER_WORDS)]
+            table = _text_table(each.columns, each.rows[:MAX_TABLE_ROWS], right)
+            for column in table.columns:
+                column.no_wrap = each.name != "complexes"
+            console.print("", table, sep="\n")
+            if len(each.rows) > MAX_TABLE_ROWS:
+                more = f"{len(each.rows) - MAX_TABLE_ROWS} {each.name} more"
+                console.print(f"and {more}; `iitdask show STORE --json` has all")
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
 ) -> None:
     """Print rows of text; columns named in `right` are aligned right."""
-    table = text_table(columns, right)
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+    Console(highlight=False).print(_text_table(columns, rows, right))
 
 
-def text_table(columns: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
-    """Return an empty table without borders; columns named in `right` are aligned right."""
+def _text_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]
+) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(columns))
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from iitdask.cli.estimate_command import require_within_budget
-from iitdask.cli.output import parse_duration, parse_memory, print_result
+from iitdask.cli.output import Flag, Workers, parse_duration, parse_memory, print_result
 from iitdask.cluster.jobs import (
     UNFINISHED_EXIT_CODE,
     JobOptions,
@@ -59,8 +59,6 @@ STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
 BUDGET_ESTIMATE_SECONDS = 3.0
 """Time spent on each expensive stage to estimate the cost of a run with a budget."""
 
-Flag = Annotated[bool, Parameter(negative=())]
-
 
 def run(
     spec: str | None = None,
@@ -68,7 +66,7 @@ def run(
     *,
     store: str | None = None,
     cluster: str = "local",
-    workers: Annotated[int | None, Parameter(name=["--workers", "-n"])] = None,
+    workers: Workers = None,
     memory: str | None = None,
     budget: float | None = None,
     cache: str | None = None,
@@ -122,7 +120,9 @@ def run(
     study, folder = read_study(where)
     limit, workers = memory or study.run.memory, workers or study.run.workers
     choice = ClusterChoice(cluster, workers, limit, jobs or JobOptions(), adapt)
-    choice.exec_allocation_role()
+    if cluster == "allocation" and not is_driver():
+        options = choice.job_options
+        exec_allocation_role(options.interface, options.port, options.scratch)
     memory_bytes = parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
     directory = os.environ.get(STORE_DIRECTORY_VARIABLE, ".")
@@ -132,7 +132,7 @@ def run(
         return 0
     if fresh:
         _delete_store(url)
-    if choice.is_submit_only:
+    if cluster in ("slurm-allocation", "slurm-array"):  # a job drives the run
         return choice.submit(job, where, url, study.run.block_seconds)
     if not quiet:
         _print_title(study, where)
@@ -200,13 +200,15 @@ def work(
     _compile_kernels(job, quiet)
     if seconds is not None:
         seconds = max(0.0, seconds - (time.monotonic() - started))
-    with show_progress(not quiet) as observers:
-        options: dict[str, Any] = {"observers": observers, "memory": memory_bytes}
-        try:
-            run_shared(store, job, threads=threads, seconds=seconds, **options)
-        except RetiredError as error:
-            print(f"iitdask: {error}", file=sys.stderr)
-            return UNFINISHED_EXIT_CODE
+    try:
+        with show_progress(not quiet) as observers:
+            run_shared(
+                store, job, threads=threads, seconds=seconds, observers=observers,
+                memory=memory_bytes,
+            )  # fmt: skip
+    except RetiredError as error:
+        print(f"iitdask: {error}", file=sys.stderr)
+        return UNFINISHED_EXIT_CODE
     if not quiet:
         print(f"finished; see it with: iitdask show {store}", file=sys.stderr)
     return 0
@@ -251,17 +253,6 @@ class ClusterChoice:
     def n_jobs(self) -> int:
         """Number of jobs to request."""
         return self.workers or DEFAULT_JOBS
-
-    @property
-    def is_submit_only(self) -> bool:
-        """True if this process submits a job that drives the run."""
-        return self.cluster in ("slurm-allocation", "slurm-array")
-
-    def exec_allocation_role(self) -> None:
-        """Become scheduler or worker if this is a task of an allocation, but not its driver."""
-        if self.cluster == "allocation" and not is_driver():
-            options = self.job_options
-            exec_allocation_role(options.interface, options.port, options.scratch)
 
     def open_client(self, demand: WorkerDemand) -> AbstractContextManager[Any]:
         """Open a client of the cluster; `demand` knows how many workers the work is worth."""

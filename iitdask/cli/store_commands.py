@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from iitdask.cli.output import print_result, print_table
+from iitdask.cli.output import Flag, print_result, print_table
 from iitdask.errors import BusyStoreError, InputError
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.coordination import live_sessions
@@ -36,7 +36,7 @@ def status(
     /,
     *,
     json_: JsonFlag = False,
-    serve: Annotated[bool, Parameter(negative=())] = False,
+    serve: Flag = False,
     port: int = 0,
     address: str = "127.0.0.1",
 ) -> int:
@@ -235,9 +235,8 @@ def tidy(store: str, /) -> int:
 
 def _store_bytes(store: str) -> int:
     path = local_path(store)
-    if path is None:
-        return 0
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    files = () if path is None else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def export(store: str, file: str, /) -> int:

@@ -131,20 +131,13 @@ def without_tex(tree: xr.DataTree) -> xr.DataTree:
     nodes: dict[str, xr.Dataset] = {}
     for node in tree.subtree:
         data = node.to_dataset(inherit=False)
-        texts = {
-            name: (value.dims, _strip_tex_values(value.values), value.attrs)
-            for name, value in data.variables.items()
-            if value.dtype.kind in "OUT"
-        }
-        data = data.assign_coords({n: text for n, text in texts.items() if n in data.coords})
-        data = data.assign({n: text for n, text in texts.items() if n in data.data_vars})
+        for name, value in data.variables.items():
+            if value.dtype.kind in "OUT":
+                texts = np.array([*map(_strip_tex, value.values.ravel())], object)
+                data[name] = (value.dims, texts.reshape(value.shape), value.attrs)
         data.attrs = {k: _strip_tex(v) for k, v in data.attrs.items()}
         nodes[node.path] = data
     return xr.DataTree.from_dict(nodes)
-
-
-def _strip_tex_values(values: Any) -> Any:
-    return np.array([_strip_tex(text) for text in values.ravel()], object).reshape(values.shape)
 
 
 def _strip_tex(value: Any) -> Any:

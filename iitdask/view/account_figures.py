@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.models import ColumnDataSource, DataTable, UIElement
+from bokeh.models import ColumnDataSource, UIElement
 from bokeh.plotting import figure
 
 from iitdask.result.causal_accounts import link_rows
@@ -15,10 +15,12 @@ from iitdask.result.overview import summary_of
 from iitdask.types import Array
 from iitdask.view import pages
 from iitdask.view.accessor import summary_html
-from iitdask.view.network_figures import state_greys
+from iitdask.view.network_figures import UNIT_TEXT, state_greys, units_source
 
 MAX_DRAWN_LINKS = 60
 """Links that are drawn."""
+LINK_HEIGHTS = {"cause": 0.62, "effect": 0.38}
+"""Height of the dot of a link, between the units after at 0 and those before at 1."""
 
 
 def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
@@ -26,6 +28,14 @@ def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     source = links_source(tree)
     drawn = len(source.data["alpha"])
     total = tree["links"].sizes["link"]
+    columns = [
+        pages.Column("rank", "#", 36),
+        pages.Column("link", "link", 430, "text"),
+        pages.Column("alpha", "α (bits)", 90, "number"),
+        pages.Column("direction", "kind", 70, "text"),
+        pages.Column("ties", "tied", 50),
+        pages.Column("partition", "least partition", 420, "text"),
+    ]
     note = "Line width and opacity grow with alpha. Select a link in the table or the figure."
     if drawn < total:
         note += f" Shown are the {drawn} strongest of {total:,} links."
@@ -34,7 +44,7 @@ def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
             draw_links(tree, source), pages.html_block(summary_html(summary_of(tree)), 420)
         ),
         pages.section_heading("Links", note),
-        _links_table(source),
+        pages.data_table(source, columns, height=330, name="links-table"),
     ]
 
 
@@ -58,14 +68,10 @@ def links_source(tree: xr.DataTree) -> ColumnDataSource:
             "direction": kinds, "colour": [pages.SIDES[kind] for kind in kinds],
             "width": 1.0 + 4.0 * weight, "opacity": 0.35 + 0.6 * weight, "dot": 7 + 9 * weight,
             "xs": [each[0] for each in lines], "ys": [each[1] for each in lines],
-            "x": middle, "y": [_link_height(kind) for kind in kinds],
+            "x": middle, "y": [LINK_HEIGHTS[kind] for kind in kinds],
         },
         name="links",
     )  # fmt: skip
-
-
-def _link_height(kind: str) -> float:
-    return 0.62 if kind == "cause" else 0.38
 
 
 def _link_positions(data: xr.Dataset, chosen: Array) -> list[float]:
@@ -88,12 +94,10 @@ def _link_positions(data: xr.Dataset, chosen: Array) -> list[float]:
 
 def _link_lines(data: xr.Dataset, k: int, middle: float) -> tuple[list[float], list[float]]:
     """From the units before to the link, and on to the units after, with gaps between."""
-    cause = str(data["direction"].values[k]) == "cause"
-    before, after = (
-        np.flatnonzero(data[name].values[k])
-        for name in (("purview", "mechanism") if cause else ("mechanism", "purview"))
-    )
-    height = _link_height("cause" if cause else "effect")
+    kind = str(data["direction"].values[k])
+    ends = [np.flatnonzero(data[name].values[k]) for name in ("mechanism", "purview")]
+    before, after = reversed(ends) if kind == "cause" else ends
+    height = LINK_HEIGHTS[kind]
     xs: list[float] = []
     ys: list[float] = []
     for units, y in ((before, 0.93), (after, 0.07)):
@@ -110,6 +114,7 @@ def draw_links(
     data = tree["links"].to_dataset()
     labels = [str(name) for name in data["unit"].values]
     count = len(labels)
+    font_size = "12px" if count <= 12 else "9px"
     fig = pages.empty_figure(
         "Actual causes and effects", frame=size, x_range=(-1.0, count),
         y_range=(-0.12, 1.12),
@@ -128,7 +133,11 @@ def draw_links(
     tips = [("link", "@link"), ("alpha (bits)", "@alpha{0.000000}"), ("kind", "@direction")]
     pages.add_hover(fig, tips, dots, lines)
     for y, name in ((1.0, "before"), (0.0, "after")):
-        _draw_units(fig, labels, data[name].values.tolist(), y)
+        state = data[name].values.tolist()
+        greys = state_greys(state, [max(*state, 1) + 1] * count)
+        units = units_source(labels, state, greys, np.arange(count), np.full(count, y))
+        fig.scatter("x", "y", size=38, fill_color="fill", line_color=pages.INK, source=units)
+        fig.text("x", "y", source=units, text_font_size=font_size, **UNIT_TEXT)
         fig.text([-0.9], [y], text=[name], text_baseline="middle", text_font_size="12px")
     blank: dict[str, Any] = {"x": [np.nan], "y": [np.nan], "size": 11, "line_color": pages.INK}
     entries = [
@@ -141,33 +150,3 @@ def draw_links(
     ]
     pages.legend_below(fig, entries)
     return fig
-
-
-def _draw_units(fig: figure, labels: list[str], state: list[int], y: float) -> None:
-    fill = state_greys(state, [max(*state, 1) + 1] * len(state))
-    source = ColumnDataSource(
-        {
-            "x": list(range(len(labels))),
-            "y": [y] * len(labels),
-            "fill": fill,
-            "ink": [pages.text_colour_on(colour) for colour in fill],
-            "text": [f"{label}\n{value}" for label, value in zip(labels, state, strict=True)],
-        }
-    )
-    fig.scatter("x", "y", size=38, fill_color="fill", line_color=pages.INK, source=source)
-    fig.text(
-        "x", "y", text="text", text_color="ink", text_align="center", text_baseline="middle",
-        text_font_size="12px" if len(labels) <= 12 else "9px", source=source,
-    )  # fmt: skip
-
-
-def _links_table(source: ColumnDataSource) -> DataTable:
-    columns = [
-        pages.Column("rank", "#", 36),
-        pages.Column("link", "link", 430, "text"),
-        pages.Column("alpha", "α (bits)", 90, "number"),
-        pages.Column("direction", "kind", 70, "text"),
-        pages.Column("ties", "tied", 50),
-        pages.Column("partition", "least partition", 420, "text"),
-    ]
-    return pages.data_table(source, columns, height=330, name="links-table")

@@ -9,7 +9,7 @@ from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.events import DocumentReady
 from bokeh.layouts import column
-from bokeh.models import ColumnDataSource, CustomJS, UIElement
+from bokeh.models import CustomJS, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
@@ -39,6 +39,10 @@ CONCEPT_KEY = """
 Dark units are on; dashed connections are severed by the minimum partition.
 φ and Φ of IIT 3.0 are distances and have no unit.</p>
 """
+LANDSCAPE_NOTE = (
+    "Colour is φ, white is 0, grey are purviews that are not connected with the mechanism. "
+    "Squares are the distinctions; dotted pairs are those a bound excluded from the search."
+)
 SELECT_DISTINCTION = """
 const d = Number(cb_obj.value), now = distinctions.selected.indices
 if (now[now.length - 1] !== d) distinctions.selected.indices = [d]
@@ -92,13 +96,10 @@ def nexus_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
 
 def system_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Return the elements of a system analysis: its network beside its summary."""
-    fig, _ = draw_network(_system_network(tree), "System: state and minimum partition", 420)
+    fig, _ = draw_network(
+        NetworkDrawing.from_system(tree), "System: state and minimum partition", 420
+    )
     return [page_grid(fig, html_block(summary_html(summary_of(tree)), TEXT_PIXELS))]
-
-
-def _system_network(tree: xr.DataTree) -> NetworkDrawing:
-    network = tree["network"].to_dataset() if "network" in tree.children else None
-    return NetworkDrawing.from_system(tree["system"].to_dataset(), network)
 
 
 def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
@@ -106,7 +107,9 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     data = tree["distinctions"].to_dataset()
     is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
     source = structure_figures.distinctions_source(data)
-    fig, lights = draw_network(_system_network(tree), "System: state, cut, selected distinction")
+    fig, lights = draw_network(
+        NetworkDrawing.from_system(tree), "System: state, cut, selected distinction"
+    )
     note = html_block("", name="selection")
     choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
     picker = menu("Distinction", choices, 260, name="picker")
@@ -131,7 +134,8 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     if "relations" in tree.children and int(data.sizes["mechanism"]):
         parts += _relation_panels(tree, data, args)
     if "landscape" in tree.children:
-        parts += _landscape_panels(tree, data, source)
+        maps = (structure_figures.landscape(tree, side, source) for side in ("cause", "effect"))
+        parts += [section_heading("Mechanism × purview", LANDSCAPE_NOTE), page_grid(*maps)]
     elif "repertoires" in tree.children:
         about = f"Not drawn: this map is for systems of at most {LANDSCAPE_MAX_UNITS} units."
         parts.append(section_heading("Mechanism × purview", about))
@@ -183,22 +187,6 @@ def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) 
         sizing_mode="stretch_width", styles={"flex": "1 1 560px", "min-width": "0"},
     )  # fmt: skip
     return [section_heading("Relations", about), page_grid(fig, beside)]
-
-
-def _landscape_panels(
-    tree: xr.DataTree, data: xr.Dataset, source: ColumnDataSource
-) -> list[UIElement]:
-    labels = [str(name) for name in data["unit"].values]
-    structure_figures.add_map_positions(source, data)
-    maps = [
-        structure_figures.landscape(tree["landscape"].to_dataset(), labels, side, source)
-        for side in ("cause", "effect")
-    ]
-    about = (
-        "Colour is φ, white is 0, grey are purviews that are not connected with the mechanism. "
-        "Squares are the distinctions; dotted pairs are those a bound excluded from the search."
-    )
-    return [section_heading("Mechanism × purview", about), page_grid(*maps)]
 
 
 def _link_panels(doc: Document, args: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ from bokeh.models import (
     BasicTicker,
     ColumnDataSource,
     CustomJS,
-    DataTable,
     UIElement,
 )
 from bokeh.plotting import figure
@@ -28,6 +27,9 @@ from iitdask.view.accessor import summary_html
 
 MAX_DRAWN_EDGES = 4000
 CURVE_STEPS = 14
+UNIT_TEXT: dict[str, Any] = {
+    "text": "text", "text_color": "ink", "text_align": "center", "text_baseline": "middle",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,39 +40,40 @@ class NetworkDrawing:
     """Label of each unit."""
     state: list[int]
     """Current value of each unit; -1 where it is not known."""
-    levels: list[int]
-    """Number of values of each unit."""
+    colours: list[str]
+    """Colour of each unit."""
     edges: Array
     """(n, n) bool, from row to column."""
     severed: Array
     """(n, n) bool, among the edges."""
-    colours: list[str] | None = None
-    """Colour of each unit; greys by its value if None."""
 
     @classmethod
     def from_network(cls, network: xr.Dataset, order: Array, colours: list[str]) -> NetworkDrawing:
         """Return all units of a substrate, in an order around the circle."""
         labels = [str(name) for name in network["unit"].values[order]]
         edges = np.asarray(network["connectivity"].values, bool)[np.ix_(order, order)]
-        state, levels = (network[name].values[order] for name in ("current_state", "levels"))
-        none = np.zeros_like(edges)
-        return cls(labels, state.tolist(), levels.tolist(), edges, none, colours)
+        state = network["current_state"].values[order].tolist()
+        return cls(labels, state, colours, edges, np.zeros_like(edges))
 
     @classmethod
-    def from_system(cls, system: xr.Dataset, network: xr.Dataset | None = None) -> NetworkDrawing:
-        """Return a candidate system from the dataset of its analysis."""
+    def from_system(cls, tree: xr.DataTree) -> NetworkDrawing:
+        """Return the candidate system of a result: its minimum partition is severed."""
+        system = tree["system"].to_dataset()
         labels = [str(name) for name in system["unit"].values]
         cut = np.asarray(system["cut"].values, bool)
-        if network is None:
+        if "network" in tree.children:
+            network = tree["network"].to_dataset()
+            inside = np.flatnonzero(network["inside"].values)
+            edges = network["connectivity"].values[np.ix_(inside, inside)]
+            state, levels = (
+                network[k].values[inside].tolist() for k in ("current_state", "levels")
+            )
+        else:
             known = "connectivity" in system
             edges = np.asarray(system["connectivity" if known else "cut"].values, bool)
             state = system["current_state"].values.tolist() if known else [-1] * len(labels)
-            most = max(2, 1 + max(state, default=1))
-            return cls(labels, state, [most] * len(labels), edges, cut & edges)
-        inside = np.flatnonzero(network["inside"].values)
-        edges = network["connectivity"].values[np.ix_(inside, inside)]
-        state = network["current_state"].values[inside].tolist()
-        return cls(labels, state, network["levels"].values[inside].tolist(), edges, cut & edges)
+            levels = [max(2, 1 + max(state, default=1))] * len(labels)
+        return cls(labels, state, state_greys(state, levels), edges, cut & edges)
 
 
 def circle_positions(n: int, radius: float = 1.0) -> tuple[Array, Array]:
@@ -147,37 +150,35 @@ def _rings(fig: figure, lights: ColumnDataSource, radius: float) -> None:
         )  # fmt: skip
 
 
-def _nodes(fig: figure, net: NetworkDrawing, x: Array, y: Array, radius: float) -> None:
-    n = len(net.labels)
-    fill = net.colours or state_greys(net.state, net.levels)
+def units_source(
+    labels: list[str], state: list[int], colours: list[str], x: Array, y: Array
+) -> ColumnDataSource:
+    """Return one row per unit: its place, colour, and text in ink that is seen on the colour."""
     texts = [
         label if value < 0 else f"{label}\n{value}"
-        for label, value in zip(net.labels, net.state, strict=True)
+        for label, value in zip(labels, state, strict=True)
     ]
-    source = ColumnDataSource(
+    return ColumnDataSource(
         {
-            "x": x, "y": y, "label": net.labels, "fill": fill, "text": texts,
-            "state": ["?" if value < 0 else str(value) for value in net.state],
-            "ink": [pages.text_colour_on(colour) for colour in fill],
+            "x": x, "y": y, "label": labels, "fill": colours, "text": texts,
+            "state": ["?" if value < 0 else str(value) for value in state],
+            "ink": [pages.text_colour_on(colour) for colour in colours],
         }
     )  # fmt: skip
+
+
+def _nodes(fig: figure, net: NetworkDrawing, x: Array, y: Array, radius: float) -> None:
+    n = len(net.labels)
+    source = units_source(net.labels, net.state, net.colours, x, y)
     nodes = fig.circle(
-        "x",
-        "y",
-        radius=radius,
-        fill_color="fill",
-        line_color=pages.INK,
-        line_width=1.5,
+        "x", "y", radius=radius, fill_color="fill", line_color=pages.INK, line_width=1.5,
         source=source,
-    )
+    )  # fmt: skip
     if n <= 12 and max(map(len, net.labels), default=0) <= 3:
-        fig.text(
-            "x", "y", text="text", source=source, text_color="ink", text_align="center",
-            text_baseline="middle", text_font_size="13px" if n <= 8 else "10px",
-        )  # fmt: skip
+        font_size = "13px" if n <= 8 else "10px"
+        fig.text("x", "y", source=source, text_font_size=font_size, **UNIT_TEXT)
     elif n <= 130:
-        font_size = "10px" if n <= 60 else "8px"
-        look = {"text_font_size": font_size, "text_color": pages.INK}
+        look = {"text_font_size": "10px" if n <= 60 else "8px", "text_color": pages.INK}
         radial_labels(fig, net.labels, x, y, 1.0 + 2.3 * radius, **look)
     pages.add_hover(fig, [("unit", "@label"), ("state", "@state")], nodes)
 
@@ -262,31 +263,42 @@ def _arrow_heads(lines: list[tuple[list[float], list[float]]]) -> dict[str, list
 
 
 NO_COMPLEX_COLOUR = "#F4F4F4"
+COLOUR_KEY = """<p class="key">Units of one complex share a colour; what belongs to none is pale.
+Colours repeat after eight: the units of a selected complex are ringed.</p>"""
+RING_UNITS = """
+const own = lights.data.mechanism
+for (let i = 0; i < n; i++)
+  own[i] = cb_obj.indices.some((k) => inside[k * n + i]) ? 1 : 0
+lights.change.emit()
+"""
 
 
 def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Show which complexes a network has."""
     data = tree["complexes"].to_dataset()
-    source = complexes_source(data)
-    parts: list[UIElement] = []
+    source, name = complexes_source(data), phi_name(data)
     about = summary_html(summary_of(tree))
+    top: UIElement = pages.html_block(about)
     if "network" in tree.children:
         fig, lights, order = coloured_network(tree["network"].to_dataset(), data)
-        parts.append(pages.page_grid(fig, pages.html_block(about + COLOUR_KEY, 420)))
-        _link_selection(source, lights, data, order)
-    else:
-        parts.append(pages.html_block(about))
-    name = phi_name(data)
-    note = "Select a complex to ring its units in the network."
-    parts += [
-        pages.section_heading("Complexes", note),
-        pages.page_grid(_complexes_table(source, name), by_size(source, name=name)),
+        top = pages.page_grid(fig, pages.html_block(about + COLOUR_KEY, 420))
+        inside = data["units"].values.astype(np.int8)[:, order]
+        args = {"lights": lights, "inside": inside.ravel(), "n": inside.shape[1]}
+        source.selected.js_on_change("indices", CustomJS(args=args, code=RING_UNITS))
+    columns = [
+        pages.Column("rank", "#", 36),
+        pages.Column("colour", "", 36, "colour"),
+        pages.Column("name", "complex", 380, "text"),
+        pages.Column("size", "units", 48),
+        pages.Column("phi", name, 90, "number"),
+        pages.Column("big_phi", "Φ (bits)", 110, "number"),
     ]
-    return parts
-
-
-COLOUR_KEY = """<p class="key">Units of one complex share a colour; what belongs to none is pale.
-Colours repeat after eight: the units of a selected complex are ringed.</p>"""
+    if np.isnan(source.data["big_phi"]).all():  # no tie of phi_s had to be decided by it
+        columns.pop()
+    table = pages.data_table(source, columns, height=330, name="complexes-table")
+    note = "Select a complex to ring its units in the network."
+    heading = pages.section_heading("Complexes", note)
+    return [top, heading, pages.page_grid(table, by_size(source, name=name))]
 
 
 def complexes_source(data: xr.Dataset) -> ColumnDataSource:
@@ -322,41 +334,9 @@ def coloured_network(
     return fig, lights, order
 
 
-def _link_selection(
-    source: ColumnDataSource, lights: ColumnDataSource, data: xr.Dataset, order: Array
-) -> None:
-    inside = data["units"].values.astype(np.int8)[:, order]
-    source.selected.js_on_change(
-        "indices",
-        CustomJS(
-            args={"lights": lights, "inside": inside.ravel(), "n": inside.shape[1]},
-            code="""
-            const own = lights.data.mechanism
-            for (let i = 0; i < n; i++)
-              own[i] = cb_obj.indices.some((k) => inside[k * n + i]) ? 1 : 0
-            lights.change.emit()
-            """,
-        ),
-    )
-
-
 def phi_name(data: xr.Dataset) -> str:
     """Name what complexes are ranked by; big Phi of IIT 3.0 is a distance without a unit."""
     return "Φ" if data.attrs["theory"] == "iit3" else "φ_s (bits)"
-
-
-def _complexes_table(source: ColumnDataSource, name: str) -> DataTable:
-    columns = [
-        pages.Column("rank", "#", 36),
-        pages.Column("colour", "", 36, "colour"),
-        pages.Column("name", "complex", 380, "text"),
-        pages.Column("size", "units", 48),
-        pages.Column("phi", name, 90, "number"),
-        pages.Column("big_phi", "Φ (bits)", 110, "number"),
-    ]
-    if np.isnan(source.data["big_phi"]).all():  # no tie of phi_s had to be decided by it
-        columns.pop()
-    return pages.data_table(source, columns, height=330, name="complexes-table")
 
 
 def by_size(

@@ -51,9 +51,7 @@ def network(result: Result, size: int = 420) -> figure:
     'ABC in state 000'
     """
     tree = _require_node(result, "system")
-    system, about = tree["system"].to_dataset(), tree["system"].attrs
-    extra = tree["network"].to_dataset() if "network" in tree.children else None
-    drawing = network_figures.NetworkDrawing.from_system(system, extra)
+    about, drawing = tree["system"].attrs, network_figures.NetworkDrawing.from_system(tree)
     title = f"{about.get('units')} in state {about.get('state')}"
     return network_figures.draw_network(drawing, title, size)[0]
 
@@ -172,11 +170,8 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
         Map of phi, mechanisms downwards, purviews across.
     """
     tree = _require_node(result, "landscape")
-    data = tree["distinctions"].to_dataset()
-    source = structure_figures.distinctions_source(data)
-    structure_figures.add_map_positions(source, data)
-    labels = [str(name) for name in data["unit"].values]
-    return structure_figures.landscape(tree["landscape"].to_dataset(), labels, side, source, size)
+    source = structure_figures.distinctions_source(tree["distinctions"].to_dataset())
+    return structure_figures.landscape(tree, side, source, size)
 
 
 def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:

@@ -37,11 +37,6 @@ class LargestRelations:
     count: str
     """Number of all relations, exact."""
 
-    @property
-    def is_complete(self) -> bool:
-        """True if ``phi`` has every relation."""
-        return self.count == str(len(self.phi))
-
 
 def largest_relations(tree: xr.DataTree) -> LargestRelations:
     """Return the relations of a cause-effect structure that a page shows."""
@@ -96,7 +91,7 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
 def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 270)) -> figure:
     """Draw the distribution of phi over relations; the title says over how many."""
     phi = largest.phi
-    what = "all of them" if largest.is_complete else f"the {len(phi):,} largest"
+    what = "all of them" if largest.count == str(len(phi)) else f"the {len(phi):,} largest"
     fig = pages.empty_figure(
         f"Relations by φ_r ({what})", "φ_r (bits)", "relations", size=size, y_axis_type="log"
     )

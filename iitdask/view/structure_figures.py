@@ -48,6 +48,7 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
     names = [str(name) for name in data["mechanism"].values]
     order = data["mechanism_units"].values.sum(axis=1).astype(int)
     labels = np.array([str(name) for name in data["unit"].values], dtype=object)
+    none = xr.full_like(data["phi"], np.nan)  # concepts of IIT 3.0 specify no state
     columns: dict[str, Any] = {
         "mechanism": names,
         "order": order,
@@ -60,7 +61,7 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
             side: unit_set_names(inside, labels),
             f"{side}_state": _state_texts(data, side),
             f"phi_{side}": np.asarray(data[f"phi_{side}"].values, float),
-            f"ii_{side}": _intrinsic_information(data, side),
+            f"ii_{side}": data.get(f"intrinsic_information_{side}", none).values.astype(float),
             f"partition_{side}": [str(text) for text in data[f"partition_{side}"].values],
             f"tied_{side}": data[f"n_tied_purviews_{side}"].values.astype(int),
         }
@@ -69,18 +70,10 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
 
 def _state_texts(data: xr.Dataset, side: str) -> list[str]:
     """Return specified states as text; a concept of IIT 3.0 specifies none."""
-    inside = data[f"purview_{side}"].values
     if f"state_{side}" not in data:
-        return [""] * len(inside)
-    state = data[f"state_{side}"].values
-    return [state_text(values[row].tolist()) for row, values in zip(inside, state, strict=True)]
-
-
-def _intrinsic_information(data: xr.Dataset, side: str) -> Array:
-    name = f"intrinsic_information_{side}"
-    if name in data:
-        return data[name].values.astype(float)
-    return np.full(data.sizes["mechanism"], np.nan)
+        return [""] * data.sizes["mechanism"]
+    rows = zip(data[f"purview_{side}"].values, data[f"state_{side}"].values, strict=True)
+    return [state_text(values[inside].tolist()) for inside, values in rows]
 
 
 def _spread_offsets(order: Array) -> Array:
@@ -93,21 +86,21 @@ def _spread_offsets(order: Array) -> Array:
 
 
 def memberships(data: xr.Dataset) -> dict[str, Any]:
-    """Return mechanisms and purviews as flat arrays for the page's script."""
+    """Return mechanisms and purviews as flat arrays for the page's script.
+
+    Purviews have the state of each unit, -1 outside; 0 if none is specified.
+    """
+    states = {
+        side: data.get(f"state_{side}", data[f"purview_{side}"].astype(int) - 1).values
+        for side in pages.SIDES
+    }
     return {
         "units": [str(name) for name in data["unit"].values],
         "count": int(data.sizes["mechanism"]),
         "mechanism": data["mechanism_units"].values.astype(np.int8).ravel(),
         "specified": "state_cause" in data,
-        **{side: _places(data, side).astype(np.int16).ravel() for side in ("cause", "effect")},
+        **{side: values.astype(np.int16).ravel() for side, values in states.items()},
     }
-
-
-def _places(data: xr.Dataset, side: str) -> Array:
-    """Return the state of each unit of a purview, -1 outside; 0 if none is specified."""
-    if f"state_{side}" in data:
-        return np.asarray(data[f"state_{side}"].values)
-    return np.where(data[f"purview_{side}"].values, 0, -1)
 
 
 def distinction_panels(source: ColumnDataSource, unit: str = " (bits)") -> Row:
@@ -169,34 +162,18 @@ def plane(
     return fig
 
 
-def _masks_by_size(n: int) -> Array:
-    """Return masks 1 .. 2**n - 1 by number of units, then by mask."""
-    masks = np.arange(1, 1 << n)
-    return masks[np.lexsort((masks, np.bitwise_count(masks)))]
-
-
-def add_map_positions(source: ColumnDataSource, data: xr.Dataset) -> None:
-    """Add the position of each distinction in the maps, so that a click there selects it."""
-    n = data.sizes["unit"]
-    masks = _masks_by_size(n)
-    at = np.zeros(1 << n, int)
+def landscape(tree: xr.DataTree, side: str, source: ColumnDataSource, size: int = 440) -> figure:
+    """Draw phi of every pair of one direction; a click on a distinction selects its row."""
+    data, distinctions = tree["landscape"].to_dataset(), tree["distinctions"].to_dataset()
+    labels = [str(name) for name in distinctions["unit"].values]
+    masks = np.arange(1, 1 << len(labels))
+    masks = masks[np.lexsort((masks, np.bitwise_count(masks)))]
+    at = np.zeros(1 << len(labels), int)
     at[masks] = np.arange(len(masks))
-    weights = 1 << np.arange(n)
-    source.data["map_y"] = at[data["mechanism_units"].values @ weights] + 0.5
-    for side in pages.SIDES:
-        source.data[f"map_{side}"] = at[data[f"purview_{side}"].values @ weights] + 0.5
-
-
-def landscape(
-    data: xr.Dataset,
-    labels: list[str],
-    side: str,
-    source: ColumnDataSource | None = None,
-    size: int = 440,
-) -> figure:
-    """Draw phi of every pair of one direction."""
+    weights = 1 << np.arange(len(labels))
+    for column, units in (("map_y", "mechanism_units"), (f"map_{side}", f"purview_{side}")):
+        source.data[column] = at[distinctions[units].values @ weights] + 0.5
     row = list(pages.SIDES).index(side)
-    masks = _masks_by_size(len(labels))
     grid = np.ix_(masks - 1, masks - 1)
     phi = data["pair_phi"].values[row][grid].astype(np.float32)
     outcome = data["outcome"].values[row][grid]
@@ -212,8 +189,12 @@ def landscape(
     drawn = fig.image("phi", "x", "y", "dw", "dh", source=image, color_mapper=mapper)
     _excluded_marks(fig, outcome)
     _name_ticks(fig, names)
-    if source is not None:
-        _distinction_marks(fig, source, side)
+    fig.scatter(
+        f"map_{side}", "map_y", source=source, marker="square", size=9, fill_color=None,
+        line_color=pages.HIGHLIGHT, line_width=2, nonselection_line_alpha=1.0,
+        selection_line_color=pages.INK, selection_line_width=3,
+        selection_fill_color=pages.SELECTED, selection_fill_alpha=0.6,
+    )  # fmt: skip
     fig.add_layout(ColorBar(color_mapper=mapper, width=12, title="bits"), "right")
     _add_hover(fig, drawn, names, outcome, list(data.attrs["outcomes"]))
     return fig
@@ -248,15 +229,6 @@ def _excluded_marks(fig: figure, outcome: Array) -> None:
     fine[1::3, 1::3] = excluded
     veil = LinearColorMapper(palette=["rgba(0, 0, 0, 0)", "#FFFFFF"], low=-0.5, high=1.5)
     fig.image([fine], 0, 0, len(outcome), len(outcome), color_mapper=veil)
-
-
-def _distinction_marks(fig: figure, source: ColumnDataSource, side: str) -> None:
-    fig.scatter(
-        f"map_{side}", "map_y", source=source, marker="square", size=9, fill_color=None,
-        line_color=pages.HIGHLIGHT, line_width=2, nonselection_line_alpha=1.0,
-        selection_line_color=pages.INK, selection_line_width=3, selection_fill_color=pages.SELECTED,
-        selection_fill_alpha=0.6,
-    )  # fmt: skip
 
 
 def _name_ticks(fig: figure, names: list[str]) -> None:
@@ -319,8 +291,6 @@ def concept_repertoire_arrays(data: xr.Dataset, levels: list[int]) -> dict[str, 
         out[f"partitioned_{side}"] = parted[known].astype(np.float32)
         # What phi compares in IIT 3.0 is the two distributions, nothing at a state.
         out[f"unconstrained_{side}"] = np.full(int(known.sum()), np.nan, np.float32)
-        for name in ("likelihood", "likelihood_partitioned", "selectivity"):
-            out[f"{name}_{side}"] = np.full(len(counts), np.nan)
     return out
 
 

@@ -80,7 +80,10 @@ def sweep(
             known = ", ".join(map(str, cube.sizes))
             raise InputError(f"axis: expected one of {known}, got {axis!r}")
     values = cube[name].where(cube["status"] == "done") if "status" in cube else cube[name]
-    values = _select(values, where)
+    try:
+        values = values.sel(where)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"axis: there is no such value: {where}") from error
     others = [dim for dim in values.dims if dim not in (x, y, by)]
     values = values.mean(others, skipna=True) if others else values
     unit = cube[name].attrs.get("units", "")
@@ -88,17 +91,6 @@ def sweep(
     if y is None:
         return _lines(values, str(x), by, label, size)
     return _map(values, str(x), y, label, size)
-
-
-def _select(values: xr.DataArray, where: dict[str, Any]) -> xr.DataArray:
-    try:
-        return values.sel(where)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"axis: there is no such value: {where}") from error
-
-
-def _is_numeric(values: xr.DataArray, dim: str) -> bool:
-    return dim in values.coords and values[dim].dtype.kind in "fiu"
 
 
 def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]) -> figure:
@@ -136,7 +128,7 @@ def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]
 def _lines(
     values: xr.DataArray, x: str, by: str | None, label: str, size: tuple[int, int]
 ) -> figure:
-    numeric = _is_numeric(values, x)
+    numeric = x in values.coords and values[x].dtype.kind in "fiu"
     places: Any = values[x].values.astype(float) if numeric else axis_labels(values, x)
     more = {} if numeric else {"x_range": places}
     title = f"{label.split(' (', maxsplit=1)[0]} by {x}" + (f", a line for each {by}" if by else "")
@@ -165,6 +157,7 @@ def _lines(
 MAX_PAGE_NUMBERS = 4_000_000
 """Numbers that go into the page."""
 MAIN_VARIABLES = ("phi", "big_phi", "alpha")
+UNIT_TEXTS = {"bit": "bits", "count": ""}
 HIDDEN_VARIABLES = ("point",)
 PROFILE_LAYOUT: dict[str, Any] = {
     "sizing_mode": "stretch_width", "max_width": 370, "styles": {"flex": "1 1 360px"},
@@ -188,11 +181,12 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
         figures["heat"] = _heatmap(heat, mapper, labels)
         figures["columns"] = _profile(columns, labels, "y")
     picks = _menus(dims, names)
+    units = [(name, str(data[name].attrs.get("units", ""))) for name in names]
     note = pages.html_block("", 280, name="cell")
     args = {
         "dims": dims,
         "values": {name: data[name].values.astype(np.float32).ravel() for name in names},
-        "units": {name: _unit_text(data[name]) for name in names},
+        "units": {name: UNIT_TEXTS.get(unit, unit) for name, unit in units},
         "words": {name: _text_codes(data[name].values) for name in TEXT_VARIABLES if name in data},
         "picks": picks, "heat": heat, "rows": rows, "columns": columns, "figures": figures,
         "mapper": mapper, "labels": labels, "note": note,
@@ -223,11 +217,6 @@ def _drawable_variables(data: xr.Dataset) -> tuple[list[str], list[str]]:
     found.sort(key=lambda name: [*MAIN_VARIABLES, name].index(name))
     room = max(1, MAX_PAGE_NUMBERS // max(1, data["status"].size))
     return found[:room], found[room:]
-
-
-def _unit_text(values: xr.DataArray) -> str:
-    unit = str(values.attrs.get("units", ""))
-    return {"bit": "bits", "count": ""}.get(unit, unit)
 
 
 def _text_codes(values: Any) -> dict[str, Any]:
