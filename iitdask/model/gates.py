@@ -266,15 +266,17 @@ def _parse_unit(unit: Mapping[str, Any], labels: tuple[str, ...], place: str) ->
     given = {k: v for k, v in unit.items() if k not in {"label", "gate", "kind", "inputs"}}
     parameters = _parse_parameters(gate, given, place)
     noise = parameters.pop("noise", 0.0)
-    levels = parameters.pop("levels", None) or _table_levels(parameters.get("table"), len(inputs))
+    levels = parameters.pop("levels", None) or _table_levels(
+        parameters.get("table"), len(inputs), place
+    )
     return _Unit(place, gate, inputs, levels, noise, parameters)
 
 
-def _table_levels(table: Any, inputs: int) -> int:
+def _table_levels(table: Any, inputs: int, place: str) -> int:
     """Return the length of a table's last axis, 2 where there is none."""
     if table is None:
         return 2
-    shape = as_array(table, "table").shape
+    shape = as_array(table, f"{place}: table").shape
     return shape[-1] if len(shape) > 1 or not inputs else 2
 
 

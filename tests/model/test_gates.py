@@ -158,6 +158,7 @@ def test_many_values():
         ({"gate": "OR", "inputs": ["T"]}, "expected inputs with two values, got 3; use TABLE"),
         ({"gate": "COPY", "inputs": ["T"]}, "an input with 2 values like its own, got 3"),
         ({"gate": "CONSTANT", "value": 2}, "expected a value from 0 to 1, got 2"),
+        ({"gate": "TABLE", "table": [[1], [0, 1]]}, r"unit 'Z' \(TABLE\): table: expected numbers"),
         ({"gate": "TABLE", "inputs": "AB", "table": [0, 1]}, "to have 4 rows, got 2"),
         ({"gate": "TABLE", "inputs": "A", "table": [0, 7], "levels": 3}, "values from 0 to 2"),
         ({"gate": "TABLE", "inputs": "A", "table": [[1, 0]]}, r"shape \(2, 2\).*got \(1, 2\)"),

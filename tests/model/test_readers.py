@@ -136,6 +136,13 @@ def test_pickles_are_never_loaded(tmp_path, suffix):
         substrate_from_study({"tpm": path.name}, tmp_path)
 
 
+def test_npz__that_holds_one_array_is_refused(tmp_path):
+    np.save(tmp_path / "one.npy", np.eye(2))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(SubstrateError, match=r"one\.npz: expected a NumPy archive of arrays"):
+        load(tmp_path / "one.npz")
+
+
 STUDY = """
 substrate:
   units:
