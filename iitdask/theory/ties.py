@@ -30,32 +30,19 @@ SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews
 MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic symmetric graphs
 
 
-class StateOrder:
-    """Order among tied pairs of system states."""
-
-    def __init__(self, system: CandidateSystem, ties: str) -> None:
-        self._system = system
-        self._ties = ties
-
-    def first(self, choices: Sequence[tuple[int, int]]) -> int:
-        """Return the position of the pair of (cause, effect) states that is named."""
-        if len(choices) == 1:
-            return 0
-        system = self._system
-        levels = system.levels
-        pairs = [tuple(decode_state(code, levels) for code in choice) for choice in choices]
-        if self._ties == "canonical":
-            ranks = canonical_ranks(system)[list(system.units)]
-            order = np.argsort(ranks)
-            keys = [tuple(tuple(x[i] for i in order) for x in pair) for pair in pairs]
-        elif system.n == system.substrate.n_units <= PERMUTED_MAX_UNITS:
-            forms = _smallest_relabellings(system.substrate)
-            keys = [
-                tuple(min(tuple(x[i] for i in pi) for pi in forms) for x in pair) for pair in pairs
-            ]
-        else:
-            return 0
-        return min(range(len(keys)), key=keys.__getitem__)
+def first_state_pair(system: CandidateSystem, ties: str, choices: Sequence[tuple[int, int]]) -> int:
+    """Return the position of the pair of (cause, effect) states that is named among tied ones."""
+    if len(choices) == 1:
+        return 0
+    if ties == "canonical":
+        forms = [tuple(np.argsort(canonical_ranks(system)[list(system.units)]).tolist())]
+    elif system.n == system.substrate.n_units <= PERMUTED_MAX_UNITS:
+        forms = _smallest_relabellings(system.substrate)
+    else:
+        return 0
+    pairs = [[decode_state(code, system.levels) for code in choice] for choice in choices]
+    keys = [[min(tuple(x[i] for i in pi) for pi in forms) for x in pair] for pair in pairs]
+    return min(range(len(keys)), key=keys.__getitem__)
 
 
 def _smallest_relabellings(substrate: Substrate) -> list[tuple[int, ...]]:

@@ -32,7 +32,7 @@ from iitdask.theory.iit4.system_analysis import (
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps
-from iitdask.theory.ties import PurviewOrder, StateOrder
+from iitdask.theory.ties import PurviewOrder, first_state_pair
 from iitdask.theory.variables import VARIABLES, Outcome, assemble_tree, attr_of, size_of, value_of
 
 
@@ -142,5 +142,5 @@ def _default_states(system: CandidateSystem, options: Unfolding) -> Steps[tuple[
     causes, effects = (rows.tolist() for rows in find_specified_states(filled).states)
     if options.ties == "canonical":
         choices = list(product(causes, effects))
-        return choices[StateOrder(system, options.ties).first(choices)]
+        return choices[first_state_pair(system, options.ties, choices)]
     return causes[0], effects[0]

@@ -43,7 +43,7 @@ from iitdask.model.system import CandidateSystem
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, Steps, Variable
-from iitdask.theory.ties import StateOrder
+from iitdask.theory.ties import first_state_pair
 from iitdask.theory.variables import make_dataset, variable
 
 ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
@@ -405,33 +405,21 @@ def ratio_cost(region: Region) -> float:
     return float((candidates.stop - candidates.start) * seconds.sum())
 
 
-@dataclass(frozen=True, slots=True)
-class RatioSearch:
-    """What all blocks of one ratio work on, by specified state."""
+def prepare_ratio(inputs: Mapping[str, Array]) -> list[tuple[Any, ...]]:
+    """Partition what lies outside the source sets, and find which of these can be left out.
 
-    costs: Array  # (k, n, 2**n) cost of every cut of every unit
-    ratios: Array  # (k,) ratio of each
-    whole: Array  # (k, 2**n) see system_partition.set_partition_minima
-    searched: Array  # (k, 2**n) source sets that are searched
-
-
-def prepare_ratio(inputs: Mapping[str, Array]) -> RatioSearch:
-    """Partition what lies outside the source sets, and find which of these can be left out."""
-    costs, ratios = inputs["costs"], inputs["ratios"]
-    given = list(zip(costs, ratios, strict=True))
-    whole = np.stack([set_partition_minima(g, ratio) for g, ratio in given])
-    searched = np.stack([candidate_sources(g, ratio) for g, ratio in given])
-    return RatioSearch(costs, ratios, whole, searched)
+    Returns of each specified state its costs, its ratio, and both by source set, see source_minima.
+    """
+    states = zip(inputs["costs"], inputs["ratios"], strict=True)
+    return [(g, r, set_partition_minima(g, r), candidate_sources(g, r)) for g, r in states]
 
 
-def fill_ratio(wave: RatioSearch, region: Region) -> dict[str, Array]:
+def fill_ratio(searches: list[tuple[Any, ...]], region: Region) -> dict[str, Array]:
     """Fill the least cost at the states' ratios for a range of source sets."""
     rows, sources = region
     out = np.empty((rows.stop - rows.start, sources.stop - sources.start))
-    begin, end = sources.start, sources.stop
-    for row, k in enumerate(range(rows.start, rows.stop)):
-        given = wave.costs[k], wave.ratios[k], wave.whole[k], wave.searched[k]
-        source_minima(*given, begin, end, out[row])
+    for row, search in enumerate(searches[rows]):
+        source_minima(*search, sources.start, sources.stop, out[row])
     return {"least": out}
 
 
@@ -460,7 +448,7 @@ def _select(
     (causes, effects), (cause, effect) = specified.states, minima
     pairs = tied_state_pairs(cause, effect)
     choices = tuple((int(causes[k]), int(effects[j])) for k, j in pairs)
-    first = StateOrder(system, options.ties).first(choices)
+    first = first_state_pair(system, options.ties, choices)
     k, j = (int(position) for position in pairs[first])
     if costs is None:
         inputs, (c_state, e_state) = _state_inputs(system), choices[first]
