@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -124,7 +125,11 @@ def _read_entry(path: Path) -> CacheEntry:
     used = 0.0
     with suppress(OSError, ValueError):
         used = float((path / LAST_USED_FILE).read_text())
-    nbytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    nbytes = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with suppress(FileNotFoundError):  # another process may be writing into the entry
+                nbytes += Path(folder, name).stat().st_size
     in_use = bool(live_sessions(store))
     return CacheEntry(path, ", ".join(names), nbytes, used, blocks, done, in_use)
 

@@ -1,5 +1,6 @@
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import toy_recipe as toys
@@ -75,6 +76,27 @@ def test_stage_cache__drops_the_least_recently_used(tmp_path):
     shutil.rmtree(tmp_path / "again.zarr")
     _, done = run(tmp_path, "again.zarr", 1.0)
     assert "squares" not in done
+
+
+def test_cache_entries__overlook_files_that_another_process_moves(tmp_path, monkeypatch):
+    run(tmp_path, "a.zarr")
+    (entry,) = list_entries(str(tmp_path / "cache"))
+    for name in ("before.partial", "after.partial"):
+        (entry.path / name).write_bytes(b"half")
+    stat = Path.stat
+
+    def move_and_stat(path, **more):
+        if path.name == "before.partial":
+            path.unlink(missing_ok=True)
+        answer = stat(path, **more)
+        if path.name == "after.partial":
+            path.unlink()
+        return answer
+
+    monkeypatch.setattr(Path, "stat", move_and_stat)
+    (again,) = list_entries(str(tmp_path / "cache"))
+    assert again.nbytes == entry.nbytes + len(b"half")
+    assert list(entry.path.glob("*.partial")) == []
 
 
 def test_cache_entries__wants_a_directory(tmp_path):
