@@ -1,0 +1,48 @@
+"""Bounded, seeded versions of the attacks; each module runs more: ``python -m tests.attack.NAME``."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.run.processes import ROOT, environment
+
+SECONDS = 3000
+
+
+def attack(name, *words):
+    """Run an attack as a process of its own, which it limits; return what it reports."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.attack.{name}", *map(str, words)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.xfail(strict=True, reason="tracebacks, hangs and long lines, see issue 20")
+def test_reading__refuses_malformed_files_in_one_line():
+    attack("fuzz_reading", "--seed", 1, "--count", 200)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="tracebacks, hangs and long lines, see issue 20")
+@pytest.mark.parametrize("seed", [2, 3])
+def test_reading__refuses_thousands_of_malformed_files_in_one_line(seed):
+    attack("fuzz_reading", "--seed", seed, "--count", 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="tracebacks, hangs and long lines, see issue 20")
+def test_commands__refuse_malformed_arguments_in_one_line():
+    attack("fuzz_inputs", "--seed", 1, "--count", 500)
+
+
+@pytest.mark.slow
+def test_result__is_never_silently_wrong_after_a_flipped_bit():
+    assert "refused" in attack("flip_result", "--seed", 1, "--count", 500)
