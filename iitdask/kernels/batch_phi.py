@@ -22,15 +22,15 @@ from iitdask.kernels.iit4.system_phi import (
     NO_EFFECT,
     REDUCIBLE,
     UNREACHABLE,
+    decode_state,
     direction_minima,
     specified_states,
 )
-from iitdask.kernels.jit import kernel, merged
+from iitdask.kernels.jit import FALSE, TRUE, ZERO_INT64, kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 
 MAX_RELABELLED_UNITS = 8  # Units up to which the published rule tries all renumberings
-# NumPy values, so that numba compiles one function and not one per literal
-IS_CAUSE, IS_EFFECT, NAMED = np.bool_(True), np.bool_(False), np.bool_(True)
+IS_CAUSE, IS_EFFECT, IS_NAMED = TRUE, FALSE, TRUE
 
 
 class BatchPhis(NamedTuple):
@@ -178,15 +178,11 @@ def canonical_relabellings(table, levels, children):
 @kernel
 def canonical_state_rank(code, levels, forms):
     """Place of a state in the published order: the smallest of its renumbered writings."""
-    n = levels.shape[0]
+    n, base, best = levels.shape[0], levels.max(), np.int64(-1)
     digits = np.empty(n, np.int64)
-    for i in range(n):
-        digits[i] = code % levels[i]
-        code //= levels[i]
-    base = levels.max()
-    best = np.int64(-1)
+    decode_state(code, levels, digits)
     for f in range(forms.shape[0]):
-        rank = np.int64(0)
+        rank = ZERO_INT64
         for a in range(n):
             rank = rank * base + digits[forms[f, a]]
         if best < 0 or rank < best:
@@ -201,10 +197,10 @@ def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, o
     c_selectivity = systems.forward[b, 0][causes] / total
     e_selectivity = systems.forward[b, 1][effects]
     c_found, c_costs, _ = direction_minima(
-        systems.cause[b], levels, current, causes, c_selectivity, IS_CAUSE, NAMED
+        systems.cause[b], levels, current, causes, c_selectivity, IS_CAUSE, IS_NAMED
     )
     e_found, e_costs, _ = direction_minima(
-        systems.effect[b], levels, current, effects, e_selectivity, IS_EFFECT, NAMED
+        systems.effect[b], levels, current, effects, e_selectivity, IS_EFFECT, IS_NAMED
     )
     k, j, n_ties = 0, 0, 1
     if causes.shape[0] * effects.shape[0] > 1:
@@ -229,13 +225,12 @@ def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, o
 
 
 @kernel
-def fill_system_phis(points, begin, end, batch, own, systems, totals, information, out):
-    """Fill phi_s of the systems begin .. end - 1 and what names it, IIT 4.0 (2023).
+def fill_system_phis(points, batch, own, systems, totals, information, out):
+    """Fill phi_s of systems and what names it, IIT 4.0 (2023).
 
     Parameters
     ----------
-    points : BatchPoints, all points
-    begin, end : int, the range that is filled, row ``p - begin`` of ``out`` each
+    points : BatchPoints, the systems
     batch : BatchSubstrates, the substrates
     own : (n,) int64, values of the systems' units
     systems : BatchSystems, see ``fill_system_tables``
@@ -250,9 +245,8 @@ def fill_system_phis(points, begin, end, batch, own, systems, totals, informatio
     n = own.shape[0]
     seen, forms = np.int64(-1), np.empty((0, n), np.int64)
     unranked = np.zeros(information.shape[2], np.int64)
-    for p in range(begin, end):
-        b, k = p - begin, points.substrate[p]
-        reason = systems.reason[b]
+    for b in range(points.code.shape[0]):
+        k, reason = points.substrate[b], systems.reason[b]
         out.reason[b] = reason
         if reason & UNREACHABLE:
             continue

@@ -19,7 +19,7 @@ from iitdask.kernels.iit4.mechanism_search import (
 from iitdask.kernels.iit4.pair import MarginalTables, pair_phi, specify_states
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.system_phi import UNREACHABLE
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import ZERO_INT64, kernel
 from iitdask.kernels.subsets import hash_set_order, phi_tolerance, popcount, write_units
 
 
@@ -126,16 +126,6 @@ def sum_structure(phi, cause, effect):
 
 
 @kernel
-def scan_causes(t):
-    """Scan the causes of all mechanisms together; t : MarginalTables; returns CauseScan."""
-    size = t.codes.shape[0]
-    width, first, vectors = np.int64(t.levels.shape[0]), np.int64(0), np.empty((6, size))
-    scan = make_cause_scan(size, size)
-    cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, scan)
-    return scan
-
-
-@kernel
 def restrict_state(code, levels, purview):
     """State of a purview that a state of all units implies."""
     out, weight = 0, 1
@@ -189,25 +179,27 @@ def order_tied_purviews(mechanism, bits, size, outside, forward, out):
 
 
 @kernel
-def congruent_purview(side, t, s, mechanism, bits, system, outside, order, tally):
+def congruent_purview(side, tables, work, mechanism, found, system, outside, order, tally):
     """(phi of the representative, purview that agrees with the system's state, or 0).
 
     The representative in any of its tied states, then the largest other tied purview whose own
     representative state agrees (mathematics.md 10 and 15.1).
     """
-    count = order_tied_purviews(mechanism, bits, t.codes.shape[0], outside, side != ON_CAUSE, order)
+    bits, forward = found.bits[mechanism], side != ON_CAUSE
+    count = order_tied_purviews(mechanism, bits, tables.codes.shape[0], outside, forward, order)
     value, chosen, units = 0.0, 0, 0
-    first = np.int64(0)  # a literal 0 would compile the callee once more
     for k in range(count):
         purview = order[k]
-        mechs, purvs = write_units(mechanism, s.mech), write_units(purview, s.purv)
-        states = t.offsets[purview + 1] - t.offsets[purview]
-        specify_states(side, t, s, mechanism, purview, mechs, purvs)
-        phi, _, _, state = pair_phi(side, t, s, mechs, purvs, first, states, 0.0, tally)
-        wanted = restrict_state(system, t.levels, purview)
+        mechs, purvs = write_units(mechanism, work.mech), write_units(purview, work.purv)
+        states = tables.offsets[purview + 1] - tables.offsets[purview]
+        specify_states(side, tables, work, mechanism, purview, mechs, purvs)
+        phi, _, _, state = pair_phi(
+            side, tables, work, mechs, purvs, ZERO_INT64, states, 0.0, tally
+        )
+        wanted = restrict_state(system, tables.levels, purview)
         if k == 0:
             value = phi
-            if s.phis[wanted] >= phi - phi_tolerance(phi):
+            if work.phis[wanted] >= phi - phi_tolerance(phi):
                 return value, purview
         elif state == wanted and purvs > units:
             chosen, units = purview, purvs
@@ -215,9 +207,9 @@ def congruent_purview(side, t, s, mechanism, bits, system, outside, order, tally
 
 
 @kernel
-def make_mechanism_results(t):
+def make_mechanism_results(tables):
     """What the search of all mechanisms leaves behind."""
-    size = t.codes.shape[0]
+    size = tables.codes.shape[0]
     ties, bits = np.zeros(size, np.int64), np.zeros((size, (size + 7) // 8), np.uint8)
     return MechanismResults(np.zeros(size), ties, bits, ties, np.zeros((size, 2), np.int64))
 
@@ -234,29 +226,32 @@ def differing_units(states, levels):
 
 
 @kernel
-def unfold_system(sides, t, s, room, states, outside, b, out):
+def unfold_system(sides, tables, work, room, states, outside, b, out):
     """Unfold one system in its named states, row b of ``out``; see ``unfold_systems``.
 
-    t : MarginalTables; s : PairScratch; room : PurviewScratch; states : (2,) int64
+    tables : MarginalTables; work : PairScratch; room : PurviewScratch; states : (2,) int64
     """
-    size, n = t.codes.shape[0], t.levels.shape[0]
-    causes, effects = make_mechanism_results(t), make_mechanism_results(t)
-    first, width, scan = np.int64(0), np.int64(n), scan_causes(t)
-    search_mechanisms(sides[0], t, s, first, width, scan, room, causes)
-    search_mechanisms(sides[1], t, s, first, width, scan, room, effects)
+    size, n = tables.codes.shape[0], tables.levels.shape[0]
+    causes, effects = make_mechanism_results(tables), make_mechanism_results(tables)
+    width, scan = np.int64(n), make_cause_scan(size, size)
+    cause_scan(
+        tables.cause, tables.log_cause, tables.offsets, ZERO_INT64, width, np.empty((6, size)), scan
+    )
+    search_mechanisms(sides[0], tables, work, ZERO_INT64, width, scan, room, causes)
+    search_mechanisms(sides[1], tables, work, ZERO_INT64, width, scan, room, effects)
     binds_cause, binds_effect = np.empty(size, np.int64), np.empty(size, np.int64)
     order, tally, phi = np.empty(size, np.int64), np.zeros(2, np.int64), np.empty(size)
-    differing, count = differing_units(states, t.levels), 0
+    differing, count = differing_units(states, tables.levels), 0
     for mechanism in range(1, size):
         if min(causes.phis[mechanism], effects.phis[mechanism]) <= 0.0:
             continue
         cause_phi, cause = congruent_purview(
-            sides[0], t, s, mechanism, causes.bits[mechanism], states[0], outside, order, tally
+            sides[0], tables, work, mechanism, causes, states[0], outside, order, tally
         )
         if cause == 0:
             continue
         effect_phi, effect = congruent_purview(
-            sides[1], t, s, mechanism, effects.bits[mechanism], states[1], outside, order, tally
+            sides[1], tables, work, mechanism, effects, states[1], outside, order, tally
         )
         if effect == 0:
             continue
@@ -270,21 +265,18 @@ def unfold_system(sides, t, s, room, states, outside, b, out):
 
 
 @kernel
-def unfold_systems(
-    sides, shape, points, begin, end, batch, systems, marginals, s, states, masks, out
-):
-    """Sum up the cause-effect structures of the systems begin .. end - 1.
+def unfold_systems(sides, shape, points, batch, systems, marginals, work, states, masks, out):
+    """Sum up the cause-effect structures of systems.
 
     Parameters
     ----------
     sides : (2,) int64, ON_CAUSE, ON_EFFECT
     shape : SystemShape, what the systems share
-    points : BatchPoints, all points
-    begin, end : int, the range that is filled, row ``p - begin`` of ``out`` each
+    points : BatchPoints, the systems
     batch : BatchSubstrates, the substrates
     systems : BatchSystems, see ``fill_system_tables``
     marginals : BatchMarginals, with logarithms
-    s : PairScratch, working memory
+    work : PairScratch, working memory
     states : (B, 2) int64, named states of the systems, see BatchPhis
     masks : (N + 1, 2**N) int64, purviews of up to N units in the published order, padded
     out : BatchStructures, as ``make_batch_structures`` makes it; filled
@@ -294,11 +286,10 @@ def unfold_systems(
     mathematics.md 5, 6, 10 and 11, Eq. (11.3) to (11.6).
     """
     levels, columns, offsets = shape
-    for p in range(begin, end):
-        b, k = p - begin, points.substrate[p]
+    for b in range(points.code.shape[0]):
         if systems.reason[b] & UNREACHABLE:
             continue
-        t = MarginalTables(
+        tables = MarginalTables(
             levels,
             columns,
             offsets,
@@ -309,11 +300,12 @@ def unfold_systems(
             marginals.effect[b],
             marginals.log_effect[b],
         )
+        k = points.substrate[b]
         count = batch.n_units[k]
         outside = Surroundings(
-            points.units[p],
+            points.units[b],
             batch.children[k, :count].copy(),
             masks[count, : (1 << count) - 1].copy(),
         )
-        room = make_purview_scratch(t.codes.shape[0], s.like.shape[0], offsets[-1])
-        unfold_system(sides, t, s, room, states[b], outside, b, out)
+        room = make_purview_scratch(tables.codes.shape[0], work.like.shape[0], offsets[-1])
+        unfold_system(sides, tables, work, room, states[b], outside, b, out)

@@ -17,6 +17,7 @@ from iitdask.kernels.iit4.system_phi import (
     NO_STRONG_CONNECTIVITY,
     SUBSTRATE_UNREACHABLE,
     SYSTEM_UNREACHABLE,
+    decode_state,
     fill_state_probabilities,
 )
 from iitdask.kernels.jit import kernel
@@ -24,11 +25,11 @@ from iitdask.kernels.subsets import is_strongly_connected, state_codes, value_of
 
 
 class BatchPoints(NamedTuple):
-    """P candidate systems in states."""
+    """B candidate systems in states."""
 
-    substrate: NDArray[np.int64]  # (P,) number of the substrate
-    code: NDArray[np.int64]  # (P,) state of all its units, little-endian
-    units: NDArray[np.int64]  # (P,) mask of the candidate's units
+    substrate: NDArray[np.int64]  # (B,) number of the substrate
+    code: NDArray[np.int64]  # (B,) state of all its units, little-endian
+    units: NDArray[np.int64]  # (B,) mask of the candidate's units
 
 
 class BatchSubstrates(NamedTuple):
@@ -37,9 +38,7 @@ class BatchSubstrates(NamedTuple):
     starts: NDArray[np.int64]  # (K + 1,) where the tables of each substrate begin
     n_units: NDArray[np.int64]  # (K,) how many units each has
     levels: NDArray[np.int64]  # (K, N) values of each unit
-    effect: NDArray[
-        np.float64
-    ]  # P(unit takes value | past state), the values of all units together
+    effect: NDArray[np.float64]  # P(unit takes value | past state), the values of all together
     cause: NDArray[np.float64]  # the same for the cause side; the same array but for macro units
     children: NDArray[np.int64]  # (K, N) masks of the units that each unit feeds
 
@@ -138,14 +137,11 @@ def condition_on_outside(all_effect, all_cause, levels, columns, state, units, e
     total = all_cause.shape[0]
     inner, outer = np.empty(total, np.int64), np.empty(total, np.int64)
     outside = split_states(levels, units, inner, outer)
-    posterior = np.zeros(outside)
-    whole = 0.0
+    posterior, whole = np.zeros(outside), 0.0
+    likely = forward_probability(all_cause, levels, state)
     for x in range(total):
-        likely = 1.0
-        for j in range(levels.shape[0]):
-            likely *= all_cause[x, columns[j] + state[j]]
-        posterior[outer[x]] += likely
-        whole += likely
+        posterior[outer[x]] += likely[x]
+        whole += likely[x]
     if whole <= 0.0:
         return False
     now, weight = 0, 1
@@ -175,10 +171,9 @@ def read_state(code, units, levels, feeds, current, children):
     """
     count = levels.shape[0]
     state = np.empty(count, np.int64)
+    decode_state(code, levels, state)
     local, own, weight = 0, 0, 1
     for j in range(count):
-        state[j] = code % levels[j]
-        code //= levels[j]
         if units >> j & 1:
             current[local] = state[j]
             own += state[j] * weight
@@ -208,13 +203,12 @@ def disconnection_reason(children):
 
 
 @kernel
-def fill_system_tables(points, begin, end, batch, own, out):
-    """Fill tables, states and connections of the systems begin .. end - 1.
+def fill_system_tables(points, batch, own, out):
+    """Fill tables, states and connections of systems.
 
     Parameters
     ----------
-    points : BatchPoints, all points
-    begin, end : int, the range that is filled, row ``p - begin`` of ``out`` each
+    points : BatchPoints, the systems
     batch : BatchSubstrates, the substrates
     own : (n,) int64, values of the systems' units
     out : BatchSystems, zeros; filled
@@ -225,8 +219,8 @@ def fill_system_tables(points, begin, end, batch, own, out):
     """
     n, states = own.shape[0], out.mean.shape[1]
     seen, seen_units, disconnection = -1, -1, IRREDUCIBLE
-    for p in range(begin, end):
-        b, k, units = p - begin, points.substrate[p], points.units[p]
+    for b in range(points.code.shape[0]):
+        k, units = points.substrate[b], points.units[b]
         count = batch.n_units[k]
         levels = batch.levels[k, :count].copy()
         columns = value_offsets(levels)
@@ -235,7 +229,7 @@ def fill_system_tables(points, begin, end, batch, own, out):
         all_cause = batch.cause[batch.starts[k] : batch.starts[k + 1]].reshape(-1, width)
         current, children = out.current[b], out.children[b]
         state, out.code[b] = read_state(
-            points.code[p], units, levels, batch.children[k], current, children
+            points.code[b], units, levels, batch.children[k], current, children
         )
         effect, cause = out.effect[b], out.cause[b]
         if count == n:
@@ -289,24 +283,18 @@ def mark_reachable_states(tables, starts, begin, end, levels, out):
 
     tables : float64, of the substrates, one after the other; starts : (K + 1,) where each begins
     """
-    columns = value_offsets(levels)
-    states = out.shape[0]
+    columns, states = value_offsets(levels), out.shape[0]
     digits = np.empty(levels.shape[0], np.int64)
     for k in range(begin, end):
         table = tables[starts[k] : starts[k + 1]].reshape(states, -1)
         for target in range(states):
             if out[target]:
                 continue
-            code = target
-            for j in range(levels.shape[0]):
-                digits[j] = columns[j] + code % levels[j]
-                code //= levels[j]
-            for x in range(states):
-                possible = True
+            decode_state(target, levels, digits)
+            x = 0
+            while x < states and not out[target]:
+                out[target] = True
                 for j in range(levels.shape[0]):
-                    if table[x, digits[j]] <= 0.0:
-                        possible = False
-                        break
-                if possible:
-                    out[target] = True
-                    break
+                    if table[x, columns[j] + digits[j]] <= 0.0:
+                        out[target] = False
+                x += 1

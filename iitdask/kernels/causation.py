@@ -19,12 +19,11 @@ connections, listed by (from, to), come first in lexicographic order.
 
 import numpy as np
 
-from iitdask.kernels.jit import kernel, leaf
-from iitdask.kernels.subsets import is_purview, popcount
+from iitdask.kernels.jit import ZERO_INT64, kernel, leaf
+from iitdask.kernels.subsets import is_purview, popcount, write_units
 
 ALPHA_ZERO_BITS = 1e-12  # a causal strength up to this is zero: rounding of many logarithms
 IMPOSSIBLE_BITS, UNDEFINED = -np.inf, np.nan
-EMPTY_MECHANISM_ROW = np.int64(0)  # a NumPy integer: numba compiles one function and not two
 
 
 @kernel
@@ -46,11 +45,7 @@ def cause_values(marginals, offsets, codes, mechanism, out):
     mathematics.md 13.1, Eq. (13.1); Albantakis et al. 2019, Eq. (3) to (6).
     """
     units = np.empty(marginals.shape[1], np.int64)
-    count = 0
-    for i in range(marginals.shape[1]):
-        if mechanism >> i & 1:
-            units[count] = i
-            count += 1
+    count = write_units(mechanism, units)
     out[0] = 0.0
     for purview in range(1, codes.shape[0]):
         total, actual = 0.0, 0.0
@@ -206,7 +201,7 @@ def fill_best_partitions(values, joined, masks, rank, reach, wanted, begin, end,
             if joined[row, purview] and values[row, purview] > IMPOSSIBLE_BITS:
                 strength = values[row, purview] - out[purview]
             alpha[row - begin, purview] = strength if strength > ALPHA_ZERO_BITS else 0.0
-        improve_with_block(values, joined, row, full, best, EMPTY_MECHANISM_ROW, full, out)
+        improve_with_block(values, joined, row, full, best, ZERO_INT64, full, out)
         extend_to_unreached_units(values, full, out)
 
 
@@ -259,33 +254,20 @@ TIE_SLACK_BITS = 1e-11
 def is_lexicographically_first(kept, named, mechanism, purview, m, z, forward):
     """Whether the pairs severed by ``kept`` precede those of ``named``, listed by (from, to)."""
     rows, columns = (m, z) if forward else (z, m)
+    differ, ours_first = False, False
     for a in range(rows):
         for b in range(columns):
             i, j = (a, b) if forward else (b, a)
             if not (mechanism >> i & 1 and purview >> j & 1):
                 continue
             ours, theirs = not kept[i] >> j & 1, not named[i] >> j & 1
-            if ours == theirs:
-                continue
-            # the list that goes on is the later one when the other ends here
-            if ours:
-                return severs_later_pair(named, mechanism, purview, m, z, forward, a, b)
-            return not severs_later_pair(kept, mechanism, purview, m, z, forward, a, b)
-    return False
-
-
-@leaf
-def severs_later_pair(kept, mechanism, purview, m, z, forward, row, column):
-    """Whether a partition severs a pair after the one at (row, column)."""
-    rows, columns = (m, z) if forward else (z, m)
-    for a in range(row, rows):
-        for b in range(columns):
-            if a == row and b <= column:
-                continue
-            i, j = (a, b) if forward else (b, a)
-            if mechanism >> i & 1 and purview >> j & 1 and not kept[i] >> j & 1:
-                return True
-    return False
+            # the list with the first pair that is not in both is the earlier one if the other goes
+            # on, and the later one if the other ends there
+            if differ and (theirs if ours_first else ours):
+                return ours_first
+            if not differ and ours != theirs:
+                differ, ours_first = True, ours
+    return differ and not ours_first
 
 
 @kernel

@@ -6,7 +6,7 @@ a) with all other inputs uniform and independent: one row per code (A, a), one c
 
 import numpy as np
 
-from iitdask.kernels.jit import index, inner, kernel, leaf
+from iitdask.kernels.jit import ZERO_INT64, index, inner, kernel, leaf
 from iitdask.kernels.subsets import value_offsets, write_units
 
 
@@ -133,7 +133,6 @@ def sum_products(rows, begin, end, levels, columns, units, count, room, out):
     product done four rows at a time; time (end - begin) * S, two passes per value.
     """
     half = count // 2
-    start = np.int64(0)  # a literal 0 would compile the callee once more
     wide, tall = 1, 1
     for k in range(count):
         if k < half:
@@ -150,7 +149,7 @@ def sum_products(rows, begin, end, levels, columns, units, count, room, out):
             low = l0 if q == 0 else (l1 if q == 1 else (l2 if q == 2 else l3))
             high = h0 if q == 0 else (h1 if q == 1 else (h2 if q == 2 else h3))
             if first + q < end:
-                product_distribution(rows, first + q, levels, columns, units, start, half, low)
+                product_distribution(rows, first + q, levels, columns, units, ZERO_INT64, half, low)
                 product_distribution(rows, first + q, levels, columns, units, half, count, high)
             else:
                 for b in range(tall):
@@ -210,7 +209,6 @@ def write_repertoires(cause, effect, levels, columns, offsets, pairs, begins, fi
     n = levels.shape[0]
     units = np.empty(n, np.int64)
     joint = np.empty(offsets[-1] - offsets[-2])
-    start = np.int64(0)  # a literal 0 would compile the callee once more
     for k in range(pairs.shape[0]):
         begin, end = begins[k], begins[k + 1]
         if end <= first or begin >= first + out.shape[0]:
@@ -218,7 +216,9 @@ def write_repertoires(cause, effect, levels, columns, offsets, pairs, begins, fi
         mechanism, purview = pairs[k, 1], pairs[k, 2]
         if pairs[k, 0] == 1:
             count = write_units(purview, units)
-            product_distribution(effect, mechanism, levels, columns, units, start, count, joint)
+            product_distribution(
+                effect, mechanism, levels, columns, units, ZERO_INT64, count, joint
+            )
         else:
             total = 0.0
             for z in range(end - begin):

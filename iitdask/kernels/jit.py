@@ -24,6 +24,8 @@ import numpy as np
 # An index that cannot be negative, for inner loops: of a signed one numba asks whether it counts
 # from the end, which bars vectors. Only combined with its like: with a signed one it makes a float.
 index = np.uint64
+# NumPy values, so that numba compiles what it is handed to once and not once per literal
+ZERO_INT64, ONE_INT64, TRUE, FALSE = np.int64(0), np.int64(1), np.bool_(True), np.bool_(False)
 
 
 def _source_digest() -> str:

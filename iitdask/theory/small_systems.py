@@ -133,22 +133,19 @@ def _system_seconds(own: Array, structures: bool) -> Array:
 class _Chunk:
     """Points of one shape that are worked on together."""
 
-    points: BatchPoints  # All points of the stage
-    cap: Array  # (B,) of the points of the chunk, see :class:`SmallSystems`
-    begin: int
-    end: int
+    points: BatchPoints
+    cap: Array  # (B,) see :class:`SmallSystems`
     batch: BatchSubstrates  # Their substrates
     own: Array  # (n,) values of the candidates' units
 
     @property
     def length(self) -> int:
         """Number of points."""
-        return self.end - self.begin
+        return len(self.cap)
 
 
 def _chunks(inputs: Mapping[str, Array], region: Region, bytes_each: Any) -> Iterator[_Chunk]:
     """Cut a region where the shape changes, and into portions that stay in cache."""
-    *points, cap = inputs["points"]
     names = ("starts", "sizes", "levels", "tables", "tables", "children")
     batch = BatchSubstrates(*(inputs[name] for name in names))
     shapes, own = inputs["shapes"], inputs["own"]
@@ -158,7 +155,8 @@ def _chunks(inputs: Mapping[str, Array], region: Region, bytes_each: Any) -> Ite
         levels = own[shape][own[shape] > 0].copy()
         portion = max(1, CHUNK_BYTES // bytes_each(levels))
         end = min(stop, int(shapes[shape + 1]), begin + portion)
-        yield _Chunk(BatchPoints(*points), cap[begin:end], begin, end, batch, levels)
+        *points, cap = inputs["points"][:, begin:end]
+        yield _Chunk(BatchPoints(*points), cap, batch, levels)
         begin = end
 
 
@@ -173,7 +171,7 @@ def _ces_bytes(levels: Array) -> int:
 def _analyse(chunk: _Chunk) -> tuple[BatchSystems, BatchPhis]:
     """Fill the tables of a chunk and analyse each of its systems."""
     systems, phis = make_batch_systems(chunk.length, chunk.own), make_batch_phis(chunk.length)
-    given = (chunk.points, chunk.begin, chunk.end, chunk.batch, chunk.own, systems)
+    given = (chunk.points, chunk.batch, chunk.own, systems)
     fill_system_tables(*given)
     totals, information = intrinsic_information(systems.forward, systems.mean)
     fill_system_phis(*given, totals, information, phis)
@@ -242,7 +240,6 @@ def _unfold(chunk: _Chunk, systems: BatchSystems, states: Array, masks: Array) -
     scratch = make_pair_scratch(
         MarginalTables(*shape, systems.children[0], *(each[0] for each in tables))
     )
-    points = (chunk.points, chunk.begin, chunk.end, chunk.batch)
-    sides = np.array([ON_CAUSE, ON_EFFECT])
+    sides, points = np.array([ON_CAUSE, ON_EFFECT]), (chunk.points, chunk.batch)
     unfold_systems(sides, shape, *points, systems, tables, scratch, states, masks, out)
     return out

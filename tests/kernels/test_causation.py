@@ -1,11 +1,16 @@
 """Values of occurrences against sums over every state."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 
-from iitdask.kernels.causation import cause_values, effect_values, reached_units
+from iitdask.kernels.causation import (
+    cause_values,
+    effect_values,
+    is_lexicographically_first,
+    reached_units,
+)
 from iitdask.kernels.subsets import masks_by_size, segment_offsets, state_codes
 
 
@@ -61,3 +66,15 @@ def test_reached_units__share_a_connection(forward):
     for mechanism in range(8):
         reached = {int(b) for a in units_of(mechanism) for b in np.flatnonzero(links[a])}
         assert set(units_of(int(found[mechanism]))) == reached
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_first_partition__is_the_one_whose_severed_pairs_come_first(forward):
+    def severed(kept):
+        pairs = [(i, j) for i in (0, 2) for j in (0, 1) if not kept[i] >> j & 1]
+        return sorted(pairs if forward else [pair[::-1] for pair in pairs])
+
+    partitions = [np.array([one, 0, other]) for one in range(4) for other in range(4)]
+    for kept, named in product(partitions, repeat=2):
+        found = is_lexicographically_first(kept, named, 0b101, 0b011, 3, 2, forward)
+        assert found == (severed(kept) < severed(named))

@@ -144,6 +144,18 @@ def unit_distance(a, b, j, compared, weights):
     return d * weights[j]
 
 
+@leaf
+def marginal_distance(a, b, units, reps):
+    """Sum of the total variations between two rows of marginals at the units of a mask."""
+    d = 0.0
+    j = 0
+    while units >> j:
+        if units >> j & 1:
+            d += unit_distance(a, b, j, reps.compared, reps.weights)
+        j += 1
+    return d
+
+
 ZERO_DISTANCE = 1e-9  # An earth mover's distance up to this rounds to zero
 
 
@@ -240,13 +252,7 @@ def _fill_bounds(m, z, reps, room):
         for b in range(1, wide):
             units = deposit_bits(b, z)
             row = reps.cause_marginals[part, units]
-            d = 0.0
-            j = 0
-            while units >> j:
-                if units >> j & 1:
-                    d += unit_distance(whole, row, j, reps.compared, reps.weights)
-                j += 1
-            room.halves[a, b] = d
+            room.halves[a, b] = marginal_distance(whole, row, units, reps)
     for a in range(tall // 2):
         for b in range(wide):
             d = room.halves[a, b] + room.halves[tall - 1 - a, wide - 1 - b]
@@ -256,35 +262,40 @@ def _fill_bounds(m, z, reps, room):
 
 
 @leaf
+def fill_part_states(one, two, levels, room):
+    """Fill the states that two sets of units are in, in each state of their union.
+
+    Returns how many states the union and either set have.
+    """
+    first, second = room.first, room.second
+    first[0], second[0] = 0, 0
+    size, size1, size2 = 1, 1, 1
+    union = one | two
+    j = 0
+    while union >> j:
+        if union >> j & 1:
+            step1 = size1 if one >> j & 1 else 0
+            step2 = size2 if two >> j & 1 else 0
+            for v in range(levels[j] - 1, -1, -1):
+                for x in range(size):
+                    first[v * size + x] = first[x] + v * step1
+                    second[v * size + x] = second[x] + v * step2
+            size *= levels[j]
+            size1 *= levels[j] if step1 else 1
+            size2 *= levels[j] if step2 else 1
+        j += 1
+    return size, size1, size2
+
+
+@leaf
 def fill_bipartition_excess(m, z, m1, z1, reps, room):
     """Write the cause repertoire less that of the partition into ``room.flow.excess``."""
-    first, second = room.first, room.second
-    first[0] = 0
-    second[0] = 0
-    size = 1
-    one, two = 1, 1
-    j = 0
-    while z >> j:
-        if z >> j & 1:
-            k = reps.levels[j]
-            inside = z1 >> j & 1
-            for v in range(k - 1, -1, -1):
-                up = v * one if inside else 0
-                over = 0 if inside else v * two
-                for x in range(size):
-                    first[v * size + x] = first[x] + up
-                    second[v * size + x] = second[x] + over
-            size *= k
-            if inside:
-                one *= k
-            else:
-                two *= k
-        j += 1
+    size, _, _ = fill_part_states(z1, z ^ z1, reps.levels, room)
     p = reps.cause[m]
     q1, q2 = reps.cause[m1], reps.cause[m ^ m1]
     c, c1, c2 = reps.offsets[z], reps.offsets[z1], reps.offsets[z ^ z1]
     for x in range(size):
-        room.flow.excess[x] = p[c + x] - q1[c1 + first[x]] * q2[c2 + second[x]]
+        room.flow.excess[x] = p[c + x] - q1[c1 + room.first[x]] * q2[c2 + room.second[x]]
 
 
 @leaf

@@ -4,7 +4,7 @@ Concepts are compared at all units: outside its purview a cause is uniform and a
 unconstrained (mathematics.md 12.2 and 25.1).
 """
 
-from iitdask.kernels.iit3.bipartition import unit_distance
+from iitdask.kernels.iit3.bipartition import fill_part_states, marginal_distance, unit_distance
 from iitdask.kernels.iit3.concepts import is_tied, round_distance
 from iitdask.kernels.iit3.emd import earth_movers_distance, fill_neighbours
 from iitdask.kernels.jit import kernel, leaf
@@ -124,41 +124,15 @@ def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
 @kernel
 def null_effect_distance(m, z, reps, intact):
     """Compute the distance of an effect from the null concept, rounded, mathematics.md 12.2."""
-    total = 0.0
-    j = 0
-    while z >> j:
-        if z >> j & 1:
-            total += unit_distance(reps.effect[m], intact.effect[0], j, reps.compared, reps.weights)
-        j += 1
-    return round_distance(total)
+    return round_distance(marginal_distance(reps.effect[m], intact.effect[0], z, reps))
 
 
 @leaf
 def _fill_cause_excess(m1, z1, m2, z2, one, two, room):
     """Write the difference of two causes, both expanded to the union of their purviews."""
-    first, second = room.first, room.second
-    first[0] = 0
-    second[0] = 0
-    size, size1, size2 = 1, 1, 1
-    union = z1 | z2
-    j = 0
-    while union >> j:
-        if union >> j & 1:
-            k = one.levels[j]
-            step1 = size1 if z1 >> j & 1 else 0
-            step2 = size2 if z2 >> j & 1 else 0
-            for v in range(k - 1, -1, -1):
-                for x in range(size):
-                    first[v * size + x] = first[x] + v * step1
-                    second[v * size + x] = second[x] + v * step2
-            size *= k
-            if step1:
-                size1 *= k
-            if step2:
-                size2 *= k
-        j += 1
+    size, size1, size2 = fill_part_states(z1, z2, one.levels, room)
     p, q = one.cause[m1], two.cause[m2]
     c1, c2 = one.offsets[z1], one.offsets[z2]
     thin1, thin2 = size1 / size, size2 / size
     for x in range(size):
-        room.flow.excess[x] = p[c1 + first[x]] * thin1 - q[c2 + second[x]] * thin2
+        room.flow.excess[x] = p[c1 + room.first[x]] * thin1 - q[c2 + room.second[x]] * thin2

@@ -37,20 +37,12 @@ class FlowScratch(NamedTuple):
 def make_flow_scratch(levels: np.ndarray) -> FlowScratch:
     """Make room for distributions over all units with so many values each."""
     size, degree = int(np.prod(levels)), int(np.sum(levels - 1))
-    return FlowScratch(
-        np.zeros(size),
-        np.zeros((size, degree), np.int64),
-        np.zeros(degree, np.int64),
-        np.zeros((size, degree)),
-        np.zeros(size, np.int64),
-        np.zeros(size, np.int64),
-        np.zeros((3, 4 * size), np.int64),
-        np.zeros(3, np.int64),
-        np.zeros(size, np.int64),
-        np.zeros(size, np.int64),
-        np.zeros(size, np.int64),
-        np.zeros(size, np.int64),
-    )
+    potential, distance, settled, hops, path, step = np.zeros((6, size), np.int64)
+    near, back = np.zeros((size, degree), np.int64), np.zeros(degree, np.int64)
+    buckets, filled = np.zeros((3, 4 * size), np.int64), np.zeros(3, np.int64)
+    excess, carried = np.zeros(size), np.zeros((size, degree))
+    flow = (excess, near, back, carried, potential, distance)
+    return FlowScratch(*flow, buckets, filled, settled, hops, path, step)
 
 
 @leaf

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.distributions import forward_probability
-from iitdask.kernels.iit4.state_pair import select_state_pair, state_pair_phi
+from iitdask.kernels.iit4.state_pair import state_pair_phi, tied_state_pairs
 from iitdask.kernels.iit4.system_phi import (
     IRREDUCIBLE,
     NO_CAUSE,
@@ -19,16 +19,14 @@ from iitdask.kernels.iit4.system_phi import (
     REDUCIBLE,
     SYSTEM_UNREACHABLE,
     ZERO_CUT,
-    ZERO_INT64,
     direction_minima,
     fill_state_probabilities,
     specified_states,
 )
-from iitdask.kernels.jit import kernel, merged
+from iitdask.kernels.jit import FALSE, TRUE, ZERO_INT64, kernel, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 
-# NumPy values, so that numba compiles one function and not one per literal
-IS_CAUSE, IS_EFFECT, NOT_NAMED = np.bool_(True), np.bool_(False), np.bool_(False)
+IS_CAUSE, IS_EFFECT, IS_NAMED = TRUE, FALSE, FALSE
 
 
 class UnitFactors(NamedTuple):
@@ -195,19 +193,19 @@ def fill_largest_phi(
 ):
     """Search every specified state of a candidate and combine them; fills row b of ``out``."""
     c_found, _, by_cut = direction_minima(
-        cause, levels, current, causes, c_selectivity, IS_CAUSE, NOT_NAMED
+        cause, levels, current, causes, c_selectivity, IS_CAUSE, IS_NAMED
     )
     out.reason[b] = ZERO_CUT if by_cut else REDUCIBLE
     if (c_found.cost * c_selectivity).max() <= PHI_ZERO_BITS:
         return
     e_found, _, by_cut = direction_minima(
-        effect, levels, current, effects, e_selectivity, IS_EFFECT, NOT_NAMED
+        effect, levels, current, effects, e_selectivity, IS_EFFECT, IS_NAMED
     )
     out.reason[b] = ZERO_CUT if by_cut else REDUCIBLE
     if (e_found.cost * e_selectivity).max() <= PHI_ZERO_BITS:
         return
-    none = np.zeros(max(causes.shape[0], effects.shape[0]), np.int64)
-    k, j, out.n_tied_states[b] = select_state_pair(c_found, e_found, none, none)
+    pairs = tied_state_pairs(c_found, e_found)
+    k, j, out.n_tied_states[b] = pairs[0, 0], pairs[0, 1], pairs.shape[0]
     c_phi, e_phi = c_found.cost[k] * c_selectivity[k], e_found.cost[j] * e_selectivity[j]
     out.phi[b] = state_pair_phi(c_phi, c_found.pairs[k], e_phi, e_found.pairs[j])[0]
     out.selectivity[b, 0], out.selectivity[b, 1] = c_selectivity[k], e_selectivity[j]

@@ -7,8 +7,6 @@ gives (partition_search.bound_first_blocks). The vectors are summed over the sub
 half of the units; a purview then costs one addition of two vectors (mathematics.md 22.4).
 """
 
-import numpy as np
-
 from iitdask.kernels.iit4.leading_bounds import MIN_PRICE_FACTOR, ROUNDING_FACTOR
 from iitdask.kernels.iit4.mechanism_partition import COST_TOLERANCE_BITS, ON_EFFECT
 from iitdask.kernels.iit4.partition_search import (
@@ -16,20 +14,19 @@ from iitdask.kernels.iit4.partition_search import (
     minimise_over_subsets,
     search_from_block,
 )
-from iitdask.kernels.jit import index, inner, merged
+from iitdask.kernels.jit import ONE_INT64, ZERO_INT64, index, inner, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance
 
 PRICE_STEP = 1.4  # from a price to the next
 SEARCH_PRICE_FACTOR = 1.15  # a purview is searched at the first price above so many times its ratio
 MIN_TABLED_PURVIEWS = 24  # purviews left for which tables of vectors would not pay
-# NumPy integers: a literal would compile what it is handed to once more
-TWO_BLOCKS, FIRST_BLOCK, ZERO_INT64, ONE_INT64 = np.int64(0), np.int64(1), np.int64(0), np.int64(1)
+TWO_BLOCKS, FIRST_BLOCK = ZERO_INT64, ONE_INT64
 
 
 @inner
-def fill_two_block_vector(s, row, elements, mu, out, begin):
+def fill_two_block_vector(work, row, elements, mu, out, begin):
     """``out[begin + b]``: least value of one unit at mu, that keeps nothing, b, or all but b."""
-    f, pops, half = s.effects, s.pops, 1 << (elements - 1)
+    f, pops, half = work.effects, work.pops, 1 << (elements - 1)
     none = f[row] - mu * elements
     out[begin] = none
     first, last, to = index(row), index(row + 2 * half - 1), index(begin)
@@ -41,13 +38,13 @@ def fill_two_block_vector(s, row, elements, mu, out, begin):
 
 
 @inner
-def fill_first_block_vector(s, row, over, elements, mu, out, begin):
+def fill_first_block_vector(work, row, over, elements, mu, out, begin):
     """``out[begin + h]``: a bound on one unit's value, the first block being half + h.
 
     That is nothing, the block, or any part of the elements left: the least over these parts is
-    left in ``s.bound`` from ``over`` on.
+    left in ``work.bound`` from ``over`` on.
     """
-    f, pops, half, below = s.effects, s.pops, 1 << (elements - 1), s.bound
+    f, pops, half, below = work.effects, work.pops, 1 << (elements - 1), work.bound
     first, place, to = index(row), index(over), index(begin)
     for b in range(index(half)):
         below[place + b] = f[first + b] - mu * (elements - pops[b])
@@ -61,19 +58,19 @@ def fill_first_block_vector(s, row, over, elements, mu, out, begin):
 
 
 @inner
-def fill_vectors(t, s, led, elements, mu, kind):
-    """Fill ``led.low`` and ``led.high`` with the sums of one kind of vector over sets of units."""
-    n, half = t.levels.shape[0], 1 << (elements - 1)
+def fill_vectors(tables, work, leads, elements, mu, kind):
+    """Fill ``leads.low`` and ``leads.high``: sums of one kind of vector over sets of units."""
+    n, half = tables.levels.shape[0], 1 << (elements - 1)
     for j in range(n):
-        table, place = (led.low, j) if j < n // 2 else (led.high, j - n // 2)
+        table, place = (leads.low, j) if j < n // 2 else (leads.high, j - n // 2)
         begin = half << place
         if place == 0:
             for b in range(half):
                 table[b] = 0.0
         if kind == TWO_BLOCKS:
-            fill_two_block_vector(s, led.base[j], elements, mu, table, begin)
+            fill_two_block_vector(work, leads.base[j], elements, mu, table, begin)
         else:
-            fill_first_block_vector(s, led.base[j], j << elements, elements, mu, table, begin)
+            fill_first_block_vector(work, leads.base[j], j << elements, elements, mu, table, begin)
         own, width = index(begin), index(half)
         for a in range(width, own, width):
             for b in range(width):
@@ -84,8 +81,8 @@ def fill_vectors(t, s, led, elements, mu, kind):
 def least_entry(lower, upper, sums, n, purview, half, first):
     """Least entry, from ``first`` on, of the sum of vectors over a purview's units.
 
-    lower, upper, sums : ``led.low``, ``led.high`` and scratch
-    Takes the arrays, not ``led``: handing over all of that costs more than the work.
+    lower, upper, sums : ``leads.low``, ``leads.high`` and scratch
+    Takes the arrays, not ``leads``: handing over all of that costs more than the work.
     """
     low, high = index((purview & ((1 << n // 2) - 1)) * half), index((purview >> n // 2) * half)
     if half < 4:
@@ -117,53 +114,44 @@ def least_entry(lower, upper, sums, n, purview, half, first):
 
 
 @merged
-def two_block_ratio(s, led, n, purview, elements, mu, least):
+def two_block_ratio(work, leads, n, purview, elements, mu, least):
     """Cost per severed pair of the partition into two blocks whose value is ``least``."""
     half, full = 1 << (elements - 1), (1 << elements) - 1
     low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
     best = 1
-    while best < half - 1 and led.low[low + best] + led.high[high + best] > least:
+    while best < half - 1 and leads.low[low + best] + leads.high[high + best] > least:
         best += 1
     cost, severed = 0.0, 0.0
     for j in range(n):
         if purview >> j & 1:
-            keep, top, row = 0, s.effects[led.base[j]] - mu * elements, led.base[j]
-            one = s.effects[row + best] - mu * (elements - s.pops[best])
-            two = s.effects[row + full - best] - mu * s.pops[best]
+            keep, top, row = 0, work.effects[leads.base[j]] - mu * elements, leads.base[j]
+            one = work.effects[row + best] - mu * (elements - work.pops[best])
+            two = work.effects[row + full - best] - mu * work.pops[best]
             if one < top:
                 keep, top = best, one
             if two < top:
                 keep = full - best
-            cost += s.effects[row + keep]
-            severed += elements - s.pops[keep]
+            cost += work.effects[row + keep]
+            severed += elements - work.pops[keep]
     return cost / severed if severed > 0.0 else 1e300
 
 
 @merged
-def is_limit_undercut(s, led, n, purview, elements, mu, limit, tally):
+def is_limit_undercut(work, leads, n, purview, elements, mu, limit, tally):
     """Whether some partition's value at mu is below ``limit``; after ``fill_vectors`` of CHILD."""
     half, users = 1 << (elements - 1), ZERO_INT64
     low, high = (purview & ((1 << n // 2) - 1)) * half, (purview >> n // 2) * half
     for j in range(n):
         if purview >> j & 1:
-            s.base[users], s.over[users] = led.base[j], j << elements
-            s.now[0, users] = s.effects[led.base[j]] - mu * elements
+            work.base[users], work.over[users] = leads.base[j], j << elements
+            work.now[0, users] = work.effects[leads.base[j]] - mu * elements
             users += 1
-    f, found, nodes = s.effects, False, ZERO_INT64
+    f, picks, found, nodes = work.effects, work.picks, False, ZERO_INT64
     for h in range(half):
-        if led.low[low + h] + led.high[high + h] < limit:
+        if leads.low[low + h] + leads.high[high + h] < limit:
+            start = half + h
             found, nodes = search_from_block(
-                f,
-                s,
-                users,
-                elements,
-                mu,
-                ON_EFFECT,
-                limit,
-                GOAL_EXISTENCE,
-                half + h,
-                s.picks,
-                nodes,
+                f, work, users, elements, mu, ON_EFFECT, limit, GOAL_EXISTENCE, start, picks, nodes
             )
             if found:
                 break
@@ -172,57 +160,57 @@ def is_limit_undercut(s, led, n, purview, elements, mu, limit, tally):
 
 
 @merged
-def tighten_at_price(t, s, led, elements, mu, best, left, count):
+def tighten_at_price(tables, work, leads, elements, mu, best, left, count):
     """Tighten the bounds of the purviews ``left`` at one price; returns how many remain."""
-    n, half = t.levels.shape[0], 1 << (elements - 1)
-    fill_vectors(t, s, led, elements, mu, TWO_BLOCKS)
+    n, half = tables.levels.shape[0], 1 << (elements - 1)
+    fill_vectors(tables, work, leads, elements, mu, TWO_BLOCKS)
     for k in range(count):
         purview = left[k]
-        if half > 1 and led.ratio[purview] * PRICE_STEP > mu:
-            least = least_entry(led.low, led.high, led.sums, n, purview, half, ONE_INT64)
+        if half > 1 and leads.ratio[purview] * PRICE_STEP > mu:
+            least = least_entry(leads.low, leads.high, leads.sums, n, purview, half, ONE_INT64)
             if least < 0.0:
-                ratio = two_block_ratio(s, led, n, purview, elements, mu, least)
-                if ratio < led.ratio[purview]:
-                    led.ratio[purview] = max(ratio, 0.0)
-                    pairs = elements * s.pops[purview]
-                    bound = led.ratio[purview] * pairs * led.weight[purview] * ROUNDING_FACTOR
-                    led.upper[purview] = min(led.upper[purview], bound)
-    fill_vectors(t, s, led, elements, mu, FIRST_BLOCK)
+                ratio = two_block_ratio(work, leads, n, purview, elements, mu, least)
+                if ratio < leads.ratio[purview]:
+                    leads.ratio[purview] = max(ratio, 0.0)
+                    pairs = elements * work.pops[purview]
+                    bound = leads.ratio[purview] * pairs * leads.weight[purview] * ROUNDING_FACTOR
+                    leads.upper[purview] = min(leads.upper[purview], bound)
+    fill_vectors(tables, work, leads, elements, mu, FIRST_BLOCK)
     kept = ZERO_INT64
     for k in range(count):
         purview = left[k]
-        ratio = led.ratio[purview]
-        if mu > MIN_PRICE_FACTOR * ratio and ratio > 0.3 * mu and led.upper[purview] >= best:
-            least = least_entry(led.low, led.high, led.sums, n, purview, half, ZERO_INT64)
+        ratio = leads.ratio[purview]
+        if mu > MIN_PRICE_FACTOR * ratio and ratio > 0.3 * mu and leads.upper[purview] >= best:
+            least = least_entry(leads.low, leads.high, leads.sums, n, purview, half, ZERO_INT64)
             bound = (
-                led.weight[purview]
+                leads.weight[purview]
                 * ratio
                 * (COST_TOLERANCE_BITS - least)
                 / (mu - ratio)
                 * ROUNDING_FACTOR
             )
-            led.upper[purview] = min(led.upper[purview], bound)
-        led.upper[purview] = max(led.upper[purview], 2.0 * PHI_ZERO_BITS)
-        if led.upper[purview] >= best:
+            leads.upper[purview] = min(leads.upper[purview], bound)
+        leads.upper[purview] = max(leads.upper[purview], 2.0 * PHI_ZERO_BITS)
+        if leads.upper[purview] >= best:
             left[kept] = purview
             kept += 1
     return kept
 
 
 @merged
-def search_at_price(t, s, led, elements, mu, best, left, count, tally):
+def search_at_price(tables, work, leads, elements, mu, best, left, count, tally):
     """Search the purviews ``left`` whose ratio goes with a price; returns how many remain."""
-    n, kept, filled = t.levels.shape[0], ZERO_INT64, False
+    n, kept, filled = tables.levels.shape[0], ZERO_INT64, False
     for k in range(count):
         purview = left[k]
-        ratio = led.ratio[purview]
+        ratio = leads.ratio[purview]
         if mu > SEARCH_PRICE_FACTOR * ratio and mu <= SEARCH_PRICE_FACTOR * PRICE_STEP * ratio:
             if not filled:
-                fill_vectors(t, s, led, elements, mu, FIRST_BLOCK)
+                fill_vectors(tables, work, leads, elements, mu, FIRST_BLOCK)
                 filled = True
-            limit = COST_TOLERANCE_BITS - best / led.weight[purview] * (mu - ratio) / ratio
-            if not is_limit_undercut(s, led, n, purview, elements, mu, limit, tally):
-                led.upper[purview] = 2.0 * PHI_ZERO_BITS
+            limit = COST_TOLERANCE_BITS - best / leads.weight[purview] * (mu - ratio) / ratio
+            if not is_limit_undercut(work, leads, n, purview, elements, mu, limit, tally):
+                leads.upper[purview] = 2.0 * PHI_ZERO_BITS
                 continue
         left[kept] = purview
         kept += 1
@@ -230,28 +218,31 @@ def search_at_price(t, s, led, elements, mu, best, left, count, tally):
 
 
 @inner
-def tighten_bounds(t, s, led, elements, best, left, tally):
-    """Tighten ``led.upper`` where it reaches the best phi found.
+def tighten_bounds(tables, work, leads, elements, best, left, tally):
+    """Tighten ``leads.upper`` where it reaches the best phi found.
 
     left : (2**n,) int64 scratch: the purviews not below it, those looked at having no bound
     """
-    floor, size = best - phi_tolerance(best), led.upper.shape[0]
+    floor, size = best - phi_tolerance(best), leads.upper.shape[0]
     count, smallest, largest = ZERO_INT64, 1e300, 0.0
     for purview in range(1, size):
         if (
-            led.upper[purview] >= floor
-            and led.upper[purview] > 2.0 * PHI_ZERO_BITS
-            and led.ratio[purview] > 0.0
+            leads.upper[purview] >= floor
+            and leads.upper[purview] > 2.0 * PHI_ZERO_BITS
+            and leads.ratio[purview] > 0.0
         ):
             left[count] = purview
             count += 1
-            smallest, largest = min(smallest, led.ratio[purview]), max(largest, led.ratio[purview])
+            smallest, largest = (
+                min(smallest, leads.ratio[purview]),
+                max(largest, leads.ratio[purview]),
+            )
     mu, last = 0.6 * max(smallest, 0.02 * largest), 2.0 * largest
     first = mu
     while mu < last and count > MIN_TABLED_PURVIEWS:
-        count = tighten_at_price(t, s, led, elements, mu, floor, left, count)
+        count = tighten_at_price(tables, work, leads, elements, mu, floor, left, count)
         mu *= PRICE_STEP
     mu = first
     while mu < last and count > MIN_TABLED_PURVIEWS:
-        count = search_at_price(t, s, led, elements, mu, floor, left, count, tally)
+        count = search_at_price(tables, work, leads, elements, mu, floor, left, count, tally)
         mu *= PRICE_STEP

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.distributions import product_distribution
 from iitdask.kernels.iit4.mechanism_partition import COST_TOLERANCE_BITS
+from iitdask.kernels.iit4.pair import fill_effect_repertoire
 from iitdask.kernels.jit import index, inner
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS
 
@@ -65,21 +65,21 @@ def make_leading_states(n: int, states: int) -> LeadingStates:
 
 
 @inner
-def fill_leading_states(t, led, mechanism, elements):
+def fill_leading_states(tables, leads, mechanism, elements):
     """Fill everything about the leading states but the bounds."""
-    n, row = t.levels.shape[0], t.codes[mechanism]
-    led.state[0], led.rival[0], led.weight[0], led.summed[0] = 0, 0.0, 1.0, 0
+    n, row = tables.levels.shape[0], tables.codes[mechanism]
+    leads.state[0], leads.rival[0], leads.weight[0], leads.summed[0] = 0, 0.0, 1.0, 0
     for j in range(n):
-        lead, first, second = t.columns[j], -1.0, 0.0
-        for c in range(t.columns[j], t.columns[j + 1]):
-            p = t.effect[row, c]
+        lead, first, second = tables.columns[j], -1.0, 0.0
+        for c in range(tables.columns[j], tables.columns[j + 1]):
+            p = tables.effect[row, c]
             if p > first:
                 lead, first, second = c, p, max(first, 0.0)
             else:
                 second = max(second, p)
-        led.column[j], led.second[j], led.base[j] = lead, second / first, lead << elements
-        value, rival, size = lead - t.columns[j], led.second[j], index(1 << j)
-        state, rivals, weight, offsets = led.state, led.rival, led.weight, t.offsets
+        leads.column[j], leads.second[j], leads.base[j] = lead, second / first, lead << elements
+        value, rival, size = lead - tables.columns[j], leads.second[j], index(1 << j)
+        state, rivals, weight, offsets = leads.state, leads.rival, leads.weight, tables.offsets
         for a in range(size):
             state[size + a] = state[a] + value * (offsets[a + index(1)] - offsets[a])
         for a in range(size):
@@ -99,70 +99,67 @@ def sum_over_purviews(terms, n, out):
 
 
 @inner
-def bound_leading_states(t, s, led, mechanism, elements, bounds):
-    """Fill ``l`` for one mechanism: leading states, ratios and bounds on phi of all purviews.
+def bound_leading_states(tables, work, leads, mechanism, elements, bounds):
+    """Fill ``leads`` for one mechanism: leading states, ratios and bounds on phi of all purviews.
 
-    bounds : (2**n,) bounds that hold whatever the state; ``led.upper`` is never above them.
-    ``s.effects`` and ``s.least`` are filled, see pair.fill_mechanism_costs.
+    bounds : (2**n,) bounds that hold whatever the state; ``leads.upper`` is never above them.
+    ``work.effects`` and ``work.least`` are filled, see pair.fill_mechanism_costs.
     """
-    fill_leading_states(t, led, mechanism, elements)
-    n, block = t.levels.shape[0], (1 << elements) - 1
-    size, f, sums = 1 << n, s.effects, led.sums
+    fill_leading_states(tables, leads, mechanism, elements)
+    n, block = tables.levels.shape[0], (1 << elements) - 1
+    size, f, sums = 1 << n, work.effects, leads.sums
     for option in range(elements + 1 if elements > 1 else 1):
         # the first is the complete partition; the others detach one unit from everything
         kept = block ^ (1 << (option - 1)) if option > 0 else 0
         times = float(elements) if option > 0 else 1.0
         for j in range(n):
-            s.now[0, j] = f[led.base[j] + kept] * times
-        sum_over_purviews(s.now[0], n, sums)
+            work.now[0, j] = f[leads.base[j] + kept] * times
+        sum_over_purviews(work.now[0], n, sums)
         for a in range(size):
-            led.ratio[a] = sums[a] if option == 0 or sums[a] < led.ratio[a] else led.ratio[a]
+            leads.ratio[a] = sums[a] if option == 0 or sums[a] < leads.ratio[a] else leads.ratio[a]
     for a in range(1, size):
-        upper = led.ratio[a] * led.weight[a] * ROUNDING_FACTOR
-        led.upper[a] = min(upper, bounds[a])
+        upper = leads.ratio[a] * leads.weight[a] * ROUNDING_FACTOR
+        leads.upper[a] = min(upper, bounds[a])
     for a in range(1, size):
-        led.ratio[a] /= elements * s.pops[a]
+        leads.ratio[a] /= elements * work.pops[a]
     smallest, largest = 1e300, 0.0
     for a in range(1, size):
-        if led.upper[a] > PHI_ZERO_BITS:
-            smallest, largest = min(smallest, led.ratio[a]), max(largest, led.ratio[a])
+        if leads.upper[a] > PHI_ZERO_BITS:
+            smallest, largest = min(smallest, leads.ratio[a]), max(largest, leads.ratio[a])
     if elements > 1 and largest > 0.0:
-        first, step = price_grid(1.1 * max(smallest, 0.01 * largest), 2.5 * largest, N_PRICES)
+        price, last = 1.1 * max(smallest, 0.01 * largest), 2.5 * largest
+        step = (last / price) ** (1.0 / (N_PRICES - 1.0)) if last > price else 1.5
         for _ in range(N_PRICES):
-            lower_bounds_at_price(t, s, led, elements, first)
-            first *= step
+            lower_bounds_at_price(tables, work, leads, elements, price)
+            price *= step
     for a in range(1, size):  # not zero: what is reducible is found out in the usual way
-        led.upper[a] = max(led.upper[a], 2.0 * PHI_ZERO_BITS) if bounds[a] > PHI_ZERO_BITS else 0.0
-    led.upper[0] = 0.0
+        leads.upper[a] = (
+            max(leads.upper[a], 2.0 * PHI_ZERO_BITS) if bounds[a] > PHI_ZERO_BITS else 0.0
+        )
+    leads.upper[0] = 0.0
 
 
 @inner
-def price_grid(first, last, count):
-    """First price and the factor from each to the next, for ``count`` prices up to ``last``."""
-    return first, (last / first) ** (1.0 / (count - 1.0)) if last > first else 1.5
-
-
-@inner
-def lower_bounds_at_price(t, s, led, elements, mu):
-    """Lower ``led.upper`` by what the users' least values at one price say of all purviews.
+def lower_bounds_at_price(tables, work, leads, elements, mu):
+    """Lower ``leads.upper`` by what the users' least values at one price say of all purviews.
 
     Let C pairs be severed by the minimum partition, at a ratio that is at most r < mu. Its cost
     less mu * C is at least the sum L of the users' least values, so C <= -L / (mu - r), and the
     cost is at most -L * r / (mu - r). See mechanism_partition.is_below_floor.
     """
-    n, size, sums = t.levels.shape[0], 1 << t.levels.shape[0], led.sums
+    n, size, sums = tables.levels.shape[0], 1 << tables.levels.shape[0], leads.sums
     for j in range(n):
-        least, start = 1e300, led.column[j] * (elements + 1)
+        least, start = 1e300, leads.column[j] * (elements + 1)
         for k in range(elements + 1):
-            value = s.least[start + k] - mu * k
+            value = work.least[start + k] - mu * k
             least = min(least, value)
-        s.now[0, j] = least
-    sum_over_purviews(s.now[0], n, sums)
+        work.now[0, j] = least
+    sum_over_purviews(work.now[0], n, sums)
     for a in range(1, size):
-        ratio, apart = led.ratio[a], mu - led.ratio[a]
-        bound = led.weight[a] * ratio * (COST_TOLERANCE_BITS - sums[a]) / apart * ROUNDING_FACTOR
+        ratio, apart = leads.ratio[a], mu - leads.ratio[a]
+        bound = leads.weight[a] * ratio * (COST_TOLERANCE_BITS - sums[a]) / apart * ROUNDING_FACTOR
         bound = bound if mu > MIN_PRICE_FACTOR * ratio and ratio > 0.0 else 1e300
-        led.upper[a] = min(led.upper[a], bound)
+        leads.upper[a] = min(leads.upper[a], bound)
 
 
 @inner
@@ -211,9 +208,9 @@ def is_leading_specified_by_bound(top, rival, mean, scale, span):
 def is_leading_specified_by_sums(levels, purv, purvs, top, rival, second, inside, purview, scale):
     """As ``is_leading_specified``, from what ``sum_leading_states`` fills; may miss some.
 
-    purv : units of the purview; top, rival, second : ``led.weight`` and ``led.rival`` of the
-    purview, ``led.second``; scale : states of the mechanism
-    Takes what it reads, not ``t``, ``s`` and ``led``: handing over all of these costs more.
+    purv : units of the purview; top, rival, second : ``leads.weight`` and ``leads.rival`` of the
+    purview, ``leads.second``; scale : states of the mechanism
+    Takes what it reads, not ``tables``, ``work``, ``leads``: handing over all of these costs more.
     """
     span, mean = np.log2(scale), inside[purview]
     least = top * np.log2(top * scale / mean) * (1.0 - 1e-9) - STATE_TIE_BITS
@@ -239,49 +236,46 @@ def is_leading_specified_by_sums(levels, purv, purvs, top, rival, second, inside
 
 
 @inner
-def enumerate_states(led, levels, purview):
-    """Fill ``led.at`` and ``led.free``; returns how many states the other units have."""
-    led.at[0], led.free[0] = 0, 0
+def enumerate_states(leads, levels, purview):
+    """Fill ``leads.at`` and ``leads.free``; returns how many states the other units have."""
+    leads.at[0], leads.free[0] = 0, 0
     states, others, weight = 1, 1, 1
     for j in range(levels.shape[0]):
         if purview >> j & 1:
             for v in range(1, levels[j]):
                 for z in range(states):
-                    led.at[v * states + z] = led.at[z] + v * weight
+                    leads.at[v * states + z] = leads.at[z] + v * weight
             states *= levels[j]
         else:
             for v in range(1, levels[j]):
                 for x in range(others):
-                    led.free[v * others + x] = led.free[x] + v * weight
+                    leads.free[v * others + x] = leads.free[x] + v * weight
             others *= levels[j]
         weight *= levels[j]
     return others
 
 
 @inner
-def is_leading_specified(t, s, led, mechanism, purview, purvs, joint):
+def is_leading_specified(tables, work, leads, mechanism, purview, purvs, joint):
     """Whether a purview's leading state is certainly the only one specified.
 
     joint : (S,) float64, the sum over mechanism states of p(all units | m')
     A state's information is at most p * log2(states of the mechanism).
     """
-    lead, top = led.state[purview], led.weight[purview]
-    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
+    lead, top = leads.state[purview], leads.weight[purview]
+    scale = float(tables.offsets[mechanism + 1] - tables.offsets[mechanism])
     span = np.log2(scale)
-    least = top * np.log2(top * scale / led.inside[purview]) * (1.0 - 1e-9) - STATE_TIE_BITS
+    least = top * np.log2(top * scale / leads.inside[purview]) * (1.0 - 1e-9) - STATE_TIE_BITS
     if least < 1e-9:
         return False
-    first = np.int64(0)  # a literal 0 would compile the callee once more
-    product_distribution(
-        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like
-    )
-    others = enumerate_states(led, t.levels, purview)
-    for z in range(t.offsets[purview + 1] - t.offsets[purview]):
-        p = s.like[z]
+    fill_effect_repertoire(tables, work, mechanism, purvs)
+    others = enumerate_states(leads, tables.levels, purview)
+    for z in range(tables.offsets[purview + 1] - tables.offsets[purview]):
+        p = work.like[z]
         if p * span >= least and z != lead:
             mean = 0.0
             for x in range(others):
-                mean += joint[led.at[z] + led.free[x]]
+                mean += joint[leads.at[z] + leads.free[x]]
             if p * np.log2(p * scale / mean) >= least:
                 return False
     return True

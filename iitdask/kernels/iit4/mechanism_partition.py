@@ -1,7 +1,7 @@
 """Disintegrating partitions of a mechanism and a purview: blocks, first ones, bounds.
 
 One side's units (``users``) each keep a block of the other side's units (``elements``) or
-nothing; ``f[s.base[u] + B]`` is what it costs user u (bits, before selectivity) to keep only the
+nothing; ``f[work.base[u] + B]`` is what it costs user u (bits, before selectivity) to keep only the
 block B. The first partitions that are tried, enough for most pairs, are the complete one, one
 user detached from all elements, and for each element k those in which users keep nothing, k, or
 all but k.
@@ -55,7 +55,7 @@ def assign_blocks(f, base, blocks, picks, pops, users, elements, lam, used, side
 
     The family is the first ``used`` of ``blocks``, ``blocks[0] == 0`` being nothing; what each
     keeps is left in ``picks``. Within ``slack`` a user prefers to sever more.
-    Takes the arrays, not ``s``: handing over all of that costs more than the work.
+    Takes the arrays, not ``work``: handing over all of that costs more than the work.
     """
     cost, severed = 0.0, 0.0
     same = True
@@ -94,15 +94,15 @@ def assign_blocks(f, base, blocks, picks, pops, users, elements, lam, used, side
 
 
 @merged
-def best_two_blocks(f, s, users, elements, lam, side):
+def best_two_blocks(f, work, users, elements, lam, side):
     """Best partition of the elements into two blocks at a fixed ratio; returns (cost, severed)."""
     full = (1 << elements) - 1
     half = 1 << (elements - 1)
-    total, pops = s.child, s.pops
+    total, pops, blocks, picks = work.child, work.pops, work.blocks, work.picks
     for b in range(half):
         total[b] = 0.0
     for u in range(users):
-        row, last = index(s.base[u]), index(s.base[u] + full)
+        row, last = index(work.base[u]), index(work.base[u] + full)
         none = f[row] - lam * elements
         for b in range(index(1), index(half)):
             one = f[row + b] - lam * (elements - pops[b])
@@ -115,10 +115,9 @@ def best_two_blocks(f, s, users, elements, lam, side):
             best, least = b, total[b]
     if best == 0:
         return HUGE_BITS, 0.0
-    s.blocks[0], s.blocks[1], s.blocks[2] = 0, best, full - best
-    return assign_blocks(
-        f, s.base, s.blocks, s.picks, pops, users, elements, lam, TWO_BLOCK_FAMILY_SIZE, side, 0.0
-    )
+    blocks[0], blocks[1], blocks[2] = 0, best, full - best
+    size = TWO_BLOCK_FAMILY_SIZE
+    return assign_blocks(f, work.base, blocks, picks, pops, users, elements, lam, size, side, 0.0)
 
 
 @inner
@@ -171,17 +170,17 @@ def cheapest_distinct_blocks(logq, code, one, others, mech, users, elements, lam
 
 
 @merged
-def cause_starting_partition(t, s, users, elements, purview, z, floor):
-    """(cost, severed pairs) of the best first partition of a cause; fills ``s.base``.
+def cause_starting_partition(tables, work, users, elements, purview, z, floor):
+    """(cost, severed pairs) of the best first partition of a cause; fills ``work.base``.
 
-    No further one is tried once the cost is below floor. z : state of the purview in ``s.purv``
+    No further one is tried once the cost is below floor. z : state of the purview in ``work.purv``
     """
-    logq, offsets, mech = t.log_cause, t.offsets, s.mech
+    logq, offsets, mech = tables.log_cause, tables.offsets, work.mech
     code, zero = index(offsets[purview] + z), index(0)
     few, all_, pairs = float(elements - 1), float(elements), float(users * elements)
     cost, least = 0.0, 1e300
     for u in range(users):
-        s.base[u] = u << elements
+        work.base[u] = u << elements
         i = index(mech[u])
         own = logq[code, i] - logq[zero, i]
         cost += own
@@ -198,8 +197,8 @@ def cause_starting_partition(t, s, users, elements, purview, z, floor):
         lam = cost / severed
         if lam * pairs < floor:
             return cost, severed
-        unit = s.purv[k]
-        size = t.levels[unit]
+        unit = work.purv[k]
+        size = tables.levels[unit]
         value = high % size if size > 2 else high & 1
         high = high // size if size > 2 else high >> 1
         one = index(offsets[1 << unit] + value)

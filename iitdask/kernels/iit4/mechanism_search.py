@@ -59,14 +59,14 @@ def make_purview_scratch(size, states, codes):
 
 
 @leaf
-def search_mechanisms(side, t, s, first, width, scan, room, found):
+def search_mechanisms(side, tables, work, first, width, scan, room, found):
     """Search the purviews of the 2**width mechanisms from ``first`` on.
 
     Parameters
     ----------
     side : int, ON_CAUSE or ON_EFFECT
-    t : MarginalTables, the system
-    s : PairScratch, working memory of a pair
+    tables : MarginalTables, the system
+    work : PairScratch, working memory of a pair
     first : int, first mechanism; a multiple of 2**width
     width : int, log2 of their number
     scan : CauseScan, of these mechanisms; on the effect side unused
@@ -85,14 +85,14 @@ def search_mechanisms(side, t, s, first, width, scan, room, found):
                 for purview in range(scan.bounds.shape[0]):
                     room.bounds[purview] = scan.bounds[purview, lane]
             else:
-                prepare_effects(t, s, mechanism, room)
+                prepare_effects(tables, work, mechanism, room)
             bits, nodes = found.bits[row], found.nodes[row]
-            one = best_purviews(side, t, s, mechanism, room, scan, lane, bits, nodes)
+            one = best_purviews(side, tables, work, mechanism, room, scan, lane, bits, nodes)
             found.phis[row], found.ties[row], found.searched[row] = one
 
 
 @leaf
-def search_effects_jointly(t, s, led, first, room, found, kept, known):
+def search_effects_jointly(tables, work, leads, first, room, found, kept, known):
     """The same for effects, by the bounds that hold for all purviews of a mechanism together.
 
     kept : (2**n,) bool, the purviews that are searched; none given: all of them
@@ -102,51 +102,36 @@ def search_effects_jointly(t, s, led, first, room, found, kept, known):
     for row in range(found.phis.shape[0]):
         mechanism = first + row
         if mechanism > 0:
-            prepare_effects(t, s, mechanism, room)
+            prepare_effects(tables, work, mechanism, room)
             for purview in range(kept.shape[0]):
                 room.bounds[purview] = room.bounds[purview] if kept[purview] else 0.0
-            one = best_effect_purviews(t, s, led, mechanism, room, bits[row], nodes[row], known)
+            one = best_effect_purviews(
+                tables, work, leads, mechanism, room, bits[row], nodes[row], known
+            )
             found.phis[row], found.ties[row], found.searched[row] = one
 
 
 def search_mechanism_range(
-    side: np.int64, t: MarginalTables, s: PairScratch, begin: int, found: MechanismResults
+    side: np.int64, tables: MarginalTables, work: PairScratch, begin: int, found: MechanismResults
 ) -> None:
     """Search the purviews of the mechanisms from ``begin`` on, mathematics.md 6.4 and 22.4.
 
     found : a row per mechanism, a power of two that divides ``begin``; filled
     """
-    room = make_purview_scratch(len(t.codes), len(s.like), int(t.offsets[-1]))
-    if side == ON_CAUSE:
-        search_cause_range(t, s, begin, room, found)
-    else:
-        search_effect_range(t, s, begin, room, found)
-
-
-def search_effect_range(
-    t: MarginalTables, s: PairScratch, begin: int, room: PurviewScratch, found: MechanismResults
-) -> None:
-    """Search the effects of a range of mechanisms, one after the other."""
-    n, width = len(t.levels), len(found.phis).bit_length() - 1
-    if n < JOINT_BOUND_MIN_UNITS:
-        search_mechanisms(ON_EFFECT, t, s, begin, width, make_cause_scan(0, 0), room, found)
-    else:
-        led, every = make_leading_states(n, len(s.like)), np.empty(0, np.bool_)
-        search_effects_jointly(t, s, led, begin, room, found, every, 0.0)
-
-
-def search_cause_range(
-    t: MarginalTables, s: PairScratch, begin: int, room: PurviewScratch, found: MechanismResults
-) -> None:
-    """Search the causes of a range of mechanisms, scanned together."""
-    size, count = len(t.codes), len(found.phis)
+    n, size, count = len(tables.levels), len(tables.codes), len(found.phis)
+    room = make_purview_scratch(size, len(work.like), int(tables.offsets[-1]))
+    if side == ON_EFFECT and n >= JOINT_BOUND_MIN_UNITS:
+        leads, every = make_leading_states(n, len(work.like)), np.empty(0, np.bool_)
+        search_effects_jointly(tables, work, leads, begin, room, found, every, 0.0)
+        return
     width = min(LOG2_MECHANISMS_PER_SCAN, count.bit_length() - 1)
     lanes = 1 << width
     vectors, scan = np.empty((6, lanes)), make_cause_scan(size, lanes)
     for row in range(0, count, lanes):
         first, rows = begin + row, MechanismResults(*(each[row : row + lanes] for each in found))
-        cause_scan(t.cause, t.log_cause, t.offsets, first, width, vectors, scan)
-        search_mechanisms(ON_CAUSE, t, s, first, width, scan, room, rows)
+        if side == ON_CAUSE:
+            cause_scan(tables.cause, tables.log_cause, tables.offsets, first, width, vectors, scan)
+        search_mechanisms(side, tables, work, first, width, scan, room, rows)
 
 
 def group_masks(n: int, groups: int) -> list[int]:
@@ -163,46 +148,27 @@ def shard_numbers(n: int, groups: int) -> Array:
     return shares
 
 
-class ShardResult(NamedTuple):
-    """The best purviews of a share."""
+def search_effect_shards(
+    tables: MarginalTables, shards: Array, known: Array, found: MechanismResults
+) -> Array:
+    """Search the effect purviews of shards; returns the smallest phi that ties in each, or nan.
 
-    phi: float  # Largest phi, or what was known of others when none attains that, bits
-    ties: int  # How many purviews attain it
-    lowest: float  # The smallest phi of these; nan when there is none
-    bits: Array  # (ceil(2**n / 8),) uint8, one bit per tied purview
-    searched: int  # Purviews not bounded away
-    nodes: Array  # (2,) int64 bound tables built and nodes visited
-
-
-class EffectShards:
-    """Searches the effect purviews of mechanisms share by share."""
-
-    def __init__(self, tables: MarginalTables) -> None:
-        self._tables, self._scratch = tables, make_pair_scratch(tables)
-        states = len(self._scratch.like)
-        self._room = make_purview_scratch(len(tables.codes), states, int(tables.offsets[-1]))
-        self._leads = make_leading_states(len(tables.levels), states)
-        self._groups, self._shares = -1, np.empty(0, np.int64)
-
-    def best(self, mechanism: int, groups: int, share: int, known: float) -> ShardResult:
-        """Search one share; ``known`` is a phi that the mechanism is known to attain, or 0."""
-        if groups != self._groups:
-            self._groups = groups
-            self._shares = shard_numbers(len(self._tables.levels), groups)
-        own = self._shares == share
-        found = MechanismResults(
-            np.zeros(1),
-            np.zeros(1, np.int64),
-            np.zeros((1, (len(own) + 7) // 8), np.uint8),
-            np.zeros(1, np.int64),
-            np.zeros((1, 2), np.int64),
-        )
-        given = (self._tables, self._scratch, self._leads, mechanism, self._room)
-        search_effects_jointly(*given, found, own, known)
-        tied = own & np.unpackbits(found.bits[0], count=len(own), bitorder="little").astype(bool)
-        ties, values = int(tied.sum()), -self._room.bounds  # the search keeps them negated
-        lowest = float(values[tied].min()) if ties else float("nan")
-        bits = np.packbits(tied, bitorder="little")
-        return ShardResult(
-            float(found.phis[0]), ties, lowest, bits, int(found.searched[0]), found.nodes[0]
-        )
+    shards : (p, 4) int64, direction, mechanism, number of groups and shard; known : (p,) a phi that
+    the mechanism is known to attain, or 0, bits; found : a row each, filled
+    """
+    n, work = len(tables.levels), make_pair_scratch(tables)
+    states, lowest = len(work.like), np.full(len(shards), np.nan)
+    room = make_purview_scratch(len(tables.codes), states, int(tables.offsets[-1]))
+    leads = make_leading_states(n, states)
+    numbers = {groups: shard_numbers(n, groups) for groups in set(shards[:, 2].tolist())}
+    for row, (_, mechanism, groups, shard) in enumerate(shards.tolist()):
+        inside = numbers[groups] == shard
+        part = MechanismResults(*(each[row : row + 1] for each in found))
+        attained = float(known[row])
+        search_effects_jointly(tables, work, leads, mechanism, room, part, inside, attained)
+        bits = np.unpackbits(part.bits[0], count=len(inside), bitorder="little")
+        tied = inside & bits.astype(bool)
+        part.ties[0], part.bits[0] = tied.sum(), np.packbits(tied, bitorder="little")
+        if tied.any():
+            lowest[row] = -room.bounds[tied].max()  # the search keeps values negated
+    return lowest

@@ -31,7 +31,7 @@ from iitdask.kernels.iit4.partition_search import (
     minimum_disintegrating_partition,
     name_disintegrating_partition,
 )
-from iitdask.kernels.jit import inner, leaf, merged
+from iitdask.kernels.jit import ZERO_INT64, inner, leaf, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcounts, write_units
 
 
@@ -113,147 +113,153 @@ def make_pair_scratch(tables: MarginalTables) -> PairScratch:
 
 
 @inner
-def fill_cause_costs(t, s, mechs, purvs, z):
-    """Fill ``s.costs`` with every block's cost, for a cause pair at one state of the purview."""
-    cause_costs(
-        t.log_cause, t.offsets, t.levels, s.mech, mechs, s.purv, purvs, z, s.masks, s.codes, s.costs
+def fill_effect_repertoire(tables, work, mechanism, purvs):
+    """Fill ``work.like`` with the effect repertoire of ``purvs`` units of ``work.purv``."""
+    row, units = tables.codes[mechanism], work.purv
+    product_distribution(
+        tables.effect, row, tables.levels, tables.columns, units, ZERO_INT64, purvs, work.like
     )
 
 
 @inner
-def pair_cost(side, t, s, mechs, purvs, z, floor, zero, tally):
+def sum_effect_repertoires(tables, work, mechanism, purvs, out):
+    """Fill ``out`` with the same, summed over the states of the mechanism."""
+    begin, end, units = tables.offsets[mechanism], tables.offsets[mechanism + 1], work.purv
+    levels, columns = tables.levels, tables.columns
+    sum_products(tables.effect, begin, end, levels, columns, units, purvs, work.halves, out)
+
+
+@inner
+def pair_cost(side, tables, work, mechs, purvs, z, floor, zero, tally):
     """Cost and severed pairs at one specified state, or NOTHING when the cost is below floor.
 
-    Leaves in ``s.base`` where each user's costs begin.
+    Leaves in ``work.base`` where each user's costs begin.
     """
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
     if side == ON_CAUSE:
-        f = s.costs
+        f = work.costs
         purview = 0
         for k in range(purvs):
-            purview |= 1 << s.purv[k]
-        cost, severed = cause_starting_partition(t, s, mechs, purvs, purview, z, floor)
+            purview |= 1 << work.purv[k]
+        cost, severed = cause_starting_partition(tables, work, mechs, purvs, purview, z, floor)
     else:
-        f = s.effects
-        state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
+        f = work.effects
+        state_rows(work.purv, purvs, tables.levels, tables.columns, z, 1 << mechs, work.base)
         for u in range(users):
-            s.starts[u] = (s.base[u] >> mechs) * (elements + 1)
+            work.starts[u] = (work.base[u] >> mechs) * (elements + 1)
         if floor > zero:
-            ratio = cost_bound(f, s.base, users, elements) / (users * elements)
-            if ratio > 0.0 and is_below_floor(s.least, s.starts, users, elements, ratio, floor):
+            ratio = cost_bound(f, work.base, users, elements) / (users * elements)
+            if ratio > 0.0 and is_below_floor(
+                work.least, work.starts, users, elements, ratio, floor
+            ):
                 return BELOW_FLOOR, float(users * elements)
-        cost, severed = effect_starting_partition(f, s.base, users, elements, floor)
+        cost, severed = effect_starting_partition(f, work.base, users, elements, floor)
     if cost <= zero:
         return 0.0, severed
     if cost / severed * (users * elements) < floor:
         return BELOW_FLOOR, severed
     if side == ON_CAUSE:
-        fill_cause_costs(t, s, mechs, purvs, z)
+        cause_costs(tables, work, mechs, purvs, z)
         for u in range(users):
-            s.starts[u] = u * (elements + 1)
-            cheapest_by_size(f, s.base[u], elements, s.pops, side, s.least, s.starts[u])
+            work.starts[u] = u * (elements + 1)
+            cheapest_by_size(f, work.base[u], elements, work.pops, side, work.least, work.starts[u])
     return minimum_disintegrating_partition(
-        f, s, users, elements, side, cost, severed, floor, zero, tally
+        f, work, users, elements, side, cost, severed, floor, zero, tally
     )
 
 
 @inner
-def pair_phi(side, t, s, mechs, purvs, begin, end, best, tally):
+def pair_phi(side, tables, work, mechs, purvs, begin, end, best, tally):
     """(phi, cost, severed pairs, state) over the specified states; phi < 0 when below ``best``.
 
-    begin, end : the states among which all of ``s.weights`` above 0 are
-    mechs, purvs : units in ``s.mech`` and ``s.purv``; on the effect side ``s.effects`` is filled
-    ``s.phis`` holds phi of each specified state. The state is the first that no later one exceeds
-    (mathematics.md 6.2).
+    begin, end : the states among which all of ``work.weights`` above 0 are
+    mechs, purvs : units in ``work.mech`` and ``work.purv``; for effects ``work.effects`` is filled
+    ``work.phis`` holds phi of each specified state. The state is the first that no later one
+    exceeds (mathematics.md 6.2).
     """
     phi, answer, pairs, state = -1.0, 0.0, 1.0, 0
     for z in range(begin, end):
-        s.phis[z] = -1.0
-        weight = s.weights[z]
+        work.phis[z] = -1.0
+        weight = work.weights[z]
         if weight > 0.0:
             reach = max(phi, best)
-            cost, severed = pair_cost(
-                side,
-                t,
-                s,
-                mechs,
-                purvs,
-                z,
-                (reach - phi_tolerance(reach)) / weight,
-                PHI_ZERO_BITS / weight,
-                tally,
-            )
-            s.phis[z] = cost * weight
-            if phi < 0.0 or s.phis[z] > phi + phi_tolerance(phi):
-                phi, answer, pairs, state = s.phis[z], cost, severed, z
+            floor, zero = (reach - phi_tolerance(reach)) / weight, PHI_ZERO_BITS / weight
+            cost, severed = pair_cost(side, tables, work, mechs, purvs, z, floor, zero, tally)
+            work.phis[z] = cost * weight
+            if phi < 0.0 or work.phis[z] > phi + phi_tolerance(phi):
+                phi, answer, pairs, state = work.phis[z], cost, severed, z
     return phi, answer, pairs, state
 
 
 @inner
-def fill_mechanism_costs(t, s, mechanism, mechs):
-    """Fill ``s.effects`` and ``s.least``: what all effect purviews of a mechanism share."""
-    effect_costs(t.log_effect, s.mech, mechs, mechanism, s.effects)
-    for r in range(t.log_effect.shape[1]):
-        cheapest_by_size(s.effects, r << mechs, mechs, s.pops, ON_EFFECT, s.least, r * (mechs + 1))
+def fill_mechanism_costs(tables, work, mechanism, mechs):
+    """Fill ``work.effects`` and ``work.least``: what all effect purviews of a mechanism share."""
+    effect_costs(tables.log_effect, work.mech, mechs, mechanism, work.effects)
+    for r in range(tables.log_effect.shape[1]):
+        cheapest_by_size(
+            work.effects, r << mechs, mechs, work.pops, ON_EFFECT, work.least, r * (mechs + 1)
+        )
 
 
 @inner
-def specify_states(side, t, s, mechanism, purview, mechs, purvs):
-    """Specified states of one pair, from the tables; fills ``s.weights``; returns ii."""
+def specify_states(side, tables, work, mechanism, purview, mechs, purvs):
+    """Specified states of one pair, from the tables; fills ``work.weights``; returns ii."""
     if side == ON_CAUSE:
-        return cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
-    states = t.offsets[purview + 1] - t.offsets[purview]
-    first, begin, end = np.int64(0), t.offsets[mechanism], t.offsets[mechanism + 1]
-    sum_products(t.effect, begin, end, t.levels, t.columns, s.purv, purvs, s.halves, s.sums)
-    product_distribution(
-        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like
-    )
-    fill_mechanism_costs(t, s, mechanism, mechs)
-    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    ii, _, _ = effect_states(s.like, states, s.sums, first, scale, s.weights)
+        return cause_states(
+            tables.cause, tables.offsets, mechanism, purview, work.like, work.weights
+        )
+    states = tables.offsets[purview + 1] - tables.offsets[purview]
+    sum_effect_repertoires(tables, work, mechanism, purvs, work.sums)
+    fill_effect_repertoire(tables, work, mechanism, purvs)
+    fill_mechanism_costs(tables, work, mechanism, mechs)
+    scale = float(tables.offsets[mechanism + 1] - tables.offsets[mechanism])
+    ii, _, _ = effect_states(work.like, states, work.sums, ZERO_INT64, scale, work.weights)
     return ii
 
 
 @merged
-def describe_pair(side, t, s, mechanism, purview, wanted, bits, kept, tally):
+def describe_pair(side, tables, work, mechanism, purview, wanted, bits, kept, tally):
     """(phi, ii, state, ties, severed pairs) of one pair: a row of ``describe_pairs``."""
-    mechs, purvs = write_units(mechanism, s.mech), write_units(purview, s.purv)
-    states = t.offsets[purview + 1] - t.offsets[purview]
-    ii = specify_states(side, t, s, mechanism, purview, mechs, purvs)
-    first = np.int64(0)
-    phi, cost, severed, state = pair_phi(side, t, s, mechs, purvs, first, states, 0.0, tally)
+    mechs, purvs = write_units(mechanism, work.mech), write_units(purview, work.purv)
+    states = tables.offsets[purview + 1] - tables.offsets[purview]
+    ii = specify_states(side, tables, work, mechanism, purview, mechs, purvs)
+    phi, cost, severed, state = pair_phi(
+        side, tables, work, mechs, purvs, ZERO_INT64, states, 0.0, tally
+    )
     ties = 0
     for z in range(states):
-        if s.phis[z] >= phi - phi_tolerance(phi):
+        if work.phis[z] >= phi - phi_tolerance(phi):
             ties += 1
             bits[z >> 3] |= np.uint8(1 << (z & 7))
     users, elements = (mechs, purvs) if side == ON_CAUSE else (purvs, mechs)
-    place = wanted if s.phis[wanted] >= phi - phi_tolerance(phi) else state
+    place = wanted if work.phis[wanted] >= phi - phi_tolerance(phi) else state
     if place != state or cost <= PHI_ZERO_BITS:
-        cost, severed = pair_cost(side, t, s, mechs, purvs, place, 0.0, PHI_ZERO_BITS, tally)
-    f = s.costs if side == ON_CAUSE else s.effects
+        cost, severed = pair_cost(
+            side, tables, work, mechs, purvs, place, 0.0, PHI_ZERO_BITS, tally
+        )
+    f = work.costs if side == ON_CAUSE else work.effects
     if side == ON_CAUSE:
-        fill_cause_costs(t, s, mechs, purvs, place)  # an early end may have left it half filled
+        cause_costs(tables, work, mechs, purvs, place)  # an early end may have left it half filled
     else:
-        state_rows(s.purv, purvs, t.levels, t.columns, place, 1 << mechs, s.base)
-    name_disintegrating_partition(f, s, users, elements, side, cost, severed, s.rows, tally)
+        state_rows(work.purv, purvs, tables.levels, tables.columns, place, 1 << mechs, work.base)
+    name_disintegrating_partition(f, work, users, elements, side, cost, severed, work.rows, tally)
     for u in range(users):
         mask = 0
         for e in range(elements):
-            if s.rows[u] >> e & 1:
-                mask |= 1 << (s.purv[e] if side == ON_CAUSE else s.mech[e])
-        kept[s.mech[u] if side == ON_CAUSE else s.purv[u]] = mask
+            if work.rows[u] >> e & 1:
+                mask |= 1 << (work.purv[e] if side == ON_CAUSE else work.mech[e])
+        kept[work.mech[u] if side == ON_CAUSE else work.purv[u]] = mask
     return phi, ii, state, ties, severed
 
 
 @leaf
-def describe_pairs(t, s, chosen, values, numbers, bits, kept, tally):
+def describe_pairs(tables, work, chosen, values, numbers, bits, kept, tally):
     """Find states, ties and the named partition of chosen pairs.
 
     Parameters
     ----------
-    t : MarginalTables, the system
-    s : PairScratch, working memory
+    tables : MarginalTables, the system
+    work : PairScratch, working memory
     chosen : (p, 4) int64
         Side, mechanism, purview, and the state of the purview at which the partition is named, if
         it ties for the largest phi.
@@ -271,5 +277,5 @@ def describe_pairs(t, s, chosen, values, numbers, bits, kept, tally):
     for k in range(chosen.shape[0]):
         side, mechanism, purview, wanted = chosen[k, 0], chosen[k, 1], chosen[k, 2], chosen[k, 3]
         values[0, k], values[1, k], numbers[0, k], numbers[1, k], numbers[2, k] = describe_pair(
-            side, t, s, mechanism, purview, wanted, bits[k], kept[k], tally
+            side, tables, work, mechanism, purview, wanted, bits[k], kept[k], tally
         )

@@ -166,12 +166,13 @@ def cause_states(q, offsets, mechanism, purview, like, weights):
 
 
 @inner
-def cause_costs(logq, offsets, levels, mech, mechs, purv, purvs, z, masks, codes, f):
-    """``f[i * 2**purvs + B]``: bits lost when mechanism unit i sees only the part B of the purview.
+def cause_costs(tables, work, mechs, purvs, z):
+    """``work.costs[i * 2**purvs + B]``: bits lost when mechanism unit i sees only the part B.
 
-    mech, purv : units, of which the first mechs, purvs count; z : state of the purview
-    masks, codes : (>= 2**purvs,) int64 scratch
+    mechs, purvs : units in ``work.mech`` and ``work.purv``; z : state of the purview
     """
+    logq, offsets, levels, f = tables.log_cause, tables.offsets, tables.levels, work.costs
+    mech, purv, masks, codes = work.mech, work.purv, work.masks, work.codes
     masks[0], codes[0] = 0, 0
     for k in range(purvs):
         j = purv[k]

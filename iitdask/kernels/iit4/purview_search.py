@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from iitdask.kernels.distributions import product_distribution, sum_products
 from iitdask.kernels.iit4.effect_bounds import tighten_bounds
 from iitdask.kernels.iit4.leading_bounds import (
     bound_leading_states,
@@ -12,7 +11,12 @@ from iitdask.kernels.iit4.leading_bounds import (
     sum_leading_states,
 )
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
-from iitdask.kernels.iit4.pair import fill_mechanism_costs, pair_phi
+from iitdask.kernels.iit4.pair import (
+    fill_effect_repertoire,
+    fill_mechanism_costs,
+    pair_phi,
+    sum_effect_repertoires,
+)
 from iitdask.kernels.iit4.pair_costs import (
     cause_states,
     coarse_bounds,
@@ -22,7 +26,7 @@ from iitdask.kernels.iit4.pair_costs import (
     marginalise_to_purview,
     state_rows,
 )
-from iitdask.kernels.jit import inner, leaf, merged
+from iitdask.kernels.jit import TRUE, ZERO_INT64, inner, leaf, merged
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview, phi_tolerance, write_units
 
 
@@ -46,7 +50,7 @@ def sift_down(heap, keys, start, count):
 @inner
 def fill_heap(bounds, heap, floor):
     """Make a max-heap of the purviews whose bound exceeds zero and reaches floor; how many."""
-    count = np.int64(0)  # a literal 0 would compile the callee once more
+    count = ZERO_INT64
     for purview in range(1, bounds.shape[0]):
         if bounds[purview] > PHI_ZERO_BITS and bounds[purview] >= floor:
             heap[count] = purview
@@ -67,39 +71,37 @@ def purview_of_largest_bound(bounds):
 
 VISITS_BEFORE_TIGHTENING = 3  # purviews looked at before the bounds of the others are tightened
 VISITED = -1.0
-FORWARD = np.bool_(True)  # a literal would compile the callee once more
 PURVIEWS_SUMMED_SINGLY = 12  # purviews summed out one by one before it pays to sum out all at once
 
 
 @merged
-def specified_cause(t, s, mechanism, purview, weight, state):
-    """Fill ``s.weights`` from the scan, or all states where some tie; returns the range filled."""
+def specified_cause(tables, work, mechanism, purview, weight, state):
+    """Fill ``work.weights`` from the scan, or all states where some tie; returns the range."""
     if state < 0:
-        cause_states(t.cause, t.offsets, mechanism, purview, s.like, s.weights)
-        return np.int64(0), t.offsets[purview + 1] - t.offsets[purview]
-    s.weights[state] = weight
+        cause_states(tables.cause, tables.offsets, mechanism, purview, work.like, work.weights)
+        return ZERO_INT64, tables.offsets[purview + 1] - tables.offsets[purview]
+    work.weights[state] = weight
     return state, state + 1
 
 
 @inner
-def specified_effect(t, s, mechanism, purview, mechs, purvs, sums, begin):
-    """Fill ``s.weights``; returns an upper bound on phi at the specified states and their range.
+def specified_effect(tables, work, mechanism, purview, mechs, purvs, sums, begin):
+    """Fill ``work.weights``; returns an upper bound on phi at the specified states and their range.
 
     sums : float64, the sums over mechanism states of p(z | m'), from ``begin`` on
     """
-    states = t.offsets[purview + 1] - t.offsets[purview]
-    first = np.int64(0)  # a literal 0 would compile the callee once more
-    product_distribution(
-        t.effect, t.codes[mechanism], t.levels, t.columns, s.purv, first, purvs, s.like
-    )
-    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    ii, first, last = effect_states(s.like, states, sums, begin, scale, s.weights)
+    states = tables.offsets[purview + 1] - tables.offsets[purview]
+    fill_effect_repertoire(tables, work, mechanism, purvs)
+    scale = float(tables.offsets[mechanism + 1] - tables.offsets[mechanism])
+    ii, first, last = effect_states(work.like, states, sums, begin, scale, work.weights)
     best = 0.0
     if ii > PHI_ZERO_BITS:
         for z in range(first, last):
-            if s.weights[z] > 0.0:
-                state_rows(s.purv, purvs, t.levels, t.columns, z, 1 << mechs, s.base)
-                limit = s.weights[z] * cost_bound(s.effects, s.base, purvs, mechs)
+            if work.weights[z] > 0.0:
+                state_rows(
+                    work.purv, purvs, tables.levels, tables.columns, z, 1 << mechs, work.base
+                )
+                limit = work.weights[z] * cost_bound(work.effects, work.base, purvs, mechs)
                 best = max(best, limit)
     return best, first, last
 
@@ -125,17 +127,17 @@ def mark_ties(best, bounds, bits):
 
 
 @inner
-def purview_sums(t, purview, room, looks):
+def purview_sums(tables, purview, room, looks):
     """Where in ``room.sums`` the sums over mechanism states begin of a purview's states.
 
     The first purviews are summed out of the joint one by one, then all at once.
     """
     if looks <= PURVIEWS_SUMMED_SINGLY:
-        marginalise_to_purview(room.joint, t.levels, purview, room.sums)
-        return np.int64(0)
+        marginalise_to_purview(room.joint, tables.levels, purview, room.sums)
+        return ZERO_INT64
     if looks == PURVIEWS_SUMMED_SINGLY + 1:
-        marginalise_to_all_purviews(room.joint, t.levels, t.offsets, room.sums)
-    return t.offsets[purview]
+        marginalise_to_all_purviews(room.joint, tables.levels, tables.offsets, room.sums)
+    return tables.offsets[purview]
 
 
 @inner
@@ -148,14 +150,14 @@ def is_all_to_all(children, full):
 
 
 @merged
-def best_purviews(side, t, s, mechanism, room, scan, lane, bits, tally):
+def best_purviews(side, tables, work, mechanism, room, scan, lane, bits, tally):
     """(phi, ties, visited) of the purviews of one mechanism, visited by decreasing bound.
 
     lane : where in ``scan`` the mechanism is
     """
     bounds, heap = room.bounds, room.heap
-    mechs = write_units(mechanism, s.mech)
-    dense = is_all_to_all(t.children, bounds.shape[0] - 1)
+    mechs = write_units(mechanism, work.mech)
+    dense = is_all_to_all(tables.children, bounds.shape[0] - 1)
     clip_bounds(bounds)
     best, visited, looks, tries = 0.0, 0, 0, 0
     heap[0], count = purview_of_largest_bound(bounds), 1
@@ -172,22 +174,22 @@ def best_purviews(side, t, s, mechanism, room, scan, lane, bits, tally):
         purview = heap[0]
         count -= 1
         heap[0] = heap[count]
-        sift_down(heap, bounds, np.int64(0), count)
+        sift_down(heap, bounds, ZERO_INT64, count)
         phi = -1.0
-        if dense or is_purview(mechanism, purview, t.children, side != ON_CAUSE):
-            purvs = write_units(purview, s.purv)
+        if dense or is_purview(mechanism, purview, tables.children, side != ON_CAUSE):
+            purvs = write_units(purview, work.purv)
             limit = bounds[purview]
             looks += 1
             if side == ON_CAUSE:
                 weight, state = scan.weights[purview, lane], scan.states[purview, lane]
-                first, last = specified_cause(t, s, mechanism, purview, weight, state)
+                first, last = specified_cause(tables, work, mechanism, purview, weight, state)
             else:
-                start = purview_sums(t, purview, room, looks)
+                start = purview_sums(tables, purview, room, looks)
                 limit, first, last = specified_effect(
-                    t, s, mechanism, purview, mechs, purvs, room.sums, start
+                    tables, work, mechanism, purview, mechs, purvs, room.sums, start
                 )
             if limit > PHI_ZERO_BITS and limit >= best - phi_tolerance(best):
-                phi, _, _, _ = pair_phi(side, t, s, mechs, purvs, first, last, best, tally)
+                phi, _, _, _ = pair_phi(side, tables, work, mechs, purvs, first, last, best, tally)
                 visited += 1
                 best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was
@@ -197,111 +199,122 @@ def best_purviews(side, t, s, mechanism, room, scan, lane, bits, tally):
 
 
 @inner
-def effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally):
+def effect_phi(tables, work, leads, mechanism, purview, mechs, room, best, tally):
     """Phi of an effect pair, negative when it is below the best; and whether it was searched."""
-    purvs = write_units(purview, s.purv)
+    purvs, levels, purv = write_units(purview, work.purv), tables.levels, work.purv
+    top, rival = leads.weight[purview], leads.rival[purview]
+    scale = float(tables.offsets[mechanism + 1] - tables.offsets[mechanism])
     if is_leading_specified_by_sums(
-        t.levels,
-        s.purv,
-        purvs,
-        led.weight[purview],
-        led.rival[purview],
-        led.second,
-        led.inside,
-        purview,
-        float(t.offsets[mechanism + 1] - t.offsets[mechanism]),
+        levels, purv, purvs, top, rival, leads.second, leads.inside, purview, scale
     ):
-        first = led.state[purview]
+        first = leads.state[purview]
         last = first + 1
-        s.weights[first] = led.weight[purview]
-        state_rows(s.purv, purvs, t.levels, t.columns, first, 1 << mechs, s.base)
-        limit = s.weights[first] * cost_bound(s.effects, s.base, purvs, mechs)
+        work.weights[first] = top
+        state_rows(work.purv, purvs, tables.levels, tables.columns, first, 1 << mechs, work.base)
+        limit = work.weights[first] * cost_bound(work.effects, work.base, purvs, mechs)
     else:
-        led.summed[0] += 1
-        start = purview_sums(t, purview, room, led.summed[0])
+        leads.summed[0] += 1
+        start = purview_sums(tables, purview, room, leads.summed[0])
         limit, first, last = specified_effect(
-            t, s, mechanism, purview, mechs, purvs, room.sums, start
+            tables, work, mechanism, purview, mechs, purvs, room.sums, start
         )
     if limit > PHI_ZERO_BITS and limit >= best - phi_tolerance(best):
-        phi, _, _, _ = pair_phi(ON_EFFECT, t, s, mechs, purvs, first, last, best, tally)
+        phi, _, _, _ = pair_phi(ON_EFFECT, tables, work, mechs, purvs, first, last, best, tally)
         return phi, 1
     return -1.0, 0
 
 
 @merged
-def best_effect_purviews(t, s, led, mechanism, room, bits, tally, known):
+def search_purviews_left_out(tables, work, leads, mechanism, mechs, room, best, scale, tally):
+    """Search the purviews whose specified state may not be the leading one; (best phi, visited).
+
+    scale : states of the mechanism
+    """
+    bounds, visited, span = room.bounds, 0, np.log2(scale)
+    dense = is_all_to_all(tables.children, bounds.shape[0] - 1)
+    for purview in range(1, bounds.shape[0]):
+        if leads.upper[purview] == VISITED or bounds[purview] < best - phi_tolerance(best):
+            continue
+        if bounds[purview] <= PHI_ZERO_BITS or leads.upper[purview] >= bounds[purview]:
+            continue
+        top, rival = leads.weight[purview], leads.rival[purview]
+        if is_leading_specified_by_bound(top, rival, leads.inside[purview], scale, span):
+            continue
+        if not dense and not is_purview(mechanism, purview, tables.children, TRUE):
+            continue
+        purvs, purv, second = write_units(purview, work.purv), work.purv, leads.second
+        if is_leading_specified_by_sums(
+            tables.levels, purv, purvs, top, rival, second, leads.inside, purview, scale
+        ):
+            continue
+        if is_leading_specified(tables, work, leads, mechanism, purview, purvs, room.joint):
+            continue
+        phi, more = effect_phi(tables, work, leads, mechanism, purview, mechs, room, best, tally)
+        visited += more
+        best = max(best, phi)
+        bounds[purview] = -phi
+    return best, visited
+
+
+@merged
+def best_effect_purviews(tables, work, leads, mechanism, room, bits, tally, known):
     """As ``best_purviews`` for effects, by bounds that hold if the leading state is specified.
 
     The purviews these leave out are asked afterwards whether it is.
     known : a phi that the mechanism is known to attain, or 0; what is below it is left out
     """
     bounds, heap = room.bounds, room.heap
-    mechs = write_units(mechanism, s.mech)
-    dense = is_all_to_all(t.children, bounds.shape[0] - 1)
+    mechs = write_units(mechanism, work.mech)
+    dense = is_all_to_all(tables.children, bounds.shape[0] - 1)
     clip_bounds(bounds)
-    bound_leading_states(t, s, led, mechanism, mechs, bounds)
-    sum_leading_states(room.joint, t.levels, led.column, t.columns, led.inside)
+    bound_leading_states(tables, work, leads, mechanism, mechs, bounds)
+    sum_leading_states(room.joint, tables.levels, leads.column, tables.columns, leads.inside)
     best, visited, looks, tries, tight = known, 0, 0, 0, mechs == 1
-    scale = float(t.offsets[mechanism + 1] - t.offsets[mechanism])
-    span = np.log2(scale)
-    count = fill_heap(led.upper, heap, PHI_ZERO_BITS) if tight else 1
+    scale = float(tables.offsets[mechanism + 1] - tables.offsets[mechanism])
+    count = fill_heap(leads.upper, heap, PHI_ZERO_BITS) if tight else 1
     ahead = VISITS_BEFORE_TIGHTENING if known <= PHI_ZERO_BITS else 0
     while True:
         if not tight:
-            heap[0], count = purview_of_largest_bound(led.upper), 1
+            heap[0], count = purview_of_largest_bound(leads.upper), 1
             tries += 1
-        upper = led.upper[heap[0]]
+        upper = leads.upper[heap[0]]
         if count == 0 or upper <= PHI_ZERO_BITS or upper < best - phi_tolerance(best):
             break
         if not tight and (looks == ahead or tries > 2 * VISITS_BEFORE_TIGHTENING):
             tight = True
-            tighten_bounds(t, s, led, mechs, best, heap, tally)
-            count = fill_heap(led.upper, heap, best - phi_tolerance(best))
+            tighten_bounds(tables, work, leads, mechs, best, heap, tally)
+            count = fill_heap(leads.upper, heap, best - phi_tolerance(best))
             continue
         purview = heap[0]
         count -= 1
         heap[0] = heap[count]
-        sift_down(heap, led.upper, np.int64(0), count)
-        led.upper[purview], phi = VISITED, -1.0
-        if dense or is_purview(mechanism, purview, t.children, FORWARD):
+        sift_down(heap, leads.upper, ZERO_INT64, count)
+        leads.upper[purview], phi = VISITED, -1.0
+        if dense or is_purview(mechanism, purview, tables.children, TRUE):
             looks += 1
-            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally)
+            phi, more = effect_phi(
+                tables, work, leads, mechanism, purview, mechs, room, best, tally
+            )
             visited += more
             best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was
-    for purview in range(1, bounds.shape[0]):
-        if led.upper[purview] == VISITED or bounds[purview] < best - phi_tolerance(best):
-            continue
-        if bounds[purview] <= PHI_ZERO_BITS or led.upper[purview] >= bounds[purview]:
-            continue
-        top, rival = led.weight[purview], led.rival[purview]
-        if is_leading_specified_by_bound(top, rival, led.inside[purview], scale, span):
-            continue
-        if dense or is_purview(mechanism, purview, t.children, FORWARD):
-            purvs = write_units(purview, s.purv)
-            if is_leading_specified_by_sums(
-                t.levels, s.purv, purvs, top, rival, led.second, led.inside, purview, scale
-            ):
-                continue
-            if is_leading_specified(t, s, led, mechanism, purview, purvs, room.joint):
-                continue
-            phi, more = effect_phi(t, s, led, mechanism, purview, mechs, room, best, tally)
-            visited += more
-            best = max(best, phi)
-            bounds[purview] = -phi
+    best, more = search_purviews_left_out(
+        tables, work, leads, mechanism, mechs, room, best, scale, tally
+    )
+    visited += more
     if best <= PHI_ZERO_BITS:
         return 0.0, 0, visited
     return best, mark_ties(best, bounds, bits), visited
 
 
 @leaf
-def prepare_effects(t, s, mechanism, room):
+def prepare_effects(tables, work, mechanism, room):
     """Fill what the effect purviews of a mechanism share, and bounds on their phi.
 
     Parameters
     ----------
-    t : MarginalTables, the system
-    s : PairScratch, ``s.effects`` and ``s.least`` are filled
+    tables : MarginalTables, the system
+    work : PairScratch, ``work.effects`` and ``work.least`` are filled
     mechanism : int, mask
     room : PurviewScratch, ``room.joint`` and ``room.bounds`` are filled
 
@@ -309,11 +322,12 @@ def prepare_effects(t, s, mechanism, room):
     ----------
     mathematics.md 20 and 22.4, Eq. (20.2) and (22.8).
     """
-    full, begin, end = t.codes.shape[0] - 1, t.offsets[mechanism], t.offsets[mechanism + 1]
-    n = write_units(full, s.purv)
-    sum_products(t.effect, begin, end, t.levels, t.columns, s.purv, n, s.halves, room.joint)
-    mechs = write_units(mechanism, s.mech)
-    fill_mechanism_costs(t, s, mechanism, mechs)
+    n = write_units(tables.codes.shape[0] - 1, work.purv)
+    sum_effect_repertoires(tables, work, mechanism, n, room.joint)
+    mechs = write_units(mechanism, work.mech)
+    fill_mechanism_costs(tables, work, mechanism, mechs)
     bounds, best, gains = room.bounds, room.best, room.gains
-    row, costs = t.codes[mechanism], s.effects
-    coarse_bounds(t.effect, row, costs, mechs, t.levels, t.columns, bounds, best, gains)
+    row, costs = tables.codes[mechanism], work.effects
+    coarse_bounds(
+        tables.effect, row, costs, mechs, tables.levels, tables.columns, bounds, best, gains
+    )

@@ -78,40 +78,6 @@ def fill_pair_phis(c_phi, c_pairs, e_phi, e_pairs, k, out):
 
 
 @kernel
-def least_tied_phi(c_phi, c_pairs, e_phi, e_pairs, row):
-    """Least phi that ties with the largest of all pairs of states; row : (m,) scratch."""
-    top = 0.0
-    for k in range(c_phi.shape[0]):
-        top = max(top, fill_pair_phis(c_phi, c_pairs, e_phi, e_pairs, k, row))
-    return top - phi_tolerance(top)
-
-
-@kernel
-def select_state_pair(cause, effect, cause_ranks, effect_ranks):
-    """(cause state, effect state, number of pairs that tie for the largest phi), as positions.
-
-    cause_ranks, effect_ranks : (m,) int64, places in the published order; of tied pairs the one
-    with the smallest cause rank, then effect rank, then position is named (mathematics.md 8.4).
-    """
-    c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
-    row = np.empty(e_phi.shape[0])
-    least = least_tied_phi(c_phi, cause.pairs, e_phi, effect.pairs, row)
-    n_ties, best_k, best_j = 0, -1, -1
-    for k in range(c_phi.shape[0]):
-        fill_pair_phis(c_phi, cause.pairs, e_phi, effect.pairs, k, row)
-        for j in range(e_phi.shape[0]):
-            if row[j] < least:
-                continue
-            n_ties += 1
-            is_better = best_k < 0 or cause_ranks[k] < cause_ranks[best_k]
-            if not is_better and cause_ranks[k] == cause_ranks[best_k]:
-                is_better = effect_ranks[j] < effect_ranks[best_j]
-            if is_better:
-                best_k, best_j = k, j
-    return best_k, best_j, n_ties
-
-
-@kernel
 def tied_state_pairs(cause, effect):
     """List the pairs of states that tie for the largest phi, cause states slowest.
 
@@ -128,8 +94,10 @@ def tied_state_pairs(cause, effect):
     mathematics.md 8.4, Eq. (8.3).
     """
     c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
-    row = np.empty(e_phi.shape[0])
-    least = least_tied_phi(c_phi, cause.pairs, e_phi, effect.pairs, row)
+    row, top = np.empty(e_phi.shape[0]), 0.0
+    for k in range(c_phi.shape[0]):
+        top = max(top, fill_pair_phis(c_phi, cause.pairs, e_phi, effect.pairs, k, row))
+    least = top - phi_tolerance(top)
     n_ties, out = 0, np.empty((0, 2), np.int64)
     for is_counted in (False, True):
         if is_counted:
@@ -142,6 +110,24 @@ def tied_state_pairs(cause, effect):
                         out[n_ties, 0], out[n_ties, 1] = k, j
                     n_ties += 1
     return out
+
+
+@kernel
+def select_state_pair(cause, effect, cause_ranks, effect_ranks):
+    """(cause state, effect state, number of pairs that tie for the largest phi), as positions.
+
+    cause_ranks, effect_ranks : (m,) int64, places in the published order; of tied pairs the one
+    with the smallest cause rank, then effect rank, then position is named (mathematics.md 8.4).
+    """
+    pairs = tied_state_pairs(cause, effect)
+    best_k, best_j = pairs[0, 0], pairs[0, 1]
+    for p in range(1, pairs.shape[0]):
+        k, j = pairs[p, 0], pairs[p, 1]
+        if cause_ranks[k] < cause_ranks[best_k] or (
+            cause_ranks[k] == cause_ranks[best_k] and effect_ranks[j] < effect_ranks[best_j]
+        ):
+            best_k, best_j = k, j
+    return best_k, best_j, pairs.shape[0]
 
 
 def count_common_minima(

@@ -45,20 +45,54 @@ def cut_costs(marginals, columns, target):
     return g
 
 
-@kernel
-def part_costs(g, counts, lam):
-    """Cost less lam per severed pair of each part P that loses S - P; (2**n,) float64."""
-    n, size = g.shape
-    full = size - 1
-    h = np.zeros(size)
-    for part in range(1, size):
-        rest = full & ~part
+@inner
+def fill_part_costs_within(g, counts, lam, source, h):
+    """Fill ``h[P]``: cost less lam per severed pair of each part P of a set that loses the rest."""
+    part = source
+    while part:
+        lost = source & ~part
         total = 0.0
-        for i in range(n):
-            if part >> i & 1:
-                total += g[i, rest]
-        h[part] = total - lam * counts[part] * counts[rest]
-    return h
+        left = part
+        i = 0
+        while left:
+            if left & 1:
+                total += g[i, lost]
+            left >>= 1
+            i += 1
+        h[part] = total - lam * counts[part] * counts[lost]
+        part = (part - 1) & source
+
+
+@inner
+def fill_partition_minima(h, source, best):
+    """Fill ``best[U]``: least sum of ``h`` over set partitions of each subset U of a set."""
+    best[0] = 0.0
+    u = 0
+    while True:
+        u = (u - source) & source  # next subset upwards
+        if u == 0:
+            break
+        low = u & -u
+        rest = u ^ low
+        least = HUGE_BITS
+        sub = rest
+        while True:
+            part = sub | low
+            value = h[part] + best[u ^ part]
+            if value < least:
+                least = value
+            if sub == 0:
+                break
+            sub = (sub - 1) & rest
+        best[u] = least
+
+
+@inner
+def fill_part_costs_of_system(g, counts, lam, h):
+    """The same of all units, of which no part may be all: that costs infinitely much."""
+    full = g.shape[1] - 1
+    fill_part_costs_within(g, counts, lam, full, h)
+    h[full] = np.inf
 
 
 @kernel
@@ -78,68 +112,10 @@ def set_partition_minima(g, lam):
     ----------
     mathematics.md 21.2, Eq. (21.3).
     """
-    n, size = g.shape
-    h = part_costs(g, popcounts(n), lam)
-    full = size - 1
-    best = np.zeros(size)
-    for u in range(1, size):
-        low = u & -u
-        rest = u ^ low
-        least = HUGE_BITS
-        sub = rest
-        while True:
-            part = sub | low
-            if part != full:
-                value = h[part] + best[u ^ part]
-                if value < least:
-                    least = value
-            if sub == 0:
-                break
-            sub = (sub - 1) & rest
-        best[u] = least
+    h, best = np.empty(g.shape[1]), np.empty(g.shape[1])
+    fill_part_costs_of_system(g, popcounts(g.shape[0]), lam, h)
+    fill_partition_minima(h, g.shape[1] - 1, best)
     return best
-
-
-@inner
-def source_part_costs(g, counts, lam, source, h):
-    """Fill ``h[P]`` for the parts P of O that lose O - P (same units as ``part_costs``)."""
-    part = source
-    while part:
-        lost = source & ~part
-        total = 0.0
-        left = part
-        i = 0
-        while left:
-            if left & 1:
-                total += g[i, lost]
-            left >>= 1
-            i += 1
-        h[part] = total - lam * counts[part] * counts[lost]
-        part = (part - 1) & source
-
-
-@inner
-def source_part_minima(h, source, best):
-    """Fill ``best[U]``: least sum of ``h`` over set partitions of each U within O."""
-    best[0] = 0.0
-    u = 0
-    while True:
-        u = (u - source) & source  # next subset of O upwards
-        if u == 0:
-            break
-        low = u & -u
-        rest = u ^ low
-        least = HUGE_BITS
-        sub = rest
-        while True:
-            part = sub | low
-            value = h[part] + best[u ^ part]
-            if value < least:
-                least = value
-            if sub == 0:
-                break
-            sub = (sub - 1) & rest
-        best[u] = least
 
 
 @kernel
@@ -308,8 +284,8 @@ def minimise_all_subsets(h, m, best, least):
         best[lane] = 0.0
     for u in range(1, min(1 << m, 8)):
         minimise_subset(h, u, best)
-    for t in range(3, m):
-        top = 1 << t
+    for unit in range(3, m):
+        top = 1 << unit
         for upper in range(0, top, 8):
             for at in range(8 * LANES):
                 least[at] = HUGE_BITS

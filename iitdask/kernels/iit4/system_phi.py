@@ -11,10 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.distributions import make_product_scratch, state_marginals, sum_products
+from iitdask.kernels.distributions import (
+    forward_probability,
+    make_product_scratch,
+    state_marginals,
+    sum_products,
+)
 from iitdask.kernels.iit4.system_partition import cut_costs, starting_partition
 from iitdask.kernels.iit4.system_witness import minimum_partition
-from iitdask.kernels.jit import kernel
+from iitdask.kernels.jit import ONE_INT64, ZERO_INT64, kernel
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS, STATE_TIE_RELATIVE, value_offsets
 
 # Why phi_s is 0, one bit each; iitdask.theory.reasons has the texts. NO_CAUSE and NO_EFFECT can
@@ -30,9 +35,6 @@ ZERO_CUT = 64  # a cut between two blocks alone shows that phi is 0
 REDUCIBLE = 128
 CAPPED = 256
 UNREACHABLE = SUBSTRATE_UNREACHABLE | SYSTEM_UNREACHABLE
-
-# NumPy values, so that numba compiles one function and not one per literal
-ZERO_INT64, ONE_INT64 = np.int64(0), np.int64(1)
 
 
 class DirectionMinima(NamedTuple):
@@ -75,13 +77,10 @@ def fill_state_probabilities(effect, cause, levels, current, forward, mean):
     """
     n, states = levels.shape[0], forward.shape[1]
     columns, units, room = value_offsets(levels), np.arange(n), make_product_scratch(levels)
-    code, weight = ZERO_INT64, 1
+    likely, code, weight = forward_probability(cause, levels, current), ZERO_INT64, 1
     for x in range(states):
-        forward[0, x] = 1.0
+        forward[0, x] = likely[x]
     for i in range(n):
-        column = columns[i] + current[i]
-        for x in range(states):
-            forward[0, x] *= cause[x, column]
         code += current[i] * weight
         weight *= levels[i]
     count, last = np.int64(n), np.int64(states)

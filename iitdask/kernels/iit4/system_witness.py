@@ -12,21 +12,19 @@ import numpy as np
 
 from iitdask.kernels.iit4.system_partition import (
     candidate_sources,
-    part_costs,
+    fill_part_costs_of_system,
+    fill_part_costs_within,
+    fill_partition_minima,
     set_partition_minima,
     source_minima,
-    source_part_costs,
-    source_part_minima,
     starting_partition,
 )
-from iitdask.kernels.jit import inner, kernel
+from iitdask.kernels.jit import ZERO_INT64, inner, kernel
 from iitdask.kernels.subsets import popcounts
 
 HUGE_BITS = 1e300
 SUM_TOLERANCE_BITS = 2e-12  # equal sums of logarithms differ by less (mathematics.md 0.2)
 SLACK_TOLERANCES = 64  # tolerances that a subproblem may be off its least sum, one for each part
-# NumPy integers: one compiled function, not two
-NO_FORBIDDEN_PART, FIRST_ROW = np.int64(-1), np.int64(0)
 
 
 @inner
@@ -40,13 +38,13 @@ def add_severed_pairs(key, n, lost, part):
                     key[rank >> 6] |= np.uint64(1) << np.uint64(63 - (rank & 63))
 
 
-@inner
-def is_larger_key(key, keys, u):
-    """Whether a key is larger than that of subproblem u."""
-    for w in range(key.shape[0]):
-        if key[w] != keys[u, w]:
-            return key[w] > keys[u, w]
-    return False
+@kernel
+def is_key_at_least(one, other):
+    """Whether a key is at least as large as another; (words,) uint64 each."""
+    for w in range(one.shape[0]):
+        if one[w] != other[w]:
+            return one[w] > other[w]
+    return True
 
 
 @inner
@@ -60,13 +58,13 @@ def update_optimum(u, value, count, ways, key, best, counted, many, keys, eps):
             keys[u, w] = key[w]
     elif value <= best[u] + eps and count == counted[u]:
         many[u] += ways
-        if is_larger_key(key, keys, u):
+        if is_key_at_least(key, keys[u]):
             for w in range(key.shape[0]):
                 keys[u, w] = key[w]
 
 
 @inner
-def mark_subproblems(h, source, forbidden, best, marked, slack):
+def mark_subproblems(h, source, best, marked, slack):
     """Mark every subset that a marked one's best parts leave, down to the smallest.
 
     best : least sum of ``h`` over the set partitions of each subset of ``source``
@@ -79,7 +77,7 @@ def mark_subproblems(h, source, forbidden, best, marked, slack):
             sub = rest
             while True:
                 part = sub | low
-                if part != forbidden and h[part] + best[u ^ part] <= best[u] + slack:
+                if h[part] + best[u ^ part] <= best[u] + slack:
                     marked[u ^ part] = True
                 if sub == 0:
                     break
@@ -88,7 +86,7 @@ def mark_subproblems(h, source, forbidden, best, marked, slack):
 
 
 @inner
-def solve_subproblems(h, counts, n, source, forbidden, marked, best, counted, many, keys, key, eps):
+def solve_subproblems(h, counts, n, source, marked, best, counted, many, keys, key, eps):
     """Settle the marked subsets of ``source`` with parts that lose ``source`` less themselves.
 
     The others keep their least sum; it takes part in no optimum. ``key`` is scratch.
@@ -110,7 +108,7 @@ def solve_subproblems(h, counts, n, source, forbidden, marked, best, counted, ma
         while True:
             part = sub | low
             value = h[part] + best[u ^ part]
-            if part != forbidden and value <= best[u] + eps:
+            if value <= best[u] + eps:
                 lost = source & ~part
                 for w in range(key.shape[0]):
                     key[w] = keys[u ^ part, w]
@@ -166,8 +164,8 @@ def optimal_partitions(g, lam, whole, eps, minima):
     full = size - 1
     words = (n * n + 63) // 64
     counts = popcounts(n)
-    parts = part_costs(g, counts, lam)
-    best, h, sums = whole.copy(), np.empty(size), np.empty(size)
+    parts, best, h, sums = np.empty(size), whole.copy(), np.empty(size), np.empty(size)
+    fill_part_costs_of_system(g, counts, lam, parts)
     least = HUGE_BITS
     for source in range(size):
         least = min(least, minima[source])
@@ -176,33 +174,31 @@ def optimal_partitions(g, lam, whole, eps, minima):
     counted, many = np.zeros(size, np.int64), np.zeros(size)
     keys, key = np.zeros((size, words), np.uint64), np.zeros(words, np.uint64)
     marked[full] = True
-    mark_subproblems(parts, full, full, best, marked, slack)
-    solve_subproblems(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
+    mark_subproblems(parts, full, best, marked, slack)
+    solve_subproblems(parts, counts, n, full, marked, best, counted, many, keys, key, eps)
     top, top_count, top_many = np.full(1, HUGE_BITS), np.full(1, -1), np.zeros(1)
     top_key, whole_key = np.zeros((1, words), np.uint64), keys[full]
     least_sum, pairs, ways = best[full], counted[full], many[full]
     update_optimum(
-        FIRST_ROW, least_sum, pairs, ways, whole_key, top, top_count, top_many, top_key, eps
+        ZERO_INT64, least_sum, pairs, ways, whole_key, top, top_count, top_many, top_key, eps
     )
     for source in range(1, full):
         if may_attain_minimum(source, n, counts, minima[source], least, eps, top, top_count):
-            source_part_costs(g, counts, lam, source, h)
-            source_part_minima(h, source, sums)
+            fill_part_costs_within(g, counts, lam, source, h)
+            fill_partition_minima(h, source, sums)
             mark_first_subproblems(sums, best, source, least + slack, within, marked)
-    mark_subproblems(parts, full, full, best, marked, slack)
-    solve_subproblems(parts, counts, n, full, full, marked, best, counted, many, keys, key, eps)
+    mark_subproblems(parts, full, best, marked, slack)
+    solve_subproblems(parts, counts, n, full, marked, best, counted, many, keys, key, eps)
     icount, imany = np.zeros(size, np.int64), np.zeros(size)
     ikeys = np.zeros((size, words), np.uint64)
     for source in range(1, full):
         if not may_attain_minimum(source, n, counts, minima[source], least, eps, top, top_count):
             continue
-        source_part_costs(g, counts, lam, source, h)
-        source_part_minima(h, source, sums)
+        fill_part_costs_within(g, counts, lam, source, h)
+        fill_partition_minima(h, source, sums)
         mark_first_subproblems(sums, best, source, least + slack, within, marked)
-        mark_subproblems(h, source, NO_FORBIDDEN_PART, sums, within, slack)
-        solve_subproblems(
-            h, counts, n, source, NO_FORBIDDEN_PART, within, sums, icount, imany, ikeys, key, eps
-        )
+        mark_subproblems(h, source, sums, within, slack)
+        solve_subproblems(h, counts, n, source, within, sums, icount, imany, ikeys, key, eps)
         rest = full & ~source
         sub = source
         while sub:
@@ -212,19 +208,10 @@ def optimal_partitions(g, lam, whole, eps, minima):
             pairs = icount[sub] + counted[source ^ sub] + counted[rest]
             ways = imany[sub] * many[source ^ sub] * many[rest]
             update_optimum(
-                FIRST_ROW, value, pairs, ways, key, top, top_count, top_many, top_key, eps
+                ZERO_INT64, value, pairs, ways, key, top, top_count, top_many, top_key, eps
             )
             sub = (sub - 1) & source
     return top_count[0], top_many[0], top_key[0].copy()
-
-
-@kernel
-def is_key_at_least(one, other):
-    """Whether a key is at least as large as another; (words,) uint64 each."""
-    for w in range(one.shape[0]):
-        if one[w] != other[w]:
-            return one[w] > other[w]
-    return True
 
 
 @kernel

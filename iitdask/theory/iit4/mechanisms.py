@@ -17,8 +17,8 @@ import numpy as np
 
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.mechanism_search import (
-    EffectShards,
     MechanismResults,
+    search_effect_shards,
     search_mechanism_range,
 )
 from iitdask.kernels.iit4.mechanism_search import group_masks as group_masks  # noqa: PLC0414
@@ -330,16 +330,14 @@ def shard_stage(
 
 def fill_shards(prepared: PreparedTables, region: Region) -> dict[str, Array]:
     """Search a range of shards."""
-    search = EffectShards(prepared[0])
-    rows, known_phi = (prepared[1][name][region[0]].tolist() for name in ("parts", "known"))
-    results = [
-        search.best(mechanism, groups, share, known)
-        for (_, mechanism, groups, share), known in zip(rows, known_phi, strict=True)
-    ]
-    columns = (np.array(column) for column in zip(*results, strict=True))
-    phi, ties, lowest, bits, searched, work = columns
-    values = (phi, ties, bits, searched, *work.T)
-    return {"lowest": lowest, **dict(zip(SEARCH_VARIABLES, values, strict=True))}
+    tables, inputs = prepared
+    rows, n_bytes = inputs["parts"][region[0]], (len(tables.codes) + 7) // 8
+    phi, bits = np.zeros(len(rows)), np.zeros((len(rows), n_bytes), np.uint8)
+    (ties, searched), work = np.zeros((2, len(rows)), np.int64), np.zeros((len(rows), 2), np.int64)
+    found = MechanismResults(phi, ties, bits, searched, work)
+    lowest = search_effect_shards(tables, rows, inputs["known"][region[0]], found)
+    values = (phi, ties, bits, searched, work[:, 0], work[:, 1], lowest)
+    return dict(zip((*SEARCH_VARIABLES, "lowest"), values, strict=True))
 
 
 def largest_phi(phi: Array, row: Array, count: int) -> Array:
