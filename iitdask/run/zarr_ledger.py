@@ -190,6 +190,7 @@ class ZarrLedger(Ledger):
             raise LedgerMismatchError(
                 _mismatch_message(self.store.url, recorded["study"], wanted or {})
             )
+        require_current_format(self.store, recorded)
         self.study: dict[str, Any] = recorded["study"]
         self.fingerprint = str(recorded["fingerprint"])
 
@@ -265,7 +266,6 @@ class ZarrLedger(Ledger):
             raise StoreError(f"{url}: zarr.json cannot be read ({error})") from error
         if not {"study", "fingerprint", "format"} <= set(attrs):
             raise StoreError(f"{url} is a Zarr group, but not a store of iitdask")
-        require_current_format(self.store, attrs)
         return attrs
 
     def _create_root(self, study: dict[str, Any], fingerprint: str) -> dict[str, Any]:

@@ -47,13 +47,13 @@ class IIT42026(_Options, frozen=True, kw_only=True, tag="iit4-2026"):
 
     ties: Ties = "reference"
     differentiation: Annotated[
-        Literal["current", "specified"],
+        Literal["specified", "current"],
         Meta(
-            description="State at which differentiation is evaluated: the current state, as the "
-            "reference implementation does, or the specified states, as equations 5 and 6 of the "
-            "paper do."
+            description="State at which differentiation is evaluated: the specified states, as in "
+            "equations 5 and 6 of the paper, or the current state, as the reference "
+            "implementation does."
         ),
-    ] = "current"
+    ] = "specified"
 
 
 class Causation2019(_Options, frozen=True, kw_only=True, tag="causation2019"):

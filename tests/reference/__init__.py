@@ -17,16 +17,16 @@ from tests.reference.substrate import System, Unreachable
 __all__ = ["System", "Unreachable", "ces", "complexes", "sia"]
 
 
-def sia(factors, cm, state, subset, theory="iit4", differentiation="current"):
+def sia(factors, cm, state, subset, theory="iit4", differentiation="specified"):
     """System phi of one candidate (sections 7 and 8)."""
     return _systems.analyse(System(factors, cm, state, subset), theory, differentiation)
 
 
-def ces(factors, cm, state, subset, theory="iit4", differentiation="current"):
+def ces(factors, cm, state, subset, theory="iit4", differentiation="specified"):
     """Cause-effect structure of one candidate (sections 4 to 11)."""
     return _structure.unfold(System(factors, cm, state, subset), theory, differentiation)
 
 
-def complexes(factors, cm, state, theory="iit4", differentiation="current"):
+def complexes(factors, cm, state, theory="iit4", differentiation="specified"):
     """Exclusion over all candidates (section 9)."""
     return _search(factors, cm, state, theory, differentiation)

@@ -187,7 +187,11 @@ def check_candidate(golden, factors):
     args = (factors, golden["cm"], golden["state"], golden["subset"])
     system = reference.System(*args)
     whole = "big_phi" in golden
-    ours = reference.ces(*args, theory) if whole else {"sia": reference.sia(*args, theory)}
+    ours = (
+        reference.ces(*args, theory, "current")
+        if whole
+        else {"sia": reference.sia(*args, theory, "current")}
+    )
     report = Report(golden)
     compare_sia(report, ours["sia"], golden["sia"], system)
     if whole:
@@ -203,7 +207,9 @@ def check_candidate(golden, factors):
 
 def check_complexes(golden, factors):
     """Differences of one complexes file."""
-    ours = reference.complexes(factors, golden["cm"], golden["state"], THEORIES[golden["theory"]])
+    ours = reference.complexes(
+        factors, golden["cm"], golden["state"], THEORIES[golden["theory"]], "current"
+    )
     report = Report(golden)
     accepted = golden.get("tolerant_complexes", golden["complexes"])
     for name, theirs in (("candidates", golden["candidates"]), ("complexes", accepted)):

@@ -60,7 +60,7 @@ def winner(component, theory, differentiation):
     return tied[0] if len(tied) == 1 else None
 
 
-def search(factors, cm, state, theory="iit4", differentiation="current"):
+def search(factors, cm, state, theory="iit4", differentiation="specified"):
     """All candidates with phi_s, and the complexes among them in order (section 9)."""
     found = [
         (system, analyse(system, theory, differentiation)["phi"])

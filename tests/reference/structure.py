@@ -140,7 +140,7 @@ def describe(distinctions):
     ]
 
 
-def unfold(system, theory="iit4", differentiation="current"):
+def unfold(system, theory="iit4", differentiation="specified"):
     """The whole cause-effect structure of one candidate, as a dict (sections 10 and 11)."""
     sia = analyse(system, theory, differentiation)
     states = sia if sia["cause_state"] is not None else specified(system)

@@ -155,7 +155,7 @@ def specified(system):
     return found
 
 
-def analyse(system, theory="iit4", differentiation="current"):
+def analyse(system, theory="iit4", differentiation="specified"):
     """System phi of one candidate, as a dict (section 8)."""
     if theory not in ("iit4", "iit4-2026"):
         raise ValueError(f"unknown theory {theory!r}")

@@ -8,6 +8,7 @@ import pytest
 
 import iitdask as iit
 from iitdask.cli.app import main
+from iitdask.errors import StoreError
 from iitdask.run.result_group import load_partial_result, load_result
 from iitdask.run.status import read_status
 from iitdask.run.storage import open_store
@@ -50,6 +51,14 @@ def test_result__of_an_old_store_has_the_same_bits(stores):
     cube = load_partial_result(open_store(stores / "sweep.zarr")).to_dataset()
     fresh = iit.sweep({"state": "all"}, iit.examples.load("basic"), compute="sia")
     assert cube["phi"].values.tobytes() == fresh["phi"].values.tobytes()
+
+
+def test_old_store__of_another_study_is_refused_by_the_difference(stores):
+    substrate = iit.examples.load("basic")
+    with pytest.raises(StoreError, match=r"theory\.name='iit4', this study says 'iit4-2026'"):
+        iit.ces(substrate, "100", theory="iit4-2026", store=stores / "point.zarr")
+    with pytest.raises(StoreError, match="store format 1"):
+        iit.ces(substrate, "100", store=stores / "point.zarr")
 
 
 @pytest.mark.parametrize("name", ["point.zarr", "sweep.zarr"])

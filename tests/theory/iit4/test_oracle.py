@@ -136,10 +136,10 @@ def test_ces__candidates_within_a_background(theory, case):
 
 @examples(120)
 @given(cases(background=True))
-def test_sia__specified_differentiation(case):
-    options = {"name": "iit4-2026", "differentiation": "specified"}
+def test_sia__differentiation_at_the_current_state(case):
+    options = {"name": "iit4-2026", "differentiation": "current"}
     try:
-        theirs = reference.sia(*case.given(), "iit4-2026", "specified")
+        theirs = reference.sia(*case.given(), "iit4-2026", "current")
     except reference.Unreachable:
         return
     ours = iit.sia(case.substrate(), case.state, case.units, options)

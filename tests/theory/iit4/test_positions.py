@@ -192,16 +192,52 @@ def test_part__numbers_the_parts_of_the_named_partition():
 NOISY_NOT = [[0.8], [0.3]]
 
 
-def test_differentiation__at_the_current_state_is_the_default():
-    found = iit.sia(iit.Substrate.from_tpm(NOISY_NOT), "0", theory="iit4-2026")
+CURRENT = {"name": "iit4-2026", "differentiation": "current"}
+
+
+def test_differentiation__at_the_current_state_is_the_references():
+    found = iit.sia(iit.Substrate.from_tpm(NOISY_NOT), "0", theory=CURRENT)
     assert float(found["phi"]) == pytest.approx(0.43245, abs=5e-6)
 
 
-def test_differentiation__at_the_specified_state_is_the_papers():
-    options = iit.IIT42026(differentiation="specified")
-    found = iit.sia(iit.Substrate.from_tpm(NOISY_NOT), "0", theory=options)
+def test_differentiation__at_the_specified_state_is_the_papers_and_the_default():
+    found = iit.sia(iit.Substrate.from_tpm(NOISY_NOT), "0", theory="iit4-2026")
     assert float(found["phi"]) == pytest.approx(0.32193, abs=5e-6)
     assert float(found["differentiation_effect"]) == pytest.approx(-np.log2(0.8), rel=1e-12)
+
+
+def test_differentiation__of_a_store_is_named_where_a_run_asks_for_another(tmp_path):
+    substrate, store = iit.Substrate.from_tpm(NOISY_NOT), tmp_path / "not.zarr"
+    iit.sia(substrate, "0", theory=CURRENT, store=store)
+    with pytest.raises(LedgerMismatchError, match="'current', this study says 'specified'"):
+        iit.sia(substrate, "0", theory="iit4-2026", store=store)
+
+
+def test_differentiation__of_a_noisy_not_is_largest_between_noise_and_certainty():
+    def phi(p, theory):
+        return float(iit.sia(iit.Substrate.from_tpm([[p], [1 - p]]), "0", theory=theory)["phi"])
+
+    chances = np.arange(0.7, 0.9995, 0.001)
+    published, current = ([phi(p, t) for p in chances] for t in ("iit4-2026", CURRENT))
+    assert max(published) == pytest.approx(0.426590648, abs=5e-10)
+    assert chances[np.argmax(published)] == pytest.approx(0.744)
+    assert np.argmax(current) == len(chances) - 1
+    assert max(current) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "current"),
+    [
+        ("iit4-2023-fig6c", 0.15710886597, 1.746674816095),
+        ("iit4-2023-fig6d", 0.48563247586, 1.0539002975041),
+    ],
+)
+def test_2026__values_of_systems_of_six_units(name, published, current):
+    substrate, state = iit.examples.load(name), iit.examples.state(name)
+    for theory, phi in (("iit4-2026", published), (CURRENT, current)):
+        assert float(iit.sia(substrate, state, theory=theory)["phi"]) == pytest.approx(
+            phi, abs=1e-10
+        )
 
 
 def test_2026__a_deterministic_system_is_capped_to_zero_and_says_why():
