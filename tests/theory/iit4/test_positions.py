@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import iitdask as iit
+from iitdask.errors import LedgerMismatchError
 from iitdask.model.system import System
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
