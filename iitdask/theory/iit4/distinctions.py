@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from itertools import islice
 from math import comb, fsum
 from operator import or_
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ import xarray as xr
 from iitdask.model.labels import decode_state, purview_states, purview_unit_states
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
-from iitdask.theory.iit4.system_analysis import SystemAnalysis, system_dataset
+from iitdask.theory.iit4.system_analysis import SystemAnalysis, TiedStates, system_dataset
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled
 from iitdask.theory.ties import PurviewOrder
@@ -117,7 +116,7 @@ def relation_phi(bindings: Bindings) -> Fraction:
     docs/mathematics.md, Eq. (11.4).
     """
     union, share = bindings.union, bindings.share
-    scaled = [_fixed_point(r) for r in share]
+    scaled = [fixed_point(r) for r in share]
     total = sum(
         r * (c & e).bit_count()
         for c, e, r in zip(bindings.cause, bindings.effect, scaled, strict=True)
@@ -128,7 +127,7 @@ def relation_phi(bindings: Bindings) -> Fraction:
     return Fraction(total, 1 << FIXED_POINT_BITS)
 
 
-def _fixed_point(value: float) -> int:
+def fixed_point(value: float) -> int:
     """Return a double as a multiple of 2**-FIXED_POINT_BITS, exactly."""
     mantissa, power = math.frexp(value)
     return int(mantissa * 2**53) << (power - 53 + FIXED_POINT_BITS)
@@ -272,6 +271,16 @@ class TiedPurviews(NamedTuple):
     effect: tuple[CauseEffectSide, ...]
 
     @property
+    def phi(self) -> float:
+        """phi_d, bits."""
+        return min(self.cause[0].phi, self.effect[0].phi)
+
+    @property
+    def has_tied_purviews(self) -> bool:
+        """True if several purviews tie on a side."""
+        return len(self.cause) > 1 or len(self.effect) > 1
+
+    @property
     def has_ties(self) -> bool:
         """True if several purviews or states tie on a side."""
         return any(len(side) > 1 or len(side[0].states) > 1 for side in (self.cause, self.effect))
@@ -287,7 +296,7 @@ class Distinction(NamedTuple):
     @property
     def phi(self) -> float:
         """phi_d, bits."""
-        return min(self.choices.cause[0].phi, self.choices.effect[0].phi)
+        return self.choices.phi
 
 
 def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:
@@ -380,6 +389,7 @@ class CauseEffectStructure:
     analysis: SystemAnalysis
     # Cause and effect state that distinctions must agree with, little-endian
     states: tuple[int, int]
+    tied_states: TiedStates  # All pairs of system states among which `states` were chosen
     # Mechanisms irreducible in both directions, with all tied purviews
     tied: Sequence[TiedPurviews]
     distinctions: Sequence[Distinction]
@@ -407,13 +417,18 @@ def relation_bindings(
     ----------
     docs/mathematics.md 11.1.
     """
+    effect_mask = effect_unit_states(system, states)
+    causes = tuple(d.cause.purview for d in distinctions)
+    effects = tuple(effect_mask(d.effect.purview) for d in distinctions)
+    return Bindings(np.array([d.phi for d in distinctions]), causes, effects)
+
+
+def effect_unit_states(system: CandidateSystem, states: tuple[int, int]) -> Callable[[int], int]:
+    """Return a function from an effect purview to its unit-states, see `relation_bindings`."""
     n = system.n
     values = [decode_state(s, system.levels) for s in states]
     differing = sum(1 << i for i in range(n) if values[0][i] != values[1][i])
-    causes = tuple(d.cause.purview for d in distinctions)
-    effects = (d.effect.purview for d in distinctions)
-    shifted = tuple((bits & ~differing) | (bits & differing) << n for bits in effects)
-    return Bindings(np.array([d.phi for d in distinctions]), causes, shifted)
+    return lambda purview: (purview & ~differing) | (purview & differing) << n
 
 
 def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> dict[str, xr.Dataset]:
@@ -501,70 +516,3 @@ def _int64_or_minus_one(count: int) -> int:
 def _log2(count: int) -> float:
     shift = max(0, count.bit_length() - 60)
     return float(np.log2(float(count >> shift))) + shift if count else -np.inf
-
-
-MAX_ALTERNATIVES = 2000  # other choices tried at most
-
-
-def tie_sensitivity(structure: CauseEffectStructure) -> dict[str, Any]:
-    """Return whether other choices among ties would change a structure.
-
-    Parameters
-    ----------
-    structure : the structure, with what was tied
-
-    Returns
-    -------
-    dict, ``tie_sensitive``, whether another choice of system states or purviews is admissible;
-        ``phi_tie_sensitive``, whether one of them, tried alone, changes Phi: ``yes``, ``no`` or
-        ``not determined``
-
-    References
-    ----------
-    docs/mathematics.md 15.4.
-    """
-    others = [pair for pair in structure.analysis.tied_state_pairs if pair != structure.states]
-    swaps = list(_alternative_purviews(structure))
-    total = fsum(d.phi for d in structure.distinctions) + float_and_log2(structure.sums.phi)[0]
-    verdict, alternatives = "no", _alternative_phis(structure, others, swaps)
-    if any(abs(phi - total) > 1e-9 * max(1.0, total) for phi in alternatives):
-        verdict = "yes"
-    elif len(others) + len(swaps) > MAX_ALTERNATIVES:
-        verdict = "not determined"
-    return {"tie_sensitive": bool(others or swaps), "phi_tie_sensitive": verdict}
-
-
-def _alternative_purviews(
-    structure: CauseEffectStructure,
-) -> Iterator[tuple[int, int, CauseEffectSide]]:
-    """Yield distinction, side and every admissible purview that was not chosen."""
-    implied = [purview_states(state, structure.system.levels) for state in structure.states]
-    for k, d in enumerate(structure.distinctions):
-        sides = (d.choices.cause, d.cause.purview), (d.choices.effect, d.effect.purview)
-        for side, (tied, chosen) in enumerate(sides):
-            fitting = (_in_system_state(s, implied[side]) for s in tied if s.purview != chosen)
-            yield from ((k, side, option) for option in fitting if option is not None)
-
-
-def _alternative_phis(
-    structure: CauseEffectStructure,
-    others: Sequence[tuple[int, int]],
-    swaps: Sequence[tuple[int, int, CauseEffectSide]],
-) -> Iterator[float]:
-    system, ties = structure.system, structure.options.ties
-    for pair in islice(others, MAX_ALTERNATIVES):
-        distinctions = congruent_distinctions(system, structure.tied, pair, ties)
-        yield _big_phi(structure, distinctions, pair)
-    for k, side, option in islice(swaps, max(0, MAX_ALTERNATIVES - len(others))):
-        old = structure.distinctions[k]
-        sides = (option, old.effect) if side == 0 else (old.cause, option)
-        swapped = list(structure.distinctions)
-        swapped[k] = Distinction(old.choices, *sides)
-        yield _big_phi(structure, swapped, structure.states)
-
-
-def _big_phi(
-    structure: CauseEffectStructure, distinctions: Sequence[Distinction], states: tuple[int, int]
-) -> float:
-    relations = relation_phi(relation_bindings(structure.system, distinctions, states))
-    return fsum(d.phi for d in distinctions) + float_and_log2(relations)[0]

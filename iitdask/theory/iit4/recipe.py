@@ -13,7 +13,6 @@ from iitdask.theory.iit4.distinctions import (
     relation_bindings,
     relation_sums,
     structure_nodes,
-    tie_sensitivity,
 )
 from iitdask.theory.iit4.mechanisms import (
     Sharding,
@@ -24,11 +23,13 @@ from iitdask.theory.iit4.mechanisms import (
 )
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
 from iitdask.theory.iit4.system_analysis import (
+    TiedStates,
     analyse_system,
     find_specified_states,
     states_stage,
     system_dataset,
 )
+from iitdask.theory.iit4.tie_sensitivity import tie_sensitivity
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Recipe, Steps
@@ -113,9 +114,9 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
     Albantakis et al. 2023; docs/mathematics.md 8, 10 and 11.
     """
     analysis = yield from analyse_system(system, options)
-    states = analysis.states
-    if states is None:  # disconnected systems still have distinctions, mathematics.md 10
-        states = yield from _default_states(system, options)
+    states, tied_states = analysis.states, analysis.tied_states
+    if states is None or tied_states is None:  # disconnected systems still have distinctions
+        states, tied_states = yield from _default_states(system, options)
     yield (marginals_stage(system),)
     mice = yield from find_maximal_causes_effects(system, sharding)
     pairs = tied_purview_pairs(mice)
@@ -126,7 +127,15 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
     distinctions = congruent_distinctions(system, tied, states, options.ties)
     sums = relation_sums(relation_bindings(system, distinctions, states))
     structure = CauseEffectStructure(
-        system, options, analysis, states, tied, distinctions, sums, search_statistics(system, mice)
+        system=system,
+        options=options,
+        analysis=analysis,
+        states=states,
+        tied_states=tied_states,
+        tied=tied,
+        distinctions=distinctions,
+        sums=sums,
+        search=search_statistics(system, mice),
     )
     nodes = structure_nodes(structure, tie_sensitivity(structure))
     stage = repertoires_stage(system, distinctions)
@@ -136,11 +145,17 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
     return assemble_tree(nodes)
 
 
-def _default_states(system: CandidateSystem, options: Unfolding) -> Steps[tuple[int, int]]:
-    """Return states of greatest intrinsic information where the analysis specified none."""
+def _default_states(
+    system: CandidateSystem, options: Unfolding
+) -> Steps[tuple[tuple[int, int], TiedStates]]:
+    """Return states of greatest intrinsic information where the analysis specified none.
+
+    Which are chosen, mathematics.md 10, and all that tie.
+    """
     (filled,) = yield (states_stage(system),)
-    causes, effects = (rows.tolist() for rows in find_specified_states(filled).states)
+    causes, effects = find_specified_states(filled).states
+    chosen = int(causes[0]), int(effects[0])
     if options.ties == "canonical":
-        choices = list(product(causes, effects))
-        return choices[first_state_pair(system, options.ties, choices)]
-    return causes[0], effects[0]
+        choices = list(product(causes.tolist(), effects.tolist()))
+        chosen = choices[first_state_pair(system, options.ties, choices)]
+    return chosen, TiedStates(causes, effects, is_product=True)

@@ -62,6 +62,19 @@ class SpecifiedStates(NamedTuple):
     selectivity: tuple[Array, Array]  # Two (m,), their probabilities in their repertoire
 
 
+class TiedStates(NamedTuple):
+    """Pairs of cause and effect states of a system that tie."""
+
+    causes: Array  # (m,) int64, little-endian
+    effects: Array  # (k,) int64
+    is_product: bool  # Whether every cause pairs with every effect, or each with its own (k = m)
+
+    @property
+    def is_unique(self) -> bool:
+        """True if there is one pair only."""
+        return len(self.causes) == len(self.effects) == 1
+
+
 @dataclass(frozen=True, slots=True)
 class SystemAnalysis:
     """Outcome of the analysis of one candidate system."""
@@ -76,8 +89,14 @@ class SystemAnalysis:
     states: tuple[int, int] | None = None
     severed: Array | None = None  # (n,) masks of the inputs each unit loses at the minimum
     tied_partitions: float = 0.0  # Partitions tied for the minimum
-    tied_state_pairs: tuple[tuple[int, int], ...] = ()  # For the largest phi; (): not searched
+    tied_states: TiedStates | None = None  # Among which `states` were chosen, None with them
     differentiation: tuple[float, float] | None = None  # Cause and effect differentiation (2026)
+
+    @property
+    def n_tied_states(self) -> int:
+        """Pairs that tie for the largest phi, 0 where a rule decided it before any partition."""
+        tied = self.tied_states
+        return 0 if tied is None or tied.is_product else len(tied.causes)
 
 
 Minima = tuple[DirectionMinima, DirectionMinima]  # Of the cause and of the effect side
@@ -115,8 +134,14 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
     reason = Reason.NONE if cause else Reason.NO_CAUSE
     reason |= Reason.NONE if effect else Reason.NO_EFFECT
     if reason:
-        states = int(specified.states[0][0]), int(specified.states[1][0])
-        return SystemAnalysis(0.0, 0.0, reason, information=(cause, effect), states=states)
+        return SystemAnalysis(
+            phi=0.0,
+            normalized=0.0,
+            reason=reason,
+            information=(cause, effect),
+            states=(int(specified.states[0][0]), int(specified.states[1][0])),
+            tied_states=TiedStates(*specified.states, is_product=True),
+        )
     if is_one_block:
         minima, costs = _minima_of_states(filled, specified), None
     else:
@@ -480,7 +505,7 @@ def _select(
         states=choices[first],
         severed=named.severed,
         tied_partitions=named.n_tied_partitions - common,
-        tied_state_pairs=choices,
+        tied_states=TiedStates(causes[pairs[:, 0]], effects[pairs[:, 1]], is_product=False),
         differentiation=differentiation,
     )
 
@@ -522,7 +547,7 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
         "intrinsic_information_cause": ((), found.information[0]),
         "intrinsic_information_effect": ((), found.information[1]),
         "n_tied_partitions": ((), int(found.tied_partitions)),
-        "n_tied_states": ((), len(found.tied_state_pairs)),
+        "n_tied_states": ((), found.n_tied_states),
         "cause_state": (("unit",), _unit_states(system, found, 0)),
         "effect_state": (("unit",), _unit_states(system, found, 1)),
         "cut": (("source", "target"), cut),
