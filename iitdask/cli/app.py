@@ -36,14 +36,11 @@ COMMANDS = {
     ),
 }
 """Import path and summary of each command."""
-DONE, FAILED, WRONG_INPUT = 0, 1, 2
-"""Exit codes."""
+DONE, FAILED, WRONG_INPUT = 0, 1, 2  # Exit codes
 INTERRUPTED_EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-CLEAN_EXIT_SECONDS = 10.0
-"""Time that a clean end may take before the process is ended."""
-REPEAT_SECONDS = 0.02
-"""Time until KeyboardInterrupt is raised again where Python ignored it."""
+CLEAN_EXIT_SECONDS = 10.0  # Time that a clean end may take before the process is ended
+REPEAT_SECONDS = 0.02  # Time until KeyboardInterrupt is raised again where Python ignored it
 
 
 def main(arguments: list[str] | None = None) -> None:

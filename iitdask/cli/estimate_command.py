@@ -24,8 +24,7 @@ STAGE_COLUMNS = ("stage", "blocks", "core time", "interval", "a worker needs", "
 DIRECTIONS = ("cause", "effect")
 MASK_AXES = {"mechanism", "purview", "source", "mask"}
 """Axes whose cells are numbered by masks of units."""
-MAX_LISTED_SETS = 8
-"""Sets of units that are listed of one block."""
+MAX_LISTED_SETS = 8  # Sets of units that are listed of one block
 
 
 def plan(spec: str, /, *, blocks: int = DEFAULT_SHOWN_BLOCKS) -> int:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative=())]
 Workers = Annotated[int | None, Parameter(name=["--workers", "-n"])]
 MAX_TABLE_ROWS = 40
-NUMBER_WORDS = ("phi", "alpha", "done")
-"""Words in the names of columns of numbers."""
+NUMBER_WORDS = ("phi", "alpha", "done")  # Words in the names of columns of numbers
 
 
 def print_result(tree: xr.DataTree) -> None:

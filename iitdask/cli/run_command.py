@@ -218,16 +218,11 @@ def work(
 class ClusterChoice:
     """Where ``iitdask run`` computes: this machine, a scheduler, SLURM, Kubernetes."""
 
-    cluster: str
-    """One of CLUSTERS, or the address of a scheduler."""
-    workers: int | None
-    """Worker processes or jobs."""
-    memory: str | int | None
-    """Memory of one worker or job."""
-    job_options: JobOptions
-    """Options of the command about jobs."""
-    adapt: bool
-    """True if only as many jobs run as the remaining work is worth."""
+    cluster: str  # One of CLUSTERS, or the address of a scheduler
+    workers: int | None  # Worker processes or jobs
+    memory: str | int | None  # Memory of one worker or job
+    job_options: JobOptions  # Options of the command about jobs
+    adapt: bool  # True if only as many jobs run as the remaining work is worth
 
     def __post_init__(self) -> None:
         if self.cluster not in CLUSTERS and "://" not in self.cluster:

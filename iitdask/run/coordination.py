@@ -31,8 +31,7 @@ from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import repair_groups
 
-LOG_GROUP = "log"
-"""Group that holds event logs, session records, locks and claims."""
+LOG_GROUP = "log"  # Group that holds event logs, session records, locks and claims
 LOCKS_GROUP = f"{LOG_GROUP}/locks"
 CLAIMS_GROUP = f"{LOG_GROUP}/claims"
 SESSION_SUFFIX, ACTIVITY_SUFFIX = ".driver.json", ".doing.json"
@@ -41,19 +40,15 @@ STORE_LOCK = f"{LOCKS_GROUP}/store"
 
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
-CLOCK_SKEW_SECONDS = 1.0
-"""Seconds by which the two clocks of one machine may differ."""
+CLOCK_SKEW_SECONDS = 1.0  # Seconds by which the two clocks of one machine may differ
 LIVENESS_CACHE_SECONDS = 5.0
 """Seconds for which a session that was seen alive is not looked up again."""
 LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
 """Seconds between two looks at a store, in a directory and behind a network."""
 LOCK_POLL_SECONDS = 0.05
-TIMER_TICK_SECONDS = 0.05
-"""Seconds between two looks at which periodic calls are due."""
-TIMER_STOP_SECONDS = 5.0
-"""Seconds to wait for a periodic call that a store which hangs may hold up."""
-MAX_OWNER_DEATHS = 10
-"""Owners that may die over a block before no process tries it again."""
+TIMER_TICK_SECONDS = 0.05  # Seconds between two looks at which periodic calls are due
+TIMER_STOP_SECONDS = 5.0  # Seconds to wait for a periodic call that a store which hangs may hold up
+MAX_OWNER_DEATHS = 10  # Owners that may die over a block before no process tries it again
 
 STARTING, RUNNING = "claiming", "running"
 _JSON_NAMES = ("host", "pid", "since", "beat", "token", "edition", "state")
@@ -66,16 +61,11 @@ class SessionRecord:
 
     host: str
     pid: int
-    since: str
-    """Start time, UTC."""
-    heartbeat: str
-    """Time of its last heartbeat, UTC."""
-    token: str
-    """Random id; locks and claims name their owner by it."""
-    build_id: str = ""
-    """Version and source digest of its iitdask."""
-    state: str = STARTING
-    """``claiming`` until the session may work on the store, then ``running``."""
+    since: str  # Start time, UTC
+    heartbeat: str  # Time of its last heartbeat, UTC
+    token: str  # Random id; locks and claims name their owner by it
+    build_id: str = ""  # Version and source digest of its iitdask
+    state: str = STARTING  # ``claiming`` until the session may work on the store, then ``running``
 
     @property
     def key(self) -> str:

@@ -45,14 +45,10 @@ if TYPE_CHECKING:
 class WorkerInfo:
     """Build and configuration of one worker."""
 
-    build_id: str
-    """Version and source digest of its iitdask."""
-    cores: int
-    """Cores its process may use."""
-    threads: int = 0
-    """Blocks it computes at a time."""
-    name: str = ""
-    """Name that Dask gives it."""
+    build_id: str  # Version and source digest of its iitdask
+    cores: int  # Cores its process may use
+    threads: int = 0  # Blocks it computes at a time
+    name: str = ""  # Name that Dask gives it
 
 
 def this_process() -> dict[str, Any]:
@@ -122,14 +118,9 @@ Engine = Callable[[Iterator[BundleTask]], Generator[BundleResult, None, None]]
 Tasks are drawn one by one, since the next ones may depend on results.
 """
 
-MIN_BUNDLES_IN_FLIGHT = 4
-"""Bundles in flight on a cluster that has no workers yet."""
-
-WORKER_TOPIC = "iitdask"
-"""Dask topic under which workers report the blocks they begin."""
-
-CLIENT_POLL_SECONDS = 0.1
-"""Seconds between two checks of the connection while no result comes."""
+MIN_BUNDLES_IN_FLIGHT = 4  # Bundles in flight on a cluster that has no workers yet
+WORKER_TOPIC = "iitdask"  # Dask topic under which workers report the blocks they begin
+CLIENT_POLL_SECONDS = 0.1  # Seconds between two checks of the connection while no result comes
 THREAD_COUNT_SECONDS = 1.0
 """Seconds for which the number of threads of a cluster is not queried again."""
 
@@ -160,8 +151,7 @@ class DaskEngine:
     """
 
     client: Client
-    per_thread: int = 3
-    """Bundles in flight for each thread of the cluster."""
+    per_thread: int = 3  # Bundles in flight for each thread of the cluster
     activity: ActivityBoard = field(default_factory=ActivityBoard)
     """Record of the blocks that workers compute."""
     _threads: int = 0
@@ -372,8 +362,7 @@ def _unreachable_scheduler(client: Client) -> InterruptedRunError:
     )
 
 
-CLAIM_POLL_SECONDS = 0.5
-"""Seconds between two looks at blocks that other processes have claimed."""
+CLAIM_POLL_SECONDS = 0.5  # Seconds between two looks at blocks that other processes have claimed
 LIFETIME_OVER_MESSAGE = "the time given to this worker is over; what it filled is in the store"
 
 
@@ -383,8 +372,7 @@ class SharedStoreEngine:
 
     claims: BlockClaims
     threads: int = 1
-    until: float | None = None
-    """Time by ``time.monotonic`` after which no bundle is begun."""
+    until: float | None = None  # Time by ``time.monotonic`` after which no bundle is begun
     activity: ActivityBoard = field(default_factory=ActivityBoard)
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:

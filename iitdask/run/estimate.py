@@ -32,21 +32,16 @@ from iitdask.run.plan import (
 from iitdask.run.worker import prepare_inputs
 from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef
 
-FULL_STAGE_SECONDS = 1.0
-"""Predicted seconds up to which a stage is filled to measure it."""
-SAMPLE_PART_SECONDS = 0.05
-"""Predicted seconds of one sampled part of an expensive stage."""
-MIN_SAMPLES, MAX_SAMPLES = 4, 40
-"""Parts of an expensive stage that are computed."""
+FULL_STAGE_SECONDS = 1.0  # Predicted seconds up to which a stage is filled to measure it
+SAMPLE_PART_SECONDS = 0.05  # Predicted seconds of one sampled part of an expensive stage
+MIN_SAMPLES, MAX_SAMPLES = 4, 40  # Parts of an expensive stage that are computed
 COMMIT_RECORD_BYTES = 64
-START_SECONDS = 0.08
-"""Seconds a run takes to open its store and engine and to write its result."""
+START_SECONDS = 0.08  # Seconds a run takes to open its store and engine and to write its result
 WRITE_SECONDS_PER_BYTE, READ_SECONDS_PER_BYTE = 2.5e-9, 1.5e-9
 """Seconds to compress, checksum and write a byte of a store, and to read and verify it."""
 SHORT_STAGE_SECONDS = 0.25
 """Seconds below which the noise of a measured stage counts twice: other processes weigh more."""
-NOISE_FACTOR = 1.5
-"""Factor by which a machine differs from itself."""
+NOISE_FACTOR = 1.5  # Factor by which a machine differs from itself
 SAMPLED_FACTOR, SCALED_FACTOR, UNSEEN_FACTOR = 1.5, 2.0, 4.0
 """Factors by which a stage may differ that was sampled, follows a sample, was not computed."""
 SAMPLING_ERRORS = (
@@ -67,17 +62,12 @@ class StageEstimate:
     name: str
     blocks: int
     seconds: float
-    low: float
-    """Lower end of the interval of core-seconds."""
+    low: float  # Lower end of the interval of core-seconds
     high: float
-    max_block_seconds: float
-    """Seconds of its most expensive block."""
-    block_bytes: int
-    """Bytes a worker needs for one block."""
-    store_bytes: int
-    """Bytes of its arrays before compression."""
-    basis: str
-    """``computed``, ``sampled``, ``scaled`` or ``model``."""
+    max_block_seconds: float  # Seconds of its most expensive block
+    block_bytes: int  # Bytes a worker needs for one block
+    store_bytes: int  # Bytes of its arrays before compression
+    basis: str  # ``computed``, ``sampled``, ``scaled`` or ``model``
     tiling: Tiling = field(repr=False)
     axis_masks: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
     """What the cells of its axes stand for, see :class:`iitdask.theory.stage.Stage`."""
@@ -91,18 +81,14 @@ class Estimate:
     of an interval meant to hold the actual value nine times in ten.
     """
 
-    stages: tuple[StageEstimate, ...]
-    """Stages, in the order in which they are run."""
-    complete: bool
-    """Whether the recipe could be followed to its end."""
+    stages: tuple[StageEstimate, ...]  # Stages, in the order in which they are run
+    complete: bool  # Whether the recipe could be followed to its end
     overhead_seconds: float = 0.0
     """Core-seconds of the recipe itself and of preparing its stages' inputs, in one process."""
     store_seconds: float = 0.0
     """Further core-seconds with a store: to write all arrays, and to read and verify them."""
-    resident_bytes: int = 0
-    """Bytes of this process after the estimate."""
-    baseline_bytes: int = 0
-    """Bytes of this process before the estimate."""
+    resident_bytes: int = 0  # Bytes of this process after the estimate
+    baseline_bytes: int = 0  # Bytes of this process before the estimate
     memory_bytes: int = 0
     """Bytes beyond the baseline that a process needs which holds all blocks in memory."""
     peak_step_bytes: int = 0

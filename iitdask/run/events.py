@@ -34,8 +34,7 @@ class StageOpened:
     stage: str
     blocks: int
     todo: int
-    cost: float
-    """Predicted seconds of the blocks still to be filled, on the reference machine."""
+    cost: float  # Predicted seconds of the blocks still to be filled, on the reference machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,9 @@ class BlocksFilled:
 
     stage: str
     blocks: int
-    seconds: float
-    """Seconds the blocks took together on their worker."""
-    cost: float
-    """Predicted seconds of these blocks, on the reference machine."""
-    worker: str
-    """Host and process that filled them."""
+    seconds: float  # Seconds the blocks took together on their worker
+    cost: float  # Predicted seconds of these blocks, on the reference machine
+    worker: str  # Host and process that filled them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,7 @@ class StageCompleted:
     """Every block of a stage is in the ledger and has been checked."""
 
     stage: str
-    seconds: float
-    """Wall seconds since the stage was opened."""
+    seconds: float  # Wall seconds since the stage was opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +110,10 @@ Sample = tuple[float, float, float]
 class StageHistory:
     """What the log of a run says about one stage."""
 
-    opened: float = 0.0
-    """Predicted core-seconds of the blocks that were to be filled."""
-    todo: int = 0
-    """Blocks that were to be filled."""
-    cost: float = 0.0
-    """Predicted core-seconds of the blocks that were filled."""
-    seconds: float = 0.0
-    """Measured core-seconds of the blocks."""
+    opened: float = 0.0  # Predicted core-seconds of the blocks that were to be filled
+    todo: int = 0  # Blocks that were to be filled
+    cost: float = 0.0  # Predicted core-seconds of the blocks that were filled
+    seconds: float = 0.0  # Measured core-seconds of the blocks
     completed: bool = False
 
     @property
@@ -144,8 +135,7 @@ class WorkerHistory:
     last: datetime
     stage: str = ""
     blocks: int = 0
-    seconds: float = 0.0
-    """Measured core-seconds of the blocks."""
+    seconds: float = 0.0  # Measured core-seconds of the blocks
 
 
 @dataclass(slots=True, eq=False)
@@ -154,17 +144,14 @@ class RunHistory:
 
     stages: dict[str, StageHistory] = field(default_factory=dict)
     """By name, in the order they were opened."""
-    workers: dict[str, WorkerHistory] = field(default_factory=dict)
-    """By host and process."""
+    workers: dict[str, WorkerHistory] = field(default_factory=dict)  # By host and process
     failures: list[str] = field(default_factory=list)
     began: datetime | None = None
     last: datetime | None = None
-    end_reason: str = ""
-    """Why the run ended, ``finished`` if it did; empty while it is not known."""
+    end_reason: str = ""  # Why the run ended, ``finished`` if it did; empty while it is not known
     samples: list[Sample] = field(default_factory=list)
     """Progress over time, the latest state included."""
-    sample_stride: int = 1
-    """Results between two samples: doubled when there are too many samples."""
+    sample_stride: int = 1  # Results between two samples: doubled when there are too many samples
     n_results: int = 0
 
     def feed(self, text: bytes) -> None:
@@ -335,12 +322,9 @@ class BlockActivity:
 
     worker: str
     stage: str
-    cells: str
-    """Which of its cells, by axis."""
-    since: str
-    """When the block was begun, UTC."""
-    memory: float = 0.0
-    """Bytes of memory the worker held then; 0 if unknown."""
+    cells: str  # Which of its cells, by axis
+    since: str  # When the block was begun, UTC
+    memory: float = 0.0  # Bytes of memory the worker held then; 0 if unknown
 
     @property
     def seconds(self) -> float:

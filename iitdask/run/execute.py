@@ -51,8 +51,7 @@ CALIBRATION_BLOCKS = 256
 """Blocks of an earlier run whose measured seconds are read to calibrate predictions."""
 LOCAL_SECONDS = 0.02
 """Predicted seconds up to which the driver fills a stage itself: sending it takes as long."""
-LOCAL_INPUT_BYTES = 64 * 2**20
-"""Bytes of inputs up to which the driver fills a stage itself."""
+LOCAL_INPUT_BYTES = 64 * 2**20  # Bytes of inputs up to which the driver fills a stage itself
 REPLAN_FACTOR = 2.0
 """Ratio of measured to planned speed beyond which the remaining blocks are bundled again."""
 
@@ -206,8 +205,7 @@ class StageRun:
         return None
 
 
-MAX_REPAIRS = 3
-"""Times that damaged blocks are filled again before the store is given up."""
+MAX_REPAIRS = 3  # Times that damaged blocks are filled again before the store is given up
 MAX_LISTED_FAILURES = 20
 
 

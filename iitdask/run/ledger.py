@@ -23,8 +23,7 @@ class Ledger(ABC):
     After `open`, stages go by their name.
     """
 
-    fingerprint: str
-    """Digest that tells the study of this ledger from others."""
+    fingerprint: str  # Digest that tells the study of this ledger from others
 
     @abstractmethod
     def open(self, stage: Stage, block_seconds: float) -> Tiling:
@@ -113,8 +112,7 @@ class _MemoryStage:
 
     layout: StageLayout
     arrays: dict[str, Array]
-    committed: dict[Block, float] = field(default_factory=dict)
-    """Seconds of the committed blocks."""
+    committed: dict[Block, float] = field(default_factory=dict)  # Seconds of the committed blocks
 
     @property
     def label(self) -> str:
@@ -151,8 +149,7 @@ class _MemoryStage:
                 self.arrays[variable.name][self.layout.tiling.region(block)] = variable.fill
 
 
-StageBlocks = StageGroup | _MemoryStage
-"""The blocks of one stage in a ledger."""
+StageBlocks = StageGroup | _MemoryStage  # The blocks of one stage in a ledger
 
 
 def read_stage_variable(stage: StageBlocks, stored: StageRef) -> Array:

@@ -17,25 +17,18 @@ import numpy as np
 if TYPE_CHECKING:
     from iitdask.theory.stage import Grid, Region, Stage
 
-Block = tuple[int, ...]
-"""Coordinates of a block: its position along each axis of the grid."""
+Block = tuple[int, ...]  # Coordinates of a block: its position along each axis of the grid
 
 MAX_STAGE_BLOCKS = 20_000
 """Blocks a stage may have: every block is a file per variable, and clusters count files."""
-MIN_SPREAD_SECONDS = 0.2
-"""Seconds from which a stage is worth spreading over workers."""
-MIN_SPREAD_BLOCKS = 16
-"""Blocks a stage worth spreading should have at least."""
-MIN_BLOCK_SECONDS = 0.02
-"""Seconds below which a block is not split merely for being spread."""
-MAX_BLOCK_BYTES = 128 * 2**20
-"""Bytes a block may fill before it is split whatever its cost."""
+MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
+MIN_SPREAD_BLOCKS = 16  # Blocks a stage worth spreading should have at least
+MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread
+MAX_BLOCK_BYTES = 128 * 2**20  # Bytes a block may fill before it is split whatever its cost
 TOLERANCE = 1.1
 """Factor by which the most expensive block of a coarser tiling may exceed that of the best."""
-MIN_BUNDLES = 32
-"""Bundles to keep while work remains, so that workers end together."""
-MIN_BUNDLE_SECONDS = 0.05
-"""Seconds below which bundles are not made smaller for balance."""
+MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
+MIN_BUNDLE_SECONDS = 0.05  # Seconds below which bundles are not made smaller for balance
 BLOCK_OVERHEAD_SECONDS = 0.005
 """Seconds a block costs however little it computes: a few small files are written."""
 
@@ -201,8 +194,7 @@ class Calibration:
     """Measured and predicted seconds of the blocks filled so far."""
 
     seconds: float = 0.0
-    cost: float = 0.0
-    """Predicted seconds of the measured blocks."""
+    cost: float = 0.0  # Predicted seconds of the measured blocks
 
     @property
     def seconds_per_cost(self) -> float:

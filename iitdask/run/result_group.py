@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESULT_GROUP = "result"
-POINT_IDS_GROUP = "roll"
-"""Group of the identifiers of a sweep's points."""
-CHUNK_CELLS = 1 << 16
-"""Cells of a chunk of a sweep's result, about."""
+POINT_IDS_GROUP = "roll"  # Group of the identifiers of a sweep's points
+CHUNK_CELLS = 1 << 16  # Cells of a chunk of a sweep's result, about
 REPEAT = "repeat `iitdask run` to write it anew"
 
 

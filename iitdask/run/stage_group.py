@@ -26,8 +26,7 @@ from iitdask.run.zarr_io import ArrayGroup, ArrayLayout, open_group, read_attrs,
 from iitdask.theory.stage import Array, Variable
 
 WORK_GROUP = "work"
-COMMIT_ARRAY = "tick"
-"""Array of a stage that holds its commit records."""
+COMMIT_ARRAY = "tick"  # Array of a stage that holds its commit records
 INPUTS_GROUP = "_inputs"
 """Group of a stage that holds the input arrays put there for other processes."""
 SHOWN_BLOCKS = 5

@@ -33,10 +33,8 @@ from iitdask.run.result_group import store_attrs
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
 from iitdask.run.storage import Store
 
-MAX_NAMED_BLOCKS = 4
-"""Blocks named for one worker; the others are counted."""
-MAX_LIVE_CELLS = 4_000_000
-"""Cells of the largest variable that is read while a run fills it."""
+MAX_NAMED_BLOCKS = 4  # Blocks named for one worker; the others are counted
+MAX_LIVE_CELLS = 4_000_000  # Cells of the largest variable that is read while a run fills it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +44,26 @@ class StageStatus:
     name: str
     blocks: int = 0
     done: int = 0
-    partial: bool = False
-    """Whether the result may be complete although blocks are not filled."""
+    partial: bool = False  # Whether the result may be complete although blocks are not filled
     seconds_left: float = math.nan
     """Core-seconds left, at the speed of the last run; nan if unknown."""
-    fraction: float = 0.0
-    """Part that is done, by predicted cost."""
-    forecast: float = 0.0
-    """Predicted core-seconds of the blocks that all runs filled."""
-    actual: float = 0.0
-    """Measured core-seconds of these blocks."""
+    fraction: float = 0.0  # Part that is done, by predicted cost
+    forecast: float = 0.0  # Predicted core-seconds of the blocks that all runs filled
+    actual: float = 0.0  # Measured core-seconds of these blocks
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """One worker of the last run."""
 
-    name: str
-    """Host and process."""
+    name: str  # Host and process
     activity: str
     """Blocks being computed (stage and cells), ``idle``, or ``unknown`` if nobody reports."""
-    seconds_on_block: float
-    """Seconds since the oldest of them was begun; nan if idle or unknown."""
+    seconds_on_block: float  # Seconds since the oldest of them was begun; nan if idle or unknown
     blocks: int
-    seconds: float
-    """Measured core-seconds of the blocks."""
-    seconds_since_result: float
-    """Seconds since its last result; nan before the first one."""
-    memory: float
-    """Bytes it holds now, on another machine when it began its block; nan if unknown."""
+    seconds: float  # Measured core-seconds of the blocks
+    seconds_since_result: float  # Seconds since its last result; nan before the first one
+    memory: float  # Bytes it holds now, on another machine when it began its block; nan if unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +71,9 @@ class PartialResult:
     """What the filled blocks of a stage show before the run ends."""
 
     stage: str
-    max_phi: float
-    """Largest phi of the filled cells, bits; nan if there is none."""
+    max_phi: float  # Largest phi of the filled cells, bits; nan if there is none
     searched: int
-    pairs: int
-    """Purviews of the filled mechanisms; 0 if the stage has none."""
+    pairs: int  # Purviews of the filled mechanisms; 0 if the stage has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +83,14 @@ class StoreStatus:
     url: str
     attrs: dict[str, Any]
     sessions: tuple[SessionRecord, ...] = ()
-    stages: tuple[StageStatus, ...] = ()
-    """Stages known so far, by name."""
-    failures: tuple[str, ...] = ()
-    """Blocks that the last run gave up."""
-    end_reason: str = ""
-    """Why the last run ended; empty if unknown."""
-    elapsed: float = 0.0
-    """Wall seconds of the last run."""
-    rate: float = 0.0
-    """Core-seconds of work per wall second in the last run."""
-    workers: tuple[WorkerStatus, ...] = ()
-    """Workers of the last run, if asked for."""
-    partial_results: tuple[PartialResult, ...] = ()
-    """Partial results of stages, if asked for."""
-    history: tuple[Sample, ...] = ()
-    """Progress of the last run over time, if asked for."""
+    stages: tuple[StageStatus, ...] = ()  # Stages known so far, by name
+    failures: tuple[str, ...] = ()  # Blocks that the last run gave up
+    end_reason: str = ""  # Why the last run ended; empty if unknown
+    elapsed: float = 0.0  # Wall seconds of the last run
+    rate: float = 0.0  # Core-seconds of work per wall second in the last run
+    workers: tuple[WorkerStatus, ...] = ()  # Workers of the last run, if asked for
+    partial_results: tuple[PartialResult, ...] = ()  # Partial results of stages, if asked for
+    history: tuple[Sample, ...] = ()  # Progress of the last run over time, if asked for
 
     @property
     def state(self) -> str:

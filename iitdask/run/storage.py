@@ -36,13 +36,11 @@ from iitdask.run.compat import run_coroutine
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 MAX_RETRIES = 6
 """Times a request to object storage is repeated before the store counts as unreachable."""
-RETRY_TIMEOUT = timedelta(seconds=60)
-"""Time that all tries of one request may take together."""
+RETRY_TIMEOUT = timedelta(seconds=60)  # Time that all tries of one request may take together
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 MAX_CONCURRENT_KEYS = 64
 """Keys requested at once from a store whose every request crosses a network."""
-STALE_TEMP_SECONDS = 60.0
-"""Seconds after which a temporary file has no living writer."""
+STALE_TEMP_SECONDS = 60.0  # Seconds after which a temporary file has no living writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +51,8 @@ class Store:
     worker that unpickles it opens the same place.
     """
 
-    url: str
-    """Address as the user gave it; error messages name it."""
-    zarr: ZarrStore = field(compare=False, repr=False)
-    """The same place as zarr and xarray open it."""
+    url: str  # Address as the user gave it; error messages name it
+    zarr: ZarrStore = field(compare=False, repr=False)  # The same place as zarr and xarray open it
 
     def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
         """Pickle the address alone: connections do not travel."""
@@ -149,8 +145,7 @@ class Store:
 class DirectoryStore(Store):
     """A store that is a directory; keys are files in it."""
 
-    root: str
-    """Absolute path of the directory."""
+    root: str  # Absolute path of the directory
 
     def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
         """Pickle the path: it means the same in another working directory."""

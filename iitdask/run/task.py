@@ -26,13 +26,11 @@ class StageLayout:
 
     name: str
     version: int
-    lineage: str
-    """Digest of all that the numbers depend on."""
+    lineage: str  # Digest of all that the numbers depend on
     tiling: Tiling
     variables: tuple[Variable, ...]
     """Its variables, in the order in which a commit record lists their checksums."""
-    partial: bool
-    """Whether blocks may rightly stay uncommitted (the stage has an `until`)."""
+    partial: bool  # Whether blocks may rightly stay uncommitted (the stage has an `until`)
 
     @classmethod
     def from_stage(cls, stage: Stage, tiling: Tiling, lineage: str) -> StageLayout:
@@ -166,8 +164,7 @@ class InputRef:
 class VariableRef:
     """Reference to a variable of an earlier stage."""
 
-    store: Store
-    """Store that keeps the stage: that of the run, or an entry of the cache."""
+    store: Store  # Store that keeps the stage: that of the run, or an entry of the cache
     variable: StageRef
 
 
@@ -179,13 +176,10 @@ Input = Array | VariableRef | InputRef
 class StageContext:
     """What a worker needs to compute any block of one stage."""
 
-    stage: Stage
-    """The stage, without inputs and cost, since it travels with every bundle."""
+    stage: Stage  # The stage, without inputs and cost, since it travels with every bundle
     layout: StageLayout
-    ledger: str
-    """Name of the ledger, unique among those that one process may see."""
-    store: Store | None
-    """Store into which workers write; None if the driver fills the ledger."""
+    ledger: str  # Name of the ledger, unique among those that one process may see
+    store: Store | None  # Store into which workers write; None if the driver fills the ledger
     inputs: Mapping[str, Input]
 
     @classmethod
@@ -214,8 +208,7 @@ class BundleTask:
     """One bundle of blocks to compute."""
 
     context: StageContext
-    blocks: tuple[Block, ...]
-    """Blocks to compute, in this order."""
+    blocks: tuple[Block, ...]  # Blocks to compute, in this order
     run_locally: bool = False
     """Whether to compute it in the process of the driver: sending it would take longer."""
 
@@ -228,8 +221,7 @@ class BlockResult:
     seconds: float
     arrays: Mapping[str, Array] | None
     """The arrays, if the driver is to put them into the ledger; None if they are there."""
-    meets_until: bool
-    """Whether the condition `until` of the stage holds for the block."""
+    meets_until: bool  # Whether the condition `until` of the stage holds for the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +230,7 @@ class BlockError:
 
     block: Block
     error: str
-    traceback: str
-    """Its traceback, as text; empty if the worker died."""
+    traceback: str  # Its traceback, as text; empty if the worker died
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,8 +244,7 @@ class BundleResult:
     worker: str
     filled: tuple[BlockResult, ...]
     failed: tuple[BlockError, ...]
-    warning: str = ""
-    """Warning about the worker's configuration; empty if there is none."""
+    warning: str = ""  # Warning about the worker's configuration; empty if there is none
 
 
 def _zero_cost(region: Region) -> float:

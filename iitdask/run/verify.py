@@ -27,16 +27,11 @@ class Verification:
     """Outcome of the verification of a store."""
 
     stages: int
-    blocks: int
-    """Committed blocks whose checksums were compared."""
-    recomputed: int
-    """Blocks computed again and compared bit by bit."""
-    problems: tuple[str, ...]
-    """One line for each problem."""
-    finished: bool
-    """Whether there is a result."""
-    tidied: bool
-    """Whether the blocks have been dropped, so that only the result can be verified."""
+    blocks: int  # Committed blocks whose checksums were compared
+    recomputed: int  # Blocks computed again and compared bit by bit
+    problems: tuple[str, ...]  # One line for each problem
+    finished: bool  # Whether there is a result
+    tidied: bool  # Whether the blocks have been dropped, so that only the result can be verified
 
 
 class _ReadOnlyLedger(ZarrLedger):

@@ -34,10 +34,8 @@ from iitdask.run.task import (
 )
 from iitdask.theory.stage import Array, Stage
 
-MAX_PREPARED_STAGES = 4
-"""Stages whose prepared inputs one process keeps."""
-ARRAY_CACHE_BYTES = 64 * 2**20
-"""Bytes of variables that one process keeps for later stages."""
+MAX_PREPARED_STAGES = 4  # Stages whose prepared inputs one process keeps
+ARRAY_CACHE_BYTES = 64 * 2**20  # Bytes of variables that one process keeps for later stages
 PREPARED_BYTES = 2**30
 """Bytes of prepared inputs above which those of earlier stages are dropped first."""
 
@@ -45,10 +43,8 @@ PREPARED_BYTES = 2**30
 class _PreparedStage(NamedTuple):
     """A stage set up in this process."""
 
-    inputs: Any
-    """What `prepare` made of the inputs."""
-    group: StageGroup | None
-    """Group of the stage in the store; None if the driver fills the ledger."""
+    inputs: Any  # What `prepare` made of the inputs
+    group: StageGroup | None  # Group of the stage in the store; None if the driver fills the ledger
 
 
 @dataclass(slots=True, eq=False)

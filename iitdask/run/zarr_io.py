@@ -36,14 +36,12 @@ ZSTD_LEVEL = 3
 MIN_COMPRESSED_BYTES = 512
 """Bytes below which an array is not compressed: on disk its chunk takes no less space."""
 CRC_BYTES = 4
-SAMPLE_BYTES = 1 << 16
-"""Bytes compressed on trial before a much longer chunk is."""
+SAMPLE_BYTES = 1 << 16  # Bytes compressed on trial before a much longer chunk is
 MAX_COMPRESSION_RATIO = 0.9
 """Ratio to which the sample must shrink for the chunk to be compressed at full level."""
 MAX_CHUNK_BYTES = 64 * 2**20
 """Bytes of a chunk beyond which an array written at once is cut along its first axis."""
-NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"
-"""Kinds of numpy data types that are stored."""
+NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"  # Kinds of numpy data types that are stored
 TEXT_DATA_TYPE = "string"
 
 _ZSTD, _ZSTD_FAST = Zstd(level=ZSTD_LEVEL), Zstd(level=-1)
@@ -80,17 +78,14 @@ class ArrayLayout:
     path: str
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
-    dtype: np.dtype[Any]
-    """Data type; object for text."""
-    fill: Any = 0
-    """Fill value: the value of cells never written, and of an array without axes."""
+    dtype: np.dtype[Any]  # Data type; object for text
+    fill: Any = 0  # Fill value: the value of cells never written, and of an array without axes
     dims: tuple[str, ...] | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     separator: str = "."
     """Between the indices in a chunk's key; with a dot, one directory has all chunks."""
     compressed: bool = True
-    has_crc: bool = True
-    """Whether chunks end with a CRC-32C; those of other writers may not."""
+    has_crc: bool = True  # Whether chunks end with a CRC-32C; those of other writers may not
     sparse: bool = False
     """Whether a missing chunk holds the fill value; other writers leave such chunks out."""
 
@@ -263,8 +258,7 @@ def _fill_from_json(value: Any, dtype: np.dtype[Any]) -> Any:
 
 NON_DIMENSION_COORDINATES = "coordinates"
 """Group attribute in which xarray looks for coordinates that are no dimension."""
-STORE_FORMAT = 2
-"""Version of the way iitdask lays out a store."""
+STORE_FORMAT = 2  # Version of the way iitdask lays out a store
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,8 +51,7 @@ class CacheEntry:
     path: Path
     stage: str
     nbytes: int
-    used: float
-    """Time of its last use, in seconds since 1970."""
+    used: float  # Time of its last use, in seconds since 1970
     blocks: int
     done: int
     in_use: bool

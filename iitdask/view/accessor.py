@@ -33,10 +33,8 @@ NOTEBOOK_STYLE = (
 class Page:
     """A self-contained HTML page."""
 
-    html: str = field(repr=False)
-    """Source of the page."""
-    height: int = 900
-    """Pixels of the frame that a notebook shows the page in."""
+    html: str = field(repr=False)  # Source of the page
+    height: int = 900  # Pixels of the frame that a notebook shows the page in
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page to a file."""

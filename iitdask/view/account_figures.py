@@ -17,8 +17,7 @@ from iitdask.view import pages
 from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import UNIT_TEXT, state_greys, units_source
 
-MAX_DRAWN_LINKS = 60
-"""Links that are drawn."""
+MAX_DRAWN_LINKS = 60  # Links that are drawn
 LINK_HEIGHTS = {"cause": 0.62, "effect": 0.38}
 """Height of the dot of a link, between the units after at 0 and those before at 1."""
 

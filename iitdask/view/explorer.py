@@ -23,8 +23,7 @@ from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import fill_page, html_block, menu, page_grid, script, section_heading
 from iitdask.view.sweep_figures import cube_panels
 
-TEXT_PIXELS = 600
-"""Width of texts beside a figure."""
+TEXT_PIXELS = 600  # Width of texts beside a figure
 STRUCTURE_KEY = """
 <p class="key">In the graph: <b>inner ring</b> mechanism;
 <b class="cause">left half ring</b> cause purview and its state;

@@ -36,16 +36,11 @@ UNIT_TEXT: dict[str, Any] = {
 class NetworkDrawing:
     """Units and connections to draw."""
 
-    labels: list[str]
-    """Label of each unit."""
-    state: list[int]
-    """Current value of each unit; -1 where it is not known."""
-    colours: list[str]
-    """Colour of each unit."""
-    edges: Array
-    """(n, n) bool, from row to column."""
-    severed: Array
-    """(n, n) bool, among the edges."""
+    labels: list[str]  # Label of each unit
+    state: list[int]  # Current value of each unit; -1 where it is not known
+    colours: list[str]  # Colour of each unit
+    edges: Array  # (n, n) bool, from row to column
+    severed: Array  # (n, n) bool, among the edges
 
     @classmethod
     def from_network(cls, network: xr.Dataset, order: Array, colours: list[str]) -> NetworkDrawing:

@@ -138,14 +138,10 @@ def menu(title: str, options: Sequence[Any], width: int, **more: Any) -> Select:
 class Column(NamedTuple):
     """A column of a table."""
 
-    field: str
-    """Column of the source."""
-    title: str
-    """Text above it."""
-    width: int
-    """Pixels."""
-    kind: str = "plain"
-    """``text``, ``number`` with six decimals, ``colour``, or ``plain``."""
+    field: str  # Column of the source
+    title: str  # Text above it
+    width: int  # Pixels
+    kind: str = "plain"  # ``text``, ``number`` with six decimals, ``colour``, or ``plain``
 
 
 def data_table(

@@ -21,8 +21,7 @@ from iitdask.run.events import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-MIN_LINE_INTERVAL_SECONDS = 5.0
-"""Least seconds between two lines about one stage."""
+MIN_LINE_INTERVAL_SECONDS = 5.0  # Least seconds between two lines about one stage
 
 
 class ProgressBar:

@@ -30,12 +30,9 @@ MAX_LISTED_RELATIONS, MAX_DRAWN_RELATIONS, MAX_HISTOGRAM_RELATIONS = 200, 40, 20
 class LargestRelations:
     """Relations of largest phi of a cause-effect structure."""
 
-    listed: list[Relation]
-    """At most ``MAX_LISTED_RELATIONS``, by decreasing phi."""
-    phi: Array
-    """Phi of at most ``MAX_HISTOGRAM_RELATIONS`` of them, bits."""
-    count: str
-    """Number of all relations, exact."""
+    listed: list[Relation]  # At most ``MAX_LISTED_RELATIONS``, by decreasing phi
+    phi: Array  # Phi of at most ``MAX_HISTOGRAM_RELATIONS`` of them, bits
+    count: str  # Number of all relations, exact
 
 
 def largest_relations(tree: xr.DataTree) -> LargestRelations:

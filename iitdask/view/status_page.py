@@ -17,10 +17,8 @@ from iitdask.run.storage import open_store
 from iitdask.view import pages
 from iitdask.view.accessor import summary_html, table_html
 
-REFRESH_MILLISECONDS = 1000
-"""Milliseconds between two updates of the page."""
-MAX_MEMORY_SAMPLES = 600
-"""Updates whose memory is drawn."""
+REFRESH_MILLISECONDS = 1000  # Milliseconds between two updates of the page
+MAX_MEMORY_SAMPLES = 600  # Updates whose memory is drawn
 
 
 def fill_status_page(doc: Document, url: str, period: int = REFRESH_MILLISECONDS) -> None:

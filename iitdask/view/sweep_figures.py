@@ -154,8 +154,7 @@ def _lines(
     return fig
 
 
-MAX_PAGE_NUMBERS = 4_000_000
-"""Numbers that go into the page."""
+MAX_PAGE_NUMBERS = 4_000_000  # Numbers that go into the page
 MAIN_VARIABLES = ("phi", "big_phi", "alpha")
 UNIT_TEXTS = {"bit": "bits", "count": ""}
 HIDDEN_VARIABLES = ("point",)
