@@ -136,7 +136,8 @@ def ces(
         ``phi`` (bits), and for cause and effect purview, state, phi, intrinsic information,
         partition and ties; ``/relations``: ``count`` (exact), ``sum_phi`` (bits),
         ``count_by_degree``; attrs ``big_phi``, ``sum_phi_distinctions``,
-        ``sum_phi_relations`` (bits), ``tie_sensitive``. Under IIT 3.0 ``/distinctions`` are the
+        ``sum_phi_relations`` (bits), ``tie_sensitive``, ``phi_tie_sensitive`` (whether another
+        choice among ties changes the structure, its Phi). Under IIT 3.0 ``/distinctions`` are the
         concepts with their repertoires, ``/cut_distinctions`` those of the system under its
         minimum partition; attrs ``big_phi``, ``conceptual_information``.
 
