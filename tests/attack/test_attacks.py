@@ -1,4 +1,4 @@
-"""Bounded, seeded versions of the attacks; each module runs more: ``python -m tests.attack.NAME``."""
+"""Bounded, seeded versions of the attacks; each module of them, as a command, runs more."""
 
 import subprocess
 import sys
