@@ -4,9 +4,82 @@ One base class; each error is also the builtin a caller would expect. A message
 says what is wrong, where, what was expected and what came, in one line.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MAX_LINE_CHARACTERS = 380  # Of a message; the command line writes its name before it
+MAX_VALUE_CHARACTERS = 200  # Of a user's value in a message
+MAX_SHOWN_BITS = 600  # Of an integer; Python writes no more than 4,300 digits
+
 
 class IITError(Exception):
     """Base of all iitdask errors."""
+
+    def __str__(self) -> str:
+        """Return the message as one line, whatever names and texts of users it holds."""
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    r"""Return a text as one line that can be printed, its middle left out if it is long.
+
+    Examples
+    --------
+    >>> one_line("a" + chr(10) + "b"), len(one_line("x" * 1000))
+    ('a\\nb', 380)
+    """
+    if not text.isprintable():
+        if len(text) > 2 * MAX_LINE_CHARACTERS:
+            text = text[:MAX_LINE_CHARACTERS] + text[-MAX_LINE_CHARACTERS:]
+        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    if len(text) <= MAX_LINE_CHARACTERS:
+        return text
+    first = MAX_LINE_CHARACTERS * 2 // 3
+    return f"{text[:first]} ... {text[first + 5 - MAX_LINE_CHARACTERS :]}"
+
+
+def quote(value: object) -> str:
+    """Return a value for a message: what `repr` gives, cut at 200 characters.
+
+    Examples
+    --------
+    >>> quote({"a": [1, None]}), len(quote("x" * 1000))
+    ("{'a': [1, None]}", 200)
+    """
+    text = ""
+    for piece in _pieces(value):
+        text += piece
+        if len(text) > MAX_VALUE_CHARACTERS:
+            return text[: MAX_VALUE_CHARACTERS - 3] + "..."
+    return text
+
+
+def _pieces(value: object) -> Iterator[str]:
+    """Yield what `repr` gives, piece by piece: of a value that aliases repeat there is no end."""
+    if isinstance(value, dict):
+        yield "{"
+        for number, (key, each) in enumerate(value.items()):
+            yield ", " if number else ""
+            yield from _pieces(key)
+            yield ": "
+            yield from _pieces(each)
+        yield "}"
+    elif isinstance(value, list | tuple):
+        yield "[" if isinstance(value, list) else "("
+        for number, each in enumerate(value):
+            yield ", " if number else ""
+            yield from _pieces(each)
+        yield "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
+    elif isinstance(value, str | bytes):
+        yield repr(value[: MAX_VALUE_CHARACTERS + 1])
+    elif isinstance(value, int) and value.bit_length() > MAX_SHOWN_BITS:
+        yield f"an integer of {value.bit_length()} bits"
+    else:
+        try:
+            yield " ".join(repr(value).split())
+        except Exception:  # noqa: BLE001 - of what a user gave
+            yield f"a {type(value).__name__}"
 
 
 class InputError(IITError, ValueError):
@@ -76,4 +149,8 @@ class WorkerMismatchError(InputError):
     """Processes of one run have different builds of iitdask, or none."""
 
 
-__all__ = [name for name, value in vars().items() if isinstance(value, type)]
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, IITError)
+
+
+__all__ = [name for name, value in vars().items() if _is_error(value)]

@@ -17,7 +17,13 @@ from threading import Timer, main_thread
 from types import FrameType
 from typing import Any
 
-from iitdask.errors import IITError, InputError, InterruptedRunError, LedgerMismatchError
+from iitdask.errors import (
+    IITError,
+    InputError,
+    InterruptedRunError,
+    LedgerMismatchError,
+    quote,
+)
 
 COMMANDS = {
     "run": ("iitdask.cli.run_command:run", "Compute a study, or what is missing of it."),
@@ -54,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_print_text(import_module("iitdask.run.checksum").package_version()))
     if words[0] not in COMMANDS:
         names = ", ".join(COMMANDS)
-        _print_error(f"iitdask: expected one of the commands {names}, got {words[0]!r}")
+        _print_error(f"iitdask: expected one of the commands {names}, got {quote(words[0])}")
         sys.exit(WRONG_INPUT)
     interrupted = _interrupted_message(words)
     try:

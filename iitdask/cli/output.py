@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from iitdask.errors import InputError
+from iitdask.errors import InputError, quote
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,7 +67,7 @@ def parse_memory(amount: str | int | None, name: str) -> int | None:
     try:
         return int(parse_bytes(amount))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: expected an amount such as 4GB, got {amount!r}") from error
+        raise InputError(f"{name}: expected an amount such as 4GB, got {quote(amount)}") from error
 
 
 def parse_duration(duration: str | None, name: str) -> float | None:
@@ -80,7 +80,7 @@ def parse_duration(duration: str | None, name: str) -> float | None:
         return _clock_seconds(duration) if ":" in duration else float(parse_timedelta(duration))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
-            f"{name}: expected a time such as 55m or 01:30:00, got {duration!r}"
+            f"{name}: expected a time such as 55m or 01:30:00, got {quote(duration)}"
         ) from error
 
 

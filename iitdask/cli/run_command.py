@@ -29,7 +29,7 @@ from iitdask.cluster.jobs import (
 from iitdask.cluster.kubernetes import Manifest, kubernetes
 from iitdask.cluster.local import connect, local
 from iitdask.cluster.slurm import allocation, exec_allocation_role, is_driver, slurm, worker_script
-from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError, RetiredError
+from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError, RetiredError, quote
 from iitdask.result.formatting import bytes_text
 from iitdask.run.coordination import live_sessions
 from iitdask.run.estimate import WorkerDemand
@@ -228,14 +228,15 @@ class ClusterChoice:
         if self.cluster not in CLUSTERS and "://" not in self.cluster:
             raise InputError(
                 f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
-                f"got {self.cluster!r}"
+                f"got {quote(self.cluster)}"
             )
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers: expected 1 or more, got {self.workers}")
         if self.job_options.tls and self.cluster not in CLUSTERS_WITH_TLS:
             raise InputError(
-                f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, got "
-                f"{self.cluster!r}, whose connections this command does not make; give no --tls"
+                f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, "
+                f"got {quote(self.cluster)}, whose connections this command does not make; "
+                "give no --tls"
             )
 
     @property
@@ -274,7 +275,7 @@ class ClusterChoice:
             return allocation_script(job, self.n_jobs, command)
         if self.cluster == "slurm-array":
             return array_script(self.job_spec, self.n_jobs, url, spec if is_sweep else None)
-        raise InputError(f"--print-job: expected --cluster slurm…, got {self.cluster!r}")
+        raise InputError(f"--print-job: expected --cluster slurm…, got {quote(self.cluster)}")
 
     def submit(self, job: StudyJob, spec: str, url: str, block_seconds: float) -> int:
         """Submit a job that drives the run; print its number."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from iitdask.cluster.local import job_prologue
-from iitdask.errors import InputError, InterruptedRunError
+from iitdask.errors import InputError, InterruptedRunError, quote
 
 DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
@@ -128,7 +128,7 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
         raise InputError(f"--cores: expected 1 or more, got {jobs.cores}")
     _memory_bytes(jobs.memory)
     if jobs.seconds < 60:
-        raise InputError(f"--walltime: expected a minute or more, got {jobs.walltime!r}")
+        raise InputError(f"--walltime: expected a minute or more, got {quote(jobs.walltime)}")
     return jobs
 
 
@@ -143,7 +143,7 @@ def _site_preset(name: str | None) -> dict[str, Any]:
         sites = ", ".join(known) or "none"
         raise InputError(
             f"--site: expected a preset jobqueue.NAME of the dask configuration "
-            f"(known here: {sites}), got {name!r}"
+            f"(known here: {sites}), got {quote(name)}"
         )
     # Sites write with dashes or underscores, as dask lets them.
     return {key.replace("_", "-"): value for key, value in known[name].items()}
@@ -155,7 +155,9 @@ def _memory_bytes(memory: str) -> int:
     try:
         return int(parse_bytes(memory))
     except ValueError as error:
-        raise InputError(f"--memory: expected an amount such as 4GB, got {memory!r}") from error
+        raise InputError(
+            f"--memory: expected an amount such as 4GB, got {quote(memory)}"
+        ) from error
 
 
 def _walltime_seconds(walltime: str) -> float:
@@ -168,7 +170,8 @@ def _walltime_seconds(walltime: str) -> float:
         parts, n_days = [], 0
     if not 1 <= len(parts) <= 3:
         raise InputError(
-            f"--walltime: expected a time as SLURM writes it, such as 01:30:00, got {walltime!r}"
+            f"--walltime: expected a time as SLURM writes it, such as 01:30:00, "
+            f"got {quote(walltime)}"
         )
     first = 3600 if dash or len(parts) == 3 else 60
     seconds: float = sum(part * first / 60**place for place, part in enumerate(parts))
@@ -278,7 +281,7 @@ def submit(jobs: JobSpec, script: str) -> str:
         raise InputError(f"sbatch refused the job: {message} (see the script with --print-job)")
     number = JOB_NUMBER.search(done.stdout)
     if number is None:
-        raise InterruptedRunError(f"sbatch gave no job number but {done.stdout!r}")
+        raise InterruptedRunError(f"sbatch gave no job number but {quote(done.stdout)}")
     return number.group()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import SubstrateError, quote
 from iitdask.kernels.batch_tables import mark_reachable_states
 from iitdask.model import gates
 from iitdask.model import labels as notation
@@ -229,15 +229,15 @@ class Family:
     def from_block(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
         """Return the families of a block of a study, one per number of units."""
         kind = block.get("family")
-        if kind not in GRAPH_KEYS:
+        if not isinstance(kind, str) or kind not in GRAPH_KEYS:
             raise SubstrateError(
-                f"{where}: family: expected one of {', '.join(GRAPH_KEYS)}, got {kind!r}"
+                f"{where}: family: expected one of {', '.join(GRAPH_KEYS)}, got {quote(kind)}"
             )
         allowed = (*COMMON_KEYS, *GRAPH_KEYS[kind])
         for key in block:
             if key not in allowed:
                 raise SubstrateError(
-                    f"{where}: unknown key {key!r}; a {kind} family has {', '.join(allowed)}"
+                    f"{where}: unknown key {quote(key)}; a {kind} family has {', '.join(allowed)}"
                 )
         sizes = block.get("n", 4)
         sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
@@ -247,16 +247,16 @@ class Family:
         k = _require_whole_number(block.get("k", 2), 1, min(sizes) - 1 or 1, f"{where}: k")
         p = block.get("p", 0.5 if kind == "erdos-renyi" else 0.1)
         if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
-            raise SubstrateError(f"{where}: p: expected a probability from 0 to 1, got {p!r}")
+            raise SubstrateError(f"{where}: p: expected a probability from 0 to 1, got {quote(p)}")
         count = _require_whole_number(block.get("count", 1), 1, 10**7, f"{where}: count")
         seed = _require_whole_number(block.get("seed", 0), 0, 2**63 - 1, f"{where}: seed")
         loops = block.get("self_loops", False)
         if not isinstance(loops, bool):
-            raise SubstrateError(f"{where}: self_loops: expected true or false, got {loops!r}")
+            raise SubstrateError(f"{where}: self_loops: expected true or false, got {quote(loops)}")
         given = _parse_gates(block.get("gates", ["AND", "OR", "XOR"]), f"{where}: gates")
         name = block.get("name", kind)
         if not isinstance(name, str) or not name:
-            raise SubstrateError(f"{where}: name: expected a text, got {name!r}")
+            raise SubstrateError(f"{where}: name: expected a text, got {quote(name)}")
         return tuple(cls(str(kind), n, count, seed, given, float(p), k, loops, name) for n in sizes)
 
     @property
@@ -332,7 +332,7 @@ class Family:
             return np.full((self.n, self.n), float(given))
         raise SubstrateError(
             "gates: weights: expected a number, {normal: [mean, deviation]} or "
-            f"{{uniform: [low, high]}}, got {given!r}"
+            f"{{uniform: [low, high]}}, got {quote(given)}"
         )
 
     def _graphs(self) -> Array:
@@ -383,7 +383,7 @@ class Family:
 def _require_whole_number(value: Any, least: int, most: int, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise SubstrateError(
-            f"{where}: expected a whole number from {least} to {most}, got {value!r}"
+            f"{where}: expected a whole number from {least} to {most}, got {quote(value)}"
         )
     return value
 
@@ -394,7 +394,7 @@ def _parse_gates(given: Any, where: str) -> tuple[Mapping[str, Any], ...]:
     for entry in listed:
         gate = {"gate": entry} if isinstance(entry, str) else entry
         if not isinstance(gate, Mapping) or str(gate.get("gate")).upper() not in gates.GATES:
-            raise SubstrateError(f"{where}: expected gates by name, got {entry!r}")
+            raise SubstrateError(f"{where}: expected gates by name, got {quote(entry)}")
         out.append({**gate, "gate": str(gate["gate"]).upper()})
     if not out:
         raise SubstrateError(f"{where}: expected at least one gate, got none")

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from iitdask.errors import MemoryRefusedError, StateError
+from iitdask.errors import MemoryRefusedError, StateError, quote
 from iitdask.model.background import Background, decided_values
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor
 from iitdask.model.factor import CountingFactor
@@ -63,8 +63,8 @@ class CandidateSet(Target):
         pool = substrate.parse_units(units)
         if not pool:
             raise StateError("units: expected at least one unit, got none")
-        if max_size is not None and not (isinstance(max_size, int) and max_size >= 1):
-            raise StateError(f"max_size: expected a whole number from 1, got {max_size!r}")
+        if max_size is not None and not _is_size(max_size):
+            raise StateError(f"max_size: expected a whole number from 1, got {quote(max_size)}")
         if candidates is not None:
             candidates = _parse_candidates(substrate, candidates, pool, max_size)
         background = Background.from_state(substrate, now, budget)
@@ -84,7 +84,8 @@ class CandidateSet(Target):
 
     def system(self, units: tuple[int, ...]) -> System:
         """Return one candidate as a system of its own."""
-        return System.build(self.substrate, self.state, units, background=self.background)
+        labels = [self.substrate.labels[unit] for unit in units]
+        return System.build(self.substrate, self.state, labels, background=self.background)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -95,12 +96,17 @@ class CandidateSet(Target):
         return target_fingerprint("pool", self.substrate, lists)
 
 
+def _is_size(value: object) -> bool:
+    """Return True for a number of units, one that an array can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+
+
 def _parse_candidates(
     substrate: Substrate, candidates: Iterable[object], pool: tuple[int, ...], most: int | None
 ) -> tuple[tuple[int, ...], ...]:
     """Return listed candidates, each once, in the order of mathematics 9."""
-    if isinstance(candidates, str):
-        raise StateError(f"candidates: expected a list of sets of units, got {candidates!r}")
+    if isinstance(candidates, str) or not isinstance(candidates, Iterable):
+        raise StateError(f"candidates: expected a list of sets of units, got {quote(candidates)}")
     found = set()
     for number, each in enumerate(candidates):
         place = f"candidates: entry {number}"
@@ -111,7 +117,7 @@ def _parse_candidates(
         except StateError as error:
             raise StateError(f"{place}: {error}") from None
         if not units or not set(units) <= set(pool):
-            raise StateError(f"{place}: expected units of the pool, got {each!r}")
+            raise StateError(f"{place}: expected units of the pool, got {quote(each)}")
         if most is not None and len(units) > most:
             raise StateError(f"{place}: expected at most {most} units (max_size), got {len(units)}")
         found.add(units)

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from iitdask.errors import SubstrateError
-from iitdask.model.labels import suggestion
+from iitdask.errors import SubstrateError, quote
+from iitdask.model.labels import parse_labels, parse_units, suggestion
 from iitdask.model.substrate import Substrate
 
 __all__ = [
@@ -38,7 +38,7 @@ def substrate_kind(block: object, where: str) -> str:
     for key in block:
         if key not in SUBSTRATE_KEYS + OPTIONAL_KEYS:
             allowed = ", ".join(SUBSTRATE_KEYS + OPTIONAL_KEYS)
-            raise SubstrateError(f"{where}: unknown key {key!r}; allowed: {allowed}")
+            raise SubstrateError(f"{where}: unknown key {quote(key)}; allowed: {allowed}")
     kinds = [key for key in SUBSTRATE_KEYS if key in block]
     if len(kinds) != 1:
         got = ", ".join(kinds) or "none"
@@ -54,17 +54,23 @@ def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
     if kind == "tpm":
         return Substrate.from_tpm(entries, **more, where=place)
     if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
-        raise SubstrateError(f"{place}: expected a list with one entry per unit, got {entries!r}")
+        raise SubstrateError(
+            f"{place}: expected a list with one entry per unit, got {quote(entries)}"
+        )
     if kind == "units":
         return Substrate.from_units(entries, **more, where=place)
     factors = []
+    entries = list(entries)
+    labels = parse_labels(more["labels"], len(entries), place)
     for i, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or set(entry) != {"inputs", "table"}:
             got = list(entry) if isinstance(entry, Mapping) else entry
             raise SubstrateError(
-                f"{place}: factor {i}: expected a mapping with inputs and table, got {got!r}"
+                f"{place}: factor {i}: expected a mapping with inputs and table, got {quote(got)}"
             )
-        factors.append((entry["inputs"], entry["table"]))
+        inputs_place = f"{place}: unit {quote(labels[i])}: inputs"
+        inputs = parse_units(entry["inputs"], labels, inputs_place, SubstrateError)
+        factors.append((inputs, entry["table"]))
     return Substrate.from_factors(factors, **more, where=place)
 
 
@@ -101,8 +107,8 @@ def spec(name: str) -> dict[str, Any]:
         No example has this name.
     """
     known = names()
-    if name not in known:
-        raise SubstrateError(f"no example is called {name!r}; {suggestion(name, known, 60)}")
+    if not isinstance(name, str) or name not in known:
+        raise SubstrateError(f"no example is called {quote(name)}; {suggestion(name, known)}")
     study: dict[str, Any] = msgspec.json.decode((PUBLISHED / f"{name}.json").read_bytes())
     return study
 
@@ -125,7 +131,7 @@ def load(name: str) -> Substrate:
     >>> load("basic")
     Substrate(3 units: A B C; binary; 5 edges)
     """
-    return inline_substrate(spec(name)["substrate"], f"example {name!r}")
+    return inline_substrate(spec(name)["substrate"], f"example {quote(name)}")
 
 
 def state(name: str) -> tuple[int, ...]:

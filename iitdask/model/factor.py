@@ -11,9 +11,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from iitdask.errors import MemoryRefusedError, SubstrateError
+from iitdask.errors import MemoryRefusedError, SubstrateError, quote
 from iitdask.model.contraction import Tensor
-from iitdask.model.labels import shortened
 from iitdask.types import Array, Mask, Table
 
 SUM_TOLERANCE = 1e-8  # Largest difference from 1 of the sum of a row of probabilities
@@ -45,14 +44,41 @@ class Factor(NamedTuple):
 
 def as_array(values: Any, where: str) -> Table:
     """Return values as float64; refuse what is not a table of numbers."""
+    _require_plain(values, where)
     try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        text = shortened(" ".join(repr(values).split()), 60)
+        array = np.array(_unmasked(values), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, SystemError, RecursionError):
         raise SubstrateError(
-            f"{where}: expected numbers in rows of equal length, got {text}"
+            f"{where}: expected numbers in rows of equal length, got {quote(values)}"
         ) from None
     return array + 0.0  # -0.0 and 0.0 must have the same fingerprint
+
+
+def _unmasked(values: Any) -> Any:
+    """Return values with nan, which is no probability, in place of those behind a mask."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.filled(values.astype(np.float64), np.nan)
+    if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
+        return [_unmasked(each) for each in values]
+    return values
+
+
+def _require_plain(values: Any, where: str) -> None:
+    """Refuse tables of which an array would drop something: names, or imaginary parts."""
+    if getattr(getattr(values, "dtype", None), "kind", "f") in "cmMV":
+        raise SubstrateError(f"{where}: expected real numbers, got an array of {values.dtype}")
+    named = [name for name in ("columns", "index", "coords") if _has_names(values, name)]
+    if named:
+        raise SubstrateError(
+            f"{where}: expected numbers alone, got a {type(values).__name__} with {named[0]}; "
+            "give its .to_numpy(), and names of units as labels"
+        )
+
+
+def _has_names(values: Any, attribute: str) -> bool:
+    """Return True if rows or columns of a table have names other than their numbers."""
+    names = getattr(values, attribute, ())
+    return not callable(names) and list(names) != list(range(len(names)))
 
 
 def read_only(array: Array, dtype: type = np.float64) -> Array:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import SubstrateError, quote
 from iitdask.model import labels as notation
 from iitdask.model.factor import CountingFactor, as_array, with_input_axes
 from iitdask.types import Table
@@ -239,7 +239,7 @@ def _unit_labels(
 ) -> tuple[str, ...]:
     for i, unit in enumerate(units):
         if not isinstance(unit, Mapping):
-            raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {unit!r}")
+            raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {quote(unit)}")
     own: list[Any] = [unit.get("label") for unit in units]
     if all(label is None for label in own):
         return notation.parse_labels(labels, len(units), where)
@@ -255,7 +255,9 @@ def _parse_unit(unit: Mapping[str, Any], labels: tuple[str, ...], place: str) ->
         raise SubstrateError(f"{place}: expected either gate or kind, got both")
     name = unit.get("gate", unit.get("kind"))
     if not isinstance(name, str) or name.upper() not in GATES:
-        raise SubstrateError(f"{place}: expected a gate, one of {', '.join(GATES)}; got {name!r}")
+        raise SubstrateError(
+            f"{place}: expected a gate, one of {', '.join(GATES)}; got {quote(name)}"
+        )
     gate, place = GATES[name.upper()], f"{place} ({name.upper()})"
     inputs = notation.parse_units(
         unit.get("inputs", ()), labels, f"{place}: inputs", SubstrateError
@@ -282,7 +284,7 @@ def _table_levels(table: Any, inputs: int, place: str) -> int:
 
 def has_parameter(name: str, parameter: str) -> bool:
     """Whether a gate has a parameter."""
-    return parameter in _parameters(GATES[name.upper()])
+    return name.upper() in GATES and parameter in _parameters(GATES[name.upper()])
 
 
 def _parameters(gate: Gate) -> dict[str, bool]:
@@ -298,7 +300,7 @@ def _parse_parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[
     for name in given:
         if name not in allowed:
             raise SubstrateError(
-                f"{place}: unknown parameter {name!r}; expected {', '.join(allowed)}"
+                f"{place}: unknown parameter {quote(name)}; expected {', '.join(allowed)}"
             )
     for name, is_required in allowed.items():
         if is_required and name not in given:
@@ -308,8 +310,8 @@ def _parse_parameters(gate: Gate, given: Mapping[str, Any], place: str) -> dict[
         convert, expected = PARAMETERS[name]
         try:
             converted[name] = convert(value)
-        except (TypeError, ValueError):
-            message = f"{place}: expected {name} to be {expected}, got {value!r}"
+        except (TypeError, ValueError, OverflowError):
+            message = f"{place}: expected {name} to be {expected}, got {quote(value)}"
             raise SubstrateError(message) from None
     return converted
 

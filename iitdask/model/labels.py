@@ -10,19 +10,21 @@ from __future__ import annotations
 import difflib
 import operator
 import string
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.errors import InputError, StateError, SubstrateError
+from iitdask.errors import InputError, StateError, SubstrateError, quote
 from iitdask.types import Array, Mask
 
 Labels = tuple[str, ...]
 
 EMPTY_SET = "\N{EMPTY SET}"
+MAX_NUMBER_DIGITS = 9  # Of a unit's number that is written as text
+MAX_COMPARED = 100  # Characters of a name that known ones are compared with
 SEPARATOR = ","  # Between labels that are not joined directly; no label holds one
 
 
@@ -39,14 +41,16 @@ def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels
         return default_labels(count)
     if isinstance(labels, str):
         labels = [part.strip() for part in labels.split(",")] if "," in labels else list(labels)
+    if isinstance(labels, (Set, Mapping)) or not isinstance(labels, Iterable):
+        raise SubstrateError(f"{where}: expected a list of labels, got {quote(labels)}")
     named = tuple(labels)
     for label in named:
         if not isinstance(label, str):
             raise SubstrateError(
-                f"{where}: expected a label to be text, got {label!r} (quote it in YAML)"
+                f"{where}: expected a label to be text, got {quote(label)} (quote it in YAML)"
             )
         if not label.strip() or "," in label:
-            raise SubstrateError(f"{where}: expected a label without commas, got {label!r}")
+            raise SubstrateError(f"{where}: expected a label without commas, got {quote(label)}")
     if len(named) != count:
         raise SubstrateError(f"{where}: expected {count} labels, one per unit, got {len(named)}")
     if len(set(named)) < len(named):
@@ -120,12 +124,13 @@ def unit_numbers(labels: Labels) -> dict[str, int]:
     return {label: i for i, label in enumerate(labels)}
 
 
-def suggestion(name: str, known: Iterable[str], limit: int = 12) -> str:
+def suggestion(name: object, known: Iterable[str], limit: int = 12) -> str:
     """Return the names to suggest: the close ones, or else the first few of all."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    compared = name[:MAX_COMPARED] if isinstance(name, str) else ""
+    close = difflib.get_close_matches(compared, known, n=4, cutoff=0.5)
     if close:
-        return "did you mean " + " or ".join(repr(each) for each in close) + "?"
+        return "did you mean " + " or ".join(map(quote, close)) + "?"
     return "known: " + first_names(known, limit)
 
 
@@ -142,16 +147,30 @@ def first_names(names: Sequence[str], limit: int = 8) -> str:
 def parse_units(
     units: object, labels: Labels, where: str, error: type[InputError] = StateError
 ) -> tuple[int, ...]:
-    """Return the numbers of units in their order, written as for ``Substrate.parse_units``."""
+    """Return the numbers of units in their order, written as for ``Substrate.parse_units``.
+
+    A number that is also the label of another unit is refused: nobody knows which is meant.
+    """
     numbers = unit_numbers(labels)
     parts = _split_units(units, numbers)
     if not isinstance(parts, Iterable):
-        raise error(f"{where}: expected labels or unit numbers, got {units!r}")
+        raise error(f"{where}: expected labels or unit numbers, got {quote(units)}")
     found = tuple(_unit_number(part, numbers, where, error) for part in parts)
     if len(set(found)) < len(found):
         twice = next(i for i in found if found.count(i) > 1)
         raise error(f"{where}: unit {labels[twice]!r} is named twice")
     return found
+
+
+def with_labels(units: object, labels: Labels) -> object:
+    """Return a sequence with labels in place of the unit numbers in it."""
+    if not isinstance(units, Sequence | range | np.ndarray) or isinstance(units, str):
+        return units
+    is_number = [isinstance(u, int | np.integer) and not isinstance(u, bool) for u in units]
+    return [
+        labels[unit] if known and 0 <= unit < len(labels) else unit
+        for unit, known in zip(units, is_number, strict=True)
+    ]
 
 
 def _split_units(units: Any, numbers: Mapping[str, int]) -> Any:
@@ -173,15 +192,23 @@ def _unit_number(
 ) -> int:
     if isinstance(unit, str) and unit in numbers:
         return numbers[unit]
-    if isinstance(unit, str) and not unit.isdecimal():
-        raise error(f"{where}: no unit is called {unit!r}; {suggestion(unit, numbers)}")
+    if isinstance(unit, str) and not (unit.isdecimal() and len(unit) <= MAX_NUMBER_DIGITS):
+        raise error(f"{where}: no unit is called {quote(unit)}; {suggestion(unit, numbers)}")
     if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, str, np.integer)):
         raise error(
-            f"{where}: expected a label or a unit number, got {unit!r} (quote labels in YAML)"
+            f"{where}: expected a label or a unit number, got {quote(unit)} (quote labels in YAML)"
         )
     number = int(unit)
     if not 0 <= number < len(numbers):
-        raise error(f"{where}: expected a unit number from 0 to {len(numbers) - 1}, got {unit!r}")
+        raise error(
+            f"{where}: expected a unit number from 0 to {len(numbers) - 1}, got {quote(unit)}"
+        )
+    if numbers.get(str(number), number) != number:
+        label = list(numbers)[number]
+        raise error(
+            f"{where}: {number} could be unit number {number}, which is called {quote(label)}, or "
+            f'the unit called "{number}"; quote its label'
+        )
     return number
 
 
@@ -192,12 +219,14 @@ def parse_state(
     values = _parse_values(state, labels, where)
     if len(values) != len(levels):
         raise StateError(
-            f"{where}: expected {len(levels)} values, one per unit, got {len(values)} in {state!r}"
+            f"{where}: expected {len(levels)} values, one per unit, got {len(values)} in "
+            f"{quote(state)}"
         )
     for label, value, level in zip(labels, values, levels, strict=True):
         if not 0 <= value < level:
             raise StateError(
-                f"{where}: unit {label!r} has values 0 to {level - 1}, got {value} in {state!r}"
+                f"{where}: unit {quote(label)} has values 0 to {level - 1}, got {value} in "
+                f"{quote(state)}"
             )
     return values
 
@@ -208,23 +237,23 @@ def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
         value_of = dict(zip(numbers, state.values(), strict=True))
         for i, label in enumerate(labels):
             if i not in value_of:
-                raise StateError(f"{where}: unit {label!r} is given no value")
+                raise StateError(f"{where}: unit {quote(label)} is given no value")
         state = [value_of[i] for i in range(len(labels))]
     if isinstance(state, str):
         if not (state.isascii() and state.isdecimal()):
-            raise StateError(f"{where}: expected one digit per unit, got {state!r}")
+            raise StateError(f"{where}: expected one digit per unit, got {quote(state)}")
         return tuple(int(digit) for digit in state)
     if not isinstance(state, (Sequence, np.ndarray)):
         raise StateError(
             f'{where}: expected a list of values or a string such as "100" (quoted in YAML), '
-            f"got {state!r}"
+            f"got {quote(state)}"
         )
     values = []
     for value in state:
         try:
             values.append(operator.index(value))
         except TypeError:
-            raise StateError(f"{where}: expected whole numbers, got {value!r}") from None
+            raise StateError(f"{where}: expected whole numbers, got {quote(value)}") from None
     return tuple(values)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import SubstrateError, quote
 from iitdask.model import examples
+from iitdask.model.documents import read_document, read_file, require_memory
 from iitdask.model.examples import inline_substrate, substrate_kind
 from iitdask.model.pyphi import is_network, parse_network
 from iitdask.model.substrate import Substrate
@@ -74,9 +73,11 @@ def load(path: str | Path) -> Substrate:
         return _load_tpm(path, {})
     if path.suffix not in {".yaml", ".yml", ".json"}:
         raise SubstrateError(f"{path}: expected a file ending in .yaml, .yml, .json or .npz")
-    content = _decode(path)
+    content = read_document(path, SubstrateError)
     if not isinstance(content, Mapping):
-        raise SubstrateError(f"{path}: expected a study or its substrate block, got {content!r}")
+        raise SubstrateError(
+            f"{path}: expected a study or its substrate block, got {quote(content)}"
+        )
     if is_network(content):
         return Substrate.from_pyphi(content, where=str(path))
     block = content.get("substrate", content)
@@ -95,21 +96,22 @@ def _load_tpm(path: Path, given: Mapping[str, Any]) -> Substrate:
 
 def _read_arrays(path: Path) -> dict[str, Any]:
     kind = "array of numbers" if path.suffix == ".npy" else "archive of arrays"
-    file = io.BytesIO(_read_bytes(path))
+    file = io.BytesIO(read_file(path, SubstrateError))
     try:
         loaded = np.load(file, allow_pickle=False)  # a pickle could run anything
         if path.suffix == ".npy":
-            return {"tpm": loaded}
+            return {"tpm": np.asarray(loaded)}
+        require_memory(sum(member.file_size for member in loaded.zip.infolist()))
         content = {key: loaded[key] for key in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
+        if "labels" in content:
+            content["labels"] = [str(label) for label in np.ravel(content["labels"])]
+    except Exception as error:  # what a damaged file raises is not documented
         raise SubstrateError(f"{path}: expected a NumPy {kind}: {error}") from error
-    if "labels" in content:
-        content["labels"] = [str(label) for label in content["labels"].ravel()]
     return _require_tpm(content, path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content = _decode(path)
+    content = read_document(path, SubstrateError)
     if is_network(content):
         return parse_network(content, str(path))
     return _require_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
@@ -127,7 +129,7 @@ def _require_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> dict[str, Any]:
     """Return the rows of numbers of a text file; ``#`` starts a comment."""
     try:
-        lines = _read_bytes(path).decode("utf-8-sig").splitlines()
+        lines = read_file(path, SubstrateError).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise SubstrateError(f"{path}: expected text: {error}") from error
     rows: list[list[float]] = []
@@ -139,7 +141,7 @@ def _read_text(path: Path) -> dict[str, Any]:
             except ValueError as error:
                 line = " ".join(words)
                 raise SubstrateError(
-                    f"{path}, line {number}: expected numbers, got {line!r}"
+                    f"{path}, line {number}: expected numbers, got {quote(line)}"
                 ) from error
             if len(rows[-1]) != len(rows[0]):
                 raise SubstrateError(
@@ -149,21 +151,3 @@ def _read_text(path: Path) -> dict[str, Any]:
     if not rows:
         raise SubstrateError(f"{path}: expected rows of numbers, got an empty file")
     return {"tpm": rows}
-
-
-def _decode(path: Path) -> Any:
-    decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
-    try:
-        return decode(_read_bytes(path))
-    except msgspec.DecodeError as error:
-        kind = "JSON" if path.suffix == ".json" else "YAML"
-        reason = " ".join(str(error).split())
-        raise SubstrateError(f"{path}: expected {kind}: {reason}") from error
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or "cannot be read"
-        raise SubstrateError(f"{path}: expected a readable file: {reason}") from error

@@ -247,7 +247,9 @@ class Substrate:
         given = []
         for label, (inputs, table) in zip(named, pairs, strict=True):
             place = f"{where}: unit {label!r}"
-            numbers = notation.parse_units(inputs, named, f"{place}: inputs", SubstrateError)
+            # Numbers are meant as they are here, even if labels are digits.
+            names = notation.with_labels(inputs, named)
+            numbers = notation.parse_units(names, named, f"{place}: inputs", SubstrateError)
             given.append((numbers, as_array(table, place)))
         return cls._assembled(given, connectivity, named, where)
 
@@ -446,8 +448,9 @@ def _unit_levels(given: Sequence[UnitTable], labels: Sequence[str], where: str) 
 
 def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> Mask:
     count = len(labels)
-    array: Array = np.asarray(connectivity)
-    if array.dtype != np.bool_:  # as floats, thousands of units would take gigabytes
+    array: Array = connectivity
+    # As floats, thousands of units would take gigabytes.
+    if not isinstance(connectivity, np.ndarray) or connectivity.dtype != np.bool_:
         array = as_array(connectivity, f"{where}: connectivity")
     if array.shape != (count, count):
         raise SubstrateError(

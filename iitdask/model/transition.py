@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.errors import StateError, UnreachableStateError
+from iitdask.errors import StateError, UnreachableStateError, quote
 from iitdask.model.background import Background
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.factor import Factor, read_only
@@ -72,7 +72,9 @@ class Transition(Target):
         most = max(len(sources), len(targets))
         max_order = most if max_order is None else max_order
         if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
-            raise StateError(f"max_order: expected a whole number from 1 on, got {max_order!r}")
+            raise StateError(
+                f"max_order: expected a whole number from 1 on, got {quote(max_order)}"
+            )
         require_possible(substrate, start, end, targets)
         return cls(substrate, start, end, sources, targets, min(max_order, most))
 
@@ -247,7 +249,8 @@ class StateTriple(Target):
     ) -> StateTriple:
         """Build two transitions; an error begins with the name of the state it leads to."""
         now = _for_field("state", substrate.parse_state, state)
-        members = _for_field("units", substrate.parse_units, units)
+        numbers = _for_field("units", substrate.parse_units, units)
+        members = [substrate.labels[unit] for unit in numbers]
         build = partial(Transition.build, causes=members, effects=members, max_order=max_order)
         refused = UnreachableStateError
         into = _for_field("state", build, substrate, before, now, refused=refused)

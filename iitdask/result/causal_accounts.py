@@ -96,9 +96,9 @@ def label_nexus(tree: xr.DataTree, pair: StatePair, options: Theory) -> xr.DataT
         states["iitdask_version"] = package_version()
         root = xr.Dataset(attrs=attrs | theory_attrs(options) | states)
         return xr.DataTree.from_dict({"/": root, "/candidates": candidates})
-    winner = Transition.build(
-        pair.substrate, pair.before, pair.after, attrs["causes"], attrs["effects"]
-    )
+    labels = pair.substrate.labels
+    causes, effects = ([labels[i] for i in attrs[side]] for side in ("causes", "effects"))
+    winner = Transition.build(pair.substrate, pair.before, pair.after, causes, effects)
     labelled = label_account(tree, winner, options)
     return labelled.assign(candidates=xr.DataTree(candidates))
 

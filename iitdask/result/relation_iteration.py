@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import InputError
+from iitdask.errors import InputError, quote
 from iitdask.theory.iit4.distinctions import Bindings, relations_by_degree, top_relations
 
 __all__ = [
@@ -55,7 +55,7 @@ def iterate(
     """
     for name, value in (("top", top), ("degree", degree)):
         if value is not None and value < 1:
-            raise InputError(f"{name}: expected a positive number, got {value!r}")
+            raise InputError(f"{name}: expected a positive number, got {quote(value)}")
     if "distinctions" not in tree.children:
         raise InputError("tree: expected a cause-effect structure with a node 'distinctions'")
     data = tree["distinctions"].to_dataset()

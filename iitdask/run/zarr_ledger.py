@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import InputError, LedgerMismatchError, StoreError
+from iitdask.errors import InputError, LedgerMismatchError, StoreError, quote
 from iitdask.run.checksum import package_version, text_digest
 from iitdask.run.coordination import critical_section, live_sessions, open_session
 from iitdask.run.ledger import Ledger
@@ -136,7 +136,7 @@ def _read_entry(path: Path) -> CacheEntry:
 def _cache_directory(directory: str, create: bool = True) -> Path:
     path = local_path(directory)
     if path is None:
-        raise InputError(f"cache: expected a directory, got {directory!r}")
+        raise InputError(f"cache: expected a directory, got {quote(directory)}")
     if create:
         path.mkdir(parents=True, exist_ok=True)
     elif not path.is_dir():

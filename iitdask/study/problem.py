@@ -52,6 +52,7 @@ from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.variables import make_dataset
 
+UNIT_FIELDS = {"units", "candidates", "causes", "effects"}  # Fields of targets that name units
 SUBSTRATE_GROUP = "substrate"  # Group of a store that holds the tables of the substrate
 
 
@@ -155,8 +156,10 @@ def read_problem(store: Store) -> Problem:
     try:
         study = about["study"]
         compute = study["compute"]
+        substrate = _read_substrate(store)
         fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
-        target = target_from_fields(compute, _read_substrate(store), fields, store.url)
+        named = {name: _labels_of(fields[name], substrate) for name in UNIT_FIELDS & fields.keys()}
+        target = target_from_fields(compute, substrate, fields | named, store.url)
         problem = Problem(target, theory_options(study["theory"]), compute)
         intact = problem.fingerprint == about["fingerprint"]
     except (*DAMAGE_ERRORS, InputError, msgspec.ValidationError) as error:
@@ -165,6 +168,13 @@ def read_problem(store: Store) -> Problem:
     if not intact:
         raise DamagedStoreError(f"{damaged} is not what was written; {mending}")
     return problem
+
+
+def _labels_of(numbers: Any, substrate: Substrate) -> Any:
+    """Return labels for the numbers in nested lists: a label may be another unit's number."""
+    if isinstance(numbers, list):
+        return [_labels_of(each, substrate) for each in numbers]
+    return None if numbers is None else substrate.labels[numbers]
 
 
 def _read_substrate(store: Store) -> Substrate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 import xarray as xr
-import yaml
 
-from iitdask.errors import SpecError
+from iitdask.errors import SpecError, quote
 from iitdask.model import examples
+from iitdask.model.documents import read_document
 from iitdask.run.events import Observer
 from iitdask.theory.catalog import COMPUTATIONS
 from iitdask.theory.stage import Recipe
@@ -29,6 +28,9 @@ class JobRun:
     observers: tuple[Observer, ...] = ()  # Receive the events of the run, after those of the caller
 
 
+STUDY_EXPECTED = "a study file or the name of an example (`iitdask examples`)"
+QUOTED_FIELDS = ("state", "before", "after", "units", "causes", "effects")
+"""Fields of which a number is text that lacks its quotes."""
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
 
 
@@ -78,26 +80,10 @@ def read_study(spec: str | Path | dict[str, Any]) -> tuple[Study, Path]:
     if isinstance(spec, dict):
         return _study_from_mapping(spec, "study"), Path()
     path = Path(spec)
-    if not path.exists() and str(spec) in examples.names():
+    if str(spec) in examples.names() and not path.exists():
         return _study_from_mapping(examples.spec(str(spec)), str(spec)), Path()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "expected a study file or the name of an example (`iitdask examples`)"
-        raise SpecError(f"{path}: cannot be read ({error}); {hint}") from error
-    return _study_from_mapping(_parse_file(text, path), str(path)), path.parent
-
-
-def _parse_file(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{path}: line {error.lineno}: expected JSON, {error.msg}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise SpecError(f"{path}:{line} expected YAML, {problem}") from error
+    content = read_document(path, SpecError, STUDY_EXPECTED)
+    return _study_from_mapping(content, str(path)), path.parent
 
 
 def _study_from_mapping(content: Any, where: str) -> Study:
@@ -105,6 +91,13 @@ def _study_from_mapping(content: Any, where: str) -> Study:
         raise SpecError(
             f"{where}: expected a mapping with `substrate`, got {type(content).__name__}"
         )
+    for name in QUOTED_FIELDS:
+        value = content.get(name)
+        if isinstance(value, int | float):
+            raise SpecError(
+                f"{where}: {name}: expected text or a list, got {quote(value)}; "
+                f'quote it: {name}: "{quote(value)}"'
+            )
     try:
         study = msgspec.convert(content, Study)
     except msgspec.ValidationError as error:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import LedgerMismatchError, SpecError
+from iitdask.errors import LedgerMismatchError, SpecError, quote
 from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
 from iitdask.result.label_tree import label_tree
@@ -271,7 +271,7 @@ def build_sweep(
     target, None where not given; see :func:`iitdask.study.sweep_layout.build_grid`.
     """
     if keep not in (None, "structures"):
-        raise SpecError(f"keep: expected structures, got {keep!r}")
+        raise SpecError(f"keep: expected structures, got {quote(keep)}")
     shared = {name: value for name, value in shared.items() if value is not None}
     substrate, compute = shared.pop("substrate", None), shared["compute"]
     substrates = build_substrates(substrate, axes, folder, where)

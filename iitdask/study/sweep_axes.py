@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import InputError, SpecError
+from iitdask.errors import InputError, SpecError, quote
 from iitdask.model import examples, gates
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable, rule_classes
@@ -21,6 +21,8 @@ from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.types import Array
 
+MAX_EXACT_FLOAT = 2**53
+MAX_FLOAT_BITS = 1000  # Of an integer
 MAX_AXIS_VALUES = 10**7  # Values an axis may have
 STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
 SPACINGS = ("linspace", "geomspace", "range")  # Numbers given by their ends, as NumPy does
@@ -82,7 +84,7 @@ class UnitSignature:
 
         None stands for all units.
         """
-        units = range(len(self.labels)) if value is None else value
+        units = self.labels if value is None else value
         chosen = sorted(notation.parse_units(units, self.labels, "units"))
         if not chosen:
             raise InputError("units: expected at least one unit, got none")
@@ -229,9 +231,9 @@ def _build_substrate(
         raise SpecError(
             f"{place}: expected a substrate made of `units`, whose parameters it could be"
         )
+    # Reading it as it is finds what is wrong with it, and names its units.
+    labels = substrate_from_study(choice, folder, f"{where}: substrate").labels
     units = [dict(unit) for unit in choice["units"]]
-    defaults = choice.get("labels") or notation.default_labels(len(units))
-    labels = [str(unit.get("label") or name) for unit, name in zip(units, defaults, strict=True)]
     for name, value in parameters.items():
         _set_parameter(units, labels, name, value, f"{where}: sweep: {name}")
     block = {**choice, "units": units}
@@ -239,7 +241,7 @@ def _build_substrate(
 
 
 def _set_parameter(
-    units: list[dict[str, Any]], labels: Sequence[str], name: str, value: Any, where: str
+    units: list[dict[str, Any]], labels: tuple[str, ...], name: str, value: Any, where: str
 ) -> None:
     """Set a parameter of all units that have it, or of the one that is named."""
     label, _, parameter = name.rpartition(".")
@@ -259,14 +261,14 @@ def _set_parameter(
 
 
 def _set_weight(
-    units: list[dict[str, Any]], labels: Sequence[str], name: str, value: Any, where: str
+    units: list[dict[str, Any]], labels: tuple[str, ...], name: str, value: Any, where: str
 ) -> None:
     """Set the weight of one input of one unit."""
     label, _, source = name.rpartition(".weights.")
     if label not in labels:
         raise SpecError(f"{where}: no unit is called {label!r}")
     unit = units[labels.index(label)]
-    inputs = notation.parse_units(unit.get("inputs", ()), tuple(labels), f"unit {label!r}: inputs")
+    inputs = notation.parse_units(unit.get("inputs", ()), labels, f"unit {label!r}: inputs")
     sources = [labels[number] for number in inputs]
     if source not in sources or "weights" not in unit:
         raise SpecError(f"{where}: unit {label!r} has no such weight")
@@ -395,7 +397,7 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
     of mappings, of axes that go through their values together.
     """
     if not isinstance(block, Mapping) or not block:
-        raise SpecError(f"{where}: expected a mapping from axes to values, got {block!r}")
+        raise SpecError(f"{where}: expected a mapping from axes to values, got {quote(block)}")
     axes: list[Axis] = []
     for name, content in block.items():
         if name == "zip":
@@ -413,13 +415,15 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
 def _read_zipped(group: Any, where: str) -> list[Axis]:
     """Read axes that share a dimension; only the first, which names it, needs distinct values."""
     if not isinstance(group, Mapping) or len(group) < 2:
-        raise SpecError(f"{where}: expected a mapping of two or more axes, got {group!r}")
+        raise SpecError(f"{where}: expected a mapping of two or more axes, got {quote(group)}")
     dim = str(next(iter(group)))
     axes = []
     for name, content in group.items():
         axis = _read_axis(str(name), content, f"{where}: {name}", dim)
         if isinstance(axis.values, ValueRule):
-            raise SpecError(f"{where}: {name}: expected a list to go with others, got {content!r}")
+            raise SpecError(
+                f"{where}: {name}: expected a list to go with others, got {quote(content)}"
+            )
         axes.append(axis)
     lengths = {axis.name: len(axis.listed) for axis in axes}
     if len(set(lengths.values())) > 1:
@@ -440,7 +444,7 @@ def _read_axis(name: str, content: Any, where: str, dim: str | None = None) -> A
 
 def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> tuple[Any, ...]:
     if isinstance(content, str) or not isinstance(content, Sequence | np.ndarray):
-        raise SpecError(f"{where}: expected a list of values, got {content!r}")
+        raise SpecError(f"{where}: expected a list of values, got {quote(content)}")
     values = tuple(value.item() if isinstance(value, np.generic) else value for value in content)
     values = tuple(one for value in values for one in kind.expand(value, where))
     if not 0 < len(values) <= MAX_AXIS_VALUES:
@@ -453,7 +457,10 @@ def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> t
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Return True for a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or value.bit_length() < MAX_FLOAT_BITS
 
 
 def _is_whole(value: Any) -> bool:
@@ -465,22 +472,24 @@ def _read_spaced(content: Mapping[str, Any], where: str) -> tuple[float, ...]:
     kind = next(iter(content)) if len(content) == 1 else ""
     if kind not in SPACINGS:
         known = ", ".join(SPACINGS)
-        raise SpecError(f"{where}: expected a list or one of {known}, got {dict(content)!r}")
+        raise SpecError(f"{where}: expected a list or one of {known}, got {quote(dict(content))}")
     where, three = f"{where}: {kind}", content[kind]
     is_triple = isinstance(three, list | tuple) and len(three) == 3
     if not is_triple or not all(_is_number(v) and math.isfinite(v) for v in three):
         form = "[first, end, step]" if kind == "range" else "[first, last, how many]"
-        raise SpecError(f"{where}: expected {form}, got {three!r}")
+        raise SpecError(f"{where}: expected {form}, got {quote(three)}")
     first, last, third = three
+    if max(abs(first), abs(last)) > MAX_EXACT_FLOAT:
+        first, last = float(first), float(last)
     if kind == "range":
         if third == 0 or (last - first) / third > MAX_AXIS_VALUES:
-            raise SpecError(f"{where}: expected a step that leads to the end, got {three!r}")
+            raise SpecError(f"{where}: expected a step that leads to the end, got {quote(three)}")
         values = np.arange(first, last, third)
     else:
         if not isinstance(third, int) or not 1 <= third <= MAX_AXIS_VALUES:
-            raise SpecError(f"{where}: expected a whole number of values, got {third!r}")
+            raise SpecError(f"{where}: expected a whole number of values, got {quote(third)}")
         if kind == "geomspace" and first * last <= 0:
-            raise SpecError(f"{where}: expected ends of one sign, got {three!r}")
+            raise SpecError(f"{where}: expected ends of one sign, got {quote(three)}")
         values = (np.linspace if kind == "linspace" else np.geomspace)(first, last, third)
     if not len(values):
         raise SpecError(f"{where}: expected at least one value, got none")
@@ -494,7 +503,7 @@ def _units_rule(content: Any, where: str) -> ValueRule | None:
     if not isinstance(content, Mapping):
         return None
     if set(content) != {"size"} or not _is_whole(content["size"]):
-        raise SpecError(f"{where}: expected {{size: how many}}, got {dict(content)!r}")
+        raise SpecError(f"{where}: expected {{size: how many}}, got {quote(dict(content))}")
     return ValueRule("size", size=content["size"])
 
 
@@ -503,22 +512,22 @@ def _state_rule(content: Any, where: str) -> ValueRule | None:
     if isinstance(content, str):
         if content not in STATE_RULES:
             raise SpecError(
-                f"{where}: expected all, reachable or a list of states, got {content!r}"
+                f"{where}: expected all, reachable or a list of states, got {quote(content)}"
             )
         return ValueRule(content)
     if not isinstance(content, Mapping):
         return None
     if set(content) != {"trajectory"} or not isinstance(content["trajectory"], Mapping):
-        raise SpecError(f"{where}: expected {{trajectory: {{steps: ...}}}}, got {content!r}")
+        raise SpecError(f"{where}: expected {{trajectory: {{steps: ...}}}}, got {quote(content)}")
     where, given = f"{where}: trajectory", content["trajectory"]
     for key in given:
         if key not in TRAJECTORY_DEFAULTS:
             known = ", ".join(TRAJECTORY_DEFAULTS)
-            raise SpecError(f"{where}: unknown key {key!r}; it has {known}")
+            raise SpecError(f"{where}: unknown key {quote(key)}; it has {known}")
     settings = TRAJECTORY_DEFAULTS | dict(given)
     for key in ("steps", "burn", "seed"):
         if not _is_whole(settings[key]) or settings[key] < (key == "steps"):
-            raise SpecError(f"{where}: {key}: expected a whole number, got {settings[key]!r}")
+            raise SpecError(f"{where}: {key}: expected a whole number, got {quote(settings[key])}")
     return ValueRule("trajectory", **settings)
 
 
@@ -547,7 +556,7 @@ def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
 def _one_parameter(value: Any, where: str) -> tuple[Any, ...]:
     numbers = value if isinstance(value, list | tuple) else [value]
     if not numbers or not all(map(_is_number, numbers)):
-        raise SpecError(f"{where}: expected numbers, or lists of numbers, got {value!r}")
+        raise SpecError(f"{where}: expected numbers, or lists of numbers, got {quote(value)}")
     return (value,)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from iitdask.errors import SpecError
+from iitdask.errors import SpecError, quote
 from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, Axis, AxisValues, SubstrateGrid
 from iitdask.theory.catalog import (
     COMPUTATIONS,
@@ -142,7 +142,7 @@ def build_grid(
     for name in computes:
         if name not in known:
             expected = f"expected one of {', '.join(known)} in a sweep"
-            raise SpecError(f"{place('compute')}: {expected}, got {name!r}")
+            raise SpecError(f"{place('compute')}: {expected}, got {quote(name)}")
     takers = _takers(computes)
     for name in (*(name for name in axis_values if name in _takers(COMPUTATIONS)), *fields):
         if name not in takers:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import InputError, StateError
+from iitdask.errors import InputError, StateError, quote
 from iitdask.kernels.iit4.mechanism_search import JOINT_BOUND_MIN_UNITS, make_purview_scratch
 from iitdask.kernels.iit4.pair import MarginalTables, make_pair_scratch
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
@@ -118,7 +118,9 @@ class Computation:
 def get_computation(compute: str, where: str = "compute") -> Computation:
     """Return the computation of a name; `where` names the field in the InputError of another."""
     if compute not in COMPUTATIONS:
-        raise InputError(f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {compute!r}")
+        raise InputError(
+            f"{where}: expected one of {', '.join(COMPUTATIONS)}, got {quote(compute)}"
+        )
     return COMPUTATIONS[compute]
 
 
@@ -181,8 +183,8 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
         content = dict(theory) if isinstance(theory, Mapping) else {"name": theory}
     content |= named
     name = content.get("name")
-    if name not in THEORIES:
-        raise InputError(f"{where}: expected one of {', '.join(THEORIES)}, got {name!r}")
+    if not isinstance(name, str) or name not in THEORIES:
+        raise InputError(f"{where}: expected one of {', '.join(THEORIES)}, got {quote(name)}")
     try:
         return msgspec.convert(content, THEORIES[name])
     except msgspec.ValidationError as error:
@@ -200,7 +202,7 @@ def build_recipe(compute: str, target: Target, options: Theory) -> Recipe:
     recipes, name = get_computation(compute).recipes, theory_name(options)
     if name not in recipes:
         known = ", ".join(recipes)
-        raise InputError(f"compute {compute!r}: expected theory {known}, got {name!r}")
+        raise InputError(f"compute {compute!r}: expected theory {known}, got {quote(name)}")
     return recipes[name](target, options)
 
 

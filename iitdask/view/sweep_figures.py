@@ -20,7 +20,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from iitdask.errors import InputError
+from iitdask.errors import InputError, quote
 from iitdask.result.cube import axis_labels, cube_summary
 from iitdask.view import pages
 from iitdask.view.accessor import summary_html
@@ -73,12 +73,12 @@ def sweep(
     name = variable or next((v for v in ("big_phi", "phi", "alpha") if v in cube), "phi")
     if name not in cube or cube[name].dtype.kind not in "fiub":
         known = ", ".join(str(v) for v in cube.data_vars if cube[v].dtype.kind in "fiu")
-        raise InputError(f"variable: expected one of {known}, got {name!r}")
+        raise InputError(f"variable: expected one of {known}, got {quote(name)}")
     x = x or max(cube.sizes, key=lambda dim: cube.sizes[dim])  # type: ignore[assignment]
     for axis in filter(None, (x, y, by, *where)):
         if axis not in cube.sizes:
             known = ", ".join(map(str, cube.sizes))
-            raise InputError(f"axis: expected one of {known}, got {axis!r}")
+            raise InputError(f"axis: expected one of {known}, got {quote(axis)}")
     values = cube[name].where(cube["status"] == "done") if "status" in cube else cube[name]
     try:
         values = values.sel(where)

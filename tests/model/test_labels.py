@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import iitdask as iit
-from iitdask.model.labels import join_labels, mask_namer, unit_set_names, units_of_mask
+from iitdask.errors import StateError, SubstrateError
+from iitdask.model.labels import (
+    join_labels,
+    mask_namer,
+    parse_labels,
+    parse_state,
+    parse_units,
+    unit_set_names,
+    units_of_mask,
+)
+from iitdask.study.run import verify_stored_run
 
 LABELS = st.lists(st.text("ABC", min_size=1, max_size=3), min_size=1, max_size=6, unique=True).map(
     tuple
@@ -90,3 +100,58 @@ def test_sweep__of_units_named_as_their_join_has_every_candidate():
     assert sorted(cube["units"].values.tolist()) == [
         "A", "A,AB", "A,B", "A,B,AB", "AB", "B", "B,AB",
     ]  # fmt: skip
+
+
+DIGITS = ("1", "2", "3")
+
+
+@pytest.mark.parametrize("units", [1, [1], [0, 2], [np.int64(2)]])
+def test_parse_units__refuses_numbers_that_are_labels_of_other_units(units):
+    with pytest.raises(StateError, match=r"could be unit number \d, which is called .*quote"):
+        parse_units(units, DIGITS, "units")
+
+
+def test_parse_units__takes_numbers_that_no_label_contradicts():
+    assert parse_units("12", DIGITS, "units") == (0, 1)
+    assert parse_units(["3"], DIGITS, "units") == (2,)
+    assert parse_units(0, DIGITS, "units") == (0,)
+    assert parse_units([0, 1], ("0", "1", "2"), "units") == (0, 1)
+    assert parse_units([0, 2], ("7", "8", "9"), "units") == (0, 2)
+
+
+def test_parse_state__refuses_numbers_that_are_labels_of_other_units():
+    with pytest.raises(StateError, match="could be unit number 1"):
+        parse_state({1: 0, 2: 1, 3: 1}, (2, 2, 2), DIGITS)
+    assert parse_state({"1": 0, "2": 1, "3": 1}, (2, 2, 2), DIGITS) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["9" * 5000, 10**5000, -1, "x" * 10**5, True, 1.0, None, []],
+    ids=["digits", "huge", "negative", "long", "bool", "float", "none", "list"],
+)
+def test_parse_units__refuses_in_one_short_line(unit):
+    with pytest.raises(StateError, match=r"\Aunits: ") as caught:
+        parse_units([unit], ("A", "B"), "units")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("labels", [{"A", "B"}, frozenset("AB"), {"A": 1, "B": 2}, 5, 0.5])
+def test_parse_labels__refuses_what_has_no_order(labels):
+    with pytest.raises(SubstrateError, match="expected a list of labels"):
+        parse_labels(labels, 2, "labels")
+
+
+def test_runs__go_on_with_units_whose_labels_are_digits(tmp_path):
+    basic = iit.examples.load("basic")
+    units = [(factor.parents, factor.table) for factor in basic.factors]
+    digits = iit.Substrate.from_factors(units, labels=DIGITS)
+    calls = {
+        "ces": lambda s, store: iit.ces(s, "100", s.labels[:2], store=store),
+        "complexes": lambda s, store: iit.complexes(s, "100", store=store),
+        "account": lambda s, store: iit.account(s, "110", "100", s.labels[1:], store=store),
+        "nexus": lambda s, store: iit.causal_nexus(s, "110", "100", store=store),
+    }
+    for name, call in calls.items():
+        call(digits, tmp_path / name)
+        assert verify_stored_run(tmp_path / name).problems == ()

@@ -4,7 +4,9 @@ import pickle
 import tracemalloc
 
 import numpy as np
+import pandas
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -299,3 +301,65 @@ def test_parse_units__long_labels():
     assert pair.parse_units("IR,T0/1") == (0, 1)
     with pytest.raises(StateError, match=r"no unit is called 'T0/2'; did you mean 'T0/1'\?"):
         pair.parse_units("T0/2")
+
+
+@pytest.mark.parametrize("kind", [list, np.ma.stack])
+def test_tables__behind_a_mask_are_missing(kind):
+    table = np.ma.masked_array(BASIC, dtype=float)
+    table[3, 1] = np.ma.masked
+    with pytest.raises(SubstrateError, match=r"row 3 .*unit 'B'.*got nan"):
+        Substrate.from_tpm(kind(list(table)))
+    with pytest.raises(SubstrateError, match=r"row 3 .*unit 'B'.*got nan"):
+        Substrate.from_tpm(np.ma.masked_array(BASIC, mask=table.mask))
+
+
+def test_tables__with_a_mask_that_hides_nothing_are_tables():
+    assert Substrate.from_tpm(np.ma.masked_array(BASIC)).levels == (2, 2, 2)
+
+
+def test_connectivity__behind_a_mask_is_refused():
+    edges = np.ma.masked_array(np.ones((3, 3)))
+    edges[0, 1] = np.ma.masked
+    with pytest.raises(SubstrateError, match=r"connectivity 'A' -> 'B': expected 0 or 1, got nan"):
+        Substrate.from_tpm(BASIC, edges)
+
+
+def test_tables__of_pandas_lose_no_names():
+    frame = pandas.DataFrame(BASIC)
+    assert Substrate.from_tpm(frame).levels == (2, 2, 2)
+    for named, what in (
+        (frame.set_axis(["A", "B", "C"], axis=1), "columns"),
+        (frame.set_axis([f"{k:03b}" for k in range(8)], axis=0), "index"),
+    ):
+        with pytest.raises(SubstrateError, match=f"got a DataFrame with {what}; .*to_numpy"):
+            Substrate.from_tpm(named)
+
+
+def test_tables__of_xarray_lose_no_names():
+    array = xr.DataArray(np.array(BASIC), dims=("state", "unit"))
+    assert Substrate.from_tpm(array).levels == (2, 2, 2)
+    with pytest.raises(SubstrateError, match="got a DataArray with coords"):
+        Substrate.from_tpm(array.assign_coords(unit=list("ABC")))
+
+
+@pytest.mark.parametrize("dtype", [np.complex128, "M8[s]", "m8[s]", "V8"])
+def test_tables__of_other_numbers_are_refused(dtype):
+    with pytest.raises(SubstrateError, match="expected real numbers, got an array of"):
+        Substrate.from_tpm(np.zeros((4, 2), dtype))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [[[10**5000]], [[1], [1, 2]], [["x", "y"]] * 4, [[1j, 0]] * 4, {"a": 1}, "0001", None],
+    ids=["huge", "unequal", "text", "complex", "mapping", "digits", "none"],
+)
+def test_tables__and_connectivity_that_are_none_are_refused_in_one_line(table):
+    calls = (
+        lambda: Substrate.from_tpm(table),
+        lambda: Substrate.from_tpm(BASIC, table if table is not None else "x"),
+        lambda: Substrate.from_factors([([0], table)]),
+    )
+    for call in calls:
+        with pytest.raises(SubstrateError, match=": ") as caught:
+            call()
+        assert len(str(caught.value)) < 400

@@ -63,7 +63,9 @@ def nexus(states: StatePair, options: Causation2019) -> Recipe:
     if ranked:
         causes, effects = map(units_of_mask, ranked[0])
         both = states.before, states.after
-        transition = Transition.build(states.substrate, *both, causes, effects)
+        labels = states.substrate.labels
+        named = ([labels[unit] for unit in units] for units in (causes, effects))
+        transition = Transition.build(states.substrate, *both, *named)
         tree = yield from scoped("nexus", account(transition, options))
         nodes |= {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
         attrs |= {"causes": list(causes), "effects": list(effects)}
