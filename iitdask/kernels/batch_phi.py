@@ -51,19 +51,12 @@ class BatchPhis(NamedTuple):
 
 def make_batch_phis(count: int) -> BatchPhis:
     """Allocate the outputs of B systems, nan, -1 and 0 as where a state is unreachable."""
-    return BatchPhis(
-        phi=np.full(count, np.nan),
-        normalized=np.full(count, np.nan),
-        phi_sides=np.full((count, 2), np.nan),
-        n_tied_partitions=np.zeros(count),
-        n_severed=np.zeros(count, np.int64),
-        reason=np.zeros(count, np.int64),
-        n_tied_states=np.zeros(count, np.int64),
-        states=np.full((count, 2), -1),
-        selectivity=np.zeros((count, 2)),
-        information=np.full((count, 2), np.nan),
-        now=np.zeros((count, 2)),
-    )
+    phi, normalized = np.full((2, count), np.nan)
+    phi_sides, information = np.full((2, count, 2), np.nan)
+    n_severed, reason, n_tied_states = np.zeros((3, count), np.int64)
+    states, (selectivity, now) = np.full((count, 2), -1), np.zeros((2, count, 2))
+    minimum = (phi, normalized, phi_sides, np.zeros(count), n_severed, reason)
+    return BatchPhis(*minimum, n_tied_states, states, selectivity, information, now)
 
 
 @kernel

@@ -77,16 +77,11 @@ class BatchMarginals(NamedTuple):
 def make_batch_systems(count: int, levels: NDArray[np.int64]) -> BatchSystems:
     """Allocate the tables of B systems whose units have the same values, with zeros."""
     n, states, width = len(levels), int(levels.prod()), int(levels.sum())
-    return BatchSystems(
-        np.zeros((count, states, width)),
-        np.zeros((count, states, width)),
-        np.zeros((count, n), np.int64),
-        np.zeros(count, np.int64),
-        np.zeros((count, n), np.int64),
-        np.zeros(count, np.int64),
-        np.zeros((count, 2, states)),
-        np.zeros((count, states)),
-    )
+    effect, cause = np.zeros((2, count, states, width))
+    current, children = np.zeros((2, count, n), np.int64)
+    code, reason = np.zeros((2, count), np.int64)
+    forward, mean = np.zeros((count, 2, states)), np.zeros((count, states))
+    return BatchSystems(effect, cause, current, code, children, reason, forward, mean)
 
 
 def make_batch_marginals(count: int, shape: SystemShape) -> BatchMarginals:

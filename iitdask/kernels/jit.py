@@ -39,11 +39,6 @@ def _source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _base_directory() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "iitdask"
-
-
 def _is_private(directory: Path) -> bool:
     """Compiled code is executed when loaded: only a directory that is ours alone will do."""
     try:
@@ -60,7 +55,8 @@ def _find_directory() -> Path | None:
     if wanted == "0":
         return None
     name = f"kernels-{_source_digest()}"
-    base = Path(wanted) if wanted else _base_directory()
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = Path(wanted) if wanted else Path(home) / "iitdask"
     if _is_private(base / name):
         return base / name
     return Path(tempfile.mkdtemp(prefix="iitdask-")) / name

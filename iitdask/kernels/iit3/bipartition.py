@@ -175,15 +175,10 @@ def make_bipartition_scratch(levels: np.ndarray) -> BipartitionScratch:
     """Allocate the working memory of the searches of a system."""
     n, states = len(levels), int(np.prod(levels))
     size = 1 << n
-    return BipartitionScratch(
-        np.zeros((size, size)),
-        np.zeros(max(1, size * size // 2)),
-        np.zeros(states, np.int64),
-        np.zeros(states, np.int64),
-        np.zeros(size),
-        np.zeros(n),
-        make_flow_scratch(levels),
-    )
+    halves, bounds = np.zeros((size, size)), np.zeros(max(1, size * size // 2))
+    first, second = np.zeros((2, states), np.int64)
+    arrays = (halves, bounds, first, second, np.zeros(size), np.zeros(n))
+    return BipartitionScratch(*arrays, make_flow_scratch(levels))
 
 
 @leaf

@@ -55,14 +55,9 @@ class CandidatePhis(NamedTuple):
 
 def make_candidate_phis(count: int) -> CandidatePhis:
     """Allocate the outputs of B candidates, with zeros."""
-    return CandidatePhis(
-        np.zeros(count),
-        np.zeros((count, 2)),
-        np.zeros((count, 2)),
-        np.zeros((count, 2)),
-        np.zeros(count, np.int64),
-        np.zeros(count, np.int64),
-    )
+    information, now, selectivity = np.zeros((3, count, 2))
+    reason, n_tied_states = np.zeros((2, count), np.int64)
+    return CandidatePhis(np.zeros(count), information, now, selectivity, reason, n_tied_states)
 
 
 @kernel

@@ -182,13 +182,8 @@ def tighten_at_price(tables, work, leads, elements, mu, best, left, count):
         ratio = leads.ratio[purview]
         if mu > MIN_PRICE_FACTOR * ratio and ratio > 0.3 * mu and leads.upper[purview] >= best:
             least = least_entry(leads.low, leads.high, leads.sums, n, purview, half, ZERO_INT64)
-            bound = (
-                leads.weight[purview]
-                * ratio
-                * (COST_TOLERANCE_BITS - least)
-                / (mu - ratio)
-                * ROUNDING_FACTOR
-            )
+            bound = leads.weight[purview] * ratio * (COST_TOLERANCE_BITS - least)
+            bound = bound / (mu - ratio) * ROUNDING_FACTOR
             leads.upper[purview] = min(leads.upper[purview], bound)
         leads.upper[purview] = max(leads.upper[purview], 2.0 * PHI_ZERO_BITS)
         if leads.upper[purview] >= best:
@@ -226,17 +221,11 @@ def tighten_bounds(tables, work, leads, elements, best, left, tally):
     floor, size = best - phi_tolerance(best), leads.upper.shape[0]
     count, smallest, largest = ZERO_INT64, 1e300, 0.0
     for purview in range(1, size):
-        if (
-            leads.upper[purview] >= floor
-            and leads.upper[purview] > 2.0 * PHI_ZERO_BITS
-            and leads.ratio[purview] > 0.0
-        ):
+        upper, ratio = leads.upper[purview], leads.ratio[purview]
+        if upper >= floor and upper > 2.0 * PHI_ZERO_BITS and ratio > 0.0:
             left[count] = purview
             count += 1
-            smallest, largest = (
-                min(smallest, leads.ratio[purview]),
-                max(largest, leads.ratio[purview]),
-            )
+            smallest, largest = min(smallest, ratio), max(largest, ratio)
     mu, last = 0.6 * max(smallest, 0.02 * largest), 2.0 * largest
     first = mu
     while mu < last and count > MIN_TABLED_PURVIEWS:

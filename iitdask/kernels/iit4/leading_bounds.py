@@ -45,23 +45,14 @@ class LeadingStates(NamedTuple):
 def make_leading_states(n: int, states: int) -> LeadingStates:
     """Allocate room for systems of n units with so many states."""
     size, half = 1 << n, 1 << max(n - 1, 0)
-    return LeadingStates(
-        column=np.zeros(n, np.int64),
-        second=np.empty(n),
-        base=np.zeros(n, np.int64),
-        state=np.zeros(size, np.int64),
-        weight=np.empty(size),
-        rival=np.empty(size),
-        ratio=np.empty(size),
-        upper=np.empty(size),
-        sums=np.empty(size),
-        low=np.empty(half << n // 2),
-        high=np.empty(half << n - n // 2),
-        inside=np.empty(max(size, states)),
-        summed=np.zeros(1, np.int64),
-        at=np.zeros(states, np.int64),
-        free=np.zeros(states, np.int64),
-    )
+    weight, rival, ratio, upper, sums = np.empty((5, size))
+    column, base = np.zeros((2, n), np.int64)
+    at, free = np.zeros((2, states), np.int64)
+    second, state, summed = np.empty(n), np.zeros(size, np.int64), np.zeros(1, np.int64)
+    low, high = np.empty(half << n // 2), np.empty(half << n - n // 2)
+    inside = np.empty(max(size, states))
+    leading = (column, second, base, state, weight, rival, ratio, upper, sums)
+    return LeadingStates(*leading, low, high, inside, summed, at, free)
 
 
 @inner

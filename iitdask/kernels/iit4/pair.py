@@ -81,35 +81,19 @@ class PairScratch(NamedTuple):
 
 def make_pair_scratch(tables: MarginalTables) -> PairScratch:
     """Allocate the working memory of a search for systems of this size, one for each thread."""
-    n, size = len(tables.levels), len(tables.codes)
+    n, size, width = len(tables.levels), len(tables.codes), tables.effect.shape[1]
     states = int(tables.offsets[-1] - tables.offsets[-2])
-    return PairScratch(
-        pops=popcounts(n).astype(np.float64),
-        answer=np.empty(2),
-        child=np.empty(size),
-        costs=np.empty(n * size),
-        bound=np.empty(n * size),
-        over=np.zeros(n, np.int64),
-        now=np.empty((n + 2, n)),
-        blocks=np.zeros(n + 2, np.int64),
-        left=np.zeros(n + 2, np.int64),
-        sub=np.zeros(n + 2, np.int64),
-        picks=np.zeros(n, np.int64),
-        masks=np.zeros(size, np.int64),
-        codes=np.zeros(size, np.int64),
-        mech=np.zeros(n, np.int64),
-        purv=np.zeros(n, np.int64),
-        base=np.zeros(n, np.int64),
-        starts=np.zeros(n, np.int64),
-        least=np.empty((tables.effect.shape[1] + n) * (n + 1)),
-        rows=np.zeros(n, np.int64),
-        like=np.empty(states),
-        sums=np.empty(states),
-        weights=np.empty(states),
-        phis=np.empty(states),
-        halves=make_product_scratch(tables.levels),
-        effects=np.empty(tables.effect.shape[1] * size),
-    )
+    pops, answer, child = popcounts(n).astype(np.float64), np.empty(2), np.empty(size)
+    over, picks, mech, purv, base, starts, rows = np.zeros((7, n), np.int64)
+    blocks, left, sub = np.zeros((3, n + 2), np.int64)
+    masks, codes = np.zeros((2, size), np.int64)
+    costs, bound = np.empty((2, n * size))
+    now, least = np.empty((n + 2, n)), np.empty((width + n) * (n + 1))
+    like, sums, weights, phis = np.empty((4, states))
+    halves, effects = make_product_scratch(tables.levels), np.empty(width * size)
+    search = (pops, answer, child, costs, bound, over, now, blocks, left, sub, picks, masks, codes)
+    pair = (mech, purv, base, starts, least, rows, like, sums, weights, phis)
+    return PairScratch(*search, *pair, halves, effects)
 
 
 @inner

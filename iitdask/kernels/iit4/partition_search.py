@@ -253,11 +253,9 @@ def minimum_disintegrating_partition(
             fill_block_bounds(f, work, users, elements, lam, side)
             # when the complete partition attains the ratio nothing severs more: no ties matter
             tied = whole - lam * pairs <= COST_TOLERANCE_BITS * pairs
-            goal, limit = (
-                (GOAL_BETTER_RATIO, -COST_TOLERANCE_BITS)
-                if tied
-                else (GOAL_LARGEST_COST, COST_TOLERANCE_BITS * pairs)
-            )
+            goal, limit = GOAL_LARGEST_COST, COST_TOLERANCE_BITS * pairs
+            if tied:
+                goal, limit = GOAL_BETTER_RATIO, -COST_TOLERANCE_BITS
             work.answer[0], work.answer[1] = cost, severed
             if not search_families(
                 f, work, users, elements, lam, side, limit, goal, work.picks, tally

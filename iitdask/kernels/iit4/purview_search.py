@@ -165,11 +165,8 @@ def best_purviews(side, tables, work, mechanism, room, scan, lane, bits, tally):
         if tries == 1:  # those that the first look leaves: often few
             count = fill_heap(bounds, heap, best - phi_tolerance(best))
         tries += 1
-        if (
-            count == 0
-            or bounds[heap[0]] <= PHI_ZERO_BITS
-            or bounds[heap[0]] < best - phi_tolerance(best)
-        ):
+        upper = bounds[heap[0]]
+        if count == 0 or upper <= PHI_ZERO_BITS or upper < best - phi_tolerance(best):
             break
         purview = heap[0]
         count -= 1
