@@ -137,7 +137,7 @@ def _likelihood_groups(
         likelihoods += own
         owner += [i] * len(own)
     tensors, certain = _propagate(likelihoods)
-    groups = _connected_components(tensors)
+    groups = overlap_groups([tensor.variables for tensor in tensors])
     for group in groups:
         members = [tensors[j] for j in group]
         # A table of its own group is possible where any value is positive, a product where all are.
@@ -205,24 +205,25 @@ def decided_values(tensor: Tensor) -> dict[int, int]:
     return decided
 
 
-def _connected_components(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """Return tensor numbers grouped by shared units; a tensor without units is its own group."""
+def overlap_groups(sets: Sequence[Collection[int]]) -> list[list[int]]:
+    """Return the positions of sets, grouped so that sets with a common element are together.
+
+    Groups are in the order of their first members; an empty set is a group of its own.
+    """
     holders: dict[int, list[int]] = defaultdict(list)
-    for j, tensor in enumerate(tensors):
-        for v in tensor.variables:
-            holders[v].append(j)
+    for position, members in enumerate(sets):
+        for element in members:
+            holders[element].append(position)
     seen: set[int] = set()
     groups = []
-    for start in range(len(tensors)):
-        if start in seen:
-            continue
-        group, border = [], [start]
-        seen.add(start)
-        while border:
-            j = border.pop()
-            group.append(j)
-            new = {i for v in tensors[j].variables for i in holders[v]} - seen
-            seen |= new
-            border.extend(sorted(new))
-        groups.append(sorted(group))
+    for start in range(len(sets)):
+        if start not in seen:
+            group: set[int] = set()
+            border = {start}
+            while border:
+                group |= border
+                elements = {element for position in border for element in sets[position]}
+                border = {j for element in elements for j in holders[element]} - group
+            seen |= group
+            groups.append(sorted(group))
     return groups

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import ClassVar
 
@@ -169,12 +169,9 @@ class Influence:
     """Determining and effective inputs of units of one substrate in one state."""
 
     def __init__(self, substrate: Substrate, state: Sequence[int], background: Background) -> None:
-        self._substrate = substrate
-        self._state = state
-        self._background = background
-        self._joints: dict[int, Table | None] = {}
-        self._told: dict[int, int | None] = {}
-        self._causes: dict[tuple[int, frozenset[int]], frozenset[int]] = {}
+        self._substrate, self._state, self._background = substrate, state, background
+        self._joint, self._own_past = cache(self._find_joint), cache(self._find_own_past)
+        self._causes = cache(self._find_causes)
 
     def determining(self, unit: int, inside: Collection[int]) -> tuple[frozenset[int], ...]:
         """Return minimal determining sets among ``inside``, smaller ones first; at least one."""
@@ -189,24 +186,22 @@ class Influence:
 
         Where the posterior is too large to be looked at, all values count as possible.
         """
+        return self._causes(unit, frozenset(self._substrate.factors[unit].parents) & set(inside))
+
+    def _find_causes(self, unit: int, inputs: frozenset[int]) -> frozenset[int]:
         factor = self._substrate.factors[unit]
-        key = (unit, frozenset(factor.parents).intersection(inside))
         if isinstance(factor, CountingFactor):
-            return key[1]
-        if key not in self._causes:
-            here = _input_axes(factor.parents, key[1])
-            likelihood = factor.table[..., self._state[unit]]
-            possible = self._possible(unit, here)
-            found = _varying_axes(likelihood, possible) & here
-            told = {a: v for a in found if (v := self._own_past(factor.parents[a])) is not None}
-            if told:
-                fixed = tuple(
-                    slice(told[a], told[a] + 1) if a in told else slice(None)
-                    for a in range(likelihood.ndim)
-                )
-                found = set(told) | (_varying_axes(likelihood[fixed], possible) & found)
-            self._causes[key] = frozenset(factor.parents[a] for a in found)
-        return self._causes[key]
+            return inputs
+        here = _input_axes(factor.parents, inputs)
+        likelihood = factor.table[..., self._state[unit]]
+        possible = self._possible(unit, here)
+        found = _varying_axes(likelihood, possible) & here
+        past = {a: v for a in found if (v := self._own_past(factor.parents[a])) is not None}
+        if past:
+            axes = range(likelihood.ndim)
+            fixed = tuple(slice(past[a], past[a] + 1) if a in past else slice(None) for a in axes)
+            found = set(past) | (_varying_axes(likelihood[fixed], possible) & found)
+        return frozenset(factor.parents[a] for a in found)
 
     def effective(self, unit: int, inside: Collection[int]) -> frozenset[int]:
         """Return the inputs among ``inside`` that E_b or C_b vary with in any state."""
@@ -228,25 +223,20 @@ class Influence:
             return np.ones((1,) * len(self._substrate.factors[unit].parents), bool)
         return np.asarray(joint.sum(axis=tuple(free), keepdims=True) > 0)
 
-    def _own_past(self, unit: int) -> int | None:
+    def _find_own_past(self, unit: int) -> int | None:
         """Return the previous value that a unit's current one implies; None if several may be."""
-        if unit not in self._told:
-            factor = self._substrate.factors[unit]
-            decided = {}
-            if unit in factor.parents and not isinstance(factor, CountingFactor):
-                likelihood = factor.table[..., self._state[unit]]
-                decided = decided_values(Tensor(factor.parents, likelihood))
-            self._told[unit] = decided.get(unit)
-        return self._told[unit]
+        factor = self._substrate.factors[unit]
+        if unit not in factor.parents or isinstance(factor, CountingFactor):
+            return None
+        likelihood = factor.table[..., self._state[unit]]
+        return decided_values(Tensor(factor.parents, likelihood)).get(unit)
 
-    def _joint(self, unit: int) -> Table | None:
-        if unit not in self._joints:
-            factor, levels = self._substrate.factors[unit], self._substrate.levels
-            self._joints[unit] = None
-            with suppress(MemoryRefusedError):
-                if factor.table.size <= MAX_POSTERIOR_ROWS * levels[unit]:
-                    self._joints[unit] = self._background.joint(factor.parents, levels)
-        return self._joints[unit]
+    def _find_joint(self, unit: int) -> Table | None:
+        factor, levels = self._substrate.factors[unit], self._substrate.levels
+        with suppress(MemoryRefusedError):
+            if factor.table.size <= MAX_POSTERIOR_ROWS * levels[unit]:
+                return self._background.joint(factor.parents, levels)
+        return None
 
 
 def _input_axes(parents: Sequence[int], inside: Collection[int]) -> set[int]:

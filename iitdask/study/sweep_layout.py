@@ -24,7 +24,7 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.options import Theory
-from iitdask.theory.small_systems import SmallSystems
+from iitdask.theory.small_systems import SmallSystems, is_batchable
 from iitdask.theory.sweep_recipe import LargeProblem
 from iitdask.types import Array
 
@@ -279,7 +279,7 @@ def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
     if compute not in grid.computes or any(name in known for name in grid.constant):
         return batchable
     batching = batched_computations()[compute]
-    fitting = np.array([batching.accepts(options) for options in grid.theories])
+    fitting = np.array([is_batchable(options) for options in grid.theories])
     cells = fitting[grid.theory] & (grid.compute == grid.computes.index(compute)) & (problem < 0)
     cells &= grid.substrates.batch_index[grid.substrate] >= 0
     mask = grid.number_of("units")

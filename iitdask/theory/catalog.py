@@ -40,7 +40,6 @@ from iitdask.theory.small_systems import (
     CES_MAX_UNITS,
     SIA_MAX_UNITS,
     SmallSystems,
-    is_batchable,
     small_systems_stage,
 )
 from iitdask.theory.stage import Recipe, Region, Stage
@@ -71,7 +70,6 @@ class Batching:
     """Batched computation of small systems: many in one block of a sweep."""
 
     stage: Callable[[str, SmallSystems], Stage]  # Makes the stage of a name over some systems
-    accepts: Callable[[Theory], bool]  # True if the kernels know a theory with these options
     max_units: int  # Units of the largest system that is worth a cell
     family: str  # Kernels it needs, a key of ``KERNEL_FAMILIES``
 
@@ -330,7 +328,7 @@ COMPUTATIONS: dict[str, Computation] = {
         outcomes=SIA_OUTCOMES,
         families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": ("iit3",)},
         batching=Batching(
-            partial(small_systems_stage, structures=False), is_batchable, SIA_MAX_UNITS, "sweep-sia"
+            partial(small_systems_stage, structures=False), SIA_MAX_UNITS, "sweep-sia"
         ),
     ),
     "ces": Computation(
@@ -346,7 +344,7 @@ COMPUTATIONS: dict[str, Computation] = {
         outcomes=CES_OUTCOMES,
         families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES, "iit3": ("iit3",)},
         batching=Batching(
-            partial(small_systems_stage, structures=True), is_batchable, CES_MAX_UNITS, "sweep-ces"
+            partial(small_systems_stage, structures=True), CES_MAX_UNITS, "sweep-ces"
         ),
     ),
     "complexes": Computation(

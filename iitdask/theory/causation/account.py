@@ -12,6 +12,7 @@ import xarray as xr
 
 from iitdask.kernels.causation import ALPHA_ZERO_BITS
 from iitdask.kernels.subsets import masks_by_size, phi_tolerance
+from iitdask.model.background import overlap_groups
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
@@ -224,14 +225,8 @@ def _severed_connections(transition: Transition, kept: Array) -> Array:
 def is_weakly_connected(connectivity: Array, units: Sequence[int]) -> bool:
     """Return True if each unit reaches all others when directions do not matter."""
     edges = connectivity[np.ix_(units, units)]
-    edges = edges | edges.T
-    reached = np.zeros(len(units), np.bool_)
-    reached[0] = True
-    while True:
-        grown = reached | edges[reached].any(axis=0)
-        if (grown == reached).all():
-            return bool(reached.all())
-        reached = grown
+    linked = [{k, *np.flatnonzero(row).tolist()} for k, row in enumerate(edges)]
+    return len(overlap_groups(linked)) == 1
 
 
 def _sum_alpha(tree: xr.DataTree) -> float:

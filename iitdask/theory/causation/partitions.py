@@ -148,7 +148,9 @@ def prepare_partitions(inputs: Mapping[str, Array]) -> PartitionTables:
         np.require(inputs[name], None, ["C", "W"]) for name in ("values", "children")
     )
     if "more" in inputs:
-        values = sum_of_directions(values, inputs["more"])
+        turned = np.empty(inputs["more"].shape)  # each table lists its own mechanisms by size
+        turned[masks_by_size(values.shape[1].bit_length() - 1)] = inputs["more"]
+        values = values + turned.T[masks_by_size(values.shape[0].bit_length() - 1)]
     all_masks = masks_by_size(n_mechanism_units)
     masks = all_masks[: len(values)]
     rank = np.zeros(1 << n_mechanism_units, np.int64)
@@ -166,13 +168,6 @@ def prepare_partitions(inputs: Mapping[str, Array]) -> PartitionTables:
     small = {name: inputs[name] for name in ("numbers", "pairs", "alpha") if name in inputs}
     tables = (values, connected, masks, rank, reach, needed, best)
     return PartitionTables(*tables, filled, width, small)
-
-
-def sum_of_directions(values: Array, other_values: Array) -> Array:
-    """Add the tables of all pairs of both directions, each by its mechanisms' size."""
-    turned = np.empty(other_values.shape)
-    turned[masks_by_size(values.shape[1].bit_length() - 1)] = other_values
-    return np.asarray(values + turned.T[masks_by_size(values.shape[0].bit_length() - 1)])
 
 
 def fill_partitions(tables: PartitionTables, region: Region) -> dict[str, Array]:

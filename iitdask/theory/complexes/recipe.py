@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from iitdask.model.background import overlap_groups
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.theory.complexes.candidates import (
     CandidatePhi,
@@ -86,7 +87,8 @@ def decide_exclusion(
     for tier in _tiers(phi, tie):
         free = [k for k in tier if taken.isdisjoint(candidates[k])]
         fates.update((k, OVERLAP) for k in tier)
-        groups = _overlap_groups(candidates, free)
+        positions = overlap_groups([candidates[k] for k in free])
+        groups = [tuple(free[j] for j in group) for group in positions]
         contests = tuple(group for group in groups if len(group) > 1)
         answers = iter((yield contests) if contests else ())
         for group in groups:
@@ -110,26 +112,6 @@ def _tiers(phi: Sequence[float], tie: float) -> list[list[int]]:
         else:
             tiers.append([k])
     return [sorted(tier) for tier in tiers]
-
-
-def _overlap_groups(candidates: Sequence[UnitSet], members: Sequence[int]) -> list[Contest]:
-    """Connected components of the overlap graph, in order of their first members."""
-    parent = {k: k for k in members}
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = k = parent[parent[k]]
-        return k
-
-    owner: dict[int, int] = {}
-    for k in members:
-        for unit in candidates[k]:
-            a, b = root(k), root(owner.setdefault(unit, k))
-            parent[max(a, b)] = min(a, b)
-    groups: dict[int, list[int]] = {}
-    for k in members:
-        groups.setdefault(root(k), []).append(k)
-    return [tuple(group) for group in groups.values()]
 
 
 # Why a candidate is no complex: names and meanings, in the order of the result's axis

@@ -153,7 +153,8 @@ def _default_states(
     Which are chosen, mathematics.md 10, and all that tie.
     """
     (filled,) = yield (states_stage(system),)
-    causes, effects = find_specified_states(filled).states
+    specified = find_specified_states(filled["forward"].values, filled["information"].values)
+    causes, effects = specified.states
     chosen = int(causes[0]), int(effects[0])
     if options.ties == "canonical":
         choices = list(product(causes.tolist(), effects.tolist()))

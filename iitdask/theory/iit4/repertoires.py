@@ -18,11 +18,7 @@ from iitdask.kernels.iit4.mechanism_search import (
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
-from iitdask.kernels.subsets import (
-    PHI_ZERO_BITS,
-    is_purview,
-    segment_offsets,
-)
+from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview, segment_offsets
 from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
@@ -301,8 +297,16 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
     phi = np.full((2, size, size), np.nan)
     outcome = np.zeros((2, size, size), np.int8)
     for row, side in enumerate(DIRECTION_CODES):
-        _evaluate_pairs(side, tables, scratch, phi[row], outcome[row])
         for mechanism in range(1, size):
+            admissible = [
+                purview
+                for purview in range(1, size)
+                if is_purview(mechanism, purview, tables.children, side != ON_CAUSE)
+            ]
+            pairs = np.array([(row, mechanism, purview, 0) for purview in admissible], np.int64)
+            found = pair_details(tables, scratch, pairs.reshape(-1, 4))["phi"]
+            phi[row, mechanism, admissible] = np.where(found > PHI_ZERO_BITS, found, 0.0)
+            outcome[row, mechanism, admissible] = EXCLUDED
             evaluated = _replay_search(side, tables, scratch, mechanism)
             outcome[row, mechanism][(outcome[row, mechanism] == EXCLUDED) & evaluated] = EVALUATED
     dims = ("direction", "mechanism_mask", "purview_mask")
@@ -316,21 +320,6 @@ def _system_tables(system: CandidateSystem) -> MarginalTables:
     region = tuple(slice(0, length) for length in stage.grid.shape)
     inputs["marginals"] = fill_marginals(inputs, region)["probability"]
     return prepare_tables(inputs)[0]
-
-
-def _evaluate_pairs(
-    side: Any, t: MarginalTables, s: PairScratch, phi: Array, outcome: Array
-) -> None:
-    size = len(t.codes)
-    for mechanism in range(1, size):
-        purviews = [
-            z for z in range(1, size) if is_purview(mechanism, z, t.children, side != ON_CAUSE)
-        ]
-        direction = DIRECTION_CODES.index(side)
-        pairs = np.array([(direction, mechanism, z, 0) for z in purviews], np.int64)
-        values = pair_details(t, s, pairs.reshape(-1, 4))["phi"]
-        phi[mechanism, purviews] = np.where(values > PHI_ZERO_BITS, values, 0.0)
-        outcome[mechanism, purviews] = EXCLUDED
 
 
 def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int) -> Array:

@@ -129,7 +129,7 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
     is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
     is_one_block = system.n == 1 or (is_small and system.n < SPLIT_MIN_UNITS)
     (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
-    specified = find_specified_states(filled)
+    specified = find_specified_states(filled["forward"].values, filled["information"].values)
     cause, effect = (ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information)
     reason = Reason.NONE if cause else Reason.NO_CAUSE
     reason |= Reason.NONE if effect else Reason.NO_EFFECT
@@ -143,7 +143,9 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
             tied_states=TiedStates(*specified.states, is_product=True),
         )
     if is_one_block:
-        minima, costs = _minima_of_states(filled, specified), None
+        sides = enumerate(specified.states)
+        fields = [[filled[name].values[k, codes] for name in MINIMUM_FIELDS] for k, codes in sides]
+        minima, costs = _direction_minima(specified, *fields), None
     else:
         minima, costs = yield from _search_minima(system, specified)
     return _select(system, options, specified, minima, costs)
@@ -225,12 +227,8 @@ def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
     return totals, information
 
 
-def find_specified_states(filled: Filled) -> SpecifiedStates:
+def find_specified_states(forward: Array, information: Array) -> SpecifiedStates:
     """Cause and effect states that maximise intrinsic information, all ties, mathematics.md 4."""
-    return _specified(filled["forward"].values, filled["information"].values)
-
-
-def _specified(forward: Array, information: Array) -> SpecifiedStates:
     causes, effects = specified_states(forward[0], information[1])
     return SpecifiedStates(
         forward,
@@ -266,7 +264,7 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
         "ways": np.zeros((2, states)),
         "key": np.zeros((2, states, words), np.uint64),
     }
-    specified = _specified(out["forward"], out["information"])
+    specified = find_specified_states(out["forward"], out["information"])
     if min(specified.information) > PHI_ZERO_BITS:
         for side, codes in enumerate(specified.states):
             costs = np.stack([_cut_costs(inputs, int(code), side == 0) for code in codes])
@@ -274,14 +272,6 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
             for name in MINIMUM_FIELDS:
                 out[name][side, codes] = found[name]
     return out
-
-
-def _minima_of_states(filled: Filled, specified: SpecifiedStates) -> Minima:
-    cause, effect = (
-        [filled[name].values[side, codes] for name in MINIMUM_FIELDS]
-        for side, codes in enumerate(specified.states)
-    )
-    return _direction_minima(specified, cause, effect)
 
 
 def _direction_minima(specified: SpecifiedStates, *sides: Sequence[Array]) -> Minima:
@@ -539,6 +529,9 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
     n = system.n
     severed = np.zeros(n, np.int64) if found.severed is None else found.severed
     cut = (severed[None, :] >> np.arange(n)[:, None] & 1).astype(bool)
+    states = np.full((2, n), -1)
+    if found.states is not None:
+        states[:] = [decode_state(code, system.levels) for code in found.states]
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "phi": ((), found.phi),
         "normalized_phi": ((), found.normalized),
@@ -548,8 +541,8 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
         "intrinsic_information_effect": ((), found.information[1]),
         "n_tied_partitions": ((), int(found.tied_partitions)),
         "n_tied_states": ((), found.n_tied_states),
-        "cause_state": (("unit",), _unit_states(system, found, 0)),
-        "effect_state": (("unit",), _unit_states(system, found, 1)),
+        "cause_state": (("unit",), states[0]),
+        "effect_state": (("unit",), states[1]),
         "cut": (("source", "target"), cut),
         "part": (("unit",), _part_numbers(cut)),
     }
@@ -557,12 +550,6 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
         values["differentiation_cause"] = ((), found.differentiation[0])
         values["differentiation_effect"] = ((), found.differentiation[1])
     return make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
-
-
-def _unit_states(system: CandidateSystem, found: SystemAnalysis, side: int) -> Array:
-    if found.states is None:
-        return np.full(system.n, -1)
-    return np.array(decode_state(found.states[side], system.levels))
 
 
 def _part_numbers(cut: Array) -> Array:
