@@ -141,11 +141,11 @@ def interruptible(message: str) -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; end at once on the second."""
     handler = _SignalHandler(message)
     previous = {each: signal.signal(each, handler.on_signal) for each in SIGNALS}
-    hook, sys.unraisablehook = sys.unraisablehook, handler.unraisable_hook(sys.unraisablehook)
+    sys.unraisablehook = handler.on_unraisable
     try:
         yield
     finally:
-        sys.unraisablehook = hook
+        sys.unraisablehook = handler.default_hook
         handler.finished = True  # the caller prints the message
         if not handler.signalled:
             for each, function in previous.items():
@@ -156,7 +156,7 @@ class _SignalHandler:
     """Which part of an interruption has happened."""
 
     def __init__(self, message: str) -> None:
-        self.message = message
+        self.message, self.default_hook = message, sys.unraisablehook
         self.signalled = self.ignored = self.finished = False
         self._repeating = self._repeated = False
 
@@ -170,26 +170,22 @@ class _SignalHandler:
         if not self.signalled:
             _start_timer(CLEAN_EXIT_SECONDS, self.exit_now)
         self.signalled, self.ignored = True, False
-        if _is_called_by(frame, "_on_ignored"):  # an exception in the hook is lost for good
+        if _is_called_by(frame, "on_unraisable"):  # an exception in the hook is lost for good
             self.start_repeating()
             return
         raise KeyboardInterrupt
 
-    def unraisable_hook(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Return a hook for ignored exceptions that raises KeyboardInterrupt again.
+    def on_unraisable(self, unraisable: Any) -> None:
+        """Raise a KeyboardInterrupt that Python ignored again, where it is not lost.
 
         A signal may reach Python inside a finaliser or a callback of the garbage collector,
         whose exceptions are printed and forgotten: the run would go on.
         """
-
-        def _on_ignored(unraisable: Any) -> None:
-            if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-                hook(unraisable)
-            elif not self.finished:
-                # Not here: this function, too, runs where nothing can be raised.
-                self.start_repeating()
-
-        return _on_ignored
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            self.default_hook(unraisable)
+        elif not self.finished:
+            # Not here: this function, too, runs where nothing can be raised.
+            self.start_repeating()
 
     def start_repeating(self) -> None:
         self.ignored = True

@@ -22,8 +22,7 @@ DEFAULT_SHOWN_BLOCKS = 6
 SHOWN_WORKER_COUNTS = (1, 8, 64, 512)
 STAGE_COLUMNS = ("stage", "blocks", "core time", "interval", "a worker needs", "basis")
 DIRECTIONS = ("cause", "effect")
-MASK_AXES = {"mechanism", "purview", "source", "mask"}
-"""Axes whose cells are numbered by masks of units."""
+MASK_AXES = {"mechanism", "purview", "source", "mask"}  # Axes numbered by masks of units
 MAX_LISTED_SETS = 8  # Sets of units that are listed of one block
 
 
@@ -48,12 +47,7 @@ def plan(spec: str, /, *, blocks: int = DEFAULT_SHOWN_BLOCKS) -> int:
 
 
 def estimate(
-    spec: str,
-    /,
-    *,
-    budget: float | None = None,
-    workers: Workers = None,
-    seconds: float = 3.0,
+    spec: str, /, *, budget: float | None = None, workers: Workers = None, seconds: float = 3.0
 ) -> int:
     """Estimate the cost of a study from a few of its blocks, computed here.
 

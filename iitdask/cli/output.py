@@ -1,4 +1,4 @@
-"""Tables of results on a terminal, and amounts that users write."""
+"""Tables of results on a terminal, and times that users write."""
 
 from __future__ import annotations
 
@@ -56,18 +56,6 @@ def _text_table(
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def parse_memory(amount: str | int | None, name: str) -> int | None:
-    """Return an amount of memory such as ``4GB`` in bytes; None stays None."""
-    from dask.utils import parse_bytes
-
-    if amount is None:
-        return None
-    try:
-        return int(parse_bytes(amount))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: expected an amount such as 4GB, got {quote(amount)}") from error
 
 
 def parse_duration(duration: str | None, name: str) -> float | None:

@@ -16,13 +16,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from iitdask.cli.estimate_command import require_within_budget
-from iitdask.cli.output import Flag, Workers, parse_duration, parse_memory, print_result
+from iitdask.cli.output import Flag, Workers, parse_duration, print_result
 from iitdask.cluster.jobs import (
     UNFINISHED_EXIT_CODE,
     JobOptions,
     JobSpec,
     allocation_script,
     array_script,
+    parse_memory,
     resolve_job_spec,
     submit,
 )
@@ -51,13 +52,11 @@ from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
-CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")
-"""Those whose connections can be encrypted."""
+CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")  # Connections can be encrypted
 DEFAULT_JOBS = 4
 DEFAULT_STUDY = "iit4-2023-fig4"
 STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
-BUDGET_ESTIMATE_SECONDS = 3.0
-"""Time spent on each expensive stage to estimate the cost of a run with a budget."""
+BUDGET_ESTIMATE_SECONDS = 3.0  # Time for each expensive stage to estimate a run with a budget
 
 
 def run(
@@ -123,7 +122,7 @@ def run(
     if cluster == "allocation" and not is_driver():
         options = choice.job_options
         exec_allocation_role(options.interface, options.port, options.scratch)
-    memory_bytes = parse_memory(limit, "memory")
+    memory_bytes = None if limit is None else parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
     directory = os.environ.get(STORE_DIRECTORY_VARIABLE, ".")
     url = store or str(Path(directory, f"{Path(where).stem}.zarr"))
@@ -189,7 +188,7 @@ def work(
     if threads < 1:
         raise InputError(f"--threads: expected 1 or more, got {threads}")
     seconds = parse_duration(lifetime, "--lifetime")
-    memory_bytes = parse_memory(memory, "memory")
+    memory_bytes = None if memory is None else parse_memory(memory, "memory")
     job: StudyJob | None = None
     if spec is not None:
         study, folder = read_study(spec)

@@ -23,8 +23,7 @@ DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
 LIFETIME_FRACTION = 0.9  # Part of the walltime after which a worker begins no further block
 STAGGER_FRACTION = 0.05  # Part of the walltime over which the ends of workers are spread
-NOTICE_SECONDS = 30
-"""Seconds before the end of its walltime at which SLURM signals an element of a job array."""
+NOTICE_SECONDS = 30  # Seconds before the end of its walltime that SLURM signals an array element
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ class JobSpec(JobOptions):
 
     def header(self, tasks: int = 1) -> list[str]:
         """Return the sbatch lines of a job; each task gets `cores` and `memory`."""
-        megabytes = -(-_memory_bytes(self.memory) // 2**20)
+        megabytes = -(-parse_memory(self.memory) // 2**20)
         # With more tasks --mem would be for a node, however many of them it gets.
         per_cpu = -(-megabytes // self.cores)
         memory = {"mem": f"{megabytes}M"} if tasks == 1 else {"mem-per-cpu": f"{per_cpu}M"}
@@ -126,7 +125,7 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
     )
     if jobs.cores < 1:
         raise InputError(f"--cores: expected 1 or more, got {jobs.cores}")
-    _memory_bytes(jobs.memory)
+    parse_memory(jobs.memory)
     if jobs.seconds < 60:
         raise InputError(f"--walltime: expected a minute or more, got {quote(jobs.walltime)}")
     return jobs
@@ -149,15 +148,14 @@ def _site_preset(name: str | None) -> dict[str, Any]:
     return {key.replace("_", "-"): value for key, value in known[name].items()}
 
 
-def _memory_bytes(memory: str) -> int:
+def parse_memory(amount: str | int, name: str = "--memory") -> int:
+    """Return an amount of memory such as ``4GB`` in bytes."""
     from dask.utils import parse_bytes
 
     try:
-        return int(parse_bytes(memory))
-    except ValueError as error:
-        raise InputError(
-            f"--memory: expected an amount such as 4GB, got {quote(memory)}"
-        ) from error
+        return int(parse_bytes(amount))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: expected an amount such as 4GB, got {quote(amount)}") from error
 
 
 def _walltime_seconds(walltime: str) -> float:

@@ -35,14 +35,12 @@ LOG_GROUP = "log"  # Group that holds event logs, session records, locks and cla
 LOCKS_GROUP = f"{LOG_GROUP}/locks"
 CLAIMS_GROUP = f"{LOG_GROUP}/claims"
 SESSION_SUFFIX, ACTIVITY_SUFFIX = ".driver.json", ".doing.json"
-STORE_LOCK = f"{LOCKS_GROUP}/store"
-"""Key of the lock that a session holds while it works on a store alone."""
+STORE_LOCK = f"{LOCKS_GROUP}/store"  # Key of the lock of a session that works on a store alone
 
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
 CLOCK_SKEW_SECONDS = 1.0  # Seconds by which the two clocks of one machine may differ
-LIVENESS_CACHE_SECONDS = 5.0
-"""Seconds for which a session that was seen alive is not looked up again."""
+LIVENESS_CACHE_SECONDS = 5.0  # Seconds in which a session that was seen alive is not looked up
 LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
 """Seconds between two looks at a store, in a directory and behind a network."""
 LOCK_POLL_SECONDS = 0.05
@@ -419,16 +417,6 @@ class BlockClaims:
         if deaths + 1 < MAX_OWNER_DEATHS or self._session.monitor.find(owner) is not None:
             return 0
         return deaths + 1
-
-    @contextmanager
-    def holding(self, name: str) -> Iterator[bool]:
-        """Claim something other than a block; yield False if a live session has it."""
-        is_owner = self.acquire(name)
-        try:
-            yield is_owner
-        finally:
-            if is_owner:
-                self.release(name)
 
     def clear(self) -> None:
         """Delete what is left of all claims on the store."""

@@ -6,7 +6,6 @@ only module that submits anything to Dask.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,6 +21,7 @@ from uuid import uuid4
 import cloudpickle
 import psutil
 
+from iitdask.cluster.local import available_cores
 from iitdask.errors import (
     InterruptedRunError,
     RetiredError,
@@ -53,9 +53,7 @@ class WorkerInfo:
 
 def this_process() -> dict[str, Any]:
     """Return the build and the number of cores of this process."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return {"build_id": build_id(), "cores": cores}
+    return {"build_id": build_id(), "cores": available_cores()}
 
 
 def query_workers(client: Client) -> list[WorkerInfo]:
@@ -121,16 +119,14 @@ Tasks are drawn one by one, since the next ones may depend on results.
 MIN_BUNDLES_IN_FLIGHT = 4  # Bundles in flight on a cluster that has no workers yet
 WORKER_TOPIC = "iitdask"  # Dask topic under which workers report the blocks they begin
 CLIENT_POLL_SECONDS = 0.1  # Seconds between two checks of the connection while no result comes
-THREAD_COUNT_SECONDS = 1.0
-"""Seconds for which the number of threads of a cluster is not queried again."""
+THREAD_COUNT_SECONDS = 1.0  # Seconds in which the threads of a cluster are not counted again
 
 
 @dataclass(frozen=True, slots=True)
 class SerialEngine:
     """Runs bundles one after the other in this process."""
 
-    activity: ActivityBoard = field(default_factory=ActivityBoard)
-    """Record of the block being computed."""
+    activity: ActivityBoard = field(default_factory=ActivityBoard)  # Shows the block being computed
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Run each task when its result is requested."""
@@ -152,14 +148,13 @@ class DaskEngine:
 
     client: Client
     per_thread: int = 3  # Bundles in flight for each thread of the cluster
-    activity: ActivityBoard = field(default_factory=ActivityBoard)
-    """Record of the blocks that workers compute."""
+    activity: ActivityBoard = field(default_factory=ActivityBoard)  # Shows what workers compute
     _threads: int = 0
     _threads_queried: float = float("-inf")
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Keep the cluster busy until the tasks run out; cancel what is left when closed."""
-        in_flight = _InFlight(self.client, self.activity)
+        in_flight = _InFlight(self.client, self.activity, CompletionQueue(self.client))
         try:
             yield from self._top_up(in_flight, tasks)
             for batch in in_flight.batches():
@@ -194,17 +189,14 @@ class _InFlight:
 
     client: Any
     activity: ActivityBoard
+    done: CompletionQueue
     sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
     scattered: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     contexts: dict[tuple[object, ...], StageContext] = field(default_factory=dict)
-    number: int = 0
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
     # Part of every key, so that no result of an earlier run is mistaken for one of this.
     token: str = field(default_factory=lambda: uuid4().hex[:8])
-    done: CompletionQueue = field(init=False)
     subscribed: bool = False
-
-    def __post_init__(self) -> None:
-        self.done = CompletionQueue(self.client)
 
     def _on_worker_message(self, event: Any) -> None:
         message = event[1]
@@ -228,7 +220,8 @@ class _InFlight:
             group = list(tasks_of_stage)
             context = group[0].context
             slim = replace(context, inputs={}) if context.store is None else context
-            keys = [self._key(context) for _ in group]
+            name = context.layout.name.replace("/", ".")
+            keys = [f"{name}-{next(self.numbers):06d}-{self.token}" for _ in group]
             futures = self.client.map(
                 _run_on_worker,
                 [cloudpickle.dumps(replace(task, context=slim)) for task in group],
@@ -285,10 +278,6 @@ class _InFlight:
             self.activity.finish(str(future.key))
         self.sent.clear()
         self.scattered.clear()
-
-    def _key(self, context: StageContext) -> str:
-        self.number += 1
-        return f"{context.layout.name.replace('/', '.')}-{self.number:06d}-{self.token}"
 
     def _inputs(self, context: StageContext) -> Future[Any] | None:
         if context.store is not None or not context.inputs:

@@ -44,14 +44,7 @@ SHORT_STAGE_SECONDS = 0.25
 NOISE_FACTOR = 1.5  # Factor by which a machine differs from itself
 SAMPLED_FACTOR, SCALED_FACTOR, UNSEEN_FACTOR = 1.5, 2.0, 4.0
 """Factors by which a stage may differ that was sampled, follows a sample, was not computed."""
-SAMPLING_ERRORS = (
-    IITError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    AssertionError,
-)
+SAMPLING_ERRORS = (IITError, ValueError, ArithmeticError, LookupError, TypeError, AssertionError)
 """What a recipe may raise when it is given stages that were not filled completely."""
 
 
@@ -89,10 +82,8 @@ class Estimate:
     """Further core-seconds with a store: to write all arrays, and to read and verify them."""
     resident_bytes: int = 0  # Bytes of this process after the estimate
     baseline_bytes: int = 0  # Bytes of this process before the estimate
-    memory_bytes: int = 0
-    """Bytes beyond the baseline that a process needs which holds all blocks in memory."""
-    peak_step_bytes: int = 0
-    """Bytes beyond the baseline with a store: what the stages of the largest step need."""
+    memory_bytes: int = 0  # Bytes beyond the baseline of a process that holds all blocks in memory
+    peak_step_bytes: int = 0  # Bytes beyond the baseline with a store: those of the largest step
 
     @property
     def blocks(self) -> int:
@@ -160,8 +151,13 @@ def estimate_recipe(
         if estimator.is_in_step or not estimator.unfilled_stages:
             raise
         complete = False
-    elapsed = time.perf_counter() - started
-    return estimator.estimate(elapsed - estimator.step_seconds, complete)
+    recipe_seconds = time.perf_counter() - started - estimator.step_seconds
+    return replace(
+        estimator.total,
+        complete=complete,
+        overhead_seconds=recipe_seconds + estimator.total.overhead_seconds,
+        resident_bytes=_resident_bytes(),
+    )
 
 
 def _resident_bytes() -> int:
@@ -174,55 +170,46 @@ class _Estimator:
 
     block_seconds: float
     sample_seconds: float
+    total: Estimate = field(
+        default_factory=lambda: Estimate((), complete=False, baseline_bytes=_resident_bytes())
+    )
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
-    stages: list[StageEstimate] = field(default_factory=list)
     seconds_per_cost: float = 1.0
     scale: float = 1.0
     unfilled_stages: set[str] = field(default_factory=set)
     is_in_step: bool = False
     step_seconds: float = 0.0
-    prepare_seconds: float = 0.0
-    store_seconds: float = 0.0
     filled_bytes: int = 0
-    memory_bytes: int = 0
-    peak_step_bytes: int = 0
-    baseline_bytes: int = field(default_factory=_resident_bytes)
 
     def step(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         """Fill the stages of one step as far as that is cheap."""
         started, self.is_in_step = time.perf_counter(), True
         filled = tuple(map(self._stage, stages))
-        self._add_step(stages, self.stages[len(self.stages) - len(stages) :])
+        self._add_step(stages)
         self.is_in_step = False
         self.step_seconds += time.perf_counter() - started
         return filled
 
-    def estimate(self, recipe_seconds: float, complete: bool) -> Estimate:
-        return Estimate(
-            stages=tuple(self.stages),
-            complete=complete,
-            overhead_seconds=recipe_seconds + self.prepare_seconds,
-            store_seconds=self.store_seconds,
-            resident_bytes=_resident_bytes(),
-            baseline_bytes=self.baseline_bytes,
-            memory_bytes=self.memory_bytes,
-            peak_step_bytes=self.peak_step_bytes,
-        )
-
-    def _add_step(self, stages: tuple[Stage, ...], estimates: list[StageEstimate]) -> None:
-        """Add the memory and the storage of one step."""
+    def _add_step(self, stages: tuple[Stage, ...]) -> None:
+        """Add the memory and the storage of one step, whose stages were added last."""
+        total = self.total
+        estimates = total.stages[len(total.stages) - len(stages) :]
         arrays = sum(each.store_bytes for each in estimates)
         working = max(sum(each.block_bytes for each in estimates), arrays)
-        self.peak_step_bytes = max(self.peak_step_bytes, working)
-        self.filled_bytes += arrays
-        # Stages in memory are filled from copies of what earlier ones left.
-        self.memory_bytes = max(self.memory_bytes, self.filled_bytes + working)
         inputs = [given for stage in stages for given in stage.inputs.values()]
         new_inputs = [given for given in inputs if not isinstance(given, StageRef)]
         written = arrays + sum(map(self.ledger.input_bytes, new_inputs))
         read = arrays + sum(map(self.ledger.input_bytes, inputs))
-        self.store_seconds += WRITE_SECONDS_PER_BYTE * written + READ_SECONDS_PER_BYTE * read
-        self.store_seconds += BLOCK_OVERHEAD_SECONDS * sum(each.blocks for each in estimates)
+        self.filled_bytes += arrays
+        moving = WRITE_SECONDS_PER_BYTE * written + READ_SECONDS_PER_BYTE * read
+        overhead = BLOCK_OVERHEAD_SECONDS * sum(each.blocks for each in estimates)
+        self.total = replace(
+            total,
+            store_seconds=total.store_seconds + moving + overhead,
+            # Stages in memory are filled from copies of what earlier ones left.
+            memory_bytes=max(total.memory_bytes, self.filled_bytes + working),
+            peak_step_bytes=max(total.peak_step_bytes, working),
+        )
 
     def _stage(self, stage: Stage) -> Filled:
         """Fill or sample a stage, add its estimate and return what there is of it."""
@@ -236,21 +223,20 @@ class _Estimator:
         seconds = sum(costs) * rate * scale
         arrays = math.prod(tiling.grid.shape) * cell_bytes(stage)
         inputs = sum(map(self.ledger.input_bytes, stage.inputs.values()))
-        self.stages.append(
-            StageEstimate(
-                name=stage.name,
-                blocks=max(1, round(len(tiling) * scale)) if len(tiling) else 0,
-                seconds=seconds,
-                low=seconds / factor,
-                high=seconds * factor,
-                max_block_seconds=max(costs, default=0.0) * rate,
-                block_bytes=worker_block_bytes(stage, tiling, inputs),
-                store_bytes=round(scale * (arrays + COMMIT_RECORD_BYTES * len(tiling))),
-                basis=basis,
-                tiling=tiling,
-                axis_masks=stage.axis_masks,
-            )
+        estimate = StageEstimate(
+            name=stage.name,
+            blocks=max(1, round(len(tiling) * scale)) if len(tiling) else 0,
+            seconds=seconds,
+            low=seconds / factor,
+            high=seconds * factor,
+            max_block_seconds=max(costs, default=0.0) * rate,
+            block_bytes=worker_block_bytes(stage, tiling, inputs),
+            store_bytes=round(scale * (arrays + COMMIT_RECORD_BYTES * len(tiling))),
+            basis=basis,
+            tiling=tiling,
+            axis_masks=stage.axis_masks,
         )
+        self.total = replace(self.total, stages=(*self.total.stages, estimate))
         return self.ledger.read_stage(stage.name)
 
     def _measure(self, stage: Stage, cost: float) -> tuple[float, float, str]:
@@ -297,7 +283,8 @@ class _Estimator:
         context = self.ledger.worker_context(stage)
         started = time.perf_counter()
         prepared = prepare_inputs(context)
-        self.prepare_seconds += time.perf_counter() - started
+        seconds = self.total.overhead_seconds + time.perf_counter() - started
+        self.total = replace(self.total, overhead_seconds=seconds)
         return prepared
 
     def _sample(self, stage: Stage) -> tuple[float, float]:
@@ -343,8 +330,7 @@ def _split_longest_axis(stage: Stage, max_cost: float) -> list[Region]:
     return list(split(step))
 
 
-HORIZON_SECONDS = 120.0
-"""Target seconds of work for each worker: less is not worth the start of a job."""
+HORIZON_SECONDS = 120.0  # Target seconds of work of each worker: less is not worth starting a job
 
 
 @dataclass(slots=True, eq=False)

@@ -142,15 +142,13 @@ class WorkerHistory:
 class RunHistory:
     """One run, as far as its log goes: the one reader of event logs."""
 
-    stages: dict[str, StageHistory] = field(default_factory=dict)
-    """By name, in the order they were opened."""
+    stages: dict[str, StageHistory] = field(default_factory=dict)  # By name, in order of opening
     workers: dict[str, WorkerHistory] = field(default_factory=dict)  # By host and process
     failures: list[str] = field(default_factory=list)
     began: datetime | None = None
     last: datetime | None = None
     end_reason: str = ""  # Why the run ended, ``finished`` if it did; empty while it is not known
-    samples: list[Sample] = field(default_factory=list)
-    """Progress over time, the latest state included."""
+    samples: list[Sample] = field(default_factory=list)  # Progress over time, latest state included
     sample_stride: int = 1  # Results between two samples: doubled when there are too many samples
     n_results: int = 0
 
@@ -233,8 +231,7 @@ def merge_histories(histories: Iterable[RunHistory]) -> RunHistory:
 
 
 LOG_SUFFIX = ".jsonl"
-REMOTE_FLUSH_SECONDS = 20.0
-"""Seconds between two writes of a log where a file cannot be appended to."""
+REMOTE_FLUSH_SECONDS = 20.0  # Seconds between two writes of a log where no file can be appended to
 
 
 class EventLog:
@@ -312,8 +309,7 @@ def read_history(store: Store, key: str) -> RunHistory:
 
 OnBlockStart = Callable[[StageLayout, Block], None]
 
-ACTIVITY_INTERVAL_SECONDS = 1.0
-"""Seconds for which a bundle of short blocks reports no further block."""
+ACTIVITY_INTERVAL_SECONDS = 1.0  # Seconds in which a bundle of short blocks reports no further one
 
 
 @dataclass(frozen=True, slots=True)

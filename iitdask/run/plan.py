@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 Block = tuple[int, ...]  # Coordinates of a block: its position along each axis of the grid
 
 MAX_STAGE_BLOCKS = 20_000
-"""Blocks a stage may have: every block is a file per variable, and clusters count files."""
+"""Blocks a stage may have: each is a file per variable, and clusters count files."""
 MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
 MIN_SPREAD_BLOCKS = 16  # Blocks a stage worth spreading should have at least
 MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread
 MAX_BLOCK_BYTES = 128 * 2**20  # Bytes a block may fill before it is split whatever its cost
-TOLERANCE = 1.1
-"""Factor by which the most expensive block of a coarser tiling may exceed that of the best."""
+TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
 MIN_BUNDLE_SECONDS = 0.05  # Seconds below which bundles are not made smaller for balance
 BLOCK_OVERHEAD_SECONDS = 0.005
@@ -38,8 +37,7 @@ class Tiling:
     """A grid cut into equal blocks; iterating gives the blocks in grid order."""
 
     grid: Grid
-    chunks: tuple[int, ...]
-    """Cells of a block along each axis; the last block of an axis may be shorter."""
+    chunks: tuple[int, ...]  # Cells of a block along each axis; the last of an axis may be shorter
 
     @property
     def counts(self) -> tuple[int, ...]:

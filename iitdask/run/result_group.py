@@ -166,10 +166,11 @@ def _values_digest(values: Any) -> str:
 
 def _attrs_json(attrs: Mapping[Any, Any]) -> str:
     kept = {str(k): v for k, v in attrs.items() if k not in ("_FillValue", "coordinates")}
-    return json.dumps(kept, sort_keys=True, default=_json_default)
+    return json.dumps(kept, sort_keys=True, default=json_default)
 
 
-def _json_default(value: Any) -> Any:
+def json_default(value: Any) -> Any:
+    """Return numbers of numpy as lists or Python numbers, anything else as text."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 

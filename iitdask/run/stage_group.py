@@ -27,8 +27,7 @@ from iitdask.theory.stage import Array, Variable
 
 WORK_GROUP = "work"
 COMMIT_ARRAY = "tick"  # Array of a stage that holds its commit records
-INPUTS_GROUP = "_inputs"
-"""Group of a stage that holds the input arrays put there for other processes."""
+INPUTS_GROUP = "_inputs"  # Group of a stage with the input arrays put there for other processes
 SHOWN_BLOCKS = 5
 DAMAGE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
 """Raised on damaged documents and chunks; each level of Zarr's format has its own."""
@@ -246,10 +245,8 @@ class StageGroup:
         refs = {name: InputRef(name, array_crc(array)) for name, array in arrays.items()}
         path = f"{self.path}/{INPUTS_GROUP}"
         with suppress(DamagedStoreError):  # workers of another driver may be reading them
-            stored = self.read_inputs()
-            if {name: array_crc(array) for name, array in stored.items()} == {
-                name: ref.digest for name, ref in refs.items()
-            }:
+            stored = {name: InputRef(name, array_crc(x)) for name, x in self.read_inputs().items()}
+            if stored == refs:
                 return refs
         self.store.delete_prefix(path)
         with disk_full_as_error(f"{self.store.url}: inputs of stage {self.layout.name!r}"):

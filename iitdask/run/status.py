@@ -45,8 +45,7 @@ class StageStatus:
     blocks: int = 0
     done: int = 0
     partial: bool = False  # Whether the result may be complete although blocks are not filled
-    seconds_left: float = math.nan
-    """Core-seconds left, at the speed of the last run; nan if unknown."""
+    seconds_left: float = math.nan  # Core-seconds left at the speed of the last run; nan if unknown
     fraction: float = 0.0  # Part that is done, by predicted cost
     forecast: float = 0.0  # Predicted core-seconds of the blocks that all runs filled
     actual: float = 0.0  # Measured core-seconds of these blocks
@@ -57,8 +56,7 @@ class WorkerStatus:
     """One worker of the last run."""
 
     name: str  # Host and process
-    activity: str
-    """Blocks being computed (stage and cells), ``idle``, or ``unknown`` if nobody reports."""
+    activity: str  # Blocks being computed (stage, cells), ``idle``, ``unknown`` if nobody reports
     seconds_on_block: float  # Seconds since the oldest of them was begun; nan if idle or unknown
     blocks: int
     seconds: float  # Measured core-seconds of the blocks
@@ -259,16 +257,14 @@ def _worker_status(
     memory = _worker_memory_bytes(name)
     if math.isnan(memory) and current:
         memory = oldest_first[-1].memory or math.nan
-    since_result = math.nan
-    if history is not None:
-        since_result = (datetime.now(UTC) - history.last).total_seconds()
+    now = datetime.now(UTC)
     return WorkerStatus(
         name=name,
         activity="; ".join(named) or without_blocks,
         seconds_on_block=oldest_first[0].seconds if current else math.nan,
         blocks=0 if history is None else history.blocks,
         seconds=0.0 if history is None else history.seconds,
-        seconds_since_result=since_result,
+        seconds_since_result=math.nan if history is None else (now - history.last).total_seconds(),
         memory=memory,
     )
 

@@ -34,12 +34,10 @@ from iitdask.errors import InputError, StoreError, UnreachableStoreError
 from iitdask.run.compat import run_coroutine
 
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
-MAX_RETRIES = 6
-"""Times a request to object storage is repeated before the store counts as unreachable."""
+MAX_RETRIES = 6  # Times a request to object storage is repeated before it counts as unreachable
 RETRY_TIMEOUT = timedelta(seconds=60)  # Time that all tries of one request may take together
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-MAX_CONCURRENT_KEYS = 64
-"""Keys requested at once from a store whose every request crosses a network."""
+MAX_CONCURRENT_KEYS = 64  # Keys requested at once from a store whose requests cross a network
 STALE_TEMP_SECONDS = 60.0  # Seconds after which a temporary file has no living writer
 
 

@@ -28,8 +28,7 @@ class StageLayout:
     version: int
     lineage: str  # Digest of all that the numbers depend on
     tiling: Tiling
-    variables: tuple[Variable, ...]
-    """Its variables, in the order in which a commit record lists their checksums."""
+    variables: tuple[Variable, ...]  # Its variables, in the order of checksums in a commit record
     partial: bool  # Whether blocks may rightly stay uncommitted (the stage has an `until`)
 
     @classmethod
@@ -168,8 +167,7 @@ class VariableRef:
     variable: StageRef
 
 
-Input = Array | VariableRef | InputRef
-"""An input of a stage as workers get it: the array, or where to read it."""
+Input = Array | VariableRef | InputRef  # Input of a stage for workers: the array, or where it is
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,8 +207,7 @@ class BundleTask:
 
     context: StageContext
     blocks: tuple[Block, ...]  # Blocks to compute, in this order
-    run_locally: bool = False
-    """Whether to compute it in the process of the driver: sending it would take longer."""
+    run_locally: bool = False  # Whether the driver computes it: sending it would take longer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

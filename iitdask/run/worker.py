@@ -36,8 +36,7 @@ from iitdask.theory.stage import Array, Stage
 
 MAX_PREPARED_STAGES = 4  # Stages whose prepared inputs one process keeps
 ARRAY_CACHE_BYTES = 64 * 2**20  # Bytes of variables that one process keeps for later stages
-PREPARED_BYTES = 2**30
-"""Bytes of prepared inputs above which those of earlier stages are dropped first."""
+PREPARED_BYTES = 2**30  # Bytes of prepared inputs above which those of earlier stages go first
 
 
 class _PreparedStage(NamedTuple):

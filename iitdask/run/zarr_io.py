@@ -82,12 +82,10 @@ class ArrayLayout:
     fill: Any = 0  # Fill value: the value of cells never written, and of an array without axes
     dims: tuple[str, ...] | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    separator: str = "."
-    """Between the indices in a chunk's key; with a dot, one directory has all chunks."""
+    separator: str = "."  # Between the indices in a chunk's key; a dot keeps all in one directory
     compressed: bool = True
     has_crc: bool = True  # Whether chunks end with a CRC-32C; those of other writers may not
-    sparse: bool = False
-    """Whether a missing chunk holds the fill value; other writers leave such chunks out."""
+    sparse: bool = False  # Whether a missing chunk holds the fill value, as of other writers
 
     @classmethod
     def from_array(

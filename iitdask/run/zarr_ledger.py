@@ -34,10 +34,8 @@ from iitdask.run.zarr_io import STORE_FORMAT, create_root, read_attrs, require_c
 from iitdask.theory.stage import Filled, Stage, StageRef
 
 CACHE_BYTES = 20 * 10**9
-LAST_USED_FILE = "used"
-"""File of a cache entry that holds the time of its last use, in seconds since 1970."""
-MAX_EAGER_BYTES = 256 * 2**20
-"""Bytes up to which a stage is read at once; larger ones are read when looked at."""
+LAST_USED_FILE = "used"  # File of a cache entry: the time of its last use, in seconds since 1970
+MAX_EAGER_BYTES = 256 * 2**20  # Bytes up to which a stage is read at once, not when looked at
 SHOWN_FIELDS = 8
 SHOWN_CHARACTERS = 60
 

@@ -252,11 +252,13 @@ def _save_once(
 ) -> None:
     """Wait until one process has written the result: this one, if no other has claimed it."""
     while True:
-        with claims.holding("result") as is_mine:
-            if is_mine:
+        if claims.acquire("result"):
+            try:
                 save()
                 claims.clear()
-                return
+            finally:
+                claims.release("result")
+            return
         if is_finished(store):
             return
         if until is not None and time.monotonic() > until:

@@ -24,7 +24,7 @@ class JobRun:
 
     recipe: Recipe  # Stages to fill; can be executed once
     finish: Callable[[xr.DataTree], xr.DataTree]
-    """Turns what the recipe returns into the labelled result."""
+    """Makes the labelled result of what the recipe returns."""
     observers: tuple[Observer, ...] = ()  # Receive the events of the run, after those of the caller
 
 
@@ -57,8 +57,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     before: str | list[int] | dict[str, int] | None = None  # State of all units before a transition
     after: str | list[int] | dict[str, int] | None = None  # State of all units after the transition
     causes: str | list[int | str] | None = None  # Candidate causes of a transition; None: all units
-    effects: str | list[int | str] | None = None
-    """Candidate effects of a transition; None: all units."""
+    effects: str | list[int | str] | None = None  # Candidate effects of a transition; None: all
     max_order: int | None = None  # Most units of an occurrence whose cause or effect is searched
     theory: str | dict[str, Any] | None = None
     """Theory by name, or a mapping of its name and options; None: the first that defines it."""

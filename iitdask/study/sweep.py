@@ -25,6 +25,7 @@ from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import (
     IncrementalResult,
     append_point_ids,
+    json_default,
     read_point_ids,
     save_tree,
     store_attrs,
@@ -286,14 +287,10 @@ def build_sweep(
     if not substrates.dims:
         fixed["substrate"] = substrates.substrate(0).fingerprint
     elif "substrate" not in names:
-        fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=_as_json))])
+        fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=json_default))])
     if keep is not None:
         fixed["keep"] = keep
     return Sweep(build_layout(grid, apart=keep is not None), fixed, keep is not None)
-
-
-def _as_json(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def register_points(store: Store, sweep: Sweep) -> list[Array]:

@@ -119,12 +119,9 @@ class AxisValues:
 
     labels: tuple[str, ...]  # Labels in the result
     raw: tuple[Any, ...]  # Values as they were given
-    numbers: Array
-    """(signatures, values) number of the state, or mask of the units; -1 where none fits."""
-    problems: Mapping[tuple[int, int], str]
-    """Why a value does not fit a signature, by (signature, value)."""
-    frequency: Array | None = None
-    """(G, values) share of a trajectory's steps, where the values come from one."""
+    numbers: Array  # (signatures, values) number of the state or mask of the units; -1 if none fits
+    problems: Mapping[tuple[int, int], str]  # Why a value does not fit, by (signature, value)
+    frequency: Array | None = None  # (G, values) share of a trajectory's steps, if there is one
 
 
 def build_substrates(

@@ -35,8 +35,7 @@ class SweepGrid:
 
     axes: Sequence[Axis]  # The axes
     substrates: SubstrateGrid  # All substrates
-    values: Mapping[str, AxisValues]
-    """States and candidate systems, by the field of targets they are values of."""
+    values: Mapping[str, AxisValues]  # States and candidate systems, by their field of targets
     computes: tuple[str, ...]  # Computations along their axis, or the only one
     theories: tuple[Theory, ...]
     """Theories along their axis, or the only one; without either, that of each computation."""

@@ -12,12 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bokeh.document import Document
-from bokeh.models import (
-    BasicTicker,
-    ColumnDataSource,
-    CustomJS,
-    UIElement,
-)
+from bokeh.models import BasicTicker, ColumnDataSource, CustomJS, UIElement
 from bokeh.plotting import figure
 
 from iitdask.result.overview import summary_of
@@ -129,10 +124,7 @@ def _rings(fig: figure, lights: ColumnDataSource, radius: float) -> None:
             "x", "y", inner_radius=inner * radius, outer_radius=outer * radius,
             fill_color=colour, fill_alpha=name, line_color=None, source=lights,
         )  # fmt: skip
-    for name, colour, begin in (
-        ("cause", pages.CAUSE, np.pi / 2),
-        ("effect", pages.EFFECT, -np.pi / 2),
-    ):
+    for (name, colour), begin in zip(pages.SIDES.items(), (np.pi / 2, -np.pi / 2), strict=True):
         fig.annular_wedge(
             "x", "y", inner_radius=1.4 * radius, outer_radius=1.78 * radius,
             start_angle=begin + 0.08, end_angle=begin + np.pi - 0.08,
@@ -214,15 +206,9 @@ def _edges(
     renderers = [drawn, heads]
     if severed:
         middle = [[line[axis][CURVE_STEPS // 2] for line in lines] for axis in (0, 1)]
-        cross: dict[str, Any] = {
-            "marker": "x",
-            "size": size + 2,
-            "color": pages.INK,
-            "line_width": 2,
-        }
-        renderers.append(fig.scatter(*middle, **cross))
-    kind = "severed" if severed else "connection"
-    pages.add_hover(fig, [(kind, "@name")], drawn)
+        look: dict[str, Any] = {"size": size + 2, "color": pages.INK, "line_width": 2}
+        renderers.append(fig.scatter(*middle, marker="x", **look))
+    pages.add_hover(fig, [("severed" if severed else "connection", "@name")], drawn)
     return renderers
 
 
@@ -345,6 +331,5 @@ def by_size(
         "size", "phi", source=source, size=11, fill_color="colour", line_color=pages.INK,
         nonselection_fill_alpha=0.4, selection_line_width=3, selection_line_color=pages.EFFECT,
     )  # fmt: skip
-    tips = [("complex", "@name"), (name, "@phi{0.000000}")]
-    pages.add_hover(fig, tips, dots)
+    pages.add_hover(fig, [("complex", "@name"), (name, "@phi{0.000000}")], dots)
     return fig

@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from bokeh.models import (
-    BasicTicker,
-    CDSView,
-    ColumnDataSource,
-    DataTable,
-    IndexFilter,
-)
+from bokeh.models import BasicTicker, CDSView, ColumnDataSource, DataTable, IndexFilter
 from bokeh.plotting import figure
 
 from iitdask.result.relation_iteration import Relation, iterate
@@ -80,8 +74,7 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
         "degree", "zero", "degree", "log", source=source, line_color=pages.RELATION, line_width=2
     )
     dots = fig.scatter("degree", "log", size=7, color=pages.RELATION, source=source)
-    tips = [("degree", "@degree"), ("relations", "@count")]
-    pages.add_hover(fig, tips, dots)
+    pages.add_hover(fig, [("degree", "@degree"), ("relations", "@count")], dots)
     return fig
 
 

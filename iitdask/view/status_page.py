@@ -43,10 +43,8 @@ class _StatusPage:
     def __init__(self) -> None:
         self.status = pages.html_block("", 420, name="status")
         self.failures = pages.html_block("", name="failures")
-        self.stages, self.workers = (
-            pages.html_block("", name="stages"),
-            pages.html_block("", name="workers"),
-        )
+        self.stages = pages.html_block("", name="stages")
+        self.workers = pages.html_block("", name="workers")
         bars_fig, self.bars = _progress_figure()
         self.bars_range: FactorRange = bars_fig.y_range
         self.lines = [
@@ -105,8 +103,7 @@ class _Curve:
         )  # fmt: skip
         self.fig.line("x", "y", source=self.source, line_color=colour, line_width=2)
         dots = self.fig.scatter("x", "y", source=self.source, size=4, color=colour)
-        tips = [("wall time (s)", "@x"), (y_label, "@y")]
-        pages.add_hover(self.fig, tips, dots)
+        pages.add_hover(self.fig, [("wall time (s)", "@x"), (y_label, "@y")], dots)
         self.fig.visible = False  # until there is something to draw
 
     def draw(self, x: list[float], y: list[float]) -> None:
