@@ -6,6 +6,5 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Table = NDArray[np.float64]
-"""Probabilities or other numbers."""
+Table = NDArray[np.float64]  # Probabilities or other numbers
 Mask = NDArray[np.bool_]

@@ -27,12 +27,6 @@ def is_batchable(substrate: Substrate) -> bool:
     return math.prod(substrate.levels) <= MAX_TABLE_STATES
 
 
-def transition_table(substrate: Substrate) -> Array:
-    """Return ``(S, c)``: P(unit takes value | state of all units), little-endian rows."""
-    everyone, levels = {i: i for i in range(substrate.n_units)}, substrate.levels
-    return np.hstack([factor_rows(factor, everyone, levels) for factor in substrate.factors])
-
-
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Small substrates side by side, see :mod:`iitdask.kernels.batch_tables`."""
@@ -57,8 +51,10 @@ class Batch:
         batches = []
         for substrate in substrates:
             edges = substrate.connectivity.astype(np.int64) << np.arange(substrate.n_units)
-            table, children = transition_table(substrate)[None], edges.sum(axis=1)[None, :]
-            batches.append(cls.from_tables(substrate.levels, table, children))
+            everyone, levels = {i: i for i in range(substrate.n_units)}, substrate.levels
+            columns = [factor_rows(factor, everyone, levels) for factor in substrate.factors]
+            children = edges.sum(axis=1)[None, :]
+            batches.append(cls.from_tables(levels, np.hstack(columns)[None], children))
         return cls.concatenate(batches)
 
     @classmethod

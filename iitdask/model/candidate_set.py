@@ -159,10 +159,8 @@ def flat_factors(pool: CandidateSet, units: Iterable[int]) -> dict[str, Array]:
     }
 
 
-MAX_POSTERIOR_ROWS = 1 << 16
-"""Rows of a table up to which the posterior of all its inputs is computed."""
-EXHAUSTIVE_INPUTS = 8
-"""Inputs up to which all minimal determining sets are searched; beyond, only some."""
+MAX_POSTERIOR_ROWS = 1 << 16  # Rows of a table up to which the posterior of its inputs is computed
+EXHAUSTIVE_INPUTS = 8  # Inputs up to which all minimal determining sets are searched, not only some
 
 
 class Influence:

@@ -22,8 +22,8 @@ from iitdask.types import Table
 
 TABLE_BUDGET_BYTES = 2 * 2**30  # Bytes that one table may take, unless the caller says otherwise
 
+# Multiplications of the largest step up to which the first plan is taken as it is
 CHEAP_MULTIPLICATIONS = 1 << 18
-"""Multiplications of the largest step up to which the first plan is taken as it is."""
 
 MAX_EINSUM_AXES = 50  # Axes that one step of numpy's einsum can name
 

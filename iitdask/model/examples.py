@@ -16,13 +16,7 @@ from iitdask.errors import SubstrateError, quote
 from iitdask.model.labels import parse_labels, parse_units, suggestion
 from iitdask.model.substrate import Substrate
 
-__all__ = [
-    "SUBSTRATE_KEYS",
-    "load",
-    "names",
-    "spec",
-    "state",
-]
+__all__ = ["SUBSTRATE_KEYS", "load", "names", "spec", "state"]
 
 SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")  # A substrate block has exactly one
 OPTIONAL_KEYS = ("connectivity", "labels")  # Keys that may stand beside it

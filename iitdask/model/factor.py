@@ -16,8 +16,7 @@ from iitdask.model.contraction import Tensor
 from iitdask.types import Array, Mask, Table
 
 SUM_TOLERANCE = 1e-8  # Largest difference from 1 of the sum of a row of probabilities
-UNDECLARED_TOLERANCE = 1e-13
-"""Largest variation of a table with an input that the connectivity omits."""
+UNDECLARED_TOLERANCE = 1e-13  # Largest variation of a table with an input that is not declared
 ROUNDING_TOLERANCE = 1e-13  # Largest distance from [0, 1] that counts as a rounding error
 
 
@@ -182,8 +181,7 @@ def restrict_to_declared(
     return Factor(kept, read_only(factor.table.mean(axis=omitted)))
 
 
-MAX_TABLE_INPUTS = 16
-"""Inputs up to which a counting factor becomes a table once the others are fixed."""
+MAX_TABLE_INPUTS = 16  # Free inputs up to which a counting factor becomes a table
 
 
 class CountingFactor(NamedTuple):

@@ -25,10 +25,8 @@ from iitdask.types import Table
 
 Rows = NDArray[np.int64]  # ``(2^m, m)`` values of m two-valued inputs, little-endian rows
 
-MAX_TABULATED_INPUTS = 20
-"""Inputs up to which a gate that only counts them becomes a table like any other."""
-MAX_TABLE_ENTRIES = 1 << 27
-"""Entries; a gate over more inputs than fit is refused before it is tabulated."""
+MAX_TABULATED_INPUTS = 20  # Inputs up to which a gate that only counts them becomes a table
+MAX_TABLE_ENTRIES = 1 << 27  # A gate over more inputs than fit is refused before it is tabulated
 
 
 class Gate(NamedTuple):

@@ -16,9 +16,7 @@ from iitdask.model.examples import inline_substrate, substrate_kind
 from iitdask.model.pyphi import is_network, parse_network
 from iitdask.model.substrate import Substrate
 
-__all__ = [
-    "load",
-]
+__all__ = ["load"]
 
 
 def substrate_from_study(

@@ -12,10 +12,7 @@ import xarray as xr
 from iitdask.errors import InputError, quote
 from iitdask.theory.iit4.distinctions import Bindings, relations_by_degree, top_relations
 
-__all__ = [
-    "Relation",
-    "iterate",
-]
+__all__ = ["Relation", "iterate"]
 
 
 @dataclass(frozen=True, slots=True)

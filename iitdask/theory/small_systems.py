@@ -138,11 +138,6 @@ class _Chunk:
     batch: BatchSubstrates  # Their substrates
     own: Array  # (n,) values of the candidates' units
 
-    @property
-    def length(self) -> int:
-        """Number of points."""
-        return len(self.cap)
-
 
 def _chunks(inputs: Mapping[str, Array], region: Region, bytes_each: Any) -> Iterator[_Chunk]:
     """Cut a region where the shape changes, and into portions that stay in cache."""
@@ -170,7 +165,7 @@ def _ces_bytes(levels: Array) -> int:
 
 def _analyse(chunk: _Chunk) -> tuple[BatchSystems, BatchPhis]:
     """Fill the tables of a chunk and analyse each of its systems."""
-    systems, phis = make_batch_systems(chunk.length, chunk.own), make_batch_phis(chunk.length)
+    systems, phis = make_batch_systems(len(chunk.cap), chunk.own), make_batch_phis(len(chunk.cap))
     given = (chunk.points, chunk.batch, chunk.own, systems)
     fill_system_tables(*given)
     totals, information = intrinsic_information(systems.forward, systems.mean)
@@ -180,8 +175,8 @@ def _analyse(chunk: _Chunk) -> tuple[BatchSystems, BatchPhis]:
 
 def _summarise(chunk: _Chunk, found: BatchPhis, quantities: int, counts: int) -> dict[str, Array]:
     """Put what is known of the systems into a block's arrays, the cap of 2026 applied."""
-    values = np.full((chunk.length, quantities), np.nan)
-    numbers = np.full((chunk.length, counts), -1)
+    values = np.full((len(chunk.cap), quantities), np.nan)
+    numbers = np.full((len(chunk.cap), counts), -1)
     is_searched, is_reached = found.n_tied_states > 0, found.reason & Reason.UNREACHABLE == 0
     values[:, 0], values[:, 1], values[:, 2:4] = found.phi, found.normalized, found.phi_sides
     tiny = (found.information <= PHI_ZERO_BITS) & ~is_searched[:, None]
@@ -208,7 +203,10 @@ def fill_analyses(inputs: Mapping[str, Array], region: Region) -> dict[str, Arra
 
 def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Analyse and unfold a range of systems."""
-    masks, filled = _size_orders(int(inputs["sizes"].max())), []
+    most, filled = int(inputs["sizes"].max()), []
+    masks = np.zeros((most + 1, 1 << most), np.int64)  # purviews in the published order, by units
+    for n in range(1, most + 1):
+        masks[n, : (1 << n) - 1] = nonempty_masks_by_size(n)
     for chunk in _chunks(inputs, region, _ces_bytes):
         systems, found = _analyse(chunk)
         arrays = _summarise(chunk, found, len(QUANTITIES), len(COUNTS))
@@ -219,19 +217,11 @@ def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Ar
     return {name: np.concatenate([each[name] for each in filled]) for name in filled[0]}
 
 
-def _size_orders(most: int) -> Array:
-    """Purviews of up to ``most`` units in the published order, a row each."""
-    out = np.zeros((most + 1, 1 << most), np.int64)
-    for n in range(1, most + 1):
-        out[n, : (1 << n) - 1] = nonempty_masks_by_size(n)
-    return out
-
-
 def _unfold(chunk: _Chunk, systems: BatchSystems, states: Array, masks: Array) -> BatchStructures:
     """Distinctions, relations and Phi of the systems of a chunk, in their named states."""
     levels = chunk.own
     shape = SystemShape(levels, value_offsets(levels), segment_offsets(levels))
-    tables, out = make_batch_marginals(chunk.length, shape), make_batch_structures(chunk.length)
+    tables, out = make_batch_marginals(len(chunk.cap), shape), make_batch_structures(len(chunk.cap))
     fill_marginal_tables(systems, shape, tables)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_cause = np.ascontiguousarray(np.log2(tables.cause).transpose(0, 2, 1))

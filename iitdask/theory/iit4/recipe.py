@@ -53,6 +53,7 @@ SIA_OUTCOMES = (
     _of_system("n_tied_partitions", "partitions tied for the minimum"),
     _of_system("n_tied_states"),
 )
+_RELATIONS = "relations; -1 where int64 cannot hold them"
 # Numbers that a sweep records of a cause-effect structure
 CES_OUTCOMES = (
     *SIA_OUTCOMES,
@@ -62,12 +63,7 @@ CES_OUTCOMES = (
     ),
     Outcome("sum_phi_relations", "bit", "sum over relations", attr_of("sum_phi_relations")),
     Outcome("n_distinctions", "count", "distinctions", size_of("distinctions", "mechanism")),
-    Outcome(
-        "n_relations",
-        "count",
-        "relations; -1 where int64 cannot hold them",
-        value_of("relations", "count"),
-    ),
+    Outcome("n_relations", "count", _RELATIONS, value_of("relations", "count")),
 )
 
 

@@ -291,7 +291,11 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
     purview_mask), bits, is nan where the purview is not admissible (mathematics.md 6.3);
     ``outcome`` indexes the attribute ``outcomes``. Row and column k stand for mask k + 1.
     """
-    tables = _system_tables(system)
+    stage = marginals_stage(system)
+    inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
+    region = tuple(slice(0, length) for length in stage.grid.shape)
+    inputs["marginals"] = fill_marginals(inputs, region)["probability"]
+    tables, _ = prepare_tables(inputs)
     scratch = make_pair_scratch(tables)
     size = len(tables.codes)
     phi = np.full((2, size, size), np.nan)
@@ -312,14 +316,6 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
     dims = ("direction", "mechanism_mask", "purview_mask")
     values = {"pair_phi": (dims, phi[:, 1:, 1:]), "outcome": (dims, outcome[:, 1:, 1:])}
     return make_dataset(values, {"outcomes": list(PAIR_STATUS)})
-
-
-def _system_tables(system: CandidateSystem) -> MarginalTables:
-    stage = marginals_stage(system)
-    inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
-    region = tuple(slice(0, length) for length in stage.grid.shape)
-    inputs["marginals"] = fill_marginals(inputs, region)["probability"]
-    return prepare_tables(inputs)[0]
 
 
 def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int) -> Array:

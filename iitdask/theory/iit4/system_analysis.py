@@ -387,14 +387,11 @@ def _dinkelbach_stages(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
         improved = (cost / pairs < ratios[left] - SUM_TOLERANCE_BITS / pairs) & (cost > zero[left])
         ratios[left] = np.where(improved, cost / pairs, ratios[left])
         left = left[improved]
-    return {name: _last_values(waves, name) for name in MINIMUM_FIELDS}
-
-
-def _last_values(waves: list[tuple[Array, Filled]], name: str) -> Array:
-    """Values of every specified state from the last ratio it took part in; the first has all."""
-    values = waves[0][1][name].values.copy()
+    # Each state has the values of the last ratio it took part in; all took part in the first.
+    values = {name: waves[0][1][name].values.copy() for name in MINIMUM_FIELDS}
     for left, settled in waves[1:]:
-        values[left] = settled[name].values
+        for name in MINIMUM_FIELDS:
+            values[name][left] = settled[name].values
     return values
 
 
