@@ -132,8 +132,10 @@ def _axis_labels(stage: str, target: Target | None) -> tuple[Sequence[str], Sequ
     labels = target.substrate.labels
     causes = [labels[unit] for unit in target.causes]
     effects = [labels[unit] for unit in target.effects]
-    # The mechanisms of causes are at the state after, their purviews at the state before.
-    return (effects, causes) if "causes" in stage.split("/") else (causes, effects)
+    # Those of effects have their mechanisms at the state before; those of causes, and of the whole
+    # account, at the state after.
+    is_forward = any(part.startswith("effects") for part in stage.split("/"))
+    return (causes, effects) if is_forward else (effects, causes)
 
 
 class _BlockText:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,11 +66,12 @@ def parse_duration(duration: str | None, name: str) -> float | None:
     if duration is None:
         return None
     try:
-        return _clock_seconds(duration) if ":" in duration else float(parse_timedelta(duration))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(
-            f"{name}: expected a time such as 55m or 01:30:00, got {quote(duration)}"
-        ) from error
+        seconds = float(_clock_seconds(duration) if ":" in duration else parse_timedelta(duration))
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:  # false for nan, too
+        raise InputError(f"{name}: expected a time such as 55m or 01:30:00, got {quote(duration)}")
+    return seconds
 
 
 def _clock_seconds(duration: str) -> float:

@@ -153,9 +153,13 @@ def parse_memory(amount: str | int, name: str = "--memory") -> int:
     from dask.utils import parse_bytes
 
     try:
-        return int(parse_bytes(amount))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: expected an amount such as 4GB, got {quote(amount)}") from error
+        has_number = isinstance(amount, int) or any(map(str.isdigit, amount))
+        size = int(parse_bytes(amount)) if has_number else 0
+    except (ValueError, TypeError, OverflowError):
+        size = 0
+    if size < 1:
+        raise InputError(f"{name}: expected an amount such as 4GB, got {quote(amount)}")
+    return size
 
 
 def _walltime_seconds(walltime: str) -> float:

@@ -175,6 +175,15 @@ def _weights(value: Any) -> list[float]:
     return [_finite(each) for each in value]
 
 
+def _table_values(value: Any) -> Any:
+    """Return a table, a list for a text with one digit per row."""
+    if not isinstance(value, str):
+        return value
+    if not (value.isascii() and value.isdecimal()):
+        raise ValueError("digits")
+    return [int(digit) for digit in value]
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError("true or false")
@@ -202,7 +211,7 @@ PARAMETERS: Mapping[str, tuple[Callable[[Any], Any], str]] = MappingProxyType(
         "noise": _number("a probability from 0 to 1", lambda v: 0 <= v <= 1),
         "value": _whole_number(0, 254),
         "levels": _whole_number(2, 255),
-        "table": (lambda value: value, "a table of probabilities"),
+        "table": (_table_values, "a table of probabilities, or text with a digit per row"),
     }
 )
 """Conversion of each parameter of any gate, and what it must be."""
@@ -223,7 +232,7 @@ def factors_from_units(
     units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
 ) -> tuple[tuple[str, ...], list[tuple[tuple[int, ...], Table | CountingFactor]]]:
     """Return labels, and each unit's inputs and table; of a wide gate, what it counts."""
-    named = _unit_labels(units, labels, where)
+    named = unit_labels(units, labels, where)
     read = [
         _parse_unit(unit, named, f"{where}: unit {label!r}")
         for unit, label in zip(units, named, strict=True)
@@ -232,9 +241,12 @@ def factors_from_units(
     return named, [(unit.inputs, _unit_table(unit, levels)) for unit in read]
 
 
-def _unit_labels(
-    units: Sequence[Mapping[str, Any]], labels: Iterable[str] | None, where: str
-) -> tuple[str, ...]:
+def unit_labels(units: Any, labels: Iterable[str] | None, where: str) -> tuple[str, ...]:
+    """Return the labels that a list of units has, or that stand beside it."""
+    if isinstance(units, str) or not isinstance(units, Sequence):
+        raise SubstrateError(
+            f"{where}: expected a list with one entry per unit, got {quote(units)}"
+        )
     for i, unit in enumerate(units):
         if not isinstance(unit, Mapping):
             raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {quote(unit)}")
@@ -277,7 +289,7 @@ def _table_levels(table: Any, inputs: int, place: str) -> int:
     if table is None:
         return 2
     shape = as_array(table, f"{place}: table").shape
-    return shape[-1] if len(shape) > 1 or not inputs else 2
+    return shape[-1] if len(shape) > 1 or (shape and not inputs) else 2
 
 
 def has_parameter(name: str, parameter: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     workers: int | None = None  # Worker processes; None: threads of this process, one per core
     memory: str | int | None = None  # Memory of one worker, such as `4GB`
     block_seconds: float = 5.0  # Target seconds of a bundle of blocks
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        if not 0 < self.block_seconds < math.inf:
+            text = f"expected seconds above 0, got {quote(self.block_seconds)}"
+            raise ValueError(f"block_seconds: {text}")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers: expected 1 or more, got {quote(self.workers)}")
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +108,7 @@ def _study_from_mapping(content: Any, where: str) -> Study:
             )
     try:
         study = msgspec.convert(content, Study)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTE_FIELDS)
         raise SpecError(f"{where}: {error}; a study has {fields}") from error
     if study.substrate is None and study.sweep is None:  # those of a sweep may be an axis

@@ -271,10 +271,12 @@ def build_sweep(
     `shared` are the ``compute``, ``substrate`` and ``theory`` of a study and the fields of its
     target, None where not given; see :func:`iitdask.study.sweep_layout.build_grid`.
     """
-    if keep not in (None, "structures"):
+    if keep is not None and not (isinstance(keep, str) and keep == "structures"):
         raise SpecError(f"keep: expected structures, got {quote(keep)}")
     shared = {name: value for name, value in shared.items() if value is not None}
-    substrate, compute = shared.pop("substrate", None), shared["compute"]
+    substrate, compute = shared.pop("substrate", None), shared.get("compute")
+    if not isinstance(compute, str):
+        raise SpecError(f"{where}: compute: expected the name of one, got {quote(compute)}")
     substrates = build_substrates(substrate, axes, folder, where)
     grid = build_grid(axes, substrates, shared, where)
     names = {axis.name for axis in axes}

@@ -21,6 +21,7 @@ from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.types import Array
 
+MAX_STEPS = 10**7  # Of a trajectory
 MAX_EXACT_FLOAT = 2**53
 MAX_FLOAT_BITS = 1000  # Of an integer
 MAX_AXIS_VALUES = 10**7  # Values an axis may have
@@ -228,8 +229,7 @@ def _build_substrate(
         raise SpecError(
             f"{place}: expected a substrate made of `units`, whose parameters it could be"
         )
-    # Reading it as it is finds what is wrong with it, and names its units.
-    labels = substrate_from_study(choice, folder, f"{where}: substrate").labels
+    labels = gates.unit_labels(choice["units"], choice.get("labels"), f"{where}: substrate.units")
     units = [dict(unit) for unit in choice["units"]]
     for name, value in parameters.items():
         _set_parameter(units, labels, name, value, f"{where}: sweep: {name}")
@@ -416,11 +416,10 @@ def _read_zipped(group: Any, where: str) -> list[Axis]:
     dim = str(next(iter(group)))
     axes = []
     for name, content in group.items():
-        axis = _read_axis(str(name), content, f"{where}: {name}", dim)
+        place = f"{where}: {name}"
+        axis = _read_axis(str(name), content, place, dim)
         if isinstance(axis.values, ValueRule):
-            raise SpecError(
-                f"{where}: {name}: expected a list to go with others, got {quote(content)}"
-            )
+            raise SpecError(f"{place}: expected a list to go with others, got {quote(content)}")
         axes.append(axis)
     lengths = {axis.name: len(axis.listed) for axis in axes}
     if len(set(lengths.values())) > 1:
@@ -440,7 +439,9 @@ def _read_axis(name: str, content: Any, where: str, dim: str | None = None) -> A
 
 
 def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> tuple[Any, ...]:
-    if isinstance(content, str) or not isinstance(content, Sequence | np.ndarray):
+    if isinstance(content, np.ndarray) and content.ndim:
+        content = list(content)
+    if isinstance(content, str) or not isinstance(content, Sequence):
         raise SpecError(f"{where}: expected a list of values, got {quote(content)}")
     values = tuple(value.item() if isinstance(value, np.generic) else value for value in content)
     values = tuple(one for value in values for one in kind.expand(value, where))
@@ -455,9 +456,8 @@ def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> t
 
 def _is_number(value: Any) -> bool:
     """Return True for a number that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return isinstance(value, float) or value.bit_length() < MAX_FLOAT_BITS
+    is_small = isinstance(value, int) and value.bit_length() < MAX_FLOAT_BITS
+    return (is_small or isinstance(value, float)) and not isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:
@@ -525,6 +525,8 @@ def _state_rule(content: Any, where: str) -> ValueRule | None:
     for key in ("steps", "burn", "seed"):
         if not _is_whole(settings[key]) or settings[key] < (key == "steps"):
             raise SpecError(f"{where}: {key}: expected a whole number, got {quote(settings[key])}")
+    if settings["burn"] + settings["steps"] > MAX_STEPS:
+        raise SpecError(f"{where}: expected at most {MAX_STEPS} steps, those of burn among them")
     return ValueRule("trajectory", **settings)
 
 

@@ -139,7 +139,7 @@ def build_grid(
     computes = tuple(axis_values.get("compute", (shared["compute"],)))
     known = [name for name, each in COMPUTATIONS.items() if each.outcomes]
     for name in computes:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             expected = f"expected one of {', '.join(known)} in a sweep"
             raise SpecError(f"{place('compute')}: {expected}, got {quote(name)}")
     takers = _takers(computes)

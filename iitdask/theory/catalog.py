@@ -185,7 +185,7 @@ def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory
         raise InputError(f"{where}: expected one of {', '.join(THEORIES)}, got {quote(name)}")
     try:
         return msgspec.convert(content, THEORIES[name])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         known = ", ".join(map(str, describe_options(THEORIES[name])))
         raise InputError(f"{where} {name}: {error}; its options are {known}") from error
 

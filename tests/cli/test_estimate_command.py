@@ -93,3 +93,11 @@ def test_plan_of_an_account__names_both_sides(capsys):
 
 def test_plan__says_nothing_of_blocks_when_none_are_asked_for(planned):
     assert planned("sia", blocks=0) == {}
+
+
+def test_plan_of_an_account__names_the_units_of_each_side(planned):
+    found = planned("account", before="110", after="111", causes=["A", "B"], effects=["C"])
+    names = {stage: lines[0].split(" x ")[0] for stage, lines in found.items()}
+    assert names["causes/connected"].endswith(": mechanisms ∅, C")
+    assert names["effects/connected"].endswith(": mechanisms ∅, A, B, AB")
+    assert names["system/account/parting-0"].endswith(": mechanisms ∅, C")

@@ -20,7 +20,7 @@ def test_duration__reads_what_people_and_slurm_write(given):
     assert parse_duration(given, "--lifetime") == TIMES[given]
 
 
-@pytest.mark.parametrize("given", ["soon", "1:a", "1-", ""])
+@pytest.mark.parametrize("given", ["soon", "1:a", "1-", "", "-1", "nan", "1e400", "nan:00", "inf"])
 def test_duration__refuses_what_is_no_time(given):
     with pytest.raises(InputError, match="--lifetime: expected a time such as"):
         parse_duration(given, "--lifetime")

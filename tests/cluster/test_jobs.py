@@ -10,7 +10,13 @@ from distributed.security import Security
 
 from iitdask.cli.run_command import ClusterChoice
 from iitdask.cluster import jobs as scripts
-from iitdask.cluster.jobs import JobOptions, resolve_job_spec, tls_exports, write_certificates
+from iitdask.cluster.jobs import (
+    JobOptions,
+    parse_memory,
+    resolve_job_spec,
+    tls_exports,
+    write_certificates,
+)
 from iitdask.cluster.slurm import QueueWatch, is_driver, worker_script
 from iitdask.errors import InputError
 
@@ -329,3 +335,10 @@ def test_print_job__submits_nothing(tmp_path, monkeypatch, capsys):
     assert run("basic", cluster="slurm-array", print_job=True) == 0
     assert capsys.readouterr().out.startswith("#!/usr/bin/env bash\n#SBATCH --array=0-3\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", ["", "0", "-4GB", "nanGB", "1e400GB", "4XB", -2, "x" * 10**5])
+def test_memory__refuses_what_is_no_amount(given):
+    with pytest.raises(InputError, match="memory: expected an amount such as 4GB") as caught:
+        parse_memory(given, "memory")
+    assert len(str(caught.value)) < 400
