@@ -334,8 +334,7 @@ class ActivityBoard:
     """The blocks that the workers of one session compute now."""
 
     def __init__(self) -> None:
-        self.current: dict[str, BlockActivity] = {}
-        """By bundle."""
+        self.current: dict[str, BlockActivity] = {}  # By bundle
         self._lock = Lock()
         self._changed = False
 

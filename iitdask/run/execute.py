@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 3
 CALIBRATION_BLOCKS = 256  # Blocks of an earlier run whose seconds are read to calibrate predictions
-LOCAL_SECONDS = 0.02
-"""Predicted seconds up to which the driver fills a stage: sending takes as long."""
+LOCAL_SECONDS = 0.02  # Predicted seconds up to which the driver fills a stage: sending takes that
 LOCAL_INPUT_BYTES = 64 * 2**20  # Bytes of inputs up to which the driver fills a stage itself
 REPLAN_FACTOR = 2.0  # Ratio of measured to planned speed beyond which blocks left are bundled again
 

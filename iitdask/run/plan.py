@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 Block = tuple[int, ...]  # Coordinates of a block: its position along each axis of the grid
 
-MAX_STAGE_BLOCKS = 20_000
-"""Blocks a stage may have: each is a file per variable, and clusters count files."""
+MAX_STAGE_BLOCKS = 20_000  # Each block is a file per variable, and clusters count files
 MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
 MIN_SPREAD_BLOCKS = 16  # Blocks a stage worth spreading should have at least
 MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.execute import run_recipe
-from iitdask.run.plan import Block, Tiling
+from iitdask.run.plan import Tiling
 from iitdask.run.result_group import load_result, store_attrs, tree_digest
 from iitdask.run.stage_group import StageGroup, list_stages
 from iitdask.run.storage import Store, open_store
@@ -138,15 +138,11 @@ def _recompute_sample(
     every = [(stage, block) for stage in stages for block in sorted(ledger.done(stage.name))]
     chosen = random.Random(seed).sample(every, min(sample, len(every)))
     for stage, block in chosen:
-        if not _is_identical(ledger, stage, block):
+        stored = ledger.read_block(stage.name, block)
+        computed = compute_block(ledger.worker_context(stage), block)
+        if any(stored[name].tobytes() != computed[name].tobytes() for name in stored):
             problems.append(
                 f"{ledger.store.url}: stage {stage.name!r}, block {block} gives other numbers "
                 "when it is computed again"
             )
     return len(chosen)
-
-
-def _is_identical(ledger: _ReadOnlyLedger, stage: Stage, block: Block) -> bool:
-    stored = ledger.read_block(stage.name, block)
-    computed = compute_block(ledger.worker_context(stage), block)
-    return all(stored[name].tobytes() == computed[name].tobytes() for name in stored)

@@ -62,10 +62,6 @@ def _compressor(content: Any) -> Zstd:
     return _ZSTD if sample <= MAX_COMPRESSION_RATIO * SAMPLE_BYTES else _ZSTD_FAST
 
 
-def _little_endian(array: Array) -> Array:
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-
-
 def _crc32c(content: bytes) -> bytes:
     value: int = google_crc32c.value(content)
     return value.to_bytes(CRC_BYTES, "little")
@@ -144,7 +140,8 @@ class ArrayLayout:
             padded[tuple(map(slice, array.shape))] = array
             array = padded
         text = array.dtype.kind == "O"
-        content = _TEXT_CODEC.encode(array) if text else _little_endian(array)
+        little = array if text else np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        content = _TEXT_CODEC.encode(array) if text else little
         content = bytes(_compressor(content).encode(content) if self.compressed else content)
         return content + _crc32c(content)
 

@@ -24,8 +24,7 @@ class JobRun:
     """One execution of a job."""
 
     recipe: Recipe  # Stages to fill; can be executed once
-    finish: Callable[[xr.DataTree], xr.DataTree]
-    """Makes the labelled result of what the recipe returns."""
+    finish: Callable[[xr.DataTree], xr.DataTree]  # Labels the result that the recipe returns
     observers: tuple[Observer, ...] = ()  # Receive the events of the run, after those of the caller
 
 
