@@ -104,7 +104,6 @@ class PyphiSubstrate:
         return np.stack(self.tpm.factors, -2)
 
 
-@not_yet("factored tables of PyPhi 2.x are not read")
 def test_from_pyphi__reads_substrates_of_version_2():
     on = np.array(BASIC_TPM, float).reshape((2, 2, 2, 3), order="F")
     substrate = PyphiSubstrate(on, [[0, 0, 1], [1, 0, 1], [1, 1, 0]], ("A", "B", "C"))
@@ -273,7 +272,6 @@ def test_load__cuts_values_in_its_message():
     assert len(str(caught.value)) < LINE_LIMIT
 
 
-@not_yet("the tolerance does not know the dtype")
 def test_substrates__take_tables_of_single_precision():
     rows = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [1 / 3, 1 / 3, 1 / 3]]
     one = iit.Substrate.from_factors([([0], np.array(rows, "f4"))])

@@ -237,10 +237,10 @@ class Family:
                 )
         sizes = block.get("n", 4)
         sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
-        least = 3 if kind == "ring" else 1
         for n in sizes:
-            _require_whole_number(n, least, MAX_FAMILY_UNITS, f"{where}: n")
-        k = _require_whole_number(block.get("k", 2), 1, min(sizes) - 1 or 1, f"{where}: k")
+            _require_whole_number(n, 1, MAX_FAMILY_UNITS, f"{where}: n")
+        most = max(min(sizes, default=1) - 1, 1)
+        k = _require_whole_number(block.get("k", min(2, most)), 1, most, f"{where}: k")
         p = block.get("p", 0.5 if kind == "erdos-renyi" else 0.1)
         if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
             raise SubstrateError(f"{where}: p: expected a probability from 0 to 1, got {quote(p)}")
@@ -337,7 +337,8 @@ class Family:
         every = np.arange(n)
         if self.kind == "ring":
             out = np.full((count, n, n), -1)
-            out[:, :, :3] = np.stack([every - 1, every, every + 1], axis=1) % n
+            neighbours = np.stack([every - 1, every, every + 1], axis=1)[:, :n]  # each once
+            out[:, :, : min(n, 3)] = neighbours % n
             return out
         draws = self._stream(0).random((count, 2, n, n))
         if self.kind == "erdos-renyi":

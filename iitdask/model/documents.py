@@ -56,7 +56,7 @@ def read_document(path: Path, error: type[InputError], expected: str = "a readab
     except UnicodeDecodeError as problem:
         raise error(f"{path}: expected text in UTF-8: {problem}") from problem
     try:
-        return _parse_json(text) if path.suffix == ".json" else _parse_yaml(text)
+        return _parse_json(text) if path.suffix.lower() == ".json" else _parse_yaml(text)
     except ValueError as problem:
         raise error(f"{path}: {problem}") from problem
 

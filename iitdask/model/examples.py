@@ -14,6 +14,7 @@ import msgspec
 
 from iitdask.errors import SubstrateError, quote
 from iitdask.model.labels import parse_labels, parse_units, suggestion
+from iitdask.model.pyphi import with_standard_names
 from iitdask.model.substrate import Substrate
 
 __all__ = ["SUBSTRATE_KEYS", "load", "names", "spec", "state"]
@@ -42,6 +43,7 @@ def substrate_kind(block: object, where: str) -> str:
 
 def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
     """Return the substrate of a block whose ``tpm``, ``factors`` or ``units`` is written out."""
+    block = with_standard_names(block, where) if isinstance(block, Mapping) else block
     kind = substrate_kind(block, where)
     more = {key: block.get(key) for key in OPTIONAL_KEYS}
     place, entries = f"{where}.{kind}", block[kind]

@@ -7,17 +7,24 @@ on is a `CountingFactor`, whose likelihood is a chain of small tables.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from iitdask.errors import MemoryRefusedError, SubstrateError, quote
+from iitdask.errors import MemoryRefusedError, SubstrateError
+from iitdask.model.array_input import (
+    SUM_TOLERANCE,
+    coarse_tolerance,
+    first_index,
+    first_outside,
+    normalised,
+    probability_text,
+)
 from iitdask.model.contraction import Tensor
 from iitdask.types import Array, Mask, Table
 
-SUM_TOLERANCE = 1e-8  # Largest difference from 1 of the sum of a row of probabilities
 UNDECLARED_TOLERANCE = 1e-13  # Largest variation of a table with an input that is not declared
-ROUNDING_TOLERANCE = 1e-13  # Largest distance from [0, 1] that counts as a rounding error
+ROUNDED_SUM = 1e-15  # Largest difference from 1 of a sum that only its addition rounds
 
 
 class Factor(NamedTuple):
@@ -41,45 +48,6 @@ class Factor(NamedTuple):
         return [Tensor(self.parents, self.table[..., value])]
 
 
-def as_array(values: Any, where: str) -> Table:
-    """Return values as float64; refuse what is not a table of numbers."""
-    _require_plain(values, where)
-    try:
-        array = np.array(_unmasked(values), dtype=np.float64)
-    except (TypeError, ValueError, OverflowError, SystemError, RecursionError):
-        raise SubstrateError(
-            f"{where}: expected numbers in rows of equal length, got {quote(values)}"
-        ) from None
-    return array + 0.0  # -0.0 and 0.0 must have the same fingerprint
-
-
-def _unmasked(values: Any) -> Any:
-    """Return values with nan, which is no probability, in place of those behind a mask."""
-    if isinstance(values, np.ma.MaskedArray):
-        return np.ma.filled(values.astype(np.float64), np.nan)
-    if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
-        return [_unmasked(each) for each in values]
-    return values
-
-
-def _require_plain(values: Any, where: str) -> None:
-    """Refuse tables of which an array would drop something: names, or imaginary parts."""
-    if getattr(getattr(values, "dtype", None), "kind", "f") in "cmMV":
-        raise SubstrateError(f"{where}: expected real numbers, got an array of {values.dtype}")
-    named = [name for name in ("columns", "index", "coords") if _has_names(values, name)]
-    if named:
-        raise SubstrateError(
-            f"{where}: expected numbers alone, got a {type(values).__name__} with {named[0]}; "
-            "give its .to_numpy(), and names of units as labels"
-        )
-
-
-def _has_names(values: Any, attribute: str) -> bool:
-    """Return True if rows or columns of a table have names other than their numbers."""
-    names = getattr(values, attribute, ())
-    return not callable(names) and list(names) != list(range(len(names)))
-
-
 def read_only(array: Array, dtype: type = np.float64) -> Array:
     """Return a private, contiguous, read-only copy."""
     copy: Array = np.array(array, dtype=dtype, order="C")
@@ -98,35 +66,27 @@ def describe_row(index: Sequence[int], inputs: Sequence[str], levels: Sequence[i
     return f"row {row} ({meaning})" if meaning else "its only row"
 
 
-def first_index(table: Table, bad: Mask) -> tuple[int, ...] | None:
-    """Return the first index where ``bad``, or None."""
-    if not bad.any():
-        return None
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), table.shape))
-
-
-def first_outside(table: Table) -> tuple[int, ...] | None:
-    """Return the first index of what is no probability, rounding errors aside, or None."""
-    inside = (table >= -ROUNDING_TOLERANCE) & (table <= 1 + ROUNDING_TOLERANCE)  # false for nan
-    return first_index(table, ~inside)
-
-
 def checked_probabilities(table: Table, unit: str, inputs: Sequence[str], where: str) -> Table:
-    """Return the table with rounding errors outside [0, 1] clipped; refuse anything worse."""
+    """Return the table with rounding errors removed; refuse anything worse.
+
+    Values outside [0, 1] are clipped, rows of half or single precision add up to 1 afterwards.
+    """
     levels = table.shape[:-1]
     if (index := first_outside(table)) is not None:
         raise SubstrateError(
             f"{where}: unit {unit!r}, {describe_row(index[:-1], inputs, levels)}, "
-            f"value {index[-1]}: expected a probability from 0 to 1, got {table[index]}"
+            f"value {index[-1]}: expected a probability from 0 to 1, "
+            f"got {probability_text(table[index])}"
         )
     sums = table.sum(axis=-1)
-    if (index := first_index(sums, np.abs(sums - 1) > SUM_TOLERANCE)) is not None:
+    errors = np.abs(sums - 1)
+    rounding = coarse_tolerance(table) if (errors > ROUNDED_SUM).any() else 0.0
+    if (index := first_index(sums, errors > max(SUM_TOLERANCE, rounding))) is not None:
         raise SubstrateError(
             f"{where}: unit {unit!r}, {describe_row(index, inputs, levels)}: "
             f"expected probabilities that sum to 1, got {sums[index]}"
         )
-    clipped: Table = np.clip(table, 0.0, 1.0)
-    return clipped
+    return normalised(table, rounding)
 
 
 def with_input_axes(table: Table, inputs: Sequence[int], levels: int, where: str) -> Table:
@@ -163,13 +123,16 @@ def prune_inputs(parents: Sequence[int], table: Table) -> Factor:
 
 
 def restrict_to_declared(
-    factor: Factor, allowed: Mask, unit: int, labels: Sequence[str], where: str
+    factor: Factor, allowed: Mask, unit: int, labels: Sequence[str], where: str, *, rounding: float
 ) -> Factor:
-    """Return the factor over declared inputs only."""
+    """Return the factor over declared inputs only.
+
+    `rounding` is by how much its table may vary with the others, see :func:`coarse_tolerance`.
+    """
     omitted = tuple(a for a, parent in enumerate(factor.parents) if not allowed[parent])
     for axis in omitted:
         size = float(np.ptp(factor.table, axis=axis).max())
-        if size > UNDECLARED_TOLERANCE:
+        if size > UNDECLARED_TOLERANCE and size > rounding:
             source = labels[factor.parents[axis]]
             raise SubstrateError(
                 f"{where}: connectivity omits the edge {source!r} -> {labels[unit]!r}, but "

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from iitdask.errors import SubstrateError, quote
 from iitdask.model import labels as notation
-from iitdask.model.factor import CountingFactor, as_array, with_input_axes
+from iitdask.model.array_input import as_array
+from iitdask.model.factor import CountingFactor, with_input_axes
 from iitdask.types import Table
 
 Rows = NDArray[np.int64]  # ``(2^m, m)`` values of m two-valued inputs, little-endian rows

@@ -23,7 +23,7 @@ from iitdask.types import Array, Mask
 Labels = tuple[str, ...]
 
 EMPTY_SET = "\N{EMPTY SET}"
-MAX_NUMBER_DIGITS = 9  # Of a unit's number that is written as text
+MAX_NUMBER_DIGITS = 9  # Of a unit's number or of its value, written as text
 MAX_COMPARED = 100  # Characters of a name that known ones are compared with
 SEPARATOR = ","  # Between labels that are not joined directly; no label holds one
 
@@ -59,6 +59,12 @@ def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels
     return named
 
 
+def require_order(values: Any, where: str) -> None:
+    """Refuse a set where the order of its elements would mean something."""
+    if isinstance(values, set | frozenset):
+        raise SubstrateError(f"{where}: expected a list, got a set, whose order is not its own")
+
+
 def join_labels(labels: Sequence[str], known: Collection[str] = ()) -> str:
     """Return the name of a set of units, told apart from the labels `known`.
 
@@ -76,23 +82,36 @@ def join_labels(labels: Sequence[str], known: Collection[str] = ()) -> str:
     return name if is_plain else SEPARATOR.join(labels)
 
 
-def mask_namer(labels: Sequence[str]) -> Callable[[int], str]:
+def mask_namer(labels: Sequence[str], known: Iterable[str] = ()) -> Callable[[int], str]:
     """Return a function that names the units of a mask, each mask once.
+
+    Names differ from the labels and from those `known` beside them, of units outside.
 
     Examples
     --------
     >>> mask_namer("ABC")(0b101)
     'AC'
     """
-    known = frozenset(labels)
+    known = frozenset([*labels, *known])
     return cache(lambda mask: join_labels([labels[i] for i in units_of_mask(mask)], known))
 
 
-def unit_set_names(inside: Mask, labels: Iterable[Any]) -> list[str]:
-    """Return the name of each row's set of units, ``(sets, units)`` bool."""
+def unit_set_names(inside: Mask, labels: Iterable[Any], known: Iterable[str] = ()) -> list[str]:
+    """Return the name of each row's set of units, ``(sets, units)`` bool; see `mask_namer`."""
     texts = [str(label) for label in labels]
-    known = frozenset(texts)
+    known = frozenset([*texts, *known])
     return [join_labels([texts[i] for i in np.flatnonzero(row)], known) for row in inside]
+
+
+def labels_in_name(name: str) -> tuple[str, ...]:
+    """Return the labels in the name of all units of a substrate, see :func:`join_labels`.
+
+    Examples
+    --------
+    >>> labels_in_name("ABC"), labels_in_name("A,B,AB")
+    (('A', 'B', 'C'), ('A', 'B', 'AB'))
+    """
+    return tuple(name.split(SEPARATOR) if SEPARATOR in name else name)
 
 
 def units_of_mask(mask: int, units: Sequence[int] | None = None) -> tuple[int, ...]:
@@ -181,7 +200,7 @@ def _split_units(units: Any, numbers: Mapping[str, int]) -> Any:
     if units in numbers:
         return [units]
     if "," in units:
-        return [part.strip() for part in units.split(",")]
+        return [part if part in numbers else part.strip() for part in units.split(",")]
     if all(letter in numbers for letter in units):
         return list(units)
     return [units]
@@ -240,21 +259,39 @@ def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
                 raise StateError(f"{where}: unit {quote(label)} is given no value")
         state = [value_of[i] for i in range(len(labels))]
     if isinstance(state, str):
-        if not (state.isascii() and state.isdecimal()):
-            raise StateError(f"{where}: expected one digit per unit, got {quote(state)}")
-        return tuple(int(digit) for digit in state)
+        return _parse_state_text(state, len(labels), where)
     if not isinstance(state, (Sequence, np.ndarray)):
         raise StateError(
             f'{where}: expected a list of values or a string such as "100" (quoted in YAML), '
             f"got {quote(state)}"
         )
-    values = []
-    for value in state:
-        try:
-            values.append(operator.index(value))
-        except TypeError:
-            raise StateError(f"{where}: expected whole numbers, got {quote(value)}") from None
-    return tuple(values)
+    return tuple(_parse_value(value, where) for value in state)
+
+
+def _parse_state_text(state: str, count: int, where: str) -> tuple[int, ...]:
+    """Return the values in a text as :func:`state_text` writes it."""
+    parts: Sequence[str] = state
+    if SEPARATOR in state:
+        parts = [part.strip() for part in state.split(SEPARATOR)]
+    elif count == 1:
+        parts = [state]
+    if not all(
+        part.isascii() and part.isdecimal() and len(part) <= MAX_NUMBER_DIGITS for part in parts
+    ):
+        raise StateError(f"{where}: expected one digit per unit, got {quote(state)}")
+    return tuple(int(part) for part in parts)
+
+
+def _parse_value(value: Any, where: str) -> int:
+    if isinstance(value, np.bool_):
+        return int(value)
+    is_number = isinstance(value, str) and value.isascii() and value.isdecimal()
+    try:
+        return (
+            int(value) if is_number and len(value) <= MAX_NUMBER_DIGITS else operator.index(value)
+        )
+    except TypeError:
+        raise StateError(f"{where}: expected whole numbers, got {quote(value)}") from None
 
 
 def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:

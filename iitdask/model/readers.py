@@ -13,7 +13,12 @@ from iitdask.errors import SubstrateError, quote
 from iitdask.model import examples
 from iitdask.model.documents import read_document, read_file, require_memory
 from iitdask.model.examples import inline_substrate, substrate_kind
-from iitdask.model.pyphi import is_network, parse_network
+from iitdask.model.pyphi import (
+    is_pyphi_json,
+    parse_network,
+    tpm_arguments,
+    with_standard_names,
+)
 from iitdask.model.substrate import Substrate
 
 __all__ = ["load"]
@@ -29,6 +34,7 @@ def substrate_from_study(
     >>> substrate_from_study({"example": "basic"}, Path())
     Substrate(3 units: A B C; binary; 5 edges)
     """
+    block = with_standard_names(block, where) if isinstance(block, Mapping) else block
     kind = substrate_kind(block, where)
     if kind == "example":
         if len(block) > 1 or not isinstance(block["example"], str):
@@ -47,8 +53,8 @@ def load(path: str | Path) -> Substrate:
     ----------
     path
         ``.yaml``, ``.yml`` or ``.json``: a study, or only its substrate block, or the JSON
-        of a PyPhi 1.x network;
-        ``.npz``: array ``tpm``, optionally ``connectivity`` and ``labels``.
+        of a PyPhi 1.x network, or of its ``tpm`` and ``cm``;
+        ``.npz``: array ``tpm``, optionally ``connectivity`` or ``cm``, and ``labels``.
 
     Returns
     -------
@@ -67,16 +73,17 @@ def load(path: str | Path) -> Substrate:
     iitdask.errors.SubstrateError: none.yaml: expected a readable file: No such file or directory
     """
     path = Path(path)
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return _load_tpm(path, {})
-    if path.suffix not in {".yaml", ".yml", ".json"}:
+    if suffix not in {".yaml", ".yml", ".json"}:
         raise SubstrateError(f"{path}: expected a file ending in .yaml, .yml, .json or .npz")
     content = read_document(path, SubstrateError)
     if not isinstance(content, Mapping):
         raise SubstrateError(
             f"{path}: expected a study or its substrate block, got {quote(content)}"
         )
-    if is_network(content):
+    if is_pyphi_json(content):
         return Substrate.from_pyphi(content, where=str(path))
     block = content.get("substrate", content)
     return substrate_from_study(block, path.parent, f"{path}: substrate")
@@ -85,19 +92,23 @@ def load(path: str | Path) -> Substrate:
 def _load_tpm(path: Path, given: Mapping[str, Any]) -> Substrate:
     """Return the substrate of a file with a matrix; what is given beside it has priority."""
     readers = {".npy": _read_arrays, ".npz": _read_arrays, ".json": _read_json}
-    readers |= {".csv": _read_text, ".txt": _read_text}
-    if path.suffix not in readers:
-        raise SubstrateError(f"{path}: expected a file ending in .npy, .npz, .csv, .txt or .json")
-    content = {**readers[path.suffix](path), **given}
+    readers |= {".csv": _read_text, ".tsv": _read_text, ".txt": _read_text}
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise SubstrateError(
+            f"{path}: expected a file ending in .npy, .npz, .csv, .tsv, .txt or .json"
+        )
+    content = {**readers[suffix](path), **given}
     return Substrate.from_tpm(**content, where=str(path))
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
-    kind = "array of numbers" if path.suffix == ".npy" else "archive of arrays"
+    is_array = path.suffix.lower() == ".npy"
+    kind = "array of numbers" if is_array else "archive of arrays"
     file = io.BytesIO(read_file(path, SubstrateError))
     try:
         loaded = np.load(file, allow_pickle=False)  # a pickle could run anything
-        if path.suffix == ".npy":
+        if is_array:
             return {"tpm": np.asarray(loaded)}
         require_memory(sum(member.file_size for member in loaded.zip.infolist()))
         content = {key: loaded[key] for key in loaded.files}
@@ -105,23 +116,14 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             content["labels"] = [str(label) for label in np.ravel(content["labels"])]
     except Exception as error:  # what a damaged file raises is not documented
         raise SubstrateError(f"{path}: expected a NumPy {kind}: {error}") from error
-    return _require_tpm(content, path)
+    return tpm_arguments(content, str(path))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     content = read_document(path, SubstrateError)
-    if is_network(content):
+    if is_pyphi_json(content):
         return parse_network(content, str(path))
-    return _require_tpm(content, path) if isinstance(content, dict) else {"tpm": content}
-
-
-def _require_tpm(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    if not {"tpm"} <= content.keys() <= {"tpm", "connectivity", "labels"}:
-        raise SubstrateError(
-            f"{path}: expected tpm and optionally connectivity and labels, "
-            f"got {', '.join(content) or 'nothing'}"
-        )
-    return content
+    return tpm_arguments(content, str(path)) if isinstance(content, dict) else {"tpm": content}
 
 
 def _read_text(path: Path) -> dict[str, Any]:

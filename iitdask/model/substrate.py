@@ -3,140 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import SubstrateError, quote
 from iitdask.model import gates, pyphi
 from iitdask.model import labels as notation
+from iitdask.model.array_input import as_array, coarse_tolerance
 from iitdask.model.factor import (
-    SUM_TOLERANCE,
     CountingFactor,
     Factor,
-    as_array,
     checked_probabilities,
-    describe_row,
-    first_index,
-    first_outside,
     prune_inputs,
     read_only,
     restrict_to_declared,
     with_input_axes,
 )
-from iitdask.types import Array, Mask, Table
+from iitdask.model.tpm import UnitTable, parse_tpm
+from iitdask.types import Array, Mask
 
-TPM_SHAPES = (
-    "(2^N, N) state-by-node, (2, ..., 2, N) state-by-node, (2^N, 2^N) state-by-state "
-    "or (k_0, ..., k_N-1, N, max k)"
-)
-
-UnitTable = tuple[tuple[int, ...], Table | CountingFactor]
-"""Inputs of a unit and its table over them, before they are checked."""
-
-
-def _tpm_form(
-    shape: tuple[int, ...], where: str
-) -> tuple[Callable[[Table, Sequence[str], str], list[Table]], int]:
-    """Return what takes a matrix of a shape apart into tables, and the number of its units."""
-    if len(shape) == 2 and shape[0] == shape[1]:
-        count = shape[0].bit_length() - 1
-        if count < 1 or shape[0] != 1 << count:
-            raise SubstrateError(
-                f"{where}: expected a square (state-by-state) matrix to have 2^N rows, got {shape}"
-            )
-        return _from_state_by_state, count
-    count, levels = (shape[-1] if shape else 0), shape[:-2]
-    if 1 <= count <= 62 and shape in ((1 << count, count), (2,) * count + (count,)):
-        return _from_state_by_node, count
-    if levels and shape[-2] == len(levels):
-        if 1 in levels:
-            raise SubstrateError(
-                f"{where}: expected units with two or more values, got shape {shape}"
-            )
-        if shape[-1] == max(levels) and min(levels) >= 2:
-            return _from_padded, len(levels)
-    raise SubstrateError(f"{where}: expected shape {TPM_SHAPES}, got {shape}")
-
-
-def _from_padded(array: Table, labels: Sequence[str], where: str) -> list[Table]:
-    levels = array.shape[:-2]
-    for i, level in enumerate(levels):
-        padding = array[..., i, level:]
-        if (index := first_index(padding, padding != 0)) is not None:  # true for nan
-            raise SubstrateError(
-                f"{where}: {describe_row(index[:-1], labels, levels)}, unit {labels[i]!r} has "
-                f"{level} values: expected 0 for value {level + index[-1]}, got {padding[index]}"
-            )
-    return [array[..., i, :level] for i, level in enumerate(levels)]
-
-
-def _from_state_by_node(array: Table, labels: Sequence[str], where: str) -> list[Table]:
-    array = array.reshape((2,) * len(labels) + (len(labels),), order="F")
-    # Checked here, where the number is still the one the caller wrote.
-    if (index := first_outside(array)) is not None:
-        raise SubstrateError(
-            f"{where}: {describe_row(index[:-1], labels, array.shape[:-1])}, unit "
-            f"{labels[index[-1]]!r}: expected a probability from 0 to 1, got {array[index]}"
-        )
-    on = np.clip(array, 0.0, 1.0)
-    return [np.stack([1.0 - on[..., i], on[..., i]], axis=-1) for i in range(len(labels))]
-
-
-def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> list[Table]:
-    """Return the tables of a state-by-state matrix, which must be their product."""
-    count = len(labels)
-    if (index := first_outside(array)) is not None:
-        raise SubstrateError(
-            f"{where}: row {index[0]} (state {_state_digits(index[0], count)}), column {index[1]}: "
-            f"expected a probability from 0 to 1, got {array[index]}"
-        )
-    sums = array.sum(axis=1)
-    if (bad := first_index(sums, np.abs(sums - 1) > SUM_TOLERANCE)) is not None:
-        raise SubstrateError(
-            f"{where}: row {bad[0]} (state {_state_digits(bad[0], count)}): "
-            f"expected probabilities that sum to 1, got {sums[bad]}"
-        )
-    bits = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
-    on = np.clip(array @ bits.astype(np.float64), 0.0, 1.0)
-    product = np.ones_like(array)
-    for i in range(count):
-        product *= np.where(bits[:, i] == 1, on[:, i, None], 1.0 - on[:, i, None])
-    off = np.abs(array - product) - (1e-8 + 1e-5 * product)
-    worst = int(np.argmax(off))
-    if off.flat[worst] > 0:
-        row, column = divmod(worst, 1 << count)
-        raise SubstrateError(
-            f"{where}: not conditionally independent: from state {_state_digits(row, count)} to "
-            f"{_state_digits(column, count)} the units' own probabilities give "
-            f"{product[row, column]:.9g}, expected the same in the matrix, "
-            f"got {array[row, column]:.9g}"
-        )
-    return _from_state_by_node(on, labels, where)
-
-
-def _state_digits(row: int, count: int) -> str:
-    return "".join(str(row >> i & 1) for i in range(count))
-
-
-def _factors_from_arrays(arrays: Sequence[Any], where: str) -> list[UnitTable]:
-    """Return inputs and table per unit of factors whose axes of size 1 are no inputs."""
-    count = len(arrays)
-    given: list[UnitTable] = []
-    for i, values in enumerate(arrays):
-        table = as_array(values, where)
-        if table.ndim != count + 1:
-            raise SubstrateError(
-                f"{where}: factor {i}: expected {count + 1} axes (every unit, own value), "
-                f"got shape {table.shape}"
-            )
-        inputs = tuple(j for j in range(count) if table.shape[j] != 1)
-        unused = tuple(j for j in range(count) if table.shape[j] == 1)
-        given.append((inputs, table.squeeze(axis=unused)))
-    return given
+MAX_SHOWN_UNITS = 20  # Rows of the table in a notebook
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,6 +61,17 @@ class Substrate:
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "connectivity", read_only(self.connectivity, np.bool_))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether alphabets, tables, connectivity and labels are the same."""
+        if self is other:
+            return True
+        if not isinstance(other, Substrate):
+            return NotImplemented
+        return self.labels == other.labels and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash((self.labels, self.fingerprint))
+
     def __reduce__(self) -> tuple[type[Substrate], tuple[Any, ...]]:
         # Unpickled arrays would be writable: rebuild instead.
         return Substrate, (self.factors, self.connectivity, self.levels, self.labels)
@@ -192,6 +94,8 @@ class Substrate:
             state); state-by-state ``(2^N, 2^N)``, which every square matrix is
             taken for; ``(k_0, ..., k_{N-1}, N, max k)``: P(value), padded with
             zeros; or a list of N numpy arrays ``(k_0 or 1, ..., k_{N-1} or 1, k_i)``.
+            A mapping holds ``tpm`` and, where they are not given here, ``connectivity`` or
+            ``cm`` and ``labels`` or ``node_labels``.
         connectivity
             ``(N, N)`` zeros and ones, ``[from, to]``. Default: all ones.
         labels
@@ -204,7 +108,12 @@ class Substrate:
         SubstrateError
             The matrix, the connectivity or the labels are not acceptable.
         """
-        named, given = _parse_tpm(tpm, labels, where)
+        if isinstance(tpm, Mapping):
+            content = pyphi.tpm_arguments(tpm, where)
+            tpm = content["tpm"]
+            connectivity = content.get("connectivity") if connectivity is None else connectivity
+            labels = content.get("labels") if labels is None else labels
+        named, given = parse_tpm(tpm, labels, where)
         if connectivity is None:
             connectivity = np.ones((len(given), len(given)), dtype=np.bool_)
         return cls._assembled(given, connectivity, named, where)
@@ -243,10 +152,16 @@ class Substrate:
         Substrate(2 units: A B; binary; 2 edges)
         """
         pairs = list(factors)
+        for i, pair in enumerate(pairs):
+            if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+                raise SubstrateError(
+                    f"{where}: factor {i}: expected (inputs, table), got {quote(pair)}"
+                )
         named = notation.parse_labels(labels, len(pairs), where)
         given = []
         for label, (inputs, table) in zip(named, pairs, strict=True):
             place = f"{where}: unit {label!r}"
+            notation.require_order(inputs, f"{place}: inputs")
             # Numbers are meant as they are here, even if labels are digits.
             names = notation.with_labels(inputs, named)
             numbers = notation.parse_units(names, named, f"{place}: inputs", SubstrateError)
@@ -288,7 +203,8 @@ class Substrate:
         ----------
         network
             The object, or the parsed JSON that ``pyphi.jsonify`` writes; see
-            :mod:`iitdask.model.pyphi`. PyPhi itself is not needed.
+            :mod:`iitdask.model.pyphi`. Units of version 2 may have any number of values.
+            PyPhi itself is not needed.
 
         Raises
         ------
@@ -346,9 +262,14 @@ class Substrate:
                 factors.append(table._replace(parents=tuple(sorted(inputs))))
                 continue
             full = with_input_axes(table, [levels[j] for j in inputs], levels[i], place)
-            full = checked_probabilities(full, labels[i], [labels[j] for j in inputs], where)
-            factor = prune_inputs(inputs, full)
-            factors.append(restrict_to_declared(factor, edges[:, i], i, labels, where))
+            checked = checked_probabilities(full, labels[i], [labels[j] for j in inputs], where)
+            factor = prune_inputs(inputs, checked)
+            is_declared = edges[list(factor.parents), i].all()
+            # The first column may be 1 less the others.
+            rounding = 0.0 if is_declared else coarse_tolerance(full[..., 1:])
+            factors.append(
+                restrict_to_declared(factor, edges[:, i], i, labels, where, rounding=rounding)
+            )
         return cls(tuple(factors), edges, levels, labels)
 
     @property
@@ -407,6 +328,27 @@ class Substrate:
         edges = int(self.connectivity.sum())
         return f"Substrate({self.n_units} units: {' '.join(shown)}; {levels}; {edges} edges)"
 
+    def _repr_html_(self) -> str:
+        """Return a table of the units for a notebook, the first ones of many."""
+        rows = [
+            (
+                self.labels[i],
+                self.levels[i],
+                " ".join(self.labels[j] for j in factor.parents) or "-",
+            )
+            for i, factor in enumerate(self.factors[:MAX_SHOWN_UNITS])
+        ]
+        more = self.n_units - len(rows)
+        return (
+            f"<b>{escape(repr(self))}</b><table><tr><th>unit</th><th>values</th>"
+            "<th>depends on</th></tr>"
+            + "".join(
+                f"<tr>{''.join(f'<td>{escape(str(each))}</td>' for each in row)}</tr>"
+                for row in rows
+            )
+            + f"</table>{f'<p>and {more} more</p>' if more else ''}"
+        )
+
 
 def target_fingerprint(kind: str, substrate: Substrate, lists: Iterable[Sequence[int]]) -> str:
     """Return the SHA-256 of a target: its kind, its substrate and lists of numbers."""
@@ -415,20 +357,6 @@ def target_fingerprint(kind: str, substrate: Substrate, lists: Iterable[Sequence
     for numbers in lists:
         digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
     return digest.hexdigest()
-
-
-def _parse_tpm(
-    given: Any, labels: Iterable[str] | None, where: str
-) -> tuple[tuple[str, ...], list[UnitTable]]:
-    """Return labels and every unit's table of a whole matrix."""
-    is_list = isinstance(given, (list, tuple))  # whose arrays may be the rows of a matrix, too
-    if is_list and any(isinstance(f, np.ndarray) and f.ndim == len(given) + 1 for f in given):
-        named = notation.parse_labels(labels, len(given), where)
-        return named, _factors_from_arrays(given, where)
-    array = as_array(given, where)
-    tables_of, count = _tpm_form(array.shape, where)
-    named = notation.parse_labels(labels, count, where)
-    return named, [(tuple(range(count)), table) for table in tables_of(array, named, where)]
 
 
 def _unit_levels(given: Sequence[UnitTable], labels: Sequence[str], where: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.result.formatting import (
     Overview,
     Table,
+    known_labels,
     number_text,
     partition_texts,
     severed_text,
@@ -32,8 +33,9 @@ def label_account(tree: xr.DataTree, transition: Transition, options: Theory) ->
     labels, known = text_array(transition.labels), transition.substrate.labels
     nodes = {node.name: node.to_dataset(inherit=False) for node in tree.subtree}
     links, units = nodes["links"], list(transition.units)
-    sides = (links[name].values for name in ("mechanism", "purview", "kept"))
-    partitions = partition_texts(transition.labels, True, *sides)
+    mechanism, purview, kept = (links[name].values for name in ("mechanism", "purview", "kept"))
+    sides = (mechanism, purview, kept)
+    partitions = partition_texts(transition.labels, True, sides, known)
     links["partition"] = ("link", partitions, {"comment": VARIABLES["partition"][1]})
     links = links.assign_coords(
         unit=("unit", labels),
@@ -57,15 +59,16 @@ def label_account(tree: xr.DataTree, transition: Transition, options: Theory) ->
 
 def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
     """Return link (``AB → D`` effect, ``AB ← D`` cause), alpha, ties, partition of each link."""
-    data = tree["links"].to_dataset()
+    data, known = tree["links"].to_dataset(), known_labels(tree)
     values = {name: data[name].values for name in (*data.data_vars, *data.coords)}
     rows: list[tuple[str, ...]] = []
     for k in range(data.sizes["link"]):
         is_cause = str(values["direction"][k]) == "cause"
         own, other = ("after", "before") if is_cause else ("before", "after")
-        mechanism = _occurrence_texts(values["mechanism"][k : k + 1], data, own)[0]
+        mechanism = _occurrence_texts(values["mechanism"][k : k + 1], data, own, known)[0]
         count = int(values["n_tied_purviews"][k])
-        purviews = " or ".join(_occurrence_texts(values["tied_purview"][k, :count], data, other))
+        tied = _occurrence_texts(values["tied_purview"][k, :count], data, other, known)
+        purviews = " or ".join(tied)
         rows.append(
             (
                 f"{purviews} ← {mechanism}" if is_cause else f"{mechanism} → {purviews}",
@@ -77,9 +80,11 @@ def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
     return rows
 
 
-def _occurrence_texts(inside: Any, data: xr.Dataset, state: str) -> list[str]:
+def _occurrence_texts(
+    inside: Any, data: xr.Dataset, state: str, known: tuple[str, ...] = ()
+) -> list[str]:
     """Return each row's set of units with its state, ``AB=10``; `state` names a coordinate."""
-    names, values = unit_set_names(inside, data["unit"].values), data[state].values
+    names, values = unit_set_names(inside, data["unit"].values, known), data[state].values
     return [
         f"{name}={state_text(values[row].tolist())}"
         for name, row in zip(names, inside, strict=True)

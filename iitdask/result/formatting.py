@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from iitdask.model.labels import join_labels, mask_namer, state_text, unit_set_names
+from iitdask.model.labels import join_labels, labels_in_name, mask_namer, state_text, unit_set_names
 from iitdask.model.substrate import Substrate
 from iitdask.run.checksum import package_version
 from iitdask.theory.options import Theory
@@ -124,11 +124,23 @@ def partition_text(
     return " × ".join(parts)
 
 
+def known_labels(tree: xr.DataTree) -> tuple[str, ...]:
+    """Return the labels of all units of the substrate that a result is about."""
+    return labels_in_name(str(tree.attrs.get("substrate_units", "")))
+
+
 def partition_texts(
-    labels: Sequence[str], cause: bool, mechanisms: Any, purviews: Any, kept: Any
+    labels: Sequence[str],
+    cause: bool,
+    sides: tuple[Any, Any, Any],
+    known: Iterable[str],
 ) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return partitions as :func:`partition_text`; mechanisms and purviews are rows of units."""
-    name, weights = mask_namer(labels), 1 << np.arange(len(labels), dtype=np.int64)
+    """Return partitions as :func:`partition_text`, told apart from the labels `known`.
+
+    The `sides` are mechanisms and purviews, as rows of units, and the partners each unit keeps.
+    """
+    mechanisms, purviews, kept = sides
+    name, weights = mask_namer(labels, known), 1 << np.arange(len(labels), dtype=np.int64)
     rows = zip(mechanisms @ weights, purviews @ weights, kept.tolist(), strict=True)
     return text_array(partition_text(name, int(m), int(p), masks, cause) for m, p, masks in rows)
 
@@ -214,7 +226,7 @@ def distinction_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
     columns: list[Any] = [map(str, data["mechanism"].values), map(number_text, data["phi"].values)]
     for side in DIRECTIONS:
         inside = data[f"purview_{side}"].values
-        columns.append(unit_set_names(inside, data["unit"].values))
+        columns.append(unit_set_names(inside, data["unit"].values, known_labels(tree)))
         if f"state_{side}" in data:
             states = zip(data[f"state_{side}"].values, inside, strict=True)
             columns.append([state_text(row[units].tolist()) for row, units in states])
@@ -228,7 +240,7 @@ def repertoire_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
     columns: list[Any] = [map(str, data["mechanism"].values)]
     for side in DIRECTIONS:
         columns += [
-            unit_set_names(data[f"purview_{side}"].values, data["unit"].values),
+            unit_set_names(data[f"purview_{side}"].values, data["unit"].values, known_labels(tree)),
             map(_repertoire_text, data[f"repertoire_{side}"].values),
         ]
     return [

@@ -96,8 +96,8 @@ def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory)
 
 def label_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
     """Label a system analysis or cause-effect structure; see :func:`label_tree`."""
-    substrate = system.substrate
-    units = join_labels(system.labels, substrate.labels)
+    substrate, known = system.substrate, system.substrate.labels
+    units = join_labels(system.labels, known)
     about = target_attrs(substrate, options, {"state": state_text(system.state), "units": units})
     names = coordinate_labels(text_array(system.labels))  # converted once for all dimensions
     for node in tree.subtree:
@@ -111,12 +111,13 @@ def label_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataT
             variables = {str(name): data.variables[name] for name in data.data_vars}
             if "mechanism_units" in variables:
                 mechanisms = variables["mechanism_units"].values
-                texts = text_array(unit_set_names(mechanisms, system.labels))
+                texts = text_array(unit_set_names(mechanisms, system.labels, known))
                 coords["mechanism"] = ("mechanism", texts)
                 for side in ("cause", "effect"):
                     names_of = (f"purview_{side}", f"kept_{side}")
-                    values = (variables[name].values for name in names_of)
-                    texts = partition_texts(system.labels, side == "cause", mechanisms, *values)
+                    purviews, kept = (variables[name].values for name in names_of)
+                    sides = (mechanisms, purviews, kept)
+                    texts = partition_texts(system.labels, side == "cause", sides, known)
                     name = f"partition_{side}"
                     variables[name] = described_variable(name, ("mechanism",), texts)
             if "cut" in variables:  # what a figure of the system needs beside it

@@ -50,20 +50,23 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"workers: expected 1 or more, got {quote(self.workers)}")
 
 
+StateField = str | list[int | str] | dict[str, int | str] | None
+
+
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of a study file."""
 
     substrate: dict[str, Any] | None = None
     """Exactly one of example, tpm, factors, units; optionally connectivity and labels. Only a
     sweep over substrates has none."""
-    state: str | list[int] | dict[str, int] | None = None  # Current state of all units
+    state: StateField = None  # Current state of all units
     units: str | list[int | str] | None = None
     """Candidate system, or the units that candidates consist of; None: all units."""
     max_size: int | None = None  # Most units of a candidate, when complexes are searched
     candidates: list[str | list[int | str]] | None = None
     """The candidates, when not all subsets of the units are searched."""
-    before: str | list[int] | dict[str, int] | None = None  # State of all units before a transition
-    after: str | list[int] | dict[str, int] | None = None  # State of all units after the transition
+    before: StateField = None  # State of all units before a transition
+    after: StateField = None  # State of all units after the transition
     causes: str | list[int | str] | None = None  # Candidate causes of a transition; None: all units
     effects: str | list[int | str] | None = None  # Candidate effects of a transition; None: all
     max_order: int | None = None  # Most units of an occurrence whose cause or effect is searched

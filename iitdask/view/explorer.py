@@ -13,6 +13,7 @@ from bokeh.models import CustomJS, UIElement
 from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
+from iitdask.result.formatting import known_labels
 from iitdask.result.overview import overviews, summary_of, title_of
 from iitdask.theory.catalog import computation_of
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
@@ -105,7 +106,7 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Return the elements of a cause-effect structure: those for which the result has a node."""
     data = tree["distinctions"].to_dataset()
     is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
-    source = structure_figures.distinctions_source(data)
+    source = structure_figures.distinctions_source(data, known_labels(tree))
     fig, lights = draw_network(
         NetworkDrawing.from_system(tree), "System: state, cut, selected distinction"
     )

@@ -7,6 +7,7 @@ from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure
 
 from iitdask.errors import InputError
+from iitdask.result.formatting import known_labels
 from iitdask.view import account_figures, network_figures, relation_figures, structure_figures
 from iitdask.view.accessor import Page, as_tree
 from iitdask.view.explorer import explorer_html
@@ -170,7 +171,8 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
         Map of phi, mechanisms downwards, purviews across.
     """
     tree = _require_node(result, "landscape")
-    source = structure_figures.distinctions_source(tree["distinctions"].to_dataset())
+    data = tree["distinctions"].to_dataset()
+    source = structure_figures.distinctions_source(data, known_labels(tree))
     return structure_figures.landscape(tree, side, source, size)
 
 
@@ -239,5 +241,7 @@ def _require_node(result: Result, node: str) -> xr.DataTree:
 
 def _distinctions(result: Result) -> tuple[ColumnDataSource, str]:
     """Return the source of distinctions, and the unit of their phi."""
-    data = _require_node(result, "distinctions")["distinctions"].to_dataset()
-    return structure_figures.distinctions_source(data), " (bits)" if "state_cause" in data else ""
+    tree = _require_node(result, "distinctions")
+    data = tree["distinctions"].to_dataset()
+    source = structure_figures.distinctions_source(data, known_labels(tree))
+    return source, " (bits)" if "state_cause" in data else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 
 from iitdask.model.labels import mask_namer, state_text, unit_set_names
+from iitdask.result.formatting import known_labels
 from iitdask.types import Array
 from iitdask.view import pages
 
@@ -43,8 +45,11 @@ DISTINCTION_TIPS = [
 ]
 
 
-def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
-    """Return one row per distinction, in the order of the result."""
+def distinctions_source(data: xr.Dataset, known: Sequence[str] = ()) -> ColumnDataSource:
+    """Return one row per distinction, in the order of the result.
+
+    Names of purviews differ from the labels `known`, those of all units of the substrate.
+    """
     names = [str(name) for name in data["mechanism"].values]
     order = data["mechanism_units"].values.sum(axis=1).astype(int)
     labels = np.array([str(name) for name in data["unit"].values], dtype=object)
@@ -58,7 +63,7 @@ def distinctions_source(data: xr.Dataset) -> ColumnDataSource:
     for side in ("cause", "effect"):
         inside = data[f"purview_{side}"].values
         columns |= {
-            side: unit_set_names(inside, labels),
+            side: unit_set_names(inside, labels, known),
             f"{side}_state": _state_texts(data, side),
             f"phi_{side}": np.asarray(data[f"phi_{side}"].values, float),
             f"ii_{side}": data.get(f"intrinsic_information_{side}", none).values.astype(float),
@@ -177,7 +182,7 @@ def landscape(tree: xr.DataTree, side: str, source: ColumnDataSource, size: int 
     grid = np.ix_(masks - 1, masks - 1)
     phi = data["pair_phi"].values[row][grid].astype(np.float32)
     outcome = data["outcome"].values[row][grid]
-    names, count = [*map(mask_namer(labels), masks.tolist())], len(masks)
+    names, count = [*map(mask_namer(labels, known_labels(tree)), masks.tolist())], len(masks)
     fig = pages.empty_figure(
         f"φ of every mechanism over every {side} purview", f"{side} purview", "mechanism",
         frame=(size, size), x_range=(0, count), y_range=(count, 0),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import iitdask as iit
 from iitdask.errors import SubstrateError
 from iitdask.model.batch import Batch, Family, equivalent_rules, rule_classes
 from iitdask.model.substrate import Substrate
@@ -137,3 +138,26 @@ def test_visited_share__approaches_the_stationary_distribution():
     assert share == pytest.approx(stationary, abs=0.02)
     again = batch.visited_share(0, None, steps=20_000, burn=100, seed=1)
     np.testing.assert_array_equal(share, again)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"family": "erdos-renyi"},
+        {"family": "erdos-renyi", "self_loops": True, "p": 0.0},
+        {"family": "watts-strogatz"},
+        {"family": "watts-strogatz", "p": 1.0},
+        {"family": "ring", "gates": ["XOR"]},
+    ],
+    ids=lambda more: "-".join(map(str, more.values())),
+)
+def test_families__of_one_and_two_units_are_computed(n, more):
+    block = {"n": n, "count": 3, "seed": 2, **more}
+    family = Family.from_block(block)[0]
+    for number in range(3):
+        for unit in family.block(number)["units"]:
+            assert len(set(unit["inputs"])) == len(unit["inputs"]) > 0
+    cube = iit.sweep({"substrate": block, "state": "all"})
+    assert cube.sizes == {"substrate": 3, "state": 2**n}
+    assert set(cube["status"].values.ravel().tolist()) <= {"done", "unreachable"}

@@ -15,9 +15,12 @@ from iitdask.model.labels import (
     parse_labels,
     parse_state,
     parse_units,
+    state_text,
     unit_set_names,
     units_of_mask,
 )
+from iitdask.result.causal_accounts import link_rows
+from iitdask.result.formatting import distinction_rows
 from iitdask.study.run import verify_stored_run
 
 LABELS = st.lists(st.text("ABC", min_size=1, max_size=3), min_size=1, max_size=6, unique=True).map(
@@ -155,3 +158,86 @@ def test_runs__go_on_with_units_whose_labels_are_digits(tmp_path):
     for name, call in calls.items():
         call(digits, tmp_path / name)
         assert verify_stored_run(tmp_path / name).problems == ()
+
+
+def concatenating(seed, labels=("A", "B", "AB")):
+    table = np.random.default_rng(seed).random((1 << len(labels), len(labels)))
+    return iit.Substrate.from_tpm(table, labels=labels)
+
+
+@pytest.mark.parametrize("labels", [("A", "B", "AB"), ("1", "2", "12"), ("x", "xx", "xxx")])
+def test_results__name_every_set_of_units_once(labels):
+    substrate = concatenating(3, labels)
+    tree = iit.ces(substrate, "111")
+    mechanisms = tree["distinctions"]["mechanism"]
+    assert mechanisms.to_index().is_unique
+    for name in mechanisms.values:
+        assert substrate.parse_units(name) == tuple(
+            np.flatnonzero(tree["distinctions"]["mechanism_units"].sel(mechanism=name).values)
+        )
+    found = iit.complexes(substrate, "111")
+    assert found["candidate"].to_index().is_unique
+    cube = iit.sweep({"units": "all"}, substrate, state="111")
+    assert cube["units"].to_index().is_unique
+    assert cube.sizes["units"] == 7
+    account = iit.account(substrate, "111", "111")
+    rows = link_rows(account)
+    assert len({row[0] for row in rows}) == len(rows)
+
+
+def test_results__of_some_units_are_told_apart_from_those_outside():
+    tree = iit.ces(concatenating(3), "111", ["A", "B"])
+    assert tree.attrs["units"] == "A,B"
+    names = tree["distinctions"]["mechanism"].values.tolist()
+    assert "AB" not in names
+    assert all("AB" not in row for row in distinction_rows(tree))
+    partitions = tree["distinctions"]["partition_cause"].values.tolist()
+    assert not any("AB" in text for text in partitions)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "100",
+        "1,0,0",
+        " 1, 0,0",
+        [True, False, False],
+        np.array([1, 0, 0], bool),
+        ["1", "0", "0"],
+        {"A": "1", "B": np.False_, "C": 0},
+        (np.int8(1), np.uint8(0), 0),
+    ],
+    ids=str,
+)
+def test_states__are_read_in_every_form(state):
+    assert iit.examples.load("basic").parse_state(state) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("state", ["10", "1,0", "1,0,x", "1,,0", ["x", 0, 0], [1.0, 0, 0], "²00"])
+def test_states__of_other_forms_are_refused(state):
+    with pytest.raises(iit.errors.StateError, match=r"^state: expected "):
+        iit.examples.load("basic").parse_state(state)
+
+
+def test_states__of_ten_values_and_more_are_read_as_they_are_written():
+    many = np.random.default_rng(0).dirichlet(np.ones(12), 12)
+    substrate = iit.Substrate.from_factors([([1], many), ([0], many)])
+    for values in ((1, 10), (10, 1), (11, 11), (0, 1)):
+        assert substrate.parse_state(state_text(values)) == values
+    one = iit.Substrate.from_factors([([0], many)])
+    assert one.parse_state(state_text([11])) == (11,)
+
+
+def test_sweeps__over_all_states_of_ten_values_compute_them():
+    many = np.random.default_rng(0).dirichlet(np.ones(11), 11)
+    copy = np.eye(11)
+    substrate = iit.Substrate.from_factors([([1], many), ([0], copy)])
+    for states in ("all", {"trajectory": {"steps": 20}}):
+        cube = iit.sweep({"state": states}, substrate)
+        assert set(cube["status"].values.tolist()) == {"done"}
+    single = iit.sia(substrate, "1,10")
+    assert float(cube_phi(substrate, "1,10")) == float(single["phi"])
+
+
+def cube_phi(substrate, state):
+    return iit.sweep({"state": "all"}, substrate)["phi"].sel(state=state)
