@@ -165,7 +165,6 @@ def test_run__says_in_one_line_that_no_scheduler_answers(command):
     assert "tcp://127.0.0.1:9" in command.line(done.stderr.decode())
 
 
-@not_yet("rmtree refuses a link")
 def test_fresh__computes_behind_a_symbolic_link_and_leaves_it(command):
     Path("real").mkdir()
     Path("link").symlink_to("real")
@@ -236,7 +235,6 @@ def test_study__refuses_unit_numbers_beside_labels_of_digits(command):
     assert "quote" in command("run", "s.yaml", code=2)
 
 
-@not_yet("--fresh wants a store that can be read")
 def test_fresh__begins_again_where_the_root_of_a_store_is_cut_off(command):
     command("run", "basic", "--store", "s", "--quiet")
     Path("s/zarr.json").write_bytes(b"")
@@ -247,7 +245,6 @@ def test_fresh__begins_again_where_the_root_of_a_store_is_cut_off(command):
     command("verify", "s")
 
 
-@not_yet("--fresh deletes the folder")
 def test_fresh__keeps_what_others_wrote_into_the_store(command):
     command("run", "basic", "--store", "s", "--quiet")
     Path("s/notes.txt").write_text("mine")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,11 @@ from iitdask.cluster.jobs import (
 from iitdask.cluster.kubernetes import Manifest, kubernetes
 from iitdask.cluster.local import connect, local
 from iitdask.cluster.slurm import allocation, exec_allocation_role, is_driver, slurm, worker_script
-from iitdask.errors import BusyStoreError, InputError, MemoryRefusedError, RetiredError, quote
+from iitdask.errors import InputError, MemoryRefusedError, RetiredError, quote
 from iitdask.result.formatting import bytes_text
-from iitdask.run.coordination import live_sessions
-from iitdask.run.estimate import WorkerDemand
-from iitdask.run.result_group import store_attrs
-from iitdask.run.storage import local_path, open_store
+from iitdask.run.estimate import WorkerDemand, resident_bytes
+from iitdask.run.result_group import empty_store
+from iitdask.run.storage import open_store
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
     StudyJob,
@@ -54,6 +52,7 @@ from iitdask.view.progress import show_progress
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
 CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")  # Connections can be encrypted
 DEFAULT_JOBS = 4
+PAUSED_MEMORY_SHARE = 0.8  # Share of its memory at which Dask pauses a worker process
 DEFAULT_STUDY = "iit4-2023-fig4"
 STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
 BUDGET_ESTIMATE_SECONDS = 3.0  # Time for each expensive stage to estimate a run with a budget
@@ -107,7 +106,7 @@ def run(
     join
         Work beside a run that fills the same store already.
     fresh
-        Delete what the store holds and begin again.
+        Delete what iitdask wrote into the store, and nothing else, and begin again.
     quiet
         Show the result only.
     dashboard
@@ -130,14 +129,15 @@ def run(
         print(choice.script(where, url, is_sweep=job.is_sweep), end="")
         return 0
     if fresh:
-        _delete_store(url)
+        empty_store(open_store(url))
     if cluster in ("slurm-allocation", "slurm-array"):  # a job drives the run
         return choice.submit(job, where, url, study.run.block_seconds)
     if not quiet:
         _print_title(study, where)
+    _require_memory(choice, memory_bytes, {})
     _compile_kernels(job, quiet)
     if budget is not None or (memory is not None and not job.is_sweep):
-        _require_affordable(job, study, budget, memory_bytes)
+        _require_affordable(choice, job, study, budget, memory_bytes)
     started = time.perf_counter()
     demand = WorkerDemand(choice.job_options.cores or 1)
     with (
@@ -249,6 +249,12 @@ class ClusterChoice:
         """Number of jobs to request."""
         return self.workers or DEFAULT_JOBS
 
+    @property
+    def usable_memory(self) -> float:
+        """Share of its memory that a worker may fill with libraries and blocks."""
+        is_process = self.workers is not None or self.cluster != "local"
+        return PAUSED_MEMORY_SHARE if is_process else 1.0
+
     def open_client(self, demand: WorkerDemand) -> AbstractContextManager[Any]:
         """Open a client of the cluster; `demand` knows how many workers the work is worth."""
         if self.cluster == "local":
@@ -289,17 +295,30 @@ class ClusterChoice:
 
 
 def _require_affordable(
-    job: StudyJob, study: Study, budget: float | None, memory_bytes: int | None
+    choice: ClusterChoice, job: StudyJob, study: Study, budget: float | None, memory: int | None
 ) -> None:
     """Refuse a run that exceeds the budget or the memory, before its store is created."""
     seconds = 0.0 if budget is None else BUDGET_ESTIMATE_SECONDS
     costs = estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
     require_within_budget(costs, budget)
-    for stage in costs.stages:
-        if memory_bytes is not None and stage.block_bytes > memory_bytes:
+    _require_memory(choice, memory, {stage.name: stage.block_bytes for stage in costs.stages})
+
+
+def _require_memory(
+    choice: ClusterChoice, memory: int | None, block_bytes: Mapping[str, int]
+) -> None:
+    """Refuse workers too small for a process with a block of any stage beside its libraries."""
+    if memory is None:
+        return
+    held = resident_bytes()
+    for stage, nbytes in {"": 0, **block_bytes}.items():
+        needed = (held + nbytes) / choice.usable_memory
+        if needed > memory:
+            beside = f" and a block of stage {stage!r} {bytes_text(nbytes)}" if stage else ""
+            least, limit = bytes_text(1.1 * needed), bytes_text(memory)
             raise MemoryRefusedError(
-                f"a block of stage {stage.name!r} needs {bytes_text(stage.block_bytes)}, a worker "
-                f"has {bytes_text(memory_bytes)}; give --memory more"
+                f"--memory: expected {least} or more, got {limit}: a process holds about "
+                f"{bytes_text(held)}{beside}"
             )
 
 
@@ -315,20 +334,6 @@ def _status_page(url: str, is_wanted: bool, port: int) -> Iterator[None]:
     with serve_page(lambda doc: fill_status_page(doc, url), port=port) as address:
         print(f"live page: {address}", file=sys.stderr, flush=True)
         yield
-
-
-def _delete_store(url: str) -> None:
-    store, path = open_store(url), local_path(url)
-    exists = bool(store.list_dir("")) if path is None else path.exists()
-    if not exists:
-        return
-    store_attrs(store)  # refuses to delete what is not a store
-    if sessions := live_sessions(store):
-        raise BusyStoreError(f"--fresh: {url} is being filled by {sessions[0].describe()}")
-    if path is None:
-        store.delete_prefix("")
-    else:
-        shutil.rmtree(path)
 
 
 def _compile_kernels(job: StudyJob, quiet: bool) -> None:

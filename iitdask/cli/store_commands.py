@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from iitdask.cli.output import Flag, print_result, print_table
-from iitdask.errors import BusyStoreError, InputError
+from iitdask.errors import InputError
 from iitdask.result.formatting import bytes_text, seconds_text
-from iitdask.run.coordination import live_sessions
-from iitdask.run.result_group import drop_blocks, load_partial_result
+from iitdask.run.result_group import drop_blocks, load_partial_result, store_attrs
 from iitdask.run.status import StoreStatus, read_status
 from iitdask.run.storage import local_path, open_store
 
@@ -225,8 +224,7 @@ def tidy(store: str, /) -> int:
     store
         Directory or URL of the store.
     """
-    if sessions := live_sessions(open_store(store)):
-        raise BusyStoreError(f"{store} is being filled by {sessions[0].describe()}")
+    store_attrs(open_store(store))  # before what may be no store is measured
     before = _store_bytes(store)
     drop_blocks(open_store(store))
     print(f"{store}: {bytes_text(before)} before, {bytes_text(_store_bytes(store))} now")

@@ -23,12 +23,10 @@ from threading import Event, Lock, RLock, Thread
 from typing import Any
 from uuid import uuid4
 
-import psutil
-
 from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.checksum import build_id
 from iitdask.run.plan import Block
-from iitdask.run.storage import Store, disk_full_as_error
+from iitdask.run.storage import Store, disk_full_as_error, process_exists
 from iitdask.run.zarr_io import repair_groups
 
 LOG_GROUP = "log"  # Group that holds event logs, session records, locks and claims
@@ -39,7 +37,8 @@ STORE_LOCK = f"{LOCKS_GROUP}/store"  # Key of the lock of a session that works o
 
 HEARTBEAT_SECONDS = 5.0
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
-CLOCK_SKEW_SECONDS = 1.0  # Seconds by which the two clocks of one machine may differ
+DOUBT_SECONDS = 15.0  # Seconds for which a heartbeat ahead of this clock may stand still
+MAX_PID = 2**31
 LIVENESS_CACHE_SECONDS = 5.0  # Seconds in which a session that was seen alive is not looked up
 LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
 """Seconds between two looks at a store, in a directory and behind a network."""
@@ -92,39 +91,25 @@ class SessionRecord:
     def from_json(cls, values: Mapping[str, Any]) -> SessionRecord:
         """Read what `to_json` returned; ValueError or KeyError if it is not that."""
         record = cls(*(values[name] for name in _JSON_NAMES))
-        datetime.fromisoformat(record.heartbeat)
+        times = [datetime.fromisoformat(text) for text in (record.since, record.heartbeat)]
+        if not 0 < record.pid < MAX_PID or any(each.tzinfo is None for each in times):
+            raise ValueError(f"not a session: {values}")
         return record
-
-
-def _process_exists(pid: int, since: str) -> bool:
-    """Return True if this machine has a process of that id that was created before a time, UTC.
-
-    Ids are reused, in containers soon: a process that began later is another one. A zombie has
-    ended, only its parent has not noticed yet.
-    """
-    try:
-        process = psutil.Process(pid)
-        created: float = process.create_time()
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
-    return created <= datetime.fromisoformat(since).timestamp() + CLOCK_SKEW_SECONDS
 
 
 class SessionMonitor:
     """Tells which sessions of a store are alive: the one rule for sessions, locks and claims.
 
     A session is dead if its record is gone, if its last heartbeat is more than 30 s old, if its
-    heartbeat stood still for 30 s while this monitor watched (a clock that runs ahead must not
-    keep a dead session alive), or if its machine is this one and its process is gone.
+    heartbeat stood still for 30 s while this monitor watched, or if its machine is this one and
+    its process is gone. Of a heartbeat that lies ahead of this machine's clock nobody knows how
+    old it is: it is in doubt until it moves, and 15 s of standing still are enough.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._first_seen: dict[str, tuple[str, float]] = {}
+        self._moved: set[str] = set()  # Tokens of sessions whose heartbeat was seen to move
         self._alive: dict[str, SessionRecord] = {}
         self._checked = float("-inf")
 
@@ -157,12 +142,30 @@ class SessionMonitor:
         """Return True if the session of a record is alive."""
         heartbeat, seen = self._first_seen.get(record.token, ("", 0.0))
         if heartbeat != record.heartbeat:
+            if heartbeat:
+                self._moved.add(record.token)
             seen = time.monotonic()
             self._first_seen[record.token] = (record.heartbeat, seen)
-        unchanged = time.monotonic() - seen
-        if max(record.seconds_since_heartbeat, unchanged) > HEARTBEAT_TIMEOUT_SECONDS:
+        unchanged, silent = time.monotonic() - seen, record.seconds_since_heartbeat
+        if silent > HEARTBEAT_TIMEOUT_SECONDS or unchanged > (
+            DOUBT_SECONDS if self._is_doubtful(record) else HEARTBEAT_TIMEOUT_SECONDS
+        ):
             return False
-        return record.host != socket.gethostname() or _process_exists(record.pid, record.since)
+        since = datetime.fromisoformat(record.since).timestamp()
+        return record.host != socket.gethostname() or process_exists(record.pid, since)
+
+    def is_at_work(self, record: SessionRecord) -> bool:
+        """Return True if the session of a record is alive; wait while that is in doubt."""
+        while self.is_alive(record):
+            if not self._is_doubtful(record):
+                return True
+            time.sleep(LOCK_POLL_SECONDS)
+            record = next((each for each in self.records() if each.token == record.token), record)
+        return False
+
+    def _is_doubtful(self, record: SessionRecord) -> bool:
+        is_ahead = record.seconds_since_heartbeat < -HEARTBEAT_SECONDS
+        return is_ahead and record.token not in self._moved
 
 
 def _seniority(record: SessionRecord) -> tuple[str, str]:
@@ -271,14 +274,14 @@ class Session:
         with disk_full_as_error(f"{self.store.url}: {STORE_LOCK}"):
             while not _try_own(self, STORE_LOCK):
                 owner = self._store_owner()
-                if owner is not None and owner.state == RUNNING:
+                if owner is not None and owner.state == RUNNING and self.monitor.is_at_work(owner):
                     raise self._busy(owner)
                 time.sleep(LOCK_POLL_SECONDS)
         self._is_alone = True
         for other in self.monitor.records():
             if other.token == self.token:
                 continue
-            if not self.monitor.is_alive(other):
+            if not self.monitor.is_at_work(other):
                 with suppress(OSError):
                     self.store.delete(other.key)
                     self.store.delete(other.activity_key)
@@ -312,6 +315,12 @@ class Session:
         if self._is_alone:
             _disown(self, STORE_LOCK)
             self._is_alone = False
+
+    def delete_abandoned_temp(self) -> None:
+        """Delete what writers that were killed left half-written."""
+        others = [record for record in self.monitor.live() if record.token != self.token]
+        with suppress(OSError):
+            self.store.delete_abandoned_temp(is_alone=not others)
 
     def _store_owner(self) -> SessionRecord | None:
         return self.monitor.find(_read_owner(self.store, STORE_LOCK)[1])

@@ -156,11 +156,12 @@ def estimate_recipe(
         estimator.total,
         complete=complete,
         overhead_seconds=recipe_seconds + estimator.total.overhead_seconds,
-        resident_bytes=_resident_bytes(),
+        resident_bytes=resident_bytes(),
     )
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """Return the bytes that this process holds, libraries included."""
     return int(psutil.Process().memory_info().rss)
 
 
@@ -171,7 +172,7 @@ class _Estimator:
     block_seconds: float
     sample_seconds: float
     total: Estimate = field(
-        default_factory=lambda: Estimate((), complete=False, baseline_bytes=_resident_bytes())
+        default_factory=lambda: Estimate((), complete=False, baseline_bytes=resident_bytes())
     )
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     seconds_per_cost: float = 1.0

@@ -145,6 +145,7 @@ class RunHistory:
     stages: dict[str, StageHistory] = field(default_factory=dict)  # By name, in order of opening
     workers: dict[str, WorkerHistory] = field(default_factory=dict)  # By host and process
     failures: list[str] = field(default_factory=list)
+    study: str = ""  # Fingerprint of the study of the run; empty while it is not known
     began: datetime | None = None
     last: datetime | None = None
     end_reason: str = ""  # Why the run ended, ``finished`` if it did; empty while it is not known
@@ -163,7 +164,9 @@ class RunHistory:
         time_of_entry = datetime.fromisoformat(entry["at"])
         kind, name = entry["event"], str(entry.get("stage"))
         self.began, self.last = self.began or time_of_entry, time_of_entry
-        if kind == "StageOpened":
+        if kind == "RunStarted":
+            self.study = str(entry.get("study", ""))
+        elif kind == "StageOpened":
             stage = self.stages.setdefault(name, StageHistory())
             # Opened again if damaged blocks must be recomputed: what is left starts anew.
             stage.opened, stage.todo = stage.cost + float(entry["cost"]), int(entry["todo"])
@@ -298,6 +301,11 @@ def list_logs(store: Store) -> list[str]:
     """Return the keys of the logs in a store, the oldest first."""
     names = store.list_dir(LOG_GROUP)
     return sorted(f"{LOG_GROUP}/{name}" for name in names if name.endswith(LOG_SUFFIX))
+
+
+def logged_studies(store: Store) -> set[str]:
+    """Return the fingerprints of the studies that runs on a store were about."""
+    return {read_history(store, key).study for key in list_logs(store)} - {""}
 
 
 def read_history(store: Store, key: str) -> RunHistory:

@@ -14,14 +14,17 @@ import xarray as xr
 
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import array_digest, text_digest
-from iitdask.run.coordination import critical_section
-from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP
-from iitdask.run.storage import Store, disk_full_as_error
+from iitdask.run.coordination import CLAIMS_GROUP, LOG_GROUP, critical_section, open_session
+from iitdask.run.events import list_logs, logged_studies
+from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP, has_blocks
+from iitdask.run.storage import TEMP_SUFFIX, Store, disk_full_as_error
 from iitdask.run.zarr_io import (
-    open_group,
+    CHECKSUM_ATTRIBUTE,
+    STORE_FORMAT,
     read_attrs,
     read_group,
     read_tree,
+    replace_root,
     require_current_format,
     update_attrs,
     write_dataset,
@@ -33,8 +36,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESULT_GROUP = "result"
+SUBSTRATE_GROUP = "substrate"  # Group of the tables of a problem's substrate
+STRUCTURES_GROUP = "structures"  # Group of the whole results of a sweep's points
 POINT_IDS_GROUP = "roll"  # Group of the identifiers of a sweep's points
 CHUNK_CELLS = 1 << 16  # Cells of a chunk of a sweep's result, about
+RESULT_ERRORS = (*DAMAGE_ERRORS, ArithmeticError, AssertionError, MemoryError)
+"""Raised where a damaged result is read."""
+OWN_GROUPS = (WORK_GROUP, RESULT_GROUP, SUBSTRATE_GROUP, POINT_IDS_GROUP, STRUCTURES_GROUP)
+"""Groups at the root of a store, besides that of the log."""
+EMPTIED_ATTRIBUTE = "emptied"  # Attribute of a root without study: when the store was emptied
 REPEAT = "repeat `iitdask run` to write it anew"
 
 
@@ -50,27 +60,27 @@ def save_result(
     with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
         if _is_already_saved(store, check):
             return
-        store.delete_prefix(RESULT_GROUP)
+        _hide_result(store)
+        store.delete_groups(RESULT_GROUP)
         group = write_tree(store, RESULT_GROUP, tree)
         marks = {"finished": _utc_now(), "result_check": check, "provenance": dict(provenance)}
         marks |= {} if costs is None else {"costs": dict(costs)}
         update_attrs(store, "", marks, {RESULT_GROUP: group})
 
 
+def _hide_result(store: Store) -> None:
+    """Let the root describe no result, for which a reader finds chunks missing: they read as 0."""
+    update_attrs(store, "", {}, groups={})
+
+
 def save_tree(store: Store, path: str, tree: xr.DataTree) -> None:
-    """Write one more tree into a store, unless a complete one is there."""
+    """Write one more tree into a store, unless this very one is there."""
     with disk_full_as_error(store.url), critical_section(store, path):
-        if _is_complete(store, path):
-            return
-        store.delete_prefix(path)
+        with suppress(*RESULT_ERRORS):
+            if tree_digest(read_tree(store, path)) == tree_digest(tree):
+                return
+        store.delete_groups(path)
         write_tree(store, path, tree)
-
-
-def _is_complete(store: Store, path: str) -> bool:
-    with suppress(*DAMAGE_ERRORS):
-        open_group(store, path)
-        return True
-    return False
 
 
 def load_result(store: Store) -> xr.DataTree:
@@ -80,7 +90,9 @@ def load_result(store: Store) -> xr.DataTree:
         raise StoreError(f"{store.url}: the run has not finished; repeat `iitdask run` to go on")
     try:
         tree = read_tree(store, RESULT_GROUP)
-    except (*DAMAGE_ERRORS, ArithmeticError, AssertionError) as error:
+    except PermissionError as error:
+        raise StoreError(f"{store.url}: result may not be read ({error.strerror})") from error
+    except RESULT_ERRORS as error:
         reason = " ".join(str(error).split())
         raise DamagedStoreError(
             f"{store.url}: result cannot be read ({reason}); {REPEAT}"
@@ -107,14 +119,64 @@ def store_attrs(store: Store) -> dict[str, Any]:
     """Return the root attributes of a store: study, fingerprint, versions, dates."""
     try:
         attrs = read_attrs(store)
+    except PermissionError as error:
+        raise StoreError(f"{store.url}: zarr.json may not be read ({error.strerror})") from error
     except DAMAGE_ERRORS as error:
         reason = " ".join(str(error).split())
+        if holds_run(store):
+            raise DamagedStoreError(
+                f"{store.url}: zarr.json is damaged ({reason}); repeat `iitdask run` with its "
+                "study to write it anew, or begin again with --fresh"
+            ) from error
         raise StoreError(
             f"{store.url}: expected a store of iitdask, found none ({reason})"
         ) from error
+    if EMPTIED_ATTRIBUTE in attrs:
+        raise StoreError(f"{store.url}: emptied by --fresh; `iitdask run` begins again")
     if "study" not in attrs:
         raise StoreError(f"{store.url}: a Zarr group, but not a store of iitdask")
     return attrs
+
+
+def holds_run(store: Store) -> bool:
+    """Return whether a directory is a store of iitdask whose root cannot be read."""
+    if has_blocks(store) or logged_studies(store):
+        return True
+    names = {name for name in store.list_dir("") if not name.endswith(TEMP_SUFFIX)}
+    own = {"zarr.json", LOG_GROUP}
+    return own <= names <= own | {*OWN_GROUPS}
+
+
+def empty_store(store: Store) -> None:
+    """Delete what iitdask has written into a store, and nothing else, for a run from the start.
+
+    StoreError if it is not a store of iitdask, BusyStoreError if a session is at work on it.
+    """
+    if not store.list_dir(""):
+        return
+    try:
+        store_attrs(store)
+    except DamagedStoreError:
+        pass
+    except StoreError:
+        if not is_emptied(store):
+            raise
+    with open_session(store) as session, session.exclusive(RESULT_GROUP):
+        comment = "Emptied store of iitdask."
+        emptied = {"comment": comment, "format": STORE_FORMAT, EMPTIED_ATTRIBUTE: _utc_now()}
+        replace_root(store, emptied)
+        for group in OWN_GROUPS:
+            store.delete_groups(group)
+        store.delete_prefix(CLAIMS_GROUP)
+        for key in list_logs(store):
+            store.delete(key)
+
+
+def is_emptied(store: Store) -> bool:
+    """Return whether a store has been emptied, and no run has begun since."""
+    with suppress(*DAMAGE_ERRORS):
+        return EMPTIED_ATTRIBUTE in read_attrs(store)
+    return False
 
 
 def is_finished(store: Store) -> bool:
@@ -134,8 +196,10 @@ def drop_blocks(store: Store) -> None:
     """Delete the blocks of a finished store and keep its result."""
     require_current_format(store, store_attrs(store))
     load_result(store)
-    update_attrs(store, "", {"tidied": _utc_now()})
-    store.delete_prefix(WORK_GROUP)
+    with open_session(store) as session, session.exclusive(RESULT_GROUP):
+        update_attrs(store, "", {"tidied": _utc_now()})
+        store.delete_groups(WORK_GROUP)
+        store.delete_abandoned_temp(is_alone=True)
 
 
 def tree_digest(tree: xr.DataTree) -> str:
@@ -220,8 +284,8 @@ class IncrementalResult:
         chunks = {str(k): chunk_lengths(v.shape) for k, v in data.data_vars.items() if v.ndim}
         with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
             # A result that has grown since must not be hidden by the old one.
-            update_attrs(store, "", {}, groups={})
-            store.delete_prefix(RESULT_GROUP)
+            _hide_result(store)
+            store.delete_groups(RESULT_GROUP)
             group = write_dataset(store, RESULT_GROUP, data, chunks=chunks, standalone=True)
         self._layouts = {str(name): group.arrays[str(name)] for name in data.data_vars}
 
@@ -236,24 +300,51 @@ class IncrementalResult:
 
 
 def read_point_ids(store: Store) -> list[NDArray[Any]]:
-    """Return the identifiers of a sweep's points, one array each time the sweep grew."""
-    arrays: list[NDArray[Any]] = []
-    for number in sorted(int(name) for name in store.list_dir(POINT_IDS_GROUP) if name.isdigit()):
+    """Return the identifiers of a sweep's points, one array each time the sweep grew.
+
+    DamagedStoreError if one is not what was written.
+    """
+    lists, reason = _read_point_ids(store)
+    if reason:
+        raise DamagedStoreError(f"{store.url}: {reason}; {REPEAT}")
+    return lists
+
+
+def intact_point_ids(store: Store) -> list[NDArray[Any]]:
+    """Return the identifiers of points that can be trusted, and delete all after a damaged list.
+
+    The points of deleted lists join the sweep anew.
+    """
+    lists, reason = _read_point_ids(store)
+    if reason:
+        for name in store.list_dir(POINT_IDS_GROUP):
+            if name.isdigit() and int(name) >= len(lists):
+                store.delete_groups(f"{POINT_IDS_GROUP}/{name}")
+    return lists
+
+
+def _read_point_ids(store: Store) -> tuple[list[NDArray[Any]], str]:
+    """Return the lists before the first that is not what was written, and what it is."""
+    lists: list[NDArray[Any]] = []
+    numbers = sorted(int(name) for name in store.list_dir(POINT_IDS_GROUP) if name.isdigit())
+    for position, number in enumerate(numbers):
         path = f"{POINT_IDS_GROUP}/{number}"
         try:
-            arrays.append(read_group(store, path)[1]["points"])
-        except FileNotFoundError:
-            break  # a run died while it wrote them, before it computed any of its points
+            attrs, arrays = read_group(store, path)
+            checksum = attrs.get(CHECKSUM_ATTRIBUTE)  # older stores have none
+            if position != number or checksum not in (None, str(array_digest(arrays["points"]))):
+                return lists, f"{path} is not what was written"
+            lists.append(arrays["points"])
         except DAMAGE_ERRORS as error:
-            reason = " ".join(str(error).split())
-            raise DamagedStoreError(f"{store.url}: {path} cannot be read ({reason})") from error
-    return arrays
+            return lists, f"{path} cannot be read ({' '.join(str(error).split())})"
+    return lists, ""
 
 
 def append_point_ids(store: Store, number: int, digests: NDArray[Any]) -> None:
     """Store the identifiers of the points by which a sweep grew."""
     path = f"{POINT_IDS_GROUP}/{number}"
     comment = "Digests of points; their order is that of the stage of this number."
+    attrs = {"comment": comment, CHECKSUM_ATTRIBUTE: str(array_digest(digests))}
     with disk_full_as_error(f"{store.url}: {path}"):
-        store.delete_prefix(path)
-        write_group(store, path, {"points": digests}, {"comment": comment})
+        store.delete_groups(path)
+        write_group(store, path, {"points": digests}, attrs)

@@ -38,11 +38,12 @@ log = logging.getLogger(__name__)
 def read_stage_layout(store: Store, name: str) -> StageLayout | None:
     """Read the layout of a stage; None if there is none, or none that can be trusted."""
     try:
-        return StageLayout.from_json(read_attrs(store, f"{WORK_GROUP}/{name}"))
+        layout = StageLayout.from_json(read_attrs(store, f"{WORK_GROUP}/{name}"))
     except DAMAGE_ERRORS as error:
         if store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}"):
             log.warning("%s: stage %r has no readable layout (%s)", store.url, name, error)
         return None
+    return layout if layout.name == name else None
 
 
 def list_stages(store: Store, path: str = "") -> list[str]:
@@ -58,6 +59,11 @@ def list_stages(store: Store, path: str = "") -> list[str]:
         if {each.split(".")[0] for each in names} - {"c", "zarr"}:
             stages += list_stages(store, below)
     return stages
+
+
+def has_blocks(store: Store) -> bool:
+    """Return whether a store has committed blocks, whatever else of it can be read."""
+    return any(store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}") for name in list_stages(store))
 
 
 def _is_stage(store: Store, name: str) -> bool:
@@ -119,7 +125,6 @@ class StageGroup:
         if not is_current:
             with disk_full_as_error(f"{stage.path} of the store"):
                 wanted.commit(store)
-        store.delete_stale_temp(stage.path)
         return stage
 
     @classmethod
@@ -241,14 +246,19 @@ class StageGroup:
         )
 
     def write_inputs(self, arrays: Mapping[str, Array]) -> dict[str, InputRef]:
-        """Put all input arrays where other processes find them; return how to verify them."""
+        """Put all input arrays where other processes find them; return how to verify them.
+
+        What is there already stays if it is the same, and is replaced if it is damaged.
+        """
+        if not arrays:
+            return {}
         refs = {name: InputRef(name, array_crc(array)) for name, array in arrays.items()}
         path = f"{self.path}/{INPUTS_GROUP}"
         with suppress(DamagedStoreError):  # workers of another driver may be reading them
             stored = {name: InputRef(name, array_crc(x)) for name, x in self.read_inputs().items()}
             if stored == refs:
                 return refs
-        self.store.delete_prefix(path)
+        self.store.delete_groups(path)
         with disk_full_as_error(f"{self.store.url}: inputs of stage {self.layout.name!r}"):
             write_group(self.store, path, arrays, {})
         return refs
@@ -282,7 +292,7 @@ class StageGroup:
         """Delete the stage, but not stages whose path lies below its own."""
         self.store.delete(f"{self.path}/zarr.json")
         for name in (COMMIT_ARRAY, INPUTS_GROUP, *(v.name for v in self.layout.variables)):
-            self.store.delete_prefix(f"{self.path}/{name}")
+            self.store.delete_groups(f"{self.path}/{name}")
 
     def _key(self, variable: Variable, block: Block) -> str:
         return self._arrays[variable.name].key((*block, *(0 for _ in variable.inner)))

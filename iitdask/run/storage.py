@@ -11,19 +11,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import shutil
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import wraps
+from functools import cache, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psutil
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store as ZarrStore
 from zarr.buffer import default_buffer_prototype
@@ -38,7 +41,11 @@ MAX_RETRIES = 6  # Times a request to object storage is repeated before it count
 RETRY_TIMEOUT = timedelta(seconds=60)  # Time that all tries of one request may take together
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 MAX_CONCURRENT_KEYS = 64  # Keys requested at once from a store whose requests cross a network
-STALE_TEMP_SECONDS = 60.0  # Seconds after which a temporary file has no living writer
+TEMP_SUFFIX = ".partial"  # End of the name of a file that is being written
+STALE_TEMP_SECONDS = 60.0  # Seconds for which a temporary file of another machine is left alone
+CLOCK_SKEW_SECONDS = 1.0  # Seconds by which the two clocks of one machine may differ
+OWN_FILE_NAME = re.compile(r"zarr\.json|(c|\d+)(\.\d+)*|.*\.partial", re.DOTALL)
+"""Names of the files that groups and arrays consist of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,12 @@ class Store:
 
         return run_coroutine(list_names())
 
-    def delete_stale_temp(self, path: str) -> None:
-        """Delete what killed writers left half-written in the arrays under a path."""
+    def delete_groups(self, path: str) -> None:
+        """Delete the Zarr groups and arrays under a path; files of others stay in a directory."""
+        self.delete_prefix(path)
+
+    def delete_abandoned_temp(self, *, is_alone: bool) -> None:
+        """Delete what killed writers left half-written; `is_alone`: nobody else is at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +220,26 @@ class DirectoryStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def delete_stale_temp(self, path: str) -> None:
-        """Delete what killed writers left half-written in the arrays under a path."""
-        # Only old files: workers of another driver may be writing at this moment.
-        oldest = time.time() - STALE_TEMP_SECONDS
-        for below in (path, *(f"{path}/{name}" for name in self.list_dir(path))):
-            for name in self.list_dir(below):
-                temp = f"{self.root}/{below}/{name}"
-                with suppress(FileNotFoundError):
-                    if name.endswith(".partial") and os.path.getmtime(temp) < oldest:
-                        os.unlink(temp)
+    def delete_groups(self, path: str) -> None:
+        """Delete the files of Zarr groups and arrays under a path, and folders left empty."""
+        for folder, _, names in os.walk(f"{self.root}/{path}", topdown=False):
+            for name in filter(OWN_FILE_NAME.fullmatch, names):
+                _unlink(f"{folder}/{name}")
+            with suppress(OSError):  # what others wrote is in it, or it is a symbolic link
+                os.rmdir(folder)
+
+    def delete_abandoned_temp(self, *, is_alone: bool) -> None:
+        """Delete what killed writers left half-written; `is_alone`: nobody else is at work.
+
+        A writer on this machine is known by its process. Of one on another machine only the
+        age of its file is known, and while others are at work, that is not enough.
+        """
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if name.endswith(TEMP_SUFFIX):
+                    with suppress(OSError, ValueError):
+                        if _is_abandoned(f"{folder}/{name}", is_alone):
+                            os.unlink(f"{folder}/{name}")
 
 
 def local_path(url: str) -> Path | None:
@@ -350,9 +371,41 @@ def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n\n")[0].split())[:300]
 
 
+def _is_abandoned(temp: str, is_alone: bool) -> bool:
+    written = os.path.getmtime(temp)
+    match temp.rsplit(".", 3):
+        case [_, writer, _, _] if writer.rpartition("-")[0] == _host():
+            return not process_exists(int(writer.rpartition("-")[2]), written)
+    return is_alone and time.time() - written > STALE_TEMP_SECONDS
+
+
+@cache
+def _host() -> str:
+    """Name of this machine as part of a file name: the parts of a name end with dots."""
+    return socket.gethostname().replace(".", "_").replace("/", "_")
+
+
+def process_exists(pid: int, since: float) -> bool:
+    """Return True if this machine has a process of that id that was created before a time.
+
+    Ids are reused, in containers soon: a process that began later is another one. A zombie has
+    ended, only its parent has not noticed yet.
+    """
+    try:
+        process = psutil.Process(pid)
+        created: float = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+    return created <= since + CLOCK_SKEW_SECONDS
+
+
 def _write_temp(path: str, content: bytes) -> str:
-    """Write content to a temporary file beside a path; return its name."""
-    temp = f"{path}.{uuid4().hex}.partial"
+    """Write content to a temporary file beside a path; return its name, which says by whom."""
+    temp = f"{path}.{_host()}-{os.getpid()}.{uuid4().hex}{TEMP_SUFFIX}"
     try:
         try:
             _write_file(temp, content)

@@ -7,14 +7,15 @@ A group is one document, its ``zarr.json``, and the chunks of its arrays. The do
 group's attributes and, as consolidated metadata, the description of every array below it. It is
 written last and in one step: a group whose document can be read is complete, and a chunk that is
 missing under a document is damage. Every chunk ends with a CRC-32C. An array without axes has no
-chunk: its value is the fill value in its description.
+chunk: its value is the fill value in its description. The document of the root, which nothing else
+vouches for, has a checksum of its own among its attributes.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -25,6 +26,7 @@ import numpy as np
 from numcodecs import VLenUTF8, Zstd
 
 from iitdask.errors import StoreError
+from iitdask.run.checksum import text_digest
 from iitdask.run.storage import Store
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ MAX_CHUNK_BYTES = 64 * 2**20
 """Bytes of a chunk beyond which an array written at once is cut along its first axis."""
 NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"  # Kinds of numpy data types that are stored
 TEXT_DATA_TYPE = "string"
+TEXT_COUNT_BYTES = 4  # Bytes at the start of a decompressed chunk of text: how many follow
 
 _ZSTD, _ZSTD_FAST = Zstd(level=ZSTD_LEVEL), Zstd(level=-1)
 _TEXT_CODEC = VLenUTF8()
@@ -165,7 +168,7 @@ class ArrayLayout:
             except RuntimeError as error:
                 raise ValueError(f"a chunk cannot be decompressed ({error})") from error
         if self.dtype.kind == "O":
-            return np.asarray(_TEXT_CODEC.decode(content), object).reshape(self.chunks)
+            return _decode_text(content, math.prod(self.chunks)).reshape(self.chunks)
         little = np.frombuffer(content, self.dtype.newbyteorder("<"))
         return little.reshape(self.chunks).astype(self.dtype, copy=False)
 
@@ -192,6 +195,14 @@ class ArrayLayout:
             inside = tuple(slice(part.stop - part.start) for part in regions[key])
             array[regions[key]] = self.decode(content)[inside]
         return array
+
+
+def _decode_text(content: bytes, n_texts: int) -> Array:
+    """Decode a chunk of text; ValueError if there are not so many texts in it."""
+    # Before decoding: the number in another chunk's bytes may ask for any amount of memory.
+    if int.from_bytes(content[:TEXT_COUNT_BYTES], "little") != n_texts:
+        raise ValueError(f"a chunk does not hold {n_texts} texts")
+    return np.asarray(_TEXT_CODEC.decode(content), object)
 
 
 def _default_fill(dtype: np.dtype[Any]) -> Any:
@@ -254,6 +265,7 @@ def _fill_from_json(value: Any, dtype: np.dtype[Any]) -> Any:
 NON_DIMENSION_COORDINATES = "coordinates"
 """Group attribute in which xarray looks for coordinates that are no dimension."""
 STORE_FORMAT = 2  # Version of the way iitdask lays out a store
+CHECKSUM_ATTRIBUTE = "checksum"  # Attribute of the root: digest of all else in its document
 
 
 @dataclass(frozen=True, eq=False)
@@ -465,12 +477,18 @@ def require_current_format(store: Store, attrs: Mapping[str, Any]) -> None:
 
 def create_root(store: Store, attrs: Mapping[str, Any]) -> bool:
     """Create the group at the root unless another process has; return whether it was created."""
-    return store.create(_metadata_key(""), _group_json(attrs))
+    return store.create(_metadata_key(""), _document_bytes("", _group_document(attrs)))
+
+
+def replace_root(store: Store, attrs: Mapping[str, Any]) -> None:
+    """Write the group at the root anew, whatever is in its place."""
+    store.delete(_metadata_key(""))  # it may be a directory
+    create_group(store, "", attrs)
 
 
 def create_group(store: Store, path: str, attrs: Mapping[str, Any]) -> None:
     """Create a group with exactly these attributes, replacing old ones; no arrays are in it."""
-    store.write(_metadata_key(path), _group_json(attrs))
+    store.write(_metadata_key(path), _document_bytes(path, _group_document(attrs)))
 
 
 def update_attrs(
@@ -491,7 +509,7 @@ def update_attrs(
     if groups:
         document = ArrayGroup(path, document["attributes"], {}, groups).metadata
     if document != stored:
-        store.write(_metadata_key(path), _json_bytes(document))
+        store.write(_metadata_key(path), _document_bytes(path, document))
 
 
 def repair_groups(store: Store, path: str) -> None:
@@ -520,12 +538,51 @@ def _group_metadata(store: Store, path: str) -> dict[str, Any]:
     document = json.loads(content)
     match document:
         case {"node_type": "group", "zarr_format": 3, "attributes": dict()}:
-            return dict(document)
+            return dict(document) if path else _verified_root(document)
     raise ValueError(f"{_metadata_key(path)} is not that of a group")
 
 
-def _group_json(attrs: Mapping[str, Any]) -> bytes:
-    return _json_bytes({"attributes": dict(attrs), "zarr_format": 3, "node_type": "group"})
+def _verified_root(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of the root without its checksum; ValueError if that does not fit."""
+    attrs = dict(document["attributes"])
+    checksum = attrs.pop(CHECKSUM_ATTRIBUTE, None)  # older stores have none
+    document = {**document, "attributes": attrs}
+    if checksum is not None and not _is_root_intact(document, checksum):
+        raise ValueError("zarr.json does not match its checksum")
+    return document
+
+
+def _is_root_intact(document: Mapping[str, Any], checksum: Any) -> bool:
+    attrs = document["attributes"]
+    written = attrs.get("format")
+    if isinstance(written, int) and written > STORE_FORMAT:
+        # A later version may make checksums otherwise. Ours fits only if that digit is damaged.
+        ours = {**document, "attributes": {**attrs, "format": STORE_FORMAT}}
+        return not (isinstance(checksum, dict) and _is_root_intact(ours, checksum))
+    return bool(checksum == _root_checksum(document, checksum["attributes"]))
+
+
+def _root_checksum(document: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the checksum of a root with certain attributes: users may have added others."""
+    attrs = {name: document["attributes"][name] for name in names}
+    return {"attributes": list(attrs), "digest": text_digest([{**document, "attributes": attrs}])}
+
+
+def _group_document(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"attributes": dict(attrs), "zarr_format": 3, "node_type": "group"}
+
+
+def _document_bytes(path: str, document: Mapping[str, Any]) -> bytes:
+    """Return the document of a group as the store has it: that of the root with a checksum."""
+    content = _json_bytes(document)
+    if path:
+        return content
+    # Of what a reader will find: keys become text, tuples become lists.
+    stored = json.loads(content)
+    checksum = _root_checksum(stored, stored["attributes"])
+    return _json_bytes(
+        {**stored, "attributes": {**stored["attributes"], CHECKSUM_ATTRIBUTE: checksum}}
+    )
 
 
 def _json_bytes(document: Mapping[str, Any]) -> bytes:

@@ -13,29 +13,39 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
-from iitdask.errors import InputError, LedgerMismatchError, StoreError, quote
+from iitdask.errors import BusyStoreError, InputError, LedgerMismatchError, StoreError, quote
 from iitdask.run.checksum import package_version, text_digest
 from iitdask.run.coordination import critical_section, live_sessions, open_session
+from iitdask.run.events import logged_studies
 from iitdask.run.ledger import Ledger
 from iitdask.run.plan import Tiling, tile
+from iitdask.run.result_group import EMPTIED_ATTRIBUTE, holds_run, is_emptied
 from iitdask.run.stage_group import (
     DAMAGE_ERRORS,
+    WORK_GROUP,
     StageGroup,
     list_stages,
     read_stage_layout,
-    with_stored_inputs,
 )
 from iitdask.run.storage import Store, disk_full_as_error, local_path, open_store
 from iitdask.run.task import Input, StageContext, StageLayout, VariableRef
-from iitdask.run.zarr_io import STORE_FORMAT, create_root, read_attrs, require_current_format
+from iitdask.run.zarr_io import (
+    STORE_FORMAT,
+    create_root,
+    read_attrs,
+    replace_root,
+    require_current_format,
+)
 from iitdask.theory.stage import Filled, Stage, StageRef
 
 CACHE_BYTES = 20 * 10**9
 LAST_USED_FILE = "used"  # File of a cache entry: the time of its last use, in seconds since 1970
 MAX_EAGER_BYTES = 256 * 2**20  # Bytes up to which a stage is read at once, not when looked at
+ROOT_LOCK = "root"  # Name of the lock under which the root is written anew
 SHOWN_FIELDS = 8
 SHOWN_CHARACTERS = 60
 
@@ -86,12 +96,21 @@ class StageCache:
         if name not in self._held:
             path = _cache_directory(self.directory).absolute() / name
             with disk_full_as_error(str(path)):
-                store = _open_or_create_entry(path)
-                self._stack.enter_context(open_session(store, join=True))
+                self._held[name] = self._hold(path)
                 (path / LAST_USED_FILE).write_text(str(time.time()))
-            self._held[name] = store
             self._evict()
         return self._held[name]
+
+    def _hold(self, path: Path) -> Store:
+        """Open or create an entry with a session of this process in it."""
+        while True:
+            store = _open_or_create_entry(path)
+            with ExitStack() as stack:
+                stack.enter_context(open_session(store, join=True))
+                # Another process may have evicted the entry before it saw this session.
+                if _is_current_entry(store):
+                    self._stack.push(stack.pop_all())
+                    return store
 
     def _evict(self) -> None:
         entries = list_entries(self.directory)
@@ -99,9 +118,22 @@ class StageCache:
         for entry in sorted(entries, key=lambda each: each.used):
             if total <= self.budget:
                 return
-            if entry.path.name not in self._held and not entry.in_use:
-                shutil.rmtree(entry.path, ignore_errors=True)
+            if entry.path.name not in self._held and _delete_entry(entry.path):
                 total -= entry.nbytes
+
+
+def _delete_entry(path: Path) -> bool:
+    """Delete an entry at once, unless a session is at work in it; return whether it is gone."""
+    store = open_store(path)
+    doomed = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with open_session(store) as session, session.exclusive("entry"):
+            # Whoever opens the entry from now on waits for this session, and then finds none.
+            path.rename(doomed)
+    except (BusyStoreError, OSError):
+        return False
+    shutil.rmtree(doomed, ignore_errors=True)
+    return True
 
 
 def list_entries(directory: str) -> list[CacheEntry]:
@@ -144,15 +176,19 @@ def _cache_directory(directory: str, create: bool = True) -> Path:
 
 def _open_or_create_entry(path: Path) -> Store:
     store = open_store(path)
-    try:
-        is_current = read_attrs(store).get("format") == STORE_FORMAT
-    except DAMAGE_ERRORS:
-        is_current = False
-    if not is_current:
-        shutil.rmtree(path, ignore_errors=True)
-        comment = "Cache entry of iitdask; may be deleted."
-        create_root(store, {"comment": comment, "format": STORE_FORMAT})
+    if not _is_current_entry(store):
+        if store.list_dir(WORK_GROUP):
+            _delete_entry(path)
+        replace_root(
+            store, {"comment": "Cache entry of iitdask; may be deleted.", "format": STORE_FORMAT}
+        )
     return store
+
+
+def _is_current_entry(store: Store) -> bool:
+    with suppress(*DAMAGE_ERRORS):
+        return bool(read_attrs(store).get("format") == STORE_FORMAT)
+    return False
 
 
 class ZarrLedger(Ledger):
@@ -199,7 +235,10 @@ class ZarrLedger(Ledger):
             store = self._cache.entry_store(stage.name, wanted)
         with critical_section(store, stage.name):
             layout = self._open_or_create_layout(store, stage, wanted, block_seconds)
-            self._groups[stage.name] = StageGroup.create(store, layout)
+            group = self._groups[stage.name] = StageGroup.create(store, layout)
+            if self._keep_inputs:
+                arrays = {k: v for k, v in stage.inputs.items() if not isinstance(v, StageRef)}
+                group.write_inputs({name: np.asarray(each) for name, each in arrays.items()})
         return layout.tiling
 
     def _open_or_create_layout(
@@ -226,12 +265,9 @@ class ZarrLedger(Ledger):
             else np.asarray(source)
             for name, source in stage.inputs.items()
         }
-        context = StageContext.from_stage(
+        return StageContext.from_stage(
             stage, group.layout, group.store.address, group.store, inputs
         )
-        if self._keep_inputs:
-            with_stored_inputs(context)
-        return context
 
     def stage(self, name: str) -> StageGroup:
         """Return the group of a stage; StoreError if there is none of that name."""
@@ -250,17 +286,26 @@ class ZarrLedger(Ledger):
         return group.open_lazy()
 
     def _read_root(self, again: bool = True) -> dict[str, Any] | None:
+        """Return the attributes of the root; None if it is yet to be written, or written anew."""
         url = self.store.url
         try:
             attrs = read_attrs(self.store)
         except FileNotFoundError:
-            if _is_occupied(self.store.directory):
-                if again:  # another process may have created the store since it was looked for
-                    return self._read_root(again=False)
-                raise StoreError(f"{url} is not empty and not a store; use another") from None
-            return None
+            if not _is_occupied(self.store.directory):
+                return None
+            if again:  # another process may have created the store since it was looked for
+                return self._read_root(again=False)
+            if holds_run(self.store):
+                return None
+            raise StoreError(f"{url} is not empty and not a store; use another") from None
+        except OSError as error:
+            raise StoreError(f"{url}: zarr.json cannot be read ({error.strerror})") from error
         except DAMAGE_ERRORS as error:
+            if holds_run(self.store):
+                return None
             raise StoreError(f"{url}: zarr.json cannot be read ({error})") from error
+        if EMPTIED_ATTRIBUTE in attrs:
+            return None
         if not {"study", "fingerprint", "format"} <= set(attrs):
             raise StoreError(f"{url} is a Zarr group, but not a store of iitdask")
         return attrs
@@ -275,10 +320,30 @@ class ZarrLedger(Ledger):
         }
         try:
             with disk_full_as_error(self.store.url):
-                is_created = create_root(self.store, attrs)
+                if not _is_occupied(self.store.directory) and create_root(self.store, attrs):
+                    return attrs
+                # Another process was faster, or the root was damaged or emptied.
+                with critical_section(self.store, ROOT_LOCK):
+                    recorded = self._read_root()
+                    if recorded is None:
+                        self._replace_root(attrs)
+                    return recorded or attrs
+        except StoreError:
+            raise
         except OSError as error:
             raise StoreError(f"{self.store.url} cannot be created: {error}") from error
-        return attrs if is_created else self._read_root() or attrs  # another process was faster
+
+    def _replace_root(self, attrs: dict[str, Any]) -> None:
+        """Write a root anew; LedgerMismatchError if the logs tell of other studies only."""
+        if not is_emptied(self.store):
+            logged = logged_studies(self.store)
+            if logged and attrs["fingerprint"] not in logged:
+                raise LedgerMismatchError(
+                    f"{self.store.url}: zarr.json is damaged, and the store was filled for another "
+                    "study. Run that one to mend it, use another store, or begin again with --fresh"
+                )
+            log.warning("%s: zarr.json is damaged and written anew", self.store.url)
+        replace_root(self.store, attrs)
 
 
 def _is_occupied(path: Path | None) -> bool:

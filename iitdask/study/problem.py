@@ -31,7 +31,12 @@ from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import package_version
 from iitdask.run.coordination import critical_section
 from iitdask.run.ledger import Ledger
-from iitdask.run.result_group import load_result, read_point_ids, store_attrs
+from iitdask.run.result_group import (
+    SUBSTRATE_GROUP,
+    load_result,
+    read_point_ids,
+    store_attrs,
+)
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
 from iitdask.run.storage import Store, disk_full_as_error
 from iitdask.run.zarr_io import read_group, write_group
@@ -53,7 +58,6 @@ from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outc
 from iitdask.theory.variables import make_dataset
 
 UNIT_FIELDS = {"units", "candidates", "causes", "effects"}  # Fields of targets that name units
-SUBSTRATE_GROUP = "substrate"  # Group of a store that holds the tables of the substrate
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def write_substrate(store: Store, substrate: Substrate) -> None:
 
 
 def _write_tables(store: Store, substrate: Substrate) -> None:
-    store.delete_prefix(SUBSTRATE_GROUP)
+    store.delete_groups(SUBSTRATE_GROUP)
     counted = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
     tables = [
         np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)

@@ -29,7 +29,7 @@ from iitdask.errors import (
 )
 from iitdask.kernels.jit import cache_directory, is_family_compiled, mark_family_compiled
 from iitdask.run.checksum import build_id
-from iitdask.run.coordination import BlockClaims, Session, live_sessions, open_session
+from iitdask.run.coordination import BlockClaims, Session, open_session
 from iitdask.run.engines import (
     CLAIM_POLL_SECONDS,
     SerialEngine,
@@ -121,6 +121,7 @@ def run_job(
                 tree = execute(started.recipe, stored, engine, observers=listeners, **options)
                 result = started.finish(tree)
                 save_result(opened, result, origin.result(), log.costs())
+            session.delete_abandoned_temp()
             return result
 
 
@@ -145,7 +146,7 @@ def run_shared(
         return load_result(store)
     job = read_problem(store) if job is None else job
     with open_session(store, join=True) as session, publishing(session) as activity:
-        _require_same_session_build(store, session)
+        _require_same_session_build(session)
         claims = BlockClaims(session)
         origin = provenance()
         with _logged(session, job, origin) as log:
@@ -162,6 +163,7 @@ def run_shared(
             result = started.finish(tree)
             save = partial(save_result, store, result, origin, log.costs())
             _save_once(store, claims, save, until)
+        session.delete_abandoned_temp()
     return result
 
 
@@ -278,11 +280,11 @@ def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
             observer(Warned(text))
 
 
-def _require_same_session_build(store: Store, session: Session) -> None:
-    for other in live_sessions(store):
+def _require_same_session_build(session: Session) -> None:
+    for other in filter(session.monitor.is_at_work, session.monitor.records()):
         if other.build_id not in ("", session.record.build_id):
             raise WorkerMismatchError(
-                f"{store.url}: expected iitdask {build_id()} as in this process, but "
+                f"{session.store.url}: expected iitdask {build_id()} as in this process, but "
                 f"{other.describe()} works with {other.build_id}; install one on all machines"
             )
 

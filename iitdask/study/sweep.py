@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import LedgerMismatchError, SpecError, quote
+from iitdask.errors import DamagedStoreError, LedgerMismatchError, SpecError, quote
 from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
 from iitdask.result.label_tree import label_tree
@@ -23,10 +23,12 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.events import BlocksFilled, Event, StageOpened
 from iitdask.run.ledger import Ledger
 from iitdask.run.result_group import (
+    POINT_IDS_GROUP,
+    STRUCTURES_GROUP,
     IncrementalResult,
     append_point_ids,
+    intact_point_ids,
     json_default,
-    read_point_ids,
     save_tree,
     store_attrs,
 )
@@ -154,7 +156,7 @@ class CubeWriter:
         groups = np.full(len(self._layout.digests) + 1, "", object)
         for key, number in self._numbers.items():
             if self.outcomes["status"][number] == DONE:
-                groups[number] = f"structures/{key}"
+                groups[number] = f"{STRUCTURES_GROUP}/{key}"
         # Number -1, of cells without a point, reads the last one.
         return np.asarray(groups[self._layout.point])
 
@@ -175,7 +177,10 @@ class CubeWriter:
         """Record the outcomes of blocks that have arrived since the last call."""
         batch, tiling = self._batches[stage], self._ledger.tiling(stage)
         for block in sorted(self._ledger.done(stage) - self._collected[stage]):
-            arrays = self._ledger.read_block(stage, block)
+            try:
+                arrays = self._ledger.read_block(stage, block)
+            except DamagedStoreError:  # the run fills it again
+                continue
             numbers = batch.small[tiling.region(block)[0]]
             store_outcomes(self.outcomes, numbers, arrays["value"], arrays["number"])
             self._collected[stage].add(block)
@@ -242,7 +247,7 @@ class Sweep:
             raise SpecError("keep: structures: expected a store to keep them in; give one")
         lists = [self.layout.digests]
         if store is not None:
-            with critical_section(store, "roll"):
+            with critical_section(store, POINT_IDS_GROUP):
                 lists = register_points(store, self)
         layout, batches, large = order_points(self.layout, lists)
         on_result = partial(_save_structure, store) if store is not None and self.keep else None
@@ -308,7 +313,7 @@ def register_points(store: Store, sweep: Sweep) -> list[Array]:
                 f"{store.url} has {name}={lost[0]!r}, which this study lacks: an axis may grow, "
                 "not shrink. Use another store"
             )
-    lists = read_point_ids(store)
+    lists = intact_point_ids(store)
     wanted = {bytes(each) for each in digests}
     known = {bytes(each) for each in np.concatenate([*lists, digests[:0]])}
     if known - wanted:
@@ -329,4 +334,4 @@ def register_points(store: Store, sweep: Sweep) -> list[Array]:
 def _save_structure(store: Store, point: LargeProblem, target: Target, tree: xr.DataTree) -> None:
     """Write the whole result of a point into the store."""
     labelled = label_tree(tree, point.compute, target, point.options)
-    save_tree(store, f"structures/{point.key}", labelled)
+    save_tree(store, f"{STRUCTURES_GROUP}/{point.key}", labelled)

@@ -1,7 +1,9 @@
 """Flip, cut, delete and swap files of finished and half-finished stores.
 
 Every command must then give the numbers that were written or refuse, a run must mend what is
-damaged, and a store that was mended must stand `verify`.
+damaged, and a store that was mended must stand `verify`. xarray alone must not read another number
+from a chunk that is there: documents have no checksum in Zarr, and a chunk that is missing reads
+as fill value.
 """
 
 import json
@@ -14,6 +16,8 @@ import numpy as np
 import xarray as xr
 import yaml
 
+from iitdask.run.storage import open_store
+from iitdask.run.zarr_io import create_group
 from tests.attack.forks import call_in_fork, fork, import_everything, wait
 from tests.attack.malformed import THREE_UNITS, trial_random
 from tests.attack.report import Report, run_attack, trial_numbers
@@ -41,7 +45,9 @@ EXPORT = ["export", "s.zarr", "x.json"]
 VERIFY = ["verify", "s.zarr", "--seed", "1"]
 RUN = ["run", "s.yaml", "--quiet"]
 SECONDS = 60
+BYTE_HARMS = ("flip a bit", "change a byte", "cut", "empty", "junk", "change a digit", "grow")
 UNFINISHED = ("finished", "result_check", "result_order", "provenance", "costs")
+FOUND = "problem(s); `iitdask run` computes anew what is damaged"
 HARMS = {
     "flip a bit": 8,
     "change a byte": 4,
@@ -154,10 +160,10 @@ def harmed(r, kind, content):
 def unfinish(store):
     """Leave a store as if its run had been killed before the result was written."""
     root = store / "zarr.json"
-    about = json.loads(root.read_text())
-    for name in UNFINISHED:
-        about["attributes"].pop(name, None)
-    root.write_text(json.dumps(about))
+    about = json.loads(root.read_text())["attributes"]
+    for name in (*UNFINISHED, "checksum"):
+        about.pop(name, None)
+    create_group(open_store(store), "", about)
     shutil.rmtree(store / "result", ignore_errors=True)
 
 
@@ -183,11 +189,13 @@ class Trial:
         self.report, self.number, self.home = report, number, home
         self.truth, self.seen = truth, seen
         self.done = ()
+        self.harms_chunks = False
 
     def call(self, words, name=None):
         """Call a command and count its outcome; return it."""
         ended, name = call_in_fork(words, self.home, SECONDS), name or words[0]
-        if not ended.is_right:
+        has_found = ended.outcome == "exit 1, no message" and FOUND in ended.out
+        if not ended.is_right and not (words is VERIFY and has_found):
             self.fail(ended.outcome, f"{name}: {ended.site}")
         return ended
 
@@ -202,7 +210,10 @@ class Trial:
             self.fail("wrong", f"export {when}")
         text = plain(self.home)
         if text is not None and text != self.seen:
-            self.fail("wrong", f"plain xarray {when}")
+            if self.harms_chunks or when == "after run":
+                self.fail("wrong", f"plain xarray {when}")
+            else:
+                self.report.count(f"plain xarray {when}: what Zarr cannot tell")
         self.report.count(f"export {when}: {'right' if right else 'refused'}")
         return right
 
@@ -235,6 +246,9 @@ def attack(options, folder):
             unfinish(home / "s.zarr")
         trial = Trial(report, number, home, truth, seen)
         trial.done = whole.name, *(harm(r, home / "s.zarr") for _ in range(r.choice([1, 1, 1, 2])))
+        trial.harms_chunks = all(
+            kind in BYTE_HARMS and "zarr.json" not in where for kind, where in trial.done[1:]
+        )
         trial.read("before run")
         trial.call(SHOW)
         trial.call(["status", "s.zarr"])

@@ -125,8 +125,8 @@ def fork(call: Callable[[], object], folder: Path, out: Path | str, err: Path | 
         )
         faulthandler.enable(sys.stderr)
         code = exit_code_of(call)
-        code = code or exit_code_of(sys.stdout.flush)
-        os._exit(code)
+        flushed = exit_code_of(sys.stdout.flush)
+        os._exit(code or flushed)
     finally:
         os._exit(98)
 

@@ -274,3 +274,20 @@ def test_run__complexes_of_a_network(terminal):
     found = json.loads(shown.stdout)["complexes"]
     assert found["variables"]["complex"]["values"] == ["C", "AB"]
     assert found["attrs"]["excluded_by"]["OVERLAP"] == "2"
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")])
+def test_run__refuses_memory_below_what_a_process_holds(terminal, workers):
+    done = terminal("run", "xor", "--memory", "90MB", *workers, "--quiet")
+    refused(done, 1, "--memory: expected", "MB or more, got 90 MB: a process holds about")
+    assert not (terminal.folder / "xor.zarr").exists()
+
+
+def test_tidy__deletes_what_killed_writers_left(terminal):
+    assert terminal("run", "xor", "--quiet").returncode == 0
+    left = terminal.folder / "xor.zarr/result/system/phi.elsewhere-1.0abc.partial"
+    left.write_bytes(b"half")
+    os.utime(left, (1e9, 1e9))
+    done = terminal("tidy", "xor.zarr")
+    assert done.returncode == 0, done.stderr
+    assert not left.exists()

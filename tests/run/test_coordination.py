@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
@@ -184,8 +185,46 @@ def test_lock__of_a_clock_that_runs_ahead_is_void_when_its_heart_stands_still(ur
     say(url, ahead)
     monitor = SessionMonitor(open_store(url))
     assert [each.token for each in monitor.live()] == ["token"]
-    monkeypatch.setattr("iitdask.run.coordination.HEARTBEAT_TIMEOUT_SECONDS", -1.0)
+    monkeypatch.setattr("iitdask.run.coordination.DOUBT_SECONDS", -1.0)
     assert monitor.live() == []
+
+
+def test_session__is_not_kept_out_by_a_dead_one_whose_clock_ran_ahead(url, monkeypatch):
+    monkeypatch.setattr("iitdask.run.coordination.DOUBT_SECONDS", 0.2)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    record = replace(driver("elsewhere"), heartbeat=ahead.isoformat())
+    say(url, record)
+    open_store(url).write("log/locks/store", b"0 token")
+    with open_session(open_store(url)):
+        assert open_store(url).read(record.key) is None
+
+
+def test_session__is_kept_out_by_a_living_one_whose_clock_runs_ahead(url, monkeypatch):
+    monkeypatch.setattr("iitdask.run.coordination.DOUBT_SECONDS", 5.0)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    say(url, replace(driver("elsewhere"), heartbeat=ahead.isoformat()))
+    sleep = time.sleep
+
+    def sleep_and_beat(seconds):
+        later = ahead + timedelta(seconds=5)
+        say(url, replace(driver("elsewhere"), heartbeat=later.isoformat()))
+        sleep(seconds)
+
+    monkeypatch.setattr("time.sleep", sleep_and_beat)
+    with pytest.raises(BusyStoreError, match="on elsewhere since"):
+        open_session(open_store(url)).__enter__()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"pid": -3}, {"pid": 1e300}, {"pid": "7"}, {"since": "soon"}, {"beat": "2026-11-30T00:00:00"}],
+)
+def test_session__reads_over_damaged_records(url, changes):
+    record = driver("elsewhere")
+    content = json.dumps({**record.to_json(), **changes})
+    open_store(url).write(record.key, content.encode())
+    with open_session(open_store(url)) as session:
+        assert [each.token for each in live_sessions(session.store)] == [session.token]
 
 
 def test_session__renews_its_record(url, monkeypatch):

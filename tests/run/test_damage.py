@@ -9,9 +9,17 @@ import pytest
 import xarray as xr
 
 from iitdask.cli.app import main
-from iitdask.errors import IITError
-from iitdask.run.result_group import drop_blocks, load_result
-from iitdask.run.storage import open_store
+from iitdask.errors import (
+    BusyStoreError,
+    DamagedStoreError,
+    IITError,
+    LedgerMismatchError,
+    StoreError,
+)
+from iitdask.run.coordination import open_session
+from iitdask.run.result_group import drop_blocks, empty_store, load_result
+from iitdask.run.storage import DirectoryStore, open_store
+from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.study.problem import problem_from_study
 from iitdask.study.run import run_job, verify_stored_run
 from iitdask.study.spec import read_study
@@ -98,14 +106,113 @@ def test_store__damaged_in_one_file_is_mended_or_named(first, point, whole, tmp_
             if changed and name.name.startswith("c."):
                 assert problems, f"{name} was harmed and verify found nothing"
         again = repeat(point, harmed)
-        if again is None:
-            assert name.parts == ("zarr.json",), f"{name} was not mended"
-        else:
-            mended += 1
-            xr.testing.assert_identical(again, expected)
-            xr.testing.assert_identical(load_result(open_store(harmed)), expected)
+        assert again is not None, f"{name} was not mended"
+        mended += 1
+        xr.testing.assert_identical(again, expected)
+        xr.testing.assert_identical(load_result(open_store(harmed)), expected)
+        assert check(harmed) == ()
     assert named
     assert mended
+
+
+def blocks_done(store):
+    """Time and number of every commit record: they change when a block is written again."""
+    ticks = sorted(store.glob("work/**/tick/c.*"))
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in ticks}
+
+
+ROOTS = {
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[:2000]),
+    "junk": lambda path: path.write_bytes(random.Random(1).randbytes(500)),
+    "a digit": lambda path: path.write_text(
+        path.read_text().replace('"created": "2', '"created": "1')
+    ),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("harm", ROOTS)
+def test_run__writes_a_damaged_root_anew_and_loses_no_block(harm, point, whole, tmp_path):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    before = blocks_done(store)
+    ROOTS[harm](store / "zarr.json")
+    with pytest.raises(DamagedStoreError, match=r"repeat `iitdask run` with its study .* --fresh"):
+        load_result(open_store(store))
+    xr.testing.assert_identical(run_job(point, store=store, block_seconds=0.001), whole[1])
+    assert blocks_done(store) == before
+    assert verify_stored_run(str(store)).problems == ()
+    assert list(store.rglob("*.partial")) == []
+
+
+def test_run__writes_no_damaged_root_of_another_study(whole, tmp_path):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    (store / "zarr.json").write_bytes(b"")
+    path = proc.write_study(tmp_path, 3, 4, 0.001, "other")
+    other = problem_from_study(*read_study(path), "other")
+    with pytest.raises(LedgerMismatchError, match="filled for another study"):
+        run_job(other, store=store)
+    assert (store / "zarr.json").read_bytes() == b""
+    shutil.rmtree(store / "log")  # nothing says whose it is, and its blocks have checksums
+    assert run_job(other, store=store) is not None
+
+
+def test_store__that_may_not_be_read_is_not_taken_for_damaged(whole, tmp_path, monkeypatch):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    read = DirectoryStore.read
+
+    forbidden = []
+
+    def refuse(self, key):
+        if key in forbidden:
+            raise PermissionError(13, "Permission denied")
+        return read(self, key)
+
+    monkeypatch.setattr(DirectoryStore, "read", refuse)
+    for key, what in (("result/zarr.json", "result"), ("zarr.json", r"zarr\.json")):
+        forbidden.append(key)
+        with pytest.raises(StoreError, match=rf"{what} may not be read \(Permission denied\)"):
+            load_result(open_store(store))
+    with pytest.raises(StoreError, match=r"zarr\.json cannot be read"):
+        ZarrLedger(open_store(store), {"x": 1})
+
+
+def test_empty_store__deletes_what_a_run_wrote_and_nothing_else(point, whole, tmp_path):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    for name in ("notes.txt", "mine/data.csv", "result/why.md", "work/c.txt"):
+        (store / name).parent.mkdir(exist_ok=True)
+        (store / name).write_text("mine")
+    empty_store(open_store(store))
+    kept = sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
+    own = ["log/zarr.json", "zarr.json"]
+    assert kept == sorted(["notes.txt", "mine/data.csv", "result/why.md", "work/c.txt", *own])
+    with pytest.raises(StoreError, match="emptied by --fresh; `iitdask run` begins again"):
+        load_result(open_store(store))
+    empty_store(open_store(store))  # as after a run that was killed before it began again
+    xr.testing.assert_identical(run_job(point, store=store), whole[1])
+    assert (store / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("harm", ROOTS)
+def test_empty_store__needs_no_root_that_can_be_read(harm, whole, tmp_path):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    ROOTS[harm](store / "zarr.json")
+    empty_store(open_store(store))
+    assert not (store / "work").exists()
+
+
+def test_empty_store__refuses_what_is_not_a_store_and_what_is_being_filled(whole, tmp_path):
+    for name in ("work/plan.txt", "log/train.jsonl", "result/final.csv"):
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).write_text('{"event": "mine"}')
+    with pytest.raises(StoreError, match="expected a store of iitdask, found none"):
+        empty_store(open_store(tmp_path / "project"))
+    assert len(list((tmp_path / "project").rglob("*"))) == 6
+    store = open_store(shutil.copytree(whole[0], tmp_path / "run.zarr"))
+    with open_session(store), pytest.raises(BusyStoreError, match="is being filled by"):
+        empty_store(store)
+    assert load_result(store) is not None
 
 
 def test_verify__names_the_damage_and_ends_with_1(whole, tmp_path, capsys):

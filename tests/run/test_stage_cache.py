@@ -7,12 +7,15 @@ import toy_recipe as toys
 import xarray as xr
 
 from iitdask.errors import InputError
+from iitdask.run import zarr_ledger
+from iitdask.run.coordination import live_sessions, open_session
 from iitdask.run.engines import SerialEngine
 from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
-from iitdask.run.zarr_ledger import StageCache, ZarrLedger, list_entries
+from iitdask.run.zarr_io import read_attrs
+from iitdask.run.zarr_ledger import StageCache, ZarrLedger, _delete_entry, list_entries
 
 
 def run(tmp_path, name, scale=1.0, budget=10**9, engine=None):
@@ -76,6 +79,36 @@ def test_stage_cache__drops_the_least_recently_used(tmp_path):
     shutil.rmtree(tmp_path / "again.zarr")
     _, done = run(tmp_path, "again.zarr", 1.0)
     assert "squares" not in done
+
+
+def test_stage_cache__deletes_no_entry_that_another_process_opens(tmp_path, monkeypatch):
+    """Another process opens an entry after it was seen idle, and before it is deleted."""
+    run(tmp_path, "a.zarr")
+    (entry,) = list_entries(str(tmp_path / "cache"))
+    assert not entry.in_use
+    with open_session(open_store(entry.path), join=True):
+        assert not _delete_entry(entry.path)
+    assert entry.path.exists()
+
+
+def test_stage_cache__makes_an_entry_anew_that_is_deleted_while_it_opens_it(tmp_path, monkeypatch):
+    """Another process has seen no session, and deletes the entry before there is one."""
+    run(tmp_path, "a.zarr")
+    (entry,) = list_entries(str(tmp_path / "cache"))
+    opened = zarr_ledger.open_session
+
+    def delete_and_open(store, join=False):
+        monkeypatch.setattr(zarr_ledger, "open_session", opened)
+        assert _delete_entry(entry.path)
+        return opened(store, join)
+
+    ledger = zarr_ledger.StageCache(str(tmp_path / "cache"), ("squares",))
+    monkeypatch.setattr(zarr_ledger, "open_session", delete_and_open)
+    with ledger.opened():
+        store = ledger.entry_store("squares", entry.path.name.removeprefix("squares-"))
+        assert read_attrs(store)["format"] == 2
+        assert live_sessions(store)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [entry.path.name]
 
 
 def test_cache_entries__overlook_files_that_another_process_moves(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Chunks, arrays and groups written without Zarr: byte for byte what Zarr and xarray read."""
 
+import contextlib
 import json
 import warnings
 
@@ -318,6 +319,11 @@ def test_read_group__refuses_a_damaged_chunk_and_a_missing_one(store):
         read_group(store, "one")
 
 
+def without_checksum(group):
+    """Attributes as zarr reads them, without the checksum that the root has."""
+    return {name: value for name, value in group.attrs.asdict().items() if name != "checksum"}
+
+
 def test_groups__are_those_of_zarr(store):
     attrs = {"study": {"state": [1, 0]}, "name": "Φ", "value": 0.1}
     assert create_root(store, attrs)
@@ -325,15 +331,52 @@ def test_groups__are_those_of_zarr(store):
     create_group(store, "one", attrs)
     for path in ("", "one"):
         theirs = zarr.open_group(store.zarr, path=path, mode="r+")
-        assert theirs.attrs.asdict() == attrs
+        assert without_checksum(theirs) == attrs
         theirs.attrs.update({"more": 1})
         assert read_attrs(store, path) == {**attrs, "more": 1}
         update_attrs(store, path, {"more": 2, "most": None})
-        assert zarr.open_group(store.zarr, path=path, mode="r").attrs.asdict() == {
-            **attrs,
-            "more": 2,
-            "most": None,
-        }
+        theirs = zarr.open_group(store.zarr, path=path, mode="r")
+        assert without_checksum(theirs) == {**attrs, "more": 2, "most": None}
+
+
+def test_read_attrs__finds_every_change_of_the_root(store):
+    attrs = {"study": {"state": [1, 0], "noise": 0.25}, "format": 2, "result_check": "9f2c61d0"}
+    create_root(store, attrs)
+    group = write_dataset(store, "result", PLAIN.drop_attrs())
+    update_attrs(store, "", {"finished": "now"}, {"result": group})
+    attrs, whole = read_attrs(store), store.read("zarr.json")
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1
+        store.write("zarr.json", bytes(content))
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found = read_attrs(store)
+            # Only the name of the checksum can change unseen: then there is none.
+            assert {name: found.get(name) for name in attrs} == attrs, place
+    for content in (b"", whole[: len(whole) // 2], b"\0" * len(whole)):
+        store.write("zarr.json", content)
+        with pytest.raises(ValueError, match=r"Expecting value|Unterminated|delimiter|decode"):
+            read_attrs(store)
+
+
+def test_read_attrs__takes_roots_of_versions_without_checksum_and_later_ones(store):
+    document = {"zarr_format": 3, "node_type": "group"}
+    store.write("zarr.json", json.dumps({**document, "attributes": {"format": 2}}).encode())
+    assert read_attrs(store) == {"format": 2}
+    update_attrs(store, "", {"more": 1})
+    assert "checksum" in json.loads(store.read("zarr.json"))["attributes"]
+    later = {"format": 3, "checksum": "of another kind"}
+    store.write("zarr.json", json.dumps({**document, "attributes": later}).encode())
+    assert read_attrs(store) == {"format": 3}
+
+
+def test_decode__asks_for_no_memory_that_a_chunk_of_numbers_names(store):
+    texts = np.array(["a", "b"], object)
+    text = ArrayLayout.from_array("x", texts)
+    numbers = ArrayLayout.from_array("y", np.array([2**62 - 1, 7]))
+    assert text.decode(text.encode(texts)).tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="a chunk does not hold 2 texts"):
+        text.decode(numbers.encode(np.array([2**62 - 1, 7])))
 
 
 def test_write_dataset__describes_a_group_as_zarr_consolidates_it(store):

@@ -1,9 +1,7 @@
 import errno
 import json
-import os
 import pickle
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -204,7 +202,9 @@ def test_store__refuses_what_is_not_one(tmp_path, content, message):
 def test_store__refuses_a_later_format(tmp_path):
     ZarrLedger(open_store(tmp_path / "run.zarr"))
     meta = tmp_path / "run.zarr/zarr.json"
-    meta.write_text(meta.read_text().replace('"format": 2', '"format": 3'))
+    document = json.loads(meta.read_text())
+    document["attributes"] |= {"format": 3, "checksum": "made otherwise"}
+    meta.write_text(json.dumps(document))
     with pytest.raises(StoreError, match="has store format 3, this iitdask reads 2"):
         ZarrLedger(open_store(tmp_path / "run.zarr"))
 
@@ -225,20 +225,13 @@ def _block(ledger, stage):
     return toys.squares(np.log1p(stage.inputs["table"]), tiling.region((0, 0)))
 
 
-def test_done__ignores_and_open_sweeps_what_killed_writers_left(tmp_path):
+def test_done__ignores_what_killed_writers_left(tmp_path):
     ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
-    stage = toys.first_stage()
-    ledger.open(stage, 5.0)
-    old = tmp_path / "run.zarr/work/squares/tick/c.0.0.0123abc.partial"
-    new = tmp_path / "run.zarr/work/squares/value/c.0.0456def.partial"
-    for left in (old, new):
-        left.parent.mkdir()
-        left.write_bytes(b"half")
-    os.utime(old, (time.time() - 3600,) * 2)
+    ledger.open(toys.first_stage(), 5.0)
+    left = tmp_path / "run.zarr/work/squares/tick/c.0.0.0123abc.partial"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
     assert ledger.done("squares") == set()
-    ledger.open(stage, 5.0)
-    assert not old.exists()
-    assert new.exists()  # its writer may still be alive
 
 
 def test_ledger__keeps_what_it_is_given(ledger):

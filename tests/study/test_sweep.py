@@ -1,6 +1,7 @@
 """Sweeps: a cube has the numbers of its points, grows, and says what is wrong where."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,11 +10,12 @@ import pytest
 import xarray as xr
 
 import iitdask as iit
-from iitdask.errors import LedgerMismatchError, SpecError
+from iitdask.errors import DamagedStoreError, LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.result_group import load_result
 from iitdask.run.storage import open_store
-from iitdask.study.run import run_job
+from iitdask.run.zarr_io import create_group, open_group, read_attrs
+from iitdask.study.run import run_job, verify_stored_run
 from iitdask.study.spec import read_study
 from iitdask.study.sweep import sweep_from_study
 
@@ -267,6 +269,79 @@ def test_structures__are_kept_on_request(tmp_path):
     np.testing.assert_array_equal(kept["distinctions"]["phi"], alone["distinctions"]["phi"])
     assert kept.attrs["state"] == "100"
     assert cube.structure.sel(state="010").item() == ""
+
+
+def _smallest_chunk(store, pattern):
+    return min(store.glob(pattern), key=lambda path: (path.stat().st_size, path))
+
+
+def _swap(one, other):
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+STORE_HARMS = {
+    "an input is gone": lambda s: _smallest_chunk(s, "work/sweep/0/sia/_inputs/*/c.*").unlink(),
+    "the inputs' document is cut": lambda s: (s / "work/sweep/0/sia/_inputs/zarr.json").write_text(
+        "{"
+    ),
+    "an input is swapped with a block": lambda s: _swap(
+        _smallest_chunk(s, "work/sweep/0/sia/_inputs/*/c.*"),
+        _smallest_chunk(s, "work/sweep/0/sia/value/c.*"),
+    ),
+    "the points' document is empty": lambda s: (s / "roll/0/zarr.json").write_bytes(b""),
+    "the points' document is gone": lambda s: (s / "roll/0/zarr.json").unlink(),
+    "the points are cut": lambda s: (s / "roll/0/points/c.0.0").write_bytes(b"x"),
+    "the later points are gone": lambda s: shutil.rmtree(s / "roll/1"),
+    "the root is gone": lambda s: (s / "zarr.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", STORE_HARMS)
+@pytest.mark.parametrize("finished", [True, False])
+def test_store__is_mended_by_one_run(harm, finished, tmp_path):
+    store, spec = tmp_path / "s.zarr", {"compute": "sia", "sweep": {"substrate": RANDOM}}
+    for states in (["0000", "0001"], ["0000", "0001", "1111"]):
+        spec["sweep"]["state"] = states
+        cube = run_job(made(spec), store=store).to_dataset()
+    if not finished:
+        shutil.rmtree(store / "result")
+        about = read_attrs(open_store(store))
+        kept = {k: v for k, v in about.items() if k not in ("finished", "result_check")}
+        create_group(open_store(store), "", kept)
+    STORE_HARMS[harm](store)
+    again = run_job(made(spec), store=store).to_dataset()
+    for name in set(cube.data_vars) - {"seconds", "point"}:
+        np.testing.assert_array_equal(again[name].values, cube[name].values)
+    assert verify_stored_run(store).problems == ()
+
+
+def test_point_ids__of_another_array_are_damage(tmp_path):
+    store = tmp_path / "s.zarr"
+    iit.sweep({"state": "all"}, iit.examples.load("basic"), compute="sia", store=store)
+    path = store / "roll/0/points/c.0.0"
+    layout = open_group(open_store(store), "roll/0").arrays["points"]
+    path.write_bytes(layout.encode(np.arange(layout.shape[0] * 2, dtype=np.uint64).reshape(-1, 2)))
+    with pytest.raises(DamagedStoreError, match="roll/0 is not what was written; repeat"):
+        verify_stored_run(store)
+    iit.sweep({"state": "all"}, iit.examples.load("basic"), compute="sia", store=store)
+    assert verify_stored_run(store).problems == ()
+
+
+def test_structures__that_are_damaged_are_written_again(tmp_path):
+    store, axes = tmp_path / "s.zarr", {"state": ["100", "000"]}
+    cube = iit.sweep(
+        axes, iit.examples.load("basic"), compute="ces", keep="structures", store=store
+    )
+    path = str(cube.sel(state="100")["structure"].values)
+    how = {"engine": "zarr", "consolidated": False}
+    whole = xr.open_datatree(store / path, **how).load()
+    phi, other = (store / path / f"distinctions/{name}/c.0" for name in ("phi", "phi_cause"))
+    _swap(phi, other)
+    iit.sweep(axes, iit.examples.load("basic"), compute="ces", keep="structures", store=store)
+    again = xr.open_datatree(store / path, **how).load()
+    xr.testing.assert_identical(again, whole)
 
 
 def test_structures__need_a_store():
