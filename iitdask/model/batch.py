@@ -320,12 +320,16 @@ class Family:
 
     def _weights(self, given: Any, number: int) -> Array:
         """Return ``(n, n)`` weights of a member, [unit, input]."""
-        kind, values = next(iter(given.items())) if isinstance(given, Mapping) else ("", ())
         rng = np.random.default_rng([self.seed, self.n, 3, number])
-        if kind in ("normal", "uniform") and len(values) == 2:
-            return np.asarray(getattr(rng, kind)(*values, (self.n, self.n)))
-        if isinstance(given, int | float):
-            return np.full((self.n, self.n), float(given))
+        try:
+            if isinstance(given, Mapping) and len(given) == 1:
+                ((kind, (first, second)),) = given.items()
+                if kind in ("normal", "uniform"):
+                    return np.asarray(getattr(rng, kind)(first, second, (self.n, self.n)))
+            elif isinstance(given, int | float):
+                return np.full((self.n, self.n), float(given))
+        except (TypeError, ValueError, OverflowError):
+            pass
         raise SubstrateError(
             "gates: weights: expected a number, {normal: [mean, deviation]} or "
             f"{{uniform: [low, high]}}, got {quote(given)}"
