@@ -237,9 +237,11 @@ class Family:
                 )
         sizes = block.get("n", 4)
         sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
+        if not sizes:
+            raise SubstrateError(f"{where}: n: expected numbers of units, got none")
         for n in sizes:
             _require_whole_number(n, 1, MAX_FAMILY_UNITS, f"{where}: n")
-        most = max(min(sizes, default=1) - 1, 1)
+        most = max(min(sizes) - 1, 1)
         k = _require_whole_number(block.get("k", min(2, most)), 1, most, f"{where}: k")
         p = block.get("p", 0.5 if kind == "erdos-renyi" else 0.1)
         if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
