@@ -199,7 +199,7 @@ def with_labels(units: Any, labels: Labels) -> Any:
     """Return a sequence with labels in place of the unit numbers in it."""
     if not isinstance(units, Sequence | np.ndarray) or isinstance(units, str):
         return units
-    entries = list(units) if is_listed(units) else [units]
+    entries: list[Any] = list(units) if is_listed(units) else [units]
     numbers = range(len(labels))
     is_number = [isinstance(e, int | np.integer) and not isinstance(e, bool) for e in entries]
     return [
