@@ -149,6 +149,10 @@ class WorkerMismatchError(InputError):
     """Processes of one run have different builds of iitdask, or none."""
 
 
+class KernelCacheWarning(UserWarning):
+    """Compiled kernels cannot be kept where they should be; they are compiled once per run."""
+
+
 def _is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, IITError)
 

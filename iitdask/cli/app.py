@@ -10,8 +10,10 @@ import shlex
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from threading import Timer, main_thread
 from types import FrameType
@@ -21,6 +23,7 @@ from iitdask.errors import (
     IITError,
     InputError,
     InterruptedRunError,
+    KernelCacheWarning,
     LedgerMismatchError,
     quote,
 )
@@ -64,7 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(WRONG_INPUT)
     interrupted = _interrupted_message(words)
     try:
-        with interruptible(interrupted):
+        with interruptible(interrupted), warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = _call_command(words[0], words[1:])
     except (IITError, KeyboardInterrupt) as error:
         if debug:
@@ -128,8 +132,18 @@ def _print_error(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def _show_warning(otherwise: Callable[..., object], message: Any, *more: Any, **named: Any) -> None:
+    """Print a warning of this package in one line, any other as Python does."""
+    if isinstance(message, KernelCacheWarning):
+        _print_error(f"iitdask: {message}")
+    else:
+        otherwise(message, *more, **named)
+
+
 def _exit_now(message: str) -> None:
     _print_error(message)
+    if "iitdask.study.run" in sys.modules:
+        import_module("iitdask.study.run").discard_temporary_kernels()
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit, which waits for clusters and for kernels in threads of this process.

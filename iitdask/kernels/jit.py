@@ -6,20 +6,41 @@ no ``fastmath`` (bits must not depend on the machine's mood), no ``guvectorize``
 one private directory per user, kernel source, numba version and CPU, so that a
 second process and every worker compile nothing. ``IITDASK_NUMBA_CACHE`` moves
 the directory (cluster jobs point it at a node-local disk); ``0`` turns it off.
+
+Compiled code is executed when it is loaded. A directory that another user could fill or
+exchange is not used, and a file is read only if it holds what was written.
 """
 
+import atexit
 import hashlib
+import json
 import os
+import pickle
 import platform
+import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from iitdask.errors import KernelCacheWarning, one_line, quote
+
+CACHE_VARIABLE = "IITDASK_NUMBA_CACHE"
+FALLBACK_VARIABLE = "IITDASK_NUMBA_FALLBACK"
+"""Set by a process that cannot use its cache, for those it starts: directory all use instead."""
+DIGEST_BYTES = 16
+NOBODY = 65534
+"""User to whom a container without root shows what belongs to root."""
 
 # An index that cannot be negative, for inner loops: of a signed one numba asks whether it counts
 # from the end, which bars vectors. Only combined with its like: with a signed one it makes a float.
@@ -39,27 +60,114 @@ def _source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _is_private(directory: Path) -> bool:
-    """Compiled code is executed when loaded: only a directory that is ours alone will do."""
+def _base_directory() -> Path:
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "iitdask"
+    home = Path.home()
+    if not home.is_dir():
+        raise FileNotFoundError(f"the home directory {str(home)!r} does not exist")
+    return home / ".cache" / "iitdask"
+
+
+def _private_directory(path: Path) -> Path:
+    """Return a directory, made if need be, in which nobody else can put or exchange code.
+
+    OSError if it cannot be made, or if others can write to it or rename what leads to it.
+    """
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    path = path.resolve()  # what is checked is what is used, wherever links point later
+    if hasattr(os, "getuid"):
+        _require_private(path)
+        path.chmod(0o700)  # so that it does not matter who may write to the folders in it
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{str(path)!r} cannot be written")
+    return path
+
+
+def _require_private(path: Path) -> None:
+    user = os.getuid()
+    for folder in (path, *path.parents):
+        about = folder.stat()
+        if about.st_uid not in ({user} if folder == path else {user, *_system_users()}):
+            raise PermissionError(f"{str(folder)!r} belongs to another user")
+        # In a folder with the sticky bit nobody renames what belongs to others.
+        is_sticky = folder != path and bool(about.st_mode & stat.S_ISVTX)
+        is_alone = folder != path and _is_group_of_one(about.st_gid)
+        writers = 0o002 if is_alone else 0o022
+        if about.st_mode & writers and not is_sticky:
+            raise PermissionError(f"others can write to {str(folder)!r}")
+
+
+def _system_users() -> set[int]:
+    """Return the users who may rename everything anyway."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = directory.stat()
-    except OSError:
+        ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        is_mapped = any(int(first) <= NOBODY < int(first) + int(n) for first, _, n in ranges)
+    except (OSError, ValueError):
+        is_mapped = True
+    return {0} if is_mapped else {0, NOBODY}
+
+
+def _is_group_of_one(number: int) -> bool:
+    """Tell whether a group is this user's own, as many systems make one for everybody."""
+    import grp  # noqa: PLC0415 not on every system
+    import pwd  # noqa: PLC0415
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.getuid())
+    except KeyError:
         return False
-    owned = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-    return owned and not about.st_mode & 0o022 and os.access(directory, os.W_OK)
+    is_own = number != 0 and number == user.pw_gid and group.gr_name == user.pw_name
+    return is_own and set(group.gr_mem) <= {user.pw_name}
 
 
 def _find_directory() -> Path | None:
-    wanted = os.environ.get("IITDASK_NUMBA_CACHE", "")
-    if wanted == "0":
+    if os.environ.get(CACHE_VARIABLE) == "0":
         return None
     name = f"kernels-{_source_digest()}"
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    base = Path(wanted) if wanted else Path(home) / "iitdask"
-    if _is_private(base / name):
-        return base / name
-    return Path(tempfile.mkdtemp(prefix="iitdask-")) / name
+    try:
+        return _private_directory(_base_directory() / name)
+    except (OSError, RuntimeError, ValueError) as error:
+        return _fallback_directory(name, error)
+
+
+def _fallback_directory(name: str, reason: Exception) -> Path | None:
+    """Return the directory that the processes of this run share, None if there can be none."""
+    with suppress(OSError, ValueError):
+        if given := os.environ.get(FALLBACK_VARIABLE):
+            return _private_directory(Path(given).resolve(strict=True) / name)
+    base = os.environ.get(CACHE_VARIABLE)
+    place = f"{CACHE_VARIABLE}={quote(base)}" if base else "the cache of compiled kernels"
+    warnings.warn(
+        one_line(f"{place} cannot be used ({reason}); kernels are compiled anew for this run"),
+        KernelCacheWarning,
+        stacklevel=2,
+    )
+    with suppress(OSError):
+        folder = Path(tempfile.mkdtemp(prefix="iitdask-"))
+        _FALLBACKS[os.getpid()] = folder
+        directory = _private_directory(folder / name)
+        os.environ[FALLBACK_VARIABLE] = str(folder)
+        return directory
+    return None
+
+
+_FALLBACKS: dict[int, Path] = {}
+"""Directory that a process has made for itself and those it starts."""
+
+
+@atexit.register
+def remove_fallback_directory() -> None:
+    """Remove the directory that this process made because its cache is not usable.
+
+    Done when Python ends; a process that ends otherwise calls this before.
+    """
+    if folder := _FALLBACKS.get(os.getpid()):  # in a forked process there is none
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _DIRECTORY = _find_directory()
@@ -105,23 +213,120 @@ def merged(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
     numba_: Any = numba  # its stubs know neither CACHE_DIR nor no_cfunc_wrapper
     policy = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **more}
-    if _DIRECTORY is None:
-        return numba_.njit(**policy)(function)  # type: ignore[no-any-return]
-    before = numba_.config.CACHE_DIR
-    numba_.config.CACHE_DIR = str(_DIRECTORY)  # read once, when the dispatcher is made
+    dispatcher = numba_.njit(**policy)(function)
+    if _DIRECTORY is not None:
+        with suppress(OSError, RuntimeError), _numba_cache_directory(_DIRECTORY):
+            dispatcher._cache = _KernelCache(function)
+    return dispatcher  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _numba_cache_directory(directory: Path) -> Iterator[None]:
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(directory)  # read once, when the cache of a dispatcher is made
     try:
-        return numba_.njit(**policy, cache=True)(function)  # type: ignore[no-any-return]
+        yield
     finally:
-        numba_.config.CACHE_DIR = before
+        config.CACHE_DIR = before
+
+
+class _KernelFiles(IndexDataCacheFile):
+    """The files of one kernel; one that does not hold what was written counts as missing."""
+
+    def _load_index(self) -> dict[Any, str]:
+        content = _read_checked(self._index_path)
+        stamp, overloads = (None, {}) if content is None else pickle.loads(content)
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        _write_checked(self._index_path, self._dump((self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        content = _read_checked(self._data_path(name))
+        if content is None:
+            raise FileNotFoundError(name)
+        return pickle.loads(content)
+
+    def _save_data(self, name: str, data: Any) -> None:
+        _write_checked(self._data_path(name), self._dump(data))
+
+
+class _KernelCache(FunctionCache):
+    """Compiled signatures of one kernel on disk, as far as the disk takes them."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        if str(_DIRECTORY) not in map(str, Path(self._cache_path).parents):
+            raise NotADirectoryError(self._cache_path)  # numba would take any place it can write to
+        self._cache_file = _KernelFiles(
+            self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
+        )
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):  # the code is in memory, which is enough for this process
+            super().save_overload(sig, data)
+
+
+def _read_checked(path: str) -> bytes | None:
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return None
+    digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    return content if digest == _digest(content) else None
+
+
+def _write_checked(path: str, content: bytes) -> None:
+    """Replace a file in one step, after which a power cut cannot leave a part of it."""
+    temp = Path(f"{path}.{uuid4().hex}.partial")
+    try:
+        with temp.open("xb") as out:
+            out.write(_digest(content) + content)
+            out.flush()
+            os.fsync(out.fileno())
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def is_family_compiled(family: str) -> bool:
-    """Tell whether a family of kernels has been compiled into the cache before."""
-    return _DIRECTORY is not None and (_DIRECTORY / f"{family}.warm").exists()
+    """Tell whether a family of kernels has been compiled into the cache before.
+
+    Where files have been lost or cut since then, it has not.
+    """
+    if _DIRECTORY is None:
+        return False
+    content = _read_checked(str(_DIRECTORY / f"{family}.warm"))
+    return content is not None and json.loads(content).items() <= _file_sizes(_DIRECTORY).items()
 
 
 def mark_family_compiled(family: str) -> None:
-    """Note that a family of kernels is in the cache."""
-    if _DIRECTORY is not None:
-        _DIRECTORY.mkdir(parents=True, exist_ok=True)
-        (_DIRECTORY / f"{family}.warm").touch()
+    """Note that a family of kernels is in the cache, and that all of it is on the disk."""
+    if _DIRECTORY is None:
+        return
+    with suppress(OSError):
+        for folder in {_DIRECTORY, *(path.parent for path in _DIRECTORY.rglob("*.nb?"))}:
+            _sync_folder(folder)
+        sizes = json.dumps(_file_sizes(_DIRECTORY)).encode()
+        _write_checked(str(_DIRECTORY / f"{family}.warm"), sizes)
+
+
+def _file_sizes(directory: Path) -> dict[str, int]:
+    with suppress(OSError):
+        files = directory.rglob("*.nb?")
+        return {str(path.relative_to(directory)): path.stat().st_size for path in files}
+    return {}
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

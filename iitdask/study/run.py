@@ -27,7 +27,12 @@ from iitdask.errors import (
     RetiredError,
     WorkerMismatchError,
 )
-from iitdask.kernels.jit import cache_directory, is_family_compiled, mark_family_compiled
+from iitdask.kernels.jit import (
+    cache_directory,
+    is_family_compiled,
+    mark_family_compiled,
+    remove_fallback_directory,
+)
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, open_session
 from iitdask.run.engines import (
@@ -209,6 +214,11 @@ def precompile(family: str = "iit4") -> None:
             other.wait()  # what one that failed left out is compiled below
     compile_share(family, 0)
     mark_family_compiled(family)
+
+
+def discard_temporary_kernels() -> None:
+    """Remove kernels compiled for this run alone: for a process that ends by ``os._exit``."""
+    remove_fallback_directory()
 
 
 def uncompiled_families(job: StudyJob) -> list[str]:
