@@ -43,7 +43,13 @@ from bokeh.models import (
     UIElement,
 )
 from bokeh.plotting import figure
-from bokeh.server.server import Server
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.util import bind_sockets, check_allowlist
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import IOLoop
+from tornado.web import ErrorHandler
 
 from iitdask.errors import InputError
 
@@ -241,6 +247,9 @@ def legend_below(fig: figure, entries: list[tuple[str, list[GlyphRenderer]]]) ->
 
 
 LOOPBACK_ADDRESS = "127.0.0.1"
+LOOPBACK_NAMES = ("localhost", LOOPBACK_ADDRESS, "::1")
+WILDCARD_ADDRESSES = ("0.0.0.0", "::", "")
+"""Addresses that mean every interface: the machine is reached by any name it has."""
 
 
 @contextmanager
@@ -248,7 +257,7 @@ def serve_page(
     page: Callable[[Document], None], address: str = LOOPBACK_ADDRESS, port: int = 0
 ) -> Iterator[str]:
     """Serve a page that `page` fills for every visitor, from a thread; yield its address."""
-    started: Future[Server] = Future()
+    started: Future[BaseServer] = Future()
 
     def work() -> None:
         loop = asyncio.new_event_loop()
@@ -267,34 +276,62 @@ def serve_page(
     thread.start()
     server = started.result()
     try:
-        yield f"http://{address}:{server.port}/"
+        yield f"http://{_in_url(address or LOOPBACK_ADDRESS)}:{server.port}/"
     finally:
         server.io_loop.add_callback(_stop, server)
         thread.join(timeout=5)
 
 
-def _stop(server: Server) -> None:
+def _stop(server: BaseServer) -> None:
     server.stop()
     server.io_loop.stop()
 
 
-def _start_server(page: Callable[[Document], None], address: str, port: int) -> Server:
+def _start_server(page: Callable[[Document], None], address: str, port: int) -> BaseServer:
     try:
-        # Try the port first: the server would leave a socket open when it cannot have it.
+        # Try the port first: bind_sockets leaves a socket open when it cannot have it.
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-        server = Server(
-            {"/": Application(FunctionHandler(page))},
-            address=address,
-            port=port,
-            # Any name of this machine may be in the address bar when others may look, too.
-            allow_websocket_origin=None if address == LOOPBACK_ADDRESS else ["*"],
-            check_unused_sessions_milliseconds=2000,
-            unused_session_lifetime_milliseconds=5000,
-        )
-    except OSError as error:
+        sockets, port = bind_sockets(address, port)
+    except (OSError, UnicodeError, OverflowError) as error:
         raise InputError(f"--port: cannot listen at {address}:{port} ({error})") from error
+    application = _PageApplication(
+        {"/": Application(FunctionHandler(page))},
+        extra_websocket_origins=[f"{_in_url(name)}:*" for name in _host_names(address)],
+        absolute_url=f"http://{_in_url(address)}:{port}",
+        check_unused_sessions_milliseconds=2000,
+        unused_session_lifetime_milliseconds=5000,
+    )
+    http = HTTPServer(application)
+    http.add_sockets(sockets)
+    server = BaseServer(IOLoop.current(), application, http)
     server.start()
     return server
+
+
+class _PageApplication(BokehTornado):  # type: ignore[misc]  # bokeh is not annotated for mypy
+    """Pages for those who reach the server by a name of its own.
+
+    Other names stand in the address bar of a stranger's page that had its own name point here,
+    to read what is served as if it were its own.
+    """
+
+    def find_handler(self, request: HTTPServerRequest, **options: Any) -> Any:
+        """Return what answers a request."""
+        host = f"[{name}]" if ":" in (name := request.host_name.strip("[]")) else name
+        if check_allowlist(f"{host.lower()}:80", list(self.websocket_origins)):
+            return super().find_handler(request, **options)
+        return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
+
+
+def _host_names(address: str) -> list[str]:
+    """Return the names by which pages may be reached, ``*`` for any."""
+    if address in WILDCARD_ADDRESSES:
+        return ["*"]
+    return list(dict.fromkeys([*LOOPBACK_NAMES, address.lower()]))
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -32,20 +32,23 @@ SECONDS = 60
 TOKEN = re.compile(rb'"token":"([^"]+)"|token[^A-Za-z0-9]+([A-Za-z0-9_\-.=]{20,})')
 
 
-def ask(address, path, headers=()):
-    """Return what a server answers to one request."""
+def ask(address, path, headers=(("Connection", "close"),), host=None):
+    """Return what a server answers to one request, to the end of its headers at least."""
     with socket.create_connection(address, timeout=SECONDS) as connection:
         head = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{address[1]}\r\n{head}\r\n"
+        name = f"[{address[0]}]" if ":" in address[0] else address[0]
+        host = f"{name}:{address[1]}" if host is None else host
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{head}\r\n"
         connection.sendall(request.encode())
-        answer = b""
-        while b"101 Switching" not in answer and (part := connection.recv(65536)):
+        answer, is_whole = b"", ("Connection", "close") in headers
+        while is_whole or b"\r\n\r\n" not in answer:
+            if not (part := connection.recv(65536)):
+                break
             answer += part
     return answer
 
 
-def open_websocket(address, page, origin):
+def open_websocket(address, page, origin, host=None, path="/ws"):
     """Return the first line of the answer to a page of another origin."""
     match = TOKEN.search(page)
     token = (match[1] or match[2]).decode() if match else ""
@@ -57,7 +60,7 @@ def open_websocket(address, page, origin):
         "Sec-WebSocket-Protocol": f"bokeh, {token}",
         "Origin": origin,
     }
-    return ask(address, "/ws", headers.items()).split(b"\r\n")[0].decode()
+    return ask(address, path, headers.items(), host).split(b"\r\n")[0].decode()
 
 
 def probe(report, words, store):
@@ -71,9 +74,14 @@ def probe(report, words, store):
             report.fail("no server", name, 0)
             return
         address = match[1].strip("[]"), int(match[2])
-        page = ask(address, "/", [("Connection", "close")])
+        page = ask(address, "/")
+        foreign = ask(address, "/", host="evil.example")
+        if b" 403 " in foreign.split(b"\r\n")[0]:
+            report.count("other host refused")
+        else:
+            report.fail("other host accepted", name, foreign.split(b"\r\n")[0].decode())
         for path in PATHS:
-            if b"root:" in ask(address, path, [("Connection", "close")]):
+            if b"root:" in ask(address, path):
                 report.fail("file read", name, path)
             else:
                 report.count("path refused")
