@@ -42,6 +42,18 @@ def job_prologue() -> list[str]:
     ]
 
 
+def dashboard_settings() -> dict[str, Any]:
+    """Return settings by which Dask's pages answer other pages of their own address alone.
+
+    By default any page that a user looks at may read them. What a site has set stays.
+    """
+    import dask
+    import distributed  # noqa: F401 - makes its defaults known
+
+    name = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
+    return {name: []} if dask.config.get(name) == ["*"] else {}
+
+
 def available_cores() -> int:
     """Return the number of cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -54,11 +66,18 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
 
     Without `workers` the kernels, which release the interpreter lock, run in threads of this
     process, one per core. `memory` is that of one worker process, such as ``"4GB"``.
+
+    Processes talk TLS, with a key made for this cluster that only its processes get: whoever can
+    connect to a scheduler or a worker can run code as its user. Threads need no connection.
     """
     import dask
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
-    settings = {
+    settings: dict[str, Any] = {
+        # Dask's own pages, which nobody is told of, would be open to every user of the machine.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
         # A worker between two restarts would otherwise be dropped for good after 15 s.
         "distributed.deploy.lost-worker-timeout": "1h",
         "distributed.nanny.environ": worker_environment(),
@@ -72,10 +91,14 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
                 processes=bool(workers),
                 memory_limit=memory or "auto" if workers else 0,
                 host="127.0.0.1" if workers else None,
+                protocol="tls://" if workers else "inproc://",
+                security=Security.temporary() if workers else None,
+                scheduler_kwargs={"dashboard": False},
                 dashboard_address="127.0.0.1:0",  # without a host it would be on all interfaces
                 silence_logs=50,  # what goes wrong reaches the driver as an event or an error
                 **({"preload": __name__} if workers else {}),
             )
+        cluster.sync(_stop_http_servers, cluster)
         client = Client(cluster)
         seconds = CLOSE_SECONDS
         try:
@@ -90,13 +113,21 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
             closing.join(seconds + 1.0)
 
 
-def dask_setup(_worker: Any) -> None:
+def dask_setup(worker: Any) -> None:
     """Ignore SIGINT in a worker process: the driver handles it and ends its workers.
 
     Ctrl-C on a terminal reaches every process started from it; workers that broke off in the
     middle would only add their tracebacks. Dask calls this function when it preloads the module.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker.http_server.stop()
+
+
+async def _stop_http_servers(cluster: Any) -> None:
+    """Stop listening for what Dask would show of a cluster, as far as it is in this process."""
+    for node in (cluster.scheduler, *cluster.workers.values()):
+        if server := getattr(node, "http_server", None):  # nannies have none
+            server.stop()
 
 
 def _close(client: Any, cluster: Any, seconds: float) -> None:

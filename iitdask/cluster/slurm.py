@@ -19,6 +19,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from iitdask.cluster.jobs import JobSpec, require_slurm
+from iitdask.cluster.local import dashboard_settings
 from iitdask.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def slurm(jobs: JobSpec, workers: int, demand: Callable[[], int] | None = None) 
     require_slurm()
     Path(jobs.logs).mkdir(parents=True, exist_ok=True)
     Path(jobs.shared).mkdir(parents=True, exist_ok=True)
-    with dask.config.set(DASK_SETTINGS):
+    with dask.config.set(DASK_SETTINGS | dashboard_settings()):
         cluster = SLURMCluster(
             n_workers=0,
             security=True if jobs.tls else None,
@@ -253,7 +254,7 @@ def _slurm_runner(interface: str | None, port: int | None, scratch: str | None) 
     return SLURMRunner(
         scheduler_file=str(_scheduler_file()),
         scheduler_options={
-            "dashboard_address": ":0",
+            "dashboard_address": "127.0.0.1:0",
             "idle_timeout": "10 minutes",
             "interface": interface,
             "port": port or 0,
@@ -271,4 +272,7 @@ def _slurm_runner(interface: str | None, port: int | None, scratch: str | None) 
 
 if __name__ == "__main__":
     logging.getLogger("distributed").setLevel(logging.WARNING)
+    import dask
+
+    dask.config.set(dashboard_settings())
     _slurm_runner(*json.loads(sys.argv[1]))
