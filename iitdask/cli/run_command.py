@@ -134,7 +134,7 @@ def run(
         return choice.submit(job, where, url, study.run.block_seconds)
     if not quiet:
         _print_title(study, where)
-    _require_memory(choice, memory_bytes, {})
+    _require_memory(memory_bytes, choice.usable_memory, {})
     _compile_kernels(job, quiet)
     if budget is not None or (memory is not None and not job.is_sweep):
         _require_affordable(choice, job, study, budget, memory_bytes)
@@ -189,6 +189,7 @@ def work(
         raise InputError(f"--threads: expected 1 or more, got {threads}")
     seconds = parse_duration(lifetime, "--lifetime")
     memory_bytes = None if memory is None else parse_memory(memory, "memory")
+    _require_memory(memory_bytes, 1.0, {})
     job: StudyJob | None = None
     if spec is not None:
         study, folder = read_study(spec)
@@ -301,18 +302,17 @@ def _require_affordable(
     seconds = 0.0 if budget is None else BUDGET_ESTIMATE_SECONDS
     costs = estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
     require_within_budget(costs, budget)
-    _require_memory(choice, memory, {stage.name: stage.block_bytes for stage in costs.stages})
+    blocks = {stage.name: stage.block_bytes for stage in costs.stages}
+    _require_memory(memory, choice.usable_memory, blocks)
 
 
-def _require_memory(
-    choice: ClusterChoice, memory: int | None, block_bytes: Mapping[str, int]
-) -> None:
+def _require_memory(memory: int | None, usable: float, block_bytes: Mapping[str, int]) -> None:
     """Refuse workers too small for a process with a block of any stage beside its libraries."""
     if memory is None:
         return
     held = resident_bytes()
     for stage, nbytes in {"": 0, **block_bytes}.items():
-        needed = (held + nbytes) / choice.usable_memory
+        needed = (held + nbytes) / usable
         if needed > memory:
             beside = f" and a block of stage {stage!r} {bytes_text(nbytes)}" if stage else ""
             least, limit = bytes_text(1.1 * needed), bytes_text(memory)

@@ -102,6 +102,22 @@ def load_result(store: Store) -> xr.DataTree:
     return _in_saved_order(tree, attrs.get("result_order"))
 
 
+def load_with_structures(store: Store) -> xr.DataTree:
+    """Load a result, and read the whole results of a sweep's points too if there are any."""
+    tree = load_result(store)
+    data = tree.to_dataset()
+    groups = np.unique(data["structure"].values.astype(str)) if "structure" in data else ()
+    for path in filter(None, map(str, groups)):
+        try:
+            read_tree(store, path)
+        except RESULT_ERRORS as error:
+            reason = " ".join(str(error).split())
+            raise DamagedStoreError(
+                f"{store.url}: {path} cannot be read ({reason}); {REPEAT}"
+            ) from error
+    return tree
+
+
 def load_partial_result(store: Store) -> xr.DataTree:
     """Read the result of a finished store, or what there is of the cube of a sweep."""
     attrs = store_attrs(store)
@@ -165,11 +181,16 @@ def empty_store(store: Store) -> None:
         comment = "Emptied store of iitdask."
         emptied = {"comment": comment, "format": STORE_FORMAT, EMPTIED_ATTRIBUTE: _utc_now()}
         replace_root(store, emptied)
-        for group in OWN_GROUPS:
-            store.delete_groups(group)
+        delete_own_groups(store)
         store.delete_prefix(CLAIMS_GROUP)
         for key in list_logs(store):
             store.delete(key)
+
+
+def delete_own_groups(store: Store) -> None:
+    """Delete all of a store but its root and its log."""
+    for group in OWN_GROUPS:
+        store.delete_groups(group)
 
 
 def is_emptied(store: Store) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.execute import run_recipe
 from iitdask.run.plan import Tiling
-from iitdask.run.result_group import load_result, store_attrs, tree_digest
+from iitdask.run.result_group import load_with_structures, store_attrs, tree_digest
 from iitdask.run.stage_group import StageGroup, list_stages
 from iitdask.run.storage import Store, open_store
 from iitdask.run.task import StageContext
@@ -74,7 +74,7 @@ def verify_store(
     stages, blocks, problems = (0, 0, []) if tidied else _check_stages(store)
     if "finished" in attrs:
         try:
-            load_result(store)
+            load_with_structures(store)
         except StoreError as error:
             problems.append(str(error))
     recomputed = 0

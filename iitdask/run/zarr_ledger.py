@@ -23,7 +23,12 @@ from iitdask.run.coordination import critical_section, live_sessions, open_sessi
 from iitdask.run.events import logged_studies
 from iitdask.run.ledger import Ledger
 from iitdask.run.plan import Tiling, tile
-from iitdask.run.result_group import EMPTIED_ATTRIBUTE, holds_run, is_emptied
+from iitdask.run.result_group import (
+    EMPTIED_ATTRIBUTE,
+    delete_own_groups,
+    holds_run,
+    is_emptied,
+)
 from iitdask.run.stage_group import (
     DAMAGE_ERRORS,
     WORK_GROUP,
@@ -335,7 +340,9 @@ class ZarrLedger(Ledger):
 
     def _replace_root(self, attrs: dict[str, Any]) -> None:
         """Write a root anew; LedgerMismatchError if the logs tell of other studies only."""
-        if not is_emptied(self.store):
+        if is_emptied(self.store):
+            delete_own_groups(self.store)  # it may have been killed while it was emptied
+        else:
             logged = logged_studies(self.store)
             if logged and attrs["fingerprint"] not in logged:
                 raise LedgerMismatchError(

@@ -49,7 +49,14 @@ from iitdask.run.estimate import Estimate, estimate_recipe
 from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
-from iitdask.run.result_group import is_finished, load_result, save_result, set_attrs, store_attrs
+from iitdask.run.result_group import (
+    is_finished,
+    load_result,
+    load_with_structures,
+    save_result,
+    set_attrs,
+    store_attrs,
+)
 from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
 from iitdask.run.zarr_io import require_current_format
@@ -254,7 +261,7 @@ def _tidied_result(store: Store) -> xr.DataTree | None:
     if "tidied" not in store_attrs(store):
         return None
     try:
-        return load_result(store)
+        return load_with_structures(store)
     except DamagedStoreError:
         return None  # without blocks, everything is computed again
 

@@ -17,8 +17,10 @@ from iitdask.errors import (
     StoreError,
 )
 from iitdask.run.coordination import open_session
+from iitdask.run.events import StageOpened
 from iitdask.run.result_group import drop_blocks, empty_store, load_result
 from iitdask.run.storage import DirectoryStore, open_store
+from iitdask.run.zarr_io import replace_root
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.study.problem import problem_from_study
 from iitdask.study.run import run_job, verify_stored_run
@@ -192,6 +194,17 @@ def test_empty_store__deletes_what_a_run_wrote_and_nothing_else(point, whole, tm
     empty_store(open_store(store))  # as after a run that was killed before it began again
     xr.testing.assert_identical(run_job(point, store=store), whole[1])
     assert (store / "notes.txt").read_text() == "mine"
+
+
+def test_run__on_a_store_whose_emptying_was_killed_begins_from_the_start(point, whole, tmp_path):
+    store = shutil.copytree(whole[0], tmp_path / "run.zarr")
+    shutil.copytree(store / "result", store / "roll/0")
+    replace_root(open_store(store), {"format": 2, "emptied": "now"})
+    events = []
+    again = run_job(point, store=store, observers=[events.append])
+    xr.testing.assert_identical(again, whole[1])
+    assert sum(event.todo for event in events if isinstance(event, StageOpened)) > 0
+    assert not (store / "roll").exists()
 
 
 @pytest.mark.parametrize("harm", ROOTS)

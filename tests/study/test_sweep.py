@@ -12,7 +12,7 @@ import xarray as xr
 import iitdask as iit
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, SpecError
 from iitdask.run.events import BlocksFilled, StageOpened
-from iitdask.run.result_group import load_result
+from iitdask.run.result_group import drop_blocks, load_result
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_io import create_group, open_group, read_attrs
 from iitdask.study.run import run_job, verify_stored_run
@@ -342,6 +342,14 @@ def test_structures__that_are_damaged_are_written_again(tmp_path):
     iit.sweep(axes, iit.examples.load("basic"), compute="ces", keep="structures", store=store)
     again = xr.open_datatree(store / path, **how).load()
     xr.testing.assert_identical(again, whole)
+    for tidied in (False, True):
+        phi.unlink()
+        (problem,) = verify_stored_run(store).problems
+        assert f"{path} cannot be read (a chunk of" in problem
+        iit.sweep(axes, iit.examples.load("basic"), compute="ces", keep="structures", store=store)
+        assert verify_stored_run(store).problems == ()
+        if not tidied:
+            drop_blocks(open_store(store))
 
 
 def test_structures__need_a_store():
