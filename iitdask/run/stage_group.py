@@ -22,12 +22,20 @@ from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
 from iitdask.run.storage import Store, disk_full_as_error, open_store
 from iitdask.run.task import InputRef, StageContext, StageLayout, region_shape
-from iitdask.run.zarr_io import ArrayGroup, ArrayLayout, open_group, read_attrs, write_group
+from iitdask.run.zarr_io import (
+    ArrayGroup,
+    ArrayLayout,
+    open_group,
+    read_attrs,
+    read_group,
+    write_group,
+)
 from iitdask.theory.stage import Array, Variable
 
 WORK_GROUP = "work"
 COMMIT_ARRAY = "tick"  # Array of a stage that holds its commit records
 INPUTS_GROUP = "_inputs"  # Group of a stage with the input arrays put there for other processes
+INPUT_CHECKSUMS = "checksums"  # Attribute of that group: the checksum of every array, by name
 SHOWN_BLOCKS = 5
 DAMAGE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
 """Raised on damaged documents and chunks; each level of Zarr's format has its own."""
@@ -260,7 +268,8 @@ class StageGroup:
                 return refs
         self.store.delete_groups(path)
         with disk_full_as_error(f"{self.store.url}: inputs of stage {self.layout.name!r}"):
-            write_group(self.store, path, arrays, {})
+            checksums = {name: ref.digest for name, ref in refs.items()}
+            write_group(self.store, path, arrays, {INPUT_CHECKSUMS: checksums})
         return refs
 
     def read_input(self, ref: InputRef) -> Array:
@@ -275,15 +284,19 @@ class StageGroup:
         return array
 
     def read_inputs(self) -> dict[str, Array]:
-        """Read all input arrays that were put into the store.
+        """Read all input arrays that were put into the store, as they were written.
 
         The lineage of the stage, which is made from them, tells whether they are the right ones.
         """
         path = f"{self.path}/{INPUTS_GROUP}"
         try:
-            return open_group(self.store, path).read(self.store)
+            attrs, arrays = read_group(self.store, path)
         except DAMAGE_ERRORS as error:
             raise self._input_error(f"{path} cannot be read") from error
+        checksums = {name: array_crc(array) for name, array in arrays.items()}
+        if attrs.get(INPUT_CHECKSUMS, checksums) != checksums:  # older stores have none
+            raise self._input_error(f"{path} is not what was written")
+        return arrays
 
     def _input_error(self, what: str) -> DamagedStoreError:
         return DamagedStoreError(f"{self.store.url}: {what}; run again")

@@ -325,6 +325,19 @@ def test_write_inputs__are_read_back_verified(array, tmp_path):
     np.testing.assert_array_equal(group.read_inputs()["a"], np.arange(2))
 
 
+def test_read_inputs__tells_a_chunk_of_another_array(tmp_path):
+    store = open_store(tmp_path / "run.zarr")
+    ZarrLedger(store).open(toys.first_stage(), 5.0)
+    group = StageGroup.load(store, "squares")
+    group.write_inputs({"a": np.arange(3), "b": np.arange(3) + 1})
+    a, b = (f"work/squares/_inputs/{name}/c.0" for name in "ab")
+    store.write(a, store.read(b))
+    with pytest.raises(DamagedStoreError, match="_inputs is not what was written"):
+        group.read_inputs()
+    group.write_inputs({"a": np.arange(3), "b": np.arange(3) + 1})
+    np.testing.assert_array_equal(group.read_inputs()["a"], np.arange(3))
+
+
 def test_with_stored_inputs__sends_references_in_place_of_arrays(tmp_path):
     ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
     stage = toys.first_stage()
