@@ -237,9 +237,11 @@ class Family:
                 )
         sizes = block.get("n", 4)
         sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
+        if not sizes:
+            raise SubstrateError(f"{where}: n: expected numbers of units, got none")
         for n in sizes:
             _require_whole_number(n, 1, MAX_FAMILY_UNITS, f"{where}: n")
-        most = max(min(sizes, default=1) - 1, 1)
+        most = max(min(sizes) - 1, 1)
         k = _require_whole_number(block.get("k", min(2, most)), 1, most, f"{where}: k")
         p = block.get("p", 0.5 if kind == "erdos-renyi" else 0.1)
         if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
@@ -320,12 +322,16 @@ class Family:
 
     def _weights(self, given: Any, number: int) -> Array:
         """Return ``(n, n)`` weights of a member, [unit, input]."""
-        kind, values = next(iter(given.items())) if isinstance(given, Mapping) else ("", ())
         rng = np.random.default_rng([self.seed, self.n, 3, number])
-        if kind in ("normal", "uniform") and len(values) == 2:
-            return np.asarray(getattr(rng, kind)(*values, (self.n, self.n)))
-        if isinstance(given, int | float):
-            return np.full((self.n, self.n), float(given))
+        try:
+            if isinstance(given, Mapping) and len(given) == 1:
+                ((kind, (first, second)),) = given.items()
+                if kind in ("normal", "uniform"):
+                    return np.asarray(getattr(rng, kind)(first, second, (self.n, self.n)))
+            elif isinstance(given, int | float):
+                return np.full((self.n, self.n), float(given))
+        except (TypeError, ValueError, OverflowError):
+            pass
         raise SubstrateError(
             "gates: weights: expected a number, {normal: [mean, deviation]} or "
             f"{{uniform: [low, high]}}, got {quote(given)}"

@@ -18,6 +18,7 @@ from iitdask.errors import MemoryRefusedError, StateError, quote
 from iitdask.model.background import Background, decided_values
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor
 from iitdask.model.factor import CountingFactor
+from iitdask.model.labels import is_listed
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import System, Target
 from iitdask.types import Array, Mask, Table
@@ -105,7 +106,7 @@ def _parse_candidates(
     substrate: Substrate, candidates: Iterable[object], pool: tuple[int, ...], most: int | None
 ) -> tuple[tuple[int, ...], ...]:
     """Return listed candidates, each once, in the order of mathematics 9."""
-    if isinstance(candidates, str) or not isinstance(candidates, Iterable):
+    if isinstance(candidates, str) or not is_listed(candidates):
         raise StateError(f"candidates: expected a list of sets of units, got {quote(candidates)}")
     found = set()
     for number, each in enumerate(candidates):

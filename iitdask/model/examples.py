@@ -6,14 +6,14 @@ gates that give them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 import msgspec
 
 from iitdask.errors import SubstrateError, quote
-from iitdask.model.labels import parse_labels, parse_units, suggestion
+from iitdask.model.labels import entries_of, parse_labels, parse_units, suggestion
 from iitdask.model.pyphi import with_standard_names
 from iitdask.model.substrate import Substrate
 
@@ -49,14 +49,10 @@ def inline_substrate(block: Mapping[str, Any], where: str) -> Substrate:
     place, entries = f"{where}.{kind}", block[kind]
     if kind == "tpm":
         return Substrate.from_tpm(entries, **more, where=place)
-    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
-        raise SubstrateError(
-            f"{place}: expected a list with one entry per unit, got {quote(entries)}"
-        )
     if kind == "units":
         return Substrate.from_units(entries, **more, where=place)
     factors = []
-    entries = list(entries)
+    entries = entries_of(entries, place)
     labels = parse_labels(more["labels"], len(entries), place)
     for i, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or set(entry) != {"inputs", "table"}:

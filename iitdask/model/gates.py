@@ -244,10 +244,7 @@ def factors_from_units(
 
 def unit_labels(units: Any, labels: Iterable[str] | None, where: str) -> tuple[str, ...]:
     """Return the labels that a list of units has, or that stand beside it."""
-    if isinstance(units, str) or not isinstance(units, Sequence):
-        raise SubstrateError(
-            f"{where}: expected a list with one entry per unit, got {quote(units)}"
-        )
+    units = notation.entries_of(units, where)
     for i, unit in enumerate(units):
         if not isinstance(unit, Mapping):
             raise SubstrateError(f"{where}: unit {i}: expected a mapping, got {quote(unit)}")

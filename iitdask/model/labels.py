@@ -12,7 +12,7 @@ import operator
 import string
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels
         return default_labels(count)
     if isinstance(labels, str):
         labels = [part.strip() for part in labels.split(",")] if "," in labels else list(labels)
-    if isinstance(labels, (Set, Mapping)) or not isinstance(labels, Iterable):
+    if isinstance(labels, (Set, Mapping)) or not is_listed(labels):
         raise SubstrateError(f"{where}: expected a list of labels, got {quote(labels)}")
     named = tuple(labels)
     for label in named:
@@ -57,6 +57,20 @@ def parse_labels(labels: Iterable[str] | None, count: int, where: str) -> Labels
         twice = next(label for k, label in enumerate(named) if label in named[:k])
         raise SubstrateError(f"{where}: label {twice!r} is given to two units")
     return named
+
+
+def is_listed(values: object) -> TypeGuard[Iterable[Any]]:
+    """Return True for what can be gone through; an array without dimensions cannot."""
+    has_dimensions = not isinstance(values, np.ndarray) or values.ndim > 0
+    return isinstance(values, Iterable) and has_dimensions
+
+
+def entries_of(values: object, where: str) -> list[Any]:
+    """Return a list with one entry per unit; refuse what is none."""
+    if isinstance(values, str | bytes | Mapping | Set) or not is_listed(values):
+        text = f"expected a list with one entry per unit, got {quote(values)}"
+        raise SubstrateError(f"{where}: {text}")
+    return list(values)
 
 
 def require_order(values: Any, where: str) -> None:
@@ -172,7 +186,7 @@ def parse_units(
     """
     numbers = unit_numbers(labels)
     parts = _split_units(units, numbers)
-    if not isinstance(parts, Iterable):
+    if not is_listed(parts):
         raise error(f"{where}: expected labels or unit numbers, got {quote(units)}")
     found = tuple(_unit_number(part, numbers, where, error) for part in parts)
     if len(set(found)) < len(found):
@@ -181,14 +195,16 @@ def parse_units(
     return found
 
 
-def with_labels(units: object, labels: Labels) -> object:
+def with_labels(units: Any, labels: Labels) -> Any:
     """Return a sequence with labels in place of the unit numbers in it."""
-    if not isinstance(units, Sequence | range | np.ndarray) or isinstance(units, str):
+    if not isinstance(units, Sequence | np.ndarray) or isinstance(units, str):
         return units
-    is_number = [isinstance(u, int | np.integer) and not isinstance(u, bool) for u in units]
+    entries: list[Any] = list(units) if is_listed(units) else [units]
+    numbers = range(len(labels))
+    is_number = [isinstance(e, int | np.integer) and not isinstance(e, bool) for e in entries]
     return [
-        labels[unit] if known and 0 <= unit < len(labels) else unit
-        for unit, known in zip(units, is_number, strict=True)
+        labels[entry] if known and entry in numbers else entry
+        for entry, known in zip(entries, is_number, strict=True)
     ]
 
 
@@ -260,7 +276,7 @@ def _parse_values(state: object, labels: Labels, where: str) -> tuple[int, ...]:
         state = [value_of[i] for i in range(len(labels))]
     if isinstance(state, str):
         return _parse_state_text(state, len(labels), where)
-    if not isinstance(state, (Sequence, np.ndarray)):
+    if not isinstance(state, (Sequence, np.ndarray)) or not is_listed(state):
         raise StateError(
             f'{where}: expected a list of values or a string such as "100" (quoted in YAML), '
             f"got {quote(state)}"

@@ -151,7 +151,7 @@ class Substrate:
         >>> Substrate.from_factors([(["B"], flip), (["A"], copy)])
         Substrate(2 units: A B; binary; 2 edges)
         """
-        pairs = list(factors)
+        pairs = notation.entries_of(factors, where)
         for i, pair in enumerate(pairs):
             if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
                 raise SubstrateError(
@@ -192,7 +192,8 @@ class Substrate:
         SubstrateError
             An unknown gate, input or parameter, or one out of range.
         """
-        named, given = gates.factors_from_units(list(units), labels, where)
+        entries = notation.entries_of(units, where)
+        named, given = gates.factors_from_units(entries, labels, where)
         return cls._assembled(given, connectivity, named, where)
 
     @classmethod

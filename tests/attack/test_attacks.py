@@ -25,13 +25,11 @@ def attack(name, *words):
     return done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="tracebacks, hangs and long lines, see issue 20")
 def test_reading__refuses_malformed_files_in_one_line():
     attack("fuzz_reading", "--seed", 1, "--count", 200)
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="tracebacks, hangs and long lines, see issue 20")
 @pytest.mark.parametrize("seed", [2, 3])
 def test_reading__refuses_thousands_of_malformed_files_in_one_line(seed):
     attack("fuzz_reading", "--seed", seed, "--count", 2000)

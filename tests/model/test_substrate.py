@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from iitdask.errors import StateError, SubstrateError
+from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.substrate import Substrate
 
 COPY = [[1, 0], [0, 1]]
@@ -363,3 +364,24 @@ def test_tables__and_connectivity_that_are_none_are_refused_in_one_line(table):
         with pytest.raises(SubstrateError, match=": ") as caught:
             call()
         assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("entries", [5, None, "AB", {"A": 1}, np.array(5), {1, 2}])
+def test_units_and_factors__that_are_no_list_are_refused(entries):
+    for build in (Substrate.from_units, Substrate.from_factors):
+        with pytest.raises(SubstrateError, match="expected a list with one entry per unit, got "):
+            build(entries)
+
+
+def test_arrays_without_dimensions__are_refused():
+    pair = Substrate.from_factors([([1], COPY), ([0], FLIP)])
+    one = np.array(1)
+    for call in (
+        lambda: pair.parse_state(one),
+        lambda: pair.parse_units(np.array("A")),
+        lambda: Substrate.from_factors([(one, COPY)]),
+        lambda: Substrate.from_tpm([[0], [1]], labels=np.array("A")),
+        lambda: CandidateSet.build(pair, "10", candidates=one),
+    ):
+        with pytest.raises((StateError, SubstrateError), match=r"expected .*, got array"):
+            call()

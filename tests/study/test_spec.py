@@ -101,6 +101,14 @@ def test_study__is_refused_in_one_line(changes):
         ({"substrate": {"family": "ring", "n": 3, "gates": "OR", "count": 10**30}}, {}),
         ({"substrate": {"family": "ring", "n": 3, "gates": "RULE"}, "number": [10**400]}, {}),
         ({"substrate": [{"tpm": [[10**400]]}]}, {}),
+        ({"substrate": {"family": "ring", "n": [], "gates": "OR"}}, {}),
+        *(
+            (
+                {"substrate": {"family": "ring", "n": 3, "gates": {"gate": "ISING", "weights": w}}},
+                {},
+            )
+            for w in ({}, {"normal": 3}, {"normal": ["a", "b"]}, {"uniform": [1, 2, 3]}, "x", [1])
+        ),
     ],
 )
 def test_sweep__is_refused_in_one_line(sweep, changes):
