@@ -21,6 +21,7 @@ MEMORY_BYTES = 6 << 30
 """Address space of a fork beyond what the process has."""
 BIG_MEGABYTES = 3000
 UNEXPECTED_EXIT_CODE = 99
+RIGHT_OUTCOMES = ("done", "exit 1, one line", "exit 2, one line", "exit 1, said on stdout")
 LATE_IMPORTS = ["distributed", "distributed.deploy.local", "bokeh.plotting", "xarray", "rich"]
 
 
@@ -49,6 +50,8 @@ class Ended(NamedTuple):
             return "warning" if any("Warning" in line for line in lines) else "done"
         if self.code not in (1, 2):
             return f"exit {self.code}"
+        if self.code == 1 and not lines and self.out.strip():
+            return "exit 1, said on stdout"  # as `verify` does
         if not lines or not lines[-1].startswith("iitdask:"):
             return f"exit {self.code}, no message"
         if any(len(line) > LINE_LIMIT for line in lines):
@@ -62,7 +65,7 @@ class Ended(NamedTuple):
     @property
     def is_right(self) -> bool:
         """Return True if the outcome is one of those that may be."""
-        return self.outcome in ("done", "exit 1, one line", "exit 2, one line")
+        return self.outcome in RIGHT_OUTCOMES
 
     @property
     def site(self) -> str:

@@ -44,3 +44,13 @@ def test_commands__refuse_malformed_arguments_in_one_line():
 @pytest.mark.slow
 def test_result__is_never_silently_wrong_after_a_flipped_bit():
     assert "refused" in attack("flip_result", "--seed", 1, "--count", 500)
+
+
+def test_stores__run_no_code_when_they_are_opened():
+    report = attack("evil_store", "--seed", 1, "--count", 6)
+    assert "show" in report or "export" in report or "verify" in report
+
+
+@pytest.mark.slow
+def test_stores__of_every_kind_run_no_code_whatever_opens_them():
+    attack("evil_store")
