@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iitdask import errors
     from iitdask.api import account, causal_nexus, ces, complexes, estimate, sia, sweep, true_events
+    from iitdask.api import open_result as open
     from iitdask.model import examples
     from iitdask.model.readers import load
     from iitdask.model.substrate import Substrate
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from iitdask.theory.options import IIT3, IIT4, IIT42026
     from iitdask.view import plot
 
+    __version__: str
+
 __all__ = [
     "IIT3",
     "IIT4",
     "IIT42026",
     "Substrate",
+    "__version__",
     "account",
     "causal_nexus",
     "ces",
@@ -35,6 +39,7 @@ __all__ = [
     "estimate",
     "examples",
     "load",
+    "open",
     "plot",
     "relations",
     "sia",
@@ -48,6 +53,7 @@ _MODULES = {  # public module: its place
     "plot": "iitdask.view.plot",
     "relations": "iitdask.result.relation_iteration",
 }
+_NAMES = {"open": "open_result"}  # public name: its name in its module
 _PLACES = {  # module of the names that are not functions of the API
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
     "Substrate": "iitdask.model.substrate",
@@ -60,7 +66,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'iitdask' has no attribute {name!r}")
     if name in _MODULES:
         return import_module(_MODULES[name])
-    return getattr(import_module(_PLACES.get(name, "iitdask.api")), name)
+    if name == "__version__":
+        return import_module("iitdask.run.checksum").package_version()
+    return getattr(import_module(_PLACES.get(name, "iitdask.api")), _NAMES.get(name, name))
 
 
 def __dir__() -> list[str]:

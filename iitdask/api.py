@@ -1,8 +1,9 @@
 """Public functions of iitdask: analyse a system, find complexes, explain a transition, sweep.
 
 Each builds a job from its arguments, a problem or a sweep, and runs it. The keyword
-arguments ``client``, ``store``, ``cache`` and ``progress`` mean the same everywhere and
-are described at :func:`sia`. Nothing is printed unless ``progress=True``.
+arguments ``client``, ``workers``, ``store``, ``cache`` and ``progress`` mean the same everywhere
+and are described at :func:`sia`. Nothing is printed unless ``progress=True``; a call that will
+take more than ten minutes or most of the memory gives a :class:`~iitdask.errors.LargeRunWarning`.
 """
 
 from __future__ import annotations
@@ -10,25 +11,34 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
 from iitdask.errors import SpecError
 from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.run.estimate import Estimate
 from iitdask.study.problem import Problem
-from iitdask.study.run import BLOCK_SECONDS, StudyJob, estimate_job, job_from_study, run_job
-from iitdask.study.spec import Study, read_study
+from iitdask.study.run import (
+    BLOCK_SECONDS,
+    StudyJob,
+    estimate_job,
+    job_from_study,
+    open_stored_result,
+    run_job,
+)
+from iitdask.study.spec import read_named_study
 from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
 from iitdask.theory.catalog import theory_options
-from iitdask.theory.options import Theory
+from iitdask.theory.options import TheoryLike, Ties
+from iitdask.types import StateLike, UnitsLike
 from iitdask.view.accessor import register
-from iitdask.view.progress import show_progress
+from iitdask.view.progress import LargeRunObserver, show_progress
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,12 +50,13 @@ register()  # results show themselves in notebooks
 
 def sia(
     substrate: Substrate,
-    state: Any,
-    units: Any = None,
-    theory: str | Theory | dict[str, Any] = "iit4",
+    state: StateLike,
+    units: UnitsLike | None = None,
+    theory: TheoryLike = "iit4",
     *,
-    ties: str | None = None,
+    ties: Ties | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     cache: PathLike | None = None,
     progress: bool | None = None,
@@ -57,10 +68,11 @@ def sia(
     substrate : Substrate
         All units and what each computes.
     state : tuple of int, str or dict
-        Current state of all units: ``(1, 0, 0)``, ``"100"`` or ``{"A": 1, "B": 0, "C": 0}``.
+        Current state of all units: ``(1, 0, 0)``, ``"100"``, ``"1,10"`` where a value has two
+        digits, or ``{"A": 1, "B": 0, "C": 0}``.
     units : labels or numbers, optional
         The candidate system; all units when not given.
-    theory : str or options
+    theory : str, options or their class
         ``"iit4"`` (Albantakis et al. 2023), ``"iit4-2026"`` (with the cap on phi_s) or
         ``"iit3"`` (Oizumi et al. 2014; ``IIT3(background="2014")`` as published).
     ties : {"reference", "canonical"}, optional
@@ -68,6 +80,8 @@ def sia(
         not depend on the numbers of the units.
     client : distributed.Client, optional
         Cluster to compute on; this process when not given.
+    workers : int, optional
+        Threads of this process that compute blocks, instead of a cluster; 1 when not given.
     store : str or path, optional
         Zarr store: the run becomes resumable and its result is kept there.
     cache : str or path, optional
@@ -105,19 +119,21 @@ def sia(
     >>> round(float(result.phi), 4)
     0.415
     """
-    options, system = theory_options(theory, ties=ties), System.build(substrate, state, units)
-    tree = _run(Problem(system, options, "sia"), progress, client=client, store=store, cache=cache)
+    system = System.build(require_substrate(substrate), state, units)
+    problem = Problem(system, theory_options(theory, compute="sia", ties=ties), "sia")
+    tree = _run(problem, progress, client, workers, store=store, cache=cache)
     return tree["system"].to_dataset()
 
 
 def ces(
     substrate: Substrate,
-    state: Any,
-    units: Any = None,
-    theory: str | Theory | dict[str, Any] = "iit4",
+    state: StateLike,
+    units: UnitsLike | None = None,
+    theory: TheoryLike = "iit4",
     *,
-    ties: str | None = None,
+    ties: Ties | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     cache: PathLike | None = None,
     progress: bool | None = None,
@@ -126,7 +142,7 @@ def ces(
 
     Parameters
     ----------
-    substrate, state, units, theory, ties, client, store, cache, progress
+    substrate, state, units, theory, ties, client, workers, store, cache, progress
         As for :func:`sia`.
 
     Returns
@@ -158,20 +174,22 @@ def ces(
     >>> tree.attrs["big_phi"], int(tree["relations"]["count"])
     (9.5, 15)
     """
-    options, system = theory_options(theory, ties=ties), System.build(substrate, state, units)
-    return _run(Problem(system, options, "ces"), progress, client=client, store=store, cache=cache)
+    system = System.build(require_substrate(substrate), state, units)
+    problem = Problem(system, theory_options(theory, compute="ces", ties=ties), "ces")
+    return _run(problem, progress, client, workers, store=store, cache=cache)
 
 
 def complexes(
     substrate: Substrate,
-    state: Any,
-    units: Any = None,
-    theory: str | Theory | dict[str, Any] = "iit4",
+    state: StateLike,
+    units: UnitsLike | None = None,
+    theory: TheoryLike = "iit4",
     *,
     max_size: int | None = None,
-    candidates: Iterable[Any] | None = None,
-    ties: str | None = None,
+    candidates: Iterable[UnitsLike] | None = None,
+    ties: Ties | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -182,7 +200,7 @@ def complexes(
 
     Parameters
     ----------
-    substrate, state, theory, ties, client, store, progress
+    substrate, state, theory, ties, client, workers, store, progress
         As for :func:`sia`.
     units : labels or numbers, optional
         Units that candidates consist of; all units when not given.
@@ -221,22 +239,24 @@ def complexes(
     >>> result["complex"].values.tolist(), result["phi"].values.round(3).tolist()
     (['C', 'AB'], [0.212, 0.172])
     """
-    options = theory_options(theory, ties=ties)
+    options = theory_options(theory, compute="complexes", ties=ties)
+    substrate = require_substrate(substrate)
     network = CandidateSet.build(substrate, state, units, max_size, candidates)
-    tree = _run(Problem(network, options, "complexes"), progress, client=client, store=store)
+    tree = _run(Problem(network, options, "complexes"), progress, client, workers, store=store)
     return tree["complexes"].to_dataset()
 
 
 def account(
     substrate: Substrate,
-    before: Any,
-    after: Any,
-    causes: Any = None,
-    effects: Any = None,
+    before: StateLike,
+    after: StateLike,
+    causes: UnitsLike | None = None,
+    effects: UnitsLike | None = None,
     *,
-    background: str | None = None,
+    background: Literal["causal", "2019"] | None = None,
     max_order: int | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
@@ -258,7 +278,7 @@ def account(
         causes are sought (default), or held at their state before, as published.
     max_order : int, optional
         Most units of an occurrence whose cause or effect is sought. Purviews are not limited.
-    client, store, progress
+    client, workers, store, progress
         As for :func:`sia`.
 
     Returns
@@ -293,18 +313,20 @@ def account(
     >>> result["links"]["alpha"].values.round(3).tolist(), round(result.attrs["alpha"], 3)
     ([0.415, 0.415, 0.17, 0.415, 0.415], 0.17)
     """
+    substrate = require_substrate(substrate)
     transition = Transition.build(substrate, before, after, causes, effects, max_order=max_order)
     problem = _causation_problem("account", transition, background)
-    return _run(problem, progress, client=client, store=store)
+    return _run(problem, progress, client, workers, store=store)
 
 
 def causal_nexus(
     substrate: Substrate,
-    before: Any,
-    after: Any,
+    before: StateLike,
+    after: StateLike,
     *,
-    background: str | None = None,
+    background: Literal["causal", "2019"] | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
@@ -315,7 +337,7 @@ def causal_nexus(
 
     Parameters
     ----------
-    substrate, before, after, background, client, store, progress
+    substrate, before, after, background, client, workers, store, progress
         As for :func:`account`.
 
     Returns
@@ -342,21 +364,22 @@ def causal_nexus(
     >>> result.attrs["causes"], result.attrs["effects"], round(result.attrs["alpha"], 3)
     ('OR', 'OR', 1.415)
     """
-    states = StatePair.build(substrate, before, after)
+    states = StatePair.build(require_substrate(substrate), before, after)
     problem = _causation_problem("nexus", states, background)
-    return _run(problem, progress, client=client, store=store)
+    return _run(problem, progress, client, workers, store=store)
 
 
 def true_events(
     substrate: Substrate,
-    before: Any,
-    state: Any,
-    after: Any,
-    units: Any = None,
+    before: StateLike,
+    state: StateLike,
+    after: StateLike,
+    units: UnitsLike | None = None,
     *,
-    background: str | None = None,
+    background: Literal["causal", "2019"] | None = None,
     max_order: int | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
@@ -364,7 +387,7 @@ def true_events(
 
     Parameters
     ----------
-    substrate, background, max_order, client, store, progress
+    substrate, background, max_order, client, workers, store, progress
         As for :func:`account`.
     before, state, after : tuple of int, str or dict
         Three successive states of all units.
@@ -394,9 +417,10 @@ def true_events(
     >>> result["events"]["mechanism"].values.tolist()
     [[True, False], [False, True]]
     """
+    substrate = require_substrate(substrate)
     states = StateTriple.build(substrate, before, state, after, units, max_order=max_order)
     problem = _causation_problem("events", states, background)
-    return _run(problem, progress, client=client, store=store)
+    return _run(problem, progress, client, workers, store=store)
 
 
 def sweep(
@@ -409,6 +433,7 @@ def sweep(
     compute: str = "sia",
     keep: str | None = None,
     client: Client | None = None,
+    workers: int | None = None,
     store: PathLike | None = None,
     progress: bool | None = None,
     **fields: Any,
@@ -437,7 +462,7 @@ def sweep(
     keep : {"structures"}, optional
         With axes: keep the whole result of every point in the store, in the group that the
         variable ``structure`` names.
-    client, progress
+    client, workers, progress
         As for :func:`sia`.
     store : str or path, optional
         Zarr store: the sweep becomes resumable and may grow along its axes; the cube is
@@ -475,11 +500,12 @@ def sweep(
         for name, value in {"substrate": substrate, "theory": theory, **fields}.items():
             if value is not None:
                 raise SpecError(f"{name}: is said by the study; give it there")
-        study, folder, where = _read_study(spec_or_axes)
+        study, folder, where = read_named_study(spec_or_axes)
         if study.sweep is None:
             raise SpecError(f"{where}: sweep: expected axes, got none")
         job, block_seconds = sweep_from_study(study, folder, where), study.run.block_seconds
-    return _run(job, progress, client=client, store=store, block_seconds=block_seconds).to_dataset()
+    options: dict[str, Any] = {"store": store, "block_seconds": block_seconds}
+    return _run(job, progress, client, workers, **options).to_dataset()
 
 
 def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
@@ -512,24 +538,59 @@ def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 
     >>> result.complete, result.low < result.core_seconds < result.high
     (True, True)
     """
-    study, folder, where = _read_study(spec)
+    study, folder, where = read_named_study(spec)
     job = job_from_study(study, folder, where)
     return estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
 
 
-def _run(job: StudyJob, progress: bool | None, **options: Any) -> xr.DataTree:
+def open_result(store: PathLike) -> xr.DataTree:
+    """Open the result in a store, checked.
+
+    Parameters
+    ----------
+    store : str or path
+        Directory or URL of a store: what ``store=`` or ``--store`` named.
+
+    Returns
+    -------
+    DataTree
+        What was computed, in memory, every number verified: as ``xarray.open_datatree(store,
+        group="result")`` gives it, and like the result of the call, of which :func:`sia`,
+        :func:`complexes` and :func:`sweep` return one node. The cube of a sweep that is not
+        finished has an attribute ``partial`` that says so.
+
+    Raises
+    ------
+    StoreError
+        There is no result: no store, or a run that has not finished and is no sweep.
+    DamagedStoreError
+        The result is not what was written.
+
+    Warns
+    -----
+    PartialResultWarning
+        The sweep has not finished: what is missing has the status ``pending``.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> iit.open("none.zarr")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    iitdask.errors.StoreError: ...none.zarr: expected a store of iitdask, found none...
+    """
+    return open_stored_result(store)
+
+
+def _run(
+    job: StudyJob, progress: bool | None, client: Client | None, workers: int | None, **options: Any
+) -> xr.DataTree:
     """Run a job with the keyword arguments of :func:`iitdask.study.run.run_job`."""
+    large = LargeRunObserver(client, workers, is_stored=options["store"] is not None)
     with show_progress(bool(progress)) as observers:
-        return run_job(job, observers=observers, **options)
+        return run_job(
+            job, observers=[*observers, large], client=client, workers=workers, **options
+        )
 
 
 def _causation_problem(compute: str, target: Target, background: str | None) -> Problem:
     return Problem(target, theory_options("causation2019", background=background), compute)
-
-
-def _read_study(spec: PathLike | Mapping[str, Any]) -> tuple[Study, Path, str]:
-    """Read a study; return it with its folder and what to call it in messages."""
-    if isinstance(spec, Mapping):
-        return *read_study(dict(spec)), "study"
-    where = os.fspath(spec)
-    return *read_study(where), where

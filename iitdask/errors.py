@@ -153,6 +153,14 @@ class KernelCacheWarning(UserWarning):
     """Compiled kernels cannot be kept where they should be; they are compiled once per run."""
 
 
+class LargeRunWarning(UserWarning):
+    """A call will take more than ten minutes, or most of the memory."""
+
+
+class PartialResultWarning(UserWarning):
+    """A result that is opened lacks points that are not computed yet."""
+
+
 def _is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, IITError)
 

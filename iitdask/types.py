@@ -1,5 +1,6 @@
-"""Types of arrays that many modules name."""
+"""Types of arrays, and of states and units as users give them, that many modules name."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,3 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Table = NDArray[np.float64]  # Probabilities or other numbers
 Mask = NDArray[np.bool_]
+StateLike = str | Sequence[int] | Sequence[str] | Array | Mapping[str, int] | Mapping[int, int]
+"""State of all units: ``"100"``, ``(1, 0, 0)`` or ``{"A": 1, "B": 0, "C": 0}``."""
+UnitsLike = str | int | Iterable[str] | Iterable[int]
+"""Set of units: labels, unit numbers, or ``"AB"``."""

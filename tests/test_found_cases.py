@@ -278,7 +278,6 @@ def test_substrates__take_tables_of_single_precision():
         np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-15)
 
 
-@not_yet("AttributeError comes out")
 def test_sia__says_that_a_client_is_no_address():
     with pytest.raises(iit.errors.InputError, match="client"):
         iit.sia(iit.examples.load("basic"), "100", client="tcp://127.0.0.1:8786")

@@ -24,6 +24,21 @@ from iitdask.model.substrate import Substrate
 __all__ = ["load"]
 
 
+def require_substrate(given: Any) -> Substrate:
+    """Return a substrate; say how to make one of anything else."""
+    if isinstance(given, Substrate):
+        return given
+    hint = ""
+    if isinstance(given, str | Path):
+        kind = "examples.load" if str(given) in examples.names() else "load"
+        hint = f"; {kind}({quote(str(given))}) makes one"
+    elif hasattr(given, "tpm") or hasattr(given, "factors"):
+        hint = "; Substrate.from_pyphi makes one"
+    elif isinstance(given, list | tuple | Mapping) or hasattr(given, "shape"):
+        hint = "; Substrate.from_tpm makes one of a table"
+    raise SubstrateError(f"substrate: expected a Substrate, got {quote(given)}{hint}")
+
+
 def substrate_from_study(
     block: Mapping[str, Any], folder: Path, where: str = "substrate"
 ) -> Substrate:

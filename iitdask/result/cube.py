@@ -14,6 +14,7 @@ import xarray as xr
 
 from iitdask.errors import InputError
 from iitdask.result.formatting import as_json, text_array
+from iitdask.result.netcdf import tree_with_netcdf_types
 from iitdask.theory.catalog import computation_of, get_computation
 from iitdask.theory.sweep_recipe import DONE, FAILED, PENDING, UNREACHABLE
 from iitdask.theory.variables import Outcome
@@ -231,18 +232,4 @@ def _write_netcdf(tree: xr.DataTree, path: Path) -> None:
         raise InputError(
             "NetCDF: expected h5netcdf and h5py to be installed; pip install 'iitdask[netcdf]'"
         )
-    plain = {node.path: _netcdf_attrs(node.to_dataset(inherit=False)) for node in tree.subtree}
-    xr.DataTree.from_dict(plain).to_netcdf(path, engine="h5netcdf")
-
-
-def _netcdf_attrs(data: xr.Dataset) -> xr.Dataset:
-    """Return a dataset with attributes of types that NetCDF has."""
-    out = data.copy()
-    parts: list[Any] = [out, *out.variables.values()]
-    for each in parts:
-        kept = {}
-        for name, value in each.attrs.items():
-            fine = isinstance(value, str | int | float | np.ndarray) and not isinstance(value, bool)
-            kept[name] = value if fine else json.dumps(value, default=str)
-        each.attrs = kept
-    return out
+    tree_with_netcdf_types(tree).to_netcdf(path, engine="h5netcdf")

@@ -139,6 +139,41 @@ class SerialEngine:
             clear_caches()
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadEngine:
+    """Runs bundles on threads of this process; kernels release the interpreter lock."""
+
+    threads: int
+    activity: ActivityBoard = field(default_factory=ActivityBoard)  # Shows the blocks computed
+
+    def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
+        """Keep all threads busy until the tasks run out."""
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="block")
+        running: set[ThreadFuture[BundleResult]] = set()
+        try:
+            for task in tasks:
+                if task.run_locally:
+                    yield self._run(task)
+                    continue
+                running.add(pool.submit(self._run, task))
+                while len(running) >= 2 * self.threads:  # so that no thread waits for the driver
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            clear_caches()
+
+    def _run(self, task: BundleTask) -> BundleResult:
+        bundle = str(get_ident())
+        try:
+            return run_bundle(task, self.activity.on_block_start(bundle))
+        finally:
+            self.activity.finish(bundle)
+
+
 @dataclass(slots=True, eq=False)
 class DaskEngine:
     """Runs bundles on a Dask cluster, a limited number of them at a time.
@@ -309,10 +344,14 @@ def _run_on_worker(task: bytes, expected_build: str, inputs: Any = None) -> Bund
     return replace(result, warning="; ".join(oversubscription_warnings([info])))
 
 
-def choose_engine(client: Client | None, activity: ActivityBoard | None = None) -> Engine:
-    """Return the engine of a run."""
+def choose_engine(
+    client: Client | None, activity: ActivityBoard | None = None, threads: int = 1
+) -> Engine:
+    """Return the engine of a run: on a cluster, or on threads of this process."""
     activity = activity or ActivityBoard()
-    return SerialEngine(activity) if client is None else DaskEngine(client, activity=activity)
+    if client is not None:
+        return DaskEngine(client, activity=activity)
+    return SerialEngine(activity) if threads == 1 else ThreadEngine(threads, activity)
 
 
 def block_memory_limit(client: Client | None, worker_bytes: int | None = None) -> int | None:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class StageEstimate:
     """What the cells of its axes stand for, see :class:`iitdask.theory.stage.Stage`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Estimate:
     """What a run takes.
 
@@ -137,6 +138,32 @@ class Estimate:
             for each in self.stages
         )
         return START_SECONDS + self.overhead_seconds + stages
+
+    def __repr__(self) -> str:
+        known = "" if self.complete else "; later stages depend on what was not computed"
+        return (
+            f"Estimate({self.core_seconds:.3g} core-seconds ({self.low:.3g} to {self.high:.3g}), "
+            f"{self.blocks} blocks in {len(self.stages)} stages, "
+            f"{self.bytes_per_worker / 1e6:.3g} MB a worker, "
+            f"{self.store_bytes / 1e6:.3g} MB to store{known})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the stages for a notebook."""
+        names = ("stage", "blocks", "core-seconds", "interval", "MB a worker", "basis")
+        rows = [
+            (
+                *(each.name, str(each.blocks), f"{each.seconds:.3g}"),
+                f"{each.low:.3g} to {each.high:.3g}",
+                *(f"{each.block_bytes / 1e6:.3g}", each.basis),
+            )
+            for each in self.stages
+        ]
+        head = "".join(f"<th>{name}</th>" for name in names)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in row)}</tr>" for row in rows
+        )
+        return f"<b>{escape(repr(self))}</b><table><tr>{head}</tr>{body}</table>"
 
 
 def estimate_recipe(

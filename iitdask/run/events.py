@@ -35,6 +35,7 @@ class StageOpened:
     blocks: int
     todo: int
     cost: float  # Predicted seconds of the blocks still to be filled, on the reference machine
+    nbytes: int = 0  # Bytes that its arrays and one of its blocks take
 
 
 @dataclass(frozen=True, slots=True)

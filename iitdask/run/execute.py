@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,12 +29,13 @@ from iitdask.run.events import (
     StageOpened,
     Warned,
 )
-from iitdask.run.ledger import Ledger
+from iitdask.run.ledger import Ledger, MemoryLedger
 from iitdask.run.plan import (
     Block,
     CachedCost,
     Calibration,
     calibrate,
+    cell_bytes,
     plan_bundles,
     worker_block_bytes,
 )
@@ -108,8 +110,11 @@ class StageRun:
 
     def opened(self) -> StageOpened:
         """Return the event that announces the work ahead."""
-        todo = self.todo()
-        return StageOpened(self.stage.name, len(self.tiling), len(todo), self._cost(todo))
+        todo, tiling = self.todo(), self.tiling
+        nbytes = worker_block_bytes(self.stage, tiling, self._input_bytes())
+        if isinstance(self.ledger, MemoryLedger):
+            nbytes += math.prod(tiling.grid.shape) * cell_bytes(self.stage)
+        return StageOpened(self.stage.name, len(tiling), len(todo), self._cost(todo), nbytes)
 
     def check_memory(self, memory: int | None) -> None:
         """Raise a MemoryRefusedError if a block needs more than these bytes."""

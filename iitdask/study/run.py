@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -24,8 +25,10 @@ from iitdask.errors import (
     DamagedStoreError,
     IITError,
     InputError,
+    PartialResultWarning,
     RetiredError,
     WorkerMismatchError,
+    quote,
 )
 from iitdask.kernels.jit import (
     cache_directory,
@@ -33,6 +36,7 @@ from iitdask.kernels.jit import (
     mark_family_compiled,
     remove_fallback_directory,
 )
+from iitdask.result.cube import STATUS_NAMES
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, open_session
 from iitdask.run.engines import (
@@ -51,6 +55,7 @@ from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import (
     is_finished,
+    load_partial_result,
     load_result,
     load_with_structures,
     save_result,
@@ -65,11 +70,13 @@ from iitdask.study.problem import Problem, StoredSweep, problem_from_study, prov
 from iitdask.study.spec import Study
 from iitdask.study.sweep import Sweep, sweep_from_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
+from iitdask.theory.sweep_recipe import PENDING
 
 if TYPE_CHECKING:
     from distributed import Client
 
 BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
+THREAD_BLOCK_SECONDS = 1.0  # The same on threads of this process, which cost little to feed
 CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
 StudyJob = Problem | Sweep  # What a study asks for
 
@@ -91,24 +98,28 @@ def run_job(
     memory: int | None = None,
     join: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
 ) -> xr.DataTree:
     """Compute a job, or what its store lacks of it, and return the labelled result.
 
     `memory` is the bytes a worker has, `block_seconds` the target of a bundle of blocks. With
     `join` the run works beside another session on the same store instead of being refused.
-    `cache` is a directory that keeps marginal tables for other studies.
+    `cache` is a directory that keeps marginal tables for other studies. Without a `client`
+    blocks are computed on so many threads of this process as `workers` says.
     """
     listeners: list[Observer] = [deduplicated(observer) for observer in observers]
+    threads = _checked_threads(client, workers)
     if client is not None:
         _check_workers(client, listeners)
+    limit = block_memory_limit(client, memory)
     options: dict[str, Any] = {
-        "block_seconds": block_seconds,
-        "memory": block_memory_limit(client, memory),
+        "block_seconds": min(block_seconds, THREAD_BLOCK_SECONDS) if threads > 1 else block_seconds,
+        "memory": limit if limit is None else limit // threads,
     }
     if store is None:
         if cache is not None:
             raise InputError("cache: expected a store beside it, got none; give store=...")
-        ledger, engine = MemoryLedger(), choose_engine(client)
+        ledger, engine = MemoryLedger(), choose_engine(client, threads=threads)
         started = job.start(ledger)
         listeners += started.observers
         tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
@@ -128,13 +139,25 @@ def run_job(
             if cache is not None:
                 set_attrs(opened, {"cache": open_store(cache).address})
             with _logged(session, job, origin.result()) as log:
-                engine = choose_engine(client, activity)
+                engine = choose_engine(client, activity, threads)
                 listeners += [log, *started.observers]
                 tree = execute(started.recipe, stored, engine, observers=listeners, **options)
                 result = started.finish(tree)
                 save_result(opened, result, origin.result(), log.costs())
             session.delete_abandoned_temp()
             return result
+
+
+def open_stored_result(store: str | os.PathLike[str] | Store) -> xr.DataTree:
+    """Return the verified result of a store; a sweep that is not finished says so."""
+    opened = open_store(store)
+    tree = load_partial_result(opened)
+    if "finished" not in store_attrs(opened):
+        computed = int((tree.to_dataset()["status"] != STATUS_NAMES[PENDING]).sum())
+        text = f"the sweep is not finished; {computed} of its cells are computed so far"
+        tree.attrs["partial"] = text
+        warnings.warn(f"{opened.url}: {text}", PartialResultWarning, stacklevel=3)
+    return tree
 
 
 def run_shared(
@@ -283,6 +306,30 @@ def _save_once(
         if until is not None and time.monotonic() > until:
             raise RetiredError("the time given to this worker is over; the result is not written")
         time.sleep(CLAIM_POLL_SECONDS)
+
+
+def _checked_threads(client: Any, workers: Any) -> int:
+    """Return the number of threads of this process; refuse what is no client or number."""
+    if workers is not None:
+        if client is not None:
+            raise InputError("workers: expected either workers or a client, got both")
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise InputError(f"workers: expected a whole number from 1 on, got {quote(workers)}")
+        return workers
+    if client is None:
+        return 1
+    if not all(hasattr(client, name) for name in ("submit", "nthreads", "scheduler_info")):
+        hint = ""
+        if isinstance(client, str):
+            hint = f"; distributed.Client({quote(client)}) connects to one"
+        elif hasattr(client, "get_client"):
+            hint = "; its get_client() makes one"
+        raise InputError(f"client: expected a distributed.Client, got {quote(client)}{hint}")
+    if getattr(client, "asynchronous", False) is True:
+        raise InputError(
+            "client: expected a distributed.Client that waits, got an asynchronous one"
+        )
+    return 1
 
 
 def _check_workers(client: Client, observers: Sequence[Observer]) -> None:

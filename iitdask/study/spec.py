@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +95,16 @@ def read_study(spec: str | Path | dict[str, Any]) -> tuple[Study, Path]:
         return _study_from_mapping(examples.spec(str(spec)), str(spec)), Path()
     content = read_document(path, SpecError, STUDY_EXPECTED)
     return _study_from_mapping(content, str(path)), path.parent
+
+
+def read_named_study(spec: Any) -> tuple[Study, Path, str]:
+    """Read a study as :func:`read_study`; return also what to call it in messages."""
+    if isinstance(spec, Mapping):
+        return *read_study(dict(spec)), "study"
+    if not isinstance(spec, str | os.PathLike):
+        raise SpecError(f"study: expected a file, an example or a mapping, got {quote(spec)}")
+    where = os.fspath(spec)
+    return *read_study(where), where
 
 
 def _study_from_mapping(content: Any, where: str) -> Study:

@@ -35,8 +35,9 @@ from iitdask.run.result_group import (
 from iitdask.run.storage import Store
 from iitdask.run.zarr_io import create_group, read_attrs
 from iitdask.study.spec import JobRun, Study, problem_fields
-from iitdask.study.sweep_axes import Axis, build_substrates, read_axes
+from iitdask.study.sweep_axes import read_axes
 from iitdask.study.sweep_layout import SweepLayout, build_grid, build_layout
+from iitdask.study.sweep_substrates import Axis, build_substrates
 from iitdask.theory.catalog import (
     batched_computations,
     default_theory,

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from iitdask.errors import SpecError, quote
-from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, Axis, AxisValues, SubstrateGrid
+from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, AxisValues
+from iitdask.study.sweep_substrates import Axis, SubstrateGrid, axis_place
 from iitdask.theory.catalog import (
     COMPUTATIONS,
     batched_computations,
@@ -134,7 +135,7 @@ def build_grid(
     axis_values: dict[str, Any] = {axis.name: axis.values for axis in axes}
 
     def place(name: str) -> str:
-        return f"{where}: sweep: {name}" if name in axis_values else f"{where}: {name}"
+        return axis_place(where, name) if name in axis_values else f"{where}: {name}"
 
     computes = tuple(axis_values.get("compute", (shared["compute"],)))
     known = [name for name, each in COMPUTATIONS.items() if each.outcomes]

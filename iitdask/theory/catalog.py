@@ -52,6 +52,10 @@ THEORIES: Mapping[str, type[Theory]] = {
     "iit3": IIT3,
     "causation2019": Causation2019,
 }
+THEORY_NAMES = {name: name for name in THEORIES} | {
+    options.__name__.lower(): name for name, options in THEORIES.items()
+}
+"""Names of theories by their spellings in small letters: as here, or as their classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,26 +172,33 @@ def target_from_fields(
         raise type(error)(f"{where}: {error}") from error
 
 
-def theory_options(theory: Any, where: str = "theory", **choices: Any) -> Theory:
+def theory_options(
+    theory: Any, where: str = "theory", *, compute: str | None = None, **choices: Any
+) -> Theory:
     """Return the options of a theory, checked.
 
     `theory` is a name, a mapping such as ``{"name": "iit4", "ties": "canonical"}``, or an options
-    value; `choices` stand beside its options, where None means not given.
+    value or its class; `choices` stand beside its options, where None means not given. Of a
+    `compute` the message of an unknown theory lists those that define it.
     """
     named = {key: value for key, value in choices.items() if value is not None}
+    if isinstance(theory, type) and theory in THEORIES.values():
+        theory = theory()
     if isinstance(theory, msgspec.Struct):
         content = msgspec.to_builtins(theory)
     else:
         content = dict(theory) if isinstance(theory, Mapping) else {"name": theory}
-    content |= named
     name = content.get("name")
+    if isinstance(name, str):
+        name = THEORY_NAMES.get(name.lower(), name)
     if not isinstance(name, str) or name not in THEORIES:
-        raise InputError(f"{where}: expected one of {', '.join(THEORIES)}, got {quote(name)}")
+        known = THEORIES if compute is None else get_computation(compute).recipes
+        raise InputError(f"{where}: expected one of {', '.join(known)}, got {quote(name)}")
     try:
-        return msgspec.convert(content, THEORIES[name])
+        return msgspec.convert(content | named | {"name": name}, THEORIES[name])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        known = ", ".join(map(str, describe_options(THEORIES[name])))
-        raise InputError(f"{where} {name}: {error}; its options are {known}") from error
+        known_options = ", ".join(map(str, describe_options(THEORIES[name])))
+        raise InputError(f"{where} {name}: {error}; its options are {known_options}") from error
 
 
 def theory_name(options: Theory) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
@@ -72,6 +73,15 @@ class Causation2019(_Options, frozen=True, kw_only=True, tag="causation2019"):
 
 Unfolding = IIT4 | IIT42026  # Theories of what a system is, with choices about ties
 Theory = Unfolding | IIT3 | Causation2019
+TheoryLike = (
+    Literal["iit4", "iit4-2026", "iit3", "IIT4", "IIT4-2026", "IIT42026", "IIT3"]
+    | Theory
+    | type[IIT4]
+    | type[IIT42026]
+    | type[IIT3]
+    | Mapping[str, Any]
+)
+"""Theory by name, by its options, or by a mapping of both."""
 
 
 class OptionInfo(NamedTuple):

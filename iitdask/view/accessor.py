@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from iitdask.result.netcdf import register_netcdf
 from iitdask.result.overview import overviews, title_of
 from iitdask.theory.catalog import COMPUTATIONS
 
@@ -109,7 +110,8 @@ def _plot_module() -> Any:
 
 
 def register() -> None:
-    """Register the accessors of datasets and trees, once."""
+    """Register the accessors of datasets and trees and their writing of NetCDF, once."""
+    register_netcdf()
     if not hasattr(xr.Dataset, "iit"):
         xr.register_dataset_accessor("iit")(IITAccessor)  # type: ignore[no-untyped-call]
         xr.register_datatree_accessor("iit")(IITAccessor)  # type: ignore[no-untyped-call]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import psutil
+
+from iitdask.errors import LargeRunWarning
+from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.events import (
     BlockFailed,
     BlocksFilled,
@@ -21,6 +28,9 @@ from iitdask.run.events import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+LONG_SECONDS = 600.0  # Predicted seconds from which a stage is announced
+LARGE_MEMORY_SHARE = 0.5  # Share of this machine's memory from which it is, too
+LARGE_BYTES = 2**28  # Bytes below which the memory of this machine is not looked up
 MIN_LINE_INTERVAL_SECONDS = 5.0  # Least seconds between two lines about one stage
 
 
@@ -83,6 +93,55 @@ class ProgressLines:
     def _write(self, text: str) -> None:
         self._out.write(f"{text}\n")
         self._out.flush()
+
+
+class LargeRunObserver:
+    """Observer that warns once, before a stage that takes long or most of the memory."""
+
+    def __init__(self, client: Any, workers: int | None, is_stored: bool) -> None:
+        self._client, self._workers, self._is_stored = client, workers or 1, is_stored
+        self._has_warned = False
+
+    def __call__(self, event: Event) -> None:
+        """Look at a stage that is about to be filled."""
+        if isinstance(event, StageOpened) and event.todo and not self._has_warned:
+            sizes = [text for text in (self._seconds(event), self._memory(event)) if text]
+            if sizes:
+                self._has_warned = True
+                self._warn(event.stage, " and ".join(sizes))
+
+    def _seconds(self, event: StageOpened) -> str:
+        if event.cost <= LONG_SECONDS:
+            return ""
+        threads = self._workers
+        if self._client is not None:
+            threads = max(1, sum(self._client.nthreads().values()))
+        seconds = event.cost / threads
+        on = f"{threads} threads" if threads > 1 else "one thread"
+        return f"about {seconds_text(seconds)} on {on}" if seconds > LONG_SECONDS else ""
+
+    def _memory(self, event: StageOpened) -> str:
+        if event.nbytes < LARGE_BYTES:
+            return ""
+        total = psutil.virtual_memory().total
+        is_large = event.nbytes > LARGE_MEMORY_SHARE * total
+        return f"{bytes_text(event.nbytes)} of {bytes_text(total)} memory" if is_large else ""
+
+    def _warn(self, stage: str, size: str) -> None:
+        advice = "workers= or client= computes on more cores, iitdask.estimate says more"
+        if not self._is_stored:
+            advice = f"with store= it can be interrupted and resumed, {advice}"
+        text = f"stage {stage!r} is predicted to take {size}; {advice}"
+        warnings.warn(text, LargeRunWarning, stacklevel=_levels_to_user())
+
+
+def _levels_to_user() -> int:
+    """Return the stack level of the code that called this package, for a warning."""
+    package = str(Path(__file__).parents[1])
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 @contextmanager

@@ -1,0 +1,156 @@
+"""What the README and deploy/README.md show can be run, and gives what they say."""
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from iitdask.cli.app import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEPLOY = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+VALUE = re.compile(r"\d[\d.]*( (True|False))?")
+ELSEWHERE = {
+    "python3 -m venv": "installs; .ci/run does",
+    "iitdask run my.yaml --cluster slurm": "needs SLURM; tests/slurm has one",
+    "docker": "needs Docker",
+    "helm": "needs a cluster; tests/deploy templates the chart",
+    "kubectl": "needs a cluster; tests/kubernetes has one",
+    "--from-literal": "goes on with kubectl",
+    "--namespace": "goes on with helm",
+}
+"""Beginnings of commands that cannot be run here, and why."""
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text):
+    """Lines of all shell blocks without their comments."""
+    lines = "\n".join(blocks(text, "sh")).splitlines()
+    return [line for each in lines if (line := each.split(" #")[0].strip()) and line[0] != "#"]
+
+
+def is_elsewhere(command):
+    """Return True for a command that cannot be run here."""
+    return any(command.startswith(beginning) for beginning in ELSEWHERE)
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IITDASK_STORE", raising=False)
+
+
+def run(command):
+    """Run one command of ours, its output into a file if it says so."""
+    words, _, file = command.removeprefix(".venv/bin/").partition(" > ")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
+        main(shlex.split(words)[1:])
+    assert stop.value.code == 0, command
+    if file:
+        Path(file).write_text(out.getvalue())
+    return out.getvalue()
+
+
+def promised(block):
+    """Values that comments of a block say it prints, in order."""
+    comments = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
+    return [match.group() for text in comments if (match := VALUE.match(text))]
+
+
+def test_python_blocks__run_in_order_and_print_what_they_say():
+    namespace, found = {}, []
+    for block in blocks(README, "python"):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(block, "README.md", "exec"), namespace)
+        lines = out.getvalue().splitlines()
+        for value in promised(block):
+            assert value in lines
+            lines = lines[lines.index(value) + 1 :]
+            found.append(value)
+    assert len(found) >= 4
+    assert "0.4150374992788438" in found
+
+
+def test_commands__are_run_here_or_named():
+    for text in (README, DEPLOY):
+        ours = [each for each in commands(text) if re.match(r"(\S*/)?iitdask |sed ", each)]
+        assert ours
+        for command in commands(text):
+            assert command in ours or is_elsewhere(command), command
+    assert all(any(c.startswith(b) for c in commands(README + DEPLOY)) for b in ELSEWHERE)
+
+
+def test_readme_commands__run_in_order():
+    """All but the one that starts four processes, in place of which there are none."""
+    done = set()
+    for command in commands(README):
+        if not is_elsewhere(command) and command.startswith("iitdask"):
+            run(command.replace(" --workers 4", ""))
+            done.add(command.split()[1])
+    names = "examples run work show view plan estimate status export verify tidy"
+    assert done == set(names.split())
+    assert Path("my.html").stat().st_size > 10**6
+    assert Path("my.csv").read_text().startswith("mechanism")
+
+
+@pytest.mark.slow
+def test_readme_commands__run_on_worker_processes():
+    run("iitdask examples basic > my.yaml")
+    (command,) = [each for each in commands(README) if "--workers" in each]
+    assert "0.415" in run(command)
+
+
+def test_deploy_commands__are_understood():
+    """Submitting is left to clusters; what would be submitted is printed here."""
+    run("iitdask examples basic > my.yaml")
+    run("iitdask run my.yaml")
+    for command in commands(DEPLOY):
+        if command.startswith(".venv/bin/iitdask run"):
+            script = run(f"{command} --print-job")
+            assert "#SBATCH --partition=batch" in script or "#SBATCH -p batch" in script
+        elif command.startswith(".venv/bin/iitdask"):
+            assert "finished" in run(command) or "complete" in run(command)
+
+
+def test_deploy_manifests__take_another_image():
+    shutil.copytree(ROOT / "deploy", "deploy")
+    (command,) = [each for each in commands(DEPLOY) if each.startswith("sed ")]
+    subprocess.run(["sh", "-c", command], check=True)
+    images = re.findall(
+        r"image: (\S+)", "".join(p.read_text() for p in Path("deploy").rglob("*.yaml"))
+    )
+    assert len(images) > 4
+    assert set(images) == {"REGISTRY/iitdask:0.1.0"}
+
+
+def test_deploy_flags__exist():
+    flags = set(re.findall(r"`(--[a-z-]+)", DEPLOY)) - {"--requeue"}  # that one is sbatch's
+    text = run("iitdask run --help") + run("iitdask status --help")
+    assert {flag for flag in flags if flag not in text} == set()
+
+
+def test_deploy_preset__is_read(monkeypatch):
+    (preset,) = blocks(DEPLOY, "yaml")
+    content = yaml.safe_load(preset)
+    assert set(content["jobqueue"]) == {"mysite"}
+    Path("dask.yaml").write_text(preset)
+    import dask
+
+    run("iitdask examples basic > my.yaml")
+    with dask.config.set(content):
+        script = run("iitdask run my.yaml --cluster slurm-array --site mysite --print-job")
+    for word in ("brains", "batch", "module load python/3.12", "08:00:00"):
+        assert word in script
+    assert "--mem" not in script
