@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from iitdask.errors import InputError, InterruptedRunError
+from iitdask.model.documents import read_file
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -48,9 +49,10 @@ class Manifest:
                 "--manifest: expected a file with a DaskCluster for --cluster kubernetes, got "
                 "nothing; deploy/kubernetes/ has some"
             )
+        content = read_file(Path(path), InputError, "a file with a DaskCluster for --manifest")
         try:
-            documents = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            documents = list(yaml.safe_load_all(content.decode()))
+        except (ValueError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
             what = " ".join(str(error).split())
             raise InputError(f"--manifest: {path}: cannot be read ({what})") from error
         clusters = [

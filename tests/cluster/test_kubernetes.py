@@ -115,7 +115,7 @@ def test_manifest__that_is_none_is_refused(text, message, tmp_path):
 def test_manifest__must_be_given():
     with pytest.raises(InputError, match="--manifest: expected a file with a DaskCluster"):
         Manifest.read(None)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="expected a file with a DaskCluster for --manifest"):
         Manifest.read(os.devnull + "/none")
 
 
@@ -124,3 +124,14 @@ def test_manifest__may_name_its_namespace(tmp_path):
     path.write_text("kind: DaskCluster\nmetadata: {name: iit, namespace: brains}")
     words = Manifest.read(str(path)).kubectl("get", "pods")
     assert words == ["kubectl", "--namespace", "brains", "get", "pods"]
+
+
+def test_manifest__that_cannot_be_read_is_refused_in_one_line(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    (tmp_path / "time.yaml").write_text("a: !!timestamp x")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("fifo", "deep.yaml", "time.yaml", "binary.yaml", "none.yaml", "a\0b"):
+        with pytest.raises(InputError, match="--manifest") as caught:
+            Manifest.read(str(tmp_path / name))
+        assert len(str(caught.value)) < 400
