@@ -217,10 +217,12 @@ class StageGroup:
 
     def open_lazy(self) -> dict[str, xr.Variable]:
         """Open the variables so that they are read, unverified, when they are looked at."""
+        open_group(self.store, self.path)  # refuses what Zarr would decode, but is not written here
         data = xr.open_zarr(
             open_store(f"{self.store.address}/{self.path}").zarr,
             chunks=None,
             consolidated=True,
+            zarr_format=3,
             decode_cf=False,
             drop_variables=[COMMIT_ARRAY],
         )

@@ -25,7 +25,7 @@ import google_crc32c
 import numpy as np
 from numcodecs import VLenUTF8, Zstd
 
-from iitdask.errors import StoreError
+from iitdask.errors import StoreError, quote
 from iitdask.run.checksum import text_digest
 from iitdask.run.storage import Store
 
@@ -35,16 +35,14 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ZSTD_LEVEL = 3
-MIN_COMPRESSED_BYTES = 512
-"""Bytes below which an array is not compressed: on disk its chunk takes no less space."""
+MIN_COMPRESSED_BYTES = 512  # Below, a chunk takes no less space on disk if it is compressed
 CRC_BYTES = 4
 SAMPLE_BYTES = 1 << 16  # Bytes compressed on trial before a much longer chunk is
-MAX_COMPRESSION_RATIO = 0.9
-"""Ratio to which the sample must shrink for the chunk to be compressed at full level."""
-MAX_CHUNK_BYTES = 64 * 2**20
-"""Bytes of a chunk beyond which an array written at once is cut along its first axis."""
+MAX_COMPRESSION_RATIO = 0.9  # To which it must shrink for the chunk to be compressed in full
+MAX_CHUNK_BYTES = 64 * 2**20  # Of an array written at once; longer ones are cut by rows
 NUMERIC_KINDS, TEXT_KINDS = "biuf", "OUT"  # Kinds of numpy data types that are stored
 TEXT_DATA_TYPE = "string"
+CODECS = ("bytes", "vlen-utf8", "zstd", "crc32c")  # All that are written here, and read
 TEXT_COUNT_BYTES = 4  # Bytes at the start of a decompressed chunk of text: how many follow
 
 _ZSTD, _ZSTD_FAST = Zstd(level=ZSTD_LEVEL), Zstd(level=-1)
@@ -212,7 +210,7 @@ def _default_fill(dtype: np.dtype[Any]) -> Any:
 
 
 def _parse_metadata(path: str, given: Any, sparse: bool) -> ArrayLayout:
-    codecs = [codec["name"] for codec in given["codecs"]]
+    codecs = _codec_names(given)
     endian = given["codecs"][0].get("configuration", {}).get("endian", "little")
     keys = given["chunk_key_encoding"]
     text = given["data_type"] == TEXT_DATA_TYPE
@@ -233,13 +231,23 @@ def _parse_metadata(path: str, given: Any, sparse: bool) -> ArrayLayout:
     first = "vlen-utf8" if text else "bytes"
     known = [first, *["zstd"] * layout.compressed, *["crc32c"] * layout.has_crc]
     regular = given["chunk_grid"]["name"] == "regular" and keys["name"] == "default"
-    is_array = given["zarr_format"] == 3 and given["node_type"] == "array"
-    known_kind = text or dtype.kind in NUMERIC_KINDS
-    if not (is_array and regular and known_kind and endian == "little" and codecs == known):
+    is_array = given["node_type"] == "array" and (text or dtype.kind in NUMERIC_KINDS)
+    if not (is_array and regular and endian == "little" and codecs == known):
         raise ValueError("of a kind that is not written here")
     if len(layout.shape) != len(layout.chunks) or min((*layout.chunks, 1)) < 1:
         raise ValueError("its chunks do not fit it")
     return layout
+
+
+def _codec_names(given: Any) -> list[str]:
+    """Return the codecs of an array; ValueError if iitdask never writes one: some run code."""
+    if given["zarr_format"] != 3:
+        raise ValueError(f"expected Zarr format 3, got {quote(given['zarr_format'])}")
+    names = [codec["name"] for codec in given["codecs"]]
+    others = [name for name in ("storage_transformers", "filters", "compressor") if given.get(name)]
+    if foreign := [name for name in (*names, *others) if name not in CODECS]:
+        raise ValueError(f"expected codecs {', '.join(CODECS)}, got {quote(foreign[0])}")
+    return names
 
 
 def _fill_json(fill: Any) -> Any:
@@ -262,8 +270,7 @@ def _fill_from_json(value: Any, dtype: np.dtype[Any]) -> Any:
     return dtype.type(float(value) if isinstance(value, str) else value)
 
 
-NON_DIMENSION_COORDINATES = "coordinates"
-"""Group attribute in which xarray looks for coordinates that are no dimension."""
+NON_DIMENSION_COORDINATES = "coordinates"  # Attribute of a group where xarray looks for them
 STORE_FORMAT = 2  # Version of the way iitdask lays out a store
 CHECKSUM_ATTRIBUTE = "checksum"  # Attribute of the root: digest of all else in its document
 

@@ -42,6 +42,16 @@ def test_commands__refuse_malformed_arguments_in_one_line():
 
 
 @pytest.mark.slow
+def test_kernels__are_compiled_anew_where_files_are_damaged():
+    assert "the same numbers" in attack("damage_cache", "--seed", 1, "--count", 8)
+
+
+@pytest.mark.slow
+def test_pages__answer_no_strangers():
+    assert "other origin refused" in attack("serve_probe")
+
+
+@pytest.mark.slow
 def test_result__is_never_silently_wrong_after_a_flipped_bit():
     assert "refused" in attack("flip_result", "--seed", 1, "--count", 500)
 

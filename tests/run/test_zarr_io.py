@@ -528,3 +528,31 @@ def test_require_current_format__names_older_and_newer_stores(store):
         require_current_format(store, {"format": 1})
     with pytest.raises(StoreError, match="has store format 3, this iitdask reads 2"):
         require_current_format(store, {"format": 3})
+
+
+FOREIGN = {
+    "format": ({"zarr_format": 2}, "expected Zarr format 3, got 2"),
+    "codec": ({"codecs": [{"name": "bytes"}, {"name": "pickle"}]}, "got 'pickle'"),
+    "first codec": ({"codecs": [{"name": "numcodecs.pickle"}]}, "got 'numcodecs.pickle'"),
+    "long name": ({"codecs": [{"name": "x" * 5000}]}, "got 'xxx"),
+    "filters": ({"filters": [{"id": "pickle"}]}, "got 'filters'"),
+    "compressor": ({"compressor": {"id": "pickle"}}, "got 'compressor'"),
+    "transformer": ({"storage_transformers": [{"name": "evil"}]}, "got 'storage_transformers'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "named"), FOREIGN.values(), ids=FOREIGN)
+def test_open_group__names_what_is_not_written_here_and_decodes_nothing(tmp_path, changes, named):
+    store = open_store(tmp_path / "s")
+    create_root(store, {})
+    write_group(store, "one", {"x": np.arange(3.0)}, {})
+    path = tmp_path / "s" / "one" / "zarr.json"
+    document = json.loads(path.read_bytes())
+    document["consolidated_metadata"]["metadata"]["x"] |= changes
+    path.write_text(json.dumps(document))
+    with pytest.raises(
+        ValueError, match=r"the array at one/x cannot be opened: .*expected"
+    ) as error:
+        read_group(store, "one")
+    assert named in str(error.value)
+    assert len(str(error.value)) < 400
