@@ -396,9 +396,10 @@ def _parse_gates(given: Any, where: str) -> tuple[Mapping[str, Any], ...]:
     out = []
     for entry in listed:
         gate = {"gate": entry} if isinstance(entry, str) else entry
-        if not isinstance(gate, Mapping) or str(gate.get("gate")).upper() not in gates.GATES:
+        name = gate.get("gate") if isinstance(gate, Mapping) else None
+        if not isinstance(name, str) or name.upper() not in gates.GATES:
             raise SubstrateError(f"{where}: expected gates by name, got {quote(entry)}")
-        out.append({**gate, "gate": str(gate["gate"]).upper()})
+        out.append({**gate, "gate": name.upper()})
     if not out:
         raise SubstrateError(f"{where}: expected at least one gate, got none")
     return tuple(out)

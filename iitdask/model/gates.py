@@ -290,9 +290,13 @@ def _table_levels(table: Any, inputs: int, place: str) -> int:
     return shape[-1] if len(shape) > 1 or (shape and not inputs) else 2
 
 
-def has_parameter(name: str, parameter: str) -> bool:
-    """Whether a gate has a parameter."""
-    return name.upper() in GATES and parameter in _parameters(GATES[name.upper()])
+def has_parameter(name: object, parameter: str) -> bool:
+    """Return True if a gate has a parameter; False for what is no gate."""
+    return (
+        isinstance(name, str)
+        and name.upper() in GATES
+        and parameter in _parameters(GATES[name.upper()])
+    )
 
 
 def _parameters(gate: Gate) -> dict[str, bool]:

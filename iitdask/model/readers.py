@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ def load(path: str | Path) -> Substrate:
     Traceback (most recent call last):
     iitdask.errors.SubstrateError: none.yaml: expected a readable file: No such file or directory
     """
+    if not isinstance(path, str | os.PathLike):
+        raise SubstrateError(f"load: expected the path of a file, got {quote(path)}")
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":

@@ -234,8 +234,7 @@ def _set_parameter(
     chosen = [
         unit
         for own, unit in zip(labels, units, strict=True)
-        if label in ("", own)
-        and gates.has_parameter(str(unit.get("gate", unit.get("kind"))), parameter)
+        if label in ("", own) and gates.has_parameter(unit.get("gate", unit.get("kind")), parameter)
     ]
     if not chosen:
         raise SpecError(f"{where}: no unit of the substrate has this parameter; {_hint(name)}")

@@ -193,3 +193,9 @@ def test_load__a_folder_is_no_file(tmp_path):
     (tmp_path / "x.yaml").mkdir()
     with pytest.raises(SubstrateError, match="expected a readable file: Is a directory"):
         load(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("path", [None, 5, {}, [], b"a.yaml"])
+def test_load__refuses_what_is_no_path(path):
+    with pytest.raises(SubstrateError, match="load: expected the path of a file, got "):
+        load(path)
