@@ -5,6 +5,7 @@ Worker processes preload this module, see `dask_setup`.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -153,4 +154,6 @@ def connect(address: str) -> Client:
     """Open a client of the scheduler at an address ``tcp://HOST:PORT``."""
     from distributed import Client
 
+    # A scheduler that dies reaches the driver as an error, not as a traceback of Dask's beside it.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     return Client(address, timeout=30)

@@ -169,6 +169,10 @@ class Run:
         done = call("verify", self.store)
         if done.returncode:
             self.fail("does not verify", done.stderr[-200:])
+        if list(self.store.rglob("*.partial")) and self.options.mode == "work":
+            # Of one killed after all others had ended, which only the next run can see.
+            self.report.count("partial files of the last process killed")
+            call("work", self.store, "--spec", self.study)
         if list(self.store.rglob("*.partial")):
             self.fail("partial files left", self.options.mode)
         self.report.count("finished and compared")

@@ -56,6 +56,18 @@ def test_result__is_never_silently_wrong_after_a_flipped_bit():
     assert "refused" in attack("flip_result", "--seed", 1, "--count", 500)
 
 
+@pytest.mark.slow
+def test_stores__that_are_damaged_are_refused_or_right_and_mended_by_one_run():
+    assert "run: exit 0" in attack("damage_store", "--seed", 1, "--count", 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["run", "work"])
+def test_runs__that_are_killed_end_in_the_same_bits(mode):
+    report = attack("kill_forks", "--mode", mode, "--units", 7, "--seed", 1, "--count", 6)
+    assert "finished and compared" in report
+
+
 def test_stores__run_no_code_when_they_are_opened():
     report = attack("evil_store", "--seed", 1, "--count", 6)
     assert "show" in report or "export" in report or "verify" in report
