@@ -6,11 +6,14 @@ says what is wrong, where, what was expected and what came, in one line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 MAX_LINE_CHARACTERS = 380  # Of a message; the command line writes its name before it
 MAX_VALUE_CHARACTERS = 200  # Of a user's value in a message
 MAX_SHOWN_BITS = 600  # Of an integer; Python writes no more than 4,300 digits
+PASSWORD = re.compile(r"(?<=://)[^/\s]*:[^/\s]*(?=@)")  # In an address
+QUERY = re.compile(r"(://[^\s?]*[?])[^\s'\"]+")  # Of an address, and what comes before it
 
 
 class IITError(Exception):
@@ -29,6 +32,7 @@ def one_line(text: str) -> str:
     >>> one_line("a" + chr(10) + "b"), len(one_line("x" * 1000))
     ('a\\nb', 380)
     """
+    text = without_secrets(text)
     if not text.isprintable():
         if len(text) > 2 * MAX_LINE_CHARACTERS:
             text = text[:MAX_LINE_CHARACTERS] + text[-MAX_LINE_CHARACTERS:]
@@ -37,6 +41,17 @@ def one_line(text: str) -> str:
         return text
     first = MAX_LINE_CHARACTERS * 2 // 3
     return f"{text[:first]} ... {text[first + 5 - MAX_LINE_CHARACTERS :]}"
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the passwords and queries of the addresses in it.
+
+    Examples
+    --------
+    >>> without_secrets("s3://key:secret@bucket/store")
+    's3://...@bucket/store'
+    """
+    return QUERY.sub(r"\1...", PASSWORD.sub("...", text))
 
 
 def quote(value: object) -> str:
@@ -106,6 +121,10 @@ class StoreError(IITError, OSError):
     """A store cannot be opened, read or written."""
 
 
+class MissingStoreError(StoreError, InputError):
+    """There is no store of iitdask where one is expected."""
+
+
 class LedgerMismatchError(StoreError):
     """A store holds another study than the one to be run."""
 
@@ -123,6 +142,10 @@ class UnreachableStoreError(IITError):
 
     Not an OSError: data that cannot be read for the moment must not count as damaged.
     """
+
+
+class ClusterError(IITError, RuntimeError):
+    """A Dask cluster cannot be started, or its scheduler does not answer."""
 
 
 class MemoryRefusedError(IITError, MemoryError):

@@ -132,7 +132,6 @@ def test_run__tells_a_mechanism_from_a_unit_called_like_it(command):
     assert {"A,B", "AB"} <= set(names)
 
 
-@not_yet("UnicodeEncodeError of the terminal comes out")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -148,7 +147,6 @@ def test_run__prints_what_a_terminal_cannot_encode_otherwise(changes):
     assert b"phi" in done.stdout
 
 
-@not_yet("OSError of stdout comes out")
 def test_run__says_in_one_line_that_stdout_is_full(command):
     with Path("/dev/full").open("w") as full:
         done = process("run", "basic", "--store", "s", "--quiet", out=full)
@@ -158,7 +156,6 @@ def test_run__says_in_one_line_that_stdout_is_full(command):
 
 
 @pytest.mark.slow
-@not_yet("the time-out of the connection comes out")
 def test_run__says_in_one_line_that_no_scheduler_answers(command):
     done = process("run", "basic", "--store", "s", "--cluster", "tcp://127.0.0.1:9")
     assert done.returncode in (1, 2)
@@ -174,14 +171,12 @@ def test_fresh__computes_behind_a_symbolic_link_and_leaves_it(command):
     command("verify", "link")
 
 
-@not_yet("schemes that cannot be written are tried")
 def test_run__refuses_a_store_at_an_address_that_cannot_be_written(command):
     line = command("run", "basic", "--store", "http://127.0.0.1:9/x", code=2)
     for word in ("http://127.0.0.1:9/x", "s3://", "gs://", "az://"):
         assert word in line
 
 
-@not_yet("a cluster is started for one block")
 def test_run__needs_no_temporary_directory_of_dask(command):
     done = process("run", "basic", "--store", "s", DASK_TEMPORARY_DIRECTORY="/proc/nope")
     if done.returncode:
@@ -190,7 +185,6 @@ def test_run__needs_no_temporary_directory_of_dask(command):
         assert b"Traceback" not in done.stderr
 
 
-@not_yet("FileExistsError comes out")
 def test_run__refuses_a_cache_that_is_a_file(command):
     Path("f").touch()
     line = command("run", "basic", "--store", "s", "--cache", "f", "--quiet", code=2)

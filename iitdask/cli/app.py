@@ -1,20 +1,25 @@
-"""The command line: commands by import path, and clean ends on Ctrl-C and SIGTERM.
+"""The command line: commands by import path, and ends in one line whatever comes.
 
-Commands are imported when they are called, so that ``--help`` imports nothing heavy.
+Commands are imported when they are called, so that ``--help`` imports nothing heavy. What they
+print goes through streams that no terminal and no full disk can make fail with a traceback.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import shlex
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from threading import Timer, main_thread
 from types import FrameType
 from typing import Any
@@ -25,7 +30,9 @@ from iitdask.errors import (
     InterruptedRunError,
     KernelCacheWarning,
     LedgerMismatchError,
+    one_line,
     quote,
+    without_secrets,
 )
 
 COMMANDS = {
@@ -50,6 +57,13 @@ INTERRUPTED_EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CLEAN_EXIT_SECONDS = 10.0  # Time that a clean end may take before the process is ended
 REPEAT_SECONDS = 0.02  # Time until KeyboardInterrupt is raised again where Python ignored it
+PLAIN_TEXT = {
+    "→": "->", "φ": "phi", "Φ": "Phi", "α": "alpha", "∅": "{}", "×": "x", "·": "*", "…": "...",
+    "–": "-", "≥": ">=", "≤": "<=",
+}  # fmt: skip
+"""What is printed for a character that a terminal does not have; for others, their escape."""
+PLAIN_TEXT_ERRORS = "iitdask-plain-text"
+"""Name of the error handler that replaces characters so."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -57,28 +71,51 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    message = _interrupted_message(words)
+    with _safe_streams():
+        try:
+            with interruptible(message) as handler, warnings.catch_warnings():
+                warnings.showwarning = partial(_show_warning, warnings.showwarning)
+                code = _run_words(words)
+                sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the last net
+            if debug:
+                traceback.print_exception(error)
+            code = _report(error, message, is_interrupted=handler.signalled)
+    sys.exit(code)
+
+
+def _run_words(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.exit(_print_text(_help_text()))
+        return _print_text(_help_text())
     if words[0] == "--version":
-        sys.exit(_print_text(import_module("iitdask.run.checksum").package_version()))
+        return _print_text(import_module("iitdask.run.checksum").package_version())
     if words[0] not in COMMANDS:
         names = ", ".join(COMMANDS)
-        _print_error(f"iitdask: expected one of the commands {names}, got {quote(words[0])}")
-        sys.exit(WRONG_INPUT)
-    interrupted = _interrupted_message(words)
-    try:
-        with interruptible(interrupted), warnings.catch_warnings():
-            warnings.showwarning = partial(_show_warning, warnings.showwarning)
-            code = _call_command(words[0], words[1:])
-    except (IITError, KeyboardInterrupt) as error:
-        if debug:
-            raise
-        if isinstance(error, IITError):
+        raise InputError(f"expected one of the commands {names}, got {quote(words[0])}")
+    return _call_command(words[0], words[1:]) or DONE
+
+
+def _report(error: BaseException, message: str, *, is_interrupted: bool) -> int:
+    """Say in one line what ended a command; return its exit code."""
+    if is_interrupted or isinstance(error, InterruptedRunError | KeyboardInterrupt):
+        # Whatever a signal was turned into on its way, such as a TypeError within NumPy.
+        if isinstance(error, InterruptedRunError):
             _print_error(f"iitdask: {error}")
-        if isinstance(error, InterruptedRunError | KeyboardInterrupt):
-            _exit_now(interrupted)
-        sys.exit(WRONG_INPUT if isinstance(error, InputError | LedgerMismatchError) else FAILED)
-    sys.exit(code or DONE)
+        _exit_now(message)
+    _print_error(f"iitdask: {_describe(error)}")
+    return WRONG_INPUT if isinstance(error, InputError | LedgerMismatchError) else FAILED
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, IITError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return one_line(f"{path}: {error.strerror}; see whether it may be read and written")
+    if isinstance(error, MemoryError):
+        return one_line(f"out of memory ({error or 'no more to be had'}); --debug shows more")
+    return one_line(f"unexpected {type(error).__name__}: {error}; --debug shows more")
 
 
 def _call_command(name: str, words: list[str]) -> int | None:
@@ -115,11 +152,12 @@ def _help_text() -> str:
 
 
 def _interrupted_message(words: Sequence[str]) -> str:
-    if words[0] not in ("run", "work"):
+    if not words or words[0] not in ("run", "work"):
         return "iitdask: interrupted"
     program = "python -m iitdask" if sys.argv[0].endswith("__main__.py") else "iitdask"
     # With --fresh the repeated command would delete what is there.
     again = f"{program} {shlex.join(word for word in words if word != '--fresh')}"
+    again = without_secrets(again)
     return f"iitdask: interrupted; the store is consistent, go on with: {again}"
 
 
@@ -144,20 +182,107 @@ def _exit_now(message: str) -> None:
     _print_error(message)
     if "iitdask.study.run" in sys.modules:
         import_module("iitdask.study.run").discard_temporary_kernels()
-    sys.stdout.flush()
+    with suppress(OutputError):
+        sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit, which waits for clusters and for kernels in threads of this process.
     os._exit(INTERRUPTED_EXIT_CODE)
 
 
+class OutputError(IITError):
+    """Standard output cannot be written."""
+
+
 @contextmanager
-def interruptible(message: str) -> Iterator[None]:
+def _safe_streams() -> Iterator[None]:
+    """Write to stdout and stderr what they can take, and in no case fail with a traceback."""
+    streams = sys.stdout, sys.stderr
+    codecs.register_error(PLAIN_TEXT_ERRORS, _replace_by_plain_text)
+    with _plain_text(streams[0]), _plain_text(streams[1]):
+        sys.stdout = _SafeStream(streams[0])
+        sys.stderr = _SafeStream(streams[1], is_needed=False)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def _plain_text(stream: Any) -> Iterator[None]:
+    """Replace characters that a stream cannot encode instead of raising an error."""
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    before = stream.errors
+    stream.reconfigure(errors=PLAIN_TEXT_ERRORS)
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # it flushes what nobody can take
+            stream.reconfigure(errors=before)
+
+
+def _replace_by_plain_text(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    escape = "backslashreplace"
+    plain = (PLAIN_TEXT.get(c) or c.encode("ascii", escape).decode("ascii") for c in text)
+    return "".join(plain), error.end
+
+
+class _SafeStream:
+    """A standard stream; one that is closed or full raises an OutputError if it is needed."""
+
+    def __init__(self, stream: Any, *, is_needed: bool = True) -> None:
+        # A closed one is None. The null device takes its number, which no file of ours must get.
+        self._stream = Path(os.devnull).open("w") if stream is None else stream  # noqa: SIM115
+        self._is_needed = is_needed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        with self._writing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._writing():
+            self._stream.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self._discard()
+            if self._is_needed:
+                reason = getattr(error, "strerror", None) or error
+                raise OutputError(
+                    f"stdout cannot be written ({reason}); what the command did is complete"
+                ) from error
+
+    def _discard(self) -> None:
+        """Send what is buffered to nowhere: Python would write it at its end, and complain."""
+        with suppress(OSError, ValueError):
+            number = self._stream.fileno()
+            if number in (1, 2):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[_SignalHandler]:
     """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; end at once on the second."""
     handler = _SignalHandler(message)
     previous = {each: signal.signal(each, handler.on_signal) for each in SIGNALS}
     sys.unraisablehook = handler.on_unraisable
     try:
-        yield
+        yield handler
     finally:
         sys.unraisablehook = handler.default_hook
         handler.finished = True  # the caller prints the message
@@ -180,7 +305,7 @@ class _SignalHandler:
             if not self.ignored:  # the signal before was not ignored after all
                 return
         elif self.signalled and not self.ignored:
-            os._exit(INTERRUPTED_EXIT_CODE)
+            self.exit_now()
         if not self.signalled:
             _start_timer(CLEAN_EXIT_SECONDS, self.exit_now)
         self.signalled, self.ignored = True, False
@@ -218,7 +343,7 @@ class _SignalHandler:
     def exit_now(self) -> None:
         if not self.finished:
             with suppress(OSError):
-                os.write(2, f"{self.message}\n".encode())
+                os.write(2, f"{self.message}\n".encode(errors="backslashreplace"))
         os._exit(INTERRUPTED_EXIT_CODE)
 
 

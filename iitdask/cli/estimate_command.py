@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from iitdask.cli.output import Workers, print_table
-from iitdask.errors import BudgetRefusedError
+from iitdask.errors import BudgetRefusedError, InputError, quote
 from iitdask.model.labels import join_labels, units_of_mask
 from iitdask.model.system import Target
 from iitdask.model.transition import Transition
@@ -38,6 +39,8 @@ def plan(spec: str, /, *, blocks: int = DEFAULT_SHOWN_BLOCKS) -> int:
     blocks
         Blocks to describe of each stage, the most expensive first; 0 describes none.
     """
+    if blocks < 0:
+        raise InputError(f"--blocks: expected 0 or more, got {quote(blocks)}")
     study, costs, target = _estimate_study(spec, 0.0)
     _print_estimate(costs, study)
     for stage in costs.stages:
@@ -62,10 +65,21 @@ def estimate(
     seconds
         Seconds to spend on each expensive stage.
     """
+    require_valid_budget(budget)
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers: expected 1 or more, got {quote(workers)}")
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"--seconds: expected a time, 0 or more, got {seconds}")
     study, costs, _ = _estimate_study(spec, seconds)
     _print_estimate(costs, study, () if workers is None else (workers,))
     require_within_budget(costs, budget)
     return 0
+
+
+def require_valid_budget(budget: float | None) -> None:
+    """Refuse a budget that is no number of core-seconds."""
+    if budget is not None and not budget >= 0:
+        raise InputError(f"--budget: expected core-seconds, 0 or more, got {budget}")
 
 
 def require_within_budget(costs: Estimate, budget: float | None) -> None:

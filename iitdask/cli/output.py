@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative=())]
 Workers = Annotated[int | None, Parameter(name=["--workers", "-n"])]
 MAX_TABLE_ROWS = 40
+MAX_PORT = 65535
 NUMBER_WORDS = ("phi", "alpha", "done")  # Words in the names of columns of numbers
 
 
@@ -57,6 +58,12 @@ def _text_table(
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def require_port(name: str, port: int | None) -> None:
+    """Raise an InputError if a number is given that no port can have."""
+    if port is not None and not 0 <= port <= MAX_PORT:
+        raise InputError(f"--{name}: expected a port from 0 to {MAX_PORT}, got {quote(port)}")
 
 
 def parse_duration(duration: str | None, name: str) -> float | None:

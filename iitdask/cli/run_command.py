@@ -6,16 +6,16 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from iitdask.cli.estimate_command import require_within_budget
-from iitdask.cli.output import Flag, Workers, parse_duration, print_result
+from iitdask.cli.estimate_command import require_valid_budget, require_within_budget
+from iitdask.cli.output import Flag, Workers, parse_duration, print_result, require_port
 from iitdask.cluster.jobs import (
     UNFINISHED_EXIT_CODE,
     JobOptions,
@@ -23,17 +23,20 @@ from iitdask.cluster.jobs import (
     allocation_script,
     array_script,
     parse_memory,
+    require_jobqueue,
+    require_slurm,
     resolve_job_spec,
     submit,
 )
 from iitdask.cluster.kubernetes import Manifest, kubernetes
-from iitdask.cluster.local import connect, local
+from iitdask.cluster.local import connect, local, require_scheduler
 from iitdask.cluster.slurm import allocation, exec_allocation_role, is_driver, slurm, worker_script
 from iitdask.errors import InputError, MemoryRefusedError, RetiredError, quote
 from iitdask.result.formatting import bytes_text
 from iitdask.run.estimate import WorkerDemand, resident_bytes
 from iitdask.run.result_group import empty_store
 from iitdask.run.storage import open_store
+from iitdask.run.zarr_ledger import open_cache_directory
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
     StudyJob,
@@ -51,6 +54,21 @@ from iitdask.view.progress import show_progress
 
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
 CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")  # Connections can be encrypted
+ADDRESS = "tcp://HOST:PORT"
+"""Stands for the address of a scheduler."""
+SUBMITTED = ("slurm", "slurm-allocation", "slurm-array")
+CONNECTED = ("slurm", "slurm-allocation", "allocation")
+DRIVEN_HERE = ("local", ADDRESS, "slurm", "allocation", "kubernetes")
+CLUSTERS_WITH_OPTION = {
+    "workers": ("local", *SUBMITTED, "kubernetes"),
+    **dict.fromkeys(("cores", "walltime", "partition", "account", "site", "directive"), SUBMITTED),
+    **dict.fromkeys(("interface", "port", "scratch"), CONNECTED),
+    "manifest": ("kubernetes",),
+    "adapt": ("slurm",),
+    **dict.fromkeys(("cache", "join"), (*DRIVEN_HERE, "slurm-allocation")),
+    **dict.fromkeys(("dashboard", "dashboard_port"), DRIVEN_HERE),
+}
+"""Clusters that have a use for an option; all others have it on all of them."""
 DEFAULT_JOBS = 4
 PAUSED_MEMORY_SHARE = 0.8  # Share of its memory at which Dask pauses a worker process
 DEFAULT_STUDY = "iit4-2023-fig4"
@@ -75,7 +93,7 @@ def run(
     fresh: Flag = False,
     quiet: Flag = False,
     dashboard: Flag = False,
-    dashboard_port: int = 0,
+    dashboard_port: int | None = None,
 ) -> int:
     """Compute a study, or what is missing of it, and show the result.
 
@@ -114,36 +132,37 @@ def run(
     dashboard_port
         Port of the live page; any free one when not given.
     """
-    where = spec or DEFAULT_STUDY
+    where = DEFAULT_STUDY if spec is None else spec
+    given = {"workers": workers, "cache": cache, "join": join, "dashboard": dashboard}
+    _require_valid_options(cluster, {**given, "dashboard_port": dashboard_port}, budget)
     study, folder = read_study(where)
-    limit, workers = memory or study.run.memory, workers or study.run.workers
+    limit = study.run.memory if memory is None else memory
+    workers = study.run.workers if workers is None else workers
     choice = ClusterChoice(cluster, workers, limit, jobs or JobOptions(), adapt)
-    if cluster == "allocation" and not is_driver():
-        options = choice.job_options
-        exec_allocation_role(options.interface, options.port, options.scratch)
+    url = _store_url(where) if store is None else store
+    open_store(url)  # before anything is computed: some addresses cannot be written
     memory_bytes = None if limit is None else parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
-    directory = os.environ.get(STORE_DIRECTORY_VARIABLE, ".")
-    url = store or str(Path(directory, f"{Path(where).stem}.zarr"))
+    driver_words = _driver_words(cache, join=join, quiet=quiet)
     if print_job:
-        print(choice.script(where, url, is_sweep=job.is_sweep), end="")
+        print(choice.script(where, url, driver_words, is_sweep=job.is_sweep), end="")
         return 0
-    if fresh:
-        empty_store(open_store(url))
-    if cluster in ("slurm-allocation", "slurm-array"):  # a job drives the run
-        return choice.submit(job, where, url, study.run.block_seconds)
-    if not quiet:
-        _print_title(study, where)
-    _require_memory(memory_bytes, choice.usable_memory, {})
-    _compile_kernels(job, quiet)
-    if budget is not None or (memory is not None and not job.is_sweep):
+    choice.require_available()
+    _prepare_directories(url, cache, fresh)
+    is_submitted = cluster in ("slurm-allocation", "slurm-array")  # a job drives the run
+    if not is_submitted:
+        _require_memory(memory_bytes, choice.usable_memory, {})
+        _announce(study, where, job, quiet)
+    if budget is not None or not (memory is None or job.is_sweep or is_submitted):
         _require_affordable(choice, job, study, budget, memory_bytes)
+    if is_submitted:
+        return choice.submit(job, where, url, study.run.block_seconds, driver_words)
     started = time.perf_counter()
     demand = WorkerDemand(choice.job_options.cores or 1)
     with (
         choice.open_client(demand) as client,
         show_progress(not quiet) as observers,
-        _status_page(url, dashboard, dashboard_port),
+        _status_page(url, dashboard, dashboard_port or 0),
     ):
         tree = run_job(
             job, client=client, store=url, observers=[*observers, demand],
@@ -225,6 +244,9 @@ class ClusterChoice:
     adapt: bool  # True if only as many jobs run as the remaining work is worth
 
     def __post_init__(self) -> None:
+        options = {each.name: getattr(self.job_options, each.name) for each in fields(JobOptions)}
+        _require_used_options(self.cluster, {**options, "adapt": self.adapt})
+        require_port("port", self.job_options.port)
         if self.cluster not in CLUSTERS and "://" not in self.cluster:
             raise InputError(
                 f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
@@ -256,6 +278,23 @@ class ClusterChoice:
         is_process = self.workers is not None or self.cluster != "local"
         return PAUSED_MEMORY_SHARE if is_process else 1.0
 
+    def require_available(self) -> None:
+        """Check that the cluster can be used from here, before anything is computed.
+
+        A task of an allocation that is not its driver takes its role here and does not return.
+        """
+        if self.cluster in SUBMITTED:
+            require_slurm()
+        if self.cluster == "slurm":
+            require_jobqueue()
+        elif self.cluster == "allocation" and not is_driver():
+            options = self.job_options
+            exec_allocation_role(options.interface, options.port, options.scratch)
+        elif self.cluster == "kubernetes":
+            Manifest.read(self.job_options.manifest)
+        elif self.cluster not in CLUSTERS:
+            require_scheduler(self.cluster)
+
     def open_client(self, demand: WorkerDemand) -> AbstractContextManager[Any]:
         """Open a client of the cluster; `demand` knows how many workers the work is worth."""
         if self.cluster == "local":
@@ -268,8 +307,10 @@ class ClusterChoice:
             return kubernetes(Manifest.read(self.job_options.manifest), self.workers)
         return connect(self.cluster)
 
-    def script(self, spec: str, url: str, *, is_sweep: bool = False) -> str:
-        """Return the job script of this choice."""
+    def script(
+        self, spec: str, url: str, driver_words: Sequence[str] = (), *, is_sweep: bool = False
+    ) -> str:
+        """Return the job script of this choice; a driver in it gets further words."""
         if self.cluster == "slurm":
             return worker_script(self.job_spec)
         if self.cluster == "slurm-allocation":
@@ -278,14 +319,21 @@ class ClusterChoice:
             for name in ("interface", "port", "scratch"):
                 if value := getattr(job, name):
                     command += [f"--{name}", str(value)]
-            return allocation_script(job, self.n_jobs, command)
+            return allocation_script(job, self.n_jobs, [*command, *driver_words])
         if self.cluster == "slurm-array":
             return array_script(self.job_spec, self.n_jobs, url, spec if is_sweep else None)
         raise InputError(f"--print-job: expected --cluster slurm…, got {quote(self.cluster)}")
 
-    def submit(self, job: StudyJob, spec: str, url: str, block_seconds: float) -> int:
+    def submit(
+        self,
+        job: StudyJob,
+        spec: str,
+        url: str,
+        block_seconds: float,
+        driver_words: Sequence[str] = (),
+    ) -> int:
         """Submit a job that drives the run; print its number."""
-        script = self.script(spec, url, is_sweep=job.is_sweep)
+        script = self.script(spec, url, driver_words, is_sweep=job.is_sweep)
         if self.cluster == "slurm-array":
             prepare_store(url, job, block_seconds)
         number = submit(self.job_spec, script)
@@ -293,6 +341,41 @@ class ClusterChoice:
         command = f"iitdask status {shlex.quote(url)}"
         print(f"job {number} was submitted and fills {url}; look with: {command}", file=sys.stderr)
         return 0
+
+
+def _require_used_options(cluster: str, options: dict[str, Any]) -> None:
+    """Refuse options that a cluster has no use for; those not given are None, False or ()."""
+    shape = ADDRESS if "://" in cluster else cluster
+    if shape not in (*CLUSTERS, ADDRESS):
+        return
+    for name, value in options.items():
+        clusters = CLUSTERS_WITH_OPTION.get(name, (shape,))
+        if value is None or value is False or value == () or shape in clusters:
+            continue
+        raise InputError(
+            f"--{name.replace('_', '-')}: expected --cluster {' or '.join(clusters)}, got "
+            f"{quote(cluster)}, which has no use for it"
+        )
+
+
+def _require_valid_options(cluster: str, options: dict[str, Any], budget: float | None) -> None:
+    _require_used_options(cluster, options)
+    require_port("dashboard-port", options["dashboard_port"])
+    if options["dashboard_port"] is not None and not options["dashboard"]:
+        raise InputError("--dashboard-port: expected --dashboard beside it, got none")
+    require_valid_budget(budget)
+
+
+def _store_url(where: str) -> str:
+    """Return the store of a study for which none is given."""
+    name, directory = f"{Path(where).stem}.zarr", os.environ.get(STORE_DIRECTORY_VARIABLE, ".")
+    return f"{directory.rstrip('/')}/{name}" if "://" in directory else str(Path(directory, name))
+
+
+def _driver_words(cache: str | None, *, join: bool, quiet: bool) -> list[str]:
+    """Return options of this command that a driver in a job gets, too."""
+    words = [] if cache is None else ["--cache", cache]
+    return [*words, *["--join"] * join, *["--quiet"] * quiet]
 
 
 def _require_affordable(
@@ -334,6 +417,21 @@ def _status_page(url: str, is_wanted: bool, port: int) -> Iterator[None]:
     with serve_page(lambda doc: fill_status_page(doc, url), port=port) as address:
         print(f"live page: {address}", file=sys.stderr, flush=True)
         yield
+
+
+def _prepare_directories(url: str, cache: str | None, fresh: bool) -> None:
+    """Create the directory of the cache, and empty the store if it is to begin anew."""
+    if cache is not None:
+        open_cache_directory(cache)
+    if fresh:
+        empty_store(open_store(url))
+
+
+def _announce(study: Study, where: str, job: StudyJob, quiet: bool) -> None:
+    """Say what is computed, and compile the kernels for it."""
+    if not quiet:
+        _print_title(study, where)
+    _compile_kernels(job, quiet)
 
 
 def _compile_kernels(job: StudyJob, quiet: bool) -> None:

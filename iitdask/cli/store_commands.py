@@ -6,21 +6,19 @@ What only some of them need is imported in the function: ``status`` draws nothin
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from iitdask.cli.output import Flag, print_result, print_table
-from iitdask.errors import InputError
+from iitdask.cli.output import Flag, print_result, print_table, require_port
+from iitdask.errors import InputError, quote
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.result_group import drop_blocks, load_partial_result, store_attrs
 from iitdask.run.status import StoreStatus, read_status
-from iitdask.run.storage import local_path, open_store
+from iitdask.run.storage import open_store
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -36,8 +34,8 @@ def status(
     *,
     json_: JsonFlag = False,
     serve: Flag = False,
-    port: int = 0,
-    address: str = "127.0.0.1",
+    port: int | None = None,
+    address: str | None = None,
 ) -> int:
     """Show how far a store is, whether or not a run is at work on it.
 
@@ -52,8 +50,13 @@ def status(
     port
         Port to serve at; any free one when not given.
     address
-        Address to serve at. Whoever reaches it can read how far the store is.
+        Address to serve at; that of this machine alone when not given. Whoever reaches it can
+        read how far the store is.
     """
+    if serve and json_:
+        raise InputError("--serve: expected no --json beside it, got both")
+    if not serve:
+        _require_no_server("--serve", port, address)
     progress = read_status(open_store(store))
     if serve:
         from iitdask.view.status_page import fill_status_page
@@ -73,10 +76,23 @@ def status(
     return 0
 
 
-def _serve_until_interrupted(fill: Callable[[Document], None], address: str, port: int) -> int:
-    from iitdask.view.pages import serve_page
+def _require_no_server(expected: str, port: int | None, address: str | None) -> None:
+    """Refuse a port or an address at which nothing would be served."""
+    for name, value in {"port": port, "address": address}.items():
+        if value is not None:
+            raise InputError(
+                f"--{name}: expected {expected}, got {quote(value)} and nothing to serve"
+            )
 
-    with serve_page(fill, address, port) as url:
+
+def _serve_until_interrupted(
+    fill: Callable[[Document], None], address: str | None, port: int | None
+) -> int:
+    from iitdask.view.pages import LOOPBACK_ADDRESS, serve_page
+
+    require_port("port", port)
+
+    with serve_page(fill, LOOPBACK_ADDRESS if address is None else address, port or 0) as url:
         print(f"{url}  (Ctrl-C ends)", flush=True)
         Event().wait()
     return 0
@@ -129,6 +145,8 @@ def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | N
         Directory of a cache, instead of a store.
     """
     if cache is not None:
+        if store is not None or json_:
+            raise InputError("--cache: expected neither a store nor --json beside it, got one")
         return _show_cache(cache)
     if store is None:
         raise InputError("show: expected a store or --cache DIR, got neither")
@@ -200,6 +218,8 @@ def verify(store: str, /, *, sample: int = 10, seed: int | None = None) -> int:
     """
     from iitdask.study.run import verify_stored_run
 
+    if sample < 0:
+        raise InputError(f"--sample: expected 0 or more blocks, got {quote(sample)}")
     checked = verify_stored_run(store, sample, seed)
     for problem in checked.problems:
         print(problem)
@@ -224,17 +244,12 @@ def tidy(store: str, /) -> int:
     store
         Directory or URL of the store.
     """
-    store_attrs(open_store(store))  # before what may be no store is measured
-    before = _store_bytes(store)
-    drop_blocks(open_store(store))
-    print(f"{store}: {bytes_text(before)} before, {bytes_text(_store_bytes(store))} now")
+    opened = open_store(store)
+    store_attrs(opened)  # before what may be no store is measured
+    before = opened.nbytes()
+    drop_blocks(opened)
+    print(f"{store}: {bytes_text(before)} before, {bytes_text(opened.nbytes())} now")
     return 0
-
-
-def _store_bytes(store: str) -> int:
-    path = local_path(store)
-    files = () if path is None else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def export(store: str, file: str, /) -> int:
@@ -257,7 +272,12 @@ def export(store: str, file: str, /) -> int:
 
 
 def view(
-    store: str, /, *, html: str | None = None, port: int = 0, address: str = "127.0.0.1"
+    store: str,
+    /,
+    *,
+    html: str | None = None,
+    port: int | None = None,
+    address: str | None = None,
 ) -> int:
     """Show a result as linked figures, in a file or served until interrupted.
 
@@ -270,26 +290,20 @@ def view(
     port
         Port to serve at; any free one when not given.
     address
-        Address to serve at. Whoever reaches it can read the result.
+        Address to serve at; that of this machine alone when not given. Whoever reaches it can
+        read the result.
     """
+    from iitdask.result.cube import replaced_file
     from iitdask.study.problem import load_for_view
     from iitdask.view.explorer import explorer_html, fill_explorer
 
+    if html is not None:
+        _require_no_server("no --html beside it", port, address)
     tree = load_for_view(open_store(store))
     if html is not None:
-        written = _write_html(Path(html), explorer_html(tree))
-        print(f"{html}: {bytes_text(written)}")
+        content = explorer_html(tree).encode()
+        with replaced_file(html, "--html: ") as partial:
+            partial.write_bytes(content)
+        print(f"{html}: {bytes_text(len(content))}")
         return 0
     return _serve_until_interrupted(lambda doc: fill_explorer(doc, tree), address, port)
-
-
-def _write_html(path: Path, text: str) -> int:
-    """Write a file at once or not at all; return its bytes."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"--html: expected a file that can be written, {error}") from error
-    return len(text.encode())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
 LIFETIME_FRACTION = 0.9  # Part of the walltime after which a worker begins no further block
 STAGGER_FRACTION = 0.05  # Part of the walltime over which the ends of workers are spread
+PRESET_KEYS = (
+    *("cores", "memory", "walltime", "queue", "account", "interface", "python"),
+    *("local-directory", "log-directory", "shared-temp-directory", "scheduler-options"),
+    *("job-extra-directives", "job-directives-skip", "job-script-prologue"),
+)
+"""Keys of a site's preset that jobs use."""
+UNUSED_PRESET_DEFAULTS = {
+    "name": "dask-worker",
+    "death-timeout": 60,
+    "processes": 1,
+    "shebang": "#!/usr/bin/env bash",
+    "worker-command": "distributed.cli.dask_worker",
+}
+"""Values of other keys that mean what jobs do anyway."""
 NOTICE_SECONDS = 30  # Seconds before the end of its walltime that SLURM signals an array element
 
 
@@ -104,17 +119,16 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
     """Resolve job options: those of the user, else of the site, else the defaults."""
     site = _site_preset(options.site)
     logs = str(site.get("log-directory") or Path("iitdask-jobs").absolute())
-    scratch = options.scratch or site.get("local-directory")
     jobs = JobSpec(
-        cores=int(options.cores or site.get("cores") or 1),
-        memory=str(memory or site.get("memory") or DEFAULT_MEMORY),
-        walltime=str(options.walltime or site.get("walltime") or DEFAULT_WALLTIME),
-        partition=options.partition or site.get("queue"),
-        account=options.account or site.get("account"),
-        interface=options.interface or site.get("interface"),
+        cores=_cores(options.cores, site.get("cores")),
+        memory=_choose("memory", memory, site.get("memory"), DEFAULT_MEMORY),
+        walltime=_choose("walltime", options.walltime, site.get("walltime"), DEFAULT_WALLTIME),
+        partition=_choose("partition", options.partition, site.get("queue")),
+        account=_choose("account", options.account, site.get("account")),
+        interface=_choose("interface", options.interface, site.get("interface")),
         port=options.port,
         tls=options.tls,
-        scratch=None if scratch is None else str(scratch),
+        scratch=_choose("scratch", options.scratch, site.get("local-directory")),
         logs=logs,
         shared=os.path.expanduser(str(site.get("shared-temp-directory") or logs)),  # noqa: PTH111
         directive=(*(site.get("job-extra-directives") or ()), *options.directive),
@@ -123,12 +137,25 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
         python=str(site.get("python") or sys.executable),
         scheduler=tuple((site.get("scheduler-options") or {}).items()),
     )
-    if jobs.cores < 1:
-        raise InputError(f"--cores: expected 1 or more, got {jobs.cores}")
     parse_memory(jobs.memory)
     if jobs.seconds < 60:
         raise InputError(f"--walltime: expected a minute or more, got {quote(jobs.walltime)}")
     return jobs
+
+
+def _choose(name: str, option: Any, *defaults: Any) -> Any:
+    """Return an option if it is given, else the first default that is set, as text."""
+    if option == "":
+        raise InputError(f"--{name}: expected a value, got an empty text")
+    value = option if option is not None else next((each for each in defaults if each), None)
+    return None if value is None else str(value)
+
+
+def _cores(option: int | None, default: Any) -> int:
+    value = (default or 1) if option is None else option
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"--cores: expected 1 or more, got {quote(value)}")
+    return value
 
 
 def _site_preset(name: str | None) -> dict[str, Any]:
@@ -145,7 +172,19 @@ def _site_preset(name: str | None) -> dict[str, Any]:
             f"(known here: {sites}), got {quote(name)}"
         )
     # Sites write with dashes or underscores, as dask lets them.
-    return {key.replace("_", "-"): value for key, value in known[name].items()}
+    preset = {key.replace("_", "-"): value for key, value in (known[name] or {}).items()}
+    unused = [key for key, value in preset.items() if _is_unused(key, value)]
+    if unused:
+        raise InputError(
+            f"--site: the preset jobqueue.{name} sets {', '.join(unused)}, which jobs of iitdask "
+            f"do not use; expected {', '.join(PRESET_KEYS)}"
+        )
+    return preset
+
+
+def _is_unused(key: str, value: Any) -> bool:
+    """Return True for a key of a preset that is neither used nor left as dask-jobqueue has it."""
+    return key not in PRESET_KEYS and bool(value) and value != UNUSED_PRESET_DEFAULTS.get(key)
 
 
 def parse_memory(amount: str | int, name: str = "--memory") -> int:
@@ -285,6 +324,14 @@ def submit(jobs: JobSpec, script: str) -> str:
     if number is None:
         raise InterruptedRunError(f"sbatch gave no job number but {quote(done.stdout)}")
     return number.group()
+
+
+def require_jobqueue() -> None:
+    """Raise an InputError if dask-jobqueue, which makes SLURM's jobs, is not installed."""
+    if find_spec("dask_jobqueue") is None:
+        raise InputError(
+            "--cluster slurm: needs dask-jobqueue; install it with: pip install 'iitdask[slurm]'"
+        )
 
 
 def require_slurm() -> None:

@@ -8,16 +8,29 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from iitdask.errors import ClusterError, InputError, quote
 
 if TYPE_CHECKING:
     from distributed import Client
 
 CLOSE_SECONDS, INTERRUPTED_CLOSE_SECONDS = 30.0, 2.0
 """Seconds that a cluster may take to close, and after an interruption."""
+CONNECT_SECONDS = 5.0  # In which a scheduler must listen; it may just have been started
+RETRY_SECONDS = 0.2
+HANDSHAKE_SECONDS = 10.0  # In which it must answer
+SCHEDULER_SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
+TEMPORARY_DIRECTORY = "temporary-directory"  # Key of Dask's configuration
 
 
 def worker_environment() -> dict[str, str]:
@@ -83,9 +96,11 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
         "distributed.deploy.lost-worker-timeout": "1h",
         "distributed.nanny.environ": worker_environment(),
         "distributed.scheduler.allowed-failures": 10,
+        # Threads of this process spill nothing: a site's directory may be missing on this machine.
+        TEMPORARY_DIRECTORY: _scratch_directory() if workers else tempfile.gettempdir(),
     }
     with dask.config.set(settings):
-        with _silenced_resource_tracker():
+        with _silenced_resource_tracker(), _start_errors():
             cluster = LocalCluster(
                 n_workers=workers or 1,
                 threads_per_worker=1 if workers else available_cores(),
@@ -97,7 +112,7 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
                 scheduler_kwargs={"dashboard": False},
                 dashboard_address="127.0.0.1:0",  # without a host it would be on all interfaces
                 silence_logs=50,  # what goes wrong reaches the driver as an event or an error
-                **({"preload": __name__} if workers else {}),
+                **({"worker_class": _nanny_class(), "preload": __name__} if workers else {}),
             )
         cluster.sync(_stop_http_servers, cluster)
         client = Client(cluster)
@@ -115,12 +130,10 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
 
 
 def dask_setup(worker: Any) -> None:
-    """Ignore SIGINT in a worker process: the driver handles it and ends its workers.
+    """Stop listening in a worker process for what Dask would show of it.
 
-    Ctrl-C on a terminal reaches every process started from it; workers that broke off in the
-    middle would only add their tracebacks. Dask calls this function when it preloads the module.
+    Dask calls this function when it preloads the module.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.http_server.stop()
 
 
@@ -129,6 +142,56 @@ async def _stop_http_servers(cluster: Any) -> None:
     for node in (cluster.scheduler, *cluster.workers.values()):
         if server := getattr(node, "http_server", None):  # nannies have none
             server.stop()
+
+
+def _nanny_class() -> Any:
+    """Return a nanny whose worker never hears SIGINT: the driver handles it and ends its workers.
+
+    Ctrl-C on a terminal reaches every process started from it; workers that broke off, be it in
+    the middle of their imports, would only add their tracebacks.
+    """
+    from distributed import Nanny
+
+    class QuietNanny(Nanny):
+        async def instantiate(self) -> Any:
+            # Otherwise the first worker starts it, and unblocks the signal again.
+            resource_tracker.ensure_running()
+            # In the thread of the event loop. Threads started from it, and the process that one
+            # of them starts, inherit what it blocks.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            return await super().instantiate()
+
+    return QuietNanny
+
+
+def _scratch_directory() -> str:
+    """Return the directory in which worker processes spill, by Dask's configuration."""
+    import dask
+
+    directory = dask.config.get(TEMPORARY_DIRECTORY, None) or tempfile.gettempdir()
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return str(directory)
+    except OSError as error:
+        raise InputError(
+            f"{TEMPORARY_DIRECTORY} of Dask's configuration (DASK_TEMPORARY_DIRECTORY): expected "
+            f"a directory that can be written, got {quote(directory)} ({error.strerror})"
+        ) from error
+
+
+@contextmanager
+def _start_errors() -> Iterator[None]:
+    """Turn what keeps a cluster from starting into an error that says so."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ClusterError(
+            f"workers cannot be started on this machine: {type(cause).__name__}: {cause}"
+        ) from error
 
 
 def _close(client: Any, cluster: Any, seconds: float) -> None:
@@ -152,8 +215,64 @@ def _silenced_resource_tracker() -> Iterator[None]:
 
 def connect(address: str) -> Client:
     """Open a client of the scheduler at an address ``tcp://HOST:PORT``."""
+    import dask
     from distributed import Client
 
     # A scheduler that dies reaches the driver as an error, not as a traceback of Dask's beside it.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-    return Client(address, timeout=30)
+    try:
+        with dask.config.set({"distributed.comm.timeouts.connect": HANDSHAKE_SECONDS}):
+            return Client(address, timeout=HANDSHAKE_SECONDS)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise _silent_scheduler(address, f"{type(error).__name__}: {reason}") from error
+
+
+def require_scheduler(address: str) -> None:
+    """Raise a ClusterError if nothing listens at the address of a scheduler, nor soon will."""
+    host_and_port = _host_and_port(address)
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            with socket.create_connection(host_and_port, CONNECT_SECONDS) as connection:
+                if address.startswith("tcp:"):
+                    _require_greeting(address, connection)
+        except (OSError, UnicodeError) as error:
+            is_unknown = isinstance(error, socket.gaierror | UnicodeError)
+            if is_unknown or time.monotonic() > deadline:
+                reason = getattr(error, "strerror", None) or error
+                raise _silent_scheduler(address, reason) from error
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+def _require_greeting(address: str, connection: socket.socket) -> None:
+    """Raise a ClusterError unless a scheduler speaks first, as Dask's do."""
+    connection.settimeout(HANDSHAKE_SECONDS)
+    try:
+        if connection.recv(1):
+            return
+        reason = "the connection was closed"
+    except TimeoutError:
+        reason = f"nothing came in {HANDSHAKE_SECONDS:g} s"
+    raise _silent_scheduler(address, reason)
+
+
+def _silent_scheduler(address: str, reason: object) -> ClusterError:
+    return ClusterError(
+        f"no scheduler answers at {address} ({reason}); start one with `dask scheduler`, or "
+        "look at the address"
+    )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    expected = "--cluster: expected the address of a scheduler such as tcp://HOST:PORT"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"{expected}, got {quote(address)} ({error})") from error
+    if parts.scheme not in SCHEDULER_SCHEMES or not host or not port:
+        raise InputError(f"{expected}, got {quote(address)}")
+    return host, port

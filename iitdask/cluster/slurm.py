@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from iitdask.cluster.jobs import JobSpec, require_slurm
+from iitdask.cluster.jobs import JobSpec, require_jobqueue, require_slurm
 from iitdask.cluster.local import dashboard_settings
 from iitdask.errors import InputError
 
@@ -46,11 +46,12 @@ def slurm(jobs: JobSpec, workers: int, demand: Callable[[], int] | None = None) 
     walltime, are replaced. `demand` returns how many jobs there is work for; idle jobs beyond
     that number are cancelled.
     """
+    require_jobqueue()
+    require_slurm()
     import dask
     from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
-    require_slurm()
     Path(jobs.logs).mkdir(parents=True, exist_ok=True)
     Path(jobs.shared).mkdir(parents=True, exist_ok=True)
     with dask.config.set(DASK_SETTINGS | dashboard_settings()):
@@ -81,6 +82,7 @@ def slurm(jobs: JobSpec, workers: int, demand: Callable[[], int] | None = None) 
 
 def worker_script(jobs: JobSpec) -> str:
     """Return the job script of one worker, for ``--print-job``."""
+    require_jobqueue()
     from dask_jobqueue.slurm import SLURMJob
 
     address = f"{'tls' if jobs.tls else 'tcp'}://SCHEDULER:{jobs.port or 'PORT'}"
@@ -245,6 +247,7 @@ def _scheduler_file() -> Path:
 
 
 def _slurm_runner(interface: str | None, port: int | None, scratch: str | None) -> Any:
+    require_jobqueue()
     from dask_jobqueue.slurm import SLURMRunner
 
     threads = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import InputError
+from iitdask.errors import InputError, quote
 from iitdask.result.formatting import as_json, text_array
 from iitdask.result.netcdf import tree_with_netcdf_types
 from iitdask.theory.catalog import computation_of, get_computation
@@ -186,15 +187,30 @@ def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     }
     if target.suffix not in writers:
         raise InputError(f"{path}: expected a file ending in {', '.join(writers)}")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with replaced_file(target) as partial:
         writers[target.suffix](tree, partial)
+    return target
+
+
+@contextmanager
+def replaced_file(path: str | os.PathLike[str], where: str = "") -> Iterator[Path]:
+    """Yield a path to write to, and put it in place of a file at the end, or not at all.
+
+    An error begins with `where`.
+    """
+    target = Path(path)
+    refused = f"{where}expected a file that can be written, got {quote(str(path))}"
+    if "\0" in str(path):
+        raise InputError(f"{refused}: its name holds a null character")
+    partial = Path(target.parent, f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield partial
         partial.replace(target)
     except OSError as error:
-        raise InputError(f"{path}: expected a file that can be written, {error}") from error
+        raise InputError(f"{refused}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
-    return target
+        with suppress(OSError):  # there is none on a file system that is read-only
+            partial.unlink()
 
 
 def to_data_frame(tree: xr.DataTree) -> Any:

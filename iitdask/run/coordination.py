@@ -26,7 +26,7 @@ from uuid import uuid4
 from iitdask.errors import BusyStoreError, UnreachableStoreError
 from iitdask.run.checksum import build_id
 from iitdask.run.plan import Block
-from iitdask.run.storage import Store, disk_full_as_error, process_exists
+from iitdask.run.storage import Store, process_exists, write_errors_as_store_errors
 from iitdask.run.zarr_io import repair_groups
 
 LOG_GROUP = "log"  # Group that holds event logs, session records, locks and claims
@@ -271,7 +271,7 @@ class Session:
 
     def take_store(self) -> None:
         """Become the only session of the store; BusyStoreError if another is alive."""
-        with disk_full_as_error(f"{self.store.url}: {STORE_LOCK}"):
+        with write_errors_as_store_errors(f"{self.store.url}: {STORE_LOCK}"):
             while not _try_own(self, STORE_LOCK):
                 owner = self._store_owner()
                 if owner is not None and owner.state == RUNNING and self.monitor.is_at_work(owner):
@@ -380,7 +380,7 @@ def critical_section(store: Store, name: str) -> Iterator[None]:
 def lock(session: Session, name: str) -> Iterator[None]:
     """Hold a lock that one session of a store has at a time; wait for it if necessary."""
     key = f"{LOCKS_GROUP}/{name.replace('/', '+')}"
-    with disk_full_as_error(f"{session.store.url}: {key}"):
+    with write_errors_as_store_errors(f"{session.store.url}: {key}"):
         while not _try_own(session, key):
             time.sleep(LOCK_POLL_SECONDS)
     try:

@@ -23,7 +23,7 @@ import psutil
 from iitdask.errors import UnreachableStoreError
 from iitdask.run.coordination import LOG_GROUP, Session, SessionRecord
 from iitdask.run.plan import Block
-from iitdask.run.storage import Store, disk_full_as_error
+from iitdask.run.storage import Store, write_errors_as_store_errors
 from iitdask.run.task import StageLayout
 
 
@@ -263,7 +263,7 @@ class EventLog:
         entry = {"at": now, "event": kind, **content}
         line = json.dumps(entry, default=str) + "\n"
         self.history.add(entry)
-        with disk_full_as_error(f"{self.store.url}: {self.key}"):
+        with write_errors_as_store_errors(f"{self.store.url}: {self.key}"):
             if self.store.directory is not None:
                 with (self.store.directory / self.key).open("a", encoding="utf-8") as out:
                     out.write(line)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import DamagedStoreError, StoreError
+from iitdask.errors import DamagedStoreError, MissingStoreError, StoreError
 from iitdask.run.checksum import array_digest, text_digest
 from iitdask.run.coordination import CLAIMS_GROUP, LOG_GROUP, critical_section, open_session
 from iitdask.run.events import list_logs, logged_studies
 from iitdask.run.stage_group import DAMAGE_ERRORS, WORK_GROUP, has_blocks
-from iitdask.run.storage import TEMP_SUFFIX, Store, disk_full_as_error
+from iitdask.run.storage import TEMP_SUFFIX, Store, write_errors_as_store_errors
 from iitdask.run.zarr_io import (
     CHECKSUM_ATTRIBUTE,
     STORE_FORMAT,
@@ -57,7 +57,7 @@ def save_result(
     """Write a result beside the blocks it was made from, then mark the run as finished."""
     check = tree_digest(tree)
     # One after the other: two processes that end together would mix what they write.
-    with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
+    with write_errors_as_store_errors(store.url), critical_section(store, RESULT_GROUP):
         if _is_already_saved(store, check):
             return
         _hide_result(store)
@@ -75,7 +75,7 @@ def _hide_result(store: Store) -> None:
 
 def save_tree(store: Store, path: str, tree: xr.DataTree) -> None:
     """Write one more tree into a store, unless this very one is there."""
-    with disk_full_as_error(store.url), critical_section(store, path):
+    with write_errors_as_store_errors(store.url), critical_section(store, path):
         with suppress(*RESULT_ERRORS):
             if tree_digest(read_tree(store, path)) == tree_digest(tree):
                 return
@@ -144,13 +144,13 @@ def store_attrs(store: Store) -> dict[str, Any]:
                 f"{store.url}: zarr.json is damaged ({reason}); repeat `iitdask run` with its "
                 "study to write it anew, or begin again with --fresh"
             ) from error
-        raise StoreError(
+        raise MissingStoreError(
             f"{store.url}: expected a store of iitdask, found none ({reason})"
         ) from error
     if EMPTIED_ATTRIBUTE in attrs:
         raise StoreError(f"{store.url}: emptied by --fresh; `iitdask run` begins again")
     if "study" not in attrs:
-        raise StoreError(f"{store.url}: a Zarr group, but not a store of iitdask")
+        raise MissingStoreError(f"{store.url}: a Zarr group, but not a store of iitdask")
     return attrs
 
 
@@ -209,7 +209,7 @@ def set_attrs(store: Store, values: Mapping[str, Any]) -> None:
     """Set root attributes of a store, writing only if one differs."""
     attrs = store_attrs(store)
     if any(attrs.get(key) != value for key, value in values.items()):
-        with disk_full_as_error(store.url):
+        with write_errors_as_store_errors(store.url):
             update_attrs(store, "", values)
 
 
@@ -217,7 +217,11 @@ def drop_blocks(store: Store) -> None:
     """Delete the blocks of a finished store and keep its result."""
     require_current_format(store, store_attrs(store))
     load_result(store)
-    with open_session(store) as session, session.exclusive(RESULT_GROUP):
+    with (
+        write_errors_as_store_errors(store.url),
+        open_session(store) as session,
+        session.exclusive(RESULT_GROUP),
+    ):
         update_attrs(store, "", {"tidied": _utc_now()})
         store.delete_groups(WORK_GROUP)
         store.delete_abandoned_temp(is_alone=True)
@@ -303,7 +307,7 @@ class IncrementalResult:
     def __init__(self, store: Store, data: xr.Dataset) -> None:
         self._store = store
         chunks = {str(k): chunk_lengths(v.shape) for k, v in data.data_vars.items() if v.ndim}
-        with disk_full_as_error(store.url), critical_section(store, RESULT_GROUP):
+        with write_errors_as_store_errors(store.url), critical_section(store, RESULT_GROUP):
             # A result that has grown since must not be hidden by the old one.
             _hide_result(store)
             store.delete_groups(RESULT_GROUP)
@@ -312,7 +316,10 @@ class IncrementalResult:
 
     def update(self, data: xr.Dataset, changed: NDArray[Any]) -> None:
         """Write the chunks in which a cell has changed."""
-        with disk_full_as_error(self._store.url), critical_section(self._store, RESULT_GROUP):
+        with (
+            write_errors_as_store_errors(self._store.url),
+            critical_section(self._store, RESULT_GROUP),
+        ):
             for name, layout in self._layouts.items():
                 values = np.asarray(data[name].values)
                 if values.dtype.kind in "UT":
@@ -366,6 +373,6 @@ def append_point_ids(store: Store, number: int, digests: NDArray[Any]) -> None:
     path = f"{POINT_IDS_GROUP}/{number}"
     comment = "Digests of points; their order is that of the stage of this number."
     attrs = {"comment": comment, CHECKSUM_ATTRIBUTE: str(array_digest(digests))}
-    with disk_full_as_error(f"{store.url}: {path}"):
+    with write_errors_as_store_errors(f"{store.url}: {path}"):
         store.delete_groups(path)
         write_group(store, path, {"points": digests}, attrs)

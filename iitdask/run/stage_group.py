@@ -20,7 +20,7 @@ from iitdask.errors import DamagedStoreError
 from iitdask.run.checksum import array_crc
 from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
-from iitdask.run.storage import Store, disk_full_as_error, open_store
+from iitdask.run.storage import Store, open_store, write_errors_as_store_errors
 from iitdask.run.task import InputRef, StageContext, StageLayout, region_shape
 from iitdask.run.zarr_io import (
     ArrayGroup,
@@ -131,7 +131,7 @@ class StageGroup:
             is_current = False
             store.delete(f"{stage.path}/zarr.json")
         if not is_current:
-            with disk_full_as_error(f"{stage.path} of the store"):
+            with write_errors_as_store_errors(f"{stage.path} of the store"):
                 wanted.commit(store)
         return stage
 
@@ -166,7 +166,7 @@ class StageGroup:
             if arrays[v.name].size
         }
         record = np.array([max(1, round(seconds * 1e9)), *checksums], np.uint64)
-        with disk_full_as_error(f"{self.label}, block {block}"):
+        with write_errors_as_store_errors(f"{self.label}, block {block}"):
             self.store.write_many(chunks)
             # Only now: a commit record says that all else is there.
             content = self._commits.encode(record.reshape(self._commits.chunks))
@@ -269,7 +269,8 @@ class StageGroup:
             if stored == refs:
                 return refs
         self.store.delete_groups(path)
-        with disk_full_as_error(f"{self.store.url}: inputs of stage {self.layout.name!r}"):
+        what = f"{self.store.url}: inputs of stage {self.layout.name!r}"
+        with write_errors_as_store_errors(what):
             checksums = {name: ref.digest for name, ref in refs.items()}
             write_group(self.store, path, arrays, {INPUT_CHECKSUMS: checksums})
         return refs

@@ -1,4 +1,4 @@
-"""Key-value access to the place where a store lies: a directory, object storage or any fsspec URL.
+"""Key-value access to the place where a store lies: a directory or object storage.
 
 Only this module knows paths, URLs and keys. Credentials, regions and endpoints of object storage
 come from the environment alone, by the names each provider's own tools use
@@ -31,15 +31,24 @@ from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store as ZarrStore
 from zarr.buffer import default_buffer_prototype
 from zarr.buffer.cpu import Buffer as CpuBuffer
-from zarr.storage import FsspecStore, LocalStore, ObjectStore
+from zarr.storage import LocalStore, ObjectStore
 
-from iitdask.errors import InputError, StoreError, UnreachableStoreError
+from iitdask.errors import (
+    InputError,
+    StoreError,
+    UnreachableStoreError,
+    quote,
+    without_secrets,
+)
 from iitdask.run.compat import run_coroutine
 
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 MAX_RETRIES = 6  # Times a request to object storage is repeated before it counts as unreachable
 RETRY_TIMEOUT = timedelta(seconds=60)  # Time that all tries of one request may take together
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
+GONE_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV)
+INVALID_PATH_ERRNOS = (errno.ENAMETOOLONG, errno.ELOOP)
 MAX_CONCURRENT_KEYS = 64  # Keys requested at once from a store whose requests cross a network
 TEMP_SUFFIX = ".partial"  # End of the name of a file that is being written
 STALE_TEMP_SECONDS = 60.0  # Seconds for which a temporary file of another machine is left alone
@@ -112,7 +121,7 @@ class Store:
         """Write a key unless it exists; return whether it was written.
 
         Of several processes exactly one succeeds on a file system (also a shared one) and on
-        object storage; on other fsspec file systems several may.
+        object storage; in any other Zarr store several may.
         """
         if isinstance(self.zarr, ObjectStoreWithErrors):
             return self.zarr.create(key, content)
@@ -141,6 +150,10 @@ class Store:
             return [name.rstrip("/").rsplit("/", 1)[-1] async for name in names]
 
         return run_coroutine(list_names())
+
+    def nbytes(self) -> int:
+        """Return the bytes of all keys."""
+        return run_coroutine(self.zarr.getsize_prefix(""))
 
     def delete_groups(self, path: str) -> None:
         """Delete the Zarr groups and arrays under a path; files of others stay in a directory."""
@@ -220,6 +233,15 @@ class DirectoryStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def nbytes(self) -> int:
+        """Return the bytes of all files."""
+        total = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                with suppress(FileNotFoundError):  # another process may be writing or deleting
+                    total += os.lstat(f"{folder}/{name}").st_size
+        return total
+
     def delete_groups(self, path: str) -> None:
         """Delete the files of Zarr groups and arrays under a path, and folders left empty."""
         for folder, _, names in os.walk(f"{self.root}/{path}", topdown=False):
@@ -244,23 +266,46 @@ class DirectoryStore(Store):
 
 def local_path(url: str) -> Path | None:
     """Return the directory a URL means; None if it is not on this file system."""
-    parts = urlsplit(url)
     if "://" not in url:
-        return Path(url).expanduser()
+        try:
+            return Path(url).expanduser()
+        except RuntimeError as error:  # ~name of nobody
+            raise InputError(f"{quote(url)}: expected the path of a directory: {error}") from error
+    parts = urlsplit(url)
     return Path(parts.path) if parts.scheme == "file" else None
 
 
 def open_store(url: str | os.PathLike[str] | Store) -> Store:
-    """Open a directory, a prefix of an object store, or any URL that fsspec opens."""
+    """Open a directory or a prefix of an object store."""
     if isinstance(url, Store):
         return url
     url = os.fspath(url)
     path = local_path(url)
     if path is not None:
+        _require_valid_path(url, path)
         return _open_directory(url, str(path.absolute()))
-    if urlsplit(url).scheme in OBJECT_STORE_SCHEMES:
-        return Store(url, _open_object_store(url))
-    return Store(url, FsspecStore.from_url(url))
+    if urlsplit(url).scheme not in OBJECT_STORE_SCHEMES:
+        raise InputError(
+            f"store: expected a path or an address s3://, gs:// or az://, got {quote(url)}, "
+            "which cannot be written"
+        )
+    return Store(url, _open_object_store(url))
+
+
+def _require_valid_path(url: str, path: Path) -> None:
+    """Raise an InputError if no directory can ever lie at a path."""
+    if url in ("", "file://"):
+        raise InputError("store: expected a path or an address s3://, gs:// or az://, got nothing")
+    try:
+        path.stat()
+    except ValueError as error:  # a null byte
+        raise InputError(f"{quote(url)}: expected the path of a directory: {error}") from error
+    except OSError as error:
+        if error.errno in INVALID_PATH_ERRNOS:
+            reason = error.strerror
+            raise InputError(f"{quote(url)}: expected the path of a directory: {reason}") from error
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{quote(url)}: expected a directory, got a link to nothing")
 
 
 def _open_directory(url: str, root: str) -> DirectoryStore:
@@ -268,28 +313,38 @@ def _open_directory(url: str, root: str) -> DirectoryStore:
 
 
 @contextmanager
-def disk_full_as_error(what: str) -> Iterator[None]:
-    """Turn a full disk into a StoreError that says what to do; other errors pass."""
+def write_errors_as_store_errors(what: str) -> Iterator[None]:
+    """Turn an error of the operating system into a StoreError that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS:
+        if isinstance(error, StoreError) or error.errno is None:
             raise
+        reason, advice = _reason_and_advice(error)
         raise StoreError(
-            f"{what}: no space left to write ({error.strerror}); "
-            "blocks already filled are safe, free some space and run again"
+            f"{what}: {reason} ({error.strerror}); blocks already filled are safe, {advice}"
         ) from error
 
 
+def _reason_and_advice(error: OSError) -> tuple[str, str]:
+    if error.errno in DISK_FULL_ERRNOS:
+        return "no space left to write", "free some space and run again"
+    if error.errno in READ_ONLY_ERRNOS:
+        return "cannot be written", "make the store writable, or use another, and run again"
+    if error.errno in GONE_ERRNOS:
+        return "its directory is not there", "put it back, or use another place, and run again"
+    return "cannot be written", "run again when it can"
+
+
 def _open_object_store(url: str) -> ObjectStoreWithErrors:
+    if without_secrets(url) != url:
+        raise InputError("store: expected credentials in the environment, got them in the address")
     try:
         from obstore.store import from_url  # noqa: PLC0415 an extra: most stores are directories
     except ImportError:
         raise InputError(
             f"{url}: needs obstore; install it with: pip install 'iitdask[remote]'"
         ) from None
-    if urlsplit(url).password is not None:
-        raise InputError("store: expected credentials in the environment, got them in the address")
     retry: Any = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
     with _unreachable_as_error(url):
         return ObjectStoreWithErrors(from_url(url, retry_config=retry))

@@ -36,7 +36,7 @@ from iitdask.run.stage_group import (
     list_stages,
     read_stage_layout,
 )
-from iitdask.run.storage import Store, disk_full_as_error, local_path, open_store
+from iitdask.run.storage import Store, local_path, open_store, write_errors_as_store_errors
 from iitdask.run.task import Input, StageContext, StageLayout, VariableRef
 from iitdask.run.zarr_io import (
     STORE_FORMAT,
@@ -87,7 +87,7 @@ class StageCache:
     @contextmanager
     def opened(self) -> Iterator[StageCache]:
         """Hold the entries used inside the context until its end."""
-        _cache_directory(self.directory)
+        open_cache_directory(self.directory)
         with self._stack:
             yield self
 
@@ -99,8 +99,8 @@ class StageCache:
         """Return the store that holds a stage, created if missing."""
         name = f"{stage.replace('/', '.')}-{lineage}"
         if name not in self._held:
-            path = _cache_directory(self.directory).absolute() / name
-            with disk_full_as_error(str(path)):
+            path = open_cache_directory(self.directory).absolute() / name
+            with write_errors_as_store_errors(str(path)):
                 self._held[name] = self._hold(path)
                 (path / LAST_USED_FILE).write_text(str(time.time()))
             self._evict()
@@ -143,7 +143,7 @@ def _delete_entry(path: Path) -> bool:
 
 def list_entries(directory: str) -> list[CacheEntry]:
     """Return the entries of a cache directory, sorted by path."""
-    root = _cache_directory(directory, create=False)
+    root = open_cache_directory(directory, create=False)
     return [
         _read_entry(path) for path in sorted(root.iterdir()) if (path / LAST_USED_FILE).exists()
     ]
@@ -168,14 +168,21 @@ def _read_entry(path: Path) -> CacheEntry:
     return CacheEntry(path, ", ".join(names), nbytes, used, blocks, done, in_use)
 
 
-def _cache_directory(directory: str, create: bool = True) -> Path:
+def open_cache_directory(directory: str, create: bool = True) -> Path:
+    """Return the path of a cache; InputError if it is no directory."""
     path = local_path(directory)
     if path is None:
-        raise InputError(f"cache: expected a directory, got {quote(directory)}")
+        raise InputError(f"cache (--cache): expected a directory, got {quote(directory)}")
     if create:
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"cache (--cache): expected a directory, got {quote(directory)} ({reason})"
+            ) from error
     elif not path.is_dir():
-        raise InputError(f"cache: expected a directory, {directory} is none")
+        raise InputError(f"cache (--cache): expected a directory, {quote(directory)} is none")
     return path
 
 
@@ -323,20 +330,15 @@ class ZarrLedger(Ledger):
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "iitdask": package_version(),
         }
-        try:
-            with disk_full_as_error(self.store.url):
-                if not _is_occupied(self.store.directory) and create_root(self.store, attrs):
-                    return attrs
-                # Another process was faster, or the root was damaged or emptied.
-                with critical_section(self.store, ROOT_LOCK):
-                    recorded = self._read_root()
-                    if recorded is None:
-                        self._replace_root(attrs)
-                    return recorded or attrs
-        except StoreError:
-            raise
-        except OSError as error:
-            raise StoreError(f"{self.store.url} cannot be created: {error}") from error
+        with write_errors_as_store_errors(self.store.url):
+            if not _is_occupied(self.store.directory) and create_root(self.store, attrs):
+                return attrs
+            # Another process was faster, or the root was damaged or emptied.
+            with critical_section(self.store, ROOT_LOCK):
+                recorded = self._read_root()
+                if recorded is None:
+                    self._replace_root(attrs)
+                return recorded or attrs
 
     def _replace_root(self, attrs: dict[str, Any]) -> None:
         """Write a root anew; LedgerMismatchError if the logs tell of other studies only."""
@@ -357,7 +359,7 @@ def _is_occupied(path: Path | None) -> bool:
     if path is None or not path.exists():
         return False
     # Another process may be about to create a store here.
-    return path.is_file() or any(
+    return not path.is_dir() or any(
         not each.name.endswith(".partial") and each.name != "zarr.json" for each in path.iterdir()
     )
 

@@ -38,7 +38,7 @@ from iitdask.run.result_group import (
     store_attrs,
 )
 from iitdask.run.stage_group import DAMAGE_ERRORS, StageGroup, list_stages
-from iitdask.run.storage import Store, disk_full_as_error
+from iitdask.run.storage import Store, write_errors_as_store_errors
 from iitdask.run.zarr_io import read_group, write_group
 from iitdask.study.spec import JobRun, Study, problem_fields
 from iitdask.theory.catalog import (
@@ -145,7 +145,7 @@ def _write_tables(store: Store, substrate: Substrate) -> None:
         "comment": "Probability tables of all units, one after the other; see `parents`. "
         "A `counted` unit has one row for each number of its inputs that are on.",
     }
-    with disk_full_as_error(f"{store.url}: {SUBSTRATE_GROUP}"):
+    with write_errors_as_store_errors(f"{store.url}: {SUBSTRATE_GROUP}"):
         write_group(store, SUBSTRATE_GROUP, {"tables": np.concatenate(tables)}, attrs)
 
 

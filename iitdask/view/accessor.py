@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from iitdask.result.cube import replaced_file
 from iitdask.result.netcdf import register_netcdf
 from iitdask.result.overview import overviews, title_of
 from iitdask.theory.catalog import COMPUTATIONS
@@ -39,7 +39,8 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page to a file."""
-        Path(path).write_text(self.html, encoding="utf-8")
+        with replaced_file(path) as partial:
+            partial.write_text(self.html, encoding="utf-8")
 
     def _repr_html_(self) -> str:
         """Frame the page, so that its scripts cannot touch the notebook."""

@@ -264,7 +264,7 @@ def serve_page(
         asyncio.set_event_loop(loop)
         try:
             server = _start_server(page, address, port)
-        except InputError as error:
+        except Exception as error:  # noqa: BLE001 the caller raises it
             started.set_exception(error)
             loop.close()
         else:

@@ -52,6 +52,11 @@ def network(result: Result, size: int = 420) -> figure:
     'ABC in state 000'
     """
     tree = _require_node(result, "system")
+    if not {"cut", "unit"} <= set(tree["system"].variables):
+        raise InputError(
+            "plot.network: expected the result of sia or ces, which has a minimum partition of a "
+            "system; of an account, see plot.account"
+        )
     about, drawing = tree["system"].attrs, network_figures.NetworkDrawing.from_system(tree)
     title = f"{about.get('units')} in state {about.get('state')}"
     return network_figures.draw_network(drawing, title, size)[0]

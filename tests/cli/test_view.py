@@ -38,7 +38,7 @@ def test_view__of_a_file_that_cannot_be_written_is_wrong_input(store, tmp_path, 
 
 
 def test_view__of_what_is_no_store_says_so(tmp_path, capsys):
-    assert left(["view", tmp_path / "none.zarr"]) == 1
+    assert left(["view", tmp_path / "none.zarr"]) == 2
     assert "expected a store of iitdask" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 import shutil
 import stat
 import subprocess
+import sys
 
 import dask
 import pytest
@@ -230,6 +231,39 @@ def test_wishes__that_cannot_be_are_refused(wishes, memory, message):
 def test_place__that_cannot_be_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("job_cpu", 4), ("env-extra", ["a"]), ("processes", 2), ("name", "mine")]
+)
+def test_site__with_keys_that_jobs_do_not_use_is_refused(key, value):
+    with (
+        dask.config.set({"jobqueue.mysite": {**SITE, key: value}}),
+        pytest.raises(InputError, match=f"jobqueue.mysite sets {key.replace('_', '-')}, which"),
+    ):
+        resolve_job_spec(JobOptions(site="mysite"))
+
+
+def test_site__may_leave_keys_as_jobqueue_has_them():
+    pytest.importorskip("dask_jobqueue")
+    assert resolve_job_spec(JobOptions(site="slurm")).cores == 1
+
+
+@pytest.mark.parametrize("option", ["partition", "account", "interface", "scratch", "walltime"])
+def test_wishes__that_are_empty_are_refused(option):
+    with pytest.raises(InputError, match=f"--{option}: expected a value, got an empty text"):
+        resolve_job_spec(JobOptions(**{option: ""}))
+
+
+def test_wishes__of_no_core_are_not_taken_for_none():
+    with pytest.raises(InputError, match="--cores: expected 1 or more, got 0"):
+        resolve_job_spec(JobOptions(cores=0))
+
+
+def test_slurm__without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(InputError, match=r"pip install 'iitdask\[slurm\]'"):
+        script("slurm")
 
 
 def test_slurm__that_is_not_here_is_said(monkeypatch):

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -133,6 +134,12 @@ def wait_until(claim, step=0.02):
             return True
         time.sleep(step)
     return False
+
+
+def listens(port):
+    """Whether a process of this machine accepts connections at a port."""
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def content(store):

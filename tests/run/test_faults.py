@@ -112,6 +112,7 @@ def cluster(log):
     hands = [
         proc.start("distributed.cli.dask_worker", address, *options, log=log) for _ in range(2)
     ]
+    assert proc.wait_until(lambda: proc.listens(port))
     try:
         yield scheduler, address
     finally:

@@ -12,6 +12,7 @@ import pytest
 import toy_recipe as toys
 import xarray as xr
 from processes import PATIENCE, ROOT, call, end, start, wait_until, write_study
+from zarr.storage import MemoryStore
 
 from iitdask.errors import InputError, StoreError, UnreachableStoreError
 from iitdask.run import storage
@@ -21,7 +22,7 @@ from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.stage_group import WORK_GROUP, StageGroup
-from iitdask.run.storage import open_store
+from iitdask.run.storage import Store, open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 
 pytestmark = pytest.mark.slow
@@ -189,13 +190,13 @@ def test_session__works_on_a_bucket(url):
     assert live_sessions(open_store(url)) == []
 
 
-@pytest.fixture(params=["bucket", "folder", "fsspec"])
+@pytest.fixture(params=["bucket", "folder", "memory"])
 def place(request, tmp_path):
     if request.param == "bucket":
         return open_store(request.getfixturevalue("url"))
     if request.param == "folder":
         return open_store(str(tmp_path / "run.zarr"))
-    return open_store(f"memory://{tmp_path.name}/run.zarr")
+    return Store("memory", MemoryStore())
 
 
 def test_create__succeeds_once(place):

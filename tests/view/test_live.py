@@ -35,6 +35,7 @@ def scheduler(log, port):
     options = ("--nthreads", 1, "--death-timeout", proc.PATIENCE, "--no-dashboard", "--no-nanny")
     address = f"tcp://127.0.0.1:{port}"
     hand = proc.start("distributed.cli.dask_worker", address, *options, log=log)
+    assert proc.wait_until(lambda: proc.listens(port))
     try:
         yield first, address
     finally:
@@ -85,13 +86,8 @@ def test_live__advances_with_a_real_run_and_survives_a_scheduler_restart(browser
 @contextmanager
 def served(port, *words):
     process = proc.start("iitdask", *words, "--port", port)
-
-    def answers():
-        with socket.socket() as knock:
-            return knock.connect_ex(("127.0.0.1", port)) == 0
-
     try:
-        assert proc.wait_until(answers)
+        assert proc.wait_until(lambda: proc.listens(port))
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.send_signal(signal.SIGINT)

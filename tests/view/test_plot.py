@@ -29,6 +29,11 @@ def test_plot__draws_a_structure(tree, name):
     assert fig.renderers
 
 
+def test_network__of_an_account_is_refused():
+    with pytest.raises(InputError, match=r"plot.network: expected the result of sia or ces"):
+        iit.plot.network(iit.account(iit.examples.load("basic"), "110", "100"))
+
+
 def test_plot__names_the_unit_of_every_axis_of_phi(tree):
     fig = iit.plot.plane(tree)
     assert [axis.axis_label for axis in fig.axis] == ["φ_c (bits)", "φ_e (bits)"]
