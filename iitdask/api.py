@@ -576,7 +576,7 @@ def open_result(store: PathLike) -> xr.DataTree:
     >>> import iitdask as iit
     >>> iit.open("none.zarr")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    iitdask.errors.StoreError: ...none.zarr: expected a store of iitdask, found none...
+    iitdask.errors.MissingStoreError: ...none.zarr: expected a store of iitdask, found none...
     """
     return open_stored_result(store)
 

@@ -78,7 +78,7 @@ def test_work__whose_time_is_over_says_so_and_leaves_the_rest(study, tmp_path):
 
 def test_work__needs_a_store_or_a_study(tmp_path):
     done = proc.call("work", tmp_path / "none.zarr")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "expected a store of iitdask, found none" in done.stderr
 
 
