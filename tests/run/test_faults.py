@@ -170,7 +170,9 @@ def test_run__ends_at_once_on_a_second_signal(study, tmp_path):
     driver.send_signal(signal.SIGCONT)
     assert driver.wait(proc.PATIENCE) == 130
     proc.end(driver)
-    assert "interrupted" not in log.read_text()  # it did not take the time to say so
+    assert log.read_text().count("interrupted; the store is consistent") == 1
+    # It did not take the time to end its session.
+    assert "the last one: interrupted" not in proc.call("status", store).stdout
 
 
 def test_run__refuses_a_store_that_another_run_fills(study, undisturbed, tmp_path):
