@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import SubstrateError, quote
 from iitdask.model.labels import first_names, shortened
 
 PYPHI_VERSION = "1.2.0"
@@ -93,7 +93,12 @@ def tpm_arguments(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     if isinstance(labels, Mapping):  # as the JSON of PyPhi has them
         labels = labels.get("labels", ())
     if labels is not None and not isinstance(labels, str | set | frozenset):
-        labels = [str(label) for label in np.ravel(getattr(labels, "labels", labels))]
+        try:
+            labels = [str(label) for label in np.ravel(getattr(labels, "labels", labels))]
+        except ValueError:  # lists of unequal lengths
+            raise SubstrateError(
+                f"{where}: labels: expected one name per unit, got {quote(labels)}"
+            ) from None
     return content | ({} if labels is None else {"labels": labels})
 
 

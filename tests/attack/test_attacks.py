@@ -36,7 +36,6 @@ def test_reading__refuses_thousands_of_malformed_files_in_one_line(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="tracebacks, hangs and long lines, see issue 20")
 def test_commands__refuse_malformed_arguments_in_one_line():
     attack("fuzz_inputs", "--seed", 1, "--count", 500)
 

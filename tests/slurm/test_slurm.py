@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 BLOCK_SECONDS = 0.005
 """Of the study: some hundred blocks."""
-JOBS = ("--memory", "600MB", "--walltime", "10", "--interface", "lo", "--store", "run.zarr")
+ARRAY_JOBS = ("--memory", "600MB", "--walltime", "10", "--store", "run.zarr")
+JOBS = (*ARRAY_JOBS, "--interface", "lo")
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_slurm__one_allocation(study, undisturbed, site, here):
 
 
 def test_slurm__job_array_of_which_an_element_is_cancelled(study, undisturbed, site, here):
-    done = proc.call("run", study, "--cluster", "slurm-array", "--workers", "3", *JOBS)
+    done = proc.call("run", study, "--cluster", "slurm-array", "--workers", "3", *ARRAY_JOBS)
     assert done.returncode == 0, done.stderr
     after_ticks(here / "run.zarr", 20)
     say("scancel", f"{done.stdout.strip()}_1")
@@ -169,7 +170,7 @@ def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, si
 
 def test_slurm__elements_of_an_array_that_are_preempted_come_back(study, undisturbed, site, here):
     words = ("--cluster", "slurm-array", "--workers", "2", "--partition", "low")
-    done = proc.call("run", study, *words, *JOBS)
+    done = proc.call("run", study, *words, *ARRAY_JOBS)
     assert done.returncode == 0, done.stderr
     after_ticks(here / "run.zarr", 10)
     preempt(site, site.jobs("RUNNING"))
@@ -239,7 +240,7 @@ def test_slurm__a_killed_driver_is_resumed(study, undisturbed, site, here):
 def test_slurm__a_lost_node_does_no_harm_though_its_process_lives_on(
     study, undisturbed, site, here
 ):
-    done = proc.call("run", study, "--cluster", "slurm-array", "--workers", "2", *JOBS)
+    done = proc.call("run", study, "--cluster", "slurm-array", "--workers", "2", *ARRAY_JOBS)
     assert done.returncode == 0, done.stderr
     after_ticks(here / "run.zarr", 5)
     node = site.node_of(f"{done.stdout.strip()}_0")
