@@ -63,7 +63,7 @@ def test_stores__that_are_damaged_are_refused_or_right_and_mended_by_one_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["run", "work"])
 def test_runs__that_are_killed_end_in_the_same_bits(mode):
-    report = attack("kill_forks", "--mode", mode, "--units", 7, "--seed", 1, "--count", 4)
+    report = attack("kill_forks", "--mode", mode, "--units", 7, "--seed", 1, "--count", 20)
     assert "finished and compared" in report
 
 
