@@ -139,6 +139,23 @@ class SerialEngine:
             clear_caches()
 
 
+def _run_in_thread(task: BundleTask, activity: ActivityBoard) -> BundleResult:
+    """Run a bundle and show its blocks under the number of the thread."""
+    bundle = str(get_ident())
+    try:
+        return run_bundle(task, activity.on_block_start(bundle))
+    finally:
+        activity.finish(bundle)
+
+
+def _finished(running: set[ThreadFuture[BundleResult]], most: int) -> Iterator[BundleResult]:
+    """Yield results, and take them out, until at most so many bundles are running."""
+    while len(running) > most:
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        running -= done
+        yield from (future.result() for future in done)
+
+
 @dataclass(frozen=True, slots=True)
 class ThreadEngine:
     """Runs bundles on threads of this process; kernels release the interpreter lock."""
@@ -153,25 +170,15 @@ class ThreadEngine:
         try:
             for task in tasks:
                 if task.run_locally:
-                    yield self._run(task)
+                    yield _run_in_thread(task, self.activity)
                     continue
-                running.add(pool.submit(self._run, task))
-                while len(running) >= 2 * self.threads:  # so that no thread waits for the driver
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                running.add(pool.submit(_run_in_thread, task, self.activity))
+                # More than threads, so that none waits for the driver.
+                yield from _finished(running, 2 * self.threads - 1)
+            yield from _finished(running, 0)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             clear_caches()
-
-    def _run(self, task: BundleTask) -> BundleResult:
-        bundle = str(get_ident())
-        try:
-            return run_bundle(task, self.activity.on_block_start(bundle))
-        finally:
-            self.activity.finish(bundle)
 
 
 @dataclass(slots=True, eq=False)
@@ -421,12 +428,8 @@ class SharedStoreEngine:
                     continue
                 is_idle = False
                 running.add(pool.submit(self._run, claimed))
-                while len(running) >= self.threads:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield from _finished(running, self.threads - 1)
+            yield from _finished(running, 0)
             if self._is_over():
                 raise RetiredError(LIFETIME_OVER_MESSAGE)
             if is_idle:
@@ -439,11 +442,9 @@ class SharedStoreEngine:
             clear_caches()
 
     def _run(self, task: BundleTask) -> BundleResult:
-        bundle = str(get_ident())
         try:
-            return run_bundle(task, self.activity.on_block_start(bundle))
+            return _run_in_thread(task, self.activity)
         finally:
-            self.activity.finish(bundle)
             for block in task.blocks:
                 self.claims.release(task.context.layout.name, block)
 
