@@ -136,7 +136,11 @@ def units_of_mask(mask: int, units: Sequence[int] | None = None) -> tuple[int, .
     >>> units_of_mask(0b101), units_of_mask(0b101, (4, 6, 9))
     ((0, 2), (4, 9))
     """
-    bits = (i for i in range(mask.bit_length()) if mask >> i & 1)
+    bits = []
+    while mask:  # from unit to unit: masks of thousands of units have few
+        lowest = mask & -mask
+        bits.append(lowest.bit_length() - 1)
+        mask ^= lowest
     return tuple(bits) if units is None else tuple(units[i] for i in bits)
 
 

@@ -158,17 +158,10 @@ def _local_mask(place: Mapping[int, int], units: Iterable[int]) -> int:
     return sum(1 << place[unit] for unit in units)
 
 
-def _bit_positions(mask: int) -> Iterator[int]:
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
-
-
 def _transposed(inputs: Sequence[int]) -> list[int]:
     outputs = [0] * len(inputs)
     for b, mask in enumerate(inputs):
-        for a in _bit_positions(mask):
+        for a in units_of_mask(mask):
             outputs[a] |= 1 << b
     return outputs
 
@@ -178,7 +171,7 @@ def _reachable(steps: Sequence[int], start: int, inside: int, most: int = -1) ->
     seen = front = start
     while front and most:
         new = 0
-        for k in _bit_positions(front):
+        for k in units_of_mask(front):
             new |= steps[k]
         front = new & inside & ~seen
         seen |= front
@@ -306,7 +299,7 @@ class _Component:
 
     def _uncut(self, most: int, least: int, root: int) -> int:
         """Apply closed sets: a candidate lies within each or outside it."""
-        for k in _bit_positions(most):
+        for k in units_of_mask(most):
             if not most >> k & 1:
                 continue
             closed = _closed_set(self._choices, 1 << k, most, root)
@@ -319,10 +312,10 @@ class _Component:
         if not self._sparse or mask.bit_count() == len(self._units):
             return self._cause
         units = units_of_mask(mask, self._units)
-        place = list(_bit_positions(mask))
+        place = units_of_mask(mask)
         inputs = [0] * len(self._units)
         for k, local in zip(place, self._graphs.inputs(units), strict=True):
-            inputs[k] = sum(1 << place[j] for j in _bit_positions(local))
+            inputs[k] = sum(1 << place[j] for j in units_of_mask(local))
         return inputs, _transposed(inputs)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from iitdask.model.labels import units_of_mask
 from iitdask.theory.iit4.distinctions import fixed_point
 
 # States of the search kept at a step: with no more joint choices than that none is dropped
@@ -169,7 +170,7 @@ def _extremes(events: Sequence[_Event], budget: SearchBudget) -> tuple[int, int]
     states: States = {(0, 0): (0, 0)}
     for event, still in zip(order, alive, strict=True):
         share = fixed_point(event.share)
-        for a in _bits(event.mask):
+        for a in units_of_mask(event.mask):
             before = unconditional.get(a, 0)
             unconditional[a] = before + 1
             pending[a] = pending.get(a, 0) + (share << before)
@@ -184,13 +185,6 @@ def _extremes(events: Sequence[_Event], budget: SearchBudget) -> tuple[int, int]
     return min(low for low, _ in values), max(high for _, high in values)
 
 
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
-
-
 def _alive_masks(order: Sequence[_Event]) -> list[int]:
     """Return, after every event, the mask of a state's bits on which a later event depends."""
     alive, out = 0, list[int]()
@@ -199,7 +193,7 @@ def _alive_masks(order: Sequence[_Event]) -> list[int]:
         union = event.mask
         for binding in event.bindings:
             union |= binding.union
-        for a in _bits(union):
+        for a in units_of_mask(union):
             alive |= COUNT_MASK << COUNT_BITS * a
     return out[::-1]
 
@@ -221,7 +215,7 @@ def _choose(states: States, event: _Event, unconditional: dict[int, int], alive:
     bit, share, out = 1 << event.distinction, fixed_point(event.share), States()
     options = []
     for union, common in event.bindings:
-        parts = [(COUNT_BITS * a, share << unconditional.get(a, 0)) for a in _bits(union)]
+        parts = [(COUNT_BITS * a, share << unconditional.get(a, 0)) for a in units_of_mask(union)]
         options.append((share * common, parts, sum(1 << shift for shift, _ in parts)))
 
     def merge(counts: int, taken: int, low: int, high: int) -> None:
