@@ -1,4 +1,4 @@
-"""Private parts of dependencies, each with a test in ``tests/test_compat.py``.
+"""Private parts of dependencies, each with a test in ``tests/run/test_compat.py``.
 
 A release of a dependency that moves one of them breaks its test and this module, nothing else.
 Undocumented options of numba, and its files of compiled code, are in :mod:`iitdask.kernels.jit`
