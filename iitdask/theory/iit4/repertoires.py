@@ -18,7 +18,13 @@ from iitdask.kernels.iit4.mechanism_search import (
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
-from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview, segment_offsets
+from iitdask.kernels.subsets import (
+    PHI_ZERO_BITS,
+    is_purview,
+    segment_offsets,
+    state_codes,
+    value_offsets,
+)
 from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
@@ -71,10 +77,16 @@ def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinctio
 
 
 def prepare_repertoires(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Take from the marginals what repertoires at the current state are made of."""
-    t, _ = prepare_tables(inputs)
-    rows = t.effect[t.codes], t.levels, t.columns, t.offsets
-    return t.cause, *rows, inputs["pairs"], inputs["begins"]
+    """Take from the marginals what repertoires at the current state are made of.
+
+    Neither logarithms nor effects of other states, which take longer than the repertoires.
+    """
+    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    offsets, columns = segment_offsets(levels), value_offsets(levels)
+    codes = state_codes(offsets, state, len(levels))
+    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state])
+    effect = np.ascontiguousarray(marginals[0][:, codes].T)
+    return cause, effect, levels, columns, offsets, inputs["pairs"], inputs["begins"]
 
 
 def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, Array]:
