@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iitdask import errors
-    from iitdask.api import account, causal_nexus, ces, complexes, estimate, sia, sweep, true_events
-    from iitdask.api import open_result as open
+    from iitdask.api.studies import estimate, sweep
+    from iitdask.api.studies import open_result as open
+    from iitdask.api.systems import ces, complexes, sia
+    from iitdask.api.transitions import account, causal_nexus, true_events
     from iitdask.model import examples
     from iitdask.model.readers import load
     from iitdask.model.substrate import Substrate
@@ -54,7 +56,10 @@ _MODULES = {  # public module: its place
     "relations": "iitdask.result.relation_iteration",
 }
 _NAMES = {"open": "open_result"}  # public name: its name in its module
-_PLACES = {  # module of the names that are not functions of the API
+_PLACES = {  # module of every other name
+    **dict.fromkeys(("ces", "complexes", "sia"), "iitdask.api.systems"),
+    **dict.fromkeys(("account", "causal_nexus", "true_events"), "iitdask.api.transitions"),
+    **dict.fromkeys(("estimate", "open", "sweep"), "iitdask.api.studies"),
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
     "Substrate": "iitdask.model.substrate",
     "load": "iitdask.model.readers",
@@ -68,7 +73,7 @@ def __getattr__(name: str) -> Any:
         return import_module(_MODULES[name])
     if name == "__version__":
         return import_module("iitdask.run.checksum").package_version()
-    return getattr(import_module(_PLACES.get(name, "iitdask.api")), _NAMES.get(name, name))
+    return getattr(import_module(_PLACES[name]), _NAMES.get(name, name))
 
 
 def __dir__() -> list[str]:

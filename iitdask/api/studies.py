@@ -1,0 +1,180 @@
+"""Public functions of studies: sweep over axes, estimate what a study takes, open a result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from iitdask.api.systems import PathLike, run_call
+from iitdask.errors import SpecError
+from iitdask.model.substrate import Substrate
+from iitdask.run.estimate import Estimate
+from iitdask.study.run import BLOCK_SECONDS, estimate_job, job_from_study, open_stored_result
+from iitdask.study.spec import read_named_study
+from iitdask.study.sweep import build_sweep, sweep_from_study
+from iitdask.study.sweep_axes import read_axes
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def sweep(
+    spec_or_axes: str | os.PathLike[str] | Mapping[str, Any],
+    substrate: Substrate | Mapping[str, Any] | str | None = None,
+    state: Any = None,
+    units: Any = None,
+    theory: Any = None,
+    *,
+    compute: str = "sia",
+    keep: str | None = None,
+    client: Client | None = None,
+    workers: int | None = None,
+    store: PathLike | None = None,
+    progress: bool | None = None,
+    **fields: Any,
+) -> xr.Dataset:
+    """Compute many points at once: one labelled cube over all axes.
+
+    Parameters
+    ----------
+    spec_or_axes : str, path or mapping
+        A study with a ``sweep:`` block (its file, or its content), or the axes alone: from
+        ``state``, ``units``, ``theory``, ``compute``, ``substrate`` or the name of a parameter
+        of units (``temperature``, ``noise``, ``A.threshold``, ``A.weights.B``) to its values.
+        States may be ``"all"``, ``"reachable"`` or ``{"trajectory": {"steps": 1000}}``, units
+        ``"all"`` or ``{"size": 4}``, numbers ``{"linspace": [0.1, 2, 20]}``, substrates a list
+        or a family such as ``{"family": "erdos-renyi", "n": 4, "count": 1000, "seed": 1}``.
+        Axes under ``zip`` go through their values together.
+    substrate : Substrate, mapping or str, optional
+        With axes: the substrate, its block (whose units' parameters can be axes), or the name
+        of an example.
+    state, units, theory, **fields
+        With axes: what is the same everywhere, as for :func:`sia`.
+    compute : {"sia", "ces", "complexes", "account"}
+        With axes: what is computed at every point, unless that is an axis: then a variable
+        that some computations lack names in its attribute ``computations`` those it is of,
+        and what a computation does not take (the state ``before`` for ``sia``) changes nothing.
+    keep : {"structures"}, optional
+        With axes: keep the whole result of every point in the store, in the group that the
+        variable ``structure`` names.
+    client, workers, progress
+        As for :func:`sia`.
+    store : str or path, optional
+        Zarr store: the sweep becomes resumable and may grow along its axes; the cube is
+        readable in its group ``result`` while it is computed.
+
+    Returns
+    -------
+    Dataset
+        The axes as dimensions; ``phi`` (phi_s, bits), of structures also ``big_phi``,
+        ``n_distinctions``, ``n_relations`` and sums; ``status`` (``done``, ``unreachable``,
+        ``failed``), ``message``, ``reason`` (why phi is 0), ``seconds``.
+
+    Raises
+    ------
+    SpecError
+        An axis has no meaning, or no point of it can be built.
+    LedgerMismatchError
+        The store holds another sweep.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> cube = iit.sweep({"state": "all"}, iit.examples.load("basic"))
+    >>> round(cube.phi.sel(state="100").item(), 4), cube.status.sel(state="010").item()
+    (0.415, 'unreachable')
+    """
+    fields = {"state": state, "units": units, **fields}
+    block_seconds = BLOCK_SECONDS
+    if isinstance(spec_or_axes, Mapping) and "sweep" not in spec_or_axes:
+        if isinstance(substrate, str):
+            substrate = {"example": substrate}
+        shared = {"compute": compute, "substrate": substrate, "theory": theory, **fields}
+        job = build_sweep(read_axes(spec_or_axes), shared, Path(), "sweep", keep)
+    else:
+        for name, value in {"substrate": substrate, "theory": theory, **fields}.items():
+            if value is not None:
+                raise SpecError(f"{name}: is said by the study; give it there")
+        study, folder, where = read_named_study(spec_or_axes)
+        if study.sweep is None:
+            raise SpecError(f"{where}: sweep: expected axes, got none")
+        job, block_seconds = sweep_from_study(study, folder, where), study.run.block_seconds
+    options: dict[str, Any] = {"store": store, "block_seconds": block_seconds}
+    return run_call(job, progress, client, workers, **options).to_dataset()
+
+
+def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 3.0) -> Estimate:
+    """Estimate the time, memory and storage of a study before it is run.
+
+    Parameters
+    ----------
+    spec : str, path or dict
+        Study file, name of an example, or the content of a study.
+    seconds : float
+        Seconds to spend on each expensive stage, computing a sample of it in this process.
+
+    Returns
+    -------
+    Estimate
+        ``blocks``, ``core_seconds`` with ``low`` and ``high``, ``bytes_per_worker``,
+        ``store_bytes``, ``wall_seconds(workers)``, and the same stage by stage.
+
+    Raises
+    ------
+    SpecError
+        The study cannot be read, or a field of it is unknown.
+    InputError
+        The study does not fit its substrate, theory or computation.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> result = iit.estimate("iit4-2023-fig6a")
+    >>> result.complete, result.low < result.core_seconds < result.high
+    (True, True)
+    """
+    study, folder, where = read_named_study(spec)
+    job = job_from_study(study, folder, where)
+    return estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
+
+
+def open_result(store: PathLike) -> xr.DataTree:
+    """Open the result in a store, checked.
+
+    Parameters
+    ----------
+    store : str or path
+        Directory or URL of a store: what ``store=`` or ``--store`` named.
+
+    Returns
+    -------
+    DataTree
+        What was computed, in memory, every number verified: as ``xarray.open_datatree(store,
+        group="result")`` gives it, and like the result of the call, of which :func:`sia`,
+        :func:`complexes` and :func:`sweep` return one node. The cube of a sweep that is not
+        finished has an attribute ``partial`` that says so.
+
+    Raises
+    ------
+    StoreError
+        There is no result: no store, or a run that has not finished and is no sweep.
+    DamagedStoreError
+        The result is not what was written.
+
+    Warns
+    -----
+    PartialResultWarning
+        The sweep has not finished: what is missing has the status ``pending``.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> iit.open("none.zarr")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    iitdask.errors.MissingStoreError: ...none.zarr: expected a store of iitdask, found none...
+    """
+    return open_stored_result(store)
