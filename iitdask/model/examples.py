@@ -13,14 +13,16 @@ from typing import Any
 import msgspec
 
 from iitdask.errors import SubstrateError, quote
+from iitdask.model.checkpoints import WEIGHT_KEYS
 from iitdask.model.labels import entries_of, parse_labels, parse_units, suggestion
 from iitdask.model.pyphi import with_standard_names
 from iitdask.model.substrate import Substrate
 
 __all__ = ["SUBSTRATE_KEYS", "load", "names", "spec", "state"]
 
-SUBSTRATE_KEYS = ("example", "tpm", "factors", "units")  # A substrate block has exactly one
+SUBSTRATE_KEYS = ("example", "tpm", "factors", "units", "weights")  # A block has exactly one
 OPTIONAL_KEYS = ("connectivity", "labels")  # Keys that may stand beside it
+KIND_KEYS = {"weights": ("labels", *WEIGHT_KEYS)}  # The same for kinds that have others
 
 PUBLISHED = resources.files("iitdask.model") / "published"  # Folder of the examples
 
@@ -30,11 +32,12 @@ def substrate_kind(block: object, where: str) -> str:
     expected = ", ".join(SUBSTRATE_KEYS)
     if not isinstance(block, Mapping):
         raise SubstrateError(f"{where}: expected a mapping with one of {expected}")
-    for key in block:
-        if key not in SUBSTRATE_KEYS + OPTIONAL_KEYS:
-            allowed = ", ".join(SUBSTRATE_KEYS + OPTIONAL_KEYS)
-            raise SubstrateError(f"{where}: unknown key {quote(key)}; allowed: {allowed}")
     kinds = [key for key in SUBSTRATE_KEYS if key in block]
+    known = (*SUBSTRATE_KEYS, *KIND_KEYS.get(kinds[0] if kinds else "", OPTIONAL_KEYS))
+    for key in block:
+        if key not in known:
+            allowed = ", ".join(known)
+            raise SubstrateError(f"{where}: unknown key {quote(key)}; allowed: {allowed}")
     if len(kinds) != 1:
         got = ", ".join(kinds) or "none"
         raise SubstrateError(f"{where}: expected exactly one of {expected}, got {got}")

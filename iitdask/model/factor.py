@@ -7,7 +7,7 @@ on is a `CountingFactor`, whose likelihood is a chain of small tables.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -113,10 +113,12 @@ def prune_inputs(parents: Sequence[int], table: Table) -> Factor:
     table = table.transpose(*order, len(parents))
     kept: list[int] = []
     for position in order:
-        axis = len(kept)
-        first: Table = np.take(table, 0, axis=axis)
-        if (table == np.expand_dims(first, axis)).all():
-            table = first
+        before: tuple[Any, ...] = (slice(None),) * len(kept)
+        along: tuple[Any, ...] = (*(0,) * len(kept), slice(None))
+        corner = table[(*along, *(0,) * (table.ndim - len(along)))]
+        # The corner mostly tells without the rest.
+        if len(set(corner.tolist())) == 1 and (table == table[(*before, slice(1))]).all():
+            table = table[(*before, 0)]
         else:
             kept.append(parents[position])
     return Factor(tuple(kept), read_only(table))

@@ -22,6 +22,7 @@ from iitdask.errors import SubstrateError, quote
 from iitdask.model import labels as notation
 from iitdask.model.array_input import as_array
 from iitdask.model.factor import CountingFactor, with_input_axes
+from iitdask.model.weighted_sums import logistic, subset_sums
 from iitdask.types import Table
 
 Rows = NDArray[np.int64]  # ``(2^m, m)`` values of m two-valued inputs, little-endian rows
@@ -50,27 +51,16 @@ def _threshold(rows: Rows, *, threshold: float) -> Any:
     return rows.sum(axis=1) >= threshold
 
 
-def _weighted_sums(
-    rows: Rows, weights: Sequence[float], constant: float, spins: bool
-) -> list[float]:
-    """Return constant + sum of weighted inputs per row, correctly rounded.
-
-    fsum does not depend on the order of the inputs, so symmetric inputs give
-    bitwise equal probabilities and ties between states stay ties.
-    """
+def _weighted_sums(rows: Rows, weights: Sequence[float], constant: float, *, spins: bool) -> Table:
+    """Return constant + sum of weighted inputs per row, see `subset_sums`."""
     if len(weights) != rows.shape[1]:
         raise ValueError(f"expected {rows.shape[1]} weights, one per input, got {len(weights)}")
-    values = 2 * rows - 1 if spins else rows
-    terms = (values * np.array(weights, dtype=np.float64)).tolist()
-    return [math.fsum([constant, *row]) for row in terms]
+    sums: Table = subset_sums(np.array([weights], np.float64), np.array([constant]), spins=spins)[0]
+    return sums
 
 
 def _linear(rows: Rows, *, weights: Sequence[float], threshold: float) -> Any:
-    return [field >= threshold for field in _weighted_sums(rows, weights, 0.0, spins=False)]
-
-
-def _logistic(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(min(-value, 700.0)))
+    return _weighted_sums(rows, weights, 0.0, spins=False) >= threshold
 
 
 def _sigmoid(
@@ -81,15 +71,13 @@ def _sigmoid(
     bias: float = 0.0,
     spins: bool = True,
 ) -> Any:
-    return [_logistic(slope * field) for field in _weighted_sums(rows, weights, bias, spins)]
+    return logistic(slope * _weighted_sums(rows, weights, bias, spins=spins))
 
 
 def _ising(
     rows: Rows, *, weights: Sequence[float], temperature: float = 1.0, field: float = 0.0
 ) -> Any:
-    return [
-        _logistic(2.0 * h / temperature) for h in _weighted_sums(rows, weights, field, spins=True)
-    ]
+    return logistic(2.0 * _weighted_sums(rows, weights, field, spins=True) / temperature)
 
 
 def _rule(rows: Rows, *, number: int) -> Any:

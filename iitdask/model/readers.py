@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 
 from iitdask.errors import SubstrateError, quote
 from iitdask.model import examples
-from iitdask.model.documents import read_document, read_file, require_memory
+from iitdask.model.array_files import read_arrays
+from iitdask.model.checkpoints import substrate_from_weights
+from iitdask.model.documents import read_document, read_file
 from iitdask.model.examples import inline_substrate, substrate_kind
 from iitdask.model.pyphi import (
     is_pyphi_json,
@@ -59,6 +60,8 @@ def substrate_from_study(
     if kind == "tpm" and isinstance(block["tpm"], str):
         given = {key: value for key, value in block.items() if key != "tpm"}
         return _load_tpm(folder / block["tpm"], given)
+    if kind == "weights":
+        return substrate_from_weights(block, folder, where)
     return inline_substrate(block, where)
 
 
@@ -121,19 +124,11 @@ def _load_tpm(path: Path, given: Mapping[str, Any]) -> Substrate:
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
-    is_array = path.suffix.lower() == ".npy"
-    kind = "array of numbers" if is_array else "archive of arrays"
-    file = io.BytesIO(read_file(path, SubstrateError))
-    try:
-        loaded = np.load(file, allow_pickle=False)  # a pickle could run anything
-        if is_array:
-            return {"tpm": np.asarray(loaded)}
-        require_memory(sum(member.file_size for member in loaded.zip.infolist()))
-        content = {key: loaded[key] for key in loaded.files}
-        if "labels" in content:
-            content["labels"] = [str(label) for label in np.ravel(content["labels"])]
-    except Exception as error:  # what a damaged file raises is not documented
-        raise SubstrateError(f"{path}: expected a NumPy {kind}: {error}") from error
+    content: Any = read_arrays(path)
+    if not isinstance(content, dict):
+        return {"tpm": content}
+    if "labels" in content:
+        content["labels"] = [str(label) for label in np.ravel(content["labels"])]
     return tpm_arguments(content, str(path))
 
 

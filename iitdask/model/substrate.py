@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from iitdask.model.factor import (
     with_input_axes,
 )
 from iitdask.model.tpm import UnitTable, parse_tpm
+from iitdask.model.weights import units_from_weights
 from iitdask.types import Array, Mask
 
 MAX_SHOWN_UNITS = 20  # Rows of the table in a notebook
@@ -35,8 +37,8 @@ class Substrate:
     """Units whose next values are independent of each other given the present state.
 
     States are numbered little-endian, mixed radix: unit 0 varies fastest. Build
-    one with :meth:`from_tpm`, :meth:`from_factors` or :meth:`from_units`, which
-    check everything; the arrays are read-only.
+    one with :meth:`from_tpm`, :meth:`from_factors`, :meth:`from_units` or
+    :meth:`from_weights`, which check everything; the arrays are read-only.
 
     Examples
     --------
@@ -55,11 +57,14 @@ class Substrate:
     connectivity: Mask
     levels: tuple[int, ...]  # How many values each unit has
     labels: tuple[str, ...]  # One distinct name per unit
+    # How it was obtained, such as what pruning changed; no result depends on it
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         factors = tuple(type(f)(tuple(f.parents), read_only(f[-1])) for f in self.factors)
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "connectivity", read_only(self.connectivity, np.bool_))
+        object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
 
     def __eq__(self, other: object) -> bool:
         """Whether alphabets, tables, connectivity and labels are the same."""
@@ -74,7 +79,8 @@ class Substrate:
 
     def __reduce__(self) -> tuple[type[Substrate], tuple[Any, ...]]:
         # Unpickled arrays would be writable: rebuild instead.
-        return Substrate, (self.factors, self.connectivity, self.levels, self.labels)
+        content = (self.factors, self.connectivity, self.levels, self.labels)
+        return Substrate, (*content, dict(self.attrs))
 
     @classmethod
     def from_tpm(
@@ -195,6 +201,64 @@ class Substrate:
         entries = notation.entries_of(units, where)
         named, given = gates.factors_from_units(entries, labels, where)
         return cls._assembled(given, connectivity, named, where)
+
+    @classmethod
+    def from_weights(  # noqa: PLR0917 - in the order in which they are told
+        cls,
+        W: Any,
+        activation: str = "logistic",
+        bias: Any = 0,
+        slope: Any = 1,
+        prune: float = 0,
+        labels: Iterable[str] | None = None,
+        *,
+        where: str = "weights",
+    ) -> Substrate:
+        """Build a substrate of two-valued units from a matrix of weights.
+
+        The field of unit i is h_i = sum over j of ``W[j, i]`` x_j + bias_i.
+
+        Parameters
+        ----------
+        W
+            ``(N, N)`` weights ``[source, target]``: an array, lists, a sparse matrix of SciPy or
+            a tensor of PyTorch. Weights of 0 are no connections.
+        activation
+            ``"logistic"``: x is 0 or 1, P(on) = 1 / (1 + exp(-slope h)); ``"ising"`` or
+            ``"tanh"``: x is -1 or 1, P(on) = 1 / (1 + exp(-2 slope h)); ``"threshold"``: x is 0
+            or 1, on exactly if h >= 0.
+        bias, slope
+            A number, or one per unit.
+        prune
+            Weights of at most this size are left out. ``attrs["pruning_bound"]`` is the largest
+            change of any probability, in any state, that this makes.
+        labels, where
+            As for :meth:`from_tpm`.
+
+        Raises
+        ------
+        SubstrateError
+            The matrix is not square or not finite, an option has no meaning, or a unit has too
+            many inputs for a table: more than 20 whose weights are not all equal.
+
+        References
+        ----------
+        mathematics.md 32.1 and 32.2.
+
+        Examples
+        --------
+        >>> Substrate.from_weights([[0.0, 2.0], [-1.0, 0.5]], activation="ising")
+        Substrate(2 units: A B; binary; 3 edges)
+        """
+        options = {"activation": activation, "bias": bias, "slope": slope, "prune": prune}
+        units = units_from_weights(W, **options, labels=labels, where=where)
+        attrs = {
+            "activation": activation.lower(),
+            "n_pruned": units.n_pruned,
+            "pruning_bound": float(units.pruning_bounds.max()),
+            "pruning_bounds": units.pruning_bounds.tolist(),
+        }
+        return cls(units.factors, units.edges, (2,) * len(units.labels), units.labels, attrs)
 
     @classmethod
     def from_pyphi(cls, network: Any, *, where: str = "network") -> Substrate:

@@ -260,7 +260,7 @@ class Sweep:
 
 def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study describes."""
-    axes = read_axes(study.sweep, f"{where}: sweep")
+    axes = read_axes(study.sweep, f"{where}: sweep", folder)
     shared = {"compute": study.compute, "substrate": study.substrate, "theory": study.theory}
     return build_sweep(axes, shared | problem_fields(study), folder, where, study.keep)
 
@@ -294,7 +294,7 @@ def build_sweep(
     fixed = json.loads(json.dumps(fixed, default=str))
     if not substrates.dims:
         fixed["substrate"] = substrates.substrate(0).fingerprint
-    elif "substrate" not in names:
+    elif not any(axis.is_source for axis in axes):
         fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=json_default))])
     if keep is not None:
         fixed["keep"] = keep

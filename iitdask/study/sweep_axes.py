@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iitdask.errors import InputError, SpecError, quote
+from iitdask.errors import InputError, SpecError, SubstrateError, quote
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Family, rule_classes
+from iitdask.model.checkpoints import list_checkpoints
 from iitdask.model.labels import join_labels
 from iitdask.study.sweep_substrates import (
     Axis,
@@ -136,8 +138,10 @@ def _trajectory_shares(rule: ValueRule, grid: SubstrateGrid) -> Array:
     return shares
 
 
-def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
+def read_axes(block: Any, where: str = "sweep", folder: Path = Path()) -> tuple[Axis, ...]:
     """Read the axes of a sweep: a mapping from the name of an axis to its values.
+
+    Names of folders are seen from `folder`.
 
     Values are a list, or a mapping with one of ``linspace``, ``geomspace`` and ``range``, or a
     rule that the kind of the axis in ``AXES`` reads. Under ``zip`` there is a mapping, or a list
@@ -147,6 +151,8 @@ def read_axes(block: Any, where: str = "sweep") -> tuple[Axis, ...]:
         raise SpecError(f"{where}: expected a mapping from axes to values, got {quote(block)}")
     axes: list[Axis] = []
     for name, content in block.items():
+        if name in AXES:
+            content = AXES[name].in_folder(content, folder)
         if name == "zip":
             groups = content if isinstance(content, list | tuple) else [content]
             for number, group in enumerate(groups):
@@ -187,7 +193,7 @@ def _read_axis(name: str, content: Any, where: str, dim: str | None = None) -> A
         values = _read_spaced(content, where)
     elif values is None:
         values = _read_list(content, where, kind, distinct=dim in (None, name))
-    return Axis(name, values, dim or name, kind.is_parameter)
+    return Axis(name, values, dim or name, kind.is_parameter, kind.is_source)
 
 
 def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> tuple[Any, ...]:
@@ -299,6 +305,20 @@ def _expand_family(value: Any, where: str) -> tuple[Any, ...]:
     return tuple((family, number) for family in families for number in range(family.count))
 
 
+def _checkpoint_rule(content: Any, where: str) -> tuple[Any, ...]:
+    """Read a folder, a list of matrices, or a mapping of either with options of weights."""
+    try:
+        return list_checkpoints(content, where)
+    except SubstrateError as error:
+        raise SpecError(str(error)) from None
+
+
+def _checkpoints_in_folder(content: Any, folder: Path) -> Any:
+    if isinstance(content, Mapping):
+        return {**content, "weights": _checkpoints_in_folder(content.get("weights"), folder)}
+    return folder / content if isinstance(content, str) else content
+
+
 def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
     """Read ``elementary-88``: one rule number of each class of cellular automata."""
     return rule_classes() if isinstance(content, str) and content == "elementary-88" else None
@@ -330,11 +350,21 @@ class AxisKind:
     """Finds what the values mean for each kind of substrate, for a field of targets."""
     is_required: bool = False  # Whether a computation that takes the field needs a value of it
     is_parameter: bool = False  # Whether units have it as a parameter of their gates
+    is_source: bool = False  # Whether its values are the substrates
+    in_folder: Callable[[Any, Path], Any] = lambda content, _folder: content
+    """Returns what is written with the names of files as they are seen from elsewhere."""
 
 
+CHECKPOINT_AXIS = AxisKind(
+    read_rule=_checkpoint_rule, is_distinct=False, is_source=True, in_folder=_checkpoints_in_folder
+)
 STATE_AXIS = AxisKind(read_rule=_state_rule, resolve=state_values, is_required=True)
 AXES: Mapping[str, AxisKind] = {
-    "substrate": AxisKind(read_rule=_substrate_rule, expand=_expand_family, is_distinct=False),
+    "substrate": AxisKind(
+        read_rule=_substrate_rule, expand=_expand_family, is_distinct=False, is_source=True
+    ),
+    "epoch": CHECKPOINT_AXIS,
+    "checkpoint": CHECKPOINT_AXIS,
     "state": STATE_AXIS,
     "before": STATE_AXIS,
     "after": STATE_AXIS,

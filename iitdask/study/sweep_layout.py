@@ -105,7 +105,7 @@ class SweepGrid:
     def coords(self) -> dict[str, tuple[str, list[Any]]]:
         """Dimension and labels of every axis."""
         labels: dict[str, Sequence[Any]] = {
-            "substrate": self.substrates.names,
+            **{axis.name: self.substrates.names for axis in self.axes if axis.is_source},
             "compute": self.computes,
             "theory": [_theory_label(options) for options in self.theories],
             **{name: values.labels for name, values in self.values.items()},

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iitdask.errors import InputError, SpecError
+from iitdask.errors import InputError, SpecError, quote
 from iitdask.model import examples, gates
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable
+from iitdask.model.checkpoints import WEIGHT_KEYS, WEIGHT_PARAMETERS, Checkpoint
 from iitdask.model.labels import join_labels, state_text
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.types import Array
 
 MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
-OTHER_AXES = ("substrate", "state", "before", "after", "units", "theory", "compute")
+OTHER_AXES = (
+    *("substrate", "epoch", "checkpoint", "state", "before", "after", "units", "theory"),
+    "compute",
+)
 """Names of axes that are no parameters of units."""
 
 
@@ -46,6 +50,7 @@ class Axis:
     """Values, a family's member as (family, number); or the rule that tells them for substrates."""
     dim: str  # Dimension of the result; zipped axes share one
     is_parameter: bool  # Whether units have it as a parameter of their gates
+    is_source: bool = False  # Whether its values are the substrates
 
     @property
     def listed(self) -> tuple[Any, ...]:
@@ -96,7 +101,7 @@ class SubstrateGrid:
     batch_index: Array  # (G,) position in the batch, -1 of substrates that are not small
     single: Mapping[int, Substrate]  # Substrates that were built one by one
     problems: Mapping[int, str]  # Why there is no substrate
-    names: tuple[str, ...]  # Labels along the axis of substrates, if there is one
+    names: tuple[Any, ...]  # Labels along the axis of substrates, if there is one
 
     def substrate(self, number: int) -> Substrate:
         """Return one of the substrates."""
@@ -110,10 +115,12 @@ def build_substrates(
     base: Substrate | Mapping[str, Any] | None, axes: Sequence[Axis], folder: Path, where: str
 ) -> SubstrateGrid:
     """Build all substrates of a sweep."""
-    source = next((axis for axis in axes if axis.name == "substrate"), None)
+    source = source_axis(axes, where)
     if source is None and base is None:
         raise SpecError(f"{where}: substrate: expected one, or an axis of them, got nothing")
     choices = (base,) if source is None else source.listed
+    if base is not None and any(isinstance(each, Checkpoint) for each in choices):
+        choices = _with_options(choices, base, where)
     dims = {axis.dim: len(axis.listed) for axis in axes if axis.is_parameter or axis is source}
     total, n_batched = math.prod(dims.values()), 0
     signature, batch_index = np.full(total, -1), np.full(total, -1)
@@ -143,11 +150,28 @@ def build_substrates(
             batches.append(batch)
     if len(problems) == total:
         raise SpecError(next(iter(problems.values())))
-    names = () if source is None else make_unique(_choice_names(choices), "{}-{}")
+    names = () if source is None else _axis_labels(choices)
     small = Batch.concatenate(batches)
     return SubstrateGrid(
         dims, tuple(signatures), signature, small, batch_index, single, problems, names
     )
+
+
+def source_axis(axes: Sequence[Axis], where: str) -> Axis | None:
+    """Return the axis whose values are substrates, None if there is none."""
+    sources = [axis for axis in axes if axis.is_source]
+    if len(sources) > 1:
+        names = " and ".join(axis.name for axis in sources)
+        raise SpecError(f"{where}: expected one axis of substrates, got {names}")
+    return sources[0] if sources else None
+
+
+def _with_options(choices: Sequence[Any], base: Any, where: str) -> tuple[Checkpoint, ...]:
+    """Return checkpoints with the options that the substrate block of a study gives for all."""
+    if not isinstance(base, Mapping) or set(base) - {"labels", *WEIGHT_KEYS}:
+        expected = f"expected options of weights beside checkpoints ({', '.join(WEIGHT_KEYS)})"
+        raise SpecError(f"{where}: substrate: {expected}, got {quote(base)}")
+    return tuple(replace(each, block={**base, **each.block}) for each in choices)
 
 
 def _combine(
@@ -158,7 +182,7 @@ def _combine(
     All members of a family come together, unless parameters vary along them.
     """
     numbers = np.arange(math.prod(dims.values())).reshape(tuple(dims.values()))
-    source = next((axis.dim for axis in axes if axis.name == "substrate"), None)
+    source = next((axis.dim for axis in axes if axis.is_source), None)
     parameters = [axis for axis in axes if axis.is_parameter]
     zipped = [axis for axis in parameters if axis.dim == source]
     free = [dim for dim in dims if dim != source]
@@ -192,8 +216,13 @@ def _build_substrate(
     if isinstance(choice, tuple):
         family = _family_with_parameters(choice[0], parameters, where)
         return Substrate.from_units(family.block(choice[1])["units"])
+    if isinstance(choice, Checkpoint):
+        choice = choice.block
     if isinstance(choice, str | Path) and str(choice) in examples.names():
         choice = {"example": str(choice)}
+    if isinstance(choice, Mapping) and "weights" in choice:
+        require_weight_parameters(parameters, where)
+        return substrate_from_study({**choice, **parameters}, folder, f"{where}: substrate")
     if not parameters:
         if isinstance(choice, Substrate):
             return choice
@@ -260,8 +289,17 @@ def _set_weight(
 
 def require_parameter_name(name: str, where: str) -> None:
     """Refuse the name of an axis that is no parameter of any gate."""
-    if name.rpartition(".")[2] not in gates.PARAMETERS and ".weights." not in name:
+    known = {*gates.PARAMETERS, *WEIGHT_PARAMETERS}
+    if name.rpartition(".")[2] not in known and ".weights." not in name:
         raise SpecError(f"{where}: no gate has this parameter; {_hint(name)}")
+
+
+def require_weight_parameters(parameters: Iterable[str], where: str) -> None:
+    """Refuse parameters that units made of weights do not have."""
+    known = ", ".join(WEIGHT_PARAMETERS)
+    for name in parameters:
+        if name not in WEIGHT_PARAMETERS:
+            raise SpecError(f"{axis_place(where, name)}: expected {known} of units of weights")
 
 
 def axis_place(where: str, name: str) -> str:
@@ -281,12 +319,21 @@ def _choice_names(choices: Sequence[Any]) -> Iterator[str]:
         if isinstance(choice, tuple):
             family, member = choice
             yield family.member_name(member)
+        elif isinstance(choice, Checkpoint):
+            yield str(choice.name)
         elif isinstance(choice, str | Path):
             yield Path(choice).stem if Path(choice).suffix else str(choice)
         elif isinstance(choice, Mapping) and "example" in choice:
             yield str(choice["example"])
         else:
             yield f"substrate-{number}"
+
+
+def _axis_labels(choices: Sequence[Any]) -> tuple[Any, ...]:
+    numbers = [each.name for each in choices if isinstance(each, Checkpoint)]
+    if len(numbers) == len(choices) and all(isinstance(name, int) for name in numbers):
+        return tuple(numbers)
+    return make_unique(_choice_names(choices), "{}-{}")
 
 
 def make_unique(names: Iterable[str], pattern: str) -> tuple[str, ...]:
