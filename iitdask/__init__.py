@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iitdask import errors
+    from iitdask.api.grains import macro_tables, unit
     from iitdask.api.studies import estimate, sweep
     from iitdask.api.studies import open_result as open
     from iitdask.api.systems import ces, complexes, sia
@@ -41,12 +42,14 @@ __all__ = [
     "estimate",
     "examples",
     "load",
+    "macro_tables",
     "open",
     "plot",
     "relations",
     "sia",
     "sweep",
     "true_events",
+    "unit",
 ]
 
 _MODULES = {  # public module: its place
@@ -60,6 +63,7 @@ _PLACES = {  # module of every other name
     **dict.fromkeys(("ces", "complexes", "sia"), "iitdask.api.systems"),
     **dict.fromkeys(("account", "causal_nexus", "true_events"), "iitdask.api.transitions"),
     **dict.fromkeys(("estimate", "open", "sweep"), "iitdask.api.studies"),
+    **dict.fromkeys(("macro_tables", "unit"), "iitdask.api.grains"),
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
     "Substrate": "iitdask.model.substrate",
     "load": "iitdask.model.readers",

@@ -13,3 +13,5 @@ StateLike = str | Sequence[int] | Sequence[str] | Array | Mapping[str, int] | Ma
 """State of all units: ``"100"``, ``(1, 0, 0)`` or ``{"A": 1, "B": 0, "C": 0}``."""
 UnitsLike = str | int | Iterable[str] | Iterable[int]
 """Set of units: labels, unit numbers, or ``"AB"``."""
+WindowLike = StateLike | Sequence[StateLike]
+"""States of all units, oldest first, or one state."""

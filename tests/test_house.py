@@ -31,12 +31,14 @@ PUBLIC = [
     "estimate",
     "examples",
     "load",
+    "macro_tables",
     "open",
     "plot",
     "relations",
     "sia",
     "sweep",
     "true_events",
+    "unit",
 ]
 AT_THE_TOP = {
     ".ci",

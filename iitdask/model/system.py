@@ -85,6 +85,16 @@ class CandidateSystem(Target):
         """Bytes that one table may take."""
 
     @property
+    def network(self) -> Substrate:
+        """Substrate among whose units `units` are, by which the published order numbers them."""
+        return self.substrate
+
+    @property
+    def two_sided_network(self) -> Substrate:
+        """The same with all that tells its units apart: what the canonical order numbers."""
+        return self.network
+
+    @property
     def n(self) -> int:
         """Number of units of the candidate."""
         return len(self.units)

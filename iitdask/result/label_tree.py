@@ -10,7 +10,8 @@ import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.labels import join_labels, shortened, state_text, unit_set_names
-from iitdask.model.system import System, Target
+from iitdask.model.macro_system import MacroSystem
+from iitdask.model.system import CandidateSystem, Target
 from iitdask.result.formatting import (
     Overview,
     Table,
@@ -94,11 +95,22 @@ def label_tree(tree: xr.DataTree, compute: str, target: Target, options: Theory)
     return label(tree, target, options)
 
 
-def label_system(tree: xr.DataTree, system: System, options: Theory) -> xr.DataTree:
+def macro_attrs(system: CandidateSystem) -> dict[str, Any]:
+    """Return the definitions of macro units and their window, as attributes of a result."""
+    if not isinstance(system, MacroSystem):
+        return {}
+    return {
+        "window": [state_text(state) for state in system.window],
+        "macro_units": [member.name for member in system.members],
+        "definitions": system.to_dict()["units"],
+    }
+
+
+def label_system(tree: xr.DataTree, system: CandidateSystem, options: Theory) -> xr.DataTree:
     """Label a system analysis or cause-effect structure; see :func:`label_tree`."""
     substrate, known = system.substrate, system.substrate.labels
-    units = join_labels(system.labels, known)
-    about = target_attrs(substrate, options, {"state": state_text(system.state), "units": units})
+    named = {"state": state_text(system.state), "units": join_labels(system.labels, known)}
+    about = target_attrs(substrate, options, named | macro_attrs(system))
     names = coordinate_labels(text_array(system.labels))  # converted once for all dimensions
     for node in tree.subtree:
         if node.path in ("/", "/system"):

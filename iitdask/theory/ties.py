@@ -36,8 +36,8 @@ def first_state_pair(system: CandidateSystem, ties: str, choices: Sequence[tuple
         return 0
     if ties == "canonical":
         forms = [tuple(np.argsort(canonical_ranks(system)[list(system.units)]).tolist())]
-    elif system.n == system.substrate.n_units <= PERMUTED_MAX_UNITS:
-        forms = _smallest_relabellings(system.substrate)
+    elif system.n == system.network.n_units <= PERMUTED_MAX_UNITS:
+        forms = _smallest_relabellings(system.network)
     else:
         return 0
     pairs = [[decode_state(code, system.levels) for code in choice] for choice in choices]
@@ -77,7 +77,7 @@ class PurviewOrder:
     """Order among the tied purviews of a mechanism: the published order, or the canonical one."""
 
     def __init__(self, system: CandidateSystem, ties: str) -> None:
-        self._system, connectivity = system, system.substrate.connectivity
+        self._system, connectivity = system, system.network.connectivity
         self.is_canonical = ties == "canonical" or len(connectivity) > SET_ORDER_MAX_UNITS
         self._children = None if self.is_canonical else child_masks(connectivity)
 
@@ -87,7 +87,7 @@ class PurviewOrder:
 
     @cached_property
     def _all_purviews(self) -> Array:
-        return nonempty_masks_by_size(self._system.substrate.n_units)
+        return nonempty_masks_by_size(self._system.network.n_units)
 
     @cached_property
     def _outer(self) -> list[int]:
@@ -117,7 +117,7 @@ class PurviewOrder:
 
 
 def canonical_ranks(system: CandidateSystem) -> Array:
-    """Number the units of a substrate in a way that ignores how they are numbered.
+    """Number the units of a system's network in a way that ignores how they are numbered.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def canonical_ranks(system: CandidateSystem) -> Array:
 
     Returns
     -------
-    ndarray, (N,) rank of every substrate unit
+    ndarray, (N,) rank of every unit of the network
 
     References
     ----------
     docs/mathematics.md 15.3.
     """
-    substrate = system.substrate
+    substrate = system.two_sided_network
     inside = np.isin(np.arange(substrate.n_units), system.units)
     parts = zip(substrate.levels, system.state, inside.tolist(), strict=True)
     colours = [_digest(*unit) for unit in parts]

@@ -81,6 +81,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "inside": ("", "whether the unit belongs to the candidate system"),
     # sweeps
     "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
+    # macro units
+    "cause": ("", "P(unit = 1 now | state of the system before), rows little-endian"),
+    "effect": ("", "P(unit = 1 next | state of the system), rows little-endian"),
     # stages
     "connected": ("", "whether mechanism and purview hang together"),
     "bits": ("bit", "log2 of the probability of the purview's actual state"),

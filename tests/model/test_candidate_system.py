@@ -20,7 +20,7 @@ class OwnTables:
         self.effect, self.cause = tables
         for name in (
             "substrate", "labels", "n", "levels", "units", "state", "local_state", "code",
-            "connectivity", "budget_bytes",
+            "connectivity", "budget_bytes", "network", "two_sided_network",
         ):  # fmt: skip
             setattr(self, name, getattr(system, name))
 

@@ -1,0 +1,152 @@
+"""Public functions of macro units: their definition and the tables of their systems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import xarray as xr
+
+from iitdask.model.labels import decode_state, state_text
+from iitdask.model.macro_system import MacroSystem
+from iitdask.model.readers import require_substrate
+from iitdask.model.substrate import Substrate
+from iitdask.model.unit import Unit, make_unit
+from iitdask.result.formatting import text_array
+from iitdask.result.label_tree import macro_attrs
+from iitdask.theory.variables import make_dataset
+from iitdask.types import UnitsLike, WindowLike
+
+__all__ = ["macro_tables", "unit"]
+
+
+def unit(
+    of: UnitsLike | Unit | Sequence[Unit | str | int],
+    *,
+    table: str | Sequence[int] | None = None,
+    on: str | Sequence[str] | None = None,
+    counts: Iterable[int] | None = None,
+    reads: UnitsLike | None = None,
+    updates: int = 1,
+    background: UnitsLike = (),
+) -> Unit:
+    """Define a unit: several constituents over several updates that are taken for one.
+
+    At most one of `table`, `on`, `counts` and `reads` says when the unit is on; none is needed for
+    one constituent over one update, which is the unit as it is.
+
+    Parameters
+    ----------
+    of : labels, numbers or units
+        Constituents in their order: ``"AB"``, ``["T0", "T1"]``, or units of a grain between
+        (``[unit("AB", on=["11"]), unit("CD", on=["11"])]``).
+    table : str or list of int, optional
+        Truth table, 0 and 1. Its digits are the constituents at the oldest update, then those at
+        the next one, ...; the first digit varies fastest.
+    on : str or list of str, optional
+        The states that give 1, each of ``len(of) * updates`` digits in the order of the table.
+    counts : set of int, optional
+        The unit is on if so many of its constituents are: a coarse-graining of one update.
+    reads : labels, optional
+        The unit is on if these constituents are all on at the last update: a black box.
+    updates : int
+        Updates of the constituents that one update of the unit spans.
+    background : labels or numbers, optional
+        Background units apportioned to the unit: they remember within its updates. It needs all
+        that is apportioned to its constituents.
+
+    Returns
+    -------
+    Unit
+        A frozen value, for ``units=`` of :func:`iitdask.sia`, :func:`iitdask.ces`,
+        :func:`macro_tables` and studies.
+
+    Raises
+    ------
+    InputError
+        The truth table is not one, does not fit the constituents, or is constant.
+
+    References
+    ----------
+    mathematics.md 14.1 (Marshall et al. 2024, equations 12 and 22).
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> iit.unit("AB", counts={2}), iit.unit("ABCD", reads="C", updates=2)
+    (Unit(AB:0001), Unit(ABCD:01(C2)))
+
+    A name holds constituents and truth table; of larger tables the digits that decide, here C at
+    the second update. Units may consist of units, and have background apportioned to them:
+
+    >>> pair = [iit.unit("AB", on=["11"]), iit.unit("CD", on=["11"], background="E")]
+    >>> iit.unit(pair, table="0111", background="E")
+    Unit((AB:0001)+(CD:0001/E):0111/E)
+
+    Labels of several letters are listed, or separated by commas:
+
+    >>> iit.unit("T0,T1", reads="T1") == iit.unit(["T0", "T1"], table="0011")
+    True
+    """
+    return make_unit(
+        of, table=table, on=on, counts=counts, reads=reads, updates=updates, background=background
+    )
+
+
+def macro_tables(substrate: Substrate, window: WindowLike, units: Any) -> xr.Dataset:
+    """Compute the cause and the effect table of a system of units of any grain.
+
+    What it takes depends on the constituents and the apportioned background of each unit, not on
+    the number of units of the substrate.
+
+    Parameters
+    ----------
+    substrate : Substrate
+        All micro units, each of two values.
+    window : list of states
+        States of all micro units, oldest first, as many as the unit of the largest grain spans;
+        one state stands for a window of one.
+    units : list
+        The units of the system, from :func:`unit`; micro units may be labels or numbers.
+
+    Returns
+    -------
+    Dataset
+        ``cause(row, unit)``, ``effect(row, unit)``: P(unit = 1) given a state of the system, rows
+        little-endian; ``state(unit)``, the current state.
+
+    Raises
+    ------
+    StateError
+        Units overlap, or do not fit the substrate or the window.
+    UnreachableStateError
+        The oldest state a unit spans, or the state of the system, cannot be reached.
+
+    Notes
+    -----
+    The table of a unit is that of the probability that its constituents go through a sequence of
+    states that its truth table maps to 1. On the effect side the background has its values in the
+    last state of the window; on the cause side it has the posterior probability of its values
+    before the oldest state that the unit spans. Both tables are the same where nothing is outside.
+
+    References
+    ----------
+    mathematics.md 14.2, Eq. (14.1) (Marshall et al. 2024, equations 26 to 42).
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> alpha, beta = iit.unit("AB", on=["11"]), iit.unit("CD", on=["11"])
+    >>> tables = iit.macro_tables(iit.examples.load("macro"), "0000", [alpha, beta])
+    >>> tables.effect.values.round(2).tolist()
+    [[0.09, 0.09], [0.09, 1.0], [1.0, 0.09], [1.0, 1.0]]
+    """
+    system = MacroSystem.build(require_substrate(substrate), window, units)
+    rows = [state_text(decode_state(row, system.levels)) for row in range(len(system.effect))]
+    values = {
+        "cause": (("row", "unit"), system.cause[:, 1::2]),
+        "effect": (("row", "unit"), system.effect[:, 1::2]),
+        "state": (("unit",), list(system.state)),
+    }
+    coords = {"row": text_array(rows), "unit": text_array(system.labels)}
+    return make_dataset(values, macro_attrs(system)).assign_coords(coords)
