@@ -81,7 +81,7 @@ def link_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
 
 
 def _occurrence_texts(
-    inside: Any, data: xr.Dataset, state: str, known: tuple[str, ...] = ()
+    inside: Any, data: xr.Dataset, state: str, known: tuple[str, ...]
 ) -> list[str]:
     """Return each row's set of units with its state, ``AB=10``; `state` names a coordinate."""
     names, values = unit_set_names(inside, data["unit"].values, known), data[state].values
@@ -115,7 +115,7 @@ def label_events(tree: xr.DataTree, triple: StateTriple, options: Theory) -> xr.
     coords: dict[str, Any] = {
         name: ("unit", [values[i] for i in into.units]) for name, values in states.items()
     }
-    coords["unit"] = ("unit", text_array(triple.labels))
+    coords["unit"] = ("unit", text_array([triple.substrate.labels[i] for i in into.units]))
     nodes: dict[str, Any] = {"/events": tree["events"].to_dataset().assign_coords(coords)}
     for name, transition in (("into", into), ("out_of", out_of)):
         nodes[f"/{name}"] = label_account(tree.children[name], transition, options)
@@ -163,15 +163,15 @@ def nexus_overviews(tree: xr.DataTree) -> list[Overview]:
 
 def events_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overview of true events."""
-    about, data = tree.attrs, tree["events"].to_dataset()
+    about, data, known = tree.attrs, tree["events"].to_dataset(), known_labels(tree)
     states = " to ".join(about[name] for name in ("before", "state", "after"))
     summary = [_theory_row(about), ("states", states), ("true events", str(about["n_events"]))]
     values = [
-        _occurrence_texts(data["purview_cause"].values, data, "before"),
+        _occurrence_texts(data["purview_cause"].values, data, "before", known),
         map(number_text, data["alpha_cause"].values),
-        _occurrence_texts(data["mechanism"].values, data, "state"),
+        _occurrence_texts(data["mechanism"].values, data, "state", known),
         map(number_text, data["alpha_effect"].values),
-        _occurrence_texts(data["purview_effect"].values, data, "after"),
+        _occurrence_texts(data["purview_effect"].values, data, "after", known),
     ]
     columns = ("cause", "alpha cause", "event", "alpha effect", "effect")
     return [Overview(summary, [Table("events", columns, list(zip(*values, strict=True)))])]

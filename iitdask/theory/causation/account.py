@@ -350,7 +350,7 @@ def _account_tree(
     transition: Transition, links: Sequence[Link], irreducibility: AccountIrreducibility
 ) -> xr.DataTree:
     """Return ``/links`` and ``/system`` over a transition's units, with totals at the root."""
-    alpha, sum_alpha = irreducibility.alpha, sum(link.alpha for link in links)
+    alpha, sum_alpha = irreducibility.alpha, sum((link.alpha for link in links), 0.0)
     attrs: dict[str, Any] = {} if np.isnan(alpha["account"]) else {"alpha": alpha["account"]}
     attrs |= {
         "sum_alpha": sum_alpha,

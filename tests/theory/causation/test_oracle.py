@@ -161,7 +161,11 @@ def suppress_unreachable():
 
 
 @examples(15, suppress_health_check=list(HealthCheck))
-@given(cases(units=(2, 3)), st.sampled_from(("causal", "2019")), st.integers(0, 99))
+@given(
+    cases(units=(2, 3)) | cases(units=(3, 4), background=True),
+    st.sampled_from(("causal", "2019")),
+    st.integers(0, 99),
+)
 def test_events__are_those_of_brute_force(case, rule, seed):
     rng = np.random.default_rng(seed)
     factors, cm = case.factors, case.cm.astype(int)
@@ -170,14 +174,16 @@ def test_events__are_those_of_brute_force(case, rule, seed):
         course.append(tuple(int(rng.choice(f.shape[-1], p=f[course[-1]])) for f in factors))
     theirs = events(factors, cm, course, case.units, rule)
     found = iit.true_events(case.substrate(), *course, case.units, background=rule)["events"]
+    places = np.array(case.units)
     ours = {}
     for k in range(found.sizes["event"]):
         one = found.isel(event=k)
-        ours[units_of(one["mechanism"].values)] = one
+        ours[tuple(places[one["mechanism"].values].tolist())] = one
     assert list(ours) == list(theirs)
     for mechanism, both in theirs.items():
         for side, (alpha, purviews) in zip(("cause", "effect"), both, strict=True):
             one = ours[mechanism]
             assert float(one[f"alpha_{side}"]) == pytest.approx(alpha, abs=TOLERANCE)
-            assert units_of(one[f"purview_{side}"].values) == min(purviews)
+            purview = places[one[f"purview_{side}"].values]
+            assert tuple(purview.tolist()) == min(purviews)
             assert int(one[f"n_tied_purviews_{side}"]) == len(purviews)
