@@ -104,7 +104,30 @@ def test_clusters__are_told_how_to_make_a_client(basic):
             iit.sia(basic, "100", client=client, workers=2)
 
 
-@pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2"])
+@pytest.mark.parametrize("given", [3, 1.5, True, ["a", "b"], b"a", object(), np.zeros(2)])
+def test_other_things__are_no_paths(basic, given):
+    expected = "expected (a path|a file|the path of a file)"
+    calls = [lambda call=call: call(basic, "100", store=given) for call in (iit.sia, iit.complexes)]
+    calls.append(lambda: iit.sweep({"state": "all"}, basic, store=given))
+    calls += [lambda call=call: call(given) for call in (iit.open, iit.load, iit.estimate)]
+    for call in calls:
+        with pytest.raises(InputError, match=expected):
+            call()
+
+
+def test_caches__are_directories(basic, tmp_path):
+    for given in (3, ["a"], b"a"):
+        with pytest.raises(InputError, match=r"^cache .*: expected a directory, got"):
+            iit.sia(basic, "100", store=tmp_path / "a.zarr", cache=given)
+
+
+@pytest.mark.parametrize("given", ["yes", 1.5, np.zeros(2), [1]])
+def test_progress__is_a_flag(basic, given):
+    with pytest.raises(InputError, match="progress: expected True or False, got"):
+        iit.sia(basic, "100", progress=given)
+
+
+@pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2", np.zeros(2)])
 def test_workers__are_a_number(basic, workers):
     with pytest.raises(InputError, match="workers: expected a whole number from 1 on, got"):
         iit.sia(basic, "100", workers=workers)

@@ -230,7 +230,7 @@ def run_call(
 ) -> xr.DataTree:
     """Run a job with the keyword arguments of :func:`iitdask.study.run.run_job`."""
     large = LargeRunObserver(client, workers, is_stored=options["store"] is not None)
-    with show_progress(bool(progress)) as observers:
+    with show_progress(False if progress is None else progress) as observers:
         return run_job(
             job, observers=[*observers, large], client=client, workers=workers, **options
         )

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ PLAIN_SCALARS = (
     (f"{TAG}float", FLOAT, list("-+.0123456789")),
 )
 """Tag, pattern and first characters of scalars without quotes: the core schema of YAML 1.2."""
+
+
+def path_text(path: Any, expected: str, error: type[InputError] = InputError) -> str:
+    """Return a path or address as text; an error that says what was expected if it is none."""
+    with suppress(TypeError):
+        text = os.fspath(path)
+        if isinstance(text, str):
+            return text
+    raise error(f"{expected}, got {quote(path)}")
 
 
 def read_document(path: Path, error: type[InputError], expected: str = "a readable file") -> Any:

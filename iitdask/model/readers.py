@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from iitdask.errors import SubstrateError, quote
 from iitdask.model import examples
 from iitdask.model.array_files import read_arrays
 from iitdask.model.checkpoints import substrate_from_weights
-from iitdask.model.documents import read_document, read_file
+from iitdask.model.documents import path_text, read_document, read_file
 from iitdask.model.examples import inline_substrate, substrate_kind
 from iitdask.model.pyphi import (
     is_pyphi_json,
@@ -91,9 +90,7 @@ def load(path: str | Path) -> Substrate:
     Traceback (most recent call last):
     iitdask.errors.SubstrateError: none.yaml: expected a readable file: No such file or directory
     """
-    if not isinstance(path, str | os.PathLike):
-        raise SubstrateError(f"load: expected the path of a file, got {quote(path)}")
-    path = Path(path)
+    path = Path(path_text(path, "load: expected the path of a file", SubstrateError))
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _load_tpm(path, {})

@@ -32,7 +32,7 @@ class Relation:
 def iterate(
     tree: xr.DataTree, top: int | None = None, degree: int | None = None
 ) -> Iterator[Relation]:
-    """Yield relations lazily: there may be more than could ever be listed.
+    """Iterate over relations lazily: there may be more than could ever be listed.
 
     Parameters
     ----------
@@ -45,19 +45,27 @@ def iterate(
         Only relations between this many distinctions; without `top` in the order of the
         distinctions.
 
+    Returns
+    -------
+    Iterator
+        The relations, found while they are asked for.
+
     Raises
     ------
     InputError
         The tree has no distinctions node, or a number is not positive.
     """
     for name, value in (("top", top), ("degree", degree)):
-        if value is not None and value < 1:
+        if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
             raise InputError(f"{name}: expected a positive number, got {quote(value)}")
-    if "distinctions" not in tree.children:
+    if not isinstance(tree, xr.DataTree) or "distinctions" not in tree.children:
         raise InputError("tree: expected a cause-effect structure with a node 'distinctions'")
-    data = tree["distinctions"].to_dataset()
     if "relations" not in tree.children:
         raise InputError(f"tree: expected relations, {tree.attrs.get('theory')} defines none")
+    return _iterate(tree["distinctions"].to_dataset(), top, degree)
+
+
+def _iterate(data: xr.Dataset, top: int | None, degree: int | None) -> Iterator[Relation]:
     bindings, atoms = _bindings(data)
     names = [str(name) for name in data["mechanism"].values]
     if degree is not None and top is None:

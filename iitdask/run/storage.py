@@ -40,8 +40,10 @@ from iitdask.errors import (
     quote,
     without_secrets,
 )
+from iitdask.model.documents import path_text
 from iitdask.run.compat import run_coroutine
 
+EXPECTED_ADDRESS = "store: expected a path or an address s3://, gs:// or az://"
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 MAX_RETRIES = 6  # Times a request to object storage is repeated before it counts as unreachable
 RETRY_TIMEOUT = timedelta(seconds=60)  # Time that all tries of one request may take together
@@ -279,23 +281,20 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     """Open a directory or a prefix of an object store."""
     if isinstance(url, Store):
         return url
-    url = os.fspath(url)
+    url = path_text(url, EXPECTED_ADDRESS)
     path = local_path(url)
     if path is not None:
         _require_valid_path(url, path)
         return _open_directory(url, str(path.absolute()))
     if urlsplit(url).scheme not in OBJECT_STORE_SCHEMES:
-        raise InputError(
-            f"store: expected a path or an address s3://, gs:// or az://, got {quote(url)}, "
-            "which cannot be written"
-        )
+        raise InputError(f"{EXPECTED_ADDRESS}, got {quote(url)}, which cannot be written")
     return Store(url, _open_object_store(url))
 
 
 def _require_valid_path(url: str, path: Path) -> None:
     """Raise an InputError if no directory can ever lie at a path."""
     if url in ("", "file://"):
-        raise InputError("store: expected a path or an address s3://, gs:// or az://, got nothing")
+        raise InputError(f"{EXPECTED_ADDRESS}, got nothing")
     try:
         path.stat()
     except ValueError as error:  # a null byte

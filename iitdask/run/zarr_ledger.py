@@ -18,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 
 from iitdask.errors import BusyStoreError, InputError, LedgerMismatchError, StoreError, quote
+from iitdask.model.documents import path_text
 from iitdask.run.checksum import package_version, text_digest
 from iitdask.run.coordination import critical_section, live_sessions, open_session
 from iitdask.run.events import logged_studies
@@ -78,7 +79,7 @@ class StageCache:
     that its numbers depend on. An entry in use is held by a session, like a store being filled.
     """
 
-    directory: str
+    directory: str | os.PathLike[str]
     stages: tuple[str, ...]
     budget: int = CACHE_BYTES
     _held: dict[str, Store] = field(default_factory=dict)
@@ -141,7 +142,7 @@ def _delete_entry(path: Path) -> bool:
     return True
 
 
-def list_entries(directory: str) -> list[CacheEntry]:
+def list_entries(directory: str | os.PathLike[str]) -> list[CacheEntry]:
     """Return the entries of a cache directory, sorted by path."""
     root = open_cache_directory(directory, create=False)
     return [
@@ -168,21 +169,20 @@ def _read_entry(path: Path) -> CacheEntry:
     return CacheEntry(path, ", ".join(names), nbytes, used, blocks, done, in_use)
 
 
-def open_cache_directory(directory: str, create: bool = True) -> Path:
+def open_cache_directory(directory: str | os.PathLike[str], create: bool = True) -> Path:
     """Return the path of a cache; InputError if it is no directory."""
-    path = local_path(directory)
+    expected = "cache (--cache): expected a directory"
+    path = local_path(path_text(directory, expected))
     if path is None:
-        raise InputError(f"cache (--cache): expected a directory, got {quote(directory)}")
+        raise InputError(f"{expected}, got {quote(directory)}")
     if create:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"cache (--cache): expected a directory, got {quote(directory)} ({reason})"
-            ) from error
+            raise InputError(f"{expected}, got {quote(directory)} ({reason})") from error
     elif not path.is_dir():
-        raise InputError(f"cache (--cache): expected a directory, {quote(directory)} is none")
+        raise InputError(f"{expected}, {quote(directory)} is none")
     return path
 
 

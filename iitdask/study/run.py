@@ -125,9 +125,7 @@ def run_job(
         tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
         return started.finish(tree)
     opened = open_store(store)
-    stages = (
-        StageCache(os.fspath(cache), CACHED_STAGES).opened() if cache is not None else nullcontext()
-    )
+    stages = nullcontext() if cache is None else StageCache(cache, CACHED_STAGES).opened()
     with stages as stage_cache, ThreadPoolExecutor(1) as background:
         origin = background.submit(provenance)  # asks git, which takes longer than small runs
         stored = _open_ledger(opened, job, stage_cache)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import xarray as xr
 
 from iitdask.errors import SpecError, quote
 from iitdask.model import examples
-from iitdask.model.documents import read_document
+from iitdask.model.documents import path_text, read_document
 from iitdask.run.events import Observer
 from iitdask.theory.catalog import COMPUTATIONS
 from iitdask.theory.stage import Recipe
@@ -101,9 +100,7 @@ def read_named_study(spec: Any) -> tuple[Study, Path, str]:
     """Read a study as :func:`read_study`; return also what to call it in messages."""
     if isinstance(spec, Mapping):
         return *read_study(dict(spec)), "study"
-    if not isinstance(spec, str | os.PathLike):
-        raise SpecError(f"study: expected a file, an example or a mapping, got {quote(spec)}")
-    where = os.fspath(spec)
+    where = path_text(spec, "study: expected a file, an example or a mapping", SpecError)
     return *read_study(where), where
 
 

@@ -19,6 +19,7 @@ from iitdask.model.checkpoints import list_checkpoints
 from iitdask.model.labels import join_labels
 from iitdask.study.sweep_substrates import (
     Axis,
+    FamilyMember,
     SubstrateGrid,
     UnitSignature,
     ValueRule,
@@ -206,10 +207,18 @@ def _read_list(content: Any, where: str, kind: AxisKind, *, distinct: bool) -> t
     if not 0 < len(values) <= MAX_AXIS_VALUES:
         raise SpecError(f"{where}: expected 1 to {MAX_AXIS_VALUES} values, got {len(values)}")
     if distinct and kind.is_distinct:
-        for text, count in Counter(map(repr, values)).items():
+        for text, count in Counter(_written(value, where) for value in values).items():
             if count > 1:
                 raise SpecError(f"{where}: value {text} is given twice")
     return values
+
+
+def _written(value: Any, where: str) -> str:
+    """Return the text by which a value is told apart from others."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of lists in lists
+        raise SpecError(f"{where}: a value is too long: {quote(value)}") from error
 
 
 def _is_number(value: Any) -> bool:
@@ -302,7 +311,7 @@ def _expand_family(value: Any, where: str) -> tuple[Any, ...]:
     if not _is_family(value):
         return (value,)
     families = Family.from_block(value, where)
-    return tuple((family, number) for family in families for number in range(family.count))
+    return tuple(FamilyMember(each, number) for each in families for number in range(each.count))
 
 
 def _checkpoint_rule(content: Any, where: str) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,6 +90,13 @@ class UnitSignature:
         return mask, join_labels([self.labels[i] for i in chosen], self.labels)
 
 
+class FamilyMember(NamedTuple):
+    """A value of the axis of substrates: one network of a family."""
+
+    family: Family
+    number: int
+
+
 @dataclass(frozen=True, eq=False)
 class SubstrateGrid:
     """All G substrates of a sweep, in C order of the dimensions they vary over."""
@@ -130,8 +137,8 @@ def build_substrates(
     problems: dict[int, str] = {}
     for numbers, choice, settings in _combine(dims, axes, choices):
         try:
-            if isinstance(choice, tuple) and len(numbers) == choice[0].count:
-                family = _family_with_parameters(choice[0], settings, where)
+            if isinstance(choice, FamilyMember) and len(numbers) == choice.family.count:
+                family = _family_with_parameters(choice.family, settings, where)
                 units, batch = UnitSignature((2,) * family.n, family.labels), family.batch()
             else:
                 substrate = _build_substrate(choice, settings, folder, where)
@@ -192,11 +199,10 @@ def _combine(
         settings = {axis.name: axis.listed[at[axis.dim]] for axis in parameters if axis.dim in at}
         for k, choice in enumerate(choices):
             count = 1
-            if isinstance(choice, tuple) and not zipped:
-                family, member = choice
-                if member:
+            if isinstance(choice, FamilyMember) and not zipped:
+                if choice.number:
                     continue
-                count = family.count
+                count = choice.family.count
             along = {axis.name: axis.listed[k] for axis in zipped}
             yield line[k : k + count], choice, settings | along
 
@@ -213,9 +219,9 @@ def _build_substrate(
     choice: Any, parameters: Mapping[str, Any], folder: Path, where: str
 ) -> Substrate:
     """Build one substrate with parameters of its units replaced."""
-    if isinstance(choice, tuple):
-        family = _family_with_parameters(choice[0], parameters, where)
-        return Substrate.from_units(family.block(choice[1])["units"])
+    if isinstance(choice, FamilyMember):
+        family = _family_with_parameters(choice.family, parameters, where)
+        return Substrate.from_units(family.block(choice.number)["units"])
     if isinstance(choice, Checkpoint):
         choice = choice.block
     if isinstance(choice, str | Path) and str(choice) in examples.names():
@@ -316,9 +322,8 @@ def _hint(name: str) -> str:
 def _choice_names(choices: Sequence[Any]) -> Iterator[str]:
     """Name every substrate along its axis."""
     for number, choice in enumerate(choices):
-        if isinstance(choice, tuple):
-            family, member = choice
-            yield family.member_name(member)
+        if isinstance(choice, FamilyMember):
+            yield choice.family.member_name(choice.number)
         elif isinstance(choice, Checkpoint):
             yield str(choice.name)
         elif isinstance(choice, str | Path):

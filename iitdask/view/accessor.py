@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from iitdask.errors import InputError, quote
 from iitdask.result.cube import replaced_file
 from iitdask.result.netcdf import register_netcdf
 from iitdask.result.overview import overviews, title_of
@@ -122,6 +123,8 @@ def as_tree(result: xr.Dataset | xr.DataTree) -> xr.DataTree:
     """Return a result as a tree; a dataset becomes the node its variables belong to."""
     if isinstance(result, xr.DataTree):
         return result
+    if not isinstance(result, xr.Dataset):
+        raise InputError(f"expected a result, a Dataset or a DataTree, got {quote(result)}")
     pairs = (pair for each in COMPUTATIONS.values() for pair in each.nodes.items())
     nodes = (node for node, variable in pairs if variable in result)
     return xr.DataTree.from_dict({f"/{next(nodes, '')}": result})

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
 import psutil
 
-from iitdask.errors import LargeRunWarning
+from iitdask.errors import InputError, LargeRunWarning, quote
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.events import (
     BlockFailed,
@@ -99,7 +100,8 @@ class LargeRunObserver:
     """Observer that warns once, before a stage that takes long or most of the memory."""
 
     def __init__(self, client: Any, workers: int | None, is_stored: bool) -> None:
-        self._client, self._workers, self._is_stored = client, workers or 1, is_stored
+        self._client, self._is_stored = client, is_stored
+        self._workers = 1 if workers is None else workers
         self._has_warned = False
 
     def __call__(self, event: Event) -> None:
@@ -147,6 +149,8 @@ def _levels_to_user() -> int:
 @contextmanager
 def show_progress(enabled: bool = True, out: TextIO | None = None) -> Iterator[Sequence[Observer]]:
     """Yield the observers that show a run on a stream, standard error by default."""
+    if not isinstance(enabled, int | np.bool_):
+        raise InputError(f"progress: expected True or False, got {quote(enabled)}")
     stream = out or sys.stderr
     if not enabled:
         yield ()

@@ -3,7 +3,7 @@
 import pytest
 
 import iitdask as iit
-from iitdask.errors import SpecError
+from iitdask.errors import InputError, SpecError
 from iitdask.model.batch import Family
 from iitdask.study import sweep_axes
 from iitdask.study.sweep_axes import AXES, AxisKind, ValueRule, read_axes
@@ -56,3 +56,23 @@ def test_axis__of_the_registry_is_read_and_resolved_from_there(monkeypatch):
     assert cube["state"].values.tolist() == ["100", "001"]
     with pytest.raises(SpecError, match="expected a number, got '100'"):
         iit.sweep({"state": ["100"]}, iit.examples.load("basic"))
+
+
+@pytest.mark.parametrize("given", [(1, 0, 0), (1, 0), ()])
+def test_tuples__are_no_substrates(given):
+    for call in (
+        lambda: iit.sweep({"noise": [0.1]}, given, "all"),
+        lambda: iit.sweep({"substrate": [given, given]}, state="all"),
+    ):
+        with pytest.raises(InputError, match="substrate"):
+            call()
+
+
+def test_values__that_cannot_be_written_are_refused():
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    for value in (10**5000, nested):
+        for axis in ("state", "units", "noise"):
+            with pytest.raises(InputError, match=r"too long|expected"):
+                iit.sweep({axis: [value]}, "basic")
