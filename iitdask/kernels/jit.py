@@ -4,8 +4,9 @@ Kernels are plain ``njit``: no threads of their own (all parallelism is Dask's),
 no ``fastmath`` (bits must not depend on the machine's mood), no ``guvectorize``
 (its disk cache is known to crash under many processes). Compiled code is kept in
 one private directory per user, kernel source, numba version and CPU, so that a
-second process and every worker compile nothing. ``IITDASK_NUMBA_CACHE`` moves
-the directory (cluster jobs point it at a node-local disk); ``0`` turns it off.
+second process compiles nothing. ``IITDASK_NUMBA_CACHE`` moves the directory (cluster
+jobs point it at a node-local disk); ``0`` turns it off. Nothing in it depends on where
+the package or the directory lies, so that an archive of it serves on other machines.
 
 Compiled code is executed when it is loaded. A directory that another user could fill or
 exchange is not used, and a file is read only if it holds what was written.
@@ -15,30 +16,40 @@ import atexit
 import hashlib
 import json
 import os
-import pickle
 import platform
 import shutil
 import stat
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core import event
 
 from iitdask.errors import KernelCacheWarning, one_line, quote
+from iitdask.kernels.kernel_files import (
+    PACKAGE,
+    KernelCache,
+    locked_folder,
+    pack_folder,
+    read_checked,
+    unpack_folder,
+    write_checked,
+)
 
 CACHE_VARIABLE = "IITDASK_NUMBA_CACHE"
 FALLBACK_VARIABLE = "IITDASK_NUMBA_FALLBACK"
 """Set by a process that cannot use its cache, for those it starts: directory all use instead."""
-DIGEST_BYTES = 16
+COMPILE_SECONDS = 300.0  # Longest time in which a process may compile while others wait for it
 NOBODY = 65534
 """User to whom a container without root shows what belongs to root."""
 
@@ -51,13 +62,23 @@ ZERO_INT64, ONE_INT64, TRUE, FALSE = np.int64(0), np.int64(1), np.bool_(True), n
 
 def _source_digest() -> str:
     """Digest of every kernel source: numba does not notice when a callee's file changes."""
-    digest = hashlib.sha256(f"{numba.__version__}-{sys.version_info[:2]}".encode())
-    digest.update(f"{llvm.get_host_cpu_name()}-{platform.machine()}".encode())
-    folder = Path(__file__).parent
-    digest.update(str(folder).encode())  # numba keeps code by the path of its source, too
-    for path in sorted(folder.rglob("*.py")):
+    about = (numba.__version__, llvmlite.__version__, np.__version__, sys.version_info[:2])
+    digest = hashlib.sha256(repr((*about, platform.machine(), *_target_cpu())).encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _target_cpu() -> tuple[str, str]:
+    """Return the name and the features of the processor that code is compiled for."""
+    config: Any = numba.config
+    name = config.CPU_NAME or llvm.get_host_cpu_name()
+    if config.CPU_FEATURES is not None:
+        return name, config.CPU_FEATURES
+    try:
+        return name, llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # not known of every processor
+        return name, ""
 
 
 def _base_directory() -> Path:
@@ -211,88 +232,13 @@ def merged(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
-    numba_: Any = numba  # its stubs know neither CACHE_DIR nor no_cfunc_wrapper
+    numba_: Any = numba  # its stubs know no no_cfunc_wrapper
     policy = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **more}
     dispatcher = numba_.njit(**policy)(function)
     if _DIRECTORY is not None:
-        with suppress(OSError, RuntimeError), _numba_cache_directory(_DIRECTORY):
-            dispatcher._cache = _KernelCache(function)
+        with suppress(OSError, RuntimeError):
+            dispatcher._cache = KernelCache(function, _DIRECTORY)
     return dispatcher  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _numba_cache_directory(directory: Path) -> Iterator[None]:
-    config: Any = numba.config
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(directory)  # read once, when the cache of a dispatcher is made
-    try:
-        yield
-    finally:
-        config.CACHE_DIR = before
-
-
-class _KernelFiles(IndexDataCacheFile):
-    """The files of one kernel; one that does not hold what was written counts as missing."""
-
-    def _load_index(self) -> dict[Any, str]:
-        content = _read_checked(self._index_path)
-        stamp, overloads = (None, {}) if content is None else pickle.loads(content)
-        return overloads if stamp == self._source_stamp else {}
-
-    def _save_index(self, overloads: dict[Any, str]) -> None:
-        _write_checked(self._index_path, self._dump((self._source_stamp, overloads)))
-
-    def _load_data(self, name: str) -> Any:
-        content = _read_checked(self._data_path(name))
-        if content is None:
-            raise FileNotFoundError(name)
-        return pickle.loads(content)
-
-    def _save_data(self, name: str, data: Any) -> None:
-        _write_checked(self._data_path(name), self._dump(data))
-
-
-class _KernelCache(FunctionCache):
-    """Compiled signatures of one kernel on disk, as far as the disk takes them."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        if str(_DIRECTORY) not in map(str, Path(self._cache_path).parents):
-            raise NotADirectoryError(self._cache_path)  # numba would take any place it can write to
-        self._cache_file = _KernelFiles(
-            self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
-        )
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # the code is in memory, which is enough for this process
-            super().save_overload(sig, data)
-
-
-def _read_checked(path: str) -> bytes | None:
-    try:
-        content = Path(path).read_bytes()
-    except OSError:
-        return None
-    digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-    return content if digest == _digest(content) else None
-
-
-def _write_checked(path: str, content: bytes) -> None:
-    """Replace a file in one step, after which a power cut cannot leave a part of it."""
-    temp = Path(f"{path}.{uuid4().hex}.partial")
-    try:
-        with temp.open("xb") as out:
-            out.write(_digest(content) + content)
-            out.flush()
-            os.fsync(out.fileno())
-        temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def is_family_compiled(family: str) -> bool:
@@ -302,7 +248,7 @@ def is_family_compiled(family: str) -> bool:
     """
     if _DIRECTORY is None:
         return False
-    content = _read_checked(str(_DIRECTORY / f"{family}.warm"))
+    content = read_checked(str(_DIRECTORY / f"{family}.warm"))
     return content is not None and json.loads(content).items() <= _file_sizes(_DIRECTORY).items()
 
 
@@ -314,7 +260,7 @@ def mark_family_compiled(family: str) -> None:
         for folder in {_DIRECTORY, *(path.parent for path in _DIRECTORY.rglob("*.nb?"))}:
             _sync_folder(folder)
         sizes = json.dumps(_file_sizes(_DIRECTORY)).encode()
-        _write_checked(str(_DIRECTORY / f"{family}.warm"), sizes)
+        write_checked(str(_DIRECTORY / f"{family}.warm"), sizes)
 
 
 def _file_sizes(directory: Path) -> dict[str, int]:
@@ -330,3 +276,60 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def sole_compiler() -> Iterator[None]:
+    """Wait until no other process on this machine compiles for the same cache.
+
+    Of a disk that knows no locks, or a process that holds one for minutes, nobody waits.
+    """
+    if _DIRECTORY is None:
+        yield
+        return
+    with locked_folder(_DIRECTORY, COMPILE_SECONDS):
+        yield
+
+
+def pack_kernels() -> bytes | None:
+    """Return all compiled kernels as an archive; None if none are kept."""
+    return None if _DIRECTORY is None else pack_folder(_DIRECTORY)
+
+
+def unpack_kernels(archive: bytes) -> bool:
+    """Put the kernels of an archive where this process looks for them.
+
+    False if it cannot be: they are of other sources or versions, or for another processor.
+    """
+    return _DIRECTORY is not None and unpack_folder(archive, _DIRECTORY)
+
+
+class _CompileClock(event.Listener):
+    """Adds up the seconds in which a thread compiled kernels, loaded them or waited for that."""
+
+    def __init__(self) -> None:
+        self.threads = threading.local()
+
+    def on_start(self, event: Any) -> None:  # noqa: ARG002 its interface
+        depth = getattr(self.threads, "depth", 0)
+        if not depth:
+            self.threads.started = time.perf_counter()
+        self.threads.depth = depth + 1
+
+    def on_end(self, event: Any) -> None:  # noqa: ARG002 its interface
+        depth = getattr(self.threads, "depth", 0) - 1
+        if depth < 0:  # it began before anybody listened
+            return
+        self.threads.depth = depth
+        if not depth:
+            spent = time.perf_counter() - self.threads.started
+            self.threads.seconds = compile_seconds() + spent
+
+
+_CLOCK = _CompileClock()
+event.register("numba:compiler_lock", _CLOCK)
+
+
+def compile_seconds() -> float:
+    """Return the seconds that this thread has spent on compiling or loading kernels so far."""
+    return float(getattr(_CLOCK.threads, "seconds", 0.0))

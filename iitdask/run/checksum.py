@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import blake2b
@@ -34,6 +35,20 @@ def build_id() -> str:
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(path.read_bytes())
     return f"{package_version()}+{digest.hexdigest()[:12]}"
+
+
+COMPUTING_SOFTWARE = ("python", "numpy", "numba")
+"""Software of which another version could give other bits."""
+CARRYING_SOFTWARE = ("dask", "distributed", "zarr")
+"""Software of which another version may not understand this one."""
+
+
+@cache
+def software_versions() -> dict[str, str]:
+    """Return the versions of the software that computes blocks and carries them."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    names = (*COMPUTING_SOFTWARE[1:], *CARRYING_SOFTWARE)
+    return {"python": python} | {name: version(name) for name in names}
 
 
 def array_digest(array: Array) -> int:

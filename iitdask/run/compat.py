@@ -1,8 +1,8 @@
 """Private parts of dependencies, each with a test in ``tests/run/test_compat.py``.
 
 A release of a dependency that moves one of them breaks its test and this module, nothing else.
-Undocumented options of numba, and its files of compiled code, are in :mod:`iitdask.kernels.jit`
-and tested there.
+Undocumented options of numba are in :mod:`iitdask.kernels.jit`, its files of compiled code in
+:mod:`iitdask.kernels.kernel_files`, and tested there.
 """
 
 from __future__ import annotations

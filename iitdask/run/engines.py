@@ -7,12 +7,11 @@ only module that submits anything to Dask.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from itertools import count, groupby, islice
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from uuid import uuid4
 import cloudpickle
 import psutil
 
-from iitdask.cluster.local import available_cores
 from iitdask.errors import (
     InterruptedRunError,
     RetiredError,
@@ -29,85 +27,23 @@ from iitdask.errors import (
     UnreachableStoreError,
     WorkerMismatchError,
 )
-from iitdask.run.checksum import build_id
+from iitdask.run.checksum import build_id, software_versions
 from iitdask.run.compat import CompletionQueue, worker_thread_count
 from iitdask.run.coordination import BlockClaims
 from iitdask.run.events import ActivityBoard, BlockActivity, throttled
 from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
+from iitdask.run.worker_inventory import (
+    WorkerInfo,
+    oversubscription_warnings,
+    require_same_versions,
+    this_process,
+    version_warnings,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future  # heavy, and not needed by runs in memory
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """Build and configuration of one worker."""
-
-    build_id: str  # Version and source digest of its iitdask
-    cores: int  # Cores its process may use
-    threads: int = 0  # Blocks it computes at a time
-    name: str = ""  # Name that Dask gives it
-
-
-def this_process() -> dict[str, Any]:
-    """Return the build and the number of cores of this process."""
-    return {"build_id": build_id(), "cores": available_cores()}
-
-
-def query_workers(client: Client) -> list[WorkerInfo]:
-    """Query the build and configuration of every worker of a cluster."""
-    try:
-        workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
-        if not workers:
-            return []
-        # First a function of any Python: a worker that cannot unpickle ours closes its connection.
-        answers: dict[str, Any] = client.run(find_spec, "iitdask", on_error="return")
-        if not any(_lacks_iitdask(answer) for answer in answers.values()):
-            answers = client.run(this_process, on_error="return")
-    except (OSError, TimeoutError) as error:
-        raise InterruptedRunError(f"the workers cannot be asked what they are: {error}") from error
-    infos = []
-    for address, answer in answers.items():
-        dask_info = workers.get(address, {})
-        name = str(dask_info.get("name", address))
-        if not isinstance(answer, dict):
-            if not _lacks_iitdask(answer):
-                continue
-            raise WorkerMismatchError(
-                f"worker {name}: expected iitdask {build_id()}, got none that answers "
-                f"({answer or 'not installed'}); install the same on every machine"
-            )
-        infos.append(WorkerInfo(**answer, threads=int(dask_info.get("nthreads", 0)), name=name))
-    return infos
-
-
-def _lacks_iitdask(answer: Any) -> bool:
-    """Return True if a worker cannot import iitdask; one that disconnected does not count."""
-    return answer is None or (isinstance(answer, Exception) and not isinstance(answer, OSError))
-
-
-def require_same_build(workers: Iterable[WorkerInfo]) -> None:
-    """Check that all workers have the iitdask of this process."""
-    expected = build_id()
-    others = [worker for worker in workers if worker.build_id != expected]
-    if others:
-        raise WorkerMismatchError(
-            f"worker {others[0].name}: expected iitdask {expected} as in this process, got "
-            f"{others[0].build_id} ({len(others)} worker(s) in all); install the same on every "
-            "machine"
-        )
-
-
-def oversubscription_warnings(workers: Iterable[WorkerInfo]) -> list[str]:
-    """Return a warning for every worker that has more threads than cores."""
-    return [
-        f"worker {worker.name} has {worker.threads} threads on {worker.cores} core(s): "
-        "they take turns; give it as many cores as threads"
-        for worker in workers
-        if worker.threads > worker.cores
-    ]
 
 
 Engine = Callable[[Iterator[BundleTask]], Generator[BundleResult, None, None]]
@@ -191,6 +127,8 @@ class DaskEngine:
     client: Client
     per_thread: int = 3  # Bundles in flight for each thread of the cluster
     activity: ActivityBoard = field(default_factory=ActivityBoard)  # Shows what workers compute
+    # What workers need before their first bundle; called when there is one to send
+    prepare_workers: Callable[[Client], None] | None = None
     _threads: int = 0
     _threads_queried: float = float("-inf")
 
@@ -220,6 +158,10 @@ class DaskEngine:
         # its own.
         drawn = list(islice(tasks, max(0, window - len(in_flight.sent))))
         remote = [in_flight.with_stored_inputs(task) for task in drawn if not task.run_locally]
+        if remote and self.prepare_workers is not None:
+            with _scheduler_errors(self.client):
+                self.prepare_workers(self.client)
+            self.prepare_workers = None
         with _scheduler_errors(self.client):
             in_flight.send(remote)
         yield from SerialEngine(self.activity)(task for task in drawn if task.run_locally)
@@ -268,6 +210,7 @@ class _InFlight:
                 _run_on_worker,
                 [cloudpickle.dumps(replace(task, context=slim)) for task in group],
                 expected_build=build_id(),
+                versions=software_versions(),
                 inputs=self._inputs(context),
                 key=keys,
                 retries=2,
@@ -332,7 +275,9 @@ class _InFlight:
         return self.scattered[context.key]
 
 
-def _run_on_worker(task: bytes, expected_build: str, inputs: Any = None) -> BundleResult:
+def _run_on_worker(
+    task: bytes, expected_build: str, versions: Mapping[str, str], inputs: Any = None
+) -> BundleResult:
     """Run a pickled task on a worker, reporting the blocks it begins to the driver."""
     from distributed import get_worker
 
@@ -345,19 +290,24 @@ def _run_on_worker(task: bytes, expected_build: str, inputs: Any = None) -> Bund
     def report(activity: BlockActivity) -> None:
         worker.log_event(WORKER_TOPIC, {"bundle": bundle, "activity": asdict(activity)})
 
-    result = run_pickled(task, expected_build, inputs, throttled(report))
     # Workers may have joined after the start.
     info = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
-    return replace(result, warning="; ".join(oversubscription_warnings([info])))
+    require_same_versions([info], versions)
+    result = run_pickled(task, expected_build, inputs, throttled(report))
+    warnings = oversubscription_warnings([info]) + version_warnings([info], versions)
+    return replace(result, warning="; ".join(warnings))
 
 
 def choose_engine(
-    client: Client | None, activity: ActivityBoard | None = None, threads: int = 1
+    client: Client | None,
+    activity: ActivityBoard | None = None,
+    threads: int = 1,
+    prepare_workers: Callable[[Client], None] | None = None,
 ) -> Engine:
     """Return the engine of a run: on a cluster, or on threads of this process."""
     activity = activity or ActivityBoard()
     if client is not None:
-        return DaskEngine(client, activity=activity)
+        return DaskEngine(client, activity=activity, prepare_workers=prepare_workers)
     return SerialEngine(activity) if threads == 1 else ThreadEngine(threads, activity)
 
 

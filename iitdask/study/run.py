@@ -34,7 +34,9 @@ from iitdask.kernels.jit import (
     cache_directory,
     is_family_compiled,
     mark_family_compiled,
+    pack_kernels,
     remove_fallback_directory,
+    sole_compiler,
 )
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.run.checksum import build_id
@@ -45,9 +47,6 @@ from iitdask.run.engines import (
     SharedStoreEngine,
     block_memory_limit,
     choose_engine,
-    oversubscription_warnings,
-    query_workers,
-    require_same_build,
 )
 from iitdask.run.estimate import Estimate, estimate_recipe
 from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
@@ -64,6 +63,14 @@ from iitdask.run.result_group import (
 )
 from iitdask.run.storage import Store, open_store
 from iitdask.run.verify import Verification, verify_store
+from iitdask.run.worker_inventory import (
+    oversubscription_warnings,
+    query_workers,
+    require_same_build,
+    require_same_versions,
+    share_kernels,
+    version_warnings,
+)
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
 from iitdask.study.problem import Problem, StoredSweep, problem_from_study, provenance, read_problem
@@ -111,6 +118,7 @@ def run_job(
     threads = _checked_threads(client, workers)
     if client is not None:
         _check_workers(client, listeners)
+    prepare_workers = partial(_share_kernels, families=job.kernel_families())
     limit = block_memory_limit(client, memory)
     options: dict[str, Any] = {
         "block_seconds": min(block_seconds, THREAD_BLOCK_SECONDS) if threads > 1 else block_seconds,
@@ -119,7 +127,8 @@ def run_job(
     if store is None:
         if cache is not None:
             raise InputError("cache: expected a store beside it, got none; give store=...")
-        ledger, engine = MemoryLedger(), choose_engine(client, threads=threads)
+        ledger = MemoryLedger()
+        engine = choose_engine(client, threads=threads, prepare_workers=prepare_workers)
         started = job.start(ledger)
         listeners += started.observers
         tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
@@ -137,7 +146,7 @@ def run_job(
             if cache is not None:
                 set_attrs(opened, {"cache": open_store(cache).address})
             with _logged(session, job, origin.result()) as log:
-                engine = choose_engine(client, activity, threads)
+                engine = choose_engine(client, activity, threads, prepare_workers)
                 listeners += [log, *started.observers]
                 tree = execute(started.recipe, stored, engine, observers=listeners, **options)
                 result = started.finish(tree)
@@ -244,6 +253,28 @@ def precompile(family: str = "iit4") -> None:
     mark_family_compiled(family)
 
 
+def load_kernels(families: Sequence[str]) -> None:
+    """Load families of kernels in this process; those not in the cache are compiled first.
+
+    Of several processes on a machine that do so at once, one compiles.
+    """
+    for family in families:
+        if not is_family_compiled(family):
+            with sole_compiler():
+                if not is_family_compiled(family):
+                    precompile(family)
+        compile_share(family, 0)
+
+
+def _share_kernels(client: Client, families: Sequence[str]) -> None:
+    """Give the workers of a cluster the kernels of a job, compiled here if need be."""
+    for family in families:
+        if not is_family_compiled(family):
+            precompile(family)
+    load = partial(load_kernels, tuple(families))
+    share_kernels(client, "-".join(families), pack_kernels, load)
+
+
 def discard_temporary_kernels() -> None:
     """Remove kernels compiled for this run alone: for a process that ends by ``os._exit``."""
     remove_fallback_directory()
@@ -337,7 +368,8 @@ def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
     """
     workers = query_workers(client)
     require_same_build(workers)
-    for text in oversubscription_warnings(workers):
+    require_same_versions(workers)
+    for text in oversubscription_warnings(workers) + version_warnings(workers):
         for observer in observers:
             observer(Warned(text))
 

@@ -21,6 +21,7 @@ def test_imports_of_private_modules__are_in_compat_and_the_cache_of_kernels():
     files = [p for p in package.rglob("*.py") if PRIVATE_IMPORT.search(p.read_text("utf-8"))]
     assert sorted(str(p.relative_to(package)) for p in files) == [
         "kernels/jit.py",
+        "kernels/kernel_files.py",
         "run/compat.py",
     ]
 

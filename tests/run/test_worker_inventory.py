@@ -14,20 +14,22 @@ from toy_recipe import toy
 
 from iitdask.errors import WorkerMismatchError
 from iitdask.run import engines, worker
-from iitdask.run import engines as room
 from iitdask.run import execute as filling
-from iitdask.run.checksum import build_id
-from iitdask.run.engines import (
-    DaskEngine,
-    WorkerInfo,
-    oversubscription_warnings,
-    query_workers,
-    require_same_build,
-)
+from iitdask.run import worker_inventory as room
+from iitdask.run.checksum import build_id, software_versions
+from iitdask.run.engines import DaskEngine
 from iitdask.run.estimate import WorkerDemand
 from iitdask.run.events import BlocksFilled, StageCompleted, StageOpened, Warned
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.worker_inventory import (
+    WorkerInfo,
+    oversubscription_warnings,
+    query_workers,
+    require_same_build,
+    require_same_versions,
+    version_warnings,
+)
 from iitdask.study.problem import problem_from_study
 from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
@@ -66,6 +68,34 @@ def test_run__is_refused_by_a_cluster_of_another_build(client, monkeypatch):
     monkeypatch.setattr(room, "this_process", lambda: {"build_id": OLD, "cores": 2})
     with pytest.raises(WorkerMismatchError, match=r"expected iitdask .* got 0\.0\.1\+abc \(1 work"):
         run_job(basic(), client=client)
+
+
+@pytest.mark.parametrize("name", ["python", "numpy", "numba"])
+def test_run__is_refused_where_other_software_computes(client, monkeypatch, name):
+    other = {**software_versions(), name: "0.1"}
+    process = {"build_id": build_id(), "cores": 2, "versions": other}
+    monkeypatch.setattr(room, "this_process", lambda: process)
+    expected = rf"expected {name} .* as here, got {name} 0\.1; install the same on every machine$"
+    with pytest.raises(WorkerMismatchError, match=expected):
+        run_job(basic(), client=client)
+
+
+def test_run__says_once_that_workers_have_another_dask_or_zarr():
+    theirs = {**software_versions(), "dask": "1.0", "zarr": "3.0"}
+    workers = [WorkerInfo(build_id(), 2, 1, f"n{k}", theirs) for k in range(3)]
+    require_same_versions(workers)
+    (text,) = version_warnings(workers)
+    assert "n0" in text
+    assert "got dask 1.0, zarr 3.0 (3 worker(s) in all)" in text
+    assert version_warnings([WorkerInfo(build_id(), 2, 1, "n", software_versions())]) == []
+
+
+def test_worker_that_comes_later__is_refused_for_its_software(client, monkeypatch):
+    other = {**software_versions(), "numpy": "0.1"}
+    process = {"build_id": build_id(), "cores": 2, "versions": other}
+    monkeypatch.setattr(engines, "this_process", lambda: process)
+    with pytest.raises(WorkerMismatchError, match=r"got numpy 0\.1"):
+        execute(toy(), MemoryLedger(), DaskEngine(client))
 
 
 def test_run__is_refused_by_a_worker_that_comes_later(client, monkeypatch):
