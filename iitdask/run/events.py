@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -235,6 +236,7 @@ def merge_histories(histories: Iterable[RunHistory]) -> RunHistory:
 
 
 LOG_SUFFIX = ".jsonl"
+LOG_NAME = re.compile(r"\d{8}T\d{6}-.*\.jsonl")  # When a session began, and which
 REMOTE_FLUSH_SECONDS = 20.0  # Seconds between two writes of a log where no file can be appended to
 
 
@@ -301,7 +303,7 @@ class EventLog:
 def list_logs(store: Store) -> list[str]:
     """Return the keys of the logs in a store, the oldest first."""
     names = store.list_dir(LOG_GROUP)
-    return sorted(f"{LOG_GROUP}/{name}" for name in names if name.endswith(LOG_SUFFIX))
+    return sorted(f"{LOG_GROUP}/{name}" for name in names if LOG_NAME.fullmatch(name))
 
 
 def logged_studies(store: Store) -> set[str]:

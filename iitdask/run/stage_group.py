@@ -37,6 +37,7 @@ COMMIT_ARRAY = "tick"  # Array of a stage that holds its commit records
 INPUTS_GROUP = "_inputs"  # Group of a stage with the input arrays put there for other processes
 INPUT_CHECKSUMS = "checksums"  # Attribute of that group: the checksum of every array, by name
 SHOWN_BLOCKS = 5
+MAX_SEARCHED_FOLDERS = 100  # Of a directory that may be no store, for a stage with blocks
 DAMAGE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
 """Raised on damaged documents and chunks; each level of Zarr's format has its own."""
 
@@ -70,8 +71,25 @@ def list_stages(store: Store, path: str = "") -> list[str]:
 
 
 def has_blocks(store: Store) -> bool:
-    """Return whether a store has committed blocks, whatever else of it can be read."""
-    return any(store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}") for name in list_stages(store))
+    """Return whether a store has committed blocks, whatever else of it can be read.
+
+    A directory `work` may be anybody's, with other stores somewhere in it: only stages that say
+    that they are where they lie count, and only the first folders are searched.
+    """
+    folders = [""]
+    for _ in range(MAX_SEARCHED_FOLDERS):
+        if not folders:
+            break
+        path = folders.pop()
+        names = store.list_dir(f"{WORK_GROUP}/{path}" if path else WORK_GROUP)
+        if COMMIT_ARRAY in names:
+            is_stage = path and read_stage_layout(store, path) is not None
+            if is_stage and store.list_dir(f"{WORK_GROUP}/{path}/{COMMIT_ARRAY}"):
+                return True
+        else:
+            below = sorted((name for name in names if "." not in name), reverse=True)
+            folders += [f"{path}/{name}" if path else name for name in below]
+    return False
 
 
 def _is_stage(store: Store, name: str) -> bool:

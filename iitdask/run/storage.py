@@ -23,7 +23,7 @@ from functools import cache, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import psutil
@@ -274,7 +274,11 @@ def local_path(url: str) -> Path | None:
         except RuntimeError as error:  # ~name of nobody
             raise InputError(f"{quote(url)}: expected the path of a directory: {error}") from error
     parts = urlsplit(url)
-    return Path(parts.path) if parts.scheme == "file" else None
+    if parts.scheme != "file":
+        return None
+    if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
+        raise InputError(f"{EXPECTED_ADDRESS} or file:///PATH, got {quote(url)}")
+    return Path(unquote(parts.path))
 
 
 def open_store(url: str | os.PathLike[str] | Store) -> Store:
@@ -293,7 +297,7 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
 
 def _require_valid_path(url: str, path: Path) -> None:
     """Raise an InputError if no directory can ever lie at a path."""
-    if url in ("", "file://"):
+    if not url:
         raise InputError(f"{EXPECTED_ADDRESS}, got nothing")
     try:
         path.stat()

@@ -182,13 +182,14 @@ def test_store__that_may_not_be_read_is_not_taken_for_damaged(whole, tmp_path, m
 
 def test_empty_store__deletes_what_a_run_wrote_and_nothing_else(point, whole, tmp_path):
     store = shutil.copytree(whole[0], tmp_path / "run.zarr")
-    for name in ("notes.txt", "mine/data.csv", "result/why.md", "work/c.txt"):
+    for name in ("notes.txt", "mine/data.csv", "result/why.md", "work/c.txt", "log/train.jsonl"):
         (store / name).parent.mkdir(exist_ok=True)
         (store / name).write_text("mine")
     empty_store(open_store(store))
     kept = sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
     own = ["log/zarr.json", "zarr.json"]
-    assert kept == sorted(["notes.txt", "mine/data.csv", "result/why.md", "work/c.txt", *own])
+    mine = ["log/train.jsonl", "mine/data.csv", "notes.txt", "result/why.md", "work/c.txt"]
+    assert kept == sorted([*mine, *own])
     with pytest.raises(StoreError, match="emptied by --fresh; `iitdask run` begins again"):
         load_result(open_store(store))
     empty_store(open_store(store))  # as after a run that was killed before it began again
@@ -215,13 +216,23 @@ def test_empty_store__needs_no_root_that_can_be_read(harm, whole, tmp_path):
     assert not (store / "work").exists()
 
 
-def test_empty_store__refuses_what_is_not_a_store_and_what_is_being_filled(whole, tmp_path):
+def test_empty_store__refuses_what_is_not_a_store_and_what_is_being_filled(point, whole, tmp_path):
     for name in ("work/plan.txt", "log/train.jsonl", "result/final.csv"):
         (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / name).write_text('{"event": "mine"}')
     with pytest.raises(StoreError, match="expected a store of iitdask, found none"):
         empty_store(open_store(tmp_path / "project"))
     assert len(list((tmp_path / "project").rglob("*"))) == 6
+    shutil.copytree(
+        whole[0], tmp_path / "project/work/2026/run.zarr"
+    )  # somebody keeps stores there
+    before = sorted((tmp_path / "project").rglob("*"))
+    for refused in (empty_store, load_result):
+        with pytest.raises(StoreError, match="expected a store of iitdask, found none"):
+            refused(open_store(tmp_path / "project"))
+    with pytest.raises(StoreError, match="is not empty and not a store; use another"):
+        run_job(point, store=tmp_path / "project")
+    assert sorted((tmp_path / "project").rglob("*")) == before
     store = open_store(shutil.copytree(whole[0], tmp_path / "run.zarr"))
     with open_session(store), pytest.raises(BusyStoreError, match="is being filled by"):
         empty_store(store)

@@ -12,7 +12,10 @@ from iitdask.run.zarr_ledger import StageCache, ZarrLedger
 
 IMPOSSIBLE = {
     "empty": ("", "got nothing"),
-    "no path": ("file://", "got nothing"),
+    "no path": ("file://", r"or file:///PATH, got 'file://'$"),
+    "another host": ("file://host/x", r"or file:///PATH, got 'file://host/x'$"),
+    "a path as host": ("file://x", r"or file:///PATH, got 'file://x'$"),
+    "a query": ("file:///tmp/x?y", r"or file:///PATH, got"),
     "null character": ("a\0b", "null"),
     "home of nobody": ("~nobodyhere/x", "home directory"),
     "long": ("a" * 300, "File name too long"),
