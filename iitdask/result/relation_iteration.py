@@ -10,9 +10,25 @@ import numpy as np
 import xarray as xr
 
 from iitdask.errors import InputError, quote
-from iitdask.theory.iit4.distinctions import Bindings, relations_by_degree, top_relations
+from iitdask.theory.iit4.relations import (
+    Bindings,
+    relation_faces,
+    relations_by_degree,
+    top_relations,
+)
 
-__all__ = ["Relation", "iterate"]
+__all__ = ["Face", "Relation", "iterate"]
+
+
+UnitStates = tuple[tuple[str, int], ...]  # Labels of units, each with one of its states
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One way in which a relation binds: causes and effects that overlap."""
+
+    sides: tuple[str, ...]  # Of each distinction ``"cause"``, ``"effect"`` or ``"both"``
+    overlap: UnitStates  # Unit and state of everything these have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +36,27 @@ class Relation:
     """One relation between distinctions (Albantakis et al. 2023, Eq. 38 ff.)."""
 
     mechanisms: tuple[str, ...]  # Labels of the related distinctions
-    overlap: tuple[tuple[str, int], ...]  # Unit and state of everything they have in common
+    overlap: UnitStates  # Unit and state of everything they have in common
     phi: float  # Integrated information of the relation, bits
+    bound: tuple[tuple[UnitStates, UnitStates], ...]  # Those of each one's cause and effect
 
     @property
     def degree(self) -> int:
         """Number of distinctions; 1 for a self-relation."""
         return len(self.mechanisms)
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """All faces, up to 3**degree; of a self-relation the one of its cause and effect."""
+        number = {atom: k for k, atom in enumerate(self.overlap)}
+        masks = [
+            [sum(1 << number[atom] for atom in side if atom in number) for side in sides]
+            for sides in self.bound
+        ]
+        return tuple(
+            Face(sides, tuple(atom for atom, k in number.items() if common >> k & 1))
+            for sides, common in relation_faces(masks)
+        )
 
 
 def iterate(
@@ -68,13 +98,21 @@ def iterate(
 def _iterate(data: xr.Dataset, top: int | None, degree: int | None) -> Iterator[Relation]:
     bindings, atoms = _bindings(data)
     names = [str(name) for name in data["mechanism"].values]
+    both = (bindings.cause, bindings.effect)
+    sides = [[_unit_states(mask, atoms) for mask in masks] for masks in both]
     if degree is not None and top is None:
         found = relations_by_degree(bindings, degree)
     else:
         found = islice(top_relations(bindings, degree), top)
     for relation in found:
-        overlap = tuple(atoms[b] for b in range(len(atoms)) if relation.overlap >> b & 1)
-        yield Relation(tuple(names[d] for d in relation.distinctions), overlap, relation.phi)
+        related = relation.distinctions
+        bound = tuple((sides[0][d], sides[1][d]) for d in related)
+        overlap = _unit_states(relation.overlap, atoms)
+        yield Relation(tuple(names[d] for d in related), overlap, relation.phi, bound)
+
+
+def _unit_states(mask: int, atoms: list[tuple[str, int]]) -> UnitStates:
+    return tuple(atom for bit, atom in enumerate(atoms) if mask >> bit & 1)
 
 
 def _bindings(data: xr.Dataset) -> tuple[Bindings, list[tuple[str, int]]]:

@@ -27,6 +27,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "cut": ("", "whether the minimum partition severs the connection source -> target"),
     "part": ("", "part of the minimum partition that a unit belongs to"),
     "mechanism_units": ("", "units of the mechanism"),
+    "fold": ("bit", "phi of the distinction and its part of phi of its relations; sums to Phi"),
+    "log2_fold": ("", "log2 of the fold"),
     "kept_cause": ("mask", "purview units each mechanism unit still sees under the partition"),
     "kept_effect": ("mask", "mechanism units each purview unit still sees under the partition"),
     "count": ("count", "number of relations; -1 where int64 cannot hold it (see attrs)"),

@@ -1,24 +1,14 @@
-"""Distinctions and relations: what a cause-effect structure consists of, and its sums.
+"""Distinctions: congruent causes and effects of mechanisms, and the dataset of a structure.
 
-A distinction binds a set of unit-states u_d, the union of its cause's and its
-effect's. Any set of two or more distinctions whose u_d intersect is a relation,
-and one whose cause and effect intersect is a self-relation; there can be 2**D of
-them, so they are summed and counted without being listed. Numbers are exact
-integers and fractions until they are reported.
-
-References: docs/mathematics.md 10, 11 and 23.
+References: docs/mathematics.md 10 and 11.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
-from math import comb, fsum
-from operator import or_
+from math import fsum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,228 +17,12 @@ import xarray as xr
 from iitdask.model.labels import decode_state, purview_states, purview_unit_states
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
+from iitdask.theory.iit4.relations import Bindings, RelationSums
 from iitdask.theory.iit4.system_analysis import SystemAnalysis, TiedStates, system_dataset
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import assemble_dataset, make_dataset, units_of_masks
-
-ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
-COUNTED_DEGREES = 64
-FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074
-DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in memory
-
-
-@dataclass(frozen=True, slots=True)
-class Bindings:
-    """Unit-states that distinctions bind, as bitmasks, and phi of the distinctions."""
-
-    phi: Array  # (D,) phi_d, bits
-    cause: tuple[int, ...]  # Unit-states of the cause purview, bitmask
-    effect: tuple[int, ...]  # Unit-states of the effect purview, bitmask
-
-    @property
-    def union(self) -> list[int]:
-        """Unit-states of cause and effect together, bitmasks."""
-        return [c | e for c, e in zip(self.cause, self.effect, strict=True)]
-
-    @property
-    def share(self) -> list[float]:
-        """r_d = phi_d / |u_d|, bits per unit-state."""
-        return [float(p) / u.bit_count() for p, u in zip(self.phi, self.union, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class RelationSums:
-    """Totals over all relations, exact."""
-
-    count: int
-    phi: Fraction  # Sum of phi_r, bits
-    # Relations of 1, 2, ... distinctions; cut off for very many distinctions.
-    by_degree: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """One relation."""
-
-    distinctions: tuple[int, ...]  # Positions of the related distinctions, ascending
-    overlap: int  # Unit-states they have in common, bitmask
-    phi: float  # Integrated information of the relation, bits
-
-
-def relation_sums(bindings: Bindings) -> RelationSums:
-    """Count and sum all relations without listing them.
-
-    Parameters
-    ----------
-    bindings : unit-states that distinctions bind, and their phi
-
-    Returns
-    -------
-    RelationSums, exact totals
-
-    References
-    ----------
-    docs/mathematics.md 11.2, Eqs. (11.4) to (11.6), and 23.
-    """
-    loops = sum(1 for c, e in zip(bindings.cause, bindings.effect, strict=True) if c & e)
-    union = bindings.union
-    weights = _signed_multiplicities(union)
-    count = sum(w * (2**m - m - 1) for m, w in weights.items())
-    degrees = (loops, *_degrees(weights, len(union)))
-    return RelationSums(count + loops, relation_phi(bindings), degrees)
-
-
-def relation_phi(bindings: Bindings) -> Fraction:
-    """Sum phi over all relations.
-
-    Parameters
-    ----------
-    bindings : unit-states that distinctions bind, and their phi
-
-    Returns
-    -------
-    Fraction, bits, exact
-
-    References
-    ----------
-    docs/mathematics.md, Eq. (11.4).
-    """
-    union, share = bindings.union, bindings.share
-    scaled = [fixed_point(r) for r in share]
-    total = sum(
-        r * (c & e).bit_count()
-        for c, e, r in zip(bindings.cause, bindings.effect, scaled, strict=True)
-    )
-    ascending = sorted(range(len(share)), key=share.__getitem__)
-    for bit in range(max(union, default=0).bit_length()):
-        total += _sum_of_minima([scaled[d] for d in ascending if union[d] >> bit & 1])
-    return Fraction(total, 1 << FIXED_POINT_BITS)
-
-
-def fixed_point(value: float) -> int:
-    """Return a double as a multiple of 2**-FIXED_POINT_BITS, exactly."""
-    mantissa, power = math.frexp(value)
-    return int(mantissa * 2**53) << (power - 53 + FIXED_POINT_BITS)
-
-
-def _sum_of_minima(ascending: Sequence[int]) -> int:
-    """Sum, over subsets of two or more, the least member: r_(j) leads 2**(m - j) - 1 of them."""
-    total = 0
-    for r in ascending:  # Horner's rule, the least shifted farthest
-        total = (total << 1) + r
-    return total - sum(ascending)
-
-
-def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
-    """Sum (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d, by m."""
-    every = reduce(or_, union, 0)
-    used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
-    packed = union
-    if every >> len(used):  # leave out the bits that are never used
-        packed = [sum(1 << k for k, bit in enumerate(used) if u >> bit & 1) for u in union]
-    if len(used) > DENSE_MAX_UNIT_STATES:
-        return _multiplicities_by_overlap(packed)
-    inside = np.bincount(packed, minlength=1 << len(used)).astype(np.int32)
-    for b in range(len(used)):
-        halves = inside.reshape(-1, 2, 1 << b)
-        halves[:, 0] += halves[:, 1]
-    odd = np.zeros(1, bool)
-    for _ in used:
-        odd = np.concatenate([odd, ~odd])
-    out: dict[int, int] = {}
-    for sign, sizes in ((1, inside[odd]), (-1, inside[~odd][1:])):  # without the empty set
-        counts = np.bincount(sizes)
-        for m in np.flatnonzero(counts).tolist():
-            if m:
-                out[m] = out.get(m, 0) + sign * int(counts[m])
-    return out
-
-
-def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:
-    """Do the same for many unit-states: depth first over the sets that some u_d contains."""
-    out: dict[int, int] = {}
-    stack = [(0, -1, list(packed))]
-    while stack:
-        size, last, inside = stack.pop()
-        if size:
-            out[len(inside)] = out.get(len(inside), 0) + (1 if size % 2 else -1)
-        top = max(u.bit_length() for u in inside)
-        for bit in range(last + 1, top):
-            deeper = [u for u in inside if u >> bit & 1]
-            if deeper:
-                stack.append((size + 1, bit, deeper))
-    return out
-
-
-def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
-    """Count relations of 2, 3, ... distinctions: sum over A the ways to choose among its m."""
-    if distinctions > ALL_DEGREES_MAX_DISTINCTIONS:
-        degrees = range(2, COUNTED_DEGREES + 1)
-        return [sum(w * comb(m, k) for m, w in weights.items()) for k in degrees]
-    # One whole number holds the polynomial: a coefficient is at most 2**distinctions.
-    width = distinctions // 8 + 2  # bytes each
-    packed = 0
-    for m in range(max(weights, default=0), -1, -1):  # Horner in 1 + x, at x = 256**width
-        packed += (packed << 8 * width) + weights.get(m, 0)
-    data = packed.to_bytes(width * (distinctions + 1), "little")
-    poly = [int.from_bytes(data[k : k + width], "little") for k in range(0, len(data), width)]
-    while len(poly) > 2 and poly[-1] == 0:
-        poly.pop()
-    return poly[2:]
-
-
-def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
-    """Yield the relations of `degree` distinctions, in lexicographic order."""
-    union, share = bindings.union, bindings.share
-    if degree == 1:
-        yield from _self_relations(bindings)
-        return
-    stack: list[tuple[tuple[int, ...], int]] = [
-        ((d,), union[d]) for d in reversed(range(len(union)))
-    ]
-    while stack:
-        related, overlap = stack.pop()
-        if len(related) == degree:
-            yield Relation(related, overlap, overlap.bit_count() * min(share[d] for d in related))
-            continue
-        stack += [
-            ((*related, d), overlap & union[d])
-            for d in range(len(union) - 1, related[-1], -1)
-            if overlap & union[d]
-        ]
-
-
-def _self_relations(bindings: Bindings) -> Iterator[Relation]:
-    for d, (c, e) in enumerate(zip(bindings.cause, bindings.effect, strict=True)):
-        if c & e:
-            yield Relation((d,), c & e, (c & e).bit_count() * bindings.share[d])
-
-
-def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Relation]:
-    """Yield relations, of `degree` distinctions or all, by decreasing phi, lazily.
-
-    Adding a distinction never raises phi of a set of two or more, so the best-first search over
-    sets, each extended upwards only, yields in order.
-    """
-    union, share = bindings.union, bindings.share
-    heap: list[tuple[float, tuple[int, ...], int, bool]]
-    heap = [(-u.bit_count() * share[d], (d,), u, False) for d, u in enumerate(union)]
-    heap += [(-r.phi, r.distinctions, r.overlap, True) for r in _self_relations(bindings)]
-    heapq.heapify(heap)
-    while heap:
-        bound, related, overlap, loop = heapq.heappop(heap)
-        if (loop or len(related) > 1) and degree in (None, len(related)):
-            yield Relation(related, overlap, -bound)
-        if loop or (degree is not None and len(related) >= degree):
-            continue
-        least = min(share[d] for d in related)
-        for d in range(related[-1] + 1, len(union)):
-            common = overlap & union[d]
-            if common:
-                phi = common.bit_count() * min(least, share[d])
-                heapq.heappush(heap, (-phi, (*related, d), common, False))
 
 
 class CauseEffectSide(NamedTuple):
@@ -453,7 +227,7 @@ def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> di
     return {
         "/": assemble_dataset({}, {}, attrs),
         "/system": node,
-        "/distinctions": _distinctions_dataset(system, distinctions),
+        "/distinctions": _distinctions_dataset(system, distinctions, structure.sums),
         "/relations": _relations_dataset(structure.sums, phi_r, log_r),
     }
 
@@ -469,13 +243,15 @@ def float_and_log2(value: Fraction) -> tuple[float, float]:
 
 
 def _distinctions_dataset(
-    system: CandidateSystem, distinctions: Sequence[Distinction]
+    system: CandidateSystem, distinctions: Sequence[Distinction], sums: RelationSums
 ) -> xr.Dataset:
     n, count = system.n, len(distinctions)
     rows, line = ("mechanism", "unit"), ("mechanism",)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "mechanism_units": (rows, units_of_masks([d.choices.mechanism for d in distinctions], n)),
         "phi": (line, np.array([d.phi for d in distinctions], float)),
+        "fold": (line, sums.fold),
+        "log2_fold": (line, sums.log2_fold),
     }
     for name in ("cause", "effect"):
         sides: list[CauseEffectSide] = [getattr(d, name) for d in distinctions]

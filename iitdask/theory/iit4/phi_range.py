@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from iitdask.model.labels import units_of_mask
-from iitdask.theory.iit4.distinctions import fixed_point
+from iitdask.theory.iit4.relations import fixed_point
 
 # States of the search kept at a step: with no more joint choices than that none is dropped
 KEPT_STATES = 4096

@@ -11,7 +11,6 @@ from iitdask.theory.iit4.distinctions import (
     collect_ties,
     congruent_distinctions,
     relation_bindings,
-    relation_sums,
     structure_nodes,
 )
 from iitdask.theory.iit4.mechanisms import (
@@ -21,6 +20,7 @@ from iitdask.theory.iit4.mechanisms import (
     search_statistics,
     tied_purview_pairs,
 )
+from iitdask.theory.iit4.relations import relation_sums
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
 from iitdask.theory.iit4.system_analysis import (
     TiedStates,

@@ -16,12 +16,12 @@ import numpy as np
 
 from iitdask.model.labels import purview_states
 from iitdask.theory.iit4.distinctions import (
-    FIXED_POINT_BITS,
     CauseEffectSide,
     CauseEffectStructure,
     effect_unit_states,
 )
 from iitdask.theory.iit4.phi_range import Binding, BindingChoices, SearchBudget, big_phi_range
+from iitdask.theory.iit4.relations import FIXED_POINT_BITS
 from iitdask.theory.stage import Array
 
 MAX_STATE_PAIRS = 4096  # Pairs of system states tried; those with the same structures count once

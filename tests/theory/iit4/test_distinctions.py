@@ -1,7 +1,8 @@
 """Closed forms against listing every relation, and numbers that no machine word holds."""
 
+import math
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, islice
 from math import comb, log2
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import InputError
-from iitdask.theory.iit4.distinctions import (
+from iitdask.theory.iit4.relations import (
     Bindings,
     relation_sums,
     relations_by_degree,
@@ -58,6 +59,57 @@ def test_sums__equal_the_list(found):
     counts = [sum(len(c) == k for c, _ in every) for k in range(1, len(sums.by_degree) + 1)]
     assert list(sums.by_degree) == counts
     assert sum(sums.by_degree) == sums.count
+
+
+@examples(150)
+@given(bindings())
+def test_folds__equal_the_list_and_add_up(found):
+    every, sums = listed(found), relation_sums(found)
+    fold = list(found.phi)
+    for chosen, phi in every:
+        for d in chosen:
+            fold[d] += phi / len(chosen)
+    assert sums.fold == pytest.approx(fold, rel=1e-12)
+    assert sums.log2_fold == pytest.approx(np.log2(fold), rel=1e-12, abs=1e-12)
+    assert sum(fold) == pytest.approx(sum(found.phi) + float(sums.phi), rel=1e-12)
+
+
+def test_folds__of_fifty_structures_add_up():
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        n = int(rng.integers(2, 5))
+        tree = iit.ces(iit.Substrate.from_tpm(rng.uniform(size=(2**n, n))), (0,) * n)
+        data = tree["distinctions"]
+        expected = dict(zip(data["mechanism"].values, data["phi"].values.tolist(), strict=True))
+        for relation in islice(iit.relations.iterate(tree), 10_000):
+            for name in relation.mechanisms:
+                expected[name] += relation.phi / relation.degree
+        assert math.fsum(data["fold"].values) == pytest.approx(tree.attrs["big_phi"], rel=1e-12)
+        if int(tree["relations"]["count"]) <= 10_000:
+            assert data["fold"].values == pytest.approx(list(expected.values()), rel=1e-12)
+
+
+@pytest.mark.parametrize("distinctions", [180, 961, 1500, 4000])
+def test_folds__of_very_many_distinctions_add_up(distinctions):
+    rng = np.random.default_rng(distinctions)
+    mask = [1 << int(k) | 1 << int(j) for k, j in rng.integers(0, 4, (distinctions, 2))]
+    few = [1 << 20] * 3  # distinctions that bind few others, far below the rest
+    found = Bindings(rng.uniform(1e-9, 1, distinctions + 3), (*mask, *few), (*mask[::-1], *few))
+    sums = relation_sums(found)
+    exact = sums.phi + sum(map(Fraction, found.phi.tolist()))
+    scale = max(0, int(sums.log2_fold.max()) - 900)
+    total = sum(Fraction(2.0 ** (log - scale)) for log in sums.log2_fold.tolist()) * 2**scale
+    assert float(total / exact) == pytest.approx(1.0, rel=1e-9)
+    finite = np.isfinite(sums.fold)
+    assert np.log2(sums.fold[finite]) == pytest.approx(sums.log2_fold[finite], rel=1e-12)
+    assert finite[-3:].all()
+    assert sums.fold[-3:].sum() == pytest.approx(self_contained(found, distinctions), rel=1e-12)
+
+
+def self_contained(found, first):
+    """Phi of the last distinctions alone, which bind nothing that the others bind."""
+    rest = Bindings(found.phi[first:], found.cause[first:], found.effect[first:])
+    return float(rest.phi.sum()) + sum(phi for _, phi in listed(rest))
 
 
 @examples(80)

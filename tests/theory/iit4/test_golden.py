@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +267,33 @@ def test_directed_partitions__are_as_many_as_published():
     for units, listed in ORDERS["directed_set_partitions"].items():
         assert len({json.dumps(sorted(p["edges"])) for p in listed}) == len(listed)
         assert len(listed) == ORDERS["directed_set_partition_count"][units]
+
+
+def faces_of(relation):
+    """Sides and overlap of every face, from what causes and effects bind."""
+    bound = [[frozenset(side) for side in sides] for sides in relation.bound]
+    if len(bound) == 1:
+        return [(("both",), bound[0][0] & bound[0][1])]
+    found = []
+    for sides in product(("cause", "effect", "both"), repeat=len(bound)):
+        chosen = []
+        for side, (cause, effect) in zip(sides, bound, strict=True):
+            chosen += [cause] * (side != "effect") + [effect] * (side != "cause")
+        if common := frozenset.intersection(*chosen):
+            found.append((sides, common))
+    return found
+
+
+LISTED = [name for name in STRUCTURES if 0 < len(golden(name)["relations"].get("list", ())) < 100]
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_faces__are_as_many_as_in_the_reference_and_as_listed(name):
+    data = golden(name)
+    if not data["oracle_agrees"]:
+        return
+    every = list(iit.relations.iterate(iit.ces(*arguments(data))))
+    assert sum(len(relation.faces) for relation in every) == data["relations"]["num_faces"]
+    for relation in every[:40]:
+        ours = [(face.sides, frozenset(face.overlap)) for face in relation.faces]
+        assert ours == faces_of(relation)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from iitdask.theory.iit4 import phi_range
-from iitdask.theory.iit4.distinctions import FIXED_POINT_BITS
 from iitdask.theory.iit4.phi_range import (
     KEPT_STATES,
     Binding,
@@ -14,6 +13,7 @@ from iitdask.theory.iit4.phi_range import (
     SearchBudget,
     big_phi_range,
 )
+from iitdask.theory.iit4.relations import FIXED_POINT_BITS
 from iitdask.theory.iit4.tie_sensitivity import BUDGET_STEPS
 from tests.reference.tie_choices import big_phis
 

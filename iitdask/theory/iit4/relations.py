@@ -1,0 +1,322 @@
+"""Relations: their number, sums, faces, and what each distinction contributes to Phi.
+
+A distinction binds a set of unit-states u_d, the union of its cause's and its effect's. Any set of
+two or more distinctions whose u_d intersect is a relation, and one whose cause and effect intersect
+is a self-relation; there can be 2**D of them, so they are summed and counted without being listed.
+Numbers are exact integers and fractions until they are reported.
+
+References: docs/mathematics.md 11 and 23.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache, reduce
+from itertools import compress
+from math import comb
+from operator import or_
+
+import numpy as np
+
+from iitdask.theory.stage import Array
+
+ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
+COUNTED_DEGREES = 64
+FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074
+DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in memory
+UNSCALED_MAX_MEMBERS = 960  # distinctions over one unit-state whose sums are doubles as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """Unit-states that distinctions bind, as bitmasks, and phi of the distinctions."""
+
+    phi: Array  # (D,) phi_d, bits
+    cause: tuple[int, ...]  # Unit-states of the cause purview, bitmask
+    effect: tuple[int, ...]  # Unit-states of the effect purview, bitmask
+
+    @property
+    def union(self) -> list[int]:
+        """Unit-states of cause and effect together, bitmasks."""
+        return [c | e for c, e in zip(self.cause, self.effect, strict=True)]
+
+    @property
+    def share(self) -> list[float]:
+        """r_d = phi_d / |u_d|, bits per unit-state."""
+        return [float(p) / u.bit_count() for p, u in zip(self.phi, self.union, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class RelationSums:
+    """Totals over all relations, exact but for folds."""
+
+    count: int
+    phi: Fraction  # Sum of phi_r, bits
+    # Relations of 1, 2, ... distinctions; cut off for very many distinctions.
+    by_degree: tuple[int, ...]
+    fold: Array  # (D,) phi of each distinction and its part of that of its relations, bits, or inf
+    log2_fold: Array  # (D,) log2 of it
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One relation."""
+
+    distinctions: tuple[int, ...]  # Positions of the related distinctions, ascending
+    overlap: int  # Unit-states they have in common, bitmask
+    phi: float  # Integrated information of the relation, bits
+
+
+def relation_sums(bindings: Bindings) -> RelationSums:
+    """Count and sum all relations without listing them.
+
+    Parameters
+    ----------
+    bindings : unit-states that distinctions bind, and their phi
+
+    Returns
+    -------
+    RelationSums, exact totals
+
+    References
+    ----------
+    docs/mathematics.md 11.2, Eqs. (11.4) to (11.6), and 23.
+    """
+    loops = sum(1 for c, e in zip(bindings.cause, bindings.effect, strict=True) if c & e)
+    union = bindings.union
+    weights = _signed_multiplicities(union)
+    count = sum(w * (2**m - m - 1) for m, w in weights.items())
+    degrees = (loops, *_degrees(weights, len(union)))
+    share = bindings.share
+    order = sorted(range(len(share)), key=share.__getitem__)
+    inside = _unit_states_inside([union[d] for d in order])
+    ascending = [share[d] for d in order]
+    common = [(bindings.cause[d] & bindings.effect[d]).bit_count() for d in order]
+    fold = _folds(bindings.phi[order], np.array(ascending), np.array(common), inside)
+    fold[:, order] = fold.copy()
+    phi = _relation_phi(ascending, common, inside)
+    return RelationSums(count + loops, phi, degrees, *fold)
+
+
+def _unit_states_inside(union: Sequence[int]) -> Array:
+    """Return whether each distinction binds each unit-state, (D, unit-states) uint8."""
+    width = (max(union, default=0).bit_length() + 7) // 8
+    packed = b"".join(u.to_bytes(width, "little") for u in union)
+    masks = np.frombuffer(packed, np.uint8).reshape(len(union), width)
+    return np.unpackbits(masks, axis=1, bitorder="little")
+
+
+def _relation_phi(ascending: Sequence[float], common: Sequence[int], inside: Array) -> Fraction:
+    """Sum phi over all relations, Eq. (11.4), from ascending shares."""
+    scaled = [fixed_point(r) for r in ascending]
+    total = sum(r * k for r, k in zip(scaled, common, strict=True) if k)
+    for is_member in inside.T.tolist():
+        total += _sum_of_minima(list(compress(scaled, is_member)))
+    return Fraction(total, 1 << FIXED_POINT_BITS)
+
+
+def _folds(phi: Array, share: Array, common: Array, inside: Array) -> Array:
+    """Return (2, D) what each distinction contributes to Phi, bits, and its log2.
+
+    Parameters
+    ----------
+    phi : (D,) phi_d, bits, of distinctions with ascending shares
+    share : (D,) r_d, bits per unit-state, ascending
+    common : (D,) unit-states in both cause and effect
+    inside : (D, unit-states) whether a distinction binds a unit-state, uint8
+
+    Returns
+    -------
+    Array, inf where a double cannot hold it
+
+    References
+    ----------
+    docs/mathematics.md, Eq. (11.8).
+    """
+    total, exponent = phi + common * share, np.zeros(len(phi), int)
+    members = inside.sum(axis=0, dtype=int)
+    scales = np.maximum(members - UNSCALED_MAX_MEMBERS, 0)
+    for scale in sorted(set(scales.tolist())):
+        chosen = inside[:, scales == scale] if scales.any() else inside
+        above = chosen.sum(axis=0, dtype=int) - np.cumsum(chosen, axis=0, dtype=int)
+        least, other = _fold_weights(int(above.max(initial=0)) + 1, scale)
+        own = chosen * share[:, None]
+        passed = own * other[above]
+        part = (own * least[above] + chosen * (np.cumsum(passed, axis=0) - passed)).sum(axis=1)
+        if scale:  # sums over other unit-states may be far smaller
+            total = np.where(part > 0, np.ldexp(total, exponent - scale), total)
+            exponent = np.where(part > 0, scale, exponent)
+        total += part
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.stack([np.ldexp(total, exponent), np.log2(total) + exponent])
+
+
+@lru_cache(maxsize=4)
+def _fold_weights(count: int, scale: int) -> tuple[Array, Array]:
+    """Weights of Eq. (11.8) of 0 to `count` - 1 distinctions above, over 2**scale."""
+    above = np.arange(count)
+    half = np.ldexp(0.5, -above)  # 2**-(above + 1)
+    least = np.ldexp((1 - half) / (above + 1) - half, above + 1 - scale)
+    pairs = np.maximum(above * (above + 1.0), 1.0)
+    other = np.ldexp((2 * (above - 1) + 4 * half) / pairs, above - 1 - scale)
+    return least, other
+
+
+def fixed_point(value: float) -> int:
+    """Return a double as a multiple of 2**-FIXED_POINT_BITS, exactly."""
+    mantissa, power = math.frexp(value)
+    return int(mantissa * 2**53) << (power - 53 + FIXED_POINT_BITS)
+
+
+def _sum_of_minima(ascending: Sequence[int]) -> int:
+    """Sum, over subsets of two or more, the least member: r_(j) leads 2**(m - j) - 1 of them."""
+    total = 0
+    for r in ascending:  # Horner's rule, the least shifted farthest
+        total = (total << 1) + r
+    return total - sum(ascending)
+
+
+def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
+    """Sum (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d, by m."""
+    every = reduce(or_, union, 0)
+    used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
+    packed = union
+    if every >> len(used):  # leave out the bits that are never used
+        packed = [sum(1 << k for k, bit in enumerate(used) if u >> bit & 1) for u in union]
+    if len(used) > DENSE_MAX_UNIT_STATES:
+        return _multiplicities_by_overlap(packed)
+    inside = np.bincount(packed, minlength=1 << len(used)).astype(np.int32)
+    for b in range(len(used)):
+        halves = inside.reshape(-1, 2, 1 << b)
+        halves[:, 0] += halves[:, 1]
+    odd = np.zeros(1, bool)
+    for _ in used:
+        odd = np.concatenate([odd, ~odd])
+    out: dict[int, int] = {}
+    for sign, sizes in ((1, inside[odd]), (-1, inside[~odd][1:])):  # without the empty set
+        counts = np.bincount(sizes)
+        for m in np.flatnonzero(counts).tolist():
+            if m:
+                out[m] = out.get(m, 0) + sign * int(counts[m])
+    return out
+
+
+def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:
+    """Do the same for many unit-states: depth first over the sets that some u_d contains."""
+    out: dict[int, int] = {}
+    stack = [(0, -1, list(packed))]
+    while stack:
+        size, last, inside = stack.pop()
+        if size:
+            out[len(inside)] = out.get(len(inside), 0) + (1 if size % 2 else -1)
+        top = max(u.bit_length() for u in inside)
+        for bit in range(last + 1, top):
+            deeper = [u for u in inside if u >> bit & 1]
+            if deeper:
+                stack.append((size + 1, bit, deeper))
+    return out
+
+
+def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
+    """Count relations of 2, 3, ... distinctions: sum over A the ways to choose among its m."""
+    if distinctions > ALL_DEGREES_MAX_DISTINCTIONS:
+        degrees = range(2, COUNTED_DEGREES + 1)
+        return [sum(w * comb(m, k) for m, w in weights.items()) for k in degrees]
+    # One whole number holds the polynomial: a coefficient is at most 2**distinctions.
+    width = distinctions // 8 + 2  # bytes each
+    packed = 0
+    for m in range(max(weights, default=0), -1, -1):  # Horner in 1 + x, at x = 256**width
+        packed += (packed << 8 * width) + weights.get(m, 0)
+    data = packed.to_bytes(width * (distinctions + 1), "little")
+    poly = [int.from_bytes(data[k : k + width], "little") for k in range(0, len(data), width)]
+    while len(poly) > 2 and poly[-1] == 0:
+        poly.pop()
+    return poly[2:]
+
+
+def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
+    """Yield the relations of `degree` distinctions, in lexicographic order."""
+    union, share = bindings.union, bindings.share
+    if degree == 1:
+        yield from _self_relations(bindings)
+        return
+    stack: list[tuple[tuple[int, ...], int]] = [
+        ((d,), union[d]) for d in reversed(range(len(union)))
+    ]
+    while stack:
+        related, overlap = stack.pop()
+        if len(related) == degree:
+            yield Relation(related, overlap, overlap.bit_count() * min(share[d] for d in related))
+            continue
+        stack += [
+            ((*related, d), overlap & union[d])
+            for d in range(len(union) - 1, related[-1], -1)
+            if overlap & union[d]
+        ]
+
+
+def _self_relations(bindings: Bindings) -> Iterator[Relation]:
+    for d, (c, e) in enumerate(zip(bindings.cause, bindings.effect, strict=True)):
+        if c & e:
+            yield Relation((d,), c & e, (c & e).bit_count() * bindings.share[d])
+
+
+def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Relation]:
+    """Yield relations, of `degree` distinctions or all, by decreasing phi, lazily.
+
+    Adding a distinction never raises phi of a set of two or more, so the best-first search over
+    sets, each extended upwards only, yields in order.
+    """
+    union, share = bindings.union, bindings.share
+    heap: list[tuple[float, tuple[int, ...], int, bool]]
+    heap = [(-u.bit_count() * share[d], (d,), u, False) for d, u in enumerate(union)]
+    heap += [(-r.phi, r.distinctions, r.overlap, True) for r in _self_relations(bindings)]
+    heapq.heapify(heap)
+    while heap:
+        bound, related, overlap, loop = heapq.heappop(heap)
+        if (loop or len(related) > 1) and degree in (None, len(related)):
+            yield Relation(related, overlap, -bound)
+        if loop or (degree is not None and len(related) >= degree):
+            continue
+        least = min(share[d] for d in related)
+        for d in range(related[-1] + 1, len(union)):
+            common = overlap & union[d]
+            if common:
+                phi = common.bit_count() * min(least, share[d])
+                heapq.heappush(heap, (-phi, (*related, d), common, False))
+
+
+SIDES = ("cause", "effect", "both")
+
+
+def relation_faces(bound: Sequence[Sequence[int]]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield the faces of a relation: a side of each distinction, and what these overlap in.
+
+    Parameters
+    ----------
+    bound : by distinction the unit-states of its cause and of its effect, bitmasks
+
+    Yields
+    ------
+    tuple, of ``SIDES``, and a bitmask; in the order of ``SIDES``, the last distinction fastest
+
+    References
+    ----------
+    docs/mathematics.md 11.1.
+    """
+    choices = [(cause, effect, cause & effect) for cause, effect in bound]
+    if len(choices) == 1:
+        yield SIDES[2:], choices[0][2]
+        return
+    stack: list[tuple[tuple[str, ...], int]] = [((), -1)]
+    while stack:
+        sides, overlap = stack.pop()
+        if len(sides) == len(choices):
+            yield sides, overlap
+            continue
+        following = zip(SIDES[::-1], choices[len(sides)][::-1], strict=True)
+        stack += [((*sides, side), overlap & mask) for side, mask in following if overlap & mask]
