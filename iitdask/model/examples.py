@@ -20,9 +20,13 @@ from iitdask.model.substrate import Substrate
 
 __all__ = ["SUBSTRATE_KEYS", "load", "names", "spec", "state"]
 
-SUBSTRATE_KEYS = ("example", "tpm", "factors", "units", "weights")  # A block has exactly one
+SUBSTRATE_KEYS = ("example", "tpm", "factors", "units", "weights", "series")  # Exactly one
 OPTIONAL_KEYS = ("connectivity", "labels")  # Keys that may stand beside it
-KIND_KEYS = {"weights": ("labels", *WEIGHT_KEYS)}  # The same for kinds that have others
+SERIES_KEYS = ("lag", "levels", "parents", "prior")
+KIND_KEYS = {
+    "weights": ("labels", *WEIGHT_KEYS),
+    "series": ("labels", *SERIES_KEYS),
+}  # The same for kinds that have others
 
 PUBLISHED = resources.files("iitdask.model") / "published"  # Folder of the examples
 

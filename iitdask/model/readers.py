@@ -11,7 +11,7 @@ import numpy as np
 from iitdask.errors import SubstrateError, quote
 from iitdask.model import examples
 from iitdask.model.array_files import read_arrays
-from iitdask.model.checkpoints import substrate_from_weights
+from iitdask.model.checkpoints import require_array_suffix, substrate_from_weights
 from iitdask.model.documents import path_text, read_document, read_file
 from iitdask.model.examples import inline_substrate, substrate_kind
 from iitdask.model.pyphi import (
@@ -61,6 +61,10 @@ def substrate_from_study(
         return _load_tpm(folder / block["tpm"], given)
     if kind == "weights":
         return substrate_from_weights(block, folder, where)
+    if kind == "series":
+        options = {key: value for key, value in block.items() if key != "series"}
+        recordings = _read_recordings(block["series"], folder)
+        return Substrate.from_series(recordings, **options, where=f"{where}.series")
     return inline_substrate(block, where)
 
 
@@ -127,6 +131,22 @@ def _read_arrays(path: Path) -> dict[str, Any]:
     if "labels" in content:
         content["labels"] = [str(label) for label in np.ravel(content["labels"])]
     return tpm_arguments(content, str(path))
+
+
+def _read_recordings(given: Any, folder: Path) -> Any:
+    """Return recordings written out, or those in a file or a list of files."""
+    if isinstance(given, list) and given and all(isinstance(each, str) for each in given):
+        return [array for name in given for array in _recordings_in(folder / name)]
+    return _recordings_in(folder / given) if isinstance(given, str) else given
+
+
+def _recordings_in(path: Path) -> list[Any]:
+    suffix = path.suffix.lower()
+    if suffix in {".csv", ".tsv", ".txt"}:
+        return [_read_text(path)["tpm"]]
+    require_array_suffix(path)
+    arrays = read_arrays(path)
+    return list(arrays.values()) if isinstance(arrays, dict) else [arrays]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from types import MappingProxyType
@@ -25,6 +25,14 @@ from iitdask.model.factor import (
     restrict_to_declared,
     with_input_axes,
 )
+from iitdask.model.series import (
+    UnitCounts,
+    drawn_table,
+    estimate_series,
+    estimated_table,
+    frozen_counts,
+    generators,
+)
 from iitdask.model.tpm import UnitTable, parse_tpm
 from iitdask.model.weights import units_from_weights
 from iitdask.types import Array, Mask
@@ -37,8 +45,8 @@ class Substrate:
     """Units whose next values are independent of each other given the present state.
 
     States are numbered little-endian, mixed radix: unit 0 varies fastest. Build
-    one with :meth:`from_tpm`, :meth:`from_factors`, :meth:`from_units` or
-    :meth:`from_weights`, which check everything; the arrays are read-only.
+    one with :meth:`from_tpm`, :meth:`from_factors`, :meth:`from_units`, :meth:`from_weights` or
+    :meth:`from_series`, which check everything; the arrays are read-only.
 
     Examples
     --------
@@ -59,12 +67,16 @@ class Substrate:
     labels: tuple[str, ...]  # One distinct name per unit
     # How it was obtained, such as what pruning changed; no result depends on it
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    # Of an estimate the transitions counted, one per unit
+    counts: tuple[UnitCounts, ...] | None = None
 
     def __post_init__(self) -> None:
         factors = tuple(type(f)(tuple(f.parents), read_only(f[-1])) for f in self.factors)
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "connectivity", read_only(self.connectivity, np.bool_))
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+        if self.counts is not None:
+            object.__setattr__(self, "counts", frozen_counts(self.counts))
 
     def __eq__(self, other: object) -> bool:
         """Whether alphabets, tables, connectivity and labels are the same."""
@@ -80,7 +92,7 @@ class Substrate:
     def __reduce__(self) -> tuple[type[Substrate], tuple[Any, ...]]:
         # Unpickled arrays would be writable: rebuild instead.
         content = (self.factors, self.connectivity, self.levels, self.labels)
-        return Substrate, (*content, dict(self.attrs))
+        return Substrate, (*content, dict(self.attrs), self.counts)
 
     @classmethod
     def from_tpm(
@@ -259,6 +271,103 @@ class Substrate:
             "pruning_bounds": units.pruning_bounds.tolist(),
         }
         return cls(units.factors, units.edges, (2,) * len(units.labels), units.labels, attrs)
+
+    @classmethod
+    def from_series(  # noqa: PLR0917 - in the order in which they are told
+        cls,
+        X: Any,
+        lag: int = 1,
+        levels: Any = None,
+        parents: Any = "all",
+        prior: float = 0.5,
+        labels: Iterable[str] | None = None,
+        *,
+        where: str = "series",
+    ) -> Substrate:
+        """Estimate a substrate from what was observed of it.
+
+        Recordings show what happened, not what interventions would bring about: parents are
+        those of a statistical model, and common causes outside of the recording look like edges.
+
+        Parameters
+        ----------
+        X
+            ``(time, unit)`` values, or a list of such recordings. No transition leads from one
+            recording to another.
+        lag
+            Times between the two states of a transition.
+        levels
+            None: values are states 0, 1, ...; ``"median"``: whether a value is above the median
+            of its unit; a number k: in which of k parts, between quantiles, it is.
+        parents
+            ``"all"``; ``(N, N)`` zeros and ones ``[from, to]``; or ``"bic"``: of each unit those
+            that remain when parents are dropped as long as the Bayesian information criterion
+            falls.
+        prior
+            Added to each count. Probabilities are (n + prior) / (sum + k prior), means of the
+            posterior under a symmetric Dirichlet prior; 0 gives plain frequencies.
+        labels, where
+            As for :meth:`from_tpm`.
+
+        Returns
+        -------
+        Substrate
+            Its ``attrs`` say what the estimate is worth: ``observed``, ``causal`` (False),
+            ``n_transitions``, ``rows_never_seen`` of each unit's table, ``least_count`` of any
+            row, ``independence_statistic``, ``independence_degrees_of_freedom`` and
+            ``independence_p_value`` (whether units are independent given the state before).
+            ``counts`` are the transitions of each unit, which :meth:`draw` needs.
+
+        Raises
+        ------
+        SubstrateError
+            The recordings are not acceptable, or prior is 0 and a row was never seen.
+
+        References
+        ----------
+        mathematics.md 33.
+
+        Examples
+        --------
+        >>> substrate = Substrate.from_series([[0], [1], [1], [0], [1]], prior=0)
+        >>> substrate.factors[0].table.tolist(), substrate.attrs["observed"]
+        ([[0.0, 1.0], [0.5, 0.5]], 'observed, not intervened')
+        """
+        options = {"lag": lag, "levels": levels, "parents": parents, "prior": prior}
+        found = estimate_series(X, **options, labels=labels, where=where)
+        given = [(unit.parents, estimated_table(unit, found.prior)) for unit in found.counts]
+        made = cls._assembled(given, found.edges, found.labels, where)
+        return replace(made, attrs=found.attrs, counts=found.counts)
+
+    def draw(self, number: int, seed: int = 0) -> Substrate:
+        """Return one substrate drawn from the posterior of an estimate.
+
+        Parameters
+        ----------
+        number
+            Which draw. Each is the same however many there are.
+        seed
+            Of the random generator.
+
+        Raises
+        ------
+        SubstrateError
+            The substrate was not estimated from recordings.
+
+        References
+        ----------
+        mathematics.md, Eq. (33.2).
+        """
+        if self.counts is None:
+            raise SubstrateError("draw: expected a substrate from Substrate.from_series")
+        prior = float(self.attrs["prior"])
+        random = generators(seed, number, self.n_units)
+        given: list[UnitTable] = [
+            (unit.parents, drawn_table(unit, prior, rng))
+            for unit, rng in zip(self.counts, random, strict=True)
+        ]
+        made = self._assembled(given, self.connectivity, self.labels, "draw")
+        return replace(made, attrs={**self.attrs, "draw": number, "seed": seed})
 
     @classmethod
     def from_pyphi(cls, network: Any, *, where: str = "network") -> Substrate:

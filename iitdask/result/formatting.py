@@ -63,8 +63,15 @@ def target_attrs(substrate: Substrate, options: Theory, texts: Mapping[str, Any]
         **texts,
         "substrate_units": join_labels(substrate.labels, substrate.labels),
         "substrate_fingerprint": substrate.fingerprint,
+        **origin_attrs([substrate]),
         "iitdask_version": package_version(),
     }
+
+
+def origin_attrs(substrates: Iterable[Substrate]) -> dict[str, str]:
+    """Return the attribute that says of estimates that nobody intervened; {} without one."""
+    texts = {str(each.attrs["observed"]) for each in substrates if "observed" in each.attrs}
+    return {"substrate_origin": ", ".join(sorted(texts))} if texts else {}
 
 
 def seconds_text(seconds: float) -> str:

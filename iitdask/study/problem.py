@@ -122,7 +122,8 @@ def write_substrate(store: Store, substrate: Substrate) -> None:
     """Write the substrate of a problem into its store, unless it is there."""
     with critical_section(store, SUBSTRATE_GROUP):
         try:
-            if _read_substrate(store).fingerprint == substrate.fingerprint:
+            known = _read_substrate(store)
+            if (known.fingerprint, known.attrs) == (substrate.fingerprint, substrate.attrs):
                 return
         except (*DAMAGE_ERRORS, InputError):
             pass
@@ -142,6 +143,7 @@ def _write_tables(store: Store, substrate: Substrate) -> None:
         "parents": [list(factor.parents) for factor in substrate.factors],
         "counted": counted,
         "connectivity": np.array(substrate.connectivity).tolist(),
+        **({"origin": dict(substrate.attrs)} if substrate.attrs else {}),
         "comment": "Probability tables of all units, one after the other; see `parents`. "
         "A `counted` unit has one row for each number of its inputs that are on.",
     }
@@ -196,7 +198,8 @@ def _read_substrate(store: Store) -> Substrate:
         kind = CountingFactor if unit in counted else Factor
         factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
         begin = end
-    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]))
+    origin = dict(attrs.get("origin", {}))
+    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]), origin)
 
 
 def provenance() -> dict[str, Any]:

@@ -17,6 +17,7 @@ import xarray as xr
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, SpecError, quote
 from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
+from iitdask.result.formatting import origin_attrs
 from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import text_digest
 from iitdask.run.coordination import critical_section
@@ -149,7 +150,10 @@ class CubeWriter:
                 "structure": self._structures() if self._has_structures else None,
                 "point": layout.point,
             },
-            attrs={} if theory is None else {"theory": theory},
+            attrs={
+                **({} if theory is None else {"theory": theory}),
+                **origin_attrs(grid.substrates.single.values()),
+            },
         )
 
     def _structures(self) -> Array:

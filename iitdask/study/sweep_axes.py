@@ -19,6 +19,7 @@ from iitdask.model.checkpoints import list_checkpoints
 from iitdask.model.labels import join_labels
 from iitdask.study.sweep_substrates import (
     Axis,
+    Draw,
     FamilyMember,
     SubstrateGrid,
     UnitSignature,
@@ -35,6 +36,7 @@ MAX_AXIS_VALUES = 10**7  # Values an axis may have
 STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
 SPACINGS = ("linspace", "geomspace", "range")  # Numbers given by their ends, as NumPy does
 TRAJECTORY_DEFAULTS: dict[str, Any] = {"start": None, "steps": None, "burn": 0, "seed": 0}
+MAX_SEED = 2**63
 MAX_LISTED_UNITS = 16  # Units up to which all candidate systems of a substrate are listed
 NO_SUCH_STATE = "a substrate with units like these has no such state"
 
@@ -187,7 +189,7 @@ def _read_zipped(group: Any, where: str) -> list[Axis]:
 def _read_axis(name: str, content: Any, where: str, dim: str | None = None) -> Axis:
     """Read an axis; its values must be distinct unless it shares the dimension of another."""
     kind = AXES.get(name, PARAMETER_AXIS)
-    if kind.is_parameter:
+    if kind.is_parameter and name not in AXES:
         require_parameter_name(name, where)
     values = kind.read_rule(content, where)
     if values is None and isinstance(content, Mapping):
@@ -328,6 +330,18 @@ def _checkpoints_in_folder(content: Any, folder: Path) -> Any:
     return folder / content if isinstance(content, str) else content
 
 
+def _draw_rule(content: Any, where: str) -> tuple[Draw, ...]:
+    """Read how many draws there are, or ``{count: how many, seed: ...}``."""
+    given = {"seed": 0, **(content if isinstance(content, Mapping) else {"count": content})}
+    if set(given) != {"count", "seed"} or not all(_is_whole(value) for value in given.values()):
+        expected = "expected how many draws, or {count: how many, seed: a number}"
+        raise SpecError(f"{where}: {expected}, got {quote(content)}")
+    if not 1 <= given["count"] <= MAX_AXIS_VALUES or not 0 <= given["seed"] < MAX_SEED:
+        expected = f"expected 1 to {MAX_AXIS_VALUES} draws and a seed from 0 on"
+        raise SpecError(f"{where}: {expected}, got {quote(content)}")
+    return tuple(Draw(number, given["seed"]) for number in range(given["count"]))
+
+
 def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
     """Read ``elementary-88``: one rule number of each class of cellular automata."""
     return rule_classes() if isinstance(content, str) and content == "elementary-88" else None
@@ -380,6 +394,7 @@ AXES: Mapping[str, AxisKind] = {
     "units": AxisKind(read_rule=_units_rule, resolve=candidate_values),
     "theory": AxisKind(),
     "compute": AxisKind(),
+    "draw": AxisKind(read_rule=_draw_rule, is_parameter=True),
     "number": AxisKind(read_rule=_number_rule, expand=_one_parameter, is_parameter=True),
 }
 """The axes by name; any other name is a ``PARAMETER_AXIS``."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from iitdask.errors import SpecError, quote
 from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, AxisValues
-from iitdask.study.sweep_substrates import Axis, SubstrateGrid, axis_place
+from iitdask.study.sweep_substrates import Axis, Draw, SubstrateGrid, axis_place
 from iitdask.theory.catalog import (
     COMPUTATIONS,
     batched_computations,
@@ -197,6 +197,8 @@ def _undefined_message(options: Theory, compute: str) -> str:
 
 
 def _listed_labels(axis: Axis) -> list[Any]:
+    if all(isinstance(value, Draw) for value in axis.listed):
+        return [value.number for value in axis.listed]
     are_numbers = all(isinstance(value, int | float) for value in axis.listed)
     return list(axis.listed) if are_numbers else [str(value) for value in axis.listed]
 

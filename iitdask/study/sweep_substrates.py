@@ -23,7 +23,7 @@ from iitdask.types import Array
 
 MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
 OTHER_AXES = (
-    *("substrate", "epoch", "checkpoint", "state", "before", "after", "units", "theory"),
+    *("substrate", "epoch", "checkpoint", "draw", "state", "before", "after", "units", "theory"),
     "compute",
 )
 """Names of axes that are no parameters of units."""
@@ -39,6 +39,13 @@ class ValueRule:
     steps: int = 0  # Steps of a trajectory that count
     burn: int = 0  # Steps before those
     seed: int = 0  # Seed of the random generator of trajectories
+
+
+class Draw(NamedTuple):
+    """One draw from the posterior of an estimate."""
+
+    number: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +133,8 @@ def build_substrates(
     if source is None and base is None:
         raise SpecError(f"{where}: substrate: expected one, or an axis of them, got nothing")
     choices = (base,) if source is None else source.listed
+    if any(axis.name == "draw" for axis in axes):
+        choices = tuple(_estimated(choice, folder, where) for choice in choices)
     if base is not None and any(isinstance(each, Checkpoint) for each in choices):
         choices = _with_options(choices, base, where)
     dims = {axis.dim: len(axis.listed) for axis in axes if axis.is_parameter or axis is source}
@@ -173,6 +182,13 @@ def source_axis(axes: Sequence[Axis], where: str) -> Axis | None:
     return sources[0] if sources else None
 
 
+def _estimated(choice: Any, folder: Path, where: str) -> Any:
+    """Return the substrate of a block with recordings, so that all draws share its counts."""
+    if isinstance(choice, Mapping) and "series" in choice:
+        return substrate_from_study(choice, folder, f"{where}: substrate")
+    return choice
+
+
 def _with_options(choices: Sequence[Any], base: Any, where: str) -> tuple[Checkpoint, ...]:
     """Return checkpoints with the options that the substrate block of a study gives for all."""
     if not isinstance(base, Mapping) or set(base) - {"labels", *WEIGHT_KEYS}:
@@ -218,12 +234,20 @@ def _family_with_parameters(family: Family, parameters: Mapping[str, Any], where
 def _build_substrate(
     choice: Any, parameters: Mapping[str, Any], folder: Path, where: str
 ) -> Substrate:
+    """Build one substrate with parameters of its units replaced, or drawn from its posterior."""
+    if "draw" in parameters:
+        rest = {name: value for name, value in parameters.items() if name != "draw"}
+        draw: Draw = parameters["draw"]
+        return _build_fixed(choice, rest, folder, where).draw(draw.number, draw.seed)
+    return _build_fixed(choice, parameters, folder, where)
+
+
+def _build_fixed(choice: Any, parameters: Mapping[str, Any], folder: Path, where: str) -> Substrate:
     """Build one substrate with parameters of its units replaced."""
     if isinstance(choice, FamilyMember):
         family = _family_with_parameters(choice.family, parameters, where)
         return Substrate.from_units(family.block(choice.number)["units"])
-    if isinstance(choice, Checkpoint):
-        choice = choice.block
+    choice = choice.block if isinstance(choice, Checkpoint) else choice
     if isinstance(choice, str | Path) and str(choice) in examples.names():
         choice = {"example": str(choice)}
     if isinstance(choice, Mapping) and "weights" in choice:

@@ -75,7 +75,7 @@ def test_example(tmp_path):
     ("block", "message"),
     [
         (["a"], "substrate: expected a mapping with one of example, tpm, factors, units"),
-        ({}, "expected exactly one of example, tpm, factors, units, weights, got none"),
+        ({}, "expected exactly one of example, tpm, .*, weights, series, got none"),
         ({"tpm": TPM, "units": []}, "exactly one of .*, got tpm, units"),
         ({"tpm": TPM, "lables": "AB"}, "unknown key 'lables'; allowed: example, tpm, .*, labels"),
         ({"example": "basics"}, "no example is called 'basics'; did you mean 'basic'"),
