@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iitdask.cli.app import COMMANDS, main
+from iitdask.cluster.jobs import UNFINISHED_EXIT_CODE
 from iitdask.study.run import precompile
 from tests.attack.report import CPU_SECONDS, LINE_LIMIT, WAITING
 
@@ -21,7 +22,10 @@ MEMORY_BYTES = 6 << 30
 """Address space of a fork beyond what the process has."""
 BIG_MEGABYTES = 3000
 UNEXPECTED_EXIT_CODE = 99
-RIGHT_OUTCOMES = ("done", "exit 1, one line", "exit 2, one line", "exit 1, said on stdout")
+RIGHT_OUTCOMES = (
+    *("done", "exit 1, one line", "exit 2, one line", "exit 1, said on stdout"),
+    f"exit {UNFINISHED_EXIT_CODE}, one line",
+)
 LATE_IMPORTS = ["distributed", "distributed.deploy.local", "bokeh.plotting", "xarray", "rich"]
 
 
@@ -48,7 +52,7 @@ class Ended(NamedTuple):
             return "memory"
         if self.code == 0:
             return "warning" if any("Warning" in line for line in lines) else "done"
-        if self.code not in (1, 2):
+        if self.code not in (1, 2, UNFINISHED_EXIT_CODE):
             return f"exit {self.code}"
         if self.code == 1 and not lines and self.out.strip():
             return "exit 1, said on stdout"  # as `verify` does

@@ -35,6 +35,11 @@ def test_open__refuses_what_can_be_no_store(name):
     assert "SECRET" not in str(caught.value)
 
 
+def test_addresses_of_files__mean_the_paths_they_are_made_of(tmp_path):
+    path = tmp_path / "a b%20c?d"
+    assert open_store(path.as_uri()).directory == open_store(path).directory == path
+
+
 def test_open__refuses_links_that_lead_nowhere(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nothing")
