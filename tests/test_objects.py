@@ -127,9 +127,9 @@ def test_progress__is_a_flag(basic, given):
         iit.sia(basic, "100", progress=given)
 
 
-@pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2", np.zeros(2)])
+@pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2", np.zeros(2), 10**20])
 def test_workers__are_a_number(basic, workers):
-    with pytest.raises(InputError, match="workers: expected a whole number from 1 on, got"):
+    with pytest.raises(InputError, match="workers: expected a whole number from 1 to 10000, got"):
         iit.sia(basic, "100", workers=workers)
 
 

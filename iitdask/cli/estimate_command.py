@@ -15,7 +15,7 @@ from iitdask.model.transition import Transition
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.estimate import Estimate, StageEstimate
 from iitdask.study.run import estimate_job, job_from_study
-from iitdask.study.spec import Study, read_study
+from iitdask.study.spec import Study, read_study, require_worker_count
 from iitdask.theory.iit4.mechanisms import group_masks
 from iitdask.theory.stage import Region
 
@@ -66,8 +66,7 @@ def estimate(
         Seconds to spend on each expensive stage.
     """
     require_valid_budget(budget)
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers: expected 1 or more, got {quote(workers)}")
+    require_worker_count("--workers", workers)
     if not 0 <= seconds < math.inf:
         raise InputError(f"--seconds: expected a time, 0 or more, got {seconds}")
     study, costs, _ = _estimate_study(spec, seconds)

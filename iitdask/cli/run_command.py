@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 from cyclopts import Parameter
 
 from iitdask.cli.estimate_command import require_valid_budget, require_within_budget
@@ -48,7 +49,7 @@ from iitdask.study.run import (
     run_shared,
     uncompiled_families,
 )
-from iitdask.study.spec import Study, read_study
+from iitdask.study.spec import Study, read_study, require_worker_count
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
@@ -204,8 +205,7 @@ def work(
     quiet
         Say nothing.
     """
-    if threads < 1:
-        raise InputError(f"--threads: expected 1 or more, got {threads}")
+    require_worker_count("--threads", threads)
     seconds = parse_duration(lifetime, "--lifetime")
     memory_bytes = None if memory is None else parse_memory(memory, "memory")
     _require_memory(memory_bytes, 1.0, {})
@@ -252,8 +252,9 @@ class ClusterChoice:
                 f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
                 f"got {quote(self.cluster)}"
             )
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers: expected 1 or more, got {self.workers}")
+        require_worker_count("--workers", self.workers)
+        if self.cluster == "local" and self.workers is not None:
+            _require_room(self.workers)
         if self.job_options.tls and self.cluster not in CLUSTERS_WITH_TLS:
             raise InputError(
                 f"--tls: expected --cluster {' or '.join(CLUSTERS_WITH_TLS)}, "
@@ -403,6 +404,16 @@ def _require_memory(memory: int | None, usable: float, block_bytes: Mapping[str,
                 f"--memory: expected {least} or more, got {limit}: a process holds about "
                 f"{bytes_text(held)}{beside}"
             )
+
+
+def _require_room(workers: int) -> None:
+    """Refuse more worker processes than the memory of this machine holds, even without a block."""
+    held, total = resident_bytes(), psutil.virtual_memory().total
+    if workers * held > total:
+        raise InputError(
+            f"--workers: expected at most {total // held} on this machine, got {workers}: a "
+            f"process holds about {bytes_text(held)}, the machine {bytes_text(total)}"
+        )
 
 
 @contextmanager

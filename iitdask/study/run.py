@@ -74,7 +74,7 @@ from iitdask.run.worker_inventory import (
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
 from iitdask.study.problem import Problem, StoredSweep, problem_from_study, provenance, read_problem
-from iitdask.study.spec import Study
+from iitdask.study.spec import Study, require_worker_count
 from iitdask.study.sweep import Sweep, sweep_from_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.theory.sweep_recipe import PENDING
@@ -342,9 +342,8 @@ def _checked_threads(client: Any, workers: Any) -> int:
     if workers is not None:
         if client is not None:
             raise InputError("workers: expected either workers or a client, got both")
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise InputError(f"workers: expected a whole number from 1 on, got {quote(workers)}")
-        return workers
+        require_worker_count("workers", workers)
+        return int(workers)
     if client is None:
         return 1
     if not all(hasattr(client, name) for name in ("submit", "nthreads", "scheduler_info")):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 import xarray as xr
 
-from iitdask.errors import SpecError, quote
+from iitdask.errors import InputError, SpecError, quote
 from iitdask.model import examples
 from iitdask.model.documents import path_text, read_document
 from iitdask.run.events import Observer
@@ -31,7 +31,17 @@ class JobRun:
 STUDY_EXPECTED = "a study file or the name of an example (`iitdask examples`)"
 QUOTED_FIELDS = ("state", "before", "after", "units", "causes", "effects")
 """Fields of which a number is text that lacks its quotes."""
+MAX_WORKERS = 10_000  # Processes, jobs or threads of a run
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
+
+
+def require_worker_count(name: str, value: Any) -> None:
+    """Refuse what is no number of processes, jobs or threads, or can only be a slip."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_number and 1 <= value <= MAX_WORKERS):
+        raise InputError(
+            f"{name}: expected a whole number from 1 to {MAX_WORKERS}, got {quote(value)}"
+        )
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,8 +56,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if not 0 < self.block_seconds < math.inf:
             text = f"expected seconds above 0, got {quote(self.block_seconds)}"
             raise ValueError(f"block_seconds: {text}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers: expected 1 or more, got {quote(self.workers)}")
+        require_worker_count("workers", self.workers)
 
 
 StateField = str | list[int | str] | dict[str, int | str] | None

@@ -47,11 +47,14 @@ def test_run__refuses_options_that_a_cluster_has_no_use_for(cluster, name, refus
 
 
 WRONG = {
-    "--workers: expected 1 or more, got 0": ["run", "basic", "--workers", "0"],
+    "--workers: expected a whole number from 1 to 10000, got 0": ["run", "basic", "-n", "0"],
+    "--workers: expected a whole number from 1 to 10000, got 1": ["run", "basic", "-n", "1" * 20],
+    "--workers: expected at most ": ["run", "basic", "--workers", "10000"],
+    "--threads: expected a whole number from 1 to 10000": ["work", "s", "--threads", "9" * 20],
     "--budget: expected core-seconds, 0 or more, got nan": ["run", "basic", "--budget", "nan"],
     "--budget: expected core-seconds, 0 or more, got -1.0": ["estimate", "basic", "--budget=-1"],
     "--seconds: expected a time, 0 or more, got nan": ["estimate", "basic", "--seconds", "nan"],
-    "--workers: expected 1 or more, got -1": ["estimate", "basic", "--workers=-1"],
+    "--workers: expected a whole number from 1 to 10000, got -1": ["estimate", "basic", "-n=-1"],
     "--blocks: expected 0 or more, got -1": ["plan", "basic", "--blocks=-1"],
     "--sample: expected 0 or more blocks, got -1": ["verify", "s", "--sample=-1"],
     "--dashboard-port: expected a port from 0 to 65535": ["run", "--dashboard-port", "70000"],

@@ -215,7 +215,7 @@ def test_wishes__that_cannot_be_are_refused(wishes, memory, message):
     ("call", "message"),
     [
         (lambda: place("slrum"), "--cluster: expected local, slurm"),
-        (lambda: place("slurm", workers=0), "--workers: expected 1 or more"),
+        (lambda: place("slurm", workers=0), "--workers: expected a whole number from 1"),
         (lambda: script("local"), "--print-job: expected --cluster slurm"),
         (
             lambda: place("slurm-array", job_options=JobOptions(tls=True)),

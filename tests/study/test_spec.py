@@ -53,7 +53,9 @@ def test_run_options__refuse_blocks_that_take_no_time(value):
 
 
 def test_run_options__refuse_fewer_than_one_worker():
-    refused(STUDY | {"run": {"workers": 0}}, "workers: expected 1 or more, got 0")
+    refused(
+        STUDY | {"run": {"workers": 0}}, "workers: expected a whole number from 1 to 10000, got 0"
+    )
 
 
 @pytest.mark.parametrize(
