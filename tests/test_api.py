@@ -73,7 +73,7 @@ def test_sia__says_what_it_is_about(basic, found):
     assert found.attrs["units"] == "ABC"
     assert found.attrs["reason"] == ""
     assert found.attrs["substrate_fingerprint"] == basic.fingerprint
-    assert found.attrs["iitdask_version"] == "0.1.0"
+    assert found.attrs["iitdask_version"] == iit.__version__
 
 
 def test_sia__every_variable_says_what_it_means(found):

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from iitdask.cli.app import main
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEPLOY = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 VALUE = re.compile(r"\d[\d.]*( (True|False))?")
 ELSEWHERE = {
     "python3 -m venv": "installs; .ci/run does",
@@ -132,7 +135,14 @@ def test_deploy_manifests__take_another_image():
         r"image: (\S+)", "".join(p.read_text() for p in Path("deploy").rglob("*.yaml"))
     )
     assert len(images) > 4
-    assert set(images) == {"REGISTRY/iitdask:0.1.0"}
+    assert set(images) == {f"REGISTRY/iitdask:{VERSION}"}
+
+
+def test_version__is_the_same_wherever_it_is_written():
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\S+)( \(unreleased\))?$", CHANGELOG, re.MULTILINE)
+    assert cited.group(1) == VERSION
+    assert newest.group(1) + (".dev0" if newest.group(2) else "") == VERSION
 
 
 def test_deploy_flags__exist():

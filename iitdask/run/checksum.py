@@ -28,7 +28,7 @@ def package_version() -> str:
 
 @cache
 def build_id() -> str:
-    """Version of the package and a digest of its source, such as ``0.1.0+9f2c61d08a4b``."""
+    """Version of the package and a digest of its source, such as ``0.2.0+9f2c61d08a4b``."""
     folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

@@ -74,7 +74,7 @@ def test_help__is_instant_and_lists_the_commands(terminal):
 
 def test_version(terminal):
     done = terminal("--version")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "0.1.0", "")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, iit.__version__, "")
 
 
 @pytest.mark.parametrize("command", ["run", "show", "examples"])
