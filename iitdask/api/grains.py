@@ -83,6 +83,7 @@ def unit(
     >>> iit.unit(pair, table="0111", background="E")
     Unit((AB:0001)+(CD:0001/E):0111/E)
 
+    In a study the same is a mapping, ``{of: [A, B], on: ["11"]}``, wherever units are named.
     Labels of several letters are listed, or separated by commas:
 
     >>> iit.unit("T0,T1", reads="T1") == iit.unit(["T0", "T1"], table="0011")

@@ -45,7 +45,8 @@ def sweep(
         A study with a ``sweep:`` block (its file, or its content), or the axes alone: from
         ``state``, ``units``, ``theory``, ``compute``, ``substrate`` or the name of a parameter
         of units (``temperature``, ``noise``, ``A.threshold``, ``A.weights.B``) to its values.
-        States may be ``"all"``, ``"reachable"`` or ``{"trajectory": {"steps": 1000}}``, units
+        States may be ``"all"``, ``"reachable"`` or ``{"trajectory": {"steps": 1000}}``, windows
+        of macro units ``{"trajectory": {"steps": 1000, "length": 2}}``, units
         ``"all"`` or ``{"size": 4}``, numbers ``{"linspace": [0.1, 2, 20]}``, substrates a list
         or a family such as ``{"family": "erdos-renyi", "n": 4, "count": 1000, "seed": 1}``.
         Axes under ``zip`` go through their values together.

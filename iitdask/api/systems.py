@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.macro_system import AnySystem
 from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
-from iitdask.model.system import System
+from iitdask.model.unit import Unit
 from iitdask.study.problem import Problem
 from iitdask.study.run import StudyJob, run_job
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import TheoryLike, Ties
-from iitdask.types import StateLike, UnitsLike
+from iitdask.types import StateLike, UnitsLike, WindowLike
 from iitdask.view.progress import LargeRunObserver, show_progress
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["ces", "complexes", "sia"]
 
 PathLike = str | os.PathLike[str]
+MacroUnitsLike = UnitsLike | Unit | Iterable[Unit | str | int]
+"""Units of a system, among which may be macro units."""
 
 
 def sia(
     substrate: Substrate,
-    state: StateLike,
-    units: UnitsLike | None = None,
+    state: WindowLike,
+    units: MacroUnitsLike | None = None,
     theory: TheoryLike = "iit4",
     *,
     ties: Ties | None = None,
@@ -48,9 +51,11 @@ def sia(
         All units and what each computes.
     state : tuple of int, str or dict
         Current state of all units: ``(1, 0, 0)``, ``"100"``, ``"1,10"`` where a value has two
-        digits, or ``{"A": 1, "B": 0, "C": 0}``.
-    units : labels or numbers, optional
-        The candidate system; all units when not given.
+        digits, or ``{"A": 1, "B": 0, "C": 0}``. For macro units a list of states, oldest first, as
+        long as the unit of the largest grain needs it.
+    units : labels, numbers or units, optional
+        The candidate system; all units when not given. Among them may be macro units, from
+        :func:`iitdask.unit`, whose definitions are attributes of the result.
     theory : str, options or their class
         ``"iit4"`` (Albantakis et al. 2023), ``"iit4-2026"`` (with the cap on phi_s) or
         ``"iit3"`` (Oizumi et al. 2014; ``IIT3(background="2014")`` as published).
@@ -98,7 +103,7 @@ def sia(
     >>> round(float(result.phi), 4)
     0.415
     """
-    system = System.build(require_substrate(substrate), state, units)
+    system = AnySystem.build(require_substrate(substrate), state, units)
     problem = Problem(system, theory_options(theory, compute="sia", ties=ties), "sia")
     tree = run_call(problem, progress, client, workers, store=store, cache=cache)
     return tree["system"].to_dataset()
@@ -106,8 +111,8 @@ def sia(
 
 def ces(
     substrate: Substrate,
-    state: StateLike,
-    units: UnitsLike | None = None,
+    state: WindowLike,
+    units: MacroUnitsLike | None = None,
     theory: TheoryLike = "iit4",
     *,
     ties: Ties | None = None,
@@ -153,7 +158,7 @@ def ces(
     >>> tree.attrs["big_phi"], int(tree["relations"]["count"])
     (9.5, 15)
     """
-    system = System.build(require_substrate(substrate), state, units)
+    system = AnySystem.build(require_substrate(substrate), state, units)
     problem = Problem(system, theory_options(theory, compute="ces", ties=ties), "ces")
     return run_call(problem, progress, client, workers, store=store, cache=cache)
 

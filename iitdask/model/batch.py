@@ -126,22 +126,23 @@ class Batch:
                 break
         return np.flatnonzero(reached)
 
-    def visited_share(
-        self, number: int, start: int | None, *, steps: int, burn: int, seed: int
+    def trajectory(
+        self, number: int, start: int | None, steps: int, burn: int = 0, seed: int = 0
     ) -> Array:
-        """(S,) share of the steps of a trajectory in each state; `start` None draws the first."""
+        """Numbers of the states along a trajectory, those of `burn` left out; None draws a start.
+
+        The state that it starts from is none of them.
+        """
         levels = self.levels[number, : self.sizes[number]].tolist()
         table = self.tables[self.starts[number] : self.starts[number + 1]]
         rows = table.reshape(math.prod(levels), -1)
         rng = np.random.default_rng([seed, 1])
         code = int(rng.integers(len(rows)))
         code = code if start is None else start
-        share = np.zeros(len(rows))
+        path = np.empty(burn + steps, np.int64)
         for step, draws in enumerate(rng.random((burn + steps, len(levels)))):
-            code = _next_state(rows[code], levels, draws)
-            if step >= burn:
-                share[code] += 1.0
-        return share / steps
+            path[step] = code = _next_state(rows[code], levels, draws)
+        return path[burn:]
 
     def substrate(self, number: int, labels: Sequence[str]) -> Substrate:
         """Return one of them as a substrate, its units named by the labels."""

@@ -8,6 +8,7 @@ that of the substrate: mathematics.md 14.2 and 14.4; Marshall et al. 2024, equat
 
 from __future__ import annotations
 
+from abc import ABC
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,18 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from iitdask.errors import StateError, UnreachableStateError, quote
+from iitdask.errors import StateError, UnreachableStateError
 from iitdask.model.background import Background
 from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract
 from iitdask.model.factor import CountingFactor, Factor
-from iitdask.model.labels import SEPARATOR, first_names, is_listed, join_labels
+from iitdask.model.labels import (
+    SEPARATOR,
+    Labels,
+    first_names,
+    is_listed,
+    join_labels,
+    parse_state,
+)
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import CandidateSystem, System, tabulate
 from iitdask.model.unit import MacroUnit, Unit, resolve_unit, unit_from_mapping
@@ -235,25 +243,22 @@ def member_factors(
     return effect, network.contracted(likely)
 
 
-def parse_window(substrate: Substrate, window: Any) -> tuple[State, ...]:
+def parse_window(levels: Sequence[int], labels: Labels, window: Any) -> tuple[State, ...]:
     """Return the states of a window, oldest first; one state is a window of its own.
 
     A list whose members are states is a window; a flat one of values is a state.
     """
     if isinstance(window, str | Mapping) or not is_listed(window):
-        return (substrate.parse_state(window),)
+        return (parse_state(window, levels, labels),)
     entries = list(window)
     is_flat = all(isinstance(each, int | np.integer | np.bool_) for each in entries)
-    if all(isinstance(each, str) for each in entries) and len(entries) == substrate.n_units > 1:
+    if all(isinstance(each, str) for each in entries) and len(entries) == len(levels) > 1:
         is_flat = all(len(each) == 1 for each in entries)
     if is_flat:
-        return (substrate.parse_state(entries),)
+        return (parse_state(entries, levels, labels),)
     states = []
     for number, each in enumerate(entries):
-        try:
-            states.append(substrate.parse_state(each))
-        except StateError as error:
-            raise StateError(f"window: entry {number}: {error}") from None
+        states.append(parse_state(each, levels, labels, f"window: entry {number}"))
     return tuple(states)
 
 
@@ -264,24 +269,38 @@ def has_macro_units(units: Any) -> bool:
     return is_listed(units) and any(isinstance(each, Unit | Mapping) for each in units)
 
 
-def parse_members(substrate: Substrate, units: Any) -> tuple[MacroUnit, ...]:
+def n_macro_units(units: Any) -> int:
+    """Return how many units a system has, 0 where none of them is defined."""
+    if not has_macro_units(units):
+        return 0
+    return 1 if isinstance(units, Unit | Mapping) else len(units)
+
+
+def micro_updates(units: Any) -> int:
+    """Return the most micro updates that a unit of a system spans, 1 of micro units."""
+    entries = [units] if isinstance(units, Unit | Mapping) else units
+    macro = [each for each in entries if isinstance(each, Unit | Mapping)]
+    return max((unit_from_mapping(each, "units").micro_updates for each in macro), default=1)
+
+
+def parse_members(levels: Sequence[int], labels: Labels, units: Any) -> tuple[MacroUnit, ...]:
     """Return the units of a system in the order given; refuse units that cannot be together.
 
     mathematics.md 14.1; Marshall et al. 2024, equation 18.
     """
-    if set(substrate.levels) != {2}:
-        k = next(k for k, levels in enumerate(substrate.levels) if levels != 2)
+    if set(levels) != {2}:
+        k = next(k for k, level in enumerate(levels) if level != 2)
         raise StateError(
             f"units: macro units are defined for micro units of two values, got "
-            f"{substrate.labels[k]!r} of {substrate.levels[k]} values"
+            f"{labels[k]!r} of {levels[k]} values"
         )
     entries = [units] if isinstance(units, Unit | Mapping) else list(units)
     members = []
     for number, each in enumerate(entries):
         where = f"units: entry {number}" if len(entries) > 1 else "units"
         definition = unit_from_mapping(each, where) if isinstance(each, Mapping) else each
-        members.append(resolve_unit(definition, substrate, where))
-    check_stakes(members, substrate.labels)
+        members.append(resolve_unit(definition, labels, where))
+    check_stakes(members, labels)
     return tuple(members)
 
 
@@ -343,10 +362,10 @@ class MacroSystem(CandidateSystem):
         budget: int = TABLE_BUDGET_BYTES,
     ) -> MacroSystem:
         """Build a system; the window is as long as its unit of the largest grain needs it."""
-        members = parse_members(substrate, units)
+        members = parse_members(substrate.levels, substrate.labels, units)
         if not members:
             raise StateError("units: expected at least one unit, got none")
-        states = parse_window(substrate, window)
+        states = parse_window(substrate.levels, substrate.labels, window)
         longest = max(members, key=lambda member: member.updates)
         if len(states) != longest.updates:
             text = "1 state" if longest.updates == 1 else f"{longest.updates} states"
@@ -370,6 +389,16 @@ class MacroSystem(CandidateSystem):
                 f"the state of the macro units is impossible: no state of the system leads to "
                 f"{names}"
             )
+
+    @property
+    def micro_units(self) -> tuple[int, ...]:
+        """Unit numbers of the micro constituents, ascending."""
+        return tuple(sorted(unit for member in self.members for unit in member.units))
+
+    @property
+    def micro_state(self) -> State:
+        """Current state of all micro units."""
+        return self.window[-1]
 
     def to_dict(self) -> dict[str, Any]:
         """Return window and units, as plain numbers, texts and lists."""
@@ -475,18 +504,24 @@ def _rebuilt(substrate: Substrate, window: Any, units: Any, budget: int) -> Macr
     return MacroSystem.build(substrate, window, units, budget=budget)
 
 
-def build_system(
-    substrate: Substrate, state: object = None, units: object = None, window: object = None
-) -> CandidateSystem:
-    """Build a system of micro units in a state, or of units of any grain in a window of states."""
-    given = state if window is None else window
-    if state is not None and window is not None:
-        raise StateError(f"window: expected either a state or a window, got both: {quote(state)}")
-    if given is None:
-        raise StateError("state: expected one, got nothing")
-    if has_macro_units(units):
-        return MacroSystem.build(substrate, given, units)
-    states = parse_window(substrate, given)
-    if len(states) != 1:
-        raise StateError(f"window: expected 1 state for micro units, got {len(states)}")
-    return System.build(substrate, states[0], units)
+class AnySystem(CandidateSystem, ABC):
+    """A system as a study asks for one: of micro units in a state, or of units of any grain."""
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("state", "units", "window")
+    REQUIRED: ClassVar[int] = 1
+    ALTERNATIVES: ClassVar[Mapping[str, str]] = {"state": "window"}
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls, substrate: Substrate, state: object = None, units: object = None, window: object = None
+    ) -> CandidateSystem:
+        """Build a system; units that are defined, not only named, make it one of macro units."""
+        if state is not None and window is not None:
+            raise StateError("window: expected either a state or a window, got both")
+        given = state if window is None else window
+        if has_macro_units(units):
+            return MacroSystem.build(substrate, given, units)
+        states = parse_window(substrate.levels, substrate.labels, given)
+        if len(states) != 1:
+            raise StateError(f"window: expected 1 state for micro units, got {len(states)}")
+        return System.build(substrate, states[0], units)

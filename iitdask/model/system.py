@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -27,6 +27,7 @@ class Target(ABC):
     # Names of the fields, attributes of the target; the first ones are required
     FIELDS: ClassVar[tuple[str, ...]]
     REQUIRED: ClassVar[int]  # Number of fields that a study must have
+    ALTERNATIVES: ClassVar[Mapping[str, str]] = {}  # Field that may stand for a required one
 
     substrate: Substrate  # All units
 
@@ -83,6 +84,16 @@ class CandidateSystem(Target):
     @abstractmethod
     def budget_bytes(self) -> int:
         """Bytes that one table may take."""
+
+    @property
+    def micro_units(self) -> tuple[int, ...]:
+        """Unit numbers of the elements of the substrate inside, ascending."""
+        return self.units
+
+    @property
+    def micro_state(self) -> tuple[int, ...]:
+        """Current state of all elements of the substrate."""
+        return self.state
 
     @property
     def network(self) -> Substrate:

@@ -17,8 +17,7 @@ import numpy as np
 
 from iitdask.errors import InputError, StateError, quote
 from iitdask.model.factor import read_only
-from iitdask.model.labels import is_listed, parse_units, shortened
-from iitdask.model.substrate import Substrate
+from iitdask.model.labels import Labels, is_listed, parse_units, shortened
 from iitdask.types import Array
 
 MAX_DIGITS = 24  # Digits that one truth table may depend on
@@ -51,6 +50,12 @@ class Unit:
     digits: tuple[int, ...]
     values: bytes  # Its value by the state of those digits, the first varies fastest
     background: tuple[str | int, ...]  # Background units apportioned to it
+
+    @property
+    def micro_updates(self) -> int:
+        """Micro updates that one update of the unit spans."""
+        first = self.of[0]
+        return self.updates * (first.micro_updates if isinstance(first, Unit) else 1)
 
     @property
     def is_micro(self) -> bool:
@@ -392,18 +397,17 @@ class MacroUnit:
         return int(self.table[tuple(window[first + time][unit] for time, unit in self.digits)])
 
 
-def resolve_unit(definition: Any, substrate: Substrate, where: str = "units") -> MacroUnit:
-    """Return what a definition means for a substrate; refuse one that does not fit it.
+def resolve_unit(definition: Any, labels: Labels, where: str = "units") -> MacroUnit:
+    """Return what a definition means for the units of a substrate; refuse one that does not fit.
 
     Composes the truth tables of constituents that are units themselves: mathematics.md 14.1.
     """
-    labels = substrate.labels
     if not isinstance(definition, Unit):
         definition = make_unit([definition], where=where)
     parts: list[MacroUnit] = []
     for each in definition.of:
         if isinstance(each, Unit):
-            parts.append(resolve_unit(each, substrate, where))
+            parts.append(resolve_unit(each, labels, where))
         else:
             (number,) = parse_units([each], labels, where)
             parts.append(_micro_unit(number, labels[number]))

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from iitdask.model.labels import join_labels, labels_in_name, mask_namer, state_text, unit_set_names
+from iitdask.model.labels import (
+    join_labels,
+    labels_in_name,
+    mask_namer,
+    shortened,
+    state_text,
+    unit_set_names,
+)
 from iitdask.model.substrate import Substrate
 from iitdask.run.checksum import package_version
 from iitdask.theory.options import Theory
@@ -176,6 +183,7 @@ def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
             "candidate system",
             f"{about['units']} in {about['substrate_units']}, state {about['state']}",
         ),
+        *_macro_rows(about),
         ("Phi" if is_concepts else "phi_s", _with_unit(float(system["phi"]), is_concepts)),
     ]
     if about["reason"]:
@@ -191,6 +199,14 @@ def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     if "distinctions" in tree.children:
         rows += _concepts_summary(tree) if is_concepts else _structure_summary(tree)
     return rows
+
+
+def _macro_rows(about: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Return the definitions of macro units and their window, if a result is about such units."""
+    if "macro_units" not in about:
+        return []
+    units, window = about["macro_units"], about["window"]
+    return [("macro units", " | ".join(units)), ("window", shortened(" ".join(window), 60))]
 
 
 def _with_unit(value: float, is_distance: bool = False) -> str:

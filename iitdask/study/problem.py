@@ -163,7 +163,7 @@ def read_problem(store: Store) -> Problem:
         study = about["study"]
         compute = study["compute"]
         substrate = _read_substrate(store)
-        fields = {name: study[name] for name in get_computation(compute).target.FIELDS}
+        fields = {name: study.get(name) for name in get_computation(compute).target.FIELDS}
         named = {name: _labels_of(fields[name], substrate) for name in UNIT_FIELDS & fields.keys()}
         target = target_from_fields(compute, substrate, fields | named, store.url)
         problem = Problem(target, theory_options(study["theory"]), compute)
@@ -180,7 +180,7 @@ def _labels_of(numbers: Any, substrate: Substrate) -> Any:
     """Return labels for the numbers in nested lists: a label may be another unit's number."""
     if isinstance(numbers, list):
         return [_labels_of(each, substrate) for each in numbers]
-    return None if numbers is None else substrate.labels[numbers]
+    return substrate.labels[numbers] if isinstance(numbers, int) else numbers
 
 
 def _read_substrate(store: Store) -> Substrate:
@@ -305,9 +305,9 @@ def load_for_view(store: Store) -> xr.DataTree:
 
 def _network_dataset(problem: Problem) -> xr.Dataset:
     substrate, target = problem.target.substrate, problem.target
-    units = getattr(target, "units", range(substrate.n_units))
+    units = getattr(target, "micro_units", getattr(target, "units", range(substrate.n_units)))
     inside = np.isin(np.arange(substrate.n_units), list(units))
-    state = getattr(target, "state", None)
+    state = getattr(target, "micro_state", getattr(target, "state", None))
     names = text_array(substrate.labels)
     state_values = np.full(substrate.n_units, -1) if state is None else np.array(state)
     values = {

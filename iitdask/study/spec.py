@@ -29,7 +29,7 @@ class JobRun:
 
 
 STUDY_EXPECTED = "a study file or the name of an example (`iitdask examples`)"
-QUOTED_FIELDS = ("state", "before", "after", "units", "causes", "effects")
+QUOTED_FIELDS = ("state", "window", "before", "after", "units", "causes", "effects")
 """Fields of which a number is text that lacks its quotes."""
 MAX_WORKERS = 10_000  # Processes, jobs or threads of a run
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
@@ -60,6 +60,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 StateField = str | list[int | str] | dict[str, int | str] | None
+_WindowEntry = int | str | list[int | str] | dict[str, int | str]
+WindowField = str | list[_WindowEntry] | dict[str, int | str] | None
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,8 +71,11 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Exactly one of example, tpm, factors, units; optionally connectivity and labels. Only a
     sweep over substrates has none."""
     state: StateField = None  # Current state of all units
-    units: str | list[int | str] | None = None
-    """Candidate system, or the units that candidates consist of; None: all units."""
+    window: WindowField = None
+    """States of all units, oldest first, instead of `state`: what units of several updates need."""
+    units: str | list[int | str | dict[str, Any]] | dict[str, Any] | None = None
+    """Candidate system, or the units that candidates consist of; None: all units. A mapping defines
+    a unit of several constituents or updates, see `iitdask.unit`."""
     max_size: int | None = None  # Most units of a candidate, when complexes are searched
     candidates: list[str | list[int | str]] | None = None
     """The candidates, when not all subsets of the units are searched."""

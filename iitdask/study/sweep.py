@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, SpecError, quote
+from iitdask.model.macro_system import n_macro_units
 from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
 from iitdask.result.formatting import origin_attrs
@@ -37,7 +38,7 @@ from iitdask.run.storage import Store
 from iitdask.run.zarr_io import create_group, read_attrs
 from iitdask.study.spec import JobRun, Study, problem_fields
 from iitdask.study.sweep_axes import read_axes
-from iitdask.study.sweep_layout import SweepLayout, build_grid, build_layout
+from iitdask.study.sweep_layout import SweepLayout, build_grid, build_layout, field_json
 from iitdask.study.sweep_substrates import Axis, build_substrates
 from iitdask.theory.catalog import (
     batched_computations,
@@ -233,7 +234,8 @@ class Sweep:
         batched = [batched_computations()[compute].family for compute in self.layout.points]
         single: set[str] = set()
         for each in self.layout.large:
-            n_units = len(each.fields.get("units") or each.substrate.labels)
+            units = each.fields.get("units")
+            n_units = n_macro_units(units) or len(units or each.substrate.labels)
             single.update(kernel_families(theory_name(each.options), each.compute, n_units))
         return batched + sorted(single)
 
@@ -295,7 +297,7 @@ def build_sweep(
     fixed = {name: value for name, value in shared.items() if name not in names}
     if "theory" in fixed:
         fixed["theory"] = msgspec.to_builtins(theory_options(fixed["theory"]))
-    fixed = json.loads(json.dumps(fixed, default=str))
+    fixed = json.loads(json.dumps(fixed, default=field_json))
     if not substrates.dims:
         fixed["substrate"] = substrates.substrate(0).fingerprint
     elif not any(axis.is_source for axis in axes):

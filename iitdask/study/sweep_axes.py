@@ -16,7 +16,7 @@ from iitdask.errors import InputError, SpecError, SubstrateError, quote
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Family, rule_classes
 from iitdask.model.checkpoints import list_checkpoints
-from iitdask.model.labels import join_labels
+from iitdask.model.labels import join_labels, state_text
 from iitdask.study.sweep_substrates import (
     Axis,
     Draw,
@@ -36,6 +36,7 @@ MAX_AXIS_VALUES = 10**7  # Values an axis may have
 STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
 SPACINGS = ("linspace", "geomspace", "range")  # Numbers given by their ends, as NumPy does
 TRAJECTORY_DEFAULTS: dict[str, Any] = {"start": None, "steps": None, "burn": 0, "seed": 0}
+WINDOW_DEFAULTS: dict[str, Any] = TRAJECTORY_DEFAULTS | {"length": None}
 MAX_SEED = 2**63
 MAX_LISTED_UNITS = 16  # Units up to which all candidate systems of a substrate are listed
 NO_SUCH_STATE = "a substrate with units like these has no such state"
@@ -47,7 +48,9 @@ class AxisValues:
 
     labels: tuple[str, ...]  # Labels in the result
     raw: tuple[Any, ...]  # Values as they were given
-    numbers: Array  # (signatures, values) number of the state or mask of the units; -1 if none fits
+    # (signatures, values) number of the state or mask of the units; -1 if none fits, 0 of windows
+    # and of macro units
+    numbers: Array
     problems: Mapping[tuple[int, int], str]  # Why a value does not fit, by (signature, value)
     frequency: Array | None = None  # (G, values) share of a trajectory's steps, if there is one
 
@@ -104,6 +107,34 @@ def candidate_values(
     return _resolve(values, grid, UnitSignature.unit_mask, where)
 
 
+def window_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: str) -> AxisValues:
+    """Resolve windows of states: a list of them, or those along a trajectory."""
+    if not isinstance(values, ValueRule):
+        return _resolve(values, grid, UnitSignature.window_text, where)
+    length, shares = values.length or 1, dict[tuple[str, ...], Array]()
+    for g, k in enumerate(grid.signature.tolist()):
+        if k < 0:
+            continue
+        signature = grid.signatures[k]
+        if grid.batch_index[g] < 0:
+            raise SpecError(f"{where}: trajectory: a substrate of so many states; give a list")
+        path = grid.batch.trajectory(
+            int(grid.batch_index[g]), *_trajectory_arguments(values, signature)
+        )
+        states = [state_text(notation.decode_state(c, signature.levels)) for c in path.tolist()]
+        count = len(states) - length + 1
+        for first in range(count):
+            window = tuple(states[first : first + length])
+            shares.setdefault(window, np.zeros(len(grid.signature)))[g] += 1 / count
+    if not shares:
+        raise SpecError(
+            f"{where}: trajectory: expected at least {length} steps, got {values.steps}"
+        )
+    resolved = _resolve([list(w) for w in shares], grid, UnitSignature.window_text, where)
+    problems = dict.fromkeys(resolved.problems, NO_SUCH_STATE)
+    return replace(resolved, problems=problems, frequency=np.stack([*shares.values()], axis=1))
+
+
 def _resolve(
     values: Sequence[Any],
     grid: SubstrateGrid,
@@ -133,12 +164,18 @@ def _trajectory_shares(rule: ValueRule, grid: SubstrateGrid) -> Array:
     shares = np.zeros((len(grid.signature), max(s.n_states for s in grid.signatures)))
     for g, k in enumerate(grid.signature.tolist()):
         if k >= 0:
-            signature = grid.signatures[k]
-            start = None if rule.start is None else signature.state_code(rule.start)[0]
-            shares[g, : signature.n_states] = grid.batch.visited_share(
-                int(grid.batch_index[g]), start, steps=rule.steps, burn=rule.burn, seed=rule.seed
-            )
+            signature, number = grid.signatures[k], int(grid.batch_index[g])
+            path = grid.batch.trajectory(number, *_trajectory_arguments(rule, signature))
+            shares[g] = np.bincount(path, minlength=shares.shape[1]) / rule.steps
     return shares
+
+
+def _trajectory_arguments(
+    rule: ValueRule, signature: UnitSignature
+) -> tuple[int | None, int, int, int]:
+    """Return start, steps, steps before those, and seed of a trajectory."""
+    start = None if rule.start is None else signature.state_code(rule.start)[0]
+    return start, rule.steps, rule.burn, rule.seed
 
 
 def read_axes(block: Any, where: str = "sweep", folder: Path = Path()) -> tuple[Axis, ...]:
@@ -281,16 +318,30 @@ def _state_rule(content: Any, where: str) -> ValueRule | None:
                 f"{where}: expected all, reachable or a list of states, got {quote(content)}"
             )
         return ValueRule(content)
+    return _trajectory_rule(content, where, TRAJECTORY_DEFAULTS)
+
+
+def _window_rule(content: Any, where: str) -> ValueRule | None:
+    """Read ``{trajectory: {...}}``."""
+    rule = _trajectory_rule(content, where, WINDOW_DEFAULTS)
+    length = None if rule is None else rule.length
+    if length is not None and not (_is_whole(length) and length >= 1):
+        text = f"expected a whole number of states, got {quote(length)}"
+        raise SpecError(f"{where}: trajectory: length: {text}")
+    return rule
+
+
+def _trajectory_rule(content: Any, where: str, defaults: Mapping[str, Any]) -> ValueRule | None:
     if not isinstance(content, Mapping):
         return None
     if set(content) != {"trajectory"} or not isinstance(content["trajectory"], Mapping):
         raise SpecError(f"{where}: expected {{trajectory: {{steps: ...}}}}, got {quote(content)}")
     where, given = f"{where}: trajectory", content["trajectory"]
     for key in given:
-        if key not in TRAJECTORY_DEFAULTS:
-            known = ", ".join(TRAJECTORY_DEFAULTS)
+        if key not in defaults:
+            known = ", ".join(defaults)
             raise SpecError(f"{where}: unknown key {quote(key)}; it has {known}")
-    settings = TRAJECTORY_DEFAULTS | dict(given)
+    settings = dict(defaults) | dict(given)
     for key in ("steps", "burn", "seed"):
         if not _is_whole(settings[key]) or settings[key] < (key == "steps"):
             raise SpecError(f"{where}: {key}: expected a whole number, got {quote(settings[key])}")
@@ -372,6 +423,7 @@ class AxisKind:
     resolve: Callable[[Any, SubstrateGrid, str], AxisValues] | None = None
     """Finds what the values mean for each kind of substrate, for a field of targets."""
     is_required: bool = False  # Whether a computation that takes the field needs a value of it
+    alternative: str = ""  # Axis or field in place of which this one is given
     is_parameter: bool = False  # Whether units have it as a parameter of their gates
     is_source: bool = False  # Whether its values are the substrates
     in_folder: Callable[[Any, Path], Any] = lambda content, _folder: content
@@ -391,6 +443,7 @@ AXES: Mapping[str, AxisKind] = {
     "state": STATE_AXIS,
     "before": STATE_AXIS,
     "after": STATE_AXIS,
+    "window": AxisKind(read_rule=_window_rule, resolve=window_values, alternative="state"),
     "units": AxisKind(read_rule=_units_rule, resolve=candidate_values),
     "theory": AxisKind(),
     "compute": AxisKind(),

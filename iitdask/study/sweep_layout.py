@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 
 from iitdask.errors import SpecError, quote
+from iitdask.model.macro_system import has_macro_units, micro_updates, n_macro_units
+from iitdask.model.unit import Unit
 from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, AxisValues
-from iitdask.study.sweep_substrates import Axis, Draw, SubstrateGrid, axis_place
+from iitdask.study.sweep_substrates import Axis, Draw, SubstrateGrid, ValueRule, axis_place
 from iitdask.theory.catalog import (
     COMPUTATIONS,
     batched_computations,
@@ -90,7 +92,10 @@ class SweepGrid:
         if "units" not in self.values:
             return np.full(len(self.compute), -1)
         mask = np.where(self.accepts("units"), self.number_of("units"), 0)
-        return np.where(mask > 0, np.bitwise_count(np.maximum(mask, 0)).astype(np.int64), -1)
+        counts = np.bitwise_count(np.maximum(mask, 0)).astype(np.int64)
+        macro = np.array([n_macro_units(each) for each in self.values["units"].raw])
+        macro = np.where(self.accepts("units"), macro[self.index_along("units")], 0)
+        return np.where(macro > 0, macro, np.where(mask > 0, counts, -1))
 
     @cached_property
     def frequency(self) -> Array | None:
@@ -149,13 +154,18 @@ def build_grid(
             meant = " or ".join(repr(each) for each in dict.fromkeys(computes))
             raise SpecError(f"{where}: {name}: has no meaning for compute {meant}")
     values: dict[str, AxisValues] = {}
+    given = axis_values.keys() | fields.keys()
     for name, taker in takers.items():
         kind = AXES.get(name, PARAMETER_AXIS)
+        if name in _replaced(given) or (kind.alternative and name not in given):
+            continue
         if kind.is_required and name not in axis_values and name not in fields:
             expected = f"expected one, or an axis of them, for compute {taker!r}"
             raise SpecError(f"{place(name)}: {expected}, got nothing")
         if kind.resolve is not None:
             content = axis_values.get(name, (fields.get(name),))
+            if isinstance(content, ValueRule) and name == "window":
+                content = _with_length(content, [axis_values.get("units"), [fields.get("units")]])
             values[name] = kind.resolve(content, substrates, place(name))
     constant = {name: value for name, value in fields.items() if name not in values}
     is_default = "theory" not in shared and "theory" not in axis_values
@@ -167,6 +177,18 @@ def build_grid(
         axis.dim: lengths[axis.dim if axis.dim in substrates.dims else axis.name] for axis in axes
     }
     return SweepGrid(axes, substrates, values, computes, theories, is_default, constant, dims)
+
+
+def _replaced(given: Set[str]) -> set[str]:
+    """Fields in place of which another one is given."""
+    return {AXES[name].alternative for name in given & AXES.keys()} - {""}
+
+
+def _with_length(rule: ValueRule, lists: Iterable[Any]) -> ValueRule:
+    """Return windows along a trajectory that are as long as the longest of macro units needs."""
+    units = [each for listed in lists if isinstance(listed, list | tuple) for each in listed]
+    spans = [micro_updates(each) for each in units if has_macro_units(each)]
+    return rule if rule.length is not None else replace(rule, length=max(spans, default=1))
 
 
 def _takers(computes: Iterable[str]) -> dict[str, str]:
@@ -280,11 +302,13 @@ def _batchable_cells(grid: SweepGrid, compute: str, problem: Array) -> Array:
     known = COMPUTATIONS[compute].target.FIELDS
     if compute not in grid.computes or any(name in known for name in grid.constant):
         return batchable
+    if "state" not in grid.values:  # windows in their place
+        return batchable
     batching = batched_computations()[compute]
     fitting = np.array([is_batchable(options) for options in grid.theories])
     cells = fitting[grid.theory] & (grid.compute == grid.computes.index(compute)) & (problem < 0)
     cells &= grid.substrates.batch_index[grid.substrate] >= 0
-    mask = grid.number_of("units")
+    mask = grid.number_of("units")  # 0 of macro units
     for k, signature in enumerate(grid.substrates.signatures):
         levels = np.array(signature.levels, np.int64)
         here = (grid.signature == k) & cells
@@ -348,6 +372,11 @@ def _phi_cap_code(options: Theory) -> int:
     return 2 if given["differentiation"] == "specified" else 1
 
 
+def field_json(value: Any) -> Any:
+    """Return a field of a target as JSON can hold it; the name of a macro unit may be shortened."""
+    return value.to_dict() if isinstance(value, Unit) else str(value)
+
+
 def _options_json(options: Theory) -> str:
     return json.dumps(msgspec.to_builtins(options), sort_keys=True)
 
@@ -369,7 +398,9 @@ def _large_problems(
         fields = {name: value for name, value in fields.items() if name in known}
         substrate = grid.substrates.substrate(int(grid.substrate[cell]))
         options = grid.theories[int(grid.theory[cell])]
-        text = json.dumps([compute, _options_json(options), fields], sort_keys=True, default=str)
+        text = json.dumps(
+            [compute, _options_json(options), fields], sort_keys=True, default=field_json
+        )
         key = _digest(f"{substrate.fingerprint} {text}".encode())
         if key not in problems:
             numbers[key] = count + len(problems)

@@ -17,6 +17,7 @@ from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable
 from iitdask.model.checkpoints import WEIGHT_KEYS, WEIGHT_PARAMETERS, Checkpoint
 from iitdask.model.labels import join_labels, state_text
+from iitdask.model.macro_system import has_macro_units, parse_members, parse_window
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.types import Array
@@ -39,6 +40,7 @@ class ValueRule:
     steps: int = 0  # Steps of a trajectory that count
     burn: int = 0  # Steps before those
     seed: int = 0  # Seed of the random generator of trajectories
+    length: int | None = None  # States of a window of a trajectory; None: as many as units need
 
 
 class Draw(NamedTuple):
@@ -84,11 +86,19 @@ class UnitSignature:
         code = int(np.ravel_multi_index(state, self.levels, order="F")) if is_numbered else 0
         return code, state_text(state)
 
-    def unit_mask(self, value: Any) -> tuple[int, str]:
-        """Return the mask of a set of units, 0 if there are too many, and its text.
+    def window_text(self, value: Any) -> tuple[int, str]:
+        """Return 0, and the text of a window of states."""
+        states = parse_window(self.levels, self.labels, value)
+        return 0, " ".join(map(state_text, states))
 
-        None stands for all units.
+    def unit_mask(self, value: Any) -> tuple[int, str]:
+        """Return the mask of a set of units, and its text.
+
+        The mask is 0 if there are too many, or macro units among them. None stands for all units.
         """
+        if has_macro_units(value):
+            members = parse_members(self.levels, self.labels, value)
+            return 0, " | ".join(member.name for member in members)
         units = self.labels if value is None else value
         chosen = sorted(notation.parse_units(units, self.labels, "units"))
         if not chosen:

@@ -23,6 +23,7 @@ from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.model.batch import Batch
 from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.macro_system import AnySystem
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
@@ -160,7 +161,7 @@ def target_from_fields(
     target = get_computation(compute, f"{where}: compute").target
     present = {name: value for name, value in fields.items() if value is not None}
     for name in target.FIELDS[: target.REQUIRED]:
-        if name not in present:
+        if name not in present and target.ALTERNATIVES.get(name) not in present:
             raise InputError(f"{where}: {name}: expected one for compute {compute!r}, got nothing")
     for name in present:
         if name not in target.FIELDS:
@@ -329,7 +330,7 @@ _CAUSATION = {"causation2019": ("causation2019",)}
 # By the name that a study's ``compute`` gives; one that builds on others comes after them
 COMPUTATIONS: dict[str, Computation] = {
     "sia": Computation(
-        target=System,
+        target=AnySystem,  # type: ignore[type-abstract]
         recipes={"iit4": sia, "iit4-2026": sia, "iit3": recipe.sia},
         nodes={"system": "cut"},
         title="System",
@@ -343,7 +344,7 @@ COMPUTATIONS: dict[str, Computation] = {
         ),
     ),
     "ces": Computation(
-        target=System,
+        target=AnySystem,  # type: ignore[type-abstract]
         recipes={"iit4": ces, "iit4-2026": ces, "iit3": recipe.ces},
         nodes={"system": "cut", "distinctions": "mechanism_units"},
         title="Cause-effect structure",

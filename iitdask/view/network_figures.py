@@ -51,7 +51,7 @@ class NetworkDrawing:
         system = tree["system"].to_dataset()
         labels = [str(name) for name in system["unit"].values]
         cut = np.asarray(system["cut"].values, bool)
-        if "network" in tree.children:
+        if "network" in tree.children and "macro_units" not in system.attrs:
             network = tree["network"].to_dataset()
             inside = np.flatnonzero(network["inside"].values)
             edges = network["connectivity"].values[np.ix_(inside, inside)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import StateError, UnreachableStateError
-from iitdask.model.macro_system import MacroSystem, build_system, parse_window
+from iitdask.model.macro_system import AnySystem, MacroSystem, parse_window
 from iitdask.model.system import System
 from tests import macro_cases
 from tests.macro_cases import SYSTEMS, defined, drawn, names, plain, substrate_of, window_of
@@ -200,15 +200,15 @@ def test_macro_system__can_be_pickled_and_knows_its_content():
 )  # fmt: skip
 def test_window__is_a_list_of_states(window, states):
     substrate = iit.examples.load("basic")
-    assert len(parse_window(substrate, window)) == states
-    assert parse_window(substrate, window)[0][2] == 0
+    assert len(parse_window(substrate.levels, substrate.labels, window)) == states
+    assert parse_window(substrate.levels, substrate.labels, window)[0][2] == 0
 
 
 def test_build_system__is_of_micro_units_where_none_is_defined():
     substrate = iit.examples.load("basic")
-    assert isinstance(build_system(substrate, ["100"], "AB"), System)
-    assert isinstance(build_system(substrate, "100", [iit.unit("A"), "C"]), MacroSystem)
-    mixed = build_system(substrate, "100", [iit.unit("AB", on=["11"]), "C"])
+    assert isinstance(AnySystem.build(substrate, ["100"], "AB"), System)
+    assert isinstance(AnySystem.build(substrate, "100", [iit.unit("A"), "C"]), MacroSystem)
+    mixed = AnySystem.build(substrate, "100", [iit.unit("AB", on=["11"]), "C"])
     assert mixed.labels == ("AB", "C")
     assert mixed.state == (0, 0)
 
@@ -241,7 +241,7 @@ ALPHA = iit.unit("AB", on=["11"])
 )
 def test_build_system__refuses_in_one_line(window, units, message):
     with pytest.raises(StateError, match=message):
-        build_system(BASIC, window, units)
+        AnySystem.build(BASIC, window, units)
 
 
 def test_k_ary_micro_units__are_refused():

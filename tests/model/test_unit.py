@@ -87,7 +87,7 @@ def test_unit__depends_on_the_digits_that_decide_it_alone():
 
 def test_meso_units__compose_their_tables():
     both = iit.unit([iit.unit("AC", on=["11"]), iit.unit("BD", table="0111")], counts=[1])
-    found = resolve_unit(both, ABCD)
+    found = resolve_unit(both, ABCD.labels)
     assert found.units == (0, 1, 2, 3)
     assert found.digits == ((1, 0), (1, 1), (1, 2), (1, 3))
     for state in range(16):
@@ -171,14 +171,12 @@ def test_mapping__is_refused_in_one_line(content, message):
 )
 def test_resolve_unit__refuses_what_does_not_fit_the_substrate(unit, message):
     with pytest.raises(StateError, match=message):
-        resolve_unit(unit(), ABCD)
+        resolve_unit(unit(), ABCD.labels)
 
 
 def test_unit__of_too_many_digits_is_refused():
     many = [iit.unit([f"U{4 * k + j}" for j in range(4)], counts=[2]) for k in range(7)]
-    chain = iit.Substrate.from_factors(
-        [([k], [[1, 0], [0, 1]]) for k in range(28)], labels=[f"U{k}" for k in range(28)]
-    )
+    labels = tuple(f"U{k}" for k in range(28))
     with pytest.raises(StateError, match="depends on at most 24 values"):
-        resolve_unit(iit.unit(many, counts=[3]), chain)
-    assert isinstance(resolve_unit(iit.unit(many[:6], counts=[3]), chain).definition, Unit)
+        resolve_unit(iit.unit(many, counts=[3]), labels)
+    assert isinstance(resolve_unit(iit.unit(many[:6], counts=[3]), labels).definition, Unit)
