@@ -6,6 +6,7 @@ A flip must be refused or change nothing. `--count` flips are drawn; 0: all.
 import re
 import shutil
 import warnings
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from random import Random
@@ -51,33 +52,44 @@ def result_arrays(store):
     return found
 
 
-def read(store, group, name):
-    with xr.open_datatree(store, group="result", engine="zarr") as tree:
-        return np.asarray(tree[group].dataset[name].values)
-
-
 def is_same(one, other):
     is_float = one.dtype.kind == "f"
     return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=is_float)
 
 
+@contextmanager
+def reader(store, group, name):
+    """Give a function that reads an array from its files each time it is called."""
+
+    def opened():
+        return xr.open_datatree(store, group="result", engine="zarr", cache=False)
+
+    with opened() as tree:
+        data = tree[group].dataset
+        if name in data.indexes:  # in memory from then on
+            yield lambda: np.asarray(opened()[group].dataset[name].values)
+        else:
+            yield lambda: np.asarray(data[name].values)
+
+
 def flip(report, store, group, name, chunk, bits):
     """Flip bits of a chunk, one at a time, and count what is read."""
-    content, truth = chunk.read_bytes(), read(store, group, name)
-    where = f"{store.stem} {group} {name}"
-    for bit in bits:
-        other = bytearray(content)
-        other[bit // 8] ^= 1 << bit % 8
-        chunk.write_bytes(bytes(other))
-        try:
-            values = read(store, group, name)
-        except Exception:  # noqa: BLE001
-            report.count("refused")
-        else:
-            if is_same(values, truth):
-                report.count("the same")
+    content, where = chunk.read_bytes(), f"{store.stem} {group} {name}"
+    with reader(store, group, name) as read:
+        truth = read().copy()
+        for bit in bits:
+            other = bytearray(content)
+            other[bit // 8] ^= 1 << bit % 8
+            chunk.write_bytes(bytes(other))
+            try:
+                values = read()
+            except Exception:  # noqa: BLE001
+                report.count("refused")
             else:
-                report.fail("silently wrong", where, bit)
+                if is_same(values, truth):
+                    report.count("the same")
+                else:
+                    report.fail("silently wrong", where, bit)
     chunk.write_bytes(content)
 
 
