@@ -98,11 +98,13 @@ def _run_words(words: list[str]) -> int:
 
 def _report(error: BaseException, message: str, *, is_interrupted: bool) -> int:
     """Say in one line what ended a command; return its exit code."""
-    if is_interrupted or isinstance(error, InterruptedRunError | KeyboardInterrupt):
+    if is_interrupted or isinstance(error, KeyboardInterrupt):
         # Whatever a signal was turned into on its way, such as a TypeError within NumPy.
         if isinstance(error, InterruptedRunError):
             _print_error(f"iitdask: {error}")
         _exit_now(message)
+    if isinstance(error, InterruptedRunError):  # a cluster went away, to which nobody could say so
+        _exit_now(f"iitdask: {error}", FAILED)
     _print_error(f"iitdask: {_describe(error)}")
     return WRONG_INPUT if isinstance(error, InputError | LedgerMismatchError) else FAILED
 
@@ -178,7 +180,7 @@ def _show_warning(otherwise: Callable[..., object], message: Any, *more: Any, **
         otherwise(message, *more, **named)
 
 
-def _exit_now(message: str) -> None:
+def _exit_now(message: str, code: int = INTERRUPTED_EXIT_CODE) -> None:
     _print_error(message)
     if "iitdask.study.run" in sys.modules:
         import_module("iitdask.study.run").discard_temporary_kernels()
@@ -186,7 +188,7 @@ def _exit_now(message: str) -> None:
         sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit, which waits for clusters and for kernels in threads of this process.
-    os._exit(INTERRUPTED_EXIT_CODE)
+    os._exit(code)
 
 
 class OutputError(IITError):

@@ -86,6 +86,24 @@ def test_main__takes_any_error_after_a_signal_for_an_interruption():
     assert (done.returncode, done.stderr) == (130, "iitdask: interrupted\n")
 
 
+LOST = """
+from iitdask.cli import app, store_commands
+from iitdask.errors import InterruptedRunError
+
+def status(store):
+    raise InterruptedRunError("the scheduler is out of reach; run again")
+
+store_commands.status = status
+app.main(["status", "x"])
+"""
+
+
+def test_main__fails_where_a_cluster_went_away_and_nobody_sent_a_signal():
+    done = run_python("-c", LOST)
+    expected = (1, "", "iitdask: the scheduler is out of reach; run again\n")
+    assert (done.returncode, done.stdout, done.stderr) == expected
+
+
 def run_python(*words, **more):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, **more.pop("env", {})}
