@@ -7,7 +7,10 @@ says what is wrong, where, what was expected and what came, in one line.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
 
 MAX_LINE_CHARACTERS = 380  # Of a message; the command line writes its name before it
 MAX_VALUE_CHARACTERS = 200  # Of a user's value in a message
@@ -180,8 +183,22 @@ class LargeRunWarning(UserWarning):
     """A call will take more than ten minutes, or most of the memory."""
 
 
+class IdleEdgesWarning(UserWarning):
+    """Edges of a substrate are declared that make no difference; they move ties."""
+
+
 class PartialResultWarning(UserWarning):
     """A result that is opened lacks points that are not computed yet."""
+
+
+def levels_to_user() -> int:
+    """Return the stack level of the code that called this package, for a warning."""
+    package = str(Path(__file__).parent)
+    frame: FrameType | None = sys._getframe()
+    level = 0
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _is_error(value: object) -> bool:

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from iitdask.errors import (
+    IdleEdgesWarning,
     IITError,
     InputError,
     InterruptedRunError,
@@ -174,7 +175,7 @@ def _print_error(text: str) -> None:
 
 def _show_warning(otherwise: Callable[..., object], message: Any, *more: Any, **named: Any) -> None:
     """Print a warning of this package in one line, any other as Python does."""
-    if isinstance(message, KernelCacheWarning):
+    if isinstance(message, KernelCacheWarning | IdleEdgesWarning):
         _print_error(f"iitdask: {message}")
     else:
         otherwise(message, *more, **named)

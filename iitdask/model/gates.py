@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -250,11 +251,48 @@ def _parse_unit(unit: Mapping[str, Any], labels: tuple[str, ...], place: str) ->
     if "gate" in unit and "kind" in unit:
         raise SubstrateError(f"{place}: expected either gate or kind, got both")
     name = unit.get("gate", unit.get("kind"))
+    if callable(name):
+        return _parse_function(name, unit, labels, place)
     if not isinstance(name, str) or name.upper() not in GATES:
         raise SubstrateError(
             f"{place}: expected a gate, one of {', '.join(GATES)}; got {quote(name)}"
         )
-    gate, place = GATES[name.upper()], f"{place} ({name.upper()})"
+    return _parse_gate(GATES[name.upper()], unit, labels, f"{place} ({name.upper()})")
+
+
+def _parse_function(
+    function: Callable[..., Any], unit: Mapping[str, Any], labels: tuple[str, ...], place: str
+) -> _Unit:
+    """Read a unit whose gate is a function of the values of its inputs, in their order."""
+    place = f"{place} ({getattr(function, '__name__', 'function')})"
+    gate = Gate(partial(_function_table, function), 0, None, wide=True)
+    return _parse_gate(gate, unit, labels, place)
+
+
+def _function_table(function: Callable[..., Any], inputs: Sequence[int], levels: int) -> Table:
+    """Return the table of a function: a value, or probabilities; of two values P(on)."""
+    table = np.zeros((*inputs, levels))
+    for values in np.ndindex(*inputs):
+        try:
+            given = np.asarray(function(*values), dtype=np.float64)
+        except Exception as error:  # noqa: BLE001 - of what a user gave
+            raise ValueError(f"of inputs {values} the function raised {error!r}") from None
+        if given.shape == (levels,):
+            table[values] = given
+        elif given.shape == () and levels == 2 and 0 <= given <= 1:
+            table[values] = 1.0 - given, given
+        elif given.shape == () and given in range(levels):
+            table[(*values, int(given))] = 1.0
+        else:
+            expected = "a probability from 0 to 1" if levels == 2 else f"a value below {levels}"
+            raise ValueError(
+                f"of inputs {values} expected {expected} or {levels} probabilities, "
+                f"got {quote(given.tolist())}"
+            )
+    return table
+
+
+def _parse_gate(gate: Gate, unit: Mapping[str, Any], labels: tuple[str, ...], place: str) -> _Unit:
     inputs = notation.parse_units(
         unit.get("inputs", ()), labels, f"{place}: inputs", SubstrateError
     )

@@ -314,6 +314,68 @@ def _parse_value(value: Any, where: str) -> int:
         raise StateError(f"{where}: expected whole numbers, got {quote(value)}") from None
 
 
+def parse_values_of_units(
+    values: object, levels: Sequence[int], labels: Labels, where: str
+) -> dict[int, int]:
+    """Return values of some units by unit number."""
+    if not isinstance(values, Mapping) or not values:
+        raise StateError(f"{where}: expected a mapping from units to values, got {quote(values)}")
+    numbers = parse_units(list(values), labels, where)
+    found = {}
+    for i, value in zip(numbers, values.values(), strict=True):
+        found[i] = _parse_value(value, where)
+        if not 0 <= found[i] < levels[i]:
+            raise StateError(
+                f"{where}: unit {quote(labels[i])} has values 0 to {levels[i] - 1}, "
+                f"got {quote(value)}"
+            )
+    return found
+
+
+def parse_value_names(
+    names: object, levels: Sequence[int], labels: Labels
+) -> dict[int, tuple[str, ...]]:
+    """Return the names of the values of some units by unit number."""
+    if not isinstance(names, Mapping):
+        raise StateError(f"values: expected a mapping from units to names, got {quote(names)}")
+    found = {}
+    for i, own in zip(parse_units(list(names), labels, "values"), names.values(), strict=True):
+        listed = list(own) if is_listed(own) and not isinstance(own, str) else []
+        are_names = all(isinstance(each, str) and not each.isdecimal() for each in listed)
+        if len(listed) != levels[i] or len(set(map(str, listed))) < levels[i] or not are_names:
+            raise StateError(
+                f"values: unit {quote(labels[i])}: expected {levels[i]} distinct names that are no "
+                f"numbers, got {quote(own)}"
+            )
+        found[i] = tuple(listed)
+    return found
+
+
+def replace_value_names(
+    state: object, names: Mapping[int, tuple[str, ...]], labels: Labels
+) -> object:
+    """Return a list or mapping of values with numbers in place of their names.
+
+    Examples
+    --------
+    >>> replace_value_names(["on", 1], {0: ("off", "on")}, ("A", "B"))
+    [1, 1]
+    """
+    if isinstance(state, Mapping):
+        numbers = parse_units(list(state), labels, "state")
+        pairs = zip(state.items(), numbers, strict=True)
+        return {key: _value_number(value, names.get(i, ())) for (key, value), i in pairs}
+    if isinstance(state, list | tuple):
+        return [_value_number(value, names.get(i, ())) for i, value in enumerate(state)]
+    return state
+
+
+def _value_number(value: Any, names: Sequence[str]) -> Any:
+    if not isinstance(value, str) or value in names or not names or value.isdecimal():
+        return names.index(value) if isinstance(value, str) and value in names else value
+    raise StateError(f"state: no value is called {quote(value)}; {suggestion(value, names)}")
+
+
 def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:
     """Value of each unit in a state.
 

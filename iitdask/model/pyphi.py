@@ -8,7 +8,7 @@ A substrate of version 2 has ``factors``, one table ``[x_0, x_1, ..., value]`` p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ PYPHI_VERSION = "1.2.0"
 NETWORK_CLASSES = ("Network", "Substrate")  # Names of the class in versions 1 and 2
 SYNONYMS = {"connectivity": ("cm", "connectivity_matrix"), "labels": ("node_labels",)}
 """Names of the arguments of ``Substrate.from_tpm``, and what PyPhi calls the same."""
+MAX_WRITTEN_UNITS = 20  # Of a whole table
 PARENT_NAMES = ("network", "substrate")  # What a system of PyPhi calls its network
 
 
@@ -112,6 +113,21 @@ def with_standard_names(content: Mapping[str, Any], where: str) -> dict[str, Any
         if present:
             out[name] = out.pop(present[0])
     return out
+
+
+def state_by_node(factors: Sequence[Any], levels: Sequence[int]) -> Any:
+    """Return ``(2, ..., 2, N)`` P(unit on) of at most 20 units of two values each."""
+    n = len(levels)
+    if set(levels) != {2} or n > MAX_WRITTEN_UNITS:
+        shown = f"{n} units of up to {max(levels)} values"
+        raise SubstrateError(
+            f"to_pyphi: expected at most {MAX_WRITTEN_UNITS} binary units, got {shown}"
+        )
+    tpm = np.empty((*levels, n))
+    for i, factor in enumerate(factors):
+        shape = [2 if j in factor.parents else 1 for j in range(n)]
+        tpm[..., i] = factor.table[..., 1].reshape(shape)
+    return tpm
 
 
 def network_json(tpm: Any, connectivity: Any, labels: Any) -> dict[str, Any]:

@@ -12,19 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import SubstrateError, quote
+from iitdask.errors import SubstrateError
 from iitdask.model import gates, pyphi
 from iitdask.model import labels as notation
-from iitdask.model.array_input import as_array, coarse_tolerance
-from iitdask.model.factor import (
-    CountingFactor,
-    Factor,
-    checked_probabilities,
-    prune_inputs,
-    read_only,
-    restrict_to_declared,
-    with_input_axes,
-)
+from iitdask.model.assembly import assemble, fixed_factors, inferred_edges, warn_of_idle_edges
+from iitdask.model.factor import CountingFactor, Factor, read_only
 from iitdask.model.series import (
     UnitCounts,
     drawn_table,
@@ -33,9 +25,9 @@ from iitdask.model.series import (
     frozen_counts,
     generators,
 )
-from iitdask.model.tpm import UnitTable, parse_tpm
+from iitdask.model.tpm import UnitTable, marginal_tables, parse_factors, parse_tpm
 from iitdask.model.weights import units_from_weights
-from iitdask.types import Array, Mask
+from iitdask.types import Mask
 
 MAX_SHOWN_UNITS = 20  # Rows of the table in a notebook
 
@@ -67,6 +59,8 @@ class Substrate:
     labels: tuple[str, ...]  # One distinct name per unit
     # How it was obtained, such as what pruning changed; no result depends on it
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    # Names of the values of units, by unit number
+    values: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     # Of an estimate the transitions counted, one per unit
     counts: tuple[UnitCounts, ...] | None = None
 
@@ -75,6 +69,7 @@ class Substrate:
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "connectivity", read_only(self.connectivity, np.bool_))
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+        object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         if self.counts is not None:
             object.__setattr__(self, "counts", frozen_counts(self.counts))
 
@@ -92,7 +87,7 @@ class Substrate:
     def __reduce__(self) -> tuple[type[Substrate], tuple[Any, ...]]:
         # Unpickled arrays would be writable: rebuild instead.
         content = (self.factors, self.connectivity, self.levels, self.labels)
-        return Substrate, (*content, dict(self.attrs), self.counts)
+        return Substrate, (*content, dict(self.attrs), dict(self.values), self.counts)
 
     @classmethod
     def from_tpm(
@@ -115,7 +110,8 @@ class Substrate:
             A mapping holds ``tpm`` and, where they are not given here, ``connectivity`` or
             ``cm`` and ``labels`` or ``node_labels``.
         connectivity
-            ``(N, N)`` zeros and ones, ``[from, to]``. Default: all ones.
+            ``(N, N)`` zeros and ones, ``[from, to]``, or ``"inferred"``: edges along which a
+            probability varies by more than 1e-12. Default: all ones.
         labels
             N names. Default: A, B, ... or U0, U1, ... beyond 26.
         where
@@ -125,6 +121,11 @@ class Substrate:
         ------
         SubstrateError
             The matrix, the connectivity or the labels are not acceptable.
+
+        Warns
+        -----
+        IdleEdgesWarning
+            A declared edge makes no difference: it is no input, but counts in partitions.
         """
         if isinstance(tpm, Mapping):
             content = pyphi.tpm_arguments(tpm, where)
@@ -132,9 +133,10 @@ class Substrate:
             connectivity = content.get("connectivity") if connectivity is None else connectivity
             labels = content.get("labels") if labels is None else labels
         named, given = parse_tpm(tpm, labels, where)
+        declared = connectivity is not None
         if connectivity is None:
             connectivity = np.ones((len(given), len(given)), dtype=np.bool_)
-        return cls._assembled(given, connectivity, named, where)
+        return cls._assembled(given, connectivity, named, where, declared=declared)
 
     @classmethod
     def from_factors(
@@ -154,7 +156,7 @@ class Substrate:
             ``table[x_in0, x_in1, ..., value]``, or the same as a matrix
             ``(k_in0 * k_in1 * ..., k)`` with little-endian rows.
         connectivity
-            ``(N, N)`` zeros and ones, ``[from, to]``. Default: the inputs given.
+            ``(N, N)`` zeros and ones, ``[from, to]``, or ``"inferred"``. Default: the inputs given.
         labels, where
             As for :meth:`from_tpm`.
 
@@ -169,21 +171,7 @@ class Substrate:
         >>> Substrate.from_factors([(["B"], flip), (["A"], copy)])
         Substrate(2 units: A B; binary; 2 edges)
         """
-        pairs = notation.entries_of(factors, where)
-        for i, pair in enumerate(pairs):
-            if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-                raise SubstrateError(
-                    f"{where}: factor {i}: expected (inputs, table), got {quote(pair)}"
-                )
-        named = notation.parse_labels(labels, len(pairs), where)
-        given = []
-        for label, (inputs, table) in zip(named, pairs, strict=True):
-            place = f"{where}: unit {label!r}"
-            notation.require_order(inputs, f"{place}: inputs")
-            # Numbers are meant as they are here, even if labels are digits.
-            names = notation.with_labels(inputs, named)
-            numbers = notation.parse_units(names, named, f"{place}: inputs", SubstrateError)
-            given.append((numbers, as_array(table, place)))
+        named, given = parse_factors(factors, labels, where)
         return cls._assembled(given, connectivity, named, where)
 
     @classmethod
@@ -336,7 +324,7 @@ class Substrate:
         options = {"lag": lag, "levels": levels, "parents": parents, "prior": prior}
         found = estimate_series(X, **options, labels=labels, where=where)
         given = [(unit.parents, estimated_table(unit, found.prior)) for unit in found.counts]
-        made = cls._assembled(given, found.edges, found.labels, where)
+        made = cls._assembled(given, found.edges, found.labels, where, declared=False)
         return replace(made, attrs=found.attrs, counts=found.counts)
 
     def draw(self, number: int, seed: int = 0) -> Substrate:
@@ -366,7 +354,7 @@ class Substrate:
             (unit.parents, drawn_table(unit, prior, rng))
             for unit, rng in zip(self.counts, random, strict=True)
         ]
-        made = self._assembled(given, self.connectivity, self.labels, "draw")
+        made = self._assembled(given, self.connectivity, self.labels, "draw", declared=False)
         return replace(made, attrs={**self.attrs, "draw": number, "seed": seed})
 
     @classmethod
@@ -401,50 +389,124 @@ class Substrate:
         SubstrateError
             A unit has more than two values, or there are more than 20 units.
         """
-        n = self.n_units
-        if set(self.levels) != {2} or n > 20:
-            shown = f"{n} units of up to {max(self.levels)} values"
-            raise SubstrateError(f"to_pyphi: expected at most 20 binary units, got {shown}")
-        tpm = np.empty((*self.levels, n))
-        for i, factor in enumerate(self.factors):
-            shape = [2 if j in factor.parents else 1 for j in range(n)]
-            tpm[..., i] = factor.table[..., 1].reshape(shape)
+        tpm = pyphi.state_by_node(self.factors, self.levels)
         return pyphi.network_json(tpm, self.connectivity, self.labels)
 
     @classmethod
     def _assembled(
-        cls, given: Sequence[UnitTable], connectivity: Any, labels: tuple[str, ...], where: str
+        cls,
+        given: Sequence[UnitTable],
+        connectivity: Any,
+        labels: tuple[str, ...],
+        where: str,
+        *,
+        declared: bool = True,
     ) -> Substrate:
-        levels = _unit_levels(given, labels, where)
+        """Build a substrate from its tables; without connectivity their inputs are the edges."""
+        parts = assemble(given, connectivity, labels, where)
+        made = cls(parts.factors, parts.edges, parts.levels, labels)
+        if declared:
+            warn_of_idle_edges(made.connectivity & ~made.inferred, labels, where)
+        return made
+
+    @classmethod
+    def nearest_product(
+        cls,
+        tpm: Any,
+        connectivity: Any = None,
+        labels: Iterable[str] | None = None,
+        *,
+        levels: Sequence[int] | None = None,
+        where: str = "tpm",
+    ) -> Substrate:
+        """Build the substrate whose units come closest to a table that is no product of units.
+
+        Parameters
+        ----------
+        tpm
+            State-by-state ``(S, S)`` P(next state | state), states little-endian.
+        connectivity, labels, where
+            As for :meth:`from_tpm`.
+        levels
+            Number of values of each unit. Default: two each.
+
+        Returns
+        -------
+        Substrate
+            Each unit has its marginal probabilities. ``attrs["largest_row_divergence"]`` is the
+            largest Kullback-Leibler divergence (bits) of a row from the product, 0 for a table
+            that is conditionally independent; ``attrs["largest_row"]`` is the state of that row.
+
+        Raises
+        ------
+        SubstrateError
+            The matrix is not square, or a row is no distribution.
+
+        References
+        ----------
+        mathematics.md, Eq. (1.3).
+        """
+        named, given, attrs = marginal_tables(tpm, levels, labels, where)
+        declared = connectivity is not None
         if connectivity is None:
-            connectivity = np.zeros((len(given), len(given)), dtype=np.bool_)
-            for i, (inputs, _) in enumerate(given):
-                connectivity[list(inputs), i] = True
-        edges = _parse_connectivity(connectivity, labels, where)
-        factors: list[Factor | CountingFactor] = []
-        for i, (inputs, table) in enumerate(given):
-            place = f"{where}: unit {labels[i]!r}"
-            if isinstance(table, CountingFactor):
-                if any(levels[j] != 2 for j in inputs):
-                    raise SubstrateError(
-                        f"{place}: expected inputs with two values for so many of them"
-                    )
-                if not edges[list(inputs), i].all():
-                    raise SubstrateError(
-                        f"{place}: connectivity omits an input of a gate that reads it"
-                    )
-                factors.append(table._replace(parents=tuple(sorted(inputs))))
-                continue
-            full = with_input_axes(table, [levels[j] for j in inputs], levels[i], place)
-            checked = checked_probabilities(full, labels[i], [labels[j] for j in inputs], where)
-            factor = prune_inputs(inputs, checked)
-            is_declared = edges[list(factor.parents), i].all()
-            # The first column may be 1 less the others.
-            rounding = 0.0 if is_declared else coarse_tolerance(full[..., 1:])
-            factors.append(
-                restrict_to_declared(factor, edges[:, i], i, labels, where, rounding=rounding)
-            )
-        return cls(tuple(factors), edges, levels, labels)
+            connectivity = np.ones((len(given), len(given)), dtype=np.bool_)
+        made = cls._assembled(given, connectivity, named, where, declared=declared)
+        return replace(made, attrs=attrs)
+
+    def fixed(self, values: Any) -> Substrate:
+        """Return the substrate with some units held at a value, whatever their inputs.
+
+        Parameters
+        ----------
+        values
+            A mapping from units (labels or numbers) to values. Held units stay units; they have
+            no inputs, nor are they inputs: the others' tables are those with them at the value.
+
+        Raises
+        ------
+        StateError
+            A unit is unknown, or has no such value.
+
+        Examples
+        --------
+        >>> pair = Substrate.from_units(
+        ...     [{"gate": "AND", "inputs": ["A", "B"]}, {"gate": "NOT", "inputs": ["A"]}]
+        ... )
+        >>> pair.fixed({"B": 1}).factors[0].table.tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+        """
+        held = notation.parse_values_of_units(values, self.levels, self.labels, "fixed")
+        factors = tuple(fixed_factors(self.factors, held, self.levels))
+        edges = np.array(self.connectivity)
+        edges[list(held)] = edges[:, list(held)] = False
+        return replace(self, factors=factors, connectivity=edges, counts=None)
+
+    def with_value_names(self, names: Mapping[Any, Iterable[str]]) -> Substrate:
+        """Return the substrate with names for the values of some units, for :meth:`parse_state`.
+
+        Parameters
+        ----------
+        names
+            A mapping from units (labels or numbers) to one distinct name per value.
+
+        Raises
+        ------
+        StateError
+            A unit is unknown, or the names do not fit its values.
+
+        Examples
+        --------
+        >>> flip = Substrate.from_units([{"gate": "NOT", "inputs": ["A"]}])
+        >>> flip.with_value_names({"A": ["low", "high"]}).parse_state({"A": "high"})
+        (1,)
+        """
+        named = notation.parse_value_names(names, self.levels, self.labels)
+        return replace(self, values={**self.values, **named})
+
+    @cached_property
+    def inferred(self) -> Mask:
+        """``(N, N)`` edges, ``[from, to]``, along which a probability varies by more than 1e-12."""
+        return inferred_edges(self.factors)
 
     @property
     def n_units(self) -> int:
@@ -469,13 +531,16 @@ class Substrate:
         ----------
         state
             Integers in unit order, a string with one digit per unit such as
-            ``"100"`` (first unit first), or a mapping from label to value.
+            ``"100"`` (first unit first), or a mapping from label to value; names of values, see
+            :meth:`with_value_names`, may stand for numbers in lists and mappings.
 
         Raises
         ------
         StateError
             A value is missing, out of range or no whole number.
         """
+        if self.values:
+            state = notation.replace_value_names(state, self.values, self.labels)
         return notation.parse_state(state, self.levels, self.labels)
 
     def parse_units(self, units: object = None) -> tuple[int, ...]:
@@ -507,7 +572,7 @@ class Substrate:
         rows = [
             (
                 self.labels[i],
-                self.levels[i],
+                " ".join(self.values.get(i, ())) or self.levels[i],
                 " ".join(self.labels[j] for j in factor.parents) or "-",
             )
             for i, factor in enumerate(self.factors[:MAX_SHOWN_UNITS])
@@ -531,39 +596,3 @@ def target_fingerprint(kind: str, substrate: Substrate, lists: Iterable[Sequence
     for numbers in lists:
         digest.update(np.array([len(numbers), *numbers], dtype="<i8").tobytes())
     return digest.hexdigest()
-
-
-def _unit_levels(given: Sequence[UnitTable], labels: Sequence[str], where: str) -> tuple[int, ...]:
-    if not given:
-        raise SubstrateError(f"{where}: expected at least one unit, got none")
-    levels = []
-    for label, (_, table) in zip(labels, given, strict=True):
-        shape = (2,) if isinstance(table, CountingFactor) else table.shape
-        if not shape or shape[-1] < 2:
-            raise SubstrateError(
-                f"{where}: unit {label!r}: expected two or more values on the last axis, "
-                f"got a table of shape {shape}"
-            )
-        levels.append(shape[-1])
-    return tuple(levels)
-
-
-def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) -> Mask:
-    count = len(labels)
-    array: Array = connectivity
-    # As floats, thousands of units would take gigabytes.
-    if not isinstance(connectivity, np.ndarray) or connectivity.dtype != np.bool_:
-        array = as_array(connectivity, f"{where}: connectivity")
-    if array.shape != (count, count):
-        raise SubstrateError(
-            f"{where}: expected connectivity of shape {(count, count)} [from, to], "
-            f"got {array.shape}"
-        )
-    wrong = (array != 0) & (array != 1)
-    if wrong.any():
-        source, target = (int(i) for i in np.argwhere(wrong)[0])
-        raise SubstrateError(
-            f"{where}: connectivity {labels[source]!r} -> {labels[target]!r}: "
-            f"expected 0 or 1, got {array[source, target]}"
-        )
-    return array.astype(np.bool_)

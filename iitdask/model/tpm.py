@@ -5,12 +5,13 @@ Each form is taken apart into one table per unit; see `Substrate.from_tpm`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from iitdask.errors import SubstrateError
+from iitdask.errors import SubstrateError, quote
 from iitdask.model import labels as notation
 from iitdask.model.array_input import (
     SUM_TOLERANCE,
@@ -21,7 +22,7 @@ from iitdask.model.array_input import (
     normalised,
     probability_text,
 )
-from iitdask.model.factor import CountingFactor, describe_row
+from iitdask.model.factor import CountingFactor, checked_probabilities, describe_row
 from iitdask.types import Table
 
 TPM_SHAPES = (
@@ -113,9 +114,75 @@ def _from_state_by_state(array: Table, labels: Sequence[str], where: str) -> lis
             f"{_state_digits(column, count)} the units' own probabilities give "
             f"{product[row, column]:.9g}, expected the same in the matrix, "
             f"got {array[row, column]:.9g}, off by {error[row, column]:.3g}; "
-            f"{int((excess > 0).any(axis=1).sum())} of {len(array)} rows are off"
+            f"{int((excess > 0).any(axis=1).sum())} of {len(array)} rows are off; "
+            "Substrate.nearest_product takes it"
         )
     return _from_state_by_node(on, labels, where)
+
+
+def parse_factors(
+    factors: Any, labels: Iterable[str] | None, where: str
+) -> tuple[tuple[str, ...], list[UnitTable]]:
+    """Return labels, and inputs and table of every unit as they are given."""
+    pairs = notation.entries_of(factors, where)
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            raise SubstrateError(
+                f"{where}: factor {i}: expected (inputs, table), got {quote(pair)}"
+            )
+    named = notation.parse_labels(labels, len(pairs), where)
+    given: list[UnitTable] = []
+    for label, (inputs, table) in zip(named, pairs, strict=True):
+        place = f"{where}: unit {label!r}"
+        notation.require_order(inputs, f"{place}: inputs")
+        # Numbers are meant as they are here, even if labels are digits.
+        names = notation.with_labels(inputs, named)
+        numbers = notation.parse_units(names, named, f"{place}: inputs", SubstrateError)
+        given.append((numbers, as_array(table, place)))
+    return named, given
+
+
+def marginal_tables(
+    given: Any, levels: Sequence[int] | None, labels: Iterable[str] | None, where: str
+) -> tuple[tuple[str, ...], list[UnitTable], dict[str, Any]]:
+    """Return labels, each unit's marginal table of a state-by-state matrix, and how far it is.
+
+    References
+    ----------
+    mathematics.md, Eq. (1.3).
+    """
+    array = as_array(given, where)
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise SubstrateError(
+            f"{where}: expected a square (state-by-state) matrix, got shape {array.shape}"
+        )
+    sizes = [2] * max(len(array).bit_length() - 1, 1) if levels is None else list(levels)
+    if min(sizes, default=0) < 2 or math.prod(sizes) != len(array):
+        raise SubstrateError(
+            f"{where}: expected one row for each state of units with {sizes} values, "
+            f"got {len(array)}"
+        )
+    rows = checked_probabilities(array, "all", ["state"], where)
+    joint = rows.reshape((len(array), *sizes), order="F")
+    named = notation.parse_labels(labels, len(sizes), where)
+    tables: list[UnitTable] = []
+    product = np.ones_like(joint)
+    for i, size in enumerate(sizes):
+        others = tuple(1 + j for j in range(len(sizes)) if j != i)
+        marginal = joint.sum(axis=others)
+        shape = [size if j == i else 1 for j in range(len(sizes))]
+        product = product * marginal.reshape(-1, *shape)
+        table = marginal.reshape((*sizes, size), order="F")
+        tables.append((tuple(range(len(sizes))), table))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(joint > 0, joint * np.log2(joint / product), 0.0)
+    divergence = terms.reshape(len(array), -1).sum(axis=1)
+    worst = int(np.argmax(divergence))
+    attrs = {
+        "largest_row_divergence": max(float(divergence[worst]), 0.0),
+        "largest_row": notation.state_text(notation.decode_state(worst, sizes)),
+    }
+    return named, tables, attrs
 
 
 def _state_digits(row: int, count: int) -> str:

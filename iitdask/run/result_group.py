@@ -259,8 +259,10 @@ def _attrs_json(attrs: Mapping[Any, Any]) -> str:
 
 
 def json_default(value: Any) -> Any:
-    """Return numbers of numpy as lists or Python numbers, anything else as text."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+    """Return numbers of numpy as lists or Python numbers, functions by name, others as text."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return str(getattr(value, "__qualname__", value))  # not the address of a function
 
 
 def _in_saved_order(tree: xr.DataTree, order: Any) -> xr.DataTree:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import psutil
 
-from iitdask.errors import InputError, LargeRunWarning, quote
+from iitdask.errors import InputError, LargeRunWarning, levels_to_user, quote
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.events import (
     BlockFailed,
@@ -134,16 +132,7 @@ class LargeRunObserver:
         if not self._is_stored:
             advice = f"with store= it can be interrupted and resumed, {advice}"
         text = f"stage {stage!r} is predicted to take {size}; {advice}"
-        warnings.warn(text, LargeRunWarning, stacklevel=_levels_to_user())
-
-
-def _levels_to_user() -> int:
-    """Return the stack level of the code that called this package, for a warning."""
-    package = str(Path(__file__).parents[1])
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_code.co_filename.startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level
+        warnings.warn(text, LargeRunWarning, stacklevel=levels_to_user())
 
 
 @contextmanager
