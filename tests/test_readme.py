@@ -163,4 +163,4 @@ def test_deploy_preset__is_read(monkeypatch):
         script = run("iitdask run my.yaml --cluster slurm-array --site mysite --print-job")
     for word in ("brains", "batch", "module load python/3.12", "08:00:00"):
         assert word in script
-    assert "--mem" not in script
+    assert "#SBATCH --mem" not in script

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,25 +17,28 @@ import psutil
 from cyclopts import Parameter
 
 from iitdask.cli.estimate_command import require_valid_budget, require_within_budget
-from iitdask.cli.output import Flag, Workers, parse_duration, print_result, require_port
-from iitdask.cluster.jobs import (
-    UNFINISHED_EXIT_CODE,
-    JobOptions,
-    JobSpec,
-    allocation_script,
-    array_script,
-    parse_memory,
-    require_jobqueue,
-    require_slurm,
-    resolve_job_spec,
-    submit,
+from iitdask.cli.output import (
+    Flag,
+    Workers,
+    parse_duration,
+    print_result,
+    require_port,
 )
+from iitdask.cluster.job_scripts import (
+    UNFINISHED_EXIT_CODE,
+    array_script,
+    submit,
+    worker_script,
+)
+from iitdask.cluster.jobs import JobOptions, JobSpec, parse_memory, resolve_job_spec
 from iitdask.cluster.kubernetes import Manifest, kubernetes
 from iitdask.cluster.local import connect, local, require_scheduler
-from iitdask.cluster.slurm import allocation, exec_allocation_role, is_driver, slurm, worker_script
+from iitdask.cluster.queue_cluster import queue_cluster
+from iitdask.cluster.slurm import allocation, allocation_script, require_allocation
 from iitdask.errors import InputError, MemoryRefusedError, RetiredError, quote
 from iitdask.result.formatting import bytes_text
 from iitdask.run.estimate import WorkerDemand, resident_bytes
+from iitdask.run.events import Observer, Warned
 from iitdask.run.result_group import empty_store
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import open_cache_directory
@@ -54,16 +58,18 @@ from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
 CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
-CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation", "allocation")  # Connections can be encrypted
+CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation")  # Connections can be encrypted
 ADDRESS = "tcp://HOST:PORT"
 """Stands for the address of a scheduler."""
 SUBMITTED = ("slurm", "slurm-allocation", "slurm-array")
-CONNECTED = ("slurm", "slurm-allocation", "allocation")
+CONNECTED = ("slurm", "slurm-allocation")
 DRIVEN_HERE = ("local", ADDRESS, "slurm", "allocation", "kubernetes")
 CLUSTERS_WITH_OPTION = {
     "workers": ("local", *SUBMITTED, "kubernetes"),
     **dict.fromkeys(("cores", "walltime", "partition", "account", "site", "directive"), SUBMITTED),
-    **dict.fromkeys(("interface", "port", "scratch"), CONNECTED),
+    "scratch": SUBMITTED,
+    "throttle": ("slurm-array",),
+    **dict.fromkeys(("interface", "port"), CONNECTED),
     "manifest": ("kubernetes",),
     "adapt": ("slurm",),
     **dict.fromkeys(("cache", "join"), (*DRIVEN_HERE, "slurm-allocation")),
@@ -145,10 +151,11 @@ def run(
     memory_bytes = None if limit is None else parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
     driver_words = _driver_words(cache, join=join, quiet=quiet)
+    script = choice.script(where, url, driver_words, is_sweep=job.is_sweep)
     if print_job:
-        print(choice.script(where, url, driver_words, is_sweep=job.is_sweep), end="")
+        print(_require_script(script, cluster), end="")
         return 0
-    choice.require_available()
+    choice.require_available(script)
     _prepare_directories(url, cache, fresh)
     is_submitted = cluster in ("slurm-allocation", "slurm-array")  # a job drives the run
     if not is_submitted:
@@ -157,12 +164,12 @@ def run(
     if budget is not None or not (memory is None or job.is_sweep or is_submitted):
         _require_affordable(choice, job, study, budget, memory_bytes)
     if is_submitted:
-        return choice.submit(job, where, url, study.run.block_seconds, driver_words)
+        return choice.submit(job, script, url, study.run.block_seconds)
     started = time.perf_counter()
     demand = WorkerDemand(choice.job_options.cores or 1)
     with (
-        choice.open_client(demand) as client,
         show_progress(not quiet) as observers,
+        choice.open_client(demand, observers) as client,
         _status_page(url, dashboard, dashboard_port or 0),
     ):
         tree = run_job(
@@ -247,6 +254,7 @@ class ClusterChoice:
         options = {each.name: getattr(self.job_options, each.name) for each in fields(JobOptions)}
         _require_used_options(self.cluster, {**options, "adapt": self.adapt})
         require_port("port", self.job_options.port)
+        require_worker_count("--throttle", self.job_options.throttle)
         if self.cluster not in CLUSTERS and "://" not in self.cluster:
             raise InputError(
                 f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
@@ -279,69 +287,76 @@ class ClusterChoice:
         is_process = self.workers is not None or self.cluster != "local"
         return PAUSED_MEMORY_SHARE if is_process else 1.0
 
-    def require_available(self) -> None:
+    def require_available(self, script: str | None) -> None:
         """Check that the cluster can be used from here, before anything is computed.
 
-        A task of an allocation that is not its driver takes its role here and does not return.
+        A queue is asked whether it would accept the job script.
         """
-        if self.cluster in SUBMITTED:
-            require_slurm()
-        if self.cluster == "slurm":
-            require_jobqueue()
-        elif self.cluster == "allocation" and not is_driver():
-            options = self.job_options
-            exec_allocation_role(options.interface, options.port, options.scratch)
+        if script is not None:
+            queue = self.job_spec.queue
+            queue.require_commands()
+            queue.require_accepted(script)
+        elif self.cluster == "allocation":
+            require_allocation()
         elif self.cluster == "kubernetes":
             Manifest.read(self.job_options.manifest)
         elif self.cluster not in CLUSTERS:
             require_scheduler(self.cluster)
 
-    def open_client(self, demand: WorkerDemand) -> AbstractContextManager[Any]:
-        """Open a client of the cluster; `demand` knows how many workers the work is worth."""
+    def open_client(
+        self, demand: WorkerDemand, observers: Sequence[Observer] = ()
+    ) -> AbstractContextManager[Any]:
+        """Open a client of the cluster; `demand` knows how many workers the work is worth.
+
+        What a queue says of jobs that wait is a warning for the observers.
+        """
         if self.cluster == "local":
             return local(self.workers, self.memory)
         if self.cluster == "allocation":
             return allocation()
         if self.cluster == "slurm":
-            return slurm(self.job_spec, self.n_jobs, demand.workers if self.adapt else None)
+            adapt = demand.workers if self.adapt else None
+            return queue_cluster(self.job_spec, self.n_jobs, adapt, partial(_warn, observers))
         if self.cluster == "kubernetes":
             return kubernetes(Manifest.read(self.job_options.manifest), self.workers)
         return connect(self.cluster)
 
     def script(
         self, spec: str, url: str, driver_words: Sequence[str] = (), *, is_sweep: bool = False
-    ) -> str:
-        """Return the job script of this choice; a driver in it gets further words."""
+    ) -> str | None:
+        """Return the job script of this choice, if it has one.
+
+        A driver in a job gets further words.
+        """
         if self.cluster == "slurm":
             return worker_script(self.job_spec)
         if self.cluster == "slurm-allocation":
-            job = self.job_spec
-            command = ["run", spec, "--store", url, "--cluster", "allocation"]
-            for name in ("interface", "port", "scratch"):
-                if value := getattr(job, name):
-                    command += [f"--{name}", str(value)]
-            return allocation_script(job, self.n_jobs, [*command, *driver_words])
+            command = ["run", spec, "--store", url, "--cluster", "allocation", *driver_words]
+            return allocation_script(self.job_spec, self.n_jobs, command)
         if self.cluster == "slurm-array":
             return array_script(self.job_spec, self.n_jobs, url, spec if is_sweep else None)
-        raise InputError(f"--print-job: expected --cluster slurm…, got {quote(self.cluster)}")
+        return None
 
-    def submit(
-        self,
-        job: StudyJob,
-        spec: str,
-        url: str,
-        block_seconds: float,
-        driver_words: Sequence[str] = (),
-    ) -> int:
+    def submit(self, job: StudyJob, script: str | None, url: str, block_seconds: float) -> int:
         """Submit a job that drives the run; print its number."""
-        script = self.script(spec, url, driver_words, is_sweep=job.is_sweep)
         if self.cluster == "slurm-array":
             prepare_store(url, job, block_seconds)
-        number = submit(self.job_spec, script)
+        number = submit(self.job_spec, _require_script(script, self.cluster))
         print(number)
         command = f"iitdask status {shlex.quote(url)}"
         print(f"job {number} was submitted and fills {url}; look with: {command}", file=sys.stderr)
         return 0
+
+
+def _require_script(script: str | None, cluster: str) -> str:
+    if script is None:
+        raise InputError(f"--print-job: expected --cluster slurm…, got {quote(cluster)}")
+    return script
+
+
+def _warn(observers: Sequence[Observer], text: str) -> None:
+    for observer in observers:
+        observer(Warned(text))
 
 
 def _require_used_options(cluster: str, options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""SLURM jobs: their options, their scripts and the TLS certificates of a run.
+"""What jobs of a queue ask for: options of the user, presets of sites, certificates of a run.
 
 Under ``python -m`` this file writes certificates into the folder that is its argument.
 """
@@ -6,39 +6,46 @@ Under ``python -m`` this file writes certificates into the folder that is its ar
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from iitdask.cluster.local import job_prologue
-from iitdask.errors import InputError, InterruptedRunError, quote
+from iitdask.cluster.queues import SLURM, QueueSystem
+from iitdask.errors import InputError, quote
 
 DEFAULT_MEMORY = "4GB"
 DEFAULT_WALLTIME = "01:00:00"
 LIFETIME_FRACTION = 0.9  # Part of the walltime after which a worker begins no further block
 STAGGER_FRACTION = 0.05  # Part of the walltime over which the ends of workers are spread
+DEFAULT_DEATH_TIMEOUT = 120  # Seconds after which a worker without a scheduler ends
+JOB_NAME = "iitdask"
 PRESET_KEYS = (
-    *("cores", "memory", "walltime", "queue", "account", "interface", "python"),
+    *("name", "cores", "memory", "walltime", "queue", "account", "interface", "python"),
     *("local-directory", "log-directory", "shared-temp-directory", "scheduler-options"),
     *("job-extra-directives", "job-directives-skip", "job-script-prologue"),
+    *("job-script-epilogue", "worker-extra-args", "death-timeout", "shebang"),
 )
-"""Keys of a site's preset that jobs use."""
-UNUSED_PRESET_DEFAULTS = {
-    "name": "dask-worker",
-    "death-timeout": 60,
-    "processes": 1,
-    "shebang": "#!/usr/bin/env bash",
-    "worker-command": "distributed.cli.dask_worker",
+"""Keys of a site's preset that jobs of every queue use."""
+PRESET_ALIASES = {
+    "project": "account",
+    "extra": "worker-extra-args",
+    "env-extra": "job-script-prologue",
+    "job-extra": "job-extra-directives",
+    "header-skip": "job-directives-skip",
 }
-"""Values of other keys that mean what jobs do anyway."""
-NOTICE_SECONDS = 30  # Seconds before the end of its walltime that SLURM signals an array element
+"""Other names of keys, as dask-jobqueue has or had them: they count where the key is not set."""
+FIXED_VALUES = {"processes": 1, "worker-command": "distributed.cli.dask_worker"}
+"""The only values of keys that may be set to what jobs do anyway."""
+UNCHANGED_VALUES = {"name": "dask-worker"}
+"""Values that dask-jobqueue has for a key and that stand for the default of iitdask."""
+CONNECTION_KEYS = ("interface", "death-timeout", "scheduler-options", "shared-temp-directory")
+"""Keys of a preset that say how processes of a run find each other."""
+KEYS_OF_OPTION = {"cores": ("job-cpu",), "memory": ("job-mem",)}
+"""Keys of a preset that an option of the user wins over, beside the key of its own name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,8 @@ class JobOptions:
     """Node-local directory for what workers spill."""
     directive: tuple[str, ...] = ()
     """Further lines for sbatch, such as --constraint=icelake."""
+    throttle: int | None = None
+    """Most elements of a job array that run at a time."""
     manifest: str | None = None
     """With kubernetes: file with the DaskCluster, such as deploy/kubernetes/cluster-pvc.yaml."""
 
@@ -73,15 +82,23 @@ class JobOptions:
 class JobSpec(JobOptions):
     """Resources and script lines that all jobs of a run are submitted with."""
 
+    queue: QueueSystem
     cores: int
     walltime: str
     memory: str  # Memory of a job
     logs: str  # Directory of the jobs' output
     shared: str  # Directory that all nodes see, for certificates of this run
-    skip: tuple[str, ...]  # Words of sbatch lines that the site does not want
+    skip: tuple[str, ...]  # Words of lines for the queue that the site does not want
     before: tuple[str, ...]  # Lines of the job script before the worker
-    python: str  # Interpreter on the nodes
+    after: tuple[str, ...]  # Lines of the job script after it
+    python: str  # Words of a shell that start the interpreter on the nodes
     scheduler: tuple[tuple[str, Any], ...]  # Options of the Dask scheduler that a site sets
+    worker_arguments: tuple[str, ...]  # Further arguments of ``dask worker``
+    death_timeout: str  # Time after which a worker without a scheduler ends
+    shebang: str
+    name: str  # Name of the jobs
+    own: tuple[tuple[str, Any], ...]  # Keys that only this queue has
+    site_keys: tuple[str, ...]  # Keys that the site's preset sets
 
     @property
     def seconds(self) -> float:
@@ -95,31 +112,18 @@ class JobSpec(JobOptions):
             2, int(STAGGER_FRACTION * self.seconds)
         )
 
-    def header(self, tasks: int = 1) -> list[str]:
-        """Return the sbatch lines of a job; each task gets `cores` and `memory`."""
-        megabytes = -(-parse_memory(self.memory) // 2**20)
-        # With more tasks --mem would be for a node, however many of them it gets.
-        per_cpu = -(-megabytes // self.cores)
-        memory = {"mem": f"{megabytes}M"} if tasks == 1 else {"mem-per-cpu": f"{per_cpu}M"}
-        options: dict[str, Any] = {
-            "job-name": "iitdask",
-            "partition": self.partition,
-            "account": self.account,
-            "ntasks": tasks,
-            "cpus-per-task": self.cores,
-            **memory,
-            "time": self.walltime,
-        }
-        lines = [f"--{key}={value}" for key, value in options.items() if value is not None]
-        lines = [line for line in lines if not any(word in line for word in self.skip)]
-        return [*lines, "--requeue", "--open-mode=append", *self.directive]
 
-
-def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
+def resolve_job_spec(
+    options: JobOptions, memory: str | None = None, queue: QueueSystem = SLURM
+) -> JobSpec:
     """Resolve job options: those of the user, else of the site, else the defaults."""
-    site = _site_preset(options.site)
+    site = _site_preset(options.site, queue)
+    for option, value in {"cores": options.cores, "memory": memory}.items():
+        for key in KEYS_OF_OPTION[option] if value is not None else ():
+            site.pop(key, None)
     logs = str(site.get("log-directory") or Path("iitdask-jobs").absolute())
     jobs = JobSpec(
+        queue=queue,
         cores=_cores(options.cores, site.get("cores")),
         memory=_choose("memory", memory, site.get("memory"), DEFAULT_MEMORY),
         walltime=_choose("walltime", options.walltime, site.get("walltime"), DEFAULT_WALLTIME),
@@ -128,19 +132,41 @@ def resolve_job_spec(options: JobOptions, memory: str | None = None) -> JobSpec:
         interface=_choose("interface", options.interface, site.get("interface")),
         port=options.port,
         tls=options.tls,
+        throttle=options.throttle,
+        site=options.site,
         scratch=_choose("scratch", options.scratch, site.get("local-directory")),
         logs=logs,
         shared=os.path.expanduser(str(site.get("shared-temp-directory") or logs)),  # noqa: PTH111
-        directive=(*(site.get("job-extra-directives") or ()), *options.directive),
-        skip=tuple(site.get("job-directives-skip") or ()),
-        before=(*job_prologue(), *(site.get("job-script-prologue") or ())),
-        python=str(site.get("python") or sys.executable),
+        directive=(*_lines(site, "job-extra-directives"), *options.directive),
+        skip=_lines(site, "job-directives-skip"),
+        before=(*job_prologue(), *_lines(site, "job-script-prologue")),
+        after=_lines(site, "job-script-epilogue"),
+        python=_shell_words(site.get("python") or [sys.executable]),
         scheduler=tuple((site.get("scheduler-options") or {}).items()),
+        worker_arguments=_lines(site, "worker-extra-args"),
+        death_timeout=str(site.get("death-timeout") or DEFAULT_DEATH_TIMEOUT),
+        shebang=str(site.get("shebang") or "#!/usr/bin/env bash"),
+        name=str(site.get("name") or JOB_NAME),
+        own=tuple((key, site[key]) for key in queue.own_keys if key in site),
+        site_keys=tuple(site),
     )
     parse_memory(jobs.memory)
     if jobs.seconds < 60:
         raise InputError(f"--walltime: expected a minute or more, got {quote(jobs.walltime)}")
     return jobs
+
+
+def _lines(site: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return a key of a preset that holds a list."""
+    lines = site.get(key) or ()
+    if not isinstance(lines, list | tuple | set):
+        raise InputError(f"--site: {key}: expected a list, got {quote(lines)}")
+    return tuple(map(str, lines))
+
+
+def _shell_words(words: Any) -> str:
+    """Return words as a shell reads them; a text may hold several, such as those of a container."""
+    return words if isinstance(words, str) else shlex.join(map(str, words))
 
 
 def _choose(name: str, option: Any, *defaults: Any) -> Any:
@@ -158,7 +184,8 @@ def _cores(option: int | None, default: Any) -> int:
     return value
 
 
-def _site_preset(name: str | None) -> dict[str, Any]:
+def _site_preset(name: str | None, queue: QueueSystem) -> dict[str, Any]:
+    """Return the keys that a site's preset sets, by their names of today."""
     import dask
 
     if name is None:
@@ -172,19 +199,19 @@ def _site_preset(name: str | None) -> dict[str, Any]:
             f"(known here: {sites}), got {quote(name)}"
         )
     # Sites write with dashes or underscores, as dask lets them.
-    preset = {key.replace("_", "-"): value for key, value in (known[name] or {}).items()}
-    unused = [key for key, value in preset.items() if _is_unused(key, value)]
+    written = {key.replace("_", "-"): value for key, value in (known[name] or {}).items()}
+    written = {key: value for key, value in written.items() if value not in (None, "", [], {})}
+    written = {key: value for key, value in written.items() if value != FIXED_VALUES.get(key)}
+    aliases = {PRESET_ALIASES.get(key, key): value for key, value in written.items()}
+    preset = aliases | {key: value for key, value in written.items() if key not in PRESET_ALIASES}
+    used = (*PRESET_KEYS, *queue.own_keys)
+    unused = [key for key in preset if key not in used]
     if unused:
         raise InputError(
             f"--site: the preset jobqueue.{name} sets {', '.join(unused)}, which jobs of iitdask "
-            f"do not use; expected {', '.join(PRESET_KEYS)}"
+            f"on {queue.title} do not use; expected {', '.join(used)}"
         )
-    return preset
-
-
-def _is_unused(key: str, value: Any) -> bool:
-    """Return True for a key of a preset that is neither used nor left as dask-jobqueue has it."""
-    return key not in PRESET_KEYS and bool(value) and value != UNUSED_PRESET_DEFAULTS.get(key)
+    return {key: value for key, value in preset.items() if value != UNCHANGED_VALUES.get(key)}
 
 
 def parse_memory(amount: str | int, name: str = "--memory") -> int:
@@ -246,109 +273,6 @@ def tls_exports(folder: str) -> list[str]:
         *(f'export {tls}__{role}__CERT="{folder}/{CERTIFICATE_FILE}"' for role in roles),
         *(f'export {tls}__{role}__KEY="{folder}/{KEY_FILE}"' for role in roles),
     ]
-
-
-UNFINISHED_EXIT_CODE = 75
-"""Exit code of ``iitdask work`` if its time ended before the store was complete (EX_TEMPFAIL)."""
-JOB_NUMBER = re.compile(r"\d+")
-
-
-def allocation_script(jobs: JobSpec, workers: int, run: Sequence[str]) -> str:
-    """Return the script of one job: scheduler, workers, and the driver with arguments `run`."""
-    header = [*jobs.header(tasks=workers + 2), f"--output={jobs.logs}/%j.out"]
-    words = [jobs.python, "-m", "iitdask", *run]
-    # One task that ends badly, such as a worker that was killed, does not end the others. A job
-    # that was requeued works beside what may be left of it on a node that was lost.
-    again = "${SLURM_RESTART_COUNT:+--join}"
-    start = f"srun --kill-on-bad-exit=0 {shlex.join(words)} {again}"
-    quiet = "export DASK_LOGGING__DISTRIBUTED=warning"
-    if not jobs.tls:
-        return _script(jobs, header, [quiet, f"exec {start}"])
-    folder = f"{jobs.shared}/.iitdask-$SLURM_JOB_ID"
-    keys = [
-        f"trap 'rm -rf \"{folder}\"' EXIT",
-        f'{shlex.quote(jobs.python)} -m iitdask.cluster.jobs "{folder}"',
-        *tls_exports(folder),
-    ]
-    return _script(jobs, header, [quiet, *keys, start])
-
-
-def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = None) -> str:
-    """Return the script of a job array whose elements coordinate by the store alone."""
-    header = [
-        f"--array=0-{workers - 1}",
-        *jobs.header(),
-        f"--signal=B:USR1@{NOTICE_SECONDS}",
-        f"--output={jobs.logs}/%A-%a.out",
-    ]
-    lifetime, stagger = jobs.lifetime
-    work = [jobs.python, "-m", "iitdask", "work", store, "--quiet", "--threads", str(jobs.cores)]
-    work += [] if spec is None else ["--spec", spec]
-    was_cut_short = "{ [ $late -eq 1 ] && [ $code -ne 0 ]; }"
-    lines = [
-        f"life=$(( {lifetime} - SLURM_ARRAY_TASK_ID * {stagger} / {workers} ))",
-        # In the background, so that the shell hears SLURM's signals and passes them on.
-        f'{shlex.join(work)} --lifetime "${{life}}s" &',
-        "child=$!",
-        "[ $late -eq 1 ] && kill -TERM $child",
-        "wait $child",
-        "while kill -0 $child 2>/dev/null; do wait $child; done",
-        "# A signal ends a wait with its own code; that of a child that is gone bash remembers.",
-        "wait $child; code=$?",
-        "# Not finished and out of time: the next time slice goes on from here.",
-        f"if [ $code -eq {UNFINISHED_EXIT_CODE} ] || {was_cut_short}; then",
-        '  scontrol requeue "$SLURM_JOB_ID"',
-        "fi",
-        "exit $code",
-    ]
-    # Before anything else: a signal may come while the script still prepares.
-    traps = [
-        "child= late=0",
-        "trap '[ -z \"$child\" ] || kill -TERM $child 2>/dev/null' TERM",
-        "trap 'late=1; [ -z \"$child\" ] || kill -TERM $child 2>/dev/null' USR1",
-    ]
-    return _script(jobs, header, lines, traps)
-
-
-def submit(jobs: JobSpec, script: str) -> str:
-    """Submit a job script and return the number of the job."""
-    require_slurm()
-    Path(jobs.logs).mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["sbatch", "--parsable"], input=script, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        message = " ".join(done.stderr.split())
-        raise InputError(f"sbatch refused the job: {message} (see the script with --print-job)")
-    number = JOB_NUMBER.search(done.stdout)
-    if number is None:
-        raise InterruptedRunError(f"sbatch gave no job number but {quote(done.stdout)}")
-    return number.group()
-
-
-def require_jobqueue() -> None:
-    """Raise an InputError if dask-jobqueue, which makes SLURM's jobs, is not installed."""
-    if find_spec("dask_jobqueue") is None:
-        raise InputError(
-            "--cluster slurm: needs dask-jobqueue; install it with: pip install 'iitdask[slurm]'"
-        )
-
-
-def require_slurm() -> None:
-    """Raise an InputError if SLURM's commands are missing."""
-    missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
-    if missing:
-        raise InputError(
-            f"--cluster slurm: expected SLURM's commands on this machine, found no "
-            f"{', '.join(missing)}; run this on a login node"
-        )
-
-
-def _script(
-    jobs: JobSpec, header: Sequence[str], body: Sequence[str], first: Sequence[str] = ()
-) -> str:
-    top = ["#!/usr/bin/env bash", *(f"#SBATCH {line}" for line in header)]
-    return "\n".join([*top, "", *first, *jobs.before, "", *body, ""])
 
 
 if __name__ == "__main__":

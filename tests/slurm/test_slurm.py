@@ -45,6 +45,16 @@ def driver(study, log, *words):
     return proc.start("iitdask", "run", study, "--cluster", "slurm", *JOBS, *words, log=log)
 
 
+def refused(study, here, *words):
+    """The line by which a run is refused; nothing is left of it."""
+    done = proc.call("run", study, "--store", "run.zarr", *words)
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert not (here / "run.zarr").exists()
+    assert say("squeue", "--noheader") == ""
+    return line
+
+
 def allocated(study, site, here, *words):
     """Submit an allocation and return when it is in mid-run."""
     done = proc.call("run", study, "--cluster", "slurm-allocation", *words, *JOBS)
@@ -86,6 +96,48 @@ def test_slurm__one_allocation(study, undisturbed, site, here):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in site.jobs()
     assert proc.wait_until(lambda: not site.jobs()), said(here)
+    assert is_finished(here / "run.zarr"), said(here)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+@pytest.mark.parametrize("shape", ["slurm", "slurm-allocation", "slurm-array"])
+def test_slurm__refuses_beforehand_what_it_will_never_run(shape, study, site, here):
+    line = refused(study, here, "--cluster", shape, "--partition", "nope")
+    assert line.startswith("iitdask: sbatch refused the job: ")
+    assert "nvalid partition" in line
+    line = refused(study, here, "--cluster", shape, "--memory", "100GB")
+    assert "Requested node configuration is not available" in line
+
+
+def test_slurm__refuses_an_array_that_is_too_long_and_says_what_may_be(study, site, here):
+    line = refused(study, here, "--cluster", "slurm-array", "--workers", "2000")
+    assert "at most 1001 elements (MaxArraySize): give --workers 1001 or fewer" in line
+
+
+def test_slurm__says_what_jobs_wait_for(study, undisturbed, site, here):
+    first = say("sbatch", "--parsable", "--exclusive", "--nodes=3", "--wrap=sleep 3600").strip()
+    assert proc.wait_until(lambda: first in site.jobs("RUNNING"))
+    process = driver(study, here / "log", "--workers", "2")
+    try:
+        waiting = "slurm: 0 of 2 jobs at work, 2 pending ("
+        assert proc.wait_until(lambda: waiting in (here / "log").read_text())
+        say("scancel", first)
+        assert process.wait(timeout=proc.PATIENCE) == 0, (here / "log").read_text()
+    finally:
+        proc.end(process)
+    assert is_same(here / "run.zarr", undisturbed)
+
+
+def test_slurm__an_array_runs_no_more_elements_at_a_time_than_asked(study, undisturbed, site, here):
+    words = ("--cluster", "slurm-array", "--workers", "3", "--throttle", "1")
+    done = proc.call("run", study, *words, *ARRAY_JOBS)
+    assert done.returncode == 0, done.stderr
+    most, reasons = 0, ""
+    while site.jobs():
+        most = max(most, len(site.jobs("RUNNING")))
+        reasons += say("squeue", "--noheader", "--format=%r")
+    assert most == 1
+    assert "JobArrayTaskLimit" in reasons
     assert is_finished(here / "run.zarr"), said(here)
     assert is_same(here / "run.zarr", undisturbed)
 
@@ -161,7 +213,7 @@ def test_slurm__a_preempted_allocation_comes_back(study, undisturbed, site, here
 
 def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, site, here):
     allocated(study, site, here, "-n", "1")
-    # Scheduler and driver are on the first node and live on; what is elsewhere SLURM ends.
+    # Its processes live on, and those of the job that SLURM starts elsewhere work beside them.
     (job,) = site.jobs()
     node = site.node_of(job)
     node = say("scontrol", "show", "hostnames", node).split()[0]
