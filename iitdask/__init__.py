@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from iitdask import errors
     from iitdask.api.grains import macro_tables, unit
+    from iitdask.api.perceivers import matching, perception
     from iitdask.api.studies import estimate, sweep
     from iitdask.api.studies import open_result as open
     from iitdask.api.systems import ces, complexes, sia
@@ -43,7 +44,9 @@ __all__ = [
     "examples",
     "load",
     "macro_tables",
+    "matching",
     "open",
+    "perception",
     "plot",
     "relations",
     "sia",
@@ -64,6 +67,7 @@ _PLACES = {  # module of every other name
     **dict.fromkeys(("account", "causal_nexus", "true_events"), "iitdask.api.transitions"),
     **dict.fromkeys(("estimate", "open", "sweep"), "iitdask.api.studies"),
     **dict.fromkeys(("macro_tables", "unit"), "iitdask.api.grains"),
+    **dict.fromkeys(("matching", "perception"), "iitdask.api.perceivers"),
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
     "Substrate": "iitdask.model.substrate",
     "load": "iitdask.model.readers",

@@ -1,4 +1,4 @@
-"""Results with the names users gave: units, states, partitions, complexes."""
+"""Results with the names users gave: units, states, partitions, complexes, perceptions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import xarray as xr
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.labels import join_labels, shortened, state_text, unit_set_names
 from iitdask.model.macro_system import MacroSystem
+from iitdask.model.perceptual_system import PerceptualSystem
 from iitdask.model.system import CandidateSystem, Target
 from iitdask.result.formatting import (
     Overview,
     Table,
+    number_text,
     partition_texts,
     target_attrs,
     text_array,
@@ -160,3 +162,58 @@ def label_target(tree: xr.DataTree, target: Target, options: Theory) -> xr.DataT
     about["iitdask_version"] = package_version()
     nodes["/"] = nodes["/"].assign_attrs(theory_attrs(options) | about)
     return xr.DataTree.from_dict(nodes)
+
+
+def label_perception(tree: xr.DataTree, target: PerceptualSystem, options: Theory) -> xr.DataTree:
+    """Name stimuli, states, units and mechanisms of a perception."""
+    known = target.substrate.labels
+    stimuli, distinctions = (tree[name].to_dataset() for name in ("stimuli", "distinctions"))
+    units = ("unit", text_array(target.labels))
+    names = ("stimulus", text_array(map(state_text, target.requested)))
+    stimuli = stimuli.assign_coords(
+        stimulus=names,
+        unit=units,
+        system_state=("system_state", text_array(map(state_text, target.system_states))),
+    )
+    responses = map(state_text, stimuli["response_state"].values.tolist())
+    stimuli["response"] = described_variable("response", ("stimulus",), text_array(responses))
+    mechanisms = unit_set_names(distinctions["mechanism_units"].values, target.labels, known)
+    distinctions = distinctions.assign_coords(
+        stimulus=names, unit=units, mechanism=("mechanism", text_array(mechanisms))
+    )
+    texts = {
+        "sensory": join_labels(target.sensory_labels, known),
+        "system": join_labels(target.labels, known),
+    }
+    about = dict(tree.attrs) | target_attrs(target.substrate, options, texts)
+    nodes = {"/stimuli": stimuli, "/distinctions": distinctions}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **nodes})
+
+
+def perception_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a perception: its stimuli, those of largest richness first."""
+    about, data = tree.attrs, tree["stimuli"].to_dataset()
+    held = f"held for {about['clamp']} of {about['tau']} steps"
+    summary = [
+        ("theory", str(about["theory"])),
+        ("system", f"{about['system']} in {about['substrate_units']}"),
+        ("sensory interface", f"{about['sensory']}, {held}"),
+        ("structures", f"{about['n_structures']} of {data.sizes['stimulus']} stimuli"),
+    ]
+    named = {"differentiation": "differentiation", "differentiation_perceived": "perceived"}
+    summary += [(text, f"{_interval_text(tree, name)} bits") for name, text in named.items()]
+    values = (data[name].values for name in ("stimulus", "response", "big_phi", "richness"))
+    stimulus, response, big_phi, richness = values
+    rows: list[tuple[str, ...]] = [
+        (str(stimulus[k]), str(response[k]), number_text(big_phi[k]), number_text(richness[k]))
+        for k in np.argsort(-richness, kind="stable").tolist()
+    ]
+    columns = ("stimulus", "response", "Phi", "richness")
+    return [Overview(summary, [Table("stimuli", columns, rows)])]
+
+
+def _interval_text(tree: xr.DataTree, name: str) -> str:
+    if name in tree.attrs:
+        return number_text(float(tree.attrs[name]))
+    low, high = (number_text(float(tree.attrs[f"{name}_{end}"])) for end in ("low", "high"))
+    return f"{low} to {high}"

@@ -57,7 +57,8 @@ from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
 from iitdask.theory.variables import make_dataset
 
-UNIT_FIELDS = {"units", "candidates", "causes", "effects"}  # Fields of targets that name units
+# Fields of targets that name units
+UNIT_FIELDS = {"units", "candidates", "causes", "effects", "sensory", "system"}
 
 
 @dataclass(frozen=True, slots=True)

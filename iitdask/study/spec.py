@@ -29,7 +29,9 @@ class JobRun:
 
 
 STUDY_EXPECTED = "a study file or the name of an example (`iitdask examples`)"
-QUOTED_FIELDS = ("state", "window", "before", "after", "units", "causes", "effects")
+QUOTED_FIELDS = (
+    "state", "window", "before", "after", "units", "causes", "effects", "sensory", "system",
+)  # fmt: skip
 """Fields of which a number is text that lacks its quotes."""
 MAX_WORKERS = 10_000  # Processes, jobs or threads of a run
 NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
@@ -84,6 +86,12 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     causes: str | list[int | str] | None = None  # Candidate causes of a transition; None: all units
     effects: str | list[int | str] | None = None  # Candidate effects of a transition; None: all
     max_order: int | None = None  # Most units of an occurrence whose cause or effect is searched
+    sensory: str | list[int | str] | None = None  # Sensory interface of a system that perceives
+    system: str | list[int | str] | None = None  # Such a system: all other units
+    tau: int | None = None  # Steps from a stimulus to the state it triggers; None: 1
+    clamp: int | None = None  # Steps for which the stimulus is held; None: tau
+    stimuli: Literal["all"] | list[str | list[int]] | None = None
+    """States of the sensory interface; None: all of them."""
     theory: str | dict[str, Any] | None = None
     """Theory by name, or a mapping of its name and options; None: the first that defines it."""
     compute: str = "ces"  # Computation, a name in `COMPUTATIONS`

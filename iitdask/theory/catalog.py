@@ -24,6 +24,7 @@ from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.model.batch import Batch
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.macro_system import AnySystem
+from iitdask.model.perceptual_system import PerceptualSystem
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
@@ -37,6 +38,7 @@ from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
 from iitdask.theory.iit4.repertoires import view_nodes
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory, describe_options
+from iitdask.theory.perception import PERCEPTION_OUTCOMES, perception
 from iitdask.theory.small_systems import (
     CES_MAX_UNITS,
     SIA_MAX_UNITS,
@@ -393,6 +395,17 @@ COMPUTATIONS: dict[str, Computation] = {
         panels="iitdask.view.explorer:nexus_panels",
         tables=(("links", "link"), ("candidates", "candidate")),
         families=_CAUSATION,
+    ),
+    "perception": Computation(
+        target=PerceptualSystem,
+        recipes={"iit4": perception, "iit4-2026": perception},
+        nodes={"stimuli": "richness"},
+        title="Perception of {system} through {sensory}",
+        label="iitdask.result.label_tree:label_perception",
+        overviews="iitdask.result.label_tree:perception_overviews",
+        tables=(("stimuli", "stimulus"),),
+        outcomes=PERCEPTION_OUTCOMES,
+        families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES},
     ),
     "events": Computation(
         target=StateTriple,

@@ -140,6 +140,14 @@ def describe(distinctions):
     ]
 
 
+def distinctions_of(system):
+    """Only the congruent distinctions, as `congruent` gives them."""
+    sia = analyse(system)
+    states = sia if sia["cause_state"] is not None else specified(system)
+    resolution = {d: states[f"{d}_state"] for d in (CAUSE, EFFECT)}
+    return congruent(system, raw_distinctions(system), resolution)
+
+
 def unfold(system, theory="iit4", differentiation="specified"):
     """The whole cause-effect structure of one candidate, as a dict (sections 10 and 11)."""
     sia = analyse(system, theory, differentiation)
