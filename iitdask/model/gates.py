@@ -104,6 +104,8 @@ def _constant(inputs: Sequence[int], levels: int, *, value: int) -> Table:
 
 def _table(inputs: Sequence[int], levels: int, *, table: Any) -> Table:
     array = as_array(table, "table")
+    if array.ndim == 0:
+        raise ValueError(f'expected a table, got {quote(table)}; quote it: table: "{quote(table)}"')
     if array.ndim != 1 or not inputs:
         return with_input_axes(array, inputs, levels, "table")
     rows = math.prod(inputs)

@@ -253,7 +253,10 @@ def _read_table(
     elif is_listed(value) and not isinstance(value, set | frozenset | Mapping):
         entries = [int(each) if isinstance(each, bool | np.bool_) else each for each in value]
     else:
-        raise InputError(f"{where}: expected zeros and ones as text or a list, got {quote(value)}")
+        hint = f'; quote it: table: "{quote(value)}"' if isinstance(value, int) else ""
+        raise InputError(
+            f"{where}: expected zeros and ones as text or a list, got {quote(value)}{hint}"
+        )
     if len(entries) != 1 << min(length, 63):
         what = f"{len(members)} constituents" if len(members) > 1 else "1 constituent"
         what += f" over {updates} updates" if updates > 1 else ""

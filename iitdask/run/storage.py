@@ -188,7 +188,8 @@ class DirectoryStore(Store):
     def read(self, key: str) -> bytes | None:
         """Return the content of a file; None if there is none."""
         try:
-            with open(f"{self.root}/{key}", "rb") as file:
+            # A FIFO would be waited for until somebody writes into it.
+            with open(f"{self.root}/{key}", "rb", opener=_open_without_waiting) as file:
                 return file.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
@@ -264,6 +265,10 @@ class DirectoryStore(Store):
                     with suppress(OSError, ValueError):
                         if _is_abandoned(f"{folder}/{name}", is_alone):
                             os.unlink(f"{folder}/{name}")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def local_path(url: str) -> Path | None:

@@ -17,7 +17,14 @@ from uuid import uuid4
 
 import numpy as np
 
-from iitdask.errors import BusyStoreError, InputError, LedgerMismatchError, StoreError, quote
+from iitdask.errors import (
+    BusyStoreError,
+    InputError,
+    LedgerMismatchError,
+    MissingStoreError,
+    StoreError,
+    quote,
+)
 from iitdask.model.documents import path_text
 from iitdask.run.checksum import package_version, text_digest
 from iitdask.run.coordination import critical_section, live_sessions, open_session
@@ -309,7 +316,11 @@ class ZarrLedger(Ledger):
                 return self._read_root(again=False)
             if holds_run(self.store):
                 return None
-            raise StoreError(f"{url} is not empty and not a store; use another") from None
+            directory = self.store.directory
+            what = "is not empty and not a store"
+            if directory is not None and not directory.is_dir():
+                what = "is no directory"
+            raise MissingStoreError(f"{url} {what}; use another") from None
         except OSError as error:
             raise StoreError(f"{url}: zarr.json cannot be read ({error.strerror})") from error
         except DAMAGE_ERRORS as error:
@@ -319,7 +330,7 @@ class ZarrLedger(Ledger):
         if EMPTIED_ATTRIBUTE in attrs:
             return None
         if not {"study", "fingerprint", "format"} <= set(attrs):
-            raise StoreError(f"{url} is a Zarr group, but not a store of iitdask")
+            raise MissingStoreError(f"{url} is a Zarr group, but not a store of iitdask")
         return attrs
 
     def _create_root(self, study: dict[str, Any], fingerprint: str) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def test_many_values():
         ({"gate": "SIGMOID", "inputs": "A", "weights": [1], "spins": 1}, "true or false, got 1"),
         ({"gate": "OR", "inputs": ["T"]}, "expected inputs with two values, got 3; use TABLE"),
         ({"gate": "COPY", "inputs": ["T"]}, "an input with 2 values like its own, got 3"),
+        ({"gate": "TABLE", "inputs": "AB", "table": 1000}, r'got 1000; quote it: table: "1000"'),
         ({"gate": "CONSTANT", "value": 2}, "expected a value from 0 to 1, got 2"),
         ({"gate": "TABLE", "table": [[1], [0, 1]]}, r"unit 'Z' \(TABLE\): table: expected numbers"),
         ({"gate": "TABLE", "inputs": "AB", "table": [0, 1]}, "to have 4 rows, got 2"),

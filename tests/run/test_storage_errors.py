@@ -103,8 +103,13 @@ def test_store__in_a_place_that_takes_none_is_said(tmp_path):
     with pytest.raises(StoreError, match=r"its directory is not there \(Not a directory"):
         ZarrLedger(open_store(tmp_path / "file" / "s"))
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(StoreError, match="not empty and not a store"):
-        ZarrLedger(open_store(tmp_path / "fifo"))
+    for name in ("fifo", "file"):
+        with pytest.raises(MissingStoreError, match="is no directory; use another"):
+            ZarrLedger(open_store(tmp_path / name))
+    (tmp_path / "store").mkdir()
+    os.mkfifo(tmp_path / "store/zarr.json")
+    with pytest.raises(MissingStoreError, match="expected a store of iitdask, found none"):
+        store_attrs(open_store(tmp_path / "store"))
 
 
 def test_drop_blocks__of_a_store_that_is_read_only_says_so(monkeypatch, tmp_path):
