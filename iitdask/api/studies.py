@@ -11,9 +11,23 @@ import xarray as xr
 
 from iitdask.api.systems import PathLike, run_call
 from iitdask.errors import SpecError
+from iitdask.model.macro_system import AnySystem
+from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
+from iitdask.result.explanation import (
+    as_result_tree,
+    compare_results,
+    explain_result,
+    explained_target,
+)
 from iitdask.run.estimate import Estimate
-from iitdask.study.run import BLOCK_SECONDS, estimate_job, job_from_study, open_stored_result
+from iitdask.study.run import (
+    BLOCK_SECONDS,
+    estimate_job,
+    job_from_study,
+    open_stored_result,
+    stored_target,
+)
 from iitdask.study.spec import read_named_study
 from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
@@ -179,3 +193,96 @@ def open_result(store: PathLike) -> xr.DataTree:
     iitdask.errors.MissingStoreError: ...none.zarr: expected a store of iitdask, found none...
     """
     return open_stored_result(store)
+
+
+def explain(
+    result: xr.Dataset | xr.DataTree | PathLike, substrate: Substrate | None = None
+) -> xr.Dataset:
+    """Say what decided phi_s, by how much, and why it is 0 where it is.
+
+    Parameters
+    ----------
+    result : Dataset, DataTree, str or path
+        What :func:`iitdask.sia` or :func:`iitdask.ces` returned under IIT 4.0, or its store.
+    substrate : Substrate, optional
+        All units, for a result that was read from a file or changed; one that a call returned
+        knows its own.
+
+    Returns
+    -------
+    Dataset
+        ``decided_by`` (``"rule"``, ``"minimum partition"``, ``"cap: ..."``),
+        ``binding_direction`` (``"cause"``, ``"effect"``, ``"both"``; empty where no partition was
+        looked at), ``phi``, ``normalized_phi`` (bits), ``cut``; ``runner_up``, the least
+        normalized value above the minimum by more than ties differ (bits), and its ``gap``;
+        neither where there is none, of which attribute ``no_runner_up`` says why;
+        ``n_tied_states``, ``n_tied_partitions``, ``cause_state``, ``effect_state``; ``reason``,
+        why phi is 0.
+
+    Raises
+    ------
+    InputError
+        It is no result of a system under IIT 4.0.
+
+    References
+    ----------
+    mathematics.md 8 and 41.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.explain(iit.sia(iit.examples.load("basic"), "100"))
+    >>> found["binding_direction"].item(), round(float(found["runner_up"]), 3)
+    ('cause', 0.283)
+    """
+    target: Any = None
+    if isinstance(result, xr.Dataset | xr.DataTree):
+        tree = as_result_tree(result, "result")
+        target = explained_target(result)
+    else:
+        tree = open_stored_result(result)
+        target = stored_target(result)
+    if substrate is not None and "system" in tree.children:
+        about = tree["system"].attrs
+        target = AnySystem.build(require_substrate(substrate), about["state"], about["units"])
+    return explain_result(tree, target)
+
+
+def compare(
+    a: xr.Dataset | xr.DataTree | PathLike, b: xr.Dataset | xr.DataTree | PathLike
+) -> xr.DataTree:
+    """Compare two results: what changed, and what only chose otherwise among ties.
+
+    Parameters
+    ----------
+    a, b : Dataset, DataTree, str or path
+        Results, their stores, or cells of a cube, such as ``cube.sel(state="100")``.
+
+    Returns
+    -------
+    DataTree
+        ``/scalars`` with dim ``scalar``: ``a``, ``b`` and ``delta`` (b less a) of every number
+        that both have; ``/distinctions`` with dim ``mechanism``, where both have some: ``status``
+        (``"same"``, ``"changed"``, ``"only_a"``, ``"only_b"``), phi and folds of both and their
+        differences; attributes ``cut`` (``"same"``, ``"tied"`` for another one of those that tie,
+        ``"changed"``), ``same_theory``, ``same_iitdask_version`` and others, with both values
+        where they differ.
+
+    Raises
+    ------
+    InputError
+        One of them is no result, or nothing can be compared.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> basic = iit.examples.load("basic")
+    >>> found = iit.compare(iit.ces(basic, "100"), iit.ces(basic, "101"))
+    >>> found.attrs["cut"], found["distinctions"]["status"].values.tolist()
+    ('same', ['only_a', 'changed'])
+    """
+    trees = []
+    for name, given in (("a", a), ("b", b)):
+        is_data = isinstance(given, xr.Dataset | xr.DataTree)
+        trees.append(as_result_tree(given, name) if is_data else open_stored_result(given))
+    return compare_results(trees[0], trees[1])

@@ -13,6 +13,7 @@ from iitdask.model.macro_system import AnySystem
 from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
 from iitdask.model.unit import Unit
+from iitdask.result.explanation import with_target
 from iitdask.study.problem import Problem
 from iitdask.study.run import StudyJob, run_job
 from iitdask.theory.catalog import theory_options
@@ -106,7 +107,7 @@ def sia(
     system = AnySystem.build(require_substrate(substrate), state, units)
     problem = Problem(system, theory_options(theory, compute="sia", ties=ties), "sia")
     tree = run_call(problem, progress, client, workers, store=store, cache=cache)
-    return tree["system"].to_dataset()
+    return with_target(tree["system"].to_dataset(), system)
 
 
 def ces(
@@ -160,7 +161,8 @@ def ces(
     """
     system = AnySystem.build(require_substrate(substrate), state, units)
     problem = Problem(system, theory_options(theory, compute="ces", ties=ties), "ces")
-    return run_call(problem, progress, client, workers, store=store, cache=cache)
+    tree = run_call(problem, progress, client, workers, store=store, cache=cache)
+    return with_target(tree, system)
 
 
 def complexes(

@@ -43,6 +43,7 @@ COMMANDS = {
     "estimate": ("iitdask.cli.estimate_command:estimate", "Estimate the cost of a study."),
     "status": ("iitdask.cli.store_commands:status", "Show how far a store is."),
     "show": ("iitdask.cli.store_commands:show", "Show the results of a store."),
+    "compare": ("iitdask.cli.store_commands:compare", "Compare the results of two stores."),
     "view": ("iitdask.cli.store_commands:view", "Look at a result: linked figures."),
     "verify": ("iitdask.cli.store_commands:verify", "Check a store, recompute a sample of it."),
     "export": ("iitdask.cli.store_commands:export", "Write a result as .csv, .nc or .json."),

@@ -21,6 +21,7 @@ from iitdask.run.status import StoreStatus, read_status
 from iitdask.run.storage import open_store
 
 if TYPE_CHECKING:
+    import xarray as xr
     from bokeh.document import Document
 
 MAX_SHOWN_FAILURES = 20
@@ -132,7 +133,14 @@ def _status_json(progress: StoreStatus) -> dict[str, object]:
     }
 
 
-def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | None = None) -> int:
+def show(
+    store: str | None = None,
+    /,
+    *,
+    json_: JsonFlag = False,
+    explain: Flag = False,
+    cache: str | None = None,
+) -> int:
     """Show the results of a store, or what a cache holds.
 
     Parameters
@@ -141,22 +149,68 @@ def show(store: str | None = None, /, *, json_: JsonFlag = False, cache: str | N
         Directory or URL of the store.
     json_
         Everything, as JSON.
+    explain
+        What decided phi_s, the partition that comes next, and why phi_s is 0 where it is.
     cache
         Directory of a cache, instead of a store.
     """
     if cache is not None:
-        if store is not None or json_:
-            raise InputError("--cache: expected neither a store nor --json beside it, got one")
+        if store is not None or json_ or explain:
+            raise InputError("--cache: expected neither a store nor a flag beside it, got one")
         return _show_cache(cache)
     if store is None:
         raise InputError("show: expected a store or --cache DIR, got neither")
     tree = load_partial_result(open_store(store))
+    if explain:
+        return _show_explanation(tree, store, json_)
     if json_:
-        from iitdask.result.formatting import as_json
-
-        print(json.dumps(as_json(tree), indent=1))
+        _print_json(tree)
     else:
         print_result(tree)
+    return 0
+
+
+def _print_json(tree: xr.DataTree) -> None:
+    from iitdask.result.formatting import as_json
+
+    print(json.dumps(as_json(tree), indent=1))
+
+
+def _show_explanation(tree: xr.DataTree, store: str, json_: bool) -> int:
+    from iitdask.result.explanation import explain_result, explanation_rows, explanation_tree
+    from iitdask.study.run import stored_target
+
+    found = explain_result(tree, stored_target(store))
+    if json_:
+        _print_json(explanation_tree(found))
+    else:
+        print_table((), explanation_rows(found))
+    return 0
+
+
+def compare(a: str, b: str, /, *, json_: JsonFlag = False) -> int:
+    """Compare the results of two stores.
+
+    Parameters
+    ----------
+    a
+        Directory or URL of the first store.
+    b
+        Directory or URL of the second one.
+    json_
+        Everything, as JSON.
+    """
+    from iitdask.result.explanation import compare_results, comparison_rows
+
+    found = compare_results(*(load_partial_result(open_store(store)) for store in (a, b)))
+    if json_:
+        _print_json(found)
+        return 0
+    rows, changed = comparison_rows(found)
+    print_table((), rows)
+    if changed:
+        print()
+        print_table(("mechanism", "status", "phi of a", "phi of b"), changed)
     return 0
 
 

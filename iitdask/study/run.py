@@ -38,6 +38,7 @@ from iitdask.kernels.jit import (
     remove_fallback_directory,
     sole_compiler,
 )
+from iitdask.model.system import Target
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, open_session
@@ -165,6 +166,11 @@ def open_stored_result(store: str | os.PathLike[str] | Store) -> xr.DataTree:
         tree.attrs["partial"] = text
         warnings.warn(f"{opened.url}: {text}", PartialResultWarning, stacklevel=3)
     return tree
+
+
+def stored_target(store: str | os.PathLike[str] | Store) -> Target:
+    """Return what the study of a store is about."""
+    return read_problem(open_store(store)).target
 
 
 def run_shared(

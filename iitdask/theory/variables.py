@@ -81,6 +81,15 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "current_state": ("", "current state of each unit"),
     "levels": ("count", "how many states each unit has"),
     "inside": ("", "whether the unit belongs to the candidate system"),
+    # explanations
+    "decided_by": ("", "what decided phi: a rule, the minimum partition, or a cap (2026)"),
+    "binding_direction": ("", "side of the smaller phi at the minimum partition"),
+    "runner_up": (
+        "bit",
+        "next larger integrated information per severed pair",
+    ),
+    "gap": ("bit", "runner-up less the minimum"),
+    "least_normalized": ("bit", "least integrated information per severed pair, before any cap"),
     # perception
     "triggered_probability": ("", "P(state of the system | stimulus)"),
     "row": ("", "P(state of the system | stimulus), little-endian"),

@@ -151,7 +151,8 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
     return _select(system, options, specified, minima, costs)
 
 
-def _state_inputs(system: CandidateSystem) -> dict[str, Array]:
+def system_inputs(system: CandidateSystem) -> dict[str, Array]:
+    """Return the tables, levels and current state of a system, as its stages take them."""
     return {
         "cause": system.cause,
         "effect": system.effect,
@@ -183,7 +184,7 @@ def states_stage(system: CandidateSystem) -> Stage:
         grid=Grid(("direction",), (2,), unsplit=("direction",)),
         variables=_state_variables(states),
         compute=fill_states,
-        inputs=_state_inputs(system),
+        inputs=system_inputs(system),
         cost=lambda _region: 2.0 * states * states * 0.3e-9,
         scratch=16 * states,
     )
@@ -247,7 +248,7 @@ def one_block_stage(system: CandidateSystem) -> Stage:
         grid=Grid(("direction",), (2,), unsplit=("direction",)),
         variables=_state_variables(states) + _minimum_variables(n, (("state", states),)),
         compute=fill_one_block,
-        inputs=_state_inputs(system),
+        inputs=system_inputs(system),
         cost=lambda _region: 1e-5 + 2.0 * states * states * 0.3e-9 + seconds,
         scratch=16 * states * (n << n) + 400 * 2**n,
     )
@@ -267,7 +268,7 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     specified = find_specified_states(out["forward"], out["information"])
     if min(specified.information) > PHI_ZERO_BITS:
         for side, codes in enumerate(specified.states):
-            costs = np.stack([_cut_costs(inputs, int(code), side == 0) for code in codes])
+            costs = np.stack([cut_costs_at(inputs, int(code), side == 0) for code in codes])
             found = _minimum_partitions(costs, PHI_ZERO_BITS / specified.selectivity[side])
             for name in MINIMUM_FIELDS:
                 out[name][side, codes] = found[name]
@@ -285,7 +286,7 @@ def _direction_minima(specified: SpecifiedStates, *sides: Sequence[Array]) -> Mi
     return cause, effect
 
 
-def _cut_costs(inputs: Mapping[str, Array], state: int, is_cause: bool) -> Array:
+def cut_costs_at(inputs: Mapping[str, Array], state: int, is_cause: bool) -> Array:
     """(n, 2**n) bits each unit loses with each set of severed inputs, at a specified state."""
     # A table that may be written, as inside other kernels: a frozen one would be compiled for anew.
     table = np.require(inputs["cause" if is_cause else "effect"], None, ["C", "W"])
@@ -297,9 +298,9 @@ def _search_minima(
     system: CandidateSystem, specified: SpecifiedStates
 ) -> Steps[tuple[Minima, Array]]:
     """Minimum partition of every tied cause and effect state, and the costs of cuts at them."""
-    inputs, (causes, effects) = _state_inputs(system), specified.states
+    inputs, (causes, effects) = system_inputs(system), specified.states
     states = [(int(s), True) for s in causes] + [(int(s), False) for s in effects]
-    costs = np.stack([_cut_costs(inputs, *state) for state in states])
+    costs = np.stack([cut_costs_at(inputs, *state) for state in states])
     search = _dinkelbach_stages if system.n >= SPLIT_MIN_UNITS else _one_stage
     filled = yield from search(costs, PHI_ZERO_BITS / np.concatenate(specified.selectivity))
     cause, effect = (
@@ -463,8 +464,8 @@ def _select(
     first = first_state_pair(system, options.ties, choices)
     k, j = (int(position) for position in pairs[first])
     if costs is None:
-        inputs, (c_state, e_state) = _state_inputs(system), choices[first]
-        both = _cut_costs(inputs, c_state, True), _cut_costs(inputs, e_state, False)
+        inputs, (c_state, e_state) = system_inputs(system), choices[first]
+        both = cut_costs_at(inputs, c_state, True), cut_costs_at(inputs, e_state, False)
     else:
         both = costs[k], costs[len(causes) + j]
     sides = (StateMinimum(*(x[k] for x in cause)), StateMinimum(*(x[j] for x in effect)))
