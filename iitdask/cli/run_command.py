@@ -32,7 +32,12 @@ from iitdask.cluster.job_scripts import (
 )
 from iitdask.cluster.jobs import JobOptions, JobSpec, parse_memory, resolve_job_spec
 from iitdask.cluster.kubernetes import Manifest, kubernetes
-from iitdask.cluster.local import connect, local, require_scheduler
+from iitdask.cluster.local import (
+    connect,
+    local,
+    require_scheduler,
+    silence_lost_connections,
+)
 from iitdask.cluster.queue_cluster import queue_cluster
 from iitdask.cluster.slurm import allocation, allocation_script, require_allocation
 from iitdask.errors import InputError, MemoryRefusedError, RetiredError, quote
@@ -310,6 +315,7 @@ class ClusterChoice:
 
         What a queue says of jobs that wait is a warning for the observers.
         """
+        silence_lost_connections()
         if self.cluster == "local":
             return local(self.workers, self.memory)
         if self.cluster == "allocation":

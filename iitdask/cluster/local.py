@@ -213,13 +213,29 @@ def _silenced_resource_tracker() -> Iterator[None]:
         os.environ |= {} if old is None else {name: old}
 
 
+class _LostConnections(logging.Filter):
+    """Drops what is logged about connections that were lost."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return False for the traceback of a connection."""
+        return not (record.exc_info and isinstance(record.exc_info[1], OSError))
+
+
+LOST_CONNECTIONS = _LostConnections()
+
+
+def silence_lost_connections() -> None:
+    """Log no traceback of a lost connection: a scheduler that dies is an error of the run."""
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    for name in ("tornado.application", "asyncio", "distributed.core", "distributed.utils"):
+        logging.getLogger(name).addFilter(LOST_CONNECTIONS)
+
+
 def connect(address: str) -> Client:
     """Open a client of the scheduler at an address ``tcp://HOST:PORT``."""
     import dask
     from distributed import Client
 
-    # A scheduler that dies reaches the driver as an error, not as a traceback of Dask's beside it.
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         with dask.config.set({"distributed.comm.timeouts.connect": HANDSHAKE_SECONDS}):
             return Client(address, timeout=HANDSHAKE_SECONDS)

@@ -1,5 +1,6 @@
 """Clusters of this machine: nobody but their own processes can connect to them."""
 
+import logging
 import os
 import ssl
 import subprocess
@@ -11,8 +12,9 @@ import dask
 import psutil
 import pytest
 from distributed import LocalCluster
+from distributed.comm import CommClosedError
 
-from iitdask.cluster.local import dashboard_settings, local
+from iitdask.cluster.local import dashboard_settings, local, silence_lost_connections
 from tests.attack.serve_probe import ask, open_websocket
 
 NOBODY = 65534
@@ -151,3 +153,13 @@ def test_dashboards__answer_pages_of_their_own_address_alone():
         own = f"http://localhost:{place[1]}"
         for origin, code in ((own, "101"), ("http://evil.example", "403"), ("null", "403")):
             assert code in open_websocket(place, page, origin, path="/status/ws")
+
+
+@pytest.mark.parametrize("name", ["tornado.application", "asyncio"])
+def test_lost_connections__are_errors_of_the_run_and_no_tracebacks_beside_it(name, caplog):
+    silence_lost_connections()
+    log = logging.getLogger(name)
+    log.error("Exception in callback", exc_info=CommClosedError("in <TCP>: Stream is closed"))
+    assert caplog.records == []
+    log.error("Exception in callback", exc_info=ValueError("another"))
+    assert [record.exc_info[0] for record in caplog.records] == [ValueError]
