@@ -1,17 +1,28 @@
-"""Figures of results, one by one: ``iit.plot``. Each returns a Bokeh figure."""
+"""Figures of results, one by one: ``iit.plot``. Each returns a Bokeh figure that shows itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import xarray as xr
-from bokeh.models import ColumnDataSource
+from bokeh.embed import file_html
+from bokeh.models import ColumnDataSource, LayoutDOM
 from bokeh.plotting import figure
+from bokeh.resources import INLINE
 
 from iitdask.errors import InputError
 from iitdask.result.formatting import known_labels
-from iitdask.view import account_figures, network_figures, relation_figures, structure_figures
+from iitdask.view import (
+    account_figures,
+    network_figures,
+    relation_figures,
+    structure_figures,
+    sweep_figures,
+)
 from iitdask.view.accessor import Page, as_tree
 from iitdask.view.explorer import explorer_html
-from iitdask.view.sweep_figures import sweep
 
 __all__ = [
     "account",
@@ -28,8 +39,29 @@ __all__ = [
 ]
 
 Result = xr.Dataset | xr.DataTree
+_Drawn = TypeVar("_Drawn", bound=LayoutDOM)
+_Arguments = ParamSpec("_Arguments")
 
 
+def _showing_itself(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Drawn]:
+    """Let a notebook show what a function draws, without a call that loads BokehJS before it."""
+
+    @wraps(draw)
+    def drawn(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Drawn:
+        result = draw(*args, **options)
+        result._repr_html_ = lambda: _frame(result)
+        return result
+
+    return drawn
+
+
+def _frame(drawn: LayoutDOM) -> str:
+    """Return a figure in a frame of its own height, with all it needs."""
+    height = getattr(drawn, "height", None) or 450
+    return Page(file_html(drawn, INLINE, "iitdask"), height + 30)._repr_html_()
+
+
+@_showing_itself
 def network(result: Result, size: int = 420) -> figure:
     """Draw a candidate system with its state and the connections its minimum partition severs.
 
@@ -62,6 +94,7 @@ def network(result: Result, size: int = 420) -> figure:
     return network_figures.draw_network(drawing, title, size)[0]
 
 
+@_showing_itself
 def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw phi of every distinction against the number of units in its mechanism.
 
@@ -81,6 +114,7 @@ def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     return structure_figures.by_order(source, size, unit)
 
 
+@_showing_itself
 def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw phi of every distinction's cause against phi of its effect.
 
@@ -100,6 +134,7 @@ def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     return structure_figures.plane(source, size, unit)
 
 
+@_showing_itself
 def relations(result: Result, size: int = 420) -> figure:
     """Draw the largest relations as linked purviews.
 
@@ -120,6 +155,7 @@ def relations(result: Result, size: int = 420) -> figure:
     return relation_figures.draw_relations(largest, tree["distinctions"].to_dataset(), size)[0]
 
 
+@_showing_itself
 def relations_by_degree(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw the number of relations by degree.
 
@@ -139,6 +175,7 @@ def relations_by_degree(result: Result, size: tuple[int, int] = (420, 330)) -> f
     return relation_figures.relations_by_degree(data, size)
 
 
+@_showing_itself
 def relations_by_phi(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     """Draw the distribution of phi over relations.
 
@@ -158,6 +195,7 @@ def relations_by_phi(result: Result, size: tuple[int, int] = (420, 330)) -> figu
     return relation_figures.relations_by_phi(largest, size)
 
 
+@_showing_itself
 def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
     """Draw phi of every mechanism over every purview.
 
@@ -181,6 +219,7 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
     return structure_figures.landscape(tree, side, source, size)
 
 
+@_showing_itself
 def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
     """Draw phi_s of complexes against their size.
 
@@ -201,6 +240,7 @@ def complexes(result: Result, size: tuple[int, int] = (480, 330)) -> figure:
     return network_figures.by_size(source, size, name)
 
 
+@_showing_itself
 def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
     """Draw an account: the units before and after, and the links between them.
 
@@ -218,6 +258,9 @@ def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
     """
     tree = _require_node(result, "links")
     return account_figures.draw_links(tree, account_figures.links_source(tree), size)
+
+
+sweep = _showing_itself(sweep_figures.sweep)
 
 
 def explorer(result: Result) -> Page:

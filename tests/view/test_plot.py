@@ -1,5 +1,7 @@
 """Figures one by one, and results that show themselves in notebooks."""
 
+from html import unescape
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,6 +29,15 @@ def test_plot__draws_a_structure(tree, name):
     assert isinstance(fig, figure)
     assert fig.title.text
     assert fig.renderers
+
+
+@pytest.mark.parametrize("name", ["network", "plane"])
+def test_plot__shows_itself_in_a_frame(tree, name):
+    fig = getattr(iit.plot, name)(tree, **({"size": 300} if name == "network" else {}))
+    html = fig._repr_html_()
+    assert html.startswith("<iframe srcdoc=")
+    assert f"height: {fig.height + 30}px" in html
+    assert fig.title.text.replace("'", "&#x27;") in unescape(html)
 
 
 def test_network__of_an_account_is_refused():
