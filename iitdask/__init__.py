@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iitdask import errors
-    from iitdask.api.grains import macro_tables, unit
+    from iitdask.api.grains import grains, macro_tables, unit
     from iitdask.api.perceivers import matching, perception
     from iitdask.api.studies import compare, estimate, explain, sweep
     from iitdask.api.studies import open_result as open
@@ -44,6 +44,7 @@ __all__ = [
     "estimate",
     "examples",
     "explain",
+    "grains",
     "load",
     "macro_tables",
     "matching",
@@ -68,7 +69,7 @@ _PLACES = {  # module of every other name
     **dict.fromkeys(("ces", "complexes", "sia"), "iitdask.api.systems"),
     **dict.fromkeys(("account", "causal_nexus", "true_events"), "iitdask.api.transitions"),
     **dict.fromkeys(("compare", "estimate", "explain", "open", "sweep"), "iitdask.api.studies"),
-    **dict.fromkeys(("macro_tables", "unit"), "iitdask.api.grains"),
+    **dict.fromkeys(("grains", "macro_tables", "unit"), "iitdask.api.grains"),
     **dict.fromkeys(("matching", "perception"), "iitdask.api.perceivers"),
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
     "Substrate": "iitdask.model.substrate",

@@ -32,6 +32,7 @@ PUBLIC = [
     "estimate",
     "examples",
     "explain",
+    "grains",
     "load",
     "matching",
     "macro_tables",

@@ -1,12 +1,14 @@
-"""Public functions of macro units: their definition and the tables of their systems."""
+"""Public functions of macro units: their definition, their tables, and the search for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from iitdask.api.systems import PathLike, run_call
+from iitdask.model.grain_search import GrainSearch
 from iitdask.model.labels import decode_state, state_text
 from iitdask.model.macro_system import MacroSystem
 from iitdask.model.readers import require_substrate
@@ -14,10 +16,16 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.unit import Unit, make_unit
 from iitdask.result.formatting import text_array
 from iitdask.result.label_tree import macro_attrs
+from iitdask.study.problem import Problem
+from iitdask.theory.catalog import theory_options
+from iitdask.theory.options import TheoryLike
 from iitdask.theory.variables import make_dataset
 from iitdask.types import UnitsLike, WindowLike
 
-__all__ = ["macro_tables", "unit"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["grains", "macro_tables", "unit"]
 
 
 def unit(
@@ -151,3 +159,85 @@ def macro_tables(substrate: Substrate, window: WindowLike, units: Any) -> xr.Dat
     }
     coords = {"row": text_array(rows), "unit": text_array(system.labels)}
     return make_dataset(values, macro_attrs(system)).assign_coords(coords)
+
+
+def grains(  # noqa: PLR0917 - the order in which a study names them
+    substrate: Substrate,
+    window: WindowLike,
+    mappings: Literal["families", "exhaustive"] = "families",
+    updates: int = 1,
+    depth: int = 1,
+    constituents: int = 4,
+    background: int = 0,
+    footprints: Sequence[Sequence[UnitsLike]] | None = None,
+    *,
+    theory: TheoryLike = "iit4",
+    client: Client | None = None,
+    workers: int | None = None,
+    store: PathLike | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find the grain at which a network exists: its units, and its complexes across all grains.
+
+    Parameters
+    ----------
+    substrate, theory, client, workers, store, progress
+        As for :func:`iitdask.sia`; micro units have two values, theories are those of IIT 4.0.
+    window : list of states
+        States of all micro units, oldest first; the last ``updates ** depth`` count. One state
+        stands for a window of one.
+    mappings : {"families", "exhaustive"}
+        Truth tables of a unit, up to complement: coarse-grainings by how many constituents are on
+        and black boxes that read some of them at the last update, or all truth tables.
+    updates : int
+        Most updates of its constituents that one update of a unit spans.
+    depth : int
+        Levels of units above the micro units.
+    constituents : int
+        Most micro units of a unit.
+    background : int
+        Most background units apportioned in one system.
+    footprints : list, optional
+        Systems to look at, each as the micro constituents of its units: ``[("ABC", "DEF")]``. Their
+        units are combined whatever their verdict; only valid ones make a complex.
+
+    Returns
+    -------
+    DataTree
+        ``/units`` with dim ``candidate``: ``constituents``, ``background``, ``verdict`` (``VALID``,
+        ``NOT_INTEGRATED``, ``NOT_MAXIMAL``, ``TIED``), ``phi`` (bits, of the constituents),
+        ``witness`` and its ``witness_phi``, ``n_competitors``, ``n_mappings``; ``/systems`` with
+        dim ``system``: ``phi`` (bits), ``footprint``, ``grain``, ``units``, the largest phi first;
+        ``/complexes`` with dim ``complex``: ``phi`` (bits), ``units``. Attributes ``exhaustive``
+        (within the bounds), ``n_systems``, ``n_ties``, ``ties``, and ``exclusion_rules_agree``:
+        whether exclusion one after another leaves the same complexes as comparison with every
+        overlapping system, which is what ``/complexes`` has.
+
+    Raises
+    ------
+    InputError
+        A bound, policy or footprint is not acceptable.
+    StateError
+        The window is too short, or does not fit the substrate.
+    UnreachableStateError
+        No past state leads to the oldest state that counts.
+
+    References
+    ----------
+    mathematics.md 14.3 and 14.5 (Marshall et al. 2024, equations 15 to 19).
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> noisy = iit.Substrate.from_tpm([[0.05, 0.05], [0.05, 0.06], [0.06, 0.05], [0.95, 0.95]])
+    >>> tree = iit.grains(noisy, "00")
+    >>> found = tree["complexes"]
+    >>> found["units"].values.tolist(), found["phi"].values.round(5).tolist()
+    (['AB:0001'], [0.78833])
+    """
+    search = GrainSearch.build(
+        require_substrate(substrate), None, window, mappings, updates, depth, constituents,
+        background, footprints,
+    )  # fmt: skip
+    problem = Problem(search, theory_options(theory, compute="grains"), "grains")
+    return run_call(problem, progress, client, workers, store=store)

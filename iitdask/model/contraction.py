@@ -25,6 +25,7 @@ TABLE_BUDGET_BYTES = 2 * 2**30  # Bytes that one table may take, unless the call
 # Multiplications of the largest step up to which the first plan is taken as it is
 CHEAP_MULTIPLICATIONS = 1 << 18
 
+MAX_TENSORS_AT_ONCE, MAX_STATES_AT_ONCE = 24, 1 << 13  # Of one sum without a plan
 MAX_EINSUM_AXES = 50  # Axes that one step of numpy's einsum can name
 
 EXACT_FILL_IN_UNITS = 400
@@ -74,6 +75,27 @@ def contract(
     (result,) = work
     order = [result.variables.index(v) for v in keep]
     return result.values.transpose(order)
+
+
+def contract_at_once(
+    tensors: Sequence[Tensor],
+    keep: Sequence[int],
+    labels: Sequence[str],
+    budget: int = TABLE_BUDGET_BYTES,
+) -> Table:
+    """Return what :func:`contract` does, in one sum where all units together have few states.
+
+    A plan and its steps take longer than that.
+    """
+    sizes = {v: k for t in tensors for v, k in zip(t.variables, t.values.shape, strict=True)}
+    if len(tensors) > MAX_TENSORS_AT_ONCE or math.prod(sizes.values()) > MAX_STATES_AT_ONCE:
+        return contract(tensors, keep, labels, budget)
+    local = {v: i for i, v in enumerate(sizes)}
+    operands: list[object] = []
+    for t in tensors:
+        operands += [t.values, [local[v] for v in t.variables]]
+    summed: Table = np.einsum(*operands, [local[v] for v in keep])  # type: ignore[call-overload]
+    return summed
 
 
 def _sum_private(tensors: Sequence[Tensor], kept: Scope) -> list[Tensor]:

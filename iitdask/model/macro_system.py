@@ -19,7 +19,7 @@ import numpy as np
 
 from iitdask.errors import StateError, UnreachableStateError
 from iitdask.model.background import Background
-from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract
+from iitdask.model.contraction import TABLE_BUDGET_BYTES, Tensor, contract, contract_at_once
 from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.labels import (
     SEPARATOR,
@@ -183,7 +183,7 @@ class _Network:
         keep = [self.variable("tables", self.own), *tables]
         keep += [self.variable("state", k) for k in parents] + [self.variable("value")]
         history = self.history
-        found = contract(
+        found = contract_at_once(
             [*self.tensors, *last, *weights], keep, history.substrate.labels, history.budget
         )
         return MemberFactor(tuple(parents), found / found.sum(axis=-1, keepdims=True))
@@ -283,17 +283,22 @@ def micro_updates(units: Any) -> int:
     return max((unit_from_mapping(each, "units").micro_updates for each in macro), default=1)
 
 
+def require_two_values(levels: Sequence[int], labels: Labels) -> None:
+    """Refuse macro units of micro units with more than two values."""
+    for label, level in zip(labels, levels, strict=True):
+        if level != 2:
+            raise StateError(
+                "units: macro units are defined for micro units of two values, got "
+                f"{label!r} of {level} values"
+            )
+
+
 def parse_members(levels: Sequence[int], labels: Labels, units: Any) -> tuple[MacroUnit, ...]:
     """Return the units of a system in the order given; refuse units that cannot be together.
 
     mathematics.md 14.1; Marshall et al. 2024, equation 18.
     """
-    if set(levels) != {2}:
-        k = next(k for k, level in enumerate(levels) if level != 2)
-        raise StateError(
-            f"units: macro units are defined for micro units of two values, got "
-            f"{labels[k]!r} of {levels[k]} values"
-        )
+    require_two_values(levels, labels)
     entries = [units] if isinstance(units, Unit | Mapping) else list(units)
     members = []
     for number, each in enumerate(entries):

@@ -418,8 +418,11 @@ def resolve_unit(definition: Any, labels: Labels, where: str = "units") -> Macro
     name = unit_name(definition, [part.name for part in parts], (labels[i] for i in background))
     _check_parts(parts, background, f"{where}: unit {name}", labels)
     grain = parts[0].updates
-    digits, table = _compose(definition, parts, grain, f"{where}: unit {name}")
+    values = np.frombuffer(definition.values, np.uint8)[None]
+    place = f"{where}: unit {name}"
+    digits, tables = compose_tables(parts, definition.digits, values, place)
     units = tuple(sorted(chain.from_iterable(part.units for part in parts)))
+    table = read_only(tables[0], np.uint8)
     return MacroUnit(definition, units, definition.updates * grain, digits, table, background, name)
 
 
@@ -459,29 +462,39 @@ def _check_parts(
             )
 
 
-def _compose(
-    definition: Unit, parts: Sequence[MacroUnit], grain: int, where: str
+def compose_tables(
+    parts: Sequence[MacroUnit], digits: Sequence[int], values: Array, where: str
 ) -> tuple[tuple[tuple[int, int], ...], Array]:
-    """Return a truth table over micro units in time, from the tables of the constituents."""
-    places = []
-    for digit in definition.digits:
+    """Return truth tables over micro units in time, from those over constituents.
+
+    Parameters
+    ----------
+    parts : constituents, of one grain
+    digits : digits over the constituents, see :class:`Unit`
+    values : (T, 2**digits) uint8, T truth tables
+    where : begin of the message where there are too many digits
+
+    Returns
+    -------
+    tuple, the digits as (micro update, unit number), ascending; (T, 2, 2, ...) uint8
+    """
+    grain, places = parts[0].updates, []
+    for digit in digits:
         update, number = divmod(digit, len(parts))
-        part = parts[number]
-        at = [(update * grain + time, unit) for time, unit in part.digits]
-        places.append((part, at))
-    digits = tuple(sorted(chain.from_iterable(at for _, at in places)))
-    if len(digits) > MAX_DIGITS:
+        at = [(update * grain + time, unit) for time, unit in parts[number].digits]
+        places.append((parts[number], at))
+    micro = tuple(sorted(chain.from_iterable(at for _, at in places)))
+    if len(micro) > MAX_DIGITS:
         raise StateError(
             f"{where}: expected a table that depends on at most {MAX_DIGITS} values of micro "
-            f"units in time, got {len(digits)}"
+            f"units in time, got {len(micro)}"
         )
-    axis = {digit: k for k, digit in enumerate(digits)}
-    index: Any = np.zeros((1,) * len(digits), np.int64)
+    axis = {place: k for k, place in enumerate(micro)}
+    index = np.zeros((1,) * len(micro), np.int64)
     for bit, (part, at) in enumerate(places):
         order = np.argsort([axis[place] for place in at]).tolist()
-        shape = [1] * len(digits)
+        shape = [1] * len(micro)
         for place in at:
             shape[axis[place]] = 2
         index = index + (part.table.transpose(order).reshape(shape).astype(np.int64) << bit)
-    values = np.frombuffer(definition.values, np.uint8)
-    return digits, read_only(values[index], np.uint8)
+    return micro, values[:, index]

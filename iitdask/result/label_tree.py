@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.grain_search import BOUNDS, GrainSearch
 from iitdask.model.labels import join_labels, shortened, state_text, unit_set_names
 from iitdask.model.macro_system import MacroSystem
 from iitdask.model.perceptual_system import PerceptualSystem
@@ -34,6 +35,7 @@ from iitdask.theory.variables import (
 )
 
 MAX_STATE_CHARACTERS = 40
+MAX_SHOWN_ROWS = 20  # Of candidates, systems and complexes across grains
 MAX_DIGITS = 12  # Digits of a number of candidate systems; larger ones are written as powers of ten
 
 
@@ -86,6 +88,83 @@ def complexes_overviews(tree: xr.DataTree) -> list[Overview]:
 
 def _count_text(number: str) -> str:
     return number if len(number) <= MAX_DIGITS else f"about 10^{len(number) - 1}"
+
+
+def label_grains(tree: xr.DataTree, search: GrainSearch, options: Theory) -> xr.DataTree:
+    """Say in the attributes of a search what was searched; its rows have their names."""
+    bounds = {name: getattr(search, name) for name in BOUNDS}
+    about = {
+        "window": " ".join(state_text(state) for state in search.window),
+        "mappings": search.mappings,
+        **bounds,
+        "searched": searched_text(search),
+    }
+    if search.footprints:
+        about["footprints"] = search.to_dict()["footprints"]
+    tree.attrs |= target_attrs(search.substrate, options, about)
+    return tree
+
+
+def searched_text(search: GrainSearch) -> str:
+    """Return in words what a search looks at."""
+    if search.footprints:
+        count = len(search.footprints)
+        scope = f"units of {count} listed system{'s' if count > 1 else ''}"
+    else:
+        scope = f"units of at most {search.constituents} micro units"
+    levels = f"{search.depth} level{'s' if search.depth > 1 else ''}"
+    updates = f"{search.updates} update{'s' if search.updates > 1 else ''}"
+    text = f"{scope}, {levels}, up to {updates}, mappings {search.mappings}"
+    return text + (f", up to {search.background} apportioned" if search.background else "")
+
+
+def grains_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a search across grains."""
+    about: dict[Any, Any] = tree.attrs
+    verdicts = tree["units"].to_dataset()["verdict"].values
+    names, counts = np.unique(verdicts.astype(str), return_counts=True)
+    complexes = tree["complexes"].to_dataset()
+    summary = [
+        ("theory", str(about["theory"])),
+        ("searched", str(about["searched"])),
+        ("window", shortened(str(about["window"]), MAX_STATE_CHARACTERS)),
+        ("candidates", ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True))),
+        ("systems", f"{about['n_systems']}, {about['n_ties']} ties"),
+        ("complexes", str(complexes.sizes["complex"])),
+    ]
+    if not about["exclusion_rules_agree"]:
+        text = "exclusion one after another leaves other complexes than comparison with all systems"
+        summary.append(("exclusion", text))
+    return [
+        Overview(
+            summary,
+            [
+                Table("complexes", ("complex", "phi_s"), _first_rows(complexes, ("units", "phi"))),
+                Table(
+                    "candidates",
+                    ("candidate", "verdict", "phi_s", "witness"),
+                    _first_rows(
+                        tree["units"].to_dataset(), ("candidate", "verdict", "phi", "witness")
+                    ),
+                ),
+                Table(
+                    "systems",
+                    ("system", "phi_s"),
+                    _first_rows(tree["systems"].to_dataset(), ("units", "phi")),
+                ),
+            ],
+        )
+    ]
+
+
+def _first_rows(data: xr.Dataset, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the first rows of a table, numbers as text."""
+    columns = []
+    for name in names:
+        values = data[name].values[:MAX_SHOWN_ROWS]
+        is_number = values.dtype.kind == "f"
+        columns.append([number_text(v) if is_number else str(v) for v in values])
+    return list(zip(*columns, strict=True))
 
 
 UNIT_DIMENSIONS = ("unit", "source", "target")

@@ -81,6 +81,13 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_size: int | None = None  # Most units of a candidate, when complexes are searched
     candidates: list[str | list[int | str]] | None = None
     """The candidates, when not all subsets of the units are searched."""
+    mappings: str | None = None  # Truth tables of macro units, when grains are searched
+    updates: int | None = None  # Most updates of its constituents that such a unit spans
+    depth: int | None = None  # Levels of such units
+    constituents: int | None = None  # Most micro constituents of such a unit
+    background: int | None = None  # Most background units apportioned in one system of them
+    footprints: list[list[str | list[int | str]]] | None = None
+    """Systems that are looked at, each as the micro constituents of its units."""
     before: StateField = None  # State of all units before a transition
     after: StateField = None  # State of all units after the transition
     causes: str | list[int | str] | None = None  # Candidate causes of a transition; None: all units

@@ -23,6 +23,7 @@ from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.model.batch import Batch
 from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.grain_search import GrainSearch
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.perceptual_system import PerceptualSystem
 from iitdask.model.substrate import Substrate
@@ -32,6 +33,7 @@ from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
 from iitdask.theory.causation.nexus import events, nexus
 from iitdask.theory.complexes.candidates import evaluate_one_by_one
 from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes
+from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
@@ -372,6 +374,17 @@ COMPUTATIONS: dict[str, Computation] = {
         tables=(("complexes", "complex"),),
         outcomes=COMPLEXES_OUTCOMES,
         families={"iit4": _IIT4_COMPLEXES, "iit4-2026": _IIT4_COMPLEXES, "iit3": ("iit3",)},
+    ),
+    "grains": Computation(
+        target=GrainSearch,
+        recipes={"iit4": grains, "iit4-2026": grains},
+        nodes={"complexes": "units", "units": "verdict", "systems": "footprint"},
+        title="Grains of {substrate_units} in window {window}",
+        label="iitdask.result.label_tree:label_grains",
+        overviews="iitdask.result.label_tree:grains_overviews",
+        tables=(("complexes", "complex"), ("units", "candidate"), ("systems", "system")),
+        outcomes=GRAINS_OUTCOMES,
+        families={"iit4": ("sweep-sia",), "iit4-2026": ("sweep-sia",)},
     ),
     "account": Computation(
         target=Transition,

@@ -201,6 +201,44 @@ def fill_analyses(inputs: Mapping[str, Array], region: Region) -> dict[str, Arra
     return {name: np.concatenate([each[name] for each in filled]) for name in filled[0]}
 
 
+def analyse_tables(effect: Array, cause: Array, code: Array, cap: int) -> tuple[Array, Array]:
+    """Analyse systems that bring their own tables, all edges declared, all units of two values.
+
+    Parameters
+    ----------
+    effect, cause : (K, 2**n, 2 n) float64 tables, see ``CandidateSystem``
+    code : (K,) int64 current state, little-endian
+    cap : version of IIT 4.0, see :class:`SmallSystems`
+
+    Returns
+    -------
+    tuple, (K, SIA_QUANTITIES) float64 and (K, SIA_COUNTS) int64: variables of the stage of a sweep
+    """
+    count, states, width = effect.shape
+    n, everyone = width // 2, (1 << width // 2) - 1
+    own = np.full(n, 2, np.int64)
+    portion = max(1, CHUNK_BYTES // _sia_bytes(own))
+    values, numbers = [np.empty((0, SIA_QUANTITIES))], [np.empty((0, SIA_COUNTS), np.int64)]
+    for begin in range(0, count, portion):
+        part = slice(begin, min(begin + portion, count))
+        size = part.stop - part.start
+        batch = BatchSubstrates(
+            np.arange(size + 1, dtype=np.int64) * states * width,
+            np.full(size, n, np.int64),
+            np.full((size, n), 2, np.int64),
+            np.ascontiguousarray(effect[part]).ravel(),
+            np.ascontiguousarray(cause[part]).ravel(),
+            np.full((size, n), everyone, np.int64),
+        )
+        index, mask = np.arange(size, dtype=np.int64), np.full(size, everyone, np.int64)
+        points = BatchPoints(index, np.ascontiguousarray(code[part], np.int64), mask)
+        chunk = _Chunk(points, np.full(size, cap, np.int64), batch, own)
+        filled = _summarise(chunk, _analyse(chunk)[1], SIA_QUANTITIES, SIA_COUNTS)
+        values.append(filled["value"])
+        numbers.append(filled["number"])
+    return np.concatenate(values), np.concatenate(numbers)
+
+
 def fill_structures(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Analyse and unfold a range of systems."""
     most, filled = int(inputs["sizes"].max()), []

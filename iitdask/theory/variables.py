@@ -38,7 +38,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "count_by_degree": ("count", "relations by number of distinctions; -1 beyond int64"),
     "log2_count_by_degree": ("", "log2 of the relations by number of distinctions"),
     # complexes
-    "units": ("", "units of the complex"),
+    "units": ("", "units of the complex, or of the system"),
     "big_phi": ("bit", "Phi of the complex, where equal phi_s had to be decided by it"),
     "candidates_evaluated": ("count", "candidate systems whose phi_s was determined"),
     "candidates_excluded_by": ("count", "candidate systems that are no complex, by reason"),
@@ -112,6 +112,15 @@ VARIABLES: dict[str, tuple[str, str]] = {
     # sweeps
     "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
     # macro units
+    "constituents": ("", "units that the candidate consists of"),
+    "background": ("", "background units apportioned to it"),
+    "verdict": ("", "whether the candidate is a unit: VALID, or why not"),
+    "witness": ("", "best competitor, where it decided the verdict"),
+    "witness_phi": ("bit", "phi_s of the best competitor, where it decided the verdict"),
+    "n_competitors": ("count", "systems that the candidate was compared with"),
+    "n_mappings": ("count", "units of different truth tables that the candidate became"),
+    "footprint": ("", "micro constituents of each unit of the system"),
+    "grain": ("count", "most micro updates that a unit of the system spans"),
     "cause": ("", "P(unit = 1 now | state of the system before), rows little-endian"),
     "effect": ("", "P(unit = 1 next | state of the system), rows little-endian"),
     # stages

@@ -129,7 +129,11 @@ def test_store__of_both_kinds_of_small_points_is_checked_whole(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "fields", "message"),
     [
-        ({"compute": ["nexus"]}, {}, "compute: expected one of sia, ces, complexes, account"),
+        (
+            {"compute": ["nexus"]},
+            {},
+            "compute: expected one of sia, ces, complexes, grains",
+        ),
         ({"compute": ["sia", "sia"]}, {}, "compute: value 'sia' is given twice"),
         ({"compute": ["sia", "account"]}, {}, "before: expected one, .* for compute 'account'"),
         (

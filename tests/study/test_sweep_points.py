@@ -60,5 +60,5 @@ def test_accounts__as_a_sweep():
 
 
 def test_what_no_sweep_knows__is_named():
-    with pytest.raises(iit.errors.InputError, match="expected one of sia, ces, complexes, account"):
+    with pytest.raises(iit.errors.InputError, match="expected one of sia, ces, complexes, grains"):
         iit.sweep({"noise": [0.1]}, "basic", compute="nexus", before="100", after="001")
