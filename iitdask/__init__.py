@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from iitdask import errors
     from iitdask.api.grains import grains, macro_tables, unit
     from iitdask.api.perceivers import matching, perception
-    from iitdask.api.studies import compare, estimate, explain, sweep
+    from iitdask.api.studies import compare, dynamics, estimate, explain, sweep
     from iitdask.api.studies import open_result as open
     from iitdask.api.systems import ces, complexes, sia
     from iitdask.api.transitions import account, causal_nexus, true_events
@@ -40,6 +40,7 @@ __all__ = [
     "ces",
     "compare",
     "complexes",
+    "dynamics",
     "errors",
     "estimate",
     "examples",
@@ -68,7 +69,9 @@ _NAMES = {"open": "open_result"}  # public name: its name in its module
 _PLACES = {  # module of every other name
     **dict.fromkeys(("ces", "complexes", "sia"), "iitdask.api.systems"),
     **dict.fromkeys(("account", "causal_nexus", "true_events"), "iitdask.api.transitions"),
-    **dict.fromkeys(("compare", "estimate", "explain", "open", "sweep"), "iitdask.api.studies"),
+    **dict.fromkeys(
+        ("compare", "dynamics", "estimate", "explain", "open", "sweep"), "iitdask.api.studies"
+    ),
     **dict.fromkeys(("grains", "macro_tables", "unit"), "iitdask.api.grains"),
     **dict.fromkeys(("matching", "perception"), "iitdask.api.perceivers"),
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),

@@ -28,6 +28,7 @@ PUBLIC = [
     "ces",
     "compare",
     "complexes",
+    "dynamics",
     "errors",
     "estimate",
     "examples",

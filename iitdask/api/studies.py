@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from iitdask.api.systems import PathLike, run_call
-from iitdask.errors import SpecError
+from iitdask.errors import InputError, SpecError, quote
+from iitdask.model.dynamics import WholeNetwork, simulate
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
@@ -20,7 +22,9 @@ from iitdask.result.explanation import (
     explain_result,
     explained_target,
 )
+from iitdask.result.formatting import text_array
 from iitdask.run.estimate import Estimate
+from iitdask.study.problem import Problem
 from iitdask.study.run import (
     BLOCK_SECONDS,
     estimate_job,
@@ -31,9 +35,13 @@ from iitdask.study.run import (
 from iitdask.study.spec import read_named_study
 from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
+from iitdask.theory.catalog import theory_options
+from iitdask.types import StateLike
 
 if TYPE_CHECKING:
     from distributed import Client
+
+MAX_STEPS = 10**7  # Of a simulated trajectory
 
 
 def sweep(
@@ -286,3 +294,75 @@ def compare(
         is_data = isinstance(given, xr.Dataset | xr.DataTree)
         trees.append(as_result_tree(given, name) if is_data else open_stored_result(given))
     return compare_results(trees[0], trees[1])
+
+
+def dynamics(
+    substrate: Substrate,
+    start: StateLike | None = None,
+    *,
+    steps: int = 100,
+    seed: int = 0,
+    client: Client | None = None,
+    workers: int | None = None,
+    store: PathLike | None = None,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Find the attractors of a network, their basins, and where it is in the long run.
+
+    Networks without chance are followed from all states while those of the units that matter
+    (units that feed no other do not) are at most 2^24, otherwise from 1,000 random states. Of
+    networks with chance, of up to 1,024 states, attractors are the closed classes of states.
+
+    Parameters
+    ----------
+    substrate : Substrate
+        All units and what each computes.
+    start : tuple of int, str or dict, optional
+        State from which a trajectory is simulated beside; none when not given.
+    steps, seed : int
+        Steps of that trajectory, and seed of its chance.
+    client, workers, store, progress
+        As for :func:`iitdask.sia`.
+
+    Returns
+    -------
+    DataTree
+        ``/attractors`` with dim ``attractor``, those with the largest basins first: ``states``
+        (text, in their order), ``period``, ``n_states``, ``basin`` (number of states that lead
+        there, itself included), ``basin_share``; ``/long_run`` with dim ``state``:
+        ``long_run_probability`` from a state chosen at random; ``/trajectory`` with dims ``time``
+        and ``unit``: ``value``. Attributes ``exact``, ``deterministic``, ``n_attractors``; where
+        starts are sampled ``n_starts`` and ``n_unresolved``.
+
+    Raises
+    ------
+    StateError
+        The start does not fit the substrate.
+    InputError
+        There are too many states with chance, or too many steps.
+
+    References
+    ----------
+    mathematics.md 34.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.dynamics(iit.examples.load("xor"))
+    >>> found["attractors"]["states"].values.tolist(), found["attractors"]["basin"].values.tolist()
+    (['000', '110', '101', '011'], [2.0, 2.0, 2.0, 2.0])
+    """
+    substrate = require_substrate(substrate)
+    values = None if start is None else substrate.parse_state(start)
+    for name, number in (("steps", steps), ("seed", seed)):
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_STEPS:
+            raise InputError(
+                f"{name}: expected a whole number from 0 to {MAX_STEPS}, got {quote(number)}"
+            )
+    problem = Problem(WholeNetwork(substrate), theory_options("iit4"), "dynamics")
+    tree = run_call(problem, progress, client, workers, store=store)
+    if values is not None:
+        path = simulate(substrate, values, steps, seed)
+        coords = {"time": np.arange(len(path)), "unit": text_array(substrate.labels)}
+        tree["trajectory"] = xr.DataTree(xr.Dataset({"value": (("time", "unit"), path)}, coords))
+    return tree

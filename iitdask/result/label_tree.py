@@ -187,6 +187,14 @@ def macro_attrs(system: CandidateSystem) -> dict[str, Any]:
     }
 
 
+def label_network(tree: xr.DataTree, network: Target, options: Theory) -> xr.DataTree:
+    """Say which network and version a result about a whole network is of."""
+    about = target_attrs(network.substrate, options, {})
+    for node in tree.subtree:
+        node.attrs |= {k: v for k, v in about.items() if k != "theory"}
+    return tree
+
+
 def label_system(tree: xr.DataTree, system: CandidateSystem, options: Theory) -> xr.DataTree:
     """Label a system analysis or cause-effect structure; see :func:`label_tree`."""
     substrate, known = system.substrate, system.substrate.labels

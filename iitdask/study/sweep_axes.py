@@ -16,6 +16,7 @@ from iitdask.errors import InputError, SpecError, SubstrateError, quote
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Family, rule_classes
 from iitdask.model.checkpoints import list_checkpoints
+from iitdask.model.dynamics import recurrent_states
 from iitdask.model.labels import join_labels, state_text
 from iitdask.study.sweep_substrates import (
     Axis,
@@ -33,7 +34,11 @@ MAX_STEPS = 10**7  # Of a trajectory
 MAX_EXACT_FLOAT = 2**53
 MAX_FLOAT_BITS = 1000  # Of an integer
 MAX_AXIS_VALUES = 10**7  # Values an axis may have
-STATE_RULES = ("all", "reachable")  # Rules that a study names by a word; `trajectory` is a mapping
+STATE_RULES = (
+    "all",
+    "reachable",
+    "attractors",
+)  # Rules that a study names by a word; `trajectory` is a mapping
 SPACINGS = ("linspace", "geomspace", "range")  # Numbers given by their ends, as NumPy does
 TRAJECTORY_DEFAULTS: dict[str, Any] = {"start": None, "steps": None, "burn": 0, "seed": 0}
 WINDOW_DEFAULTS: dict[str, Any] = TRAJECTORY_DEFAULTS | {"length": None}
@@ -71,6 +76,8 @@ def state_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: 
         codes: Sequence[int] = range(signature.n_states)
         if visits is not None:
             codes = np.flatnonzero(visits[grid.signature == k].any(axis=0)).tolist()
+        elif values.kind == "attractors":
+            codes = _attractor_states(grid, k, values.size)
         elif values.kind == "reachable":
             members = np.unique(grid.batch_index[grid.signature == k])
             codes = grid.batch.reachable_states(members).tolist()
@@ -86,6 +93,14 @@ def state_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where: 
         frequency = np.where((own >= 0) & (grid.signature >= 0)[:, None], shares, 0.0)
     problems = dict.fromkeys(resolved.problems, NO_SUCH_STATE)
     return replace(resolved, raw=resolved.labels, problems=problems, frequency=frequency)
+
+
+def _attractor_states(grid: SubstrateGrid, signature: int, most: int) -> list[int]:
+    """Return the states of attractors of all substrates of a signature; `most` of each, 0 all."""
+    codes: set[int] = set()
+    for g in np.flatnonzero(grid.signature == signature).tolist():
+        codes |= recurrent_states(grid.substrate(g), most or None).keys()
+    return sorted(codes)
 
 
 def candidate_values(
@@ -311,13 +326,19 @@ def _units_rule(content: Any, where: str) -> ValueRule | None:
 
 
 def _state_rule(content: Any, where: str) -> ValueRule | None:
-    """Read ``all``, ``reachable`` or ``{trajectory: {...}}``."""
+    """Read a word of ``STATE_RULES``, ``{attractors: how many}`` or ``{trajectory: {...}}``."""
     if isinstance(content, str):
         if content not in STATE_RULES:
             raise SpecError(
-                f"{where}: expected all, reachable or a list of states, got {quote(content)}"
+                f"{where}: expected {', '.join(STATE_RULES)} or a list of states, "
+                f"got {quote(content)}"
             )
         return ValueRule(content)
+    if isinstance(content, Mapping) and set(content) == {"attractors"}:
+        most = content["attractors"]
+        if most != "all" and not (_is_whole(most) and most > 0):
+            raise SpecError(f"{where}: attractors: expected all or how many, got {quote(most)}")
+        return ValueRule("attractors", size=0 if most == "all" else most)
     return _trajectory_rule(content, where, TRAJECTORY_DEFAULTS)
 
 

@@ -23,12 +23,14 @@ from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import prepare_effects
 from iitdask.model.batch import Batch
 from iitdask.model.candidate_set import CandidateSet
+from iitdask.model.dynamics import WholeNetwork
 from iitdask.model.grain_search import GrainSearch
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.perceptual_system import PerceptualSystem
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
+from iitdask.theory.attractors import DYNAMICS_OUTCOMES, dynamics
 from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
 from iitdask.theory.causation.nexus import events, nexus
 from iitdask.theory.complexes.candidates import evaluate_one_by_one
@@ -419,6 +421,16 @@ COMPUTATIONS: dict[str, Computation] = {
         tables=(("stimuli", "stimulus"),),
         outcomes=PERCEPTION_OUTCOMES,
         families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES},
+    ),
+    "dynamics": Computation(
+        target=WholeNetwork,
+        recipes={"iit4": dynamics},
+        nodes={"attractors": "basin"},
+        title="Dynamics",
+        label="iitdask.result.label_tree:label_network",
+        overviews="iitdask.result.overview:attribute_overviews",
+        tables=(("attractors", "attractor"),),
+        outcomes=DYNAMICS_OUTCOMES,
     ),
     "events": Computation(
         target=StateTriple,

@@ -109,6 +109,24 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "mean_difference": ("bit", "mean over trials of what is perceived of world less noise"),
     "perceived_world": ("bit", "differentiation perceived of a sequence from the world"),
     "perceived_noise": ("bit", "the same of noise"),
+    # dynamics
+    "successor": ("", "number of the state that follows"),
+    "period": (
+        "count",
+        "steps after which an attractor, or with chance its phase, comes back; 0: none found",
+    ),
+    "cycle_state": ("", "least state of the attractor that a start leads to"),
+    "states": (
+        "",
+        "states of the attractor in their order, with chance by number; the first 1,000",
+    ),
+    "n_states": ("count", "states of the attractor"),
+    "basin": (
+        "count",
+        "states that lead to the attractor, its own included; with chance, in expectation",
+    ),
+    "basin_share": ("", "share of all states that lead to the attractor"),
+    "long_run_probability": ("", "share of time in the state, from a state chosen at random"),
     # sweeps
     "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
     # macro units

@@ -102,7 +102,7 @@ def test_run__wrong_axis_is_refused_in_one_line(study, tmp_path, capsys):
     code, said = call(capsys, "run", study, "--store", tmp_path / "x.zarr")
     assert code == 2
     assert said.err.count("\n") == 1
-    assert "state: expected all, reachable or a list of states" in said.err
+    assert "state: expected all, reachable, attractors or a list of states" in said.err
 
 
 @pytest.mark.parametrize("command", ["estimate", "plan"])

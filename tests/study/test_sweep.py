@@ -225,7 +225,10 @@ def test_cube__opens_without_iitdask(tmp_path):
     ("sweep", "message"),
     [
         ({}, "sweep: expected a mapping from axes to values"),
-        ({"state": "some"}, "state: expected all, reachable or a list of states, got 'some'"),
+        (
+            {"state": "some"},
+            "state: expected all, reachable, attractors or a list of states, got 'some'",
+        ),
         ({"temperature": [1]}, "temperature: no unit of the substrate has this parameter"),
         ({"noise": {"linspace": [0, 1]}}, "linspace: expected .first, last, how many."),
         ({"noise": ["a"]}, "noise: expected numbers"),
