@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iitdask.cli.app import COMMANDS, main
-from iitdask.cluster.jobs import UNFINISHED_EXIT_CODE
+from iitdask.cluster.job_scripts import UNFINISHED_EXIT_CODE
 from iitdask.study.run import precompile
 from tests.attack.report import CPU_SECONDS, LINE_LIMIT, WAITING
 
