@@ -127,6 +127,33 @@ def test_progress__is_a_flag(basic, given):
         iit.sia(basic, "100", progress=given)
 
 
+@pytest.mark.parametrize("given", [np.nan, -1, np.inf, True, np.ma.masked, "3", None, [1]])
+def test_estimate__takes_a_time(given):
+    with pytest.raises(InputError, match="seconds: expected a time, 0 or more, got"):
+        iit.estimate("basic", seconds=given)
+
+
+def test_numbers__may_be_of_numpy(basic):
+    two = np.int64(2)
+    assert iit.complexes(basic, "100", max_size=two).identical(
+        iit.complexes(basic, "100", max_size=2)
+    )
+    assert iit.account(basic, "110", "100", max_order=two).attrs["max_order"] == 2
+    assert float(iit.sia(basic, "100", workers=two)["phi"]) > 0
+
+
+def test_masks__are_no_edges_and_no_parameters():
+    hidden = np.ma.array([[True]], mask=[[True]])
+    with pytest.raises(InputError, match="connectivity 'A' -> 'A': expected 0 or 1, got nan"):
+        iit.Substrate.from_tpm([[0.1], [0.9]], hidden)
+    copy = {"label": "A", "gate": "COPY", "inputs": ["A"], "noise": np.ma.masked}
+    with pytest.raises(InputError, match="noise to be a probability"):
+        iit.Substrate.from_units([copy])
+    weights = np.ma.array([1.0], mask=[True])
+    with pytest.raises(InputError, match="weights to be a list of finite numbers"):
+        iit.Substrate.from_units([{**copy, "gate": "SIGMOID", "noise": 0, "weights": weights}])
+
+
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2", np.zeros(2), 10**20])
 def test_workers__are_a_number(basic, workers):
     with pytest.raises(InputError, match="workers: expected a whole number from 1 to 10000, got"):

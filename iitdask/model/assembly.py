@@ -172,7 +172,7 @@ def _parse_connectivity(connectivity: Any, labels: Sequence[str], where: str) ->
     count = len(labels)
     array: Array = connectivity
     # As floats, thousands of units would take gigabytes.
-    if not isinstance(connectivity, np.ndarray) or connectivity.dtype != np.bool_:
+    if type(connectivity) is not np.ndarray or connectivity.dtype != np.bool_:
         array = as_array(connectivity, f"{where}: connectivity")
     if array.shape != (count, count):
         raise SubstrateError(

@@ -69,7 +69,8 @@ class CandidateSet(Target):
         if candidates is not None:
             candidates = _parse_candidates(substrate, candidates, pool, max_size)
         background = Background.from_state(substrate, now, budget)
-        return cls(substrate, now, pool, max_size, candidates, background)
+        most = None if max_size is None else int(max_size)
+        return cls(substrate, now, pool, most, candidates, background)
 
     @property
     def largest(self) -> int:
@@ -99,7 +100,9 @@ class CandidateSet(Target):
 
 def _is_size(value: object) -> bool:
     """Return True for a number of units, one that an array can hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return False
+    return 1 <= int(value) < 2**63
 
 
 def _parse_candidates(

@@ -145,7 +145,8 @@ GATES: Mapping[str, Gate] = MappingProxyType(
 
 
 def _finite(value: Any) -> float:
-    if isinstance(value, (bool, str)) or not math.isfinite(float(value)):
+    # A masked number would be read as nan, with a warning of NumPy's.
+    if isinstance(value, (bool, str)) or np.ma.is_masked(value) or not math.isfinite(float(value)):
         raise ValueError("a finite number")
     return float(value)
 

@@ -71,12 +71,13 @@ class Transition(Target):
                 raise StateError(f"{name}: expected at least one unit, got none")
         most = max(len(sources), len(targets))
         max_order = most if max_order is None else max_order
-        if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
+        is_number = isinstance(max_order, int | np.integer) and not isinstance(max_order, bool)
+        if not is_number or max_order < 1:
             raise StateError(
                 f"max_order: expected a whole number from 1 on, got {quote(max_order)}"
             )
         require_possible(substrate, start, end, targets)
-        return cls(substrate, start, end, sources, targets, min(max_order, most))
+        return cls(substrate, start, end, sources, targets, min(int(max_order), most))
 
     @cached_property
     def units(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ labelled result. Problems and sweeps, alone or shared between processes, go this
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from iitdask.cluster.local import available_cores
@@ -229,7 +231,12 @@ def estimate_job(
     job: StudyJob, *, block_seconds: float = BLOCK_SECONDS, seconds: float = 3.0
 ) -> Estimate:
     """Estimate what a run takes from the start; `seconds` are spent on each expensive stage."""
-    return estimate_recipe(job.recipe(), block_seconds=block_seconds, seconds=seconds)
+    is_number = isinstance(seconds, int | float | np.integer | np.floating) and not isinstance(
+        seconds, bool
+    )
+    if not (is_number and 0 <= seconds < math.inf):
+        raise InputError(f"seconds: expected a time, 0 or more, got {quote(seconds)}")
+    return estimate_recipe(job.recipe(), block_seconds=block_seconds, seconds=float(seconds))
 
 
 def verify_stored_run(

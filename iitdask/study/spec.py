@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 import xarray as xr
 
 from iitdask.errors import InputError, SpecError, quote
@@ -39,7 +40,7 @@ NOTE_FIELDS = ("name", "title", "citation", "figure", "note")
 
 def require_worker_count(name: str, value: Any) -> None:
     """Refuse what is no number of processes, jobs or threads, or can only be a slip."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
+    is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if value is not None and not (is_number and 1 <= value <= MAX_WORKERS):
         raise InputError(
             f"{name}: expected a whole number from 1 to {MAX_WORKERS}, got {quote(value)}"
