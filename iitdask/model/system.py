@@ -19,6 +19,8 @@ from iitdask.model.factor import CountingFactor, Factor, read_only
 from iitdask.model.substrate import Substrate
 from iitdask.types import Mask, Table
 
+HASHED_STATES = 1 << 16  # Of a system whose tables over all states are its fingerprint
+
 
 @dataclass(frozen=True, eq=False)
 class Target(ABC):
@@ -104,6 +106,21 @@ class CandidateSystem(Target):
     def two_sided_network(self) -> Substrate:
         """The same with all that tells its units apart: what the canonical order numbers."""
         return self.network
+
+    @property
+    def effect_factors(self) -> list[Factor | CountingFactor]:
+        """The columns of `effect` by unit, over the units of the candidate, numbered from 0."""
+        return self._factors_of(self.effect)
+
+    @property
+    def cause_factors(self) -> list[Factor | CountingFactor]:
+        """The same of `cause`."""
+        return self._factors_of(self.cause)
+
+    def _factors_of(self, table: Table) -> list[Factor | CountingFactor]:
+        cube = table.reshape(*self.levels, -1, order="F")
+        ends = np.cumsum(self.levels)[:-1]
+        return [Factor(tuple(range(self.n)), part) for part in np.split(cube, ends, axis=-1)]
 
     @property
     def n(self) -> int:
@@ -197,9 +214,16 @@ class System(CandidateSystem):
         S candidate states, little-endian; R columns: the values of unit 0, of unit 1, ...
         Mathematics 2.1.
         """
-        inside = frozenset(self.units)
-        factors = self.substrate.factors
-        return self._tabulated([factors[i].conditioned(inside, self.state) for i in self.units])
+        return self._tabulated(self._conditioned_factors())
+
+    @property
+    def effect_factors(self) -> list[Factor | CountingFactor]:
+        """The factors of the candidate's units over its units, numbered from 0."""
+        return self._renumbered(self._conditioned_factors())
+
+    def _conditioned_factors(self) -> list[Factor | CountingFactor]:
+        inside, factors = frozenset(self.units), self.substrate.factors
+        return [factors[i].conditioned(inside, self.state) for i in self.units]
 
     @cached_property
     def cause(self) -> Table:
@@ -210,9 +234,22 @@ class System(CandidateSystem):
         """
         if self.n == self.substrate.n_units:
             return self.effect
-        inside = frozenset(self.units)
-        factors = self.substrate.factors
-        return self._tabulated([self.background.averaged(factors[i], inside) for i in self.units])
+        return self._tabulated(self._averaged_factors())
+
+    @property
+    def cause_factors(self) -> list[Factor | CountingFactor]:
+        """The same for causes, the units outside averaged."""
+        if self.n == self.substrate.n_units:
+            return self.effect_factors
+        return self._renumbered(self._averaged_factors())
+
+    def _averaged_factors(self) -> list[Factor | CountingFactor]:
+        inside, factors = frozenset(self.units), self.substrate.factors
+        return [self.background.averaged(factors[i], inside) for i in self.units]
+
+    def _renumbered(self, factors: Sequence[Factor | CountingFactor]) -> list[Any]:
+        local = {unit: i for i, unit in enumerate(self.units)}
+        return [f._replace(parents=tuple(local[unit] for unit in f.parents)) for f in factors]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -223,7 +260,15 @@ class System(CandidateSystem):
         for edges in (self.connectivity, self.substrate.connectivity):
             digest.update(np.array(edges.shape, dtype="<i8").tobytes())
             digest.update(np.packbits(edges).tobytes())
-        for table in (self.effect, self.cause):
+        if math.prod(self.levels) <= HASHED_STATES:
+            for table in (self.effect, self.cause):
+                digest.update(table.astype("<f8").tobytes())
+            return digest.hexdigest()
+        for factor in (*self.effect_factors, *self.cause_factors):
+            is_counting = isinstance(factor, CountingFactor)
+            table = factor[1]
+            shape = [is_counting, len(factor.parents), *factor.parents, *table.shape]
+            digest.update(np.array(shape, "<i8").tobytes())
             digest.update(table.astype("<f8").tobytes())
         return digest.hexdigest()
 

@@ -16,6 +16,15 @@ Ties = Annotated[
     ),
 ]
 
+Search = Annotated[
+    Literal["auto", "sparse", "dense"],
+    Meta(
+        description="How it is searched: along the connections of sparse systems, over all sets of "
+        "units, or by whichever the number of units and their inputs promise to be faster. The "
+        "result is the same."
+    ),
+]
+
 
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name"):
     """What the options of all theories have in common: how they are read."""
@@ -41,12 +50,14 @@ class IIT4(_Options, frozen=True, kw_only=True, tag="iit4"):
     """IIT 4.0, Albantakis et al. 2023."""
 
     ties: Ties = "reference"
+    search: Search = "auto"
 
 
 class IIT42026(_Options, frozen=True, kw_only=True, tag="iit4-2026"):
     """IIT 4.0 with the intrinsic-information cap on phi_s, 2026."""
 
     ties: Ties = "reference"
+    search: Search = "auto"
     differentiation: Annotated[
         Literal["specified", "current"],
         Meta(
@@ -104,7 +115,9 @@ def describe_options(theory: type[Theory]) -> tuple[OptionInfo, ...]:
     Examples
     --------
     >>> [(row.name, row.values, row.default) for row in describe_options(IIT4)]
-    [('ties', ('reference', 'canonical'), 'reference')]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [('ties', ('reference', 'canonical'), 'reference'),
+     ('search', ('auto', 'sparse', 'dense'), 'auto')]
     """
     hints: dict[str, Any] = get_type_hints(theory, include_extras=True)
     rows = []

@@ -34,6 +34,8 @@ class Reason(IntFlag):
     OVERLAP = 1 << 13
     LESS_PHI = 1 << 14
     TIED = 1 << 15
+    # what a search that has to stop makes of a system
+    UNDECIDED = 1 << 16
 
     @property
     def names(self) -> str:
@@ -57,6 +59,8 @@ SYSTEM_TEXTS: Mapping[Reason, str] = {
     Reason.NO_EFFECT: "the state has no effect: the next state is as probable as from any other",
     Reason.REDUCIBLE: "a partition makes no difference",
     Reason.CAPPED: "limited to zero by intrinsic information or differentiation (2026)",
+    Reason.UNDECIDED: "not computed: the search for the minimum partition did not end within its "
+    "budget",
     Reason.MONAD: "a single unit has no unidirectional partition",
     Reason.NO_CONCEPTS: "no mechanism is irreducible",
 }

@@ -19,7 +19,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "normalized_phi": ("bit", "integrated information per severed pair, at the minimum partition"),
     "n_tied_partitions": (
         "count",
-        "partitions tied for the minimum; 0 where none was chosen or the system is reducible",
+        "partitions tied for the minimum; 0: reducible or none chosen, -1: not counted",
     ),
     "n_tied_states": ("count", "pairs of cause and effect states tied for the largest phi_s"),
     "cause_state": ("", "specified cause state of each unit, -1 where none was specified"),
@@ -154,6 +154,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "pairs": ("count", "ordered pairs the minimum partition severs"),
     "ways": ("count", "partitions that attain the minimum"),
     "key": ("mask", "the named partition: leading bits are the first (from, to) pairs"),
+    "is_proven": ("", "whether no partition is better; false where the search had to stop"),
     "least": ("bit", "least cost - ratio * pairs with this source set, inf if left out"),
     "ties": ("count", "tied candidates"),
     "tied_purviews": ("mask", "one bit per purview mask tied for the largest phi"),

@@ -157,6 +157,24 @@ merged_count_common_minima = merged(count_common_minima)
 
 
 @kernel
+def name_state_pair(cause, effect, n):
+    """What ``describe_state_pair`` says of n units as far as no costs of cuts are needed for it."""
+    c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
+    phi, by_cause, by_effect = state_pair_phi(c_phi, cause.pairs, e_phi, effect.pairs)
+    from_cause = by_cause and (not by_effect or is_key_at_least(cause.key, effect.key))
+    key = cause.key if from_cause else effect.key
+    severed = inputs_severed_by_key(key, n)
+    n_severed, ways = 0, 0.0
+    for i in range(n):
+        n_severed += popcount(severed[i])
+    if phi > 0.0:
+        ways = (cause.ways if by_cause else 0.0) + (effect.ways if by_effect else 0.0)
+    pairs = cause.pairs if by_cause else effect.pairs
+    is_tied = phi > 0.0 and by_cause and by_effect
+    return SystemPhi(phi, phi / pairs, 0.0, 0.0, ways, is_tied, severed, n_severed)
+
+
+@kernel
 def describe_state_pair(cause, effect, cause_costs, effect_costs):
     """Name the minimum partition of one pair of specified states.
 
@@ -173,25 +191,14 @@ def describe_state_pair(cause, effect, cause_costs, effect_costs):
     ----------
     mathematics.md 8.2, 8.3 and 21.5, Eq. (8.1) to (8.3).
     """
-    n = cause_costs.shape[0]
-    c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
-    phi, by_cause, by_effect = state_pair_phi(c_phi, cause.pairs, e_phi, effect.pairs)
-    from_cause = by_cause and (not by_effect or is_key_at_least(cause.key, effect.key))
-    key = cause.key if from_cause else effect.key
-    severed = inputs_severed_by_key(key, n)
-    n_severed, ways = 0, 0.0
-    for i in range(n):
-        n_severed += popcount(severed[i])
-    if phi > 0.0:
-        ways = (cause.ways if by_cause else 0.0) + (effect.ways if by_effect else 0.0)
-    pairs = cause.pairs if by_cause else effect.pairs
+    named = name_state_pair(cause, effect, cause_costs.shape[0])
     return SystemPhi(
-        phi,
-        phi / pairs,
-        max(0.0, cause.selectivity * partition_cost(cause_costs, severed)),
-        max(0.0, effect.selectivity * partition_cost(effect_costs, severed)),
-        ways,
-        phi > 0.0 and by_cause and by_effect,
-        severed,
-        n_severed,
+        named.phi,
+        named.normalized,
+        max(0.0, cause.selectivity * partition_cost(cause_costs, named.severed)),
+        max(0.0, effect.selectivity * partition_cost(effect_costs, named.severed)),
+        named.n_tied_partitions,
+        named.are_sides_tied,
+        named.severed,
+        named.n_severed,
     )

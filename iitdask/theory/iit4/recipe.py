@@ -25,8 +25,7 @@ from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_sta
 from iitdask.theory.iit4.system_analysis import (
     TiedStates,
     analyse_system,
-    find_specified_states,
-    states_stage,
+    specify_states,
     system_dataset,
 )
 from iitdask.theory.iit4.tie_sensitivity import tie_sensitivity
@@ -148,8 +147,7 @@ def _default_states(
 
     Which are chosen, mathematics.md 10, and all that tie.
     """
-    (filled,) = yield (states_stage(system),)
-    specified = find_specified_states(filled["forward"].values, filled["information"].values)
+    specified = yield from specify_states(system, options)
     causes, effects = specified.states
     chosen = int(causes[0]), int(effects[0])
     if options.ties == "canonical":

@@ -8,23 +8,21 @@ one stage per ratio of the search, its source sets split into blocks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from iitdask.errors import MemoryRefusedError
+from iitdask.kernels.frontier.eliminations import StateLimitError
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
+    SystemPhi,
     count_common_minima,
     describe_state_pair,
+    name_state_pair,
     tied_state_pairs,
-)
-from iitdask.kernels.iit4.system_partition import (
-    candidate_sources,
-    set_partition_minima,
-    source_minima,
-    starting_partition,
 )
 from iitdask.kernels.iit4.system_phi import (
     DirectionMinima,
@@ -32,34 +30,42 @@ from iitdask.kernels.iit4.system_phi import (
     specified_states,
     state_cut_costs,
 )
-from iitdask.kernels.iit4.system_witness import (
-    SUM_TOLERANCE_BITS,
-    minimum_partition,
-    optimal_partitions,
-)
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
 from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
+from iitdask.theory.iit4 import partition_stages
+from iitdask.theory.iit4.frontier_search import (
+    FrontierSystem,
+    common_stage,
+    frontier_minima,
+    is_dense_affordable,
+    plan_frontier,
+    transition_budget,
+)
+from iitdask.theory.iit4.partition_stages import (
+    MINIMUM_FIELDS,
+    SECONDS_PER_PARTITION,
+    SECONDS_PER_SUBSET,
+    minimum_partitions,
+    minimum_variables,
+    search_partitions,
+)
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, Steps, Variable
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, Steps, Variable
 from iitdask.theory.ties import first_state_pair
 from iitdask.theory.variables import make_dataset, variable
 
 ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
-SPLIT_MIN_UNITS = 14  # Units from which source sets are split into blocks, and ratios into stages
-SECONDS_PER_SUBSET = 6e-9  # Of a source set, at one ratio
-SECONDS_PER_PARTITION = 0.03e-9  # Times 3 to the power of its units
-MINIMUM_FIELDS = ("cost", "pairs", "ways", "key")  # Fields of DirectionMinima that stages fill
 
 
 class SpecifiedStates(NamedTuple):
     """States that a system specifies, cause and effect side."""
 
-    forward: Array  # (2, S) p(current state | state), and p(state | current state)
     states: tuple[Array, Array]  # Two (m,) int64, of largest intrinsic information, ascending
     information: tuple[float, float]  # Their intrinsic information, bits
     selectivity: tuple[Array, Array]  # Two (m,), their probabilities in their repertoire
+    current: Array  # (2,) of the current state, given itself; the cause side not normalized
 
 
 class TiedStates(NamedTuple):
@@ -88,9 +94,10 @@ class SystemAnalysis:
     information: tuple[float, float] = (np.nan, np.nan)
     states: tuple[int, int] | None = None
     severed: Array | None = None  # (n,) masks of the inputs each unit loses at the minimum
-    tied_partitions: float = 0.0  # Partitions tied for the minimum
+    tied_partitions: float = 0.0  # Partitions tied for the minimum, NaN where not counted
     tied_states: TiedStates | None = None  # Among which `states` were chosen, None with them
     differentiation: tuple[float, float] | None = None  # Cause and effect differentiation (2026)
+    search: str = "dense"  # Which search: by tables over sets of units, or the frontier programme
 
     @property
     def n_tied_states(self) -> int:
@@ -100,6 +107,16 @@ class SystemAnalysis:
 
 
 Minima = tuple[DirectionMinima, DirectionMinima]  # Of the cause and of the effect side
+
+
+class ChosenPair(NamedTuple):
+    """The pair of specified states that is named among those tied for the largest phi."""
+
+    cause: int  # Position of the cause state
+    effect: int  # Position of the effect state
+    codes: tuple[int, int]  # The states
+    minima: tuple[StateMinimum, StateMinimum]
+    tied: TiedStates
 
 
 def is_strongly_connected_system(system: CandidateSystem) -> bool:
@@ -126,29 +143,135 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
         return SystemAnalysis(0.0, 0.0, Reason.NO_STRONG_CONNECTIVITY)
     if system.n == 1 and not system.connectivity[0, 0]:
         return SystemAnalysis(0.0, 0.0, Reason.MONAD_WITH_NO_SELFLOOP)
+    plan, found, specified = plan_frontier(system, options), None, None
+    if plan is not None:
+        specified = _specify_by_products(plan, options)
+        if specified is not None:
+            found = yield from _analyse_by_frontier(plan, specified, options)
+    if found is None:
+        found = yield from _analyse_by_tables(system, options, specified)
+    return found
+
+
+def _analyse_by_tables(
+    system: CandidateSystem, options: Unfolding, specified: SpecifiedStates | None
+) -> Steps[SystemAnalysis]:
+    """Analyse a system by tables over its states and over its sets of units.
+
+    specified : the states it specifies, as far as they are known already
+    """
     is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
-    is_one_block = system.n == 1 or (is_small and system.n < SPLIT_MIN_UNITS)
-    (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
-    specified = find_specified_states(filled["forward"].values, filled["information"].values)
-    cause, effect = (ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information)
-    reason = Reason.NONE if cause else Reason.NO_CAUSE
-    reason |= Reason.NONE if effect else Reason.NO_EFFECT
-    if reason:
-        return SystemAnalysis(
-            phi=0.0,
-            normalized=0.0,
-            reason=reason,
-            information=(cause, effect),
-            states=(int(specified.states[0][0]), int(specified.states[1][0])),
-            tied_states=TiedStates(*specified.states, is_product=True),
-        )
+    is_one_block = system.n == 1 or (is_small and system.n < partition_stages.SPLIT_MIN_UNITS)
+    if specified is None:
+        (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
+        specified = find_specified_states(filled, system)
+    if (nothing := _without_cause_or_effect(specified)) is not None:
+        return nothing
     if is_one_block:
         sides = enumerate(specified.states)
         fields = [[filled[name].values[k, codes] for name in MINIMUM_FIELDS] for k, codes in sides]
         minima, costs = _direction_minima(specified, *fields), None
     else:
         minima, costs = yield from _search_minima(system, specified)
-    return _select(system, options, specified, minima, costs)
+    chosen = _choose_pair(system, options, specified, minima)
+    if costs is None:
+        inputs, (c_state, e_state) = system_inputs(system), chosen.codes
+        both = cut_costs_at(inputs, c_state, True), cut_costs_at(inputs, e_state, False)
+    else:
+        both = costs[chosen.cause], costs[len(specified.states[0]) + chosen.effect]
+    named = describe_state_pair(*chosen.minima, *both)
+    common = count_common_minima(*chosen.minima, *both) if named.are_sides_tied else 0.0
+    return _conclude(options, specified, chosen, named, common)
+
+
+def _analyse_by_frontier(
+    plan: FrontierSystem, specified: SpecifiedStates, options: Unfolding
+) -> Steps[SystemAnalysis | None]:
+    """Analyse a sparse system; None where the other search is to be taken.
+
+    References
+    ----------
+    mathematics.md 26.
+    """
+    system = plan.system
+    if (nothing := _without_cause_or_effect(specified)) is not None:
+        return replace(nothing, search="sparse")
+    budget = transition_budget(system, options)
+    minima = yield from frontier_minima(plan, specified.states, specified.selectivity, budget)
+    if minima is None:
+        if is_dense_affordable(system, options):
+            return None
+        undecided = _no_phi(Reason.UNDECIDED, specified)
+        return replace(undecided, phi=np.nan, normalized=np.nan, search="sparse")
+    chosen = _choose_pair(system, options, specified, minima)
+    lost = plan.lost_bits(chosen.codes[0], True), plan.lost_bits(chosen.codes[1], False)
+    named, kept = name_state_pair(*chosen.minima, system.n), None
+    kept = plan.kept_inputs(named.severed)
+    rows = np.arange(system.n)
+    cause, effect = chosen.minima
+    phis = (
+        max(0.0, x.selectivity * float(bits[rows, kept].sum()))
+        for x, bits in zip(chosen.minima, lost, strict=True)
+    )
+    phi_cause, phi_effect = phis
+    named = named._replace(phi_cause=phi_cause, phi_effect=phi_effect)
+    common = 0.0
+    if named.are_sides_tied:
+        ratio = sum(x.cost * x.selectivity / x.pairs for x in chosen.minima)
+        weighed = lost[0] * cause.selectivity + lost[1] * effect.selectivity
+        pairs = max(cause.pairs, effect.pairs)
+        (filled,) = yield (common_stage(plan, weighed, ratio, pairs),)
+        common = float(filled["ways"].values[0])
+    found = _conclude(options, specified, chosen, named, common)
+    return replace(found, search="sparse")
+
+
+def _specify_by_products(plan: FrontierSystem, options: Unfolding) -> SpecifiedStates | None:
+    """Find specified states by products of local tables; None where tables are to be made."""
+    try:
+        sides = plan.specified(True), plan.specified(False)
+    except StateLimitError as error:
+        if is_dense_affordable(plan.system, options):
+            return None
+        raise MemoryRefusedError(f"system of {plan.system.n} units: {error}") from None
+    cause, effect = sides
+    return SpecifiedStates(
+        (cause.states, effect.states),
+        (cause.information, effect.information),
+        (cause.selectivity, effect.selectivity),
+        np.array([plan.current_probability(True), plan.current_probability(False)]),
+    )
+
+
+def specify_states(system: CandidateSystem, options: Unfolding) -> Steps[SpecifiedStates]:
+    """Find the states that a system specifies, whatever its partitions."""
+    plan = plan_frontier(system, options)
+    specified = None if plan is None else _specify_by_products(plan, options)
+    if specified is None:
+        (filled,) = yield (states_stage(system),)
+        specified = find_specified_states(filled, system)
+    return specified
+
+
+def _without_cause_or_effect(specified: SpecifiedStates) -> SystemAnalysis | None:
+    """Return the analysis of a system whose states have no information; None where they have."""
+    cause, effect = (ii > PHI_ZERO_BITS for ii in specified.information)
+    reason = Reason.NONE if cause else Reason.NO_CAUSE
+    reason |= Reason.NONE if effect else Reason.NO_EFFECT
+    return _no_phi(reason, specified) if reason else None
+
+
+def _no_phi(reason: Reason, specified: SpecifiedStates) -> SystemAnalysis:
+    """Return the analysis of a system whose partitions were not searched."""
+    cause, effect = (ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information)
+    return SystemAnalysis(
+        phi=0.0,
+        normalized=0.0,
+        reason=reason,
+        information=(cause, effect),
+        states=(int(specified.states[0][0]), int(specified.states[1][0])),
+        tied_states=TiedStates(*specified.states, is_product=True),
+    )
 
 
 def system_inputs(system: CandidateSystem) -> dict[str, Array]:
@@ -164,16 +287,6 @@ def system_inputs(system: CandidateSystem) -> dict[str, Array]:
 def _state_variables(states: int) -> tuple[Variable, ...]:
     inner = (("state", states),)
     return tuple(variable(name, "float64", np.nan, inner) for name in ("forward", "information"))
-
-
-def _minimum_variables(n: int, inner: tuple[tuple[str, int], ...] = ()) -> tuple[Variable, ...]:
-    """Variables of the minimum partitions of n units, see MINIMUM_FIELDS."""
-    return (
-        variable("cost", "float64", np.nan, inner),
-        variable("pairs", "int64", 0, inner),
-        variable("ways", "float64", 0.0, inner),
-        variable("key", "uint64", 0, (*inner, ("word", (n * n + 63) // 64))),
-    )
 
 
 def states_stage(system: CandidateSystem) -> Stage:
@@ -228,14 +341,19 @@ def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
     return totals, information
 
 
-def find_specified_states(forward: Array, information: Array) -> SpecifiedStates:
+def find_specified_states(filled: Filled, system: CandidateSystem) -> SpecifiedStates:
     """Cause and effect states that maximise intrinsic information, all ties, mathematics.md 4."""
+    forward, information = filled["forward"].values, filled["information"].values
+    return _specified_states(forward, information, forward[:, system.code])
+
+
+def _specified_states(forward: Array, information: Array, current: Array) -> SpecifiedStates:
     causes, effects = specified_states(forward[0], information[1])
     return SpecifiedStates(
-        forward,
         (causes, effects),
         (float(information[0, causes[0]]), float(information[1].max())),
         (forward[0, causes] / float(forward[0].sum()), forward[1, effects]),
+        current,
     )
 
 
@@ -246,7 +364,7 @@ def one_block_stage(system: CandidateSystem) -> Stage:
     return Stage(
         name="system",
         grid=Grid(("direction",), (2,), unsplit=("direction",)),
-        variables=_state_variables(states) + _minimum_variables(n, (("state", states),)),
+        variables=_state_variables(states) + minimum_variables(n, (("state", states),)),
         compute=fill_one_block,
         inputs=system_inputs(system),
         cost=lambda _region: 1e-5 + 2.0 * states * states * 0.3e-9 + seconds,
@@ -265,11 +383,11 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
         "ways": np.zeros((2, states)),
         "key": np.zeros((2, states, words), np.uint64),
     }
-    specified = find_specified_states(out["forward"], out["information"])
+    specified = _specified_states(out["forward"], out["information"], np.full(2, np.nan))
     if min(specified.information) > PHI_ZERO_BITS:
         for side, codes in enumerate(specified.states):
             costs = np.stack([cut_costs_at(inputs, int(code), side == 0) for code in codes])
-            found = _minimum_partitions(costs, PHI_ZERO_BITS / specified.selectivity[side])
+            found = minimum_partitions(costs, PHI_ZERO_BITS / specified.selectivity[side])
             for name in MINIMUM_FIELDS:
                 out[name][side, codes] = found[name]
     return out
@@ -301,8 +419,9 @@ def _search_minima(
     inputs, (causes, effects) = system_inputs(system), specified.states
     states = [(int(s), True) for s in causes] + [(int(s), False) for s in effects]
     costs = np.stack([cut_costs_at(inputs, *state) for state in states])
-    search = _dinkelbach_stages if system.n >= SPLIT_MIN_UNITS else _one_stage
-    filled = yield from search(costs, PHI_ZERO_BITS / np.concatenate(specified.selectivity))
+    filled = yield from search_partitions(
+        costs, PHI_ZERO_BITS / np.concatenate(specified.selectivity)
+    )
     cause, effect = (
         [filled[name][side].copy() for name in MINIMUM_FIELDS]
         for side in (slice(len(causes)), slice(len(causes), None))
@@ -310,175 +429,38 @@ def _search_minima(
     return _direction_minima(specified, cause, effect), costs
 
 
-def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
-    """Declare a stage whose cells are specified states, filled with their minimum partition."""
-    return Stage(
-        name=name,
-        grid=Grid(("candidate",), (rows,)),
-        variables=_minimum_variables(n),
-        scratch=400 * 2**n,
-        **fields,
-    )
-
-
-def _one_stage(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
-    """Search the partitions of every specified state in one stage."""
-    rows, n, _ = costs.shape
-    seconds = 2 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)  # two ratios
-    (filled,) = yield (
-        _minimum_stage(
-            "system",
-            n,
-            rows,
-            compute=fill_minimum,
-            inputs={"costs": costs, "zero": zero},
-            cost=lambda region: seconds * (region[0].stop - region[0].start),
-        ),
-    )
-    return {name: filled[name].values for name in MINIMUM_FIELDS}
-
-
-def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Search all directed set partitions of a range of specified states."""
-    rows = region[0]
-    return _minimum_partitions(inputs["costs"][rows], inputs["zero"][rows])
-
-
-def _minimum_partitions(costs: Array, zero: Array) -> dict[str, Array]:
-    """Minimum partition at each state; of a run of equal costs, as symmetry makes, one search."""
-    rows: list[tuple[Any, ...]] = []
-    for k, g in enumerate(costs):
-        is_same = k > 0 and zero[k] == zero[k - 1] and np.array_equal(g, costs[k - 1])
-        rows.append(rows[-1] if is_same else minimum_partition(g, zero[k]))
-    return _columns(rows)
-
-
-def _columns(rows: list[tuple[Any, ...]]) -> dict[str, Array]:
-    dtypes = ("float64", "int64", "float64", "uint64")
-    named = enumerate(zip(MINIMUM_FIELDS, dtypes, strict=True))
-    return {name: np.array([row[i] for row in rows], dtype) for i, (name, dtype) in named}
-
-
-def _dinkelbach_stages(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
-    """Dinkelbach's method with one stage per ratio, its source sets split into blocks.
-
-    A specified state takes part at the next ratio as long as its own falls (mathematics.md 21.3).
-    """
-    n = costs.shape[1]
-    ratios = np.array([max(starting_partition(g)[0], 0.0) for g in costs])
-    left = np.arange(len(costs))
-    waves: list[tuple[Array, Filled]] = []
-    while len(left):
-        name = f"system/wave-{len(waves)}"
-        at_ratio = {"costs": costs[left], "ratios": ratios[left]}
-        yield (_ratio_stage(name, at_ratio),)
-        (settled,) = yield (
-            _minimum_stage(
-                f"{name}-settled",
-                n,
-                len(left),
-                compute=fill_optimum,
-                inputs={**at_ratio, "least": StageRef(name, "least")},
-                cost=lambda region: 3e-9 * 3.0**n * (region[0].stop - region[0].start),
-            ),
-        )
-        waves.append((left, settled))
-        # at least one pair: a plan goes through here with nothing computed
-        cost, pairs = settled["cost"].values, np.maximum(settled["pairs"].values, 1)
-        improved = (cost / pairs < ratios[left] - SUM_TOLERANCE_BITS / pairs) & (cost > zero[left])
-        ratios[left] = np.where(improved, cost / pairs, ratios[left])
-        left = left[improved]
-    # Each state has the values of the last ratio it took part in; all took part in the first.
-    values = {name: waves[0][1][name].values.copy() for name in MINIMUM_FIELDS}
-    for left, settled in waves[1:]:
-        for name in MINIMUM_FIELDS:
-            values[name][left] = settled[name].values
-    return values
-
-
-def _ratio_stage(name: str, inputs: Mapping[str, Array]) -> Stage:
-    rows, _, size = inputs["costs"].shape
-    return Stage(
-        name=name,
-        grid=Grid(("candidate", "source"), (rows, size), power_of_two=("source",)),
-        variables=(variable("least", "float64", np.nan),),
-        compute=fill_ratio,
-        inputs=inputs,
-        cost=ratio_cost,
-        prepare=prepare_ratio,
-        scratch=400 * size,
-    )
-
-
-def ratio_cost(region: Region) -> float:
-    """Predicted seconds of a range of source sets, of which none is left out."""
-    candidates, sources = region
-    units = np.bitwise_count(np.arange(sources.start, sources.stop, dtype=np.uint64))
-    seconds = SECONDS_PER_SUBSET * 2.0**units + SECONDS_PER_PARTITION * 3.0**units
-    return float((candidates.stop - candidates.start) * seconds.sum())
-
-
-def prepare_ratio(inputs: Mapping[str, Array]) -> list[tuple[Any, ...]]:
-    """Partition what lies outside the source sets, and find which of these can be left out.
-
-    Returns of each specified state its costs, its ratio, and both by source set, see source_minima.
-    """
-    states = zip(inputs["costs"], inputs["ratios"], strict=True)
-    return [(g, r, set_partition_minima(g, r), candidate_sources(g, r)) for g, r in states]
-
-
-def fill_ratio(searches: list[tuple[Any, ...]], region: Region) -> dict[str, Array]:
-    """Fill the least cost at the states' ratios for a range of source sets."""
-    rows, sources = region
-    out = np.empty((rows.stop - rows.start, sources.stop - sources.start))
-    for row, search in enumerate(searches[rows]):
-        source_minima(*search, sources.start, sources.stop, out[row])
-    return {"least": out}
-
-
-def fill_optimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Turn the minima at one ratio into cost, pairs and the named partition of each state."""
-    rows = []
-    for k in range(region[0].start, region[0].stop):
-        costs, least, ratio = inputs["costs"][k], inputs["least"][k], inputs["ratios"][k]
-        whole = set_partition_minima(costs, ratio)
-        pairs, ways, key = optimal_partitions(costs, ratio, whole, SUM_TOLERANCE_BITS, least)
-        rows.append((least.min() + ratio * pairs, pairs, ways, key))
-    return _columns(rows)
-
-
-def _select(
-    system: CandidateSystem,
-    options: Unfolding,
-    specified: SpecifiedStates,
-    minima: Minima,
-    costs: Array | None,
-) -> SystemAnalysis:
-    """Choose among the pairs of specified states, and cap phi where the theory asks for it.
-
-    costs : (m, n, 2**n) of cuts, at all cause states, then all effect states; None computes them
-    """
+def _choose_pair(
+    system: CandidateSystem, options: Unfolding, specified: SpecifiedStates, minima: Minima
+) -> ChosenPair:
+    """Choose among the pairs of specified states that tie for the largest phi."""
     (causes, effects), (cause, effect) = specified.states, minima
     pairs = tied_state_pairs(cause, effect)
-    choices = tuple((int(causes[k]), int(effects[j])) for k, j in pairs)
-    first = first_state_pair(system, options.ties, choices)
+    codes = tuple((int(causes[k]), int(effects[j])) for k, j in pairs)
+    first = first_state_pair(system, options.ties, codes)
     k, j = (int(position) for position in pairs[first])
-    if costs is None:
-        inputs, (c_state, e_state) = system_inputs(system), choices[first]
-        both = cut_costs_at(inputs, c_state, True), cut_costs_at(inputs, e_state, False)
-    else:
-        both = costs[k], costs[len(causes) + j]
     sides = (StateMinimum(*(x[k] for x in cause)), StateMinimum(*(x[j] for x in effect)))
-    named = describe_state_pair(*sides, *both)
-    common = count_common_minima(*sides, *both) if named.are_sides_tied else 0.0
+    tied = TiedStates(causes[pairs[:, 0]], effects[pairs[:, 1]], is_product=False)
+    return ChosenPair(k, j, codes[first], sides, tied)
+
+
+def _conclude(
+    options: Unfolding,
+    specified: SpecifiedStates,
+    chosen: ChosenPair,
+    named: SystemPhi,
+    common: float,
+) -> SystemAnalysis:
+    """Cap phi of the pair of states chosen where the theory asks for it.
+
+    common : partitions that attain the minimum of both sides, counted twice in `named`
+    """
     phi, normalized = named.phi, named.normalized
     reason = Reason.NONE if phi > 0.0 else Reason.REDUCIBLE
     differentiation = None
     if isinstance(options, IIT42026):
+        probabilities = specified.current
         if options.differentiation == "specified":
-            probabilities = np.array([cause.selectivity[k], effect.selectivity[j]])
-        else:
-            probabilities = specified.forward[:, system.code]
+            probabilities = np.array([side.selectivity for side in chosen.minima])
         capped, bits = cap_phi(np.array(phi), np.array(specified.information), probabilities)
         if capped == 0.0 < phi:
             reason = Reason.CAPPED
@@ -490,10 +472,10 @@ def _select(
         reason=reason,
         phi_sides=(named.phi_cause, named.phi_effect),
         information=specified.information,
-        states=choices[first],
+        states=chosen.codes,
         severed=named.severed,
         tied_partitions=named.n_tied_partitions - common,
-        tied_states=TiedStates(causes[pairs[:, 0]], effects[pairs[:, 1]], is_product=False),
+        tied_states=chosen.tied,
         differentiation=differentiation,
     )
 
@@ -537,7 +519,7 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
         "phi_effect": ((), found.phi_sides[1]),
         "intrinsic_information_cause": ((), found.information[0]),
         "intrinsic_information_effect": ((), found.information[1]),
-        "n_tied_partitions": ((), int(found.tied_partitions)),
+        "n_tied_partitions": ((), int(np.nan_to_num(found.tied_partitions, nan=-1))),
         "n_tied_states": ((), found.n_tied_states),
         "cause_state": (("unit",), states[0]),
         "effect_state": (("unit",), states[1]),
@@ -547,7 +529,9 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
     if found.differentiation is not None:
         values["differentiation_cause"] = ((), found.differentiation[0])
         values["differentiation_effect"] = ((), found.differentiation[1])
-    return make_dataset(values, {"reason": found.reason.text, "reasons": found.reason.names})
+    about = {"reason": found.reason.text, "reasons": found.reason.names}
+    about["system_search"] = found.search
+    return make_dataset(values, about)
 
 
 def _part_numbers(cut: Array) -> Array:

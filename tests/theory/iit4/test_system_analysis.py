@@ -25,7 +25,7 @@ from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
-from iitdask.theory.iit4 import system_analysis
+from iitdask.theory.iit4 import partition_stages, system_analysis
 from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.options import IIT4
 from tests.benchmarks.systems import KINDS as LARGE
@@ -145,7 +145,7 @@ def test_source_sets_left_out__cost_more_than_the_ratio(costs):
 @pytest.mark.parametrize("kind", ["dense", "ising"])
 def test_source_sets__most_are_left_out_of_noisy_systems(kind):
     some = System.build(*system(kind, 9))
-    costs = system_analysis._cut_costs(system_analysis._state_inputs(some), 0, is_cause=False)
+    costs = system_analysis.cut_costs_at(system_analysis.system_inputs(some), 0, is_cause=False)
     assert candidate_sources(costs, starting_partition(costs)[0]).mean() < 0.8
 
 
@@ -182,7 +182,7 @@ def test_waves__give_the_bits_of_one_search(data):
         assume(False)
     at_once = analyse(some)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(system_analysis, "SPLIT_MIN_UNITS", 2)
+        patch.setattr(partition_stages, "SPLIT_MIN_UNITS", 2)
         assert analyse(some, block_seconds=1e-7) == at_once
 
 
@@ -190,14 +190,14 @@ def test_waves__give_the_bits_of_one_search(data):
 def test_waves__give_the_bits_of_larger_systems(kind, monkeypatch):
     some = System.build(*system(kind, 9))
     at_once = analyse(some)
-    monkeypatch.setattr(system_analysis, "SPLIT_MIN_UNITS", 9)
+    monkeypatch.setattr(partition_stages, "SPLIT_MIN_UNITS", 9)
     assert analyse(some, block_seconds=1e-4) == at_once
 
 
 @pytest.fixture
 def gates(monkeypatch):
     """A deterministic system of three candidates that need two ratios, three and one; in waves."""
-    monkeypatch.setattr(system_analysis, "SPLIT_MIN_UNITS", 2)
+    monkeypatch.setattr(partition_stages, "SPLIT_MIN_UNITS", 2)
     return System.build(*system("deterministic", 7, seed=1))
 
 

@@ -1,0 +1,318 @@
+"""phi_s of sparse systems, by the frontier programme: when, and the stages that it takes.
+
+Neither a table over all states nor one over all sets of units is made: states are specified by
+products of local tables, partitions are searched unit by unit along a narrow order
+(mathematics.md 26). Whether a system is searched so depends on nothing but its units, their inputs
+and the options of the theory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from iitdask.errors import InputError
+from iitdask.kernels.frontier.eliminations import (
+    LocalFactor,
+    SideStates,
+    order_factors,
+    specified_causes,
+    specified_effects,
+)
+from iitdask.kernels.frontier.minimum_search import (
+    count_partitions_of_ratio,
+    minimum_partition_by_frontier,
+)
+from iitdask.kernels.frontier.partial_partitions import MAX_OWN_INPUTS, MAX_WIDTH
+from iitdask.kernels.iit4.system_phi import DirectionMinima
+from iitdask.kernels.linear_order import frontier_width, narrow_order
+from iitdask.kernels.subsets import PHI_ZERO_BITS
+from iitdask.model.factor import CountingFactor, Factor
+from iitdask.model.labels import decode_state
+from iitdask.model.system import CandidateSystem
+from iitdask.theory.iit4.partition_stages import MINIMUM_FIELDS, columns_of, minimum_variables
+from iitdask.theory.options import Unfolding
+from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, Steps
+from iitdask.theory.variables import variable
+
+MAX_UNITS, STATE_BITS = 62, 62  # Units of a mask; of the number of a state
+DENSE_MAX_UNITS = 20  # Up to which 4**n steps are affordable
+MIN_DENSE_STEPS = 4.0**15  # From which the frontier programme is tried first
+DENSE_SHARE = 4.0**-6  # Of the steps of the other search that may be tried before it is taken
+MOST_TRANSITIONS = 3e8  # That are tried where there is no other search
+ORDER_BASE = 5.0  # What one more unit in the frontier multiplies its states by
+SECONDS_PER_TRANSITION = 3e-7
+MAX_TABLE = 1 << 16  # Rows of a unit's table
+DISTINCT_DIGITS = 13  # Of the bits by which states are told apart
+
+
+class FrontierSystem:
+    """A sparse system along a narrow order of its units."""
+
+    def __init__(self, system: CandidateSystem, factors: Sequence[Sequence[Factor]]) -> None:
+        self.system = system
+        self._factors = factors  # Cause and effect side
+        self._read = [sorted({*c.parents, *e.parents}) for c, e in zip(*factors, strict=True)]
+        neighbours = np.zeros(system.n, np.int64)
+        for i, read in enumerate(self._read):
+            for a in read:
+                if a != i:
+                    neighbours[a] |= 1 << i
+                    neighbours[i] |= 1 << a
+        self.units: Array = narrow_order(neighbours, ORDER_BASE)
+        self.width = int(frontier_width(self.units, neighbours))
+        self._tables: dict[tuple[int, ...], Array] = {}
+
+    @cached_property
+    def inputs(self) -> Array:
+        """Inputs of each unit by their place in the order, ascending, padded with -1."""
+        place = np.argsort(self.units)
+        most = max(1, *(len(read) for read in self._read))
+        out = np.full((len(self.units), most), -1)
+        for t, unit in enumerate(self.units):
+            places = np.sort(place[self._read[unit]])
+            out[t, : len(places)] = places
+        return out
+
+    def specified(self, is_cause: bool) -> SideStates:
+        """Return the states specified on one side; StateLimitError where they take too much."""
+        factors = [LocalFactor(f.parents, f.table) for f in self._factors[0 if is_cause else 1]]
+        order = order_factors(factors, self.system.levels)
+        search = specified_causes if is_cause else specified_effects
+        return search(order, self.system.local_state)
+
+    def current_probability(self, is_cause: bool) -> float:
+        """Return the probability of the current state, given itself, before normalization."""
+        now = self.system.local_state
+        factors = self._factors[0 if is_cause else 1]
+        own = [f.table[(*(now[a] for a in f.parents), now[i])] for i, f in enumerate(factors)]
+        return float(np.prod(own))
+
+    def lost_bits(self, code: int, is_cause: bool) -> Array:
+        """Return what each unit loses at a specified state where it keeps only some inputs.
+
+        (n, 2**K) by the inputs kept, see ``minimum_partition_by_frontier``.
+        """
+        current, other = self.system.local_state, decode_state(code, self.system.levels)
+        source, target = (other, current) if is_cause else (current, other)
+        most = self.inputs.shape[1]
+        out = np.empty((len(self.units), 1 << most))
+        for t, unit in enumerate(self.units.tolist()):
+            places = self.inputs[t]
+            read = self.units[places[places >= 0]].tolist()
+            key = (is_cause, unit, target[unit], *(source[a] for a in read))
+            if key not in self._tables:
+                factor = self._factors[0 if is_cause else 1][unit]
+                self._tables[key] = _lost_by_kept(factor, read, source, target[unit])
+            bits = self._tables[key]
+            out[t] = np.tile(bits, (1 << most) // len(bits))
+        return out
+
+    def kept_inputs(self, severed: Array) -> Array:
+        """Return what each unit keeps of its inputs, by place, where it loses these units.
+
+        severed : (n,) masks of units, by unit
+        """
+        out = np.zeros(len(self.units), np.int64)
+        for a, places in enumerate(self.inputs.T):
+            lost = severed[self.units] >> self.units[places] & 1
+            out |= np.where((places >= 0) & (lost == 0), 1, 0) << a
+        return out
+
+
+def _lost_by_kept(factor: Factor, read: Sequence[int], source: Sequence[int], value: int) -> Array:
+    """Return the bits a unit loses with each set of inputs kept, little-endian; (2**K,)."""
+    kept = np.asarray(factor.table[..., value])
+    axes = [factor.parents.index(a) for a in read if a in factor.parents]
+    kept = kept.transpose(axes)
+    for axis, a in enumerate(read):
+        if a not in factor.parents:
+            kept = np.expand_dims(kept, axis)
+    for a in read:  # each input is averaged, or held at its value
+        at = source[a] if a in factor.parents else 0
+        kept = np.stack([kept.mean(axis=0), kept[at]], axis=-1)
+    bits = np.log2(kept.reshape(-1, order="F"))
+    out: Array = bits[-1] - bits
+    return out
+
+
+def plan_frontier(system: CandidateSystem, options: Unfolding) -> FrontierSystem | None:
+    """Return the system along its order if it is to be searched so, else None.
+
+    Parameters
+    ----------
+    system : the candidate system
+    options : of which `search` may ask for one search or the other
+
+    Returns
+    -------
+    FrontierSystem, or None where the search over all sets of units is to be taken
+
+    Raises
+    ------
+    InputError
+        If the options ask for the frontier programme and the system is too large or too dense.
+
+    References
+    ----------
+    mathematics.md 26.8.
+    """
+    n, states = system.n, math.prod(system.levels)
+    is_large = max(4.0**n, float(states) ** 2) >= MIN_DENSE_STEPS
+    if options.search == "dense" or n == 1 or (options.search == "auto" and not is_large):
+        return None
+    found = _along_order(system)
+    if isinstance(found, FrontierSystem):
+        return found
+    if options.search == "sparse":
+        raise InputError(f"theory: search 'sparse': expected a sparse system, got {found}")
+    return None
+
+
+def _along_order(system: CandidateSystem) -> FrontierSystem | str:
+    """Return the system along its order, or in words what is in the way."""
+    if system.n > MAX_UNITS or math.prod(system.levels) > 1 << STATE_BITS:
+        return f"{system.n} units; at most {MAX_UNITS} units and 2**{STATE_BITS} states"
+    sides = []
+    for factors in (system.cause_factors, system.effect_factors):
+        rows = [math.prod(system.levels[a] for a in f.parents) for f in factors]
+        most = max(len(f.parents) for f in factors)
+        if most > MAX_OWN_INPUTS or max(rows) > MAX_TABLE:
+            return f"a unit of {most} inputs; at most {MAX_OWN_INPUTS}"
+        sides.append([f for f in factors if not isinstance(f, CountingFactor)])
+    found = FrontierSystem(system, sides)
+    if found.width > MAX_WIDTH:
+        return f"a frontier of {found.width} units in their best order; at most {MAX_WIDTH}"
+    if found.inputs.shape[1] > MAX_OWN_INPUTS:
+        return f"a unit of {found.inputs.shape[1]} inputs; at most {MAX_OWN_INPUTS}"
+    return found
+
+
+def is_dense_affordable(system: CandidateSystem, options: Unfolding) -> bool:
+    """Whether the other search is taken where this one does not end."""
+    return options.search == "auto" and system.n <= DENSE_MAX_UNITS
+
+
+def transition_budget(system: CandidateSystem, options: Unfolding) -> float:
+    """Return how many transitions each search of a partition may try."""
+    if is_dense_affordable(system, options):
+        return min(DENSE_SHARE * 4.0**system.n, MOST_TRANSITIONS)
+    return MOST_TRANSITIONS
+
+
+def frontier_minima(
+    plan: FrontierSystem,
+    states: Sequence[Array],
+    selectivity: Sequence[Array],
+    budget: float,
+) -> Steps[tuple[DirectionMinima, DirectionMinima] | None]:
+    """Search the minimum partition of every tied state of both sides.
+
+    States at which the units lose the same are searched once.
+
+    Parameters
+    ----------
+    plan : the system along its order
+    states, selectivity : of both sides, the states specified and their probabilities
+    budget : transitions that each search may try
+
+    Returns
+    -------
+    tuple of DirectionMinima, or None where the budget did not suffice
+    """
+    tables, zeros, rows = list[Array](), list[float](), list[list[int]]()
+    for side, (codes, weights) in enumerate(zip(states, selectivity, strict=True)):
+        known: dict[bytes, int] = {}
+        rows.append([])
+        for code in codes.tolist():
+            bits = plan.lost_bits(code, side == 0)
+            same = np.round(bits, DISTINCT_DIGITS).tobytes()
+            if same not in known:
+                known[same] = len(tables)
+                tables.append(bits)
+                zeros.append(PHI_ZERO_BITS / float(weights[0]))
+            rows[-1].append(known[same])
+    (filled,) = yield (_minima_stage(plan, np.stack(tables), np.array(zeros), budget),)
+    if not filled["is_proven"].values.all():
+        return None
+    cause, effect = (
+        _side_minima(filled, np.array(own), weights)
+        for own, weights in zip(rows, selectivity, strict=True)
+    )
+    return cause, effect
+
+
+def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMinima:
+    cost, pairs, ways, key = (filled[name].values[rows] for name in MINIMUM_FIELDS)
+    cost = np.where(cost * selectivity > PHI_ZERO_BITS, cost, 0.0)
+    return DirectionMinima(cost, pairs, ways, key, selectivity)
+
+
+def _minima_stage(plan: FrontierSystem, bits: Array, zero: Array, budget: float) -> Stage:
+    rows, n = bits.shape[:2]
+    seconds = min(budget, 40.0 * n * n * 3.0**plan.width) * SECONDS_PER_TRANSITION
+    return Stage(
+        name="frontier",
+        grid=Grid(("candidate",), (rows,)),
+        variables=(*minimum_variables(n), variable("is_proven", "bool", False)),
+        compute=fill_frontier,
+        inputs={
+            "inputs": plan.inputs,
+            "units": plan.units,
+            "bits": bits,
+            "zero": zero,
+            "budget": np.array(budget),
+        },
+        cost=lambda region: seconds * (region[0].stop - region[0].start),
+        scratch=1 << 28,
+    )
+
+
+def fill_frontier(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
+    """Search the minimum partition at a range of specified states."""
+    rows: list[tuple[Any, ...]] = []
+    local, budget = (inputs["inputs"], inputs["units"]), float(inputs["budget"])
+    for k in range(region[0].start, region[0].stop):
+        places, units = local
+        zero = float(inputs["zero"][k])
+        rows.append(minimum_partition_by_frontier(places, inputs["bits"][k], units, zero, budget))
+    out = columns_of(rows)
+    return out | {"is_proven": np.array([row[-1] for row in rows], bool)}
+
+
+def common_stage(plan: FrontierSystem, bits: Array, ratio: float, pairs: int) -> Stage:
+    """Return the stage that counts the partitions which attain the minimum of both directions.
+
+    bits : (n, 2**K) lost on both sides, weighed by selectivity; ratio : of both sides together
+    """
+    return Stage(
+        name="frontier/common",
+        grid=Grid(("candidate",), (1,)),
+        variables=(variable("ways", "float64", 0.0),),
+        compute=fill_common,
+        inputs={
+            "inputs": plan.inputs,
+            "units": plan.units,
+            "bits": bits,
+            "ratio": np.array(ratio),
+            "pairs": np.array(pairs),
+        },
+        scratch=1 << 28,
+    )
+
+
+def fill_common(inputs: Mapping[str, Array], _region: Region) -> dict[str, Array]:
+    """Count the partitions that attain the minimum of both directions, mathematics.md 21.5."""
+    ways = count_partitions_of_ratio(
+        inputs["inputs"],
+        inputs["bits"],
+        inputs["units"],
+        float(inputs["ratio"]),
+        int(inputs["pairs"]),
+        MOST_TRANSITIONS,
+    )
+    return {"ways": np.array([ways])}

@@ -1,0 +1,148 @@
+"""phi_s of sparse systems along their connections, against the search over all sets of units."""
+
+import numpy as np
+import pytest
+
+import iitdask as iit
+from iitdask.errors import InputError, UnreachableStateError
+from iitdask.model.system import System
+from iitdask.theory.iit4 import frontier_search
+from iitdask.theory.options import IIT4
+from tests.reference import sparse_systems
+from tests.reference.sparse_systems import GRAPHS, KINDS
+
+SCALARS = ("phi", "normalized_phi", "n_tied_partitions", "n_tied_states")
+BOTH = ("phi", "intrinsic_information", "differentiation")
+
+
+def network(name, kind, n, seed=0, levels=None):
+    factors, state = sparse_systems.factors(
+        name, kind, levels or [2] * n, np.random.default_rng(seed)
+    )
+    return factors, state
+
+
+def searched(substrate, state, search, units=None, **options):
+    theory = {"name": "iit4", "search": search, **options}
+    return iit.sia(substrate, state, units, theory=theory)
+
+
+def same(sparse, dense):
+    """Both analyses say the same, up to rounding; partitions where there is something to lose."""
+    assert (sparse.attrs["system_search"], dense.attrs["system_search"]) == ("sparse", "dense")
+    assert sparse.attrs["reasons"] == dense.attrs["reasons"]
+    names = [*SCALARS, *(f"{name}_{side}" for name in BOTH for side in ("cause", "effect"))]
+    is_reducible = "REDUCIBLE" in dense.attrs["reasons"].split()
+    for name in names:
+        if name in dense and not (is_reducible and name in ("phi_cause", "phi_effect")):
+            np.testing.assert_allclose(sparse[name], dense[name], rtol=1e-12, atol=1e-12)
+    for name in ("cause_state", "effect_state"):
+        assert sparse[name].values.tolist() == dense[name].values.tolist()
+    if not is_reducible:
+        assert (sparse["cut"].values == dense["cut"].values).all()
+
+
+def compare(seed, units):
+    """Search a system of a number both ways; returns whether there was one, irreducible."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(*units))
+    kind, is_binary = KINDS[seed % len(KINDS)], seed % 5 > 0 or seed % len(KINDS) > 2 or n > 6
+    levels = [2] * n if is_binary else rng.choice([2, 3], n).tolist()
+    factors, state = network(GRAPHS[seed // 7 % len(GRAPHS)], kind, n, seed, levels)
+    substrate = iit.Substrate.from_factors(factors)
+    inside = sorted(rng.permutation(n)[: n - 1].tolist()) if seed % 4 == 1 else None
+    options = {"ties": ("reference", "canonical")[seed % 2]}
+    if seed % 3 == 0:
+        options |= {"name": "iit4-2026", "differentiation": ("specified", "current")[seed % 2]}
+    try:
+        dense = searched(substrate, state, "dense", inside, **options)
+    except UnreachableStateError:
+        return False
+    sparse = searched(substrate, state, "sparse", inside, **options)
+    if dense.attrs["reasons"] not in ("NO_STRONG_CONNECTIVITY", "MONAD_WITH_NO_SELFLOOP"):
+        same(sparse, dense)
+    return float(dense["phi"]) > 0
+
+
+def test_both_searches__agree_on_small_systems():
+    assert sum(compare(seed, (3, 9)) for seed in range(60)) > 10
+
+
+@pytest.mark.slow
+def test_both_searches__agree_on_500_systems():
+    assert sum(compare(seed, (3, 12 if seed % 25 else 15)) for seed in range(1000, 1500)) > 80
+
+
+def test_larger_systems__are_searched_along_their_connections_where_they_are_sparse(monkeypatch):
+    factors, state = network("ring", "ferromagnet", 15)
+    ring = iit.Substrate.from_factors(factors)
+    assert searched(ring, state, "auto").attrs["system_search"] == "sparse"
+    factors, state = network("ring", "ferromagnet", 14)
+    small = System.build(iit.Substrate.from_factors(factors), state)
+    assert frontier_search.plan_frontier(small, IIT4()) is None
+    monkeypatch.setattr(frontier_search, "MAX_WIDTH", 1)
+    wide = System.build(ring, [0] * 15)
+    assert frontier_search.plan_frontier(wide, IIT4()) is None
+    with pytest.raises(InputError, match="'sparse': expected a sparse system, got a frontier of 2"):
+        frontier_search.plan_frontier(wide, IIT4(search="sparse"))
+
+
+def test_ring_of_30__has_the_phi_of_its_cheapest_arc():
+    n, strong, weak = 30, 0.95, 0.6
+    on = [strong] * n
+    on[7] = on[20] = weak  # copies with two weak connections
+    factors = [([(i - 1) % n], [[p, 1 - p], [1 - p, p]]) for i, p in enumerate(on)]
+    found = iit.sia(iit.Substrate.from_factors(factors), [0] * n)
+    # Both weak connections severed: one part of the 13 units between them, severed both ways, and
+    # of the 17 others eight that are severed inwards, then nine outwards, which keep 72 pairs.
+    selectivity, lost = strong ** (n - 2) * weak**2, 2 * np.log2(weak / 0.5)
+    pairs = n**2 - (13**2 + 8**2 + 9**2 + 8 * 9)
+    assert float(found["phi"]) == pytest.approx(selectivity * lost, rel=1e-9)
+    assert float(found["normalized_phi"]) == pytest.approx(selectivity * lost / pairs, rel=1e-9)
+    assert int(found["cut"].sum()) == pairs
+    assert found.attrs["system_search"] == "sparse"
+
+
+def test_system_of_24_units__is_the_same_under_other_numbers():
+    factors, state = network("random", "ferromagnet", 24, 4)
+    place = np.random.default_rng(1).permutation(24)
+    moved, moved_state = [None] * 24, [0] * 24
+    for i, (read, table) in enumerate(factors):
+        moved[place[i]] = (place[read].tolist(), table)
+        moved_state[place[i]] = state[i]
+    one = iit.sia(iit.Substrate.from_factors(factors), state)
+    other = iit.sia(iit.Substrate.from_factors(moved), moved_state)
+    for name in (*SCALARS, "phi_cause", "phi_effect"):
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-11)
+    if int(one["n_tied_partitions"]) == 1:
+        cut = other["cut"].values[np.ix_(place, place)]
+        assert (one["cut"].values == cut).all()
+
+
+def test_4096_tied_causes__that_lose_the_same_are_searched_once(monkeypatch):
+    parity = np.array([[[0.95, 0.05], [0.05, 0.95]], [[0.05, 0.95], [0.95, 0.05]]])
+    # a ring of twelve pairs, both units of a pair read both of the one before
+    factors = [([(i - 1) % 12, (i - 1) % 12 + 12], parity) for i in range(24)]
+    calls = []
+    search = frontier_search.minimum_partition_by_frontier
+    monkeypatch.setattr(
+        frontier_search,
+        "minimum_partition_by_frontier",
+        lambda *given: calls.append(1) or search(*given),
+    )
+    found = iit.sia(iit.Substrate.from_factors(factors), [0] * 24)
+    assert int(found["n_tied_states"]) == 4096
+    assert len(calls) == 2
+
+
+def test_search_that_does_not_end__says_so_or_leaves_it_to_the_other(monkeypatch):
+    factors, state = network("ring", "ferromagnet", 9)
+    ring = iit.Substrate.from_factors(factors)
+    monkeypatch.setattr(frontier_search, "MOST_TRANSITIONS", 50.0)
+    monkeypatch.setattr(frontier_search, "MIN_DENSE_STEPS", 1.0)
+    assert searched(ring, state, "auto").attrs["system_search"] == "dense"
+    found = searched(ring, state, "sparse")
+    assert np.isnan(float(found["phi"]))
+    assert found.attrs["reasons"] == "UNDECIDED"
+    assert "not computed" in found.attrs["reason"]
+    assert (found["cause_state"].values >= 0).all()
