@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
@@ -45,6 +46,9 @@ LOCAL_POLL_SECONDS, REMOTE_POLL_SECONDS = 1.0, 5.0
 LOCK_POLL_SECONDS = 0.05
 TIMER_TICK_SECONDS = 0.05  # Seconds between two looks at which periodic calls are due
 TIMER_STOP_SECONDS = 5.0  # Seconds to wait for a periodic call that a store which hangs may hold up
+CLAIM_POLL_SECONDS = 0.5  # Shortest time between two looks at what other processes have claimed
+MAX_POLLS_SKIPPED = 6  # Longest such time, in looks at the store
+CLAIM_TRUST_SECONDS = 5.0  # Seconds from which on it is looked up whether a claim's owner lives
 MAX_OWNER_DEATHS = 10  # Owners that may die over a block before no process tries it again
 
 STARTING, RUNNING = "claiming", "running"
@@ -110,33 +114,44 @@ class SessionMonitor:
         self._store = store
         self._first_seen: dict[str, tuple[str, float]] = {}
         self._moved: set[str] = set()  # Tokens of sessions whose heartbeat was seen to move
-        self._alive: dict[str, SessionRecord] = {}
-        self._checked = float("-inf")
+        self._found: dict[str, tuple[float, SessionRecord | None]] = {}  # When, by token
 
     def live(self) -> list[SessionRecord]:
         """Read the records of all sessions that are alive, the oldest first."""
-        records = [record for record in self.records() if self.is_alive(record)]
-        self._alive = {record.token: record for record in records}
-        self._checked = time.monotonic()
-        return sorted(records, key=_seniority)
+        return sorted(filter(self.is_alive, self.records()), key=_seniority)
 
     def find(self, token: str) -> SessionRecord | None:
-        """Return the session with a token if it is alive, from memory if seen lately."""
-        expired = time.monotonic() - self._checked > LIVENESS_CACHE_SECONDS
-        if expired or token not in self._alive:
-            self.live()
-        return self._alive.get(token)
+        """Return the session with a token if it is alive, from memory if seen lately.
+
+        One listing and one record are read, however many sessions there are.
+        """
+        checked, record = self._found.get(token, (float("-inf"), None))
+        if record is None or time.monotonic() - checked > LIVENESS_CACHE_SECONDS:
+            ending = f"-{token}{SESSION_SUFFIX}"
+            names = [name for name in self._store.list_dir(LOG_GROUP) if name.endswith(ending)]
+            record = next(filter(self.is_alive, self._read_records(names)), None)
+            self._found[token] = time.monotonic(), record
+        return record
 
     def records(self) -> Iterator[SessionRecord]:
         """Read the records of all sessions, also of dead ones; those unreadable are left out."""
-        for name in self._store.list_dir(LOG_GROUP):
-            if name.endswith(SESSION_SUFFIX):
-                try:
-                    content = self._store.read(f"{LOG_GROUP}/{name}")
-                    record = SessionRecord.from_json(json.loads(content or b""))
-                except (ValueError, TypeError, KeyError, OSError):
-                    continue
-                yield record
+        names = self._store.list_dir(LOG_GROUP)
+        return self._read_records([name for name in names if name.endswith(SESSION_SUFFIX)])
+
+    def sample(self, most: int) -> Iterator[SessionRecord]:
+        """Read the records of some sessions, chosen at random."""
+        names = self._store.list_dir(LOG_GROUP)
+        names = [name for name in names if name.endswith(SESSION_SUFFIX)]
+        return self._read_records(random.sample(names, min(most, len(names))))
+
+    def _read_records(self, names: Iterable[str]) -> Iterator[SessionRecord]:
+        for name in names:
+            try:
+                content = self._store.read(f"{LOG_GROUP}/{name}")
+                record = SessionRecord.from_json(json.loads(content or b""))
+            except (ValueError, TypeError, KeyError, OSError):
+                continue
+            yield record
 
     def is_alive(self, record: SessionRecord) -> bool:
         """Return True if the session of a record is alive."""
@@ -175,6 +190,24 @@ def _seniority(record: SessionRecord) -> tuple[str, str]:
 def live_sessions(store: Store) -> list[SessionRecord]:
     """Read which sessions work on a store, the oldest first."""
     return SessionMonitor(store).live()
+
+
+class Backoff:
+    """Pauses between looks at what others do: longer each time, and never in step with theirs."""
+
+    def __init__(self, shortest: float, longest: float) -> None:
+        self.shortest, self.longest = shortest, longest
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again with the shortest pause."""
+        self._next = self.shortest
+
+    def sleep(self, until: float | None = None) -> None:
+        """Pause, not beyond a time by ``time.monotonic``."""
+        seconds = random.uniform(self._next / 2, self._next)
+        self._next = min(2 * self._next, self.longest)
+        time.sleep(seconds if until is None else min(seconds, max(0.0, until - time.monotonic())))
 
 
 class PeriodicTimer:
@@ -318,9 +351,10 @@ class Session:
 
     def delete_abandoned_temp(self) -> None:
         """Delete what writers that were killed left half-written."""
-        others = [record for record in self.monitor.live() if record.token != self.token]
+        others = (record for record in self.monitor.records() if record.token != self.token)
         with suppress(OSError):
-            self.store.delete_abandoned_temp(is_alone=not others)
+            is_alone = self.store.directory is None or not any(map(self.monitor.is_alive, others))
+            self.store.delete_abandoned_temp(is_alone=is_alone)
 
     def _store_owner(self) -> SessionRecord | None:
         return self.monitor.find(_read_owner(self.store, STORE_LOCK)[1])
@@ -379,10 +413,10 @@ def critical_section(store: Store, name: str) -> Iterator[None]:
 @contextmanager
 def lock(session: Session, name: str) -> Iterator[None]:
     """Hold a lock that one session of a store has at a time; wait for it if necessary."""
-    key = f"{LOCKS_GROUP}/{name.replace('/', '+')}"
+    key, backoff = f"{LOCKS_GROUP}/{name.replace('/', '+')}", Backoff(LOCK_POLL_SECONDS, 1.0)
     with write_errors_as_store_errors(f"{session.store.url}: {key}"):
         while not _try_own(session, key):
-            time.sleep(LOCK_POLL_SECONDS)
+            backoff.sleep()
     try:
         yield
     finally:
@@ -391,31 +425,66 @@ def lock(session: Session, name: str) -> Iterator[None]:
 
 
 class BlockClaims:
-    """The blocks that one process computes, where no central process hands them out.
+    """The bundles that one process computes, where no central process hands them out.
 
-    Claims only spare double work: a block that two processes fill holds the same bits.
+    A claim goes by the first block of its bundle. Claims only spare double work: a block that two
+    processes fill holds the same bits.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keys: set[str] = set()
+        self._first_seen: dict[str, float] = {}  # Claims of others, by key
         self._lock = Lock()
 
-    def acquire(self, stage: str, block: Block | None = None) -> bool:
-        """Claim a block; return False if a live session has it, or too many died over it."""
+    def backoff(self) -> Backoff:
+        """Return the pauses between looks at what other processes have claimed."""
+        return Backoff(CLAIM_POLL_SECONDS, MAX_POLLS_SKIPPED * self._session.poll_seconds)
+
+    def others(self, stage: str) -> dict[Block, float]:
+        """Return what others have claimed, and for how long at least: one listing."""
+        now, found, prefix = time.monotonic(), {}, _claim_key(stage, None)
+        for name in self._session.store.list_dir(prefix):
+            key = f"{prefix}/{name}"
+            if key not in self._keys and all(part.isdecimal() for part in name.split(".")):
+                since = self._first_seen.setdefault(key, now)
+                found[tuple(map(int, name.split(".")))] = now - since
+        return found
+
+    def acquire(self, stage: str, block: Block | None = None, *, only_free: bool = False) -> bool:
+        """Claim a bundle; return False if a live session has it, or too many died over it.
+
+        With `only_free` one that any session has, alive or not, is left to it.
+        """
         key = _claim_key(stage, block)
         with self._lock:
-            if key not in self._keys and not _try_own(self._session, key, MAX_OWNER_DEATHS):
-                return False
-            self._keys.add(key)
-            return True
+            if key in self._keys:
+                return True
+            if only_free:
+                content = _owner_record(0, self._session.token)
+                is_owned = self._session.store.create(key, content)
+            else:
+                is_owned = _try_own(self._session, key, MAX_OWNER_DEATHS)
+            if is_owned:
+                self._keys.add(key)
+            return is_owned
+
+    def trust(self, stage: str, block: Block) -> None:
+        """Note that the owner of a claim was seen alive: it need not be looked up for a while."""
+        later = time.monotonic() + HEARTBEAT_TIMEOUT_SECONDS - CLAIM_TRUST_SECONDS
+        self._first_seen[_claim_key(stage, block)] = later
 
     def release(self, stage: str, block: Block | None = None) -> None:
         """Release a block."""
         self._release(_claim_key(stage, block))
 
+    def retain(self, stage: str, block: Block) -> None:
+        """Leave a claim in the store until all are cleared: what it is on is done."""
+        with self._lock:
+            self._keys.discard(_claim_key(stage, block))
+
     def release_all(self) -> None:
-        """Release everything this process has claimed."""
+        """Release everything this process has claimed and not kept."""
         for key in tuple(self._keys):
             with suppress(OSError, UnreachableStoreError):
                 self._release(key)

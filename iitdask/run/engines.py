@@ -6,6 +6,7 @@ only module that submits anything to Dask.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, groupby, islice
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import cloudpickle
@@ -29,7 +30,7 @@ from iitdask.errors import (
 )
 from iitdask.run.checksum import build_id, software_versions
 from iitdask.run.compat import CompletionQueue, worker_thread_count
-from iitdask.run.coordination import BlockClaims
+from iitdask.run.coordination import CLAIM_TRUST_SECONDS, Backoff, BlockClaims
 from iitdask.run.events import ActivityBoard, BlockActivity, throttled
 from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
@@ -347,7 +348,6 @@ def _unreachable_scheduler(client: Client) -> InterruptedRunError:
     )
 
 
-CLAIM_POLL_SECONDS = 0.5  # Seconds between two looks at blocks that other processes have claimed
 LIFETIME_OVER_MESSAGE = "the time given to this worker is over; what it filled is in the store"
 
 
@@ -359,32 +359,34 @@ class SharedStoreEngine:
     threads: int = 1
     until: float | None = None  # Time by ``time.monotonic`` after which no bundle is begun
     activity: ActivityBoard = field(default_factory=ActivityBoard)
+    backoff: Backoff = field(init=False)
+    is_shared: ClassVar[bool] = True  # It needs bundles that other processes make alike
+
+    def __post_init__(self) -> None:
+        self.backoff = self.claims.backoff()
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
-        """Claim blocks and compute them; release the claims of those not computed."""
+        """Claim bundles and compute them; release the claims of those not computed."""
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="block")
         running: set[ThreadFuture[BundleResult]] = set()
-        stages: dict[str, None] = {}
+        waiting = _UnclaimedTasks(self.claims, list(tasks))
         is_idle = True
         try:
-            for task in tasks:
-                if self._is_over():
+            while not self._is_over():
+                task = waiting.claim_next()
+                if task is None:
                     break
-                stages[task.context.layout.name] = None
-                claimed, poisoned = self._claim(task)
-                if poisoned:
-                    yield BundleResult(task.context.layout.name, "", (), poisoned)
-                if not claimed.blocks:
-                    continue
                 is_idle = False
-                running.add(pool.submit(self._run, claimed))
+                self.backoff.reset()
+                running.add(pool.submit(self._run, task))
                 yield from _finished(running, self.threads - 1)
             yield from _finished(running, 0)
             if self._is_over():
                 raise RetiredError(LIFETIME_OVER_MESSAGE)
+            yield from waiting.poisoned()
             if is_idle:
-                time.sleep(CLAIM_POLL_SECONDS)
-            for stage in stages:
+                self.backoff.sleep(self.until)
+            for stage in waiting.groups:
                 yield BundleResult(stage, "", (), ())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -392,28 +394,85 @@ class SharedStoreEngine:
             clear_caches()
 
     def _run(self, task: BundleTask) -> BundleResult:
+        """Run a bundle; its claim stays if it is filled, so that nobody looks for it again."""
+        stage, is_filled = task.context.layout.name, False
         try:
-            return _run_in_thread(task, self.activity)
+            result = _run_in_thread(task, self.activity)
+            is_filled = not result.failed
+            return result
         finally:
-            for block in task.blocks:
-                self.claims.release(task.context.layout.name, block)
-
-    def _claim(self, task: BundleTask) -> tuple[BundleTask, tuple[BlockError, ...]]:
-        """Return the blocks that this process may compute, and those nobody tries any more."""
-        stage, store = task.context.layout.name, task.context.store
-        if store is None:
-            raise StoreError(f"stage {stage!r}: expected a store to share, got none")
-        group = StageGroup(store, task.context.layout)
-        claimed, poisoned = [], []
-        for block in task.blocks:
-            if group.is_committed(block):
-                continue
-            if self.claims.acquire(stage, block):
-                claimed.append(block)
-            elif deaths := self.claims.poison_count(stage, block):
-                error = f"{deaths} processes died over it; `iitdask run` on this store tries again"
-                poisoned.append(BlockError(block, error, ""))
-        return replace(task, blocks=tuple(claimed)), tuple(poisoned)
+            if not is_filled:
+                self.claims.release(stage, task.claim)
+            else:
+                self.claims.retain(stage, task.claim)
 
     def _is_over(self) -> bool:
         return self.until is not None and time.monotonic() > self.until
+
+
+class _UnclaimedTasks:
+    """Tasks of which other processes have some: what is free is told by two listings a stage.
+
+    Each process begins somewhere else, and goes on somewhere else where it meets another one.
+    """
+
+    def __init__(self, claims: BlockClaims, tasks: list[BundleTask]) -> None:
+        self.claims, self.tasks = claims, tasks
+        self.refused: list[BundleTask] = []  # Tasks whose claims were looked into
+        self.groups = {task.context.layout.name: _stage_group(task.context) for task in tasks}
+        self._list_claims()
+
+    def claim_next(self) -> BundleTask | None:
+        """Claim a task for this process; None if there is none to be had now."""
+        while self.free:
+            task = self.free.pop()
+            if self.claims.acquire(task.context.layout.name, task.claim, only_free=True):
+                self.tasks.remove(task)
+                return task
+            self._refresh()
+        # Nothing is free, so that there is time to see whose claims are void.
+        while self.taken:
+            task = self.taken.pop()
+            if self.claims.acquire(task.context.layout.name, task.claim):
+                self.tasks.remove(task)
+                return task
+            self.refused.append(task)
+        return None
+
+    def poisoned(self) -> Iterator[BundleResult]:
+        """Yield results that say which blocks nobody tries any more."""
+        for task in self.refused:
+            stage = task.context.layout.name
+            if deaths := self.claims.poison_count(stage, task.claim):
+                error = f"{deaths} processes died over it; `iitdask run` on this store tries again"
+                failed = tuple(BlockError(block, error, "") for block in task.blocks)
+                yield BundleResult(stage, "", (), failed)
+            else:
+                self.claims.trust(stage, task.claim)
+
+    def _refresh(self) -> None:
+        """Drop what has been filled meanwhile."""
+        done = {stage: group.done() for stage, group in self.groups.items()}
+        self.tasks = [
+            replace(task, blocks=left)
+            for task in self.tasks
+            if (left := tuple(b for b in task.blocks if b not in done[task.context.layout.name]))
+        ]
+        self._list_claims()
+
+    def _list_claims(self) -> None:
+        others = {stage: self.claims.others(stage) for stage in self.groups}
+        age = [others[task.context.layout.name].get(task.claim) for task in self.tasks]
+        pairs = list(zip(self.tasks, age, strict=True))
+        free = [task for task, seconds in pairs if seconds is None]
+        is_ordered = any(task.context.stage.until is not None for task in free)
+        begin = 0 if is_ordered or not free else random.randrange(len(free))
+        # The next one at the end.
+        self.free = [*free[begin:], *free[:begin]][::-1]
+        self.taken = [task for task, seconds in pairs if (seconds or 0.0) > CLAIM_TRUST_SECONDS]
+
+
+def _stage_group(context: StageContext) -> StageGroup:
+    if context.store is None:
+        raise StoreError(f"stage {context.layout.name!r}: expected a store to share, got none")
+    return StageGroup(context.store, context.layout)

@@ -31,6 +31,7 @@ from iitdask.run.events import (
 )
 from iitdask.run.ledger import Ledger, MemoryLedger
 from iitdask.run.plan import (
+    MIN_COMMON_BUNDLES,
     Block,
     CachedCost,
     Calibration,
@@ -62,7 +63,9 @@ class StageRun:
     (attempts, failures, speed) may be lost at any time.
     """
 
-    def __init__(self, stage: Stage, ledger: Ledger, block_seconds: float) -> None:
+    def __init__(
+        self, stage: Stage, ledger: Ledger, block_seconds: float, *, is_shared: bool = False
+    ) -> None:
         self.stage = stage = replace(stage, cost=CachedCost(stage.cost))
         self.ledger = ledger
         self.block_seconds = block_seconds
@@ -72,13 +75,15 @@ class StageRun:
         self.failures: dict[Block, BlockError] = {}
         self.context: StageContext | None = None
         self.calibration = Calibration()
+        self.common_bundles: list[tuple[Block, ...]] = []
         self.is_local = False
+        self.is_shared = is_shared  # Whether bundles are those that other processes make, too
         self.reopen()
 
     def reopen(self) -> None:
         """Read from the ledger which blocks are filled, and how fast."""
         self.refresh()
-        if self.done and self.todo():
+        if self.done and not self.is_shared and self.todo():
             sample = sorted(self.done)[:: max(1, len(self.done) // CALIBRATION_BLOCKS)]
             self.calibration = calibrate(
                 self.stage, self.tiling, self.ledger.block_seconds(self.stage.name, sample)
@@ -136,6 +141,9 @@ class StageRun:
 
     def tasks(self) -> Iterator[BundleTask]:
         """Yield bundles until all blocks are handed out, replanning when the speed differs."""
+        if self.is_shared:
+            yield from self._common_tasks()
+            return
         todo = self.todo()
         if not todo:
             return
@@ -158,6 +166,26 @@ class StageRun:
                     break
             else:
                 return
+
+    def _common_tasks(self) -> Iterator[BundleTask]:
+        """Yield what is not filled of the bundles that every process makes of the stage alike."""
+        todo = set(self.todo())
+        if not todo:
+            return
+        self.context = self.context or self.ledger.worker_context(self.stage)
+        if not self.common_bundles:
+            self.common_bundles = plan_bundles(
+                self.stage,
+                self.tiling,
+                (),
+                1.0,
+                self.block_seconds,
+                min_bundles=MIN_COMMON_BUNDLES,
+            )
+        for bundle in self.common_bundles:
+            blocks = tuple(block for block in bundle if block in todo)
+            if blocks:
+                yield BundleTask(self.context, blocks, claim=bundle[0])
 
     def record(self, result: BundleResult) -> Iterator[Event]:
         """Record the outcome of a bundle and yield the events it causes."""
@@ -314,7 +342,11 @@ class _StageFiller:
 
     def __call__(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         _check_step(stages)
-        stage_runs = [StageRun(stage, self.ledger, self.block_seconds) for stage in stages]
+        is_shared = getattr(self.engine, "is_shared", False)
+        stage_runs = [
+            StageRun(stage, self.ledger, self.block_seconds, is_shared=is_shared)
+            for stage in stages
+        ]
         if len(stage_runs) == 1:
             stage_runs[0].allow_local_execution()
         for stage_run in stage_runs:

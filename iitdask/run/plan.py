@@ -26,6 +26,7 @@ MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for 
 MAX_BLOCK_BYTES = 128 * 2**20  # Bytes a block may fill before it is split whatever its cost
 TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
+MIN_COMMON_BUNDLES = 256  # The same where bundles are fixed beforehand, for however many processes
 MIN_BUNDLE_SECONDS = 0.05  # Seconds below which bundles are not made smaller for balance
 BLOCK_OVERHEAD_SECONDS = 0.005
 """Seconds a block costs however little it computes: a few small files are written."""
@@ -152,13 +153,15 @@ def plan_bundles(
     done: Container[Block],
     seconds_per_cost: float,
     block_seconds: float,
+    *,
+    min_bundles: int = MIN_BUNDLES,
 ) -> list[tuple[Block, ...]]:
     """Bundle the blocks that a task fills one after the other, the most expensive first."""
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
     seconds = [cost * seconds_per_cost + BLOCK_OVERHEAD_SECONDS for cost, _ in todo]
-    budget = min(block_seconds, max(sum(seconds) / MIN_BUNDLES, MIN_BUNDLE_SECONDS))
+    budget = min(block_seconds, max(sum(seconds) / min_bundles, MIN_BUNDLE_SECONDS))
     bundles: list[tuple[Block, ...]] = []
     blocks: list[Block] = []
     spent = 0.0

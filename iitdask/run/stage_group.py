@@ -35,6 +35,7 @@ from iitdask.theory.stage import Array, Variable
 WORK_GROUP = "work"
 COMMIT_ARRAY = "tick"  # Array of a stage that holds its commit records
 INPUTS_GROUP = "_inputs"  # Group of a stage with the input arrays put there for other processes
+FILLED_GROUP = "_filled"  # Group of a stage with its variables as one, for other processes
 INPUT_CHECKSUMS = "checksums"  # Attribute of that group: the checksum of every array, by name
 SHOWN_BLOCKS = 5
 MAX_SEARCHED_FOLDERS = 100  # Of a directory that may be no store, for a stage with blocks
@@ -59,7 +60,7 @@ def list_stages(store: Store, path: str = "") -> list[str]:
     """Return the names of all stages, nested ones too, sorted within each level."""
     stages = []
     for name in sorted(store.list_dir(f"{WORK_GROUP}/{path}" if path else WORK_GROUP)):
-        if "." in name or name in (INPUTS_GROUP, COMMIT_ARRAY):
+        if "." in name or name in (INPUTS_GROUP, FILLED_GROUP, COMMIT_ARRAY):
             continue
         below = f"{path}/{name}" if path else name
         names = store.list_dir(f"{WORK_GROUP}/{below}")
@@ -141,17 +142,28 @@ class StageGroup:
         whether that went well.
         """
         stage = cls(store, layout)
-        arrays = {**stage._arrays, COMMIT_ARRAY: stage._commits}
-        wanted = ArrayGroup(stage.path, layout.to_json(), arrays)
         try:
-            is_current = open_group(store, stage.path).metadata == wanted.metadata
+            is_current = stage._has_document()
         except DAMAGE_ERRORS:
             is_current = False
             store.delete(f"{stage.path}/zarr.json")
         if not is_current:
             with write_errors_as_store_errors(f"{stage.path} of the store"):
-                wanted.commit(store)
+                stage._document().commit(store)
         return stage
+
+    def is_written(self) -> bool:
+        """Return whether the document of the stage is in the store as it should be."""
+        with suppress(*DAMAGE_ERRORS):
+            return self._has_document()
+        return False
+
+    def _document(self) -> ArrayGroup:
+        arrays = {**self._arrays, COMMIT_ARRAY: self._commits}
+        return ArrayGroup(self.path, self.layout.to_json(), arrays)
+
+    def _has_document(self) -> bool:
+        return bool(open_group(self.store, self.path).metadata == self._document().metadata)
 
     @classmethod
     def load(cls, store: Store, name: str) -> StageGroup:
@@ -273,6 +285,34 @@ class StageGroup:
             "run again to redo them"
         )
 
+    def holds_inputs(self, arrays: Mapping[str, Array]) -> bool:
+        """Return whether input arrays are where other processes find them."""
+        if not arrays:
+            return True
+        with suppress(DamagedStoreError):
+            stored = {name: array_crc(array) for name, array in self.read_inputs().items()}
+            return stored == {name: array_crc(array) for name, array in arrays.items()}
+        return False
+
+    def write_filled(self, arrays: Mapping[str, Array]) -> None:
+        """Write variables of the whole stage as one, for processes that would read every block."""
+        path = f"{self.path}/{FILLED_GROUP}"
+        attrs = {INPUT_CHECKSUMS: {name: array_crc(array) for name, array in arrays.items()}}
+        self.store.delete_groups(path)
+        with write_errors_as_store_errors(f"{self.label}"):
+            write_group(self.store, path, arrays, {**attrs, "lineage": self.layout.lineage})
+
+    def read_filled(self) -> dict[str, Array] | None:
+        """Return what `write_filled` wrote; None if it is not there, or not what was written."""
+        try:
+            attrs, arrays = read_group(self.store, f"{self.path}/{FILLED_GROUP}")
+        except DAMAGE_ERRORS:
+            return None
+        checksums = {name: array_crc(array) for name, array in arrays.items()}
+        wanted = {variable.name for variable in self.layout.variables}
+        is_intact = attrs.get("lineage") == self.layout.lineage and arrays.keys() == wanted
+        return arrays if is_intact and attrs.get(INPUT_CHECKSUMS) == checksums else None
+
     def write_inputs(self, arrays: Mapping[str, Array]) -> dict[str, InputRef]:
         """Put all input arrays where other processes find them; return how to verify them.
 
@@ -282,10 +322,8 @@ class StageGroup:
             return {}
         refs = {name: InputRef(name, array_crc(array)) for name, array in arrays.items()}
         path = f"{self.path}/{INPUTS_GROUP}"
-        with suppress(DamagedStoreError):  # workers of another driver may be reading them
-            stored = {name: InputRef(name, array_crc(x)) for name, x in self.read_inputs().items()}
-            if stored == refs:
-                return refs
+        if self.holds_inputs(arrays):  # workers of another driver may be reading them
+            return refs
         self.store.delete_groups(path)
         what = f"{self.store.url}: inputs of stage {self.layout.name!r}"
         with write_errors_as_store_errors(what):
@@ -325,7 +363,12 @@ class StageGroup:
     def clear(self) -> None:
         """Delete the stage, but not stages whose path lies below its own."""
         self.store.delete(f"{self.path}/zarr.json")
-        for name in (COMMIT_ARRAY, INPUTS_GROUP, *(v.name for v in self.layout.variables)):
+        for name in (
+            COMMIT_ARRAY,
+            INPUTS_GROUP,
+            FILLED_GROUP,
+            *(v.name for v in self.layout.variables),
+        ):
             self.store.delete_groups(f"{self.path}/{name}")
 
     def _key(self, variable: Variable, block: Block) -> str:

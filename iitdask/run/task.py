@@ -208,6 +208,7 @@ class BundleTask:
     context: StageContext
     blocks: tuple[Block, ...]  # Blocks to compute, in this order
     run_locally: bool = False  # Whether the driver computes it: sending it would take longer
+    claim: Block = ()  # First block of its bundle, by which processes that share a store claim it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

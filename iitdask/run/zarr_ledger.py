@@ -27,7 +27,7 @@ from iitdask.errors import (
 )
 from iitdask.model.documents import path_text
 from iitdask.run.checksum import package_version, text_digest
-from iitdask.run.coordination import critical_section, live_sessions, open_session
+from iitdask.run.coordination import BlockClaims, critical_section, live_sessions, open_session
 from iitdask.run.events import logged_studies
 from iitdask.run.ledger import Ledger
 from iitdask.run.plan import Tiling, tile
@@ -39,6 +39,7 @@ from iitdask.run.result_group import (
 )
 from iitdask.run.stage_group import (
     DAMAGE_ERRORS,
+    FILLED_GROUP,
     WORK_GROUP,
     StageGroup,
     list_stages,
@@ -53,7 +54,7 @@ from iitdask.run.zarr_io import (
     replace_root,
     require_current_format,
 )
-from iitdask.theory.stage import Filled, Stage, StageRef
+from iitdask.theory.stage import Array, Filled, Stage, StageRef
 
 CACHE_BYTES = 20 * 10**9
 LAST_USED_FILE = "used"  # File of a cache entry: the time of its last use, in seconds since 1970
@@ -215,7 +216,8 @@ class ZarrLedger(Ledger):
 
     A new store records `study`; an old one of another study raises a LedgerMismatchError. With
     `keep_inputs` the input arrays of every stage are stored, for readers that cannot make them;
-    otherwise only when another process needs them.
+    otherwise only when another process needs them. With `claims` of processes that share the store
+    one of them reads the blocks of a stage and writes them as one for the others.
     """
 
     def __init__(
@@ -226,8 +228,10 @@ class ZarrLedger(Ledger):
         *,
         cache: StageCache | None = None,
         keep_inputs: bool = False,
+        claims: BlockClaims | None = None,
     ) -> None:
         self.store = store
+        self._claims = claims
         self._cache = cache
         self._keep_inputs = keep_inputs
         self._groups: dict[str, StageGroup] = {}
@@ -252,13 +256,27 @@ class ZarrLedger(Ledger):
         store = self.store
         if self._cache is not None and self._cache.is_cached(stage.name):
             store = self._cache.entry_store(stage.name, wanted)
-        with critical_section(store, stage.name):
-            layout = self._open_or_create_layout(store, stage, wanted, block_seconds)
-            group = self._groups[stage.name] = StageGroup.create(store, layout)
-            if self._keep_inputs:
-                arrays = {k: v for k, v in stage.inputs.items() if not isinstance(v, StageRef)}
-                group.write_inputs({name: np.asarray(each) for name, each in arrays.items()})
-        return layout.tiling
+        given = stage.inputs if self._keep_inputs else {}
+        inputs = {k: np.asarray(v) for k, v in given.items() if not isinstance(v, StageRef)}
+        group = self._open_existing(store, stage, wanted, inputs)
+        if group is None:
+            with critical_section(store, stage.name):
+                layout = self._open_or_create_layout(store, stage, wanted, block_seconds)
+                group = StageGroup.create(store, layout)
+                group.write_inputs(inputs)
+        self._groups[stage.name] = group
+        return group.layout.tiling
+
+    def _open_existing(
+        self, store: Store, stage: Stage, wanted: str, inputs: Mapping[str, Array]
+    ) -> StageGroup | None:
+        """Open a stage that is there as it should be, which takes no lock; None if it is not."""
+        stored = read_stage_layout(store, stage.name)
+        if stored is None or stored.lineage != wanted:
+            return None
+        layout = replace(stored, variables=stage.variables, version=stage.version)
+        group = StageGroup(store, layout)
+        return group if group.is_written() and group.holds_inputs(inputs) else None
 
     def _open_or_create_layout(
         self, store: Store, stage: Stage, wanted: str, block_seconds: float
@@ -300,9 +318,27 @@ class ZarrLedger(Ledger):
         """Return the variables of a stage by name, every committed block verified."""
         group = self.stage(stage)
         if group.layout.nbytes <= MAX_EAGER_BYTES:
-            return super().read_stage(stage)
+            if self._claims is None or group.layout.partial or len(group.layout.tiling) == 1:
+                return super().read_stage(stage)
+            return group.layout.label_arrays(self._read_for_all(group, self._claims))
         group.delete_damaged(group.damaged_blocks())
         return group.open_lazy()
+
+    def _read_for_all(self, group: StageGroup, claims: BlockClaims) -> dict[str, Array]:
+        """Read a stage that one process reads from its blocks, and all others as one."""
+        name, backoff = f"{group.layout.name}/{FILLED_GROUP}", claims.backoff()
+        while True:
+            arrays = group.read_filled()
+            if arrays is not None:
+                return arrays
+            if claims.acquire(name):
+                try:
+                    arrays = group.read_all(group.layout.variables)
+                    group.write_filled(arrays)
+                    return arrays
+                finally:
+                    claims.release(name)
+            backoff.sleep()
 
     def _read_root(self, again: bool = True) -> dict[str, Any] | None:
         """Return the attributes of the root; None if it is yet to be written, or written anew."""

@@ -45,7 +45,6 @@ from iitdask.result.cube import STATUS_NAMES
 from iitdask.run.checksum import build_id
 from iitdask.run.coordination import BlockClaims, Session, open_session
 from iitdask.run.engines import (
-    CLAIM_POLL_SECONDS,
     SerialEngine,
     SharedStoreEngine,
     block_memory_limit,
@@ -87,6 +86,7 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
 THREAD_BLOCK_SECONDS = 1.0  # The same on threads of this process, which cost little to feed
+COMPARED_SESSIONS = 4  # Sessions on a store whose builds a process that joins compares with its own
 CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
 StudyJob = Problem | Sweep  # What a study asks for
 
@@ -200,7 +200,7 @@ def run_shared(
         claims = BlockClaims(session)
         origin = provenance()
         with _logged(session, job, origin) as log:
-            ledger = _open_ledger(store, job)
+            ledger = _open_ledger(store, job, claims=claims)
             started = job.start(ledger, store, live=False)
             tree = execute(
                 started.recipe,
@@ -211,7 +211,10 @@ def run_shared(
                 memory=None if memory is None else memory // threads,
             )
             result = started.finish(tree)
-            save = partial(save_result, store, result, origin, log.costs())
+
+            def save() -> None:
+                save_result(store, result, origin, log.costs())
+
             _save_once(store, claims, save, until)
         session.delete_abandoned_temp()
     return result
@@ -315,10 +318,18 @@ def _logged(session: Session, job: StudyJob, origin: dict[str, Any]) -> Iterator
         raise
 
 
-def _open_ledger(store: Store, job: StudyJob, cache: StageCache | None = None) -> ZarrLedger:
+def _open_ledger(
+    store: Store,
+    job: StudyJob,
+    cache: StageCache | None = None,
+    claims: BlockClaims | None = None,
+) -> ZarrLedger:
     """Open the ledger of a job, or create it."""
     # The points of a sweep are inputs of its stages, and nowhere else in the store.
-    return ZarrLedger(store, job.to_dict(), job.fingerprint, cache=cache, keep_inputs=job.is_sweep)
+    study, is_sweep = job.to_dict(), job.is_sweep
+    return ZarrLedger(
+        store, study, job.fingerprint, cache=cache, keep_inputs=is_sweep, claims=claims
+    )
 
 
 def _tidied_result(store: Store) -> xr.DataTree | None:
@@ -335,6 +346,7 @@ def _save_once(
     store: Store, claims: BlockClaims, save: Callable[[], None], until: float | None
 ) -> None:
     """Wait until one process has written the result: this one, if no other has claimed it."""
+    backoff = claims.backoff()
     while True:
         if claims.acquire("result"):
             try:
@@ -347,7 +359,7 @@ def _save_once(
             return
         if until is not None and time.monotonic() > until:
             raise RetiredError("the time given to this worker is over; the result is not written")
-        time.sleep(CLAIM_POLL_SECONDS)
+        backoff.sleep(until)
 
 
 def _checked_threads(client: Any, workers: Any) -> int:
@@ -387,7 +399,8 @@ def _check_workers(client: Client, observers: Sequence[Observer]) -> None:
 
 
 def _require_same_session_build(session: Session) -> None:
-    for other in filter(session.monitor.is_at_work, session.monitor.records()):
+    # Of some: who joined before has compared with others.
+    for other in filter(session.monitor.is_at_work, session.monitor.sample(COMPARED_SESSIONS)):
         if other.build_id not in ("", session.record.build_id):
             raise WorkerMismatchError(
                 f"{session.store.url}: expected iitdask {build_id()} as in this process, but "

@@ -16,6 +16,7 @@ import toy_recipe as toys
 
 from iitdask.errors import BusyStoreError
 from iitdask.run.coordination import (
+    Backoff,
     BlockClaims,
     SessionMonitor,
     SessionRecord,
@@ -125,6 +126,58 @@ def test_claims__are_respected_while_their_owner_lives(url):
         assert open_store(url).read("log/claims/squares/0.1") == f"1 {one.token}".encode()
         mine.release_all()
     assert open_store(url).list_dir("log/claims/squares") == ["1.1"]
+
+
+def test_claims__of_others_are_known_from_one_listing(url):
+    with open_session(open_store(url), join=True) as one:
+        with open_session(open_store(url), join=True) as two:
+            mine, other = BlockClaims(one), BlockClaims(two)
+            assert mine.acquire("squares", (0, 1), only_free=True)
+            assert other.acquire("squares", (1, 1), only_free=True)
+            assert mine.others("squares").keys() == {(1, 1)}
+            assert other.others("squares").keys() == {(0, 1)}
+            assert not mine.acquire("squares", (1, 1), only_free=True)
+            other.retain("squares", (1, 1))
+            other.release_all()
+            assert mine.others("squares").keys() == {(1, 1)}
+            assert mine.others("squares")[1, 1] >= 0.0
+            mine.trust("squares", (1, 1))
+            assert mine.others("squares")[1, 1] < 0.0
+        # What a dead session left is nobody's, but is left alone by who takes only what is free.
+        assert not mine.acquire("squares", (1, 1), only_free=True)
+        assert mine.acquire("squares", (1, 1))
+
+
+def test_liveness__of_one_session_reads_one_record(url, monkeypatch):
+    store = open_store(url)
+    with open_session(store, join=True) as one, open_session(store, join=True) as two:
+        for number in range(20):
+            say(url, replace(driver(f"host{number}"), token=f"t{number}"))
+        reads = []
+        read = type(store).read
+        monkeypatch.setattr(type(store), "read", lambda *given: (reads.append(1), read(*given))[1])
+        for _ in range(3):
+            assert one.monitor.find(two.token).token == two.token
+        assert len(reads) == 1
+        assert one.monitor.find("nobody") is None
+        assert one.monitor.find("") is None
+        assert len(reads) == 1
+        assert len(list(one.monitor.sample(4))) == 4
+
+
+def test_backoff__grows_to_a_limit_and_begins_again(monkeypatch):
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    backoff = Backoff(0.5, 4.0)
+    for _ in range(6):
+        backoff.sleep()
+    for most, seconds in zip((0.5, 1, 2, 4, 4, 4), slept, strict=True):
+        assert most / 2 <= seconds <= most
+    backoff.reset()
+    backoff.sleep()
+    assert slept[-1] <= 0.5
+    backoff.sleep(until=time.monotonic())
+    assert slept[-1] == 0.0
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"0 "])

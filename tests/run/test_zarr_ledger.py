@@ -3,6 +3,7 @@ import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import numpy as np
@@ -14,12 +15,13 @@ from zarr.storage import MemoryStore
 from iitdask.errors import DamagedStoreError, InputError, LedgerMismatchError, StoreError
 from iitdask.run import storage
 from iitdask.run import zarr_ledger as store_room
-from iitdask.run.engines import SerialEngine
+from iitdask.run.coordination import BlockClaims, open_session
+from iitdask.run.engines import SerialEngine, SharedStoreEngine
 from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import load_result, save_result
-from iitdask.run.stage_group import StageGroup, with_stored_inputs
+from iitdask.run.stage_group import StageGroup, list_stages, with_stored_inputs
 from iitdask.run.storage import Store, open_store, write_errors_as_store_errors
 from iitdask.run.task import InputRef, StageLayout
 from iitdask.run.zarr_ledger import ZarrLedger
@@ -427,3 +429,38 @@ def test_store__made_by_another_process_meanwhile_is_opened(full, tmp_path, monk
     monkeypatch.setattr(store_room, "_is_occupied", holds)
     assert ZarrLedger(open_store(url)).fingerprint == ZarrLedger(open_store(full)).fingerprint
     assert len(looks) == 1
+
+
+def test_stage__is_read_once_for_all_processes_that_share_a_store(tmp_path, monkeypatch):
+    store = open_store(tmp_path / "run.zarr")
+    ZarrLedger(store)
+    with open_session(store, join=True) as one, open_session(store, join=True) as two:
+        trees = []
+        for session in (one, two):
+            claims = BlockClaims(session)
+            ledger = ZarrLedger(store, claims=claims)
+            trees.append(execute(toys.toy(), ledger, SharedStoreEngine(claims), block_seconds=0.02))
+            monkeypatch.setattr(StageGroup, "read_all", lambda *_: pytest.fail("read again"))
+    assert trees[0].identical(trees[1])
+    assert "squares/_filled" not in list_stages(store)
+
+
+def test_filled_stage__that_is_damaged_is_read_from_its_blocks(tmp_path):
+    store = open_store(tmp_path / "run.zarr")
+    ledger = ZarrLedger(store)
+    execute(toys.toy(), ledger, SerialEngine(), block_seconds=0.02)
+    group = ledger.stage("squares")
+    arrays = group.read_all(group.layout.variables)
+    assert group.read_filled() is None
+    group.write_filled(arrays)
+    assert group.read_filled().keys() == arrays.keys()
+    (path,) = (tmp_path / "run.zarr/work/squares/_filled/value").glob("c*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert group.read_filled() is None
+    group.write_filled(arrays)
+    other = StageGroup(store, replace(group.layout, lineage="0" * 16))
+    assert other.read_filled() is None
+    group.clear()
+    assert group.read_filled() is None
