@@ -122,9 +122,21 @@ def test_deploy_commands__are_understood():
     for command in commands(DEPLOY):
         if command.startswith(".venv/bin/iitdask run"):
             script = run(f"{command} --print-job")
-            assert "#SBATCH --partition=batch" in script or "#SBATCH -p batch" in script
+            assert re.search(r"^#(SBATCH -p|PBS -q|BSUB -q) batch$", script, re.MULTILINE)
         elif command.startswith(".venv/bin/iitdask"):
             assert "finished" in run(command) or "complete" in run(command)
+
+
+def test_deploy_python__runs_on_any_cluster():
+    from distributed import LocalCluster
+
+    (block,) = blocks(DEPLOY, "python")
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        namespace = {"start_cluster": lambda: cluster}
+        exec(compile(block, "deploy/README.md", "exec"), namespace)
+        namespace["client"].close()
+    assert namespace["tree"].attrs["theory"] == "iit4"
+    assert Path("my.zarr/result").is_dir()
 
 
 def test_deploy_manifests__take_another_image():

@@ -25,7 +25,6 @@ from iitdask.cli.output import (
     require_port,
 )
 from iitdask.cluster.job_scripts import (
-    UNFINISHED_EXIT_CODE,
     array_script,
     submit,
     worker_script,
@@ -39,6 +38,7 @@ from iitdask.cluster.local import (
     silence_lost_connections,
 )
 from iitdask.cluster.queue_cluster import queue_cluster
+from iitdask.cluster.queues import QUEUES, UNFINISHED_EXIT_CODE
 from iitdask.cluster.slurm import allocation, allocation_script, require_allocation
 from iitdask.errors import InputError, MemoryRefusedError, RetiredError, quote
 from iitdask.result.formatting import bytes_text
@@ -62,21 +62,22 @@ from iitdask.study.spec import Study, read_study, require_worker_count
 from iitdask.theory.catalog import KERNEL_FAMILIES
 from iitdask.view.progress import show_progress
 
-CLUSTERS = ("local", "slurm", "slurm-allocation", "slurm-array", "allocation", "kubernetes")
-CLUSTERS_WITH_TLS = ("slurm", "slurm-allocation")  # Connections can be encrypted
+QUEUED = tuple(QUEUES)  # A job a worker
+ARRAYS = tuple(f"{queue.name}-array" for queue in QUEUES.values() if queue.array is not None)
+SUBMITTED = (*QUEUED, "slurm-allocation", *ARRAYS)
+CLUSTERS = ("local", *SUBMITTED, "allocation", "kubernetes")
+CLUSTERS_WITH_TLS = (*QUEUED, "slurm-allocation")  # Connections can be encrypted
 ADDRESS = "tcp://HOST:PORT"
 """Stands for the address of a scheduler."""
-SUBMITTED = ("slurm", "slurm-allocation", "slurm-array")
-CONNECTED = ("slurm", "slurm-allocation")
-DRIVEN_HERE = ("local", ADDRESS, "slurm", "allocation", "kubernetes")
+DRIVEN_HERE = ("local", ADDRESS, *QUEUED, "allocation", "kubernetes")
 CLUSTERS_WITH_OPTION = {
     "workers": ("local", *SUBMITTED, "kubernetes"),
-    **dict.fromkeys(("cores", "walltime", "partition", "account", "site", "directive"), SUBMITTED),
-    "scratch": SUBMITTED,
-    "throttle": ("slurm-array",),
-    **dict.fromkeys(("interface", "port"), CONNECTED),
+    **dict.fromkeys(("cores", "walltime", "account", "site", "directive", "scratch"), SUBMITTED),
+    "partition": tuple(name for name in SUBMITTED if name != "htcondor"),
+    "throttle": ARRAYS,
+    **dict.fromkeys(("interface", "port"), CLUSTERS_WITH_TLS),
     "manifest": ("kubernetes",),
-    "adapt": ("slurm",),
+    "adapt": QUEUED,
     **dict.fromkeys(("cache", "join"), (*DRIVEN_HERE, "slurm-allocation")),
     **dict.fromkeys(("dashboard", "dashboard_port"), DRIVEN_HERE),
 }
@@ -119,8 +120,9 @@ def run(
     store
         Directory of the Zarr store; NAME.zarr in the current directory when not given.
     cluster
-        local; tcp://HOST:PORT of a running Dask scheduler; slurm (scheduler here, a job a
-        worker), slurm-allocation (all in one job) or slurm-array (no scheduler); kubernetes.
+        local; tcp://HOST:PORT of a running Dask scheduler; slurm, pbs, lsf, sge, htcondor or oar
+        (scheduler here, a job a worker); slurm-allocation (all in one job); slurm-array,
+        pbs-array or lsf-array (no scheduler); kubernetes.
     workers
         Worker processes on this machine, or jobs; threads of one process when not given.
     memory
@@ -130,7 +132,7 @@ def run(
     cache
         Directory that keeps marginal tables for other studies of the same units.
     adapt
-        With slurm: only as many jobs, up to --workers, as the remaining work is worth.
+        With a job a worker: only as many jobs, up to --workers, as the remaining work is worth.
     print_job
         Show the job script and submit nothing.
     join
@@ -162,7 +164,7 @@ def run(
         return 0
     choice.require_available(script)
     _prepare_directories(url, cache, fresh)
-    is_submitted = cluster in ("slurm-allocation", "slurm-array")  # a job drives the run
+    is_submitted = cluster in ("slurm-allocation", *ARRAYS)  # a job drives the run
     if not is_submitted:
         _require_memory(memory_bytes, choice.usable_memory, {})
         _announce(study, where, job, quiet)
@@ -247,7 +249,7 @@ def work(
 
 @dataclass(frozen=True, slots=True)
 class ClusterChoice:
-    """Where ``iitdask run`` computes: this machine, a scheduler, SLURM, Kubernetes."""
+    """Where ``iitdask run`` computes: this machine, a scheduler, a queue, Kubernetes."""
 
     cluster: str  # One of CLUSTERS, or the address of a scheduler
     workers: int | None  # Worker processes or jobs
@@ -260,6 +262,12 @@ class ClusterChoice:
         _require_used_options(self.cluster, {**options, "adapt": self.adapt})
         require_port("port", self.job_options.port)
         require_worker_count("--throttle", self.job_options.throttle)
+        queue, _, shape = self.cluster.partition("-")
+        if queue in QUEUES and self.cluster not in SUBMITTED:
+            raise InputError(
+                f"--cluster: expected {', '.join(SUBMITTED)} of the queues, got "
+                f"{quote(self.cluster)}: {QUEUES[queue].title} has no {shape or 'shape'} here"
+            )
         if self.cluster not in CLUSTERS and "://" not in self.cluster:
             raise InputError(
                 f"--cluster: expected {', '.join(CLUSTERS)} or tcp://HOST:PORT, "
@@ -277,9 +285,10 @@ class ClusterChoice:
 
     @property
     def job_spec(self) -> JobSpec:
-        """Request to SLURM for one job."""
+        """Request to a queue for one job."""
         memory = None if self.memory is None else str(self.memory)
-        return resolve_job_spec(self.job_options, memory)
+        queue = QUEUES[self.cluster.partition("-")[0]]
+        return resolve_job_spec(self.job_options, memory, queue)
 
     @property
     def n_jobs(self) -> int:
@@ -320,7 +329,7 @@ class ClusterChoice:
             return local(self.workers, self.memory)
         if self.cluster == "allocation":
             return allocation()
-        if self.cluster == "slurm":
+        if self.cluster in QUEUES:
             adapt = demand.workers if self.adapt else None
             return queue_cluster(self.job_spec, self.n_jobs, adapt, partial(_warn, observers))
         if self.cluster == "kubernetes":
@@ -334,18 +343,18 @@ class ClusterChoice:
 
         A driver in a job gets further words.
         """
-        if self.cluster == "slurm":
+        if self.cluster in QUEUES:
             return worker_script(self.job_spec)
         if self.cluster == "slurm-allocation":
             command = ["run", spec, "--store", url, "--cluster", "allocation", *driver_words]
             return allocation_script(self.job_spec, self.n_jobs, command)
-        if self.cluster == "slurm-array":
+        if self.cluster in ARRAYS:
             return array_script(self.job_spec, self.n_jobs, url, spec if is_sweep else None)
         return None
 
     def submit(self, job: StudyJob, script: str | None, url: str, block_seconds: float) -> int:
         """Submit a job that drives the run; print its number."""
-        if self.cluster == "slurm-array":
+        if self.cluster in ARRAYS:
             prepare_store(url, job, block_seconds)
         number = submit(self.job_spec, _require_script(script, self.cluster))
         print(number)
@@ -356,7 +365,9 @@ class ClusterChoice:
 
 def _require_script(script: str | None, cluster: str) -> str:
     if script is None:
-        raise InputError(f"--print-job: expected --cluster slurm…, got {quote(cluster)}")
+        raise InputError(
+            f"--print-job: expected --cluster {' or '.join(SUBMITTED)}, got {quote(cluster)}"
+        )
     return script
 
 

@@ -6,7 +6,6 @@ every shape, so that a site's preset means the same everywhere.
 
 from __future__ import annotations
 
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -17,56 +16,71 @@ from pathlib import Path
 from typing import Any
 
 from iitdask.cluster.jobs import CONNECTION_KEYS, JobSpec
+from iitdask.cluster.queues import JOB_NUMBER, UNFINISHED_EXIT_CODE, QueueSystem
 from iitdask.errors import InputError, InterruptedRunError, quote
 
 CONFIG_NAME = "iitdask-jobs"
 """Section of Dask's configuration that jobs read: what they take from a site is in their spec."""
 PRESENT_DIRECTORY = "/./."
 """Stands for the directory of logs, which dask-jobqueue makes where a script is only shown."""
-NOTICE_SECONDS = 30  # Seconds before the end of its walltime that SLURM signals an array element
-UNFINISHED_EXIT_CODE = 75
-"""Exit code of ``iitdask work`` if its time ended before the store was complete (EX_TEMPFAIL)."""
-JOB_NUMBER = re.compile(r"\d+")
 
 
-def require_jobqueue() -> None:
+def require_jobqueue(queue: QueueSystem) -> None:
     """Raise an InputError if dask-jobqueue, which writes job scripts, is not installed."""
     if find_spec("dask_jobqueue") is None:
         raise InputError(
-            "--cluster slurm: needs dask-jobqueue; install it with: pip install 'iitdask[slurm]'"
+            f"--cluster {queue.name}: needs dask-jobqueue; install it with: "
+            "pip install 'iitdask[slurm]'"
         )
 
 
 def job_class(jobs: JobSpec) -> Any:
     """Return dask-jobqueue's class of jobs of a queue, with the epilogue of a site."""
-    require_jobqueue()
+    require_jobqueue(jobs.queue)
     module = import_module(f"dask_jobqueue.{jobs.queue.name}")
     base: Any = getattr(module, jobs.queue.job_class)
 
-    class SiteJob(base):  # type: ignore[misc]
+    class ScriptJob(base):  # type: ignore[misc]
         def job_script(self) -> str:
             return "\n".join([super().job_script().rstrip("\n"), *jobs.after, ""])
 
-    return SiteJob
+    class CommandJob(base):  # type: ignore[misc]
+        """A job of a queue that takes no script but one command, in which $( is its own."""
+
+        _command_template: str
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            command = "; ".join([self._command_template, *jobs.after])
+            self._command_template = command.replace("$(", "$(DOLLAR)(")
+
+    return CommandJob if jobs.queue.maps_directives else ScriptJob
 
 
 def job_arguments(jobs: JobSpec) -> dict[str, Any]:
     """Return what dask-jobqueue is told about jobs."""
     lifetime, stagger = jobs.lifetime
     ends = ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
+    queue = jobs.queue
+    walltime = jobs.walltime if queue.walltime is None else queue.walltime(jobs.seconds)
+    limits = {"walltime": walltime, "queue": jobs.partition, queue.account_key: jobs.account}
+    own_lines = [line.format(logs=jobs.logs) for line in queue.directives]
+    directives: Any = [*own_lines, *jobs.directive]
+    if queue.maps_directives:
+        directives = dict(_key_and_value(line) for line in directives)
+        if jobs.account is not None:
+            directives = {"accounting_group": jobs.account} | directives
     arguments = {
         "cores": jobs.cores,
         "memory": jobs.memory,
         "processes": 1,  # with more, lost workers are never replaced: their names match no job
-        "walltime": jobs.walltime,
-        "queue": jobs.partition,
-        "account": jobs.account,
+        **(limits if queue.has_limits else {}),
         "interface": jobs.interface,
         "local_directory": jobs.scratch,
         "log_directory": jobs.logs,
         "death_timeout": jobs.death_timeout,
         "job_name": jobs.name,
-        "job_extra_directives": [*jobs.queue.directives, *jobs.directive],
+        "job_extra_directives": directives,
         "job_directives_skip": list(jobs.skip),
         "job_script_prologue": list(jobs.before),
         "worker_extra_args": [*ends, *jobs.worker_arguments],
@@ -75,6 +89,13 @@ def job_arguments(jobs: JobSpec) -> dict[str, Any]:
         "config_name": CONFIG_NAME,
     }
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _key_and_value(line: str) -> tuple[str, str]:
+    key, sign, value = (part.strip() for part in line.partition("="))
+    if not (key and sign):
+        raise InputError(f"--directive: expected KEY = VALUE, got {quote(line)}")
+    return key, value
 
 
 @contextmanager
@@ -86,7 +107,7 @@ def job_configuration(jobs: JobSpec) -> Iterator[None]:
     import dask
     import yaml
 
-    require_jobqueue()
+    require_jobqueue(jobs.queue)
     package = Path(str(import_module("dask_jobqueue").__file__)).parent
     content = (package / "jobqueue.yaml").read_text(encoding="utf-8")
     section = yaml.safe_load(content)["jobqueue"][jobs.queue.name]
@@ -105,7 +126,13 @@ def worker_script(jobs: JobSpec) -> str:
 def _job(jobs: JobSpec, address: str = "") -> Any:
     with job_configuration(jobs):
         arguments = job_arguments(jobs) | {"log_directory": PRESENT_DIRECTORY}
-        return job_class(jobs)(address, name=f"{jobs.name}-0", **arguments)
+        try:
+            return job_class(jobs)(address, name=f"{jobs.name}-0", **arguments)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"--cluster {jobs.queue.name}: dask-jobqueue cannot write the job: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 def script_header(jobs: JobSpec) -> list[str]:
@@ -116,26 +143,28 @@ def script_header(jobs: JobSpec) -> list[str]:
 
 def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = None) -> str:
     """Return the script of a job array whose elements coordinate by the store alone."""
+    array, directive = jobs.queue.array, jobs.queue.directive
+    if array is None:
+        raise InputError(f"--cluster: {jobs.queue.title} has no job arrays here")
     if jobs.worker_arguments:
         raise InputError(
             f"--site: the preset jobqueue.{jobs.site} sets worker-extra-args, for which a job "
-            f"array has no use: its elements are no Dask workers; expected --cluster slurm"
+            f"array has no use: its elements are no Dask workers; expected --cluster "
+            f"{jobs.queue.name}"
         )
     at_a_time = "" if jobs.throttle is None else f"%{jobs.throttle}"
-    header = [
-        f"#SBATCH --array=0-{workers - 1}{at_a_time}",
-        f"#SBATCH --signal=B:USR1@{NOTICE_SECONDS}",
-        f"#SBATCH --output={jobs.logs}/%A-%a.out",
-        *script_header(jobs),
-    ]
+    options = array.options(jobs.name, jobs.logs, workers, at_a_time)
+    header = [f"{directive} {line}" for line in options]
+    single = f"{directive} {array.replaced}"
+    header += [line for line in script_header(jobs) if not (array.replaced and single in line)]
     lifetime, stagger = jobs.lifetime
     work = ["work", store, "--quiet", "--threads", str(jobs.cores), "--memory", jobs.memory]
     work += [] if spec is None else ["--spec", spec]
     was_cut_short = "{ [ $late -eq 1 ] && [ $code -ne 0 ]; }"
     lines = [
         *_notes_of_array(jobs),
-        f"life=$(( {lifetime} - SLURM_ARRAY_TASK_ID * {stagger} / {workers} ))",
-        # In the background, so that the shell hears SLURM's signals and passes them on.
+        f"life=$(( {lifetime} - {array.index} * {stagger} / {workers} ))",
+        # In the background, so that the shell hears the queue's signals and passes them on.
         f'{jobs.python} -m iitdask {shlex.join(work)} --lifetime "${{life}}s" &',
         "child=$!",
         "[ $late -eq 1 ] && kill -TERM $child",
@@ -144,9 +173,8 @@ def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = Non
         "# A signal ends a wait with its own code; that of a child that is gone bash remembers.",
         "wait $child; code=$?",
         *jobs.after,
-        "# Not finished and out of time: the next time slice goes on from here.",
         f"if [ $code -eq {UNFINISHED_EXIT_CODE} ] || {was_cut_short}; then",
-        '  scontrol requeue "$SLURM_JOB_ID"',
+        *(f"  {line}" for line in array.again),
         "fi",
         "exit $code",
     ]

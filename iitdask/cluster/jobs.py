@@ -44,8 +44,9 @@ UNCHANGED_VALUES = {"name": "dask-worker"}
 """Values that dask-jobqueue has for a key and that stand for the default of iitdask."""
 CONNECTION_KEYS = ("interface", "death-timeout", "scheduler-options", "shared-temp-directory")
 """Keys of a preset that say how processes of a run find each other."""
-KEYS_OF_OPTION = {"cores": ("job-cpu",), "memory": ("job-mem",)}
+KEYS_OF_OPTION = {"cores": ("job-cpu", "ncpus"), "memory": ("job-mem", "mem")}
 """Keys of a preset that an option of the user wins over, beside the key of its own name."""
+WHOLE_REQUEST_KEY = "resource-spec"  # Key of a preset that asks for cores and memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +56,9 @@ class JobOptions:
     cores: int | None = None
     """Cores of a job: so many blocks are computed at a time."""
     walltime: str | None = None
-    """Time limit of a job, as SLURM writes it."""
+    """Time limit of a job, as SLURM writes it, whatever the queue."""
     partition: str | None = None
-    """Partition (queue)."""
+    """Partition, or queue of the nodes."""
     account: str | None = None
     """Account that is charged."""
     interface: str | None = None
@@ -71,7 +72,7 @@ class JobOptions:
     scratch: str | None = None
     """Node-local directory for what workers spill."""
     directive: tuple[str, ...] = ()
-    """Further lines for sbatch, such as --constraint=icelake."""
+    """Further lines for the queue, such as --constraint=icelake for sbatch."""
     throttle: int | None = None
     """Most elements of a job array that run at a time."""
     manifest: str | None = None
@@ -119,6 +120,11 @@ def resolve_job_spec(
     """Resolve job options: those of the user, else of the site, else the defaults."""
     site = _site_preset(options.site, queue)
     for option, value in {"cores": options.cores, "memory": memory}.items():
+        if value is not None and WHOLE_REQUEST_KEY in site:
+            raise InputError(
+                f"--{option}: expected none beside the {WHOLE_REQUEST_KEY} of the preset "
+                f"jobqueue.{options.site}, got {quote(value)}; give another preset"
+            )
         for key in KEYS_OF_OPTION[option] if value is not None else ():
             site.pop(key, None)
     logs = str(site.get("log-directory") or Path("iitdask-jobs").absolute())
@@ -139,13 +145,13 @@ def resolve_job_spec(
         shared=os.path.expanduser(str(site.get("shared-temp-directory") or logs)),  # noqa: PTH111
         directive=(*_lines(site, "job-extra-directives"), *options.directive),
         skip=_lines(site, "job-directives-skip"),
-        before=(*job_prologue(), *_lines(site, "job-script-prologue")),
+        before=(*queue.prologue, *job_prologue(), *_lines(site, "job-script-prologue")),
         after=_lines(site, "job-script-epilogue"),
         python=_shell_words(site.get("python") or [sys.executable]),
         scheduler=tuple((site.get("scheduler-options") or {}).items()),
         worker_arguments=_lines(site, "worker-extra-args"),
         death_timeout=str(site.get("death-timeout") or DEFAULT_DEATH_TIMEOUT),
-        shebang=str(site.get("shebang") or "#!/usr/bin/env bash"),
+        shebang=str(site.get("shebang") or queue.shebang),
         name=str(site.get("name") or JOB_NAME),
         own=tuple((key, site[key]) for key in queue.own_keys if key in site),
         site_keys=tuple(site),
@@ -153,12 +159,20 @@ def resolve_job_spec(
     parse_memory(jobs.memory)
     if jobs.seconds < 60:
         raise InputError(f"--walltime: expected a minute or more, got {quote(jobs.walltime)}")
+    booking = queue.cores_directive
+    if booking and jobs.cores > 1 and not any(booking in line for line in jobs.directive):
+        raise InputError(
+            f"--cores: {queue.title} books cores by a parallel environment of the site: expected "
+            f"--directive='{booking} NAME {jobs.cores}' beside it, got none"
+        )
     return jobs
 
 
 def _lines(site: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """Return a key of a preset that holds a list."""
     lines = site.get(key) or ()
+    if isinstance(lines, Mapping):
+        lines = [f"{name} = {value}" for name, value in lines.items()]
     if not isinstance(lines, list | tuple | set):
         raise InputError(f"--site: {key}: expected a list, got {quote(lines)}")
     return tuple(map(str, lines))
@@ -204,7 +218,7 @@ def _site_preset(name: str | None, queue: QueueSystem) -> dict[str, Any]:
     written = {key: value for key, value in written.items() if value != FIXED_VALUES.get(key)}
     aliases = {PRESET_ALIASES.get(key, key): value for key, value in written.items()}
     preset = aliases | {key: value for key, value in written.items() if key not in PRESET_ALIASES}
-    used = (*PRESET_KEYS, *queue.own_keys)
+    used = [key for key in (*PRESET_KEYS, *queue.own_keys) if key not in queue.unused_keys]
     unused = [key for key in preset if key not in used]
     if unused:
         raise InputError(

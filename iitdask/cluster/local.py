@@ -45,14 +45,14 @@ def job_prologue() -> list[str]:
     Many nodes that compile into one network directory corrupt each other's files. A directory
     that somebody else made is not used, because compiled code is executed when it is loaded.
     """
+    folder = "IITDASK_NUMBA_CACHE"
     return [
         *(f"export {name}={value}" for name, value in worker_environment().items()),
-        'if [ -z "${IITDASK_NUMBA_CACHE:-}" ]; then',
-        '  IITDASK_NUMBA_CACHE="${TMPDIR:-/tmp}/iitdask-$(id -u)"',
-        '  mkdir -p -m 700 "$IITDASK_NUMBA_CACHE" 2>/dev/null || true',
-        '  [ -O "$IITDASK_NUMBA_CACHE" ] || IITDASK_NUMBA_CACHE=$(mktemp -d)',
-        "  export IITDASK_NUMBA_CACHE",
-        "fi",
+        # A statement a line: some queues take lines that are joined.
+        f'[ -n "${{{folder}:-}}" ] || own_cache="${{TMPDIR:-/tmp}}/iitdask-$(id -u)"',
+        '[ -z "${own_cache:-}" ] || mkdir -p -m 700 "$own_cache" 2>/dev/null || true',
+        '[ -z "${own_cache:-}" ] || [ -O "$own_cache" ] || own_cache=$(mktemp -d)',
+        f'export {folder}="${{own_cache:-${folder}}}"',
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -82,6 +83,7 @@ def queue_cluster(
     with job_configuration(jobs), dask.config.set(DASK_SETTINGS | dashboard_settings()):
         cluster = JobQueueCluster(
             n_workers=0,
+            name=jobs.name,
             job_cls=_submitted_class(job_class(jobs), submissions),
             security=True if jobs.tls else None,
             shared_temp_directory=jobs.shared,
@@ -116,13 +118,23 @@ def _submitted_class(base: Any, submissions: Submissions) -> Any:
 
     Dask would only log what the queue said.
     """
+    from distributed import Status
 
     class SubmittedJob(base):  # type: ignore[misc]
+        async def _submit_job(self, script_filename: str) -> str:
+            if getattr(self, "use_stdin", False):  # dask-jobqueue throws away what LSF says
+                words = f"{self.submit_command} < {shlex.quote(script_filename)}"
+                said: str = await self._call([words], shell=True)
+            else:
+                said = await super()._submit_job(script_filename)
+            return said
+
         async def start(self) -> None:
             try:
                 await super().start()
             except (OSError, RuntimeError, ValueError) as error:
                 submissions.refuse(error)
+                self.status = Status.running  # as of one that was accepted: it can be closed
             else:
                 submissions.accepted += 1
 

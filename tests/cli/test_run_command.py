@@ -27,9 +27,23 @@ def refused(tmp_path, monkeypatch, capsys):
 VALUES = {
     "workers": ["2"], "cores": ["2"], "walltime": ["60"], "partition": ["p"], "account": ["a"],
     "site": ["s"], "directive": ["x"], "interface": ["lo"], "port": ["1"], "scratch": ["/tmp"],
-    "manifest": ["m"], "adapt": [], "cache": ["c"], "join": [], "dashboard": [],
+    "manifest": ["m"], "adapt": [], "cache": ["c"], "join": [], "dashboard": [], "throttle": ["1"],
 }  # fmt: skip
-CLUSTERS = ("local", "tcp://127.0.0.1:9", "slurm", "slurm-allocation", "slurm-array", "kubernetes")
+CLUSTERS = (
+    "local",
+    "tcp://127.0.0.1:9",
+    "slurm",
+    "slurm-allocation",
+    "slurm-array",
+    "kubernetes",
+    "pbs",
+    "pbs-array",
+    "lsf",
+    "lsf-array",
+    "sge",
+    "htcondor",
+    "oar",
+)
 UNUSED = [
     (cluster, name)
     for name in VALUES

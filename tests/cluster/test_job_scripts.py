@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import dask
 import pytest
@@ -10,9 +12,12 @@ from iitdask.cli.run_command import ClusterChoice
 from iitdask.cluster import job_scripts
 from iitdask.cluster.job_scripts import worker_script
 from iitdask.cluster.jobs import JobOptions, resolve_job_spec
-from iitdask.cluster.queues import SLURM
+from iitdask.cluster.queues import QUEUES, SLURM
 from iitdask.cluster.slurm import require_allocation
 from iitdask.errors import ClusterError, InputError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "job_scripts"
+CLUSTERS = (*QUEUES, "slurm-allocation", "slurm-array", "pbs-array", "lsf-array")
 
 
 def place(cluster, **more):
@@ -255,3 +260,99 @@ def test_print_job__of_a_cluster_without_jobs_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="--print-job: expected --cluster slurm"):
         run("basic", print_job=True)
+
+
+def golden_choice(cluster):
+    queue = QUEUES[cluster.partition("-")[0]]
+    directive = {"htcondor": ("requirements = Machine != bad",), "sge": ("-pe smp 4",)}
+    options = JobOptions(
+        cores=4,
+        walltime="1-02:30:00",
+        account="brains",
+        partition="batch" if queue.has_limits else None,
+        interface=None if cluster.endswith("-array") else "ib0",
+        scratch="/scratch/$USER",
+        site="here",
+        directive=directive.get(queue.name, ("-x 1",)),
+        throttle=5 if cluster.endswith("-array") else None,
+    )
+    return place(cluster, workers=10, memory="16GB", job_options=options)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_script__of_every_queue_and_shape_is_the_golden_text(cluster):
+    """The texts were compared by eye with the manuals of the queues."""
+    preset = {"python": "/opt/python", "log-directory": "/home/me/logs"}
+    with dask.config.set({"jobqueue.here": preset}):
+        text = golden_choice(cluster).script("study.yaml", "run.zarr")
+    assert text == (GOLDEN / f"{cluster}.txt").read_text()
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_script__is_one_that_bash_reads(cluster):
+    if cluster != "htcondor":
+        script = (GOLDEN / f"{cluster}.txt").read_text()
+        assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_header__is_that_of_dask_jobqueue(name, tmp_path, monkeypatch):
+    """Against its public cluster class, made with plain arguments."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path))
+    queue = QUEUES[name]
+    with dask.config.set({"jobqueue": {"here": {"log-directory": str(tmp_path)}}}):
+        jobs = resolve_job_spec(JobOptions(walltime="02:00:00", site="here"), "2GB", queue)
+        text = worker_script(jobs)
+    module = import_module(f"dask_jobqueue.{name}")
+    limits = {"walltime": "02:00" if name == "lsf" else "02:00:00"} if queue.has_limits else {}
+    own = {"disk": "2GB"} if name == "htcondor" else {}
+    own |= {"memory_per_core_property_name": "not_applicable"} if name == "oar" else {}
+    directives = [line.format(logs=tmp_path) for line in queue.directives]
+    job = getattr(module, queue.job_class)(
+        "tcp://SCHEDULER:PORT", name="iitdask-0", job_name="iitdask", cores=1, memory="2GB",
+        processes=1, job_extra_directives=directives or {}, log_directory=str(tmp_path),
+        **limits, **own,
+    )  # fmt: skip
+    header = getattr(job, "job_header", None) or "\n".join(
+        f"{key} = {value}" for key, value in job.job_header_dict.items()
+    )
+    assert header in text
+
+
+def test_script__of_one_element_is_no_array_for_pbs():
+    assert "#PBS -J" not in script("pbs-array", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "title"),
+    [("sge-array", "SGE has no array"), ("oar-array", "OAR"), ("htcondor-array", "HTCondor"),
+     ("pbs-allocation", "PBS has no allocation"), ("lsf-allocation", "LSF")],
+)  # fmt: skip
+def test_place__of_a_shape_that_a_queue_does_not_have_is_refused_by_name(cluster, title):
+    with pytest.raises(InputError, match=f"--cluster: expected slurm, pbs, .* {title}"):
+        place(cluster)
+
+
+def test_script__of_sge_books_cores_by_a_parallel_environment():
+    with pytest.raises(
+        InputError, match=r"--cores: SGE books .* expected --directive='-pe NAME 4'"
+    ):
+        script("sge", job_options=JobOptions(cores=4))
+    text = script("sge", job_options=JobOptions(cores=4, directive=("-pe smp 4",)))
+    assert "#$ -pe smp 4\n" in text
+
+
+def test_script__of_htcondor_takes_keys_and_values():
+    with pytest.raises(InputError, match="--directive: expected KEY = VALUE, got 'x'"):
+        script("htcondor", job_options=JobOptions(directive=("x",)))
+    with dask.config.set({"jobqueue.here": {"job-extra-directives": {"rank": "Memory"}}}):
+        assert "\nrank = Memory\n" in script("htcondor", job_options=JobOptions(site="here"))
+
+
+def test_script__that_dask_jobqueue_cannot_write_is_an_error_in_a_line():
+    with (
+        dask.config.set({"jobqueue.here": {"job-directives-skip": ["nothing"]}}),
+        pytest.raises(InputError, match="cannot write the job: KeyError: 'nothing'"),
+    ):
+        script("htcondor", job_options=JobOptions(site="here"))

@@ -1,9 +1,12 @@
 """What a job asks for: options, presets of sites, memory, certificates."""
 
 import stat
+from pathlib import Path
 
 import dask
+import dask_jobqueue
 import pytest
+import yaml
 from distributed.security import Security
 
 from iitdask.cluster.job_scripts import array_script, worker_script
@@ -14,6 +17,7 @@ from iitdask.cluster.jobs import (
     tls_exports,
     write_certificates,
 )
+from iitdask.cluster.queues import PBS, QUEUES
 from iitdask.cluster.slurm import allocation_script
 from iitdask.errors import InputError
 
@@ -129,6 +133,64 @@ WRITERS = {
     "slurm-allocation": lambda jobs: allocation_script(jobs, 3, ["run", "s.yaml"]),
     "slurm-array": lambda jobs: array_script(jobs, 3, "run.zarr"),
 }
+
+
+OTHER_VALUES = {
+    "resource-spec": "select=1:ncpus=7", "ncpus": 7, "mem": 7 * 10**9, "lsf-units": "gb",
+    "disk": "77GB", "memory-per-core-property-name": "memcore",
+}  # fmt: skip
+"""Values of keys that other queues have."""
+COMMAND_KEYS = ("use-stdin", "submit-command-extra", "cancel-command-extra")
+"""Keys about commands, which are in no script."""
+
+
+@pytest.mark.parametrize("shape", ["worker", "array"])
+@pytest.mark.parametrize("name", QUEUES)
+def test_site__has_each_key_of_every_queue_honoured_or_refused_by_name(name, shape):
+    def script(preset):
+        if name == "sge":
+            preset = {**preset, "job-extra-directives": ["-pe smp 7", "-x"]}
+        with dask.config.set({"jobqueue": {"mysite": preset}}):
+            jobs = resolve_job_spec(JobOptions(site="mysite"), queue=QUEUES[name])
+            return worker_script(jobs) if shape == "worker" else array_script(jobs, 3, "s")
+
+    if shape == "array" and QUEUES[name].array is None:
+        pytest.skip("no arrays")
+    values = {**KEYS, **OTHER_VALUES}
+    if name == "htcondor":
+        values |= {"job-extra-directives": {"a": "b"}, "job-extra": {"a": "b"}}
+        values |= {"job-directives-skip": ["Log"], "header-skip": ["Log"]}
+    if name == "sge":
+        values |= {"job-directives-skip": ["-cwd"], "header-skip": ["-cwd"]}
+    if name == "oar":
+        values |= {"job-directives-skip": ["-n"], "header-skip": ["-n"]}
+    if name == "pbs":
+        values |= {"job-directives-skip": ["select"], "header-skip": ["select"]}
+    if name == "lsf":
+        values |= {"job-directives-skip": ["-M"], "header-skip": ["-M"]}
+    content = yaml.safe_load((Path(dask_jobqueue.__file__).parent / "jobqueue.yaml").read_text())
+    unseen = []
+    for key in content["jobqueue"][name]:
+        if key in COMMAND_KEYS or (name, key) == ("sge", "job-extra-directives"):
+            continue
+        try:
+            if script({key: values[key]}) == script({}):
+                unseen.append(key)
+        except InputError as error:
+            assert key in str(error).replace("worker-extra-args", f"worker-extra-args {key}")
+    # TLS certificates are not asked for, and this process is the scheduler.
+    expected = {"worker": {"shared-temp-directory", "scheduler-options"}, "array": set()}[shape]
+    if name == "sge":
+        expected |= {"job-extra"}
+    assert set(unseen) == expected
+
+
+def test_site__that_asks_for_everything_at_once_takes_no_flags_beside_it():
+    with (
+        dask.config.set({"jobqueue": {"mysite": {"resource-spec": "select=1:ncpus=7"}}}),
+        pytest.raises(InputError, match="--cores: expected none beside the resource-spec"),
+    ):
+        resolve_job_spec(JobOptions(site="mysite", cores=2), queue=PBS)
 
 
 def test_keys__are_all_of_jobqueue():
