@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from iitdask import errors
     from iitdask.api.grains import grains, macro_tables, unit
     from iitdask.api.perceivers import matching, perception
+    from iitdask.api.queries import mechanism, partition, repertoire
     from iitdask.api.studies import compare, dynamics, estimate, explain, sweep
     from iitdask.api.studies import open_result as open
     from iitdask.api.systems import ces, complexes, sia
@@ -49,10 +50,13 @@ __all__ = [
     "load",
     "macro_tables",
     "matching",
+    "mechanism",
     "open",
+    "partition",
     "perception",
     "plot",
     "relations",
+    "repertoire",
     "sia",
     "sweep",
     "true_events",
@@ -73,6 +77,7 @@ _PLACES = {  # module of every other name
         ("compare", "dynamics", "estimate", "explain", "open", "sweep"), "iitdask.api.studies"
     ),
     **dict.fromkeys(("grains", "macro_tables", "unit"), "iitdask.api.grains"),
+    **dict.fromkeys(("mechanism", "partition", "repertoire"), "iitdask.api.queries"),
     **dict.fromkeys(("matching", "perception"), "iitdask.api.perceivers"),
     **dict.fromkeys(("IIT3", "IIT4", "IIT42026"), "iitdask.theory.options"),
     "Substrate": "iitdask.model.substrate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,15 @@ def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> Prepared
         log_effect=log_effect,
     )
     return tables, {name: inputs[name] for name in inputs if name != "marginals"}
+
+
+def whole_tables(system: CandidateSystem) -> MarginalTables:
+    """Compute the tables of a small system here and now."""
+    stage = marginals_stage(system)
+    inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
+    region = tuple(slice(0, length) for length in stage.grid.shape)
+    inputs["marginals"] = fill_marginals(inputs, region)["probability"]
+    return prepare_tables(inputs)[0]
 
 
 def prepare_effect_tables(inputs: Mapping[str, Array]) -> PreparedTables:

@@ -137,6 +137,33 @@ def answer_steps(
         reply = yield from answer(step)
 
 
+def compute_steps(steps: Steps[Result]) -> Result:
+    """Run a part of a recipe here and now, every stage as one block, and return its result."""
+    filled: dict[str, Filled] = {}
+    reply: tuple[Filled, ...] | None = None
+    while True:
+        try:
+            stages = steps.send(reply)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        for stage in stages:
+            filled[stage.name] = _computed(stage, filled)
+        reply = tuple(filled[stage.name] for stage in stages)
+
+
+def _computed(stage: Stage, filled: Mapping[str, Filled]) -> Filled:
+    inputs = {
+        name: filled[given.stage][given.variable].values if isinstance(given, StageRef) else given
+        for name, given in stage.inputs.items()
+    }
+    prepared = inputs if stage.prepare is None else stage.prepare(inputs)
+    arrays = stage.compute(prepared, tuple(slice(0, length) for length in stage.grid.shape))
+    dims = {
+        each.name: (*stage.grid.dims, *(axis for axis, _ in each.inner)) for each in stage.variables
+    }
+    return {name: xr.Variable(dims[name], arrays[name], fastpath=True) for name in dims}
+
+
 def scoped(prefix: str, recipe: Steps[Result]) -> Steps[Result]:
     """Run a recipe, or a part of one, with the names of all its stages put under a path."""
 

@@ -81,6 +81,10 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "current_state": ("", "current state of each unit"),
     "levels": ("count", "how many states each unit has"),
     "inside": ("", "whether the unit belongs to the candidate system"),
+    # queries
+    "severed": ("", "whether the partition severs the connection source -> target"),
+    "purview_units": ("", "units of the purview"),
+    "intrinsic_information": ("bit", "intrinsic information of the specified state"),
     # explanations
     "decided_by": ("", "what decided phi: a rule, the minimum partition, or a cap (2026)"),
     "binding_direction": ("", "side of the smaller phi at the minimum partition"),

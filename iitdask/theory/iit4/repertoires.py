@@ -29,12 +29,7 @@ from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
 from iitdask.theory.iit4.mechanisms import DIRECTION_CODES, pair_details
-from iitdask.theory.marginal_tables import (
-    fill_marginals,
-    marginals_stage,
-    prepare_tables,
-    table_inputs,
-)
+from iitdask.theory.marginal_tables import table_inputs, whole_tables
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage
 from iitdask.theory.variables import make_dataset, variable
 
@@ -303,11 +298,7 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
     purview_mask), bits, is nan where the purview is not admissible (mathematics.md 6.3);
     ``outcome`` indexes the attribute ``outcomes``. Row and column k stand for mask k + 1.
     """
-    stage = marginals_stage(system)
-    inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
-    region = tuple(slice(0, length) for length in stage.grid.shape)
-    inputs["marginals"] = fill_marginals(inputs, region)["probability"]
-    tables, _ = prepare_tables(inputs)
+    tables = whole_tables(system)
     scratch = make_pair_scratch(tables)
     size = len(tables.codes)
     phi = np.full((2, size, size), np.nan)
