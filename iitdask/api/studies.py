@@ -225,7 +225,9 @@ def explain(
         normalized value above the minimum by more than ties differ (bits), and its ``gap``;
         neither where there is none, of which attribute ``no_runner_up`` says why;
         ``n_tied_states``, ``n_tied_partitions``, ``cause_state``, ``effect_state``; ``reason``,
-        why phi is 0.
+        why phi is 0. Of binary units ``phi_bound`` (bits) and ``phi_over_bound``; of structures
+        also ``distinction_phi_bound(mechanism)`` and ``sum_phi_distinctions_bound``, each with
+        what is attained of it (``_over_bound``).
 
     Raises
     ------

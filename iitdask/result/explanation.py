@@ -74,7 +74,35 @@ def explain_result(tree: xr.DataTree, target: Target | None) -> xr.Dataset:
     known = target if isinstance(target, CandidateSystem) else None
     if known is not None and known.labels != tuple(data["unit"].values):
         raise InputError(f"substrate: expected units {quote(data.attrs['units'])}, got others")
-    return explain_system(data, known)
+    found = explain_system(data, known)
+    if known is None or set(known.levels) == {2}:
+        found = found.assign(_bounds(tree, data.sizes["unit"]))
+    return found
+
+
+def _bounds(tree: xr.DataTree, n: int) -> dict[str, xr.Variable]:
+    """Return bounds of binary systems, section 41.1, and what is attained of each."""
+    out: dict[str, Any] = {}
+    if n > 1:
+        out["phi_bound"] = float(n * (n - 1))
+        out["phi_over_bound"] = float(tree["system"]["phi"]) / out["phi_bound"]
+    variables = {name: described_variable(name, (), value) for name, value in out.items()}
+    if "distinctions" not in tree.children or "state_cause" not in tree["distinctions"]:
+        return variables
+    data, line = tree["distinctions"].to_dataset(), ("mechanism",)
+    size = data["mechanism_units"].values.sum(axis=1)
+    purviews = [data[f"purview_{side}"].values.sum(axis=1) for side in SIDES]
+    bound = (size * np.minimum(*purviews)).astype(float)
+    total = n * (n + 1) * 2.0**n / 4
+    values: dict[str, tuple[tuple[str, ...], Any]] = {
+        "distinction_phi_bound": (line, bound),
+        "distinction_phi_over_bound": (line, data["phi"].values / np.maximum(bound, 1)),
+        "sum_phi_distinctions_bound": ((), total),
+        "sum_phi_distinctions_over_bound": ((), float(data["phi"].sum()) / total),
+    }
+    variables |= {name: described_variable(name, *value) for name, value in values.items()}
+    labels = xr.Variable(line, data["mechanism"].values)
+    return {"mechanism": labels, **variables}
 
 
 def explanation_tree(found: xr.Dataset) -> xr.DataTree:
@@ -127,6 +155,9 @@ def explanation_rows(found: xr.Dataset) -> list[tuple[str, str]]:
         rows.append(("runner-up", f"none: {found.attrs['no_runner_up']}"))
     states = ((f"{side} state", str(found[f"{side}_state"].item())) for side in SIDES)
     rows += [row for row in states if row[1]]
+    if "phi_bound" in found:
+        share = number_text(100 * float(found["phi_over_bound"]))
+        rows.append(("bound of phi_s", f"{int(found['phi_bound'])} bits, {share} % attained"))
     if int(found["n_tied_states"]) > 1:
         rows.append(("tied states", f"{int(found['n_tied_states'])} pairs of states"))
     return rows

@@ -94,6 +94,12 @@ VARIABLES: dict[str, tuple[str, str]] = {
     ),
     "gap": ("bit", "runner-up less the minimum"),
     "least_normalized": ("bit", "least integrated information per severed pair, before any cap"),
+    "phi_bound": ("bit", "bound of phi_s of so many binary units"),
+    "phi_over_bound": ("", "phi_s over its bound"),
+    "distinction_phi_bound": ("bit", "bound of phi_d by the units of mechanism and purviews"),
+    "distinction_phi_over_bound": ("", "phi_d over its bound"),
+    "sum_phi_distinctions_bound": ("bit", "bound of the sum of phi_d, purviews all different"),
+    "sum_phi_distinctions_over_bound": ("", "sum of phi_d over its bound"),
     # perception
     "triggered_probability": ("", "P(state of the system | stimulus)"),
     "row": ("", "P(state of the system | stimulus), little-endian"),

@@ -40,6 +40,7 @@ STATE_COLUMNS = ("cause_state", "effect_state")
 DISTINCTION_TIPS = [
     ("mechanism", "@mechanism"),
     ("φ_d", "@phi{0.000000}"),
+    ("fold", "@fold{0.000000}"),
     ("cause", "@cause in @cause_state"),
     ("effect", "@effect in @effect_state"),
 ]
@@ -59,6 +60,7 @@ def distinctions_source(data: xr.Dataset, known: Sequence[str] = ()) -> ColumnDa
         "order": order,
         "spread": order + _spread_offsets(order),
         "phi": np.asarray(data["phi"].values, float),
+        "fold": data.get("fold", none).values.astype(float),
     }
     for side in ("cause", "effect"):
         inside = data[f"purview_{side}"].values
@@ -128,6 +130,8 @@ def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> DataT
         pages.Column("mechanism", "mechanism", name_width, "text"),
         pages.Column("phi", f"φ_d{unit}", 78, "number"),
     ]
+    if np.isfinite(source.data["fold"]).any():  # neither concepts nor earlier results have folds
+        columns.append(pages.Column("fold", f"fold{unit}", 78, "number"))
     for side in pages.SIDES:
         columns.append(pages.Column(side, side, name_width, "text"))
         if state_length:  # concepts of IIT 3.0 specify no state

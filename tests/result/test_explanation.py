@@ -207,3 +207,17 @@ def test_commands__explain_and_compare(stores, capsys):
     assert code == 0
     assert json.loads(out)["attrs"]["cut"] == "same"
     assert call(capsys, "compare", stores / "100.zarr", stores / "none.zarr")[0] == 2
+
+
+def test_explain__says_what_of_the_bounds_is_attained():
+    tree = iit.ces(iit.examples.load("xor"), "000")
+    found, data = iit.explain(tree), tree["distinctions"].to_dataset()
+    assert float(found["phi_bound"]) == 6.0
+    assert float(found["phi_over_bound"]) == pytest.approx(float(tree["system"]["phi"]) / 6)
+    sides = [data[f"purview_{side}"].values.sum(axis=1) for side in ("cause", "effect")]
+    bound = data["mechanism_units"].values.sum(axis=1) * np.minimum(*sides)
+    assert found["distinction_phi_bound"].values.tolist() == bound.tolist()
+    assert (found["distinction_phi_over_bound"].values <= 1 + 1e-12).all()
+    assert float(found["sum_phi_distinctions_bound"]) == 3 * 4 * 8 / 4
+    kary = iit.Substrate.from_tpm([np.full((3, 2, 3), 1 / 3), np.full((3, 2, 2), 0.5)])
+    assert "phi_bound" not in iit.explain(iit.sia(kary, "00"))

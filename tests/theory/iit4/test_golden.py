@@ -297,3 +297,46 @@ def test_faces__are_as_many_as_in_the_reference_and_as_listed(name):
     for relation in every[:40]:
         ours = [(face.sides, frozenset(face.overlap)) for face in relation.faces]
         assert ours == faces_of(relation)
+
+
+def broken_bounds(data):
+    """What exceeds the bounds of mathematics.md, Eq. (41.2) and (41.3), of binary units."""
+    n, bad, slack = len(data["subset"]), [], 1 + 1e-9
+    sia = data["sia"]
+    if n > 1 and sia["phi"] > n * (n - 1) * slack:
+        bad.append("phi_s")
+    if sia["partition"] and sia["phi"] > len(sia["partition"]) * slack:
+        bad.append("phi_s over its partition")
+    found = data.get("distinctions", [])
+    for each in [*found, *data.get("raw_distinctions", [])]:
+        for side in ("cause", "effect"):
+            units = len(each["mechanism"]) * len(each[side]["purview"])
+            if each[side]["phi"] > units * slack or each["phi"] > units * slack:
+                bad.append(f"phi_d of {each['mechanism']}")
+    if len(found) > 2**n - 1 or sum(d["phi"] for d in found) > n**2 * 2**n / 2 * slack:
+        bad.append("sum of phi_d")
+    phi = {tuple(d["mechanism"]): d["phi"] for d in found}
+    relations = data.get("relations", {})
+    for mechanisms, _, phi_r, _ in relations.get("list") or []:
+        if phi_r > min(phi[tuple(m)] for m in mechanisms) * slack:
+            bad.append(f"phi_r of {mechanisms}")
+    if relations.get("num", 0) - relations.get("num_self", 0) > 2 ** (2**n - 1) - 1:
+        bad.append("number of relations")
+    return bad
+
+
+BINARY = [name for name in FILES if set(golden(name)["alphabet"]) == {2}]
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_bounds__hold(name):
+    assert broken_bounds(golden(name)) == []
+
+
+def test_bounds__are_noticed_where_one_does_not_hold():
+    data = json.loads(json.dumps(golden("iit4_2023__pub_xor")))
+    assert broken_bounds(data) == []
+    data["sia"]["phi"] = 6.1
+    data["distinctions"][0]["phi"] = 4.1
+    data["relations"]["list"][0][2] = 50.0
+    assert len(broken_bounds(data)) >= 4
