@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from workflows.stored_program_computer import analyse, page
+from workflows.stored_program_computer import analyse, groupings, page
 from workflows.stored_program_computer.machine import PQRS, WXYZ, Machine, random_program
 
 PUBLISHED = json.loads(
@@ -100,3 +100,17 @@ def test_page__shows_target_and_machine_side_by_side():
     assert "PQRS: 1 complex, Phi 391.2" in text
     assert "22 complexes, the largest Phi 6" in text
     assert text.count('class="complex"') == 23
+
+
+def test_groupings__that_do_something_are_no_units():
+    built = machine("pqrs")
+    substrate = iit.Substrate.from_units(built.units)
+    states = groupings.states_of_a_step(built)
+    listed = groupings.groupings(built)
+    assert len(listed) == 45
+    for name in ("register 0", "clock", "multiplexer", "slot 3", "whole machine"):
+        found = groupings.judge(substrate, states[:2], name, listed[name])
+        assert (found.phi, found.verdict) == (0.0, "NOT_INTEGRATED")
+    ring = groupings.judge(substrate, states[:1], "ring", listed["program ring 5"])
+    assert (ring.phi, ring.verdict) == (2.0, "VALID")
+    assert "phi_s 0 " in groupings.black_boxes(substrate, built, states)
