@@ -46,6 +46,7 @@ DENSE_SHARE = 4.0**-6  # Of the steps of the other search that may be tried befo
 MOST_TRANSITIONS = 3e8  # That are tried where there is no other search
 ORDER_BASE = 5.0  # What one more unit in the frontier multiplies its states by
 SECONDS_PER_TRANSITION = 3e-7
+SECONDS_PER_SQUARE = 3e-6  # Of the units, times 2 to the power of the width
 MAX_TABLE = 1 << 16  # Rows of a unit's table
 DISTINCT_DIGITS = 13  # Of the bits by which states are told apart
 
@@ -254,11 +255,12 @@ def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMi
 
 def _minima_stage(plan: FrontierSystem, bits: Array, zero: Array, budget: float) -> Stage:
     rows, n = bits.shape[:2]
-    seconds = min(budget, 40.0 * n * n * 3.0**plan.width) * SECONDS_PER_TRANSITION
+    seconds = min(budget * SECONDS_PER_TRANSITION, SECONDS_PER_SQUARE * n * n * 2.0**plan.width)
     return Stage(
         name="frontier",
         grid=Grid(("candidate",), (rows,)),
-        variables=(*minimum_variables(n), variable("is_proven", "bool", False)),
+        # a plan, which computes nothing, goes on as if the search ended
+        variables=(*minimum_variables(n), variable("is_proven", "bool", True)),
         compute=fill_frontier,
         inputs={
             "inputs": plan.inputs,

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import iitdask as iit
 from iitdask.errors import InputError, UnreachableStateError
 from iitdask.model.system import System
 from iitdask.theory.iit4 import frontier_search
+from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.options import IIT4
 from tests.reference import sparse_systems
 from tests.reference.sparse_systems import GRAPHS, KINDS
@@ -146,3 +148,18 @@ def test_search_that_does_not_end__says_so_or_leaves_it_to_the_other(monkeypatch
     assert found.attrs["reasons"] == "UNDECIDED"
     assert "not computed" in found.attrs["reason"]
     assert (found["cause_state"].values >= 0).all()
+
+
+def test_plan__that_computes_nothing_goes_on_as_if_the_search_ended():
+    factors, state = network("ring", "ferromagnet", 16)
+    recipe = sia(System.build(iit.Substrate.from_factors(factors), state), IIT4())
+    (stage,) = next(recipe)
+    assert stage.name == "frontier"
+    assert 0 < stage.cost((slice(0, 2),)) < 1
+    unfilled = {}
+    for each in stage.variables:
+        shape = stage.grid.shape + tuple(length for _, length in each.inner)
+        dims = [f"axis{k}" for k in range(len(shape))]
+        unfilled[each.name] = xr.Variable(dims, np.full(shape, each.fill, each.dtype))
+    with pytest.raises(StopIteration):
+        recipe.send((unfilled,))
