@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -218,7 +219,7 @@ class _LostConnections(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return False for the traceback of a connection."""
-        return not (record.exc_info and isinstance(record.exc_info[1], OSError))
+        return not (record.exc_info and isinstance(record.exc_info[1], OSError | CancelledError))
 
 
 LOST_CONNECTIONS = _LostConnections()
@@ -226,6 +227,8 @@ LOST_CONNECTIONS = _LostConnections()
 
 def silence_lost_connections() -> None:
     """Log no traceback of a lost connection: a scheduler that dies is an error of the run."""
+    import distributed  # noqa: F401 - sets the levels of its loggers
+
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     for name in ("tornado.application", "asyncio", "distributed.core", "distributed.utils"):
         logging.getLogger(name).addFilter(LOST_CONNECTIONS)

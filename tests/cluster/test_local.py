@@ -163,3 +163,17 @@ def test_lost_connections__are_errors_of_the_run_and_no_tracebacks_beside_it(nam
     assert caplog.records == []
     log.error("Exception in callback", exc_info=ValueError("another"))
     assert [record.exc_info[0] for record in caplog.records] == [ValueError]
+
+
+LEVEL = """
+import logging
+from iitdask.cluster.local import silence_lost_connections
+silence_lost_connections()
+import distributed
+print(logging.getLogger("distributed.client").level == logging.CRITICAL)
+"""
+
+
+def test_lost_connections__stay_silent_when_dask_is_imported():
+    done = subprocess.run([sys.executable, "-c", LEVEL], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
