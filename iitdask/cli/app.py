@@ -39,6 +39,7 @@ from iitdask.errors import (
 COMMANDS = {
     "run": ("iitdask.cli.run_command:run", "Compute a study, or what is missing of it."),
     "work": ("iitdask.cli.run_command:work", "Fill a store beside others, without a scheduler."),
+    "warm": ("iitdask.cli.run_command:warm", "Compile kernels, and keep them for other machines."),
     "plan": ("iitdask.cli.estimate_command:plan", "Show the stages and blocks of a study."),
     "estimate": ("iitdask.cli.estimate_command:estimate", "Estimate the cost of a study."),
     "status": ("iitdask.cli.store_commands:status", "Show how far a store is."),

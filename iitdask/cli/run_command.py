@@ -50,12 +50,14 @@ from iitdask.run.zarr_ledger import open_cache_directory
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
     StudyJob,
+    adopt_kernels,
     estimate_job,
     job_from_study,
     precompile,
     prepare_store,
     run_job,
     run_shared,
+    save_kernels,
     uncompiled_families,
 )
 from iitdask.study.spec import Study, read_study, require_worker_count
@@ -197,6 +199,8 @@ def work(
     threads: Annotated[int, Parameter(name=["--threads", "-n"])] = 1,
     lifetime: str | None = None,
     memory: str | None = None,
+    kernels: str | None = None,
+    kernels_sha256: str | None = None,
     quiet: Flag = False,
 ) -> int:
     """Fill a store beside any number of others, without a scheduler.
@@ -216,9 +220,15 @@ def work(
         Time after which no block is begun, such as 55m; then the exit code is 75.
     memory
         Memory of this process, such as 4GB; blocks that need more are refused.
+    kernels
+        Folder, yours alone, with the kernels that ``iitdask warm`` compiled.
+    kernels_sha256
+        What ``iitdask warm`` said: kernels of another one are compiled anew.
     quiet
         Say nothing.
     """
+    if (kernels is None) != (kernels_sha256 is None):
+        raise InputError("--kernels: expected --kernels-sha256 beside it, and the reverse")
     require_worker_count("--threads", threads)
     seconds = parse_duration(lifetime, "--lifetime")
     memory_bytes = None if memory is None else parse_memory(memory, "memory")
@@ -230,6 +240,8 @@ def work(
         prepare_store(store, job, study.run.block_seconds)
     started = time.monotonic()
     job = read_problem(open_store(store)) if job is None else job
+    if kernels is not None and not adopt_kernels(kernels, kernels_sha256 or "") and not quiet:
+        print(f"--kernels: {quote(kernels)} has none for this machine", file=sys.stderr)
     _compile_kernels(job, quiet)
     if seconds is not None:
         seconds = max(0.0, seconds - (time.monotonic() - started))
@@ -244,6 +256,28 @@ def work(
         return UNFINISHED_EXIT_CODE
     if not quiet:
         print(f"finished; see it with: iitdask show {store}", file=sys.stderr)
+    return 0
+
+
+def warm(spec: str = DEFAULT_STUDY, /, *, kernels: str, quiet: Flag = False) -> int:
+    """Compile the kernels of a study and keep them in a folder, for processes on other machines.
+
+    Prints the options by which ``iitdask work`` finds and checks them. They are of use where
+    versions and processor are the same; elsewhere kernels are compiled anew.
+
+    Parameters
+    ----------
+    spec
+        Study file (YAML or JSON), or the name of an example.
+    kernels
+        Folder of yours alone, made if need be, that the other machines see.
+    quiet
+        Print the options only.
+    """
+    study, folder = read_study(spec)
+    job = job_from_study(study, folder, spec)
+    _compile_kernels(job, quiet)
+    print(shlex.join(["--kernels", kernels, "--kernels-sha256", save_kernels(kernels)]))
     return 0
 
 

@@ -304,6 +304,32 @@ def unpack_kernels(archive: bytes) -> bool:
     return _DIRECTORY is not None and unpack_folder(archive, _DIRECTORY)
 
 
+def write_archive(folder: Path) -> str | None:
+    """Write all compiled kernels into a folder of this user's own; return the SHA-256 of the file.
+
+    None if no kernels are kept; OSError where others could exchange the file.
+    """
+    archive = pack_kernels()
+    if archive is None or _DIRECTORY is None:
+        return None
+    write_checked(str(_private_directory(folder) / f"{_DIRECTORY.name}.zip"), archive)
+    return hashlib.sha256(archive).hexdigest()
+
+
+def adopt_archive(folder: Path, sha256: str) -> bool:
+    """Unpack the kernels that `write_archive` wrote; False if they are not those, or of no use.
+
+    OSError if the folder is not this user's own alone.
+    """
+    if _DIRECTORY is None:
+        return False
+    archive = read_checked(str(_private_directory(folder) / f"{_DIRECTORY.name}.zip"))
+    # Before anything of it is looked at.
+    if archive is None or hashlib.sha256(archive).hexdigest() != sha256:
+        return False
+    return unpack_kernels(archive)
+
+
 class _CompileClock(event.Listener):
     """Adds up the seconds in which a thread compiled kernels, loaded them or waited for that."""
 

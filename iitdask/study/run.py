@@ -33,12 +33,14 @@ from iitdask.errors import (
     quote,
 )
 from iitdask.kernels.jit import (
+    adopt_archive,
     cache_directory,
     is_family_compiled,
     mark_family_compiled,
     pack_kernels,
     remove_fallback_directory,
     sole_compiler,
+    write_archive,
 )
 from iitdask.model.system import Target
 from iitdask.result.cube import STATUS_NAMES
@@ -280,6 +282,31 @@ def load_kernels(families: Sequence[str]) -> None:
                 if not is_family_compiled(family):
                     precompile(family)
         compile_share(family, 0)
+
+
+def save_kernels(folder: str) -> str:
+    """Write an archive of all compiled kernels into a folder; return its SHA-256."""
+    with _private_folder_errors(folder):
+        sha256 = write_archive(Path(folder))
+    if sha256 is None:
+        raise InputError("--kernels: expected a cache of compiled kernels, it is turned off")
+    return sha256
+
+
+def adopt_kernels(folder: str, sha256: str) -> bool:
+    """Use the archive of a folder; False if it is not the one of that SHA-256, or of no use."""
+    with _private_folder_errors(folder):
+        return adopt_archive(Path(folder), sha256)
+
+
+@contextmanager
+def _private_folder_errors(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"--kernels: expected a folder that is yours alone, got {quote(folder)} ({error})"
+        ) from error
 
 
 def _share_kernels(client: Client, families: Sequence[str]) -> None:
