@@ -1,4 +1,4 @@
-"""Iterate over the relations of a cause-effect structure, one by one."""
+"""Relations of a cause-effect structure one by one, and how its purviews lie to one another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iitdask.theory.iit4.relations import (
     top_relations,
 )
 
-__all__ = ["Face", "Relation", "iterate"]
+__all__ = ["Face", "Relation", "iterate", "pairs"]
 
 
 UnitStates = tuple[tuple[str, int], ...]  # Labels of units, each with one of its states
@@ -126,3 +126,67 @@ def _bindings(data: xr.Dataset) -> tuple[Bindings, list[tuple[str, int]]]:
             out.append(sum(1 << atoms.setdefault(atom, len(atoms)) for atom in present))
     phi = np.asarray(data["phi"].values, float)
     return Bindings(phi, tuple(masks["cause"]), tuple(masks["effect"])), list(atoms)
+
+
+PAIR_SIDES = ("cause", "effect", "both")
+
+
+def pairs(tree: xr.DataTree, side: str = "both") -> xr.Dataset:
+    """Say how the purviews of every two distinctions lie to one another.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A cause-effect structure, as ``iitdask.ces`` returns it.
+    side : {"both", "cause", "effect"}
+        Purviews that are compared; of both, the units of either.
+
+    Returns
+    -------
+    Dataset
+        ``kind(mechanism, other)``: ``"same"``, ``"includes"`` (the other's units and more),
+        ``"included"``, ``"connected"`` (some units in common, neither includes the other) or
+        ``"disjoint"``; ``fusion(mechanism, other)``, the first distinction whose purview is the
+        union of theirs where these are connected or disjoint, else empty; ``reflexive(mechanism)``,
+        whether the purview is the mechanism; ``multiplicity(mechanism)``, how many distinctions
+        have that purview.
+
+    Raises
+    ------
+    InputError
+        The tree has no distinctions node, or there is no such side.
+
+    References
+    ----------
+    Haun and Tononi 2019, Entropy 21(12), 1160; mathematics.md 11.4.
+    """
+    if side not in PAIR_SIDES:
+        raise InputError(f"side: expected one of {', '.join(PAIR_SIDES)}, got {quote(side)}")
+    if "distinctions" not in tree.children:
+        raise InputError("tree: expected a cause-effect structure with a node 'distinctions'")
+    data = tree["distinctions"].to_dataset()
+    chosen = PAIR_SIDES[:2] if side == "both" else (side,)
+    inside = np.any([data[f"purview_{name}"].values for name in chosen], axis=0)
+    own, names = data["mechanism_units"].values, data["mechanism"].values.astype(object)
+    common = (inside[:, None] & inside[None]).sum(axis=2)
+    size = inside.sum(axis=1)
+    kind = np.full(common.shape, "connected", object)
+    kind[common == 0] = "disjoint"
+    kind[common == size[None, :]] = "includes"
+    kind[common == size[:, None]] = "included"
+    is_same = (common == size[:, None]) & (common == size[None, :])
+    kind[is_same] = "same"
+    first = {row.tobytes(): name for row, name in zip(inside[::-1], names[::-1], strict=True)}
+    fusion = np.full(common.shape, "", object)
+    for a, b in np.argwhere((kind == "connected") | (kind == "disjoint")).tolist():
+        fusion[a, b] = first.get((inside[a] | inside[b]).tobytes(), "")
+    return xr.Dataset(
+        {
+            "kind": (("mechanism", "other"), kind),
+            "fusion": (("mechanism", "other"), fusion),
+            "reflexive": ("mechanism", (inside == own).all(axis=1)),
+            "multiplicity": ("mechanism", is_same.sum(axis=1)),
+        },
+        {"mechanism": names, "other": names},
+        {"side": side},
+    )

@@ -259,3 +259,50 @@ def test_iterate__needs_distinctions():
 
     with pytest.raises(InputError, match="expected a cause-effect structure"):
         next(iit.relations.iterate(xr.DataTree()))
+
+
+@pytest.mark.parametrize("side", ["cause", "effect", "both"])
+@pytest.mark.parametrize("name", ["grid3", "iit4-2023-fig7a", "iit4-2023-fig4"])
+def test_pairs__are_those_of_their_sets_of_units(name, side):
+    tree = iit.ces(iit.examples.load(name), iit.examples.state(name))
+    found, data = iit.relations.pairs(tree, side), tree["distinctions"].to_dataset()
+    sides = ["cause", "effect"] if side == "both" else [side]
+    purviews = [
+        frozenset(u for s in sides for u in np.flatnonzero(data[f"purview_{s}"].values[k]))
+        for k in range(data.sizes["mechanism"])
+    ]
+    labels = [str(name) for name in data["mechanism"].values]
+    for a, one in enumerate(purviews):
+        own = set(np.flatnonzero(data["mechanism_units"].values[a]))
+        assert bool(found["reflexive"][a]) == (one == own)
+        assert int(found["multiplicity"][a]) == purviews.count(one)
+        for b, other in enumerate(purviews):
+            kind = found["kind"].values[a, b]
+            if one == other:
+                expected = "same"
+            elif one > other:
+                expected = "includes"
+            elif one < other:
+                expected = "included"
+            else:
+                expected = "connected" if one & other else "disjoint"
+            assert kind == expected
+            fused = [m for m, z in zip(labels, purviews, strict=True) if z == one | other]
+            if expected in {"connected", "disjoint"}:
+                assert found["fusion"].values[a, b] == (fused[0] if fused else "")
+            else:
+                assert found["fusion"].values[a, b] == ""
+
+
+def test_pairs__say_what_is_wrong():
+    tree = iit.ces(iit.examples.load("basic"), "100")
+    with pytest.raises(InputError, match="side: expected one of cause, effect, both, got 'up'"):
+        iit.relations.pairs(tree, "up")
+    with pytest.raises(InputError, match="tree: expected a cause-effect structure"):
+        iit.relations.pairs(iit.complexes(iit.examples.load("basic"), "100").pipe(to_tree))
+
+
+def to_tree(data):
+    import xarray as xr
+
+    return xr.DataTree(data)
