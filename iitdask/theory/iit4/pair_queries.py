@@ -21,9 +21,7 @@ from iitdask.theory.iit4.system_analysis import (
     SystemAnalysis,
     analyse_system,
     cap_phi,
-    fill_states,
-    find_specified_states,
-    system_inputs,
+    specify_states,
 )
 from iitdask.theory.marginal_tables import whole_tables
 from iitdask.theory.options import IIT42026, Unfolding
@@ -244,8 +242,7 @@ def system_partition_phi(
     analysis: SystemAnalysis = compute_steps(analyse_system(system, options))
     states = analysis.states
     if states is None:
-        filled = fill_states(system_inputs(system), (slice(0, 2),))
-        causes, effects = find_specified_states(filled["forward"], filled["information"]).states
+        causes, effects = compute_steps(specify_states(system, options)).states
         states = int(causes[0]), int(effects[0])
     costs = StatePairCosts.from_states(system, states)
     cause, effect = costs.phi(np.array([severed], np.int64))[:, 0].tolist()

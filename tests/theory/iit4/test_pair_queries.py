@@ -150,6 +150,17 @@ def test_partition__of_the_minimum_is_the_minimum():
             assert best == pytest.approx(float(row[f"phi_{side}"]), rel=1e-12)
 
 
+def test_partition__of_a_system_that_a_rule_decides_costs_nothing():
+    # A drives B, nothing comes back: not strongly connected, no states from the analysis
+    tables = [np.array([[0.7, 0.3]] * 4), np.array([[0.9, 0.1], [0.2, 0.8]] * 2)]
+    chain = iit.Substrate.from_tpm(
+        [table.reshape((2, 2, 2), order="F") for table in tables], [[0, 1], [0, 0]]
+    )
+    found = iit.partition(chain, "00", [("A", "cause"), ("B", "effect")])
+    assert float(found["phi"]) == 0.0
+    assert int(found["severed"].sum()) == 1
+
+
 BASIC = {"substrate": iit.examples.load("basic"), "state": "100"}
 WRONG = [
     ("repertoire", {"mechanism": "A", "purview": "Q", "direction": "cause"}, "purview: "),
