@@ -131,7 +131,8 @@ def test_deploy_python__runs_on_any_cluster():
     from distributed import LocalCluster
 
     (block,) = blocks(DEPLOY, "python")
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    quiet = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
+    with LocalCluster(n_workers=1, processes=False, **quiet) as cluster:
         namespace = {"start_cluster": lambda: cluster}
         exec(compile(block, "deploy/README.md", "exec"), namespace)
         namespace["client"].close()
