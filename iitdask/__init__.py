@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from iitdask.api.grains import grains, macro_tables, unit
     from iitdask.api.perceivers import matching, perception
     from iitdask.api.queries import mechanism, partition, repertoire
-    from iitdask.api.studies import compare, dynamics, estimate, explain, sweep
+    from iitdask.api.studies import compare, dynamics, estimate, explain, search, sweep
     from iitdask.api.studies import open_result as open
     from iitdask.api.systems import ces, complexes, sia
     from iitdask.api.transitions import account, causal_nexus, true_events
@@ -57,6 +57,7 @@ __all__ = [
     "plot",
     "relations",
     "repertoire",
+    "search",
     "sia",
     "sweep",
     "true_events",
@@ -74,7 +75,8 @@ _PLACES = {  # module of every other name
     **dict.fromkeys(("ces", "complexes", "sia"), "iitdask.api.systems"),
     **dict.fromkeys(("account", "causal_nexus", "true_events"), "iitdask.api.transitions"),
     **dict.fromkeys(
-        ("compare", "dynamics", "estimate", "explain", "open", "sweep"), "iitdask.api.studies"
+        ("compare", "dynamics", "estimate", "explain", "open", "search", "sweep"),
+        "iitdask.api.studies",
     ),
     **dict.fromkeys(("grains", "macro_tables", "unit"), "iitdask.api.grains"),
     **dict.fromkeys(("mechanism", "partition", "repertoire"), "iitdask.api.queries"),

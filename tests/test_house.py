@@ -44,6 +44,7 @@ PUBLIC = [
     "plot",
     "relations",
     "repertoire",
+    "search",
     "sia",
     "sweep",
     "true_events",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from iitdask.model.dynamics import WholeNetwork, simulate
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
+from iitdask.result.cube import rank_networks
 from iitdask.result.explanation import (
     as_result_tree,
     compare_results,
@@ -36,6 +37,8 @@ from iitdask.study.spec import read_named_study
 from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
 from iitdask.theory.catalog import theory_options
+from iitdask.theory.options import TheoryLike
+from iitdask.theory.table_search import MAX_SEARCHED_UNITS
 from iitdask.types import StateLike
 
 if TYPE_CHECKING:
@@ -368,3 +371,84 @@ def dynamics(
         coords = {"time": np.arange(len(path)), "unit": text_array(substrate.labels)}
         tree["trajectory"] = xr.DataTree(xr.Dataset({"value": (("time", "unit"), path)}, coords))
     return tree
+
+
+def search(
+    space: int | Mapping[str, Any] | Sequence[Any],
+    maximise: str = "phi",
+    states: Any = "all",
+    top: int = 20,
+    *,
+    theory: TheoryLike = "iit4",
+    client: Client | None = None,
+    workers: int | None = None,
+    store: PathLike | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Search for the networks with the largest phi_s, or Phi.
+
+    Parameters
+    ----------
+    space : int, mapping or list
+        What is searched, all of it: a number n of at most 3, all deterministic tables of n units
+        of two values, one of each class of tables that differ only by names; a family such as
+        ``{"family": "erdos-renyi", "n": 4, "count": 1000}``; or a list of substrates and families.
+    maximise : str
+        ``"phi"``, or a number that a sweep records of cause-effect structures: ``"big_phi"``,
+        ``"n_distinctions"``, ... Of tables only ``"phi"``.
+    states : "all", "attractors", list
+        States over which the maximum is taken, as on an axis of :func:`iitdask.sweep`. Of tables
+        all states.
+    top : int
+        How many are kept; at most 1,000 tables.
+    theory, client, workers, store, progress
+        As for :func:`iitdask.sia`. With a store a search that was interrupted goes on.
+
+    Returns
+    -------
+    Dataset
+        Dim ``rank``, the largest first: ``phi`` (or what is maximised), ``state``; of tables
+        ``tpm(rank, row, unit)``, its number ``table`` and ``class_size``, with attributes
+        ``n_tables`` and ``n_classes``; otherwise ``substrate``, its label along the axis.
+
+    Raises
+    ------
+    InputError
+        There is no such space, or no such number.
+
+    References
+    ----------
+    mathematics.md 35.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> found = iit.search(2, top=3)
+    >>> found["phi"].values.tolist(), found.attrs["n_classes"]
+    ([2.0, 2.0, 2.0], 43)
+    """
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise InputError(f"top: expected a whole number from 1 on, got {quote(top)}")
+    options: dict[str, Any] = {"store": store}
+    if isinstance(space, int) and not isinstance(space, bool):
+        if maximise != "phi" or states != "all" or not 1 <= space <= MAX_SEARCHED_UNITS:
+            raise InputError(
+                f"search: of tables expected 1 to {MAX_SEARCHED_UNITS} units, maximise='phi' and "
+                f"states='all', got {space} units, {quote(maximise)}, {quote(states)}"
+            )
+        coins = [{"gate": "BIAS", "probability": 0.5}] * space
+        network = WholeNetwork(Substrate.from_units(coins))
+        problem = Problem(network, theory_options(theory, compute="search"), "search")
+        tree = run_call(problem, progress, client, workers, **options)
+        return tree["ranking"].to_dataset().isel(rank=slice(top))
+    axes = read_axes({"substrate": space, "state": states}, "search")
+    compute = "sia" if maximise == "phi" else "ces"
+    shared = {"compute": compute, "theory": theory}
+    job = build_sweep(axes, shared, Path(), "search")
+    cube = run_call(job, progress, client, workers, **options).to_dataset()
+    if maximise not in cube.data_vars or cube[maximise].dtype.kind not in "if":
+        known = ", ".join(
+            str(name) for name, each in cube.data_vars.items() if each.dtype.kind in "if"
+        )
+        raise InputError(f"maximise: expected one of {known}, got {quote(maximise)}")
+    return rank_networks(cube, maximise, top)

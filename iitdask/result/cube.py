@@ -89,6 +89,21 @@ def build_cube(
     return xr.Dataset(data, labels, {"compute": ", ".join(computes), **attrs})
 
 
+def rank_networks(cube: xr.Dataset, name: str, top: int) -> xr.Dataset:
+    """Return the substrates of a sweep with the largest value over states, the largest first."""
+    by_network = cube[name].transpose("substrate", "state").values.astype(np.float64)
+    values = np.where(np.isnan(by_network), -np.inf, by_network)
+    best = values.argmax(axis=1)
+    largest = values[np.arange(len(values)), best]
+    order = np.argsort(-largest, kind="stable")[:top]
+    data = {
+        name: ("rank", largest[order], cube[name].attrs),
+        "state": ("rank", cube["state"].values[best[order]]),
+        "substrate": ("rank", cube["substrate"].values[order]),
+    }
+    return xr.Dataset(data, attrs={**cube.attrs, "n_networks": len(values), "exhaustive": True})
+
+
 def _computations_of(computes: Sequence[str]) -> dict[str, dict[str, Outcome]]:
     """Return, by the name of an outcome, the computations that have it."""
     computations: dict[str, dict[str, Outcome]] = {}

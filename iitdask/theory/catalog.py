@@ -50,6 +50,7 @@ from iitdask.theory.small_systems import (
     small_systems_stage,
 )
 from iitdask.theory.stage import Recipe, Region, Stage
+from iitdask.theory.table_search import SEARCH_OUTCOMES, search_tables
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import Outcome
 
@@ -421,6 +422,16 @@ COMPUTATIONS: dict[str, Computation] = {
         tables=(("stimuli", "stimulus"),),
         outcomes=PERCEPTION_OUTCOMES,
         families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES},
+    ),
+    "search": Computation(
+        target=WholeNetwork,
+        recipes={"iit4": search_tables, "iit4-2026": search_tables},
+        nodes={"ranking": "class_size"},
+        title="Tables with the largest phi_s",
+        label="iitdask.result.label_tree:label_network",
+        tables=(("ranking", "rank"),),
+        outcomes=SEARCH_OUTCOMES,
+        families={"iit4": ("sweep-sia",), "iit4-2026": ("sweep-sia",)},
     ),
     "dynamics": Computation(
         target=WholeNetwork,

@@ -137,6 +137,13 @@ VARIABLES: dict[str, tuple[str, str]] = {
     ),
     "basin_share": ("", "share of all states that lead to the attractor"),
     "long_run_probability": ("", "share of time in the state, from a state chosen at random"),
+    # search
+    "is_first": ("", "whether the table has the smallest number of its class"),
+    "best_state": ("", "first state with the largest phi_s, little-endian"),
+    "table": ("", "number of the table: bit n s + i is the next value of unit i after state s"),
+    "tpm": ("", "next value of each unit after each state, little-endian rows"),
+    "class_size": ("count", "tables that differ from it only by names of units and values"),
+    "largest_phi": ("bit", "largest phi_s of any table in any state"),
     # sweeps
     "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
     # macro units
