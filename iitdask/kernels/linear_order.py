@@ -4,10 +4,14 @@ Programmes that take up one unit after the other keep a number for every way in 
 the frontier can stand; a good order keeps the frontier narrow (mathematics.md 26.1).
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-from iitdask.kernels.jit import inner, kernel
+from iitdask.kernels.jit import ZERO_INT64, inner, kernel
 
+Array = NDArray[Any]
 GREEDY_TRIES = 3  # of each first unit: ties are broken by chance
 MOVES = 4000  # of single units to another place
 MULTIPLIER, INCREMENT, MODULUS = 1103515245, 12345, 1 << 31
@@ -48,7 +52,10 @@ def width_with(seen, neighbours, n):
 
 @inner
 def fill_greedy_order(first, neighbours, seed, order):
-    """Fill an order with the unit next that keeps the frontier narrowest; returns the seed."""
+    """Fill an order with the unit next that keeps the frontier narrowest; returns the seed.
+
+    Of equal ones the first is taken if the seed is 0, else one by chance.
+    """
     n = order.shape[0]
     order[0] = first
     seen, around = 1 << first, neighbours[first]
@@ -62,7 +69,7 @@ def fill_greedy_order(first, neighbours, seed, order):
                 width = width_with(seen | 1 << u, neighbours, n)
                 if width < least:
                     chosen, least, draws = u, width, 1
-                elif width == least:
+                elif width == least and seed > 0:
                     draws += 1
                     seed = (seed * MULTIPLIER + INCREMENT) % MODULUS
                     if (seed >> 8) % draws == 0:
@@ -129,6 +136,34 @@ def narrow_order(neighbours, base):
 
 
 @kernel
+def greedy_order(neighbours, base):
+    """As ``narrow_order``, but greedy alone, the first of equal units next: a ring goes round.
+
+    Parameters
+    ----------
+    neighbours : (n,) int64, masks, see ``narrow_order``
+    base : float, what one more unit in the frontier multiplies work by
+
+    Returns
+    -------
+    (n,) int64, the units in order
+
+    References
+    ----------
+    mathematics.md 27.1.
+    """
+    n = neighbours.shape[0]
+    best, trial, least = np.arange(n), np.arange(n), 1e300
+    for first in range(n):
+        fill_greedy_order(first, neighbours, ZERO_INT64, trial)
+        cost = frontier_cost(trial, neighbours, base)
+        if cost < least:
+            least = cost
+            best[:] = trial
+    return best
+
+
+@kernel
 def frontier_width(order, neighbours):
     """Largest number of units kept at once in an order; see ``narrow_order``."""
     n, seen, widest = order.shape[0], 0, 0
@@ -136,3 +171,25 @@ def frontier_width(order, neighbours):
         seen |= 1 << order[t]
         widest = max(widest, width_with(seen, neighbours, n))
     return widest
+
+
+def frontier_states(scopes: Array, width: Array, levels: Array) -> int:
+    """Most states of the units kept at once, each until the last factor over it is complete.
+
+    Parameters
+    ----------
+    scopes : (factors, K) int64, units of each factor, ascending along the order
+    width : (factors,) int64, how many these are
+    levels : (n,) int64, values of each unit
+
+    Returns
+    -------
+    int
+    """
+    until = np.arange(len(levels))
+    for row, size in zip(scopes, width.tolist(), strict=True):
+        if size:
+            until[row[:size]] = np.maximum(until[row[:size]], row[size - 1])
+    places = range(len(levels))
+    kept = ([q for q in range(t + 1) if until[q] >= t] for t in places)
+    return max(int(levels[units].prod()) for units in kept)

@@ -391,18 +391,19 @@ def decode_state(code: int, levels: Sequence[int]) -> tuple[int, ...]:
     return tuple(out)
 
 
-def purview_states(code: int, levels: Sequence[int]) -> Array:
-    """(2**n,) state of every purview that a state of all units implies.
+def states_within(code: int, levels: Sequence[int], purviews: Array) -> Array:
+    """(count,) state of each of some purviews that a state of all units implies.
 
     Examples
     --------
-    >>> purview_states(0b10, (2, 2)).tolist()
-    [0, 0, 1, 2]
+    >>> states_within(0b10, (2, 2), np.array([0b10, 0b11])).tolist()
+    [1, 2]
     """
-    out, weight = np.zeros(1, np.int64), np.ones(1, np.int64)
-    for value, k in zip(decode_state(code, levels), levels, strict=True):
-        out = np.concatenate([out, out + value * weight])
-        weight = np.concatenate([weight, weight * k])
+    out, weight = np.zeros(len(purviews), np.int64), np.ones(len(purviews), np.int64)
+    for i, (value, k) in enumerate(zip(decode_state(code, levels), levels, strict=True)):
+        inside = (purviews >> i & 1).astype(bool)
+        out[inside] += value * weight[inside]
+        weight[inside] *= k
     return out
 
 

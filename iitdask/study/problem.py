@@ -90,7 +90,8 @@ class Problem:
 
     def kernel_families(self) -> list[str]:
         """Return the families of kernels that the problem needs compiled."""
-        return kernel_families(theory_name(self.options), self.compute, len(self.target.labels))
+        theory, n_units = theory_name(self.options), len(self.target.labels)
+        return kernel_families(theory, self.compute, n_units, self.target, self.options)
 
     def recipe(self) -> Recipe:
         """Return the stages of the computation."""

@@ -37,9 +37,11 @@ from iitdask.theory.complexes.candidates import evaluate_one_by_one
 from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes
 from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
 from iitdask.theory.iit3 import recipe
+from iitdask.theory.iit4.local_mechanisms import find_connected_mechanisms
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
 from iitdask.theory.iit4.repertoires import view_nodes
+from iitdask.theory.iit4.search_path import choose_search
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory, describe_options
 from iitdask.theory.perception import PERCEPTION_OUTCOMES, perception
@@ -75,6 +77,8 @@ class KernelFamily:
     # longest first: it begins while other processes still start
     cases: tuple[Callable[[], Recipe], ...]
     min_units: int = 0  # Units of a target from which these kernels are used
+    # Whether a target with options of its theory needs them; None: always
+    is_needed: Callable[[Any, Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +154,21 @@ def batched_computations() -> dict[str, Batching]:
     return {name: each for name, each in batchings.items() if each is not None}
 
 
-def kernel_families(theory: str, compute: str, n_units: int) -> list[str]:
-    """Return the families of kernels, keys of ``KERNEL_FAMILIES``, that a computation needs."""
+def kernel_families(
+    theory: str, compute: str, n_units: int, target: Target | None = None, options: Any = None
+) -> list[str]:
+    """Return the families of kernels, keys of ``KERNEL_FAMILIES``, that a computation needs.
+
+    Without a target those are left out of which it depends on the target whether they are needed.
+    """
+
+    def is_needed(family: KernelFamily) -> bool:
+        if family.is_needed is None or n_units < family.min_units:
+            return n_units >= family.min_units
+        return target is not None and family.is_needed(target, options)
+
     names = get_computation(compute).families.get(theory, ())
-    return [name for name in names if n_units >= KERNEL_FAMILIES[name].min_units]
+    return [name for name in names if is_needed(KERNEL_FAMILIES[name])]
 
 
 def default_theory(compute: str) -> str:
@@ -276,6 +291,15 @@ def _search_case(system: System | None = None) -> Recipe:
     return xr.DataTree()
 
 
+def _sparse_case() -> Recipe:
+    """Search connected pairs only, and describe those that tie."""
+    system, options = _two_units(), IIT4(search="sparse")
+    search = choose_search(system, options)
+    if search is not None:
+        yield from find_connected_mechanisms(system, search, (0, 0), options.ties)
+    return xr.DataTree()
+
+
 def _joint_bounds_case() -> Recipe:
     """Search over purviews of the smallest system whose effects are bounded together."""
     n = JOINT_BOUND_MIN_UNITS
@@ -313,6 +337,11 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
     "iit4-large": KernelFamily(
         10, (_joint_bounds_case, _joint_bounds_case), min_units=JOINT_BOUND_MIN_UNITS
     ),
+    "iit4-sparse": KernelFamily(
+        25,
+        (_sparse_case, _sparse_case),
+        is_needed=lambda system, options: choose_search(system, options) is not None,
+    ),
     "iit3": KernelFamily(
         15, (lambda: recipe.ces(_two_units(), IIT3()), lambda: recipe.sia(_two_units(), IIT3()))
     ),
@@ -330,7 +359,7 @@ _IIT3_COMPLEXES = partial(
     jointly=True,
     tie=1e-6,
 )
-_IIT4_STRUCTURES = ("iit4", "iit4-large")
+_IIT4_STRUCTURES = ("iit4", "iit4-large", "iit4-sparse")
 _IIT4_COMPLEXES = ("complexes", "iit4-large")
 _CAUSATION = {"causation2019": ("causation2019",)}
 

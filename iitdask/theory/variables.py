@@ -175,6 +175,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "least": ("bit", "least cost - ratio * pairs with this source set, inf if left out"),
     "ties": ("count", "tied candidates"),
     "tied_purviews": ("mask", "one bit per purview mask tied for the largest phi"),
+    "tied_masks": ("mask", "purviews tied for the largest phi, as many as there is room for"),
+    "tied_codes": ("", "specified states tied for the largest phi, as many as there is room for"),
     "lowest": ("bit", "smallest integrated information among what ties"),
     "tied_states": ("mask", "one bit per specified state tied for the largest phi"),
     "searched": ("count", "purviews whose bound did not exclude them"),

@@ -5,7 +5,7 @@ References: docs/mathematics.md 10 and 11.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from iitdask.model.labels import decode_state, purview_states, purview_unit_states
+from iitdask.model.labels import decode_state, purview_unit_states, states_within
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.relations import Bindings, RelationSums
@@ -73,12 +73,11 @@ class Distinction(NamedTuple):
         return self.choices.phi
 
 
-def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[TiedPurviews]:
-    """Collect the details of tied purviews by mechanism, ascending, the representative first.
+def described_sides(pairs: Array, details: Filled) -> Iterator[tuple[int, int, CauseEffectSide]]:
+    """Yield direction, mechanism and cause or effect of pairs of which `details` is filled.
 
-    `pairs` is (pairs, 3) direction, mechanism and purview, of which `details` is the filled stage.
+    `pairs` is (pairs, 3) direction, mechanism and purview.
     """
-    sides: dict[tuple[int, int], list[CauseEffectSide]] = {}
     bits = details["tied_states"].values
     names = ("phi", "information", "state", "ties", "kept")
     columns = [details[name].values.tolist() for name in names]
@@ -87,7 +86,22 @@ def collect_ties(pairs: Array, details: Filled, order: PurviewOrder) -> list[Tie
         tied: tuple[int, ...] = (state,)
         if ties > 1:
             tied = tuple(np.flatnonzero(np.unpackbits(states, bitorder="little")).tolist())
-        side = CauseEffectSide(purview, phi, information, state, tied, tuple(kept))
+        yield (
+            direction,
+            mechanism,
+            CauseEffectSide(purview, phi, information, state, tied, tuple(kept)),
+        )
+
+
+def collect_ties(
+    found: Iterable[tuple[int, int, CauseEffectSide]], order: PurviewOrder
+) -> list[TiedPurviews]:
+    """Collect tied purviews by mechanism, ascending, the representative first.
+
+    `found` are directions, mechanisms and causes or effects.
+    """
+    sides: dict[tuple[int, int], list[CauseEffectSide]] = {}
+    for direction, mechanism, side in found:
         sides.setdefault((mechanism, direction), []).append(side)
 
     def in_order(mechanism: int, direction: int) -> tuple[CauseEffectSide, ...]:
@@ -119,7 +133,13 @@ def congruent_distinctions(
     ----------
     docs/mathematics.md 10.
     """
-    implied = [purview_states(state, system.levels) for state in states]
+    implied = [
+        _implied_states(sides, state, system.levels)
+        for sides, state in (
+            ([side for t in tied for side in t.cause], states[0]),
+            ([side for t in tied for side in t.effect], states[1]),
+        )
+    ]
     out = []
     for choices in tied:
         cause = _congruent_side(choices.cause, implied[0], ties)
@@ -129,16 +149,26 @@ def congruent_distinctions(
     return out
 
 
-def _in_system_state(side: CauseEffectSide, implied: Array) -> CauseEffectSide | None:
+def _implied_states(
+    sides: Sequence[CauseEffectSide], state: int, levels: Sequence[int]
+) -> dict[int, int]:
+    """Return the state that the system's implies of each purview, by its mask."""
+    purviews = np.unique(np.array([side.purview for side in sides], np.int64))
+    return dict(
+        zip(purviews.tolist(), states_within(state, levels, purviews).tolist(), strict=True)
+    )
+
+
+def _in_system_state(side: CauseEffectSide, implied: Mapping[int, int]) -> CauseEffectSide | None:
     """Return the side in the state that the system's implies, None if that state does not tie."""
-    state = int(implied[side.purview])
+    state = implied[side.purview]
     if state == side.state:
         return side  # as nearly always: one that ties for itself alone
     return side._replace(state=state) if state in side.states else None
 
 
 def _congruent_side(
-    sides: Sequence[CauseEffectSide], implied: Array, ties: str
+    sides: Sequence[CauseEffectSide], implied: Mapping[int, int], ties: str
 ) -> CauseEffectSide | None:
     """Return the side that is chosen among ties, None if no side agrees with the system's states.
 
@@ -217,7 +247,7 @@ def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> di
         "n_distinctions": len(distinctions),
         "n_irreducible_mechanisms": len(structure.tied),
         "n_tied_mechanisms": sum(d.choices.has_ties for d in distinctions),
-        "search": structure.search,
+        "search_counts": structure.search,
         **ties,
     }
     node = system_dataset(system, structure.analysis)

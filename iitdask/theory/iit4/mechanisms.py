@@ -24,7 +24,7 @@ from iitdask.kernels.iit4.mechanism_search import (
 from iitdask.kernels.iit4.mechanism_search import group_masks as group_masks  # noqa: PLC0414
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, describe_pairs, make_pair_scratch
 from iitdask.kernels.subsets import phi_tolerance, popcounts
-from iitdask.model.labels import purview_states
+from iitdask.model.labels import states_within
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import (
     PreparedTables,
@@ -163,8 +163,8 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
     ----------
     docs/mathematics.md 6.2 and 15.1.
     """
-    implied = np.stack([purview_states(state, system.levels) for state in system_states])
-    preferred_states = implied[pairs[:, 0], pairs[:, 2]]
+    implied = [states_within(state, system.levels, pairs[:, 2]) for state in system_states]
+    preferred_states = np.where(pairs[:, 0] == CAUSE, *implied)
     states = int(np.prod(system.levels))
     return Stage(
         name="details",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import (
@@ -10,9 +11,11 @@ from iitdask.theory.iit4.distinctions import (
     TiedPurviews,
     collect_ties,
     congruent_distinctions,
+    described_sides,
     relation_bindings,
     structure_nodes,
 )
+from iitdask.theory.iit4.local_mechanisms import find_connected_mechanisms
 from iitdask.theory.iit4.mechanisms import (
     Sharding,
     details_stage,
@@ -22,6 +25,7 @@ from iitdask.theory.iit4.mechanisms import (
 )
 from iitdask.theory.iit4.relations import relation_sums
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
+from iitdask.theory.iit4.search_path import choose_search
 from iitdask.theory.iit4.system_analysis import (
     TiedStates,
     analyse_system,
@@ -112,13 +116,13 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
     states, tied_states = analysis.states, analysis.tied_states
     if states is None or tied_states is None:  # disconnected systems still have distinctions
         states, tied_states = yield from _default_states(system, options)
-    yield (marginals_stage(system),)
-    mice = yield from find_maximal_causes_effects(system, sharding)
-    pairs = tied_purview_pairs(mice)
-    tied: list[TiedPurviews] = []
-    if len(pairs):
-        (details,) = yield (details_stage(system, pairs, states),)
-        tied = collect_ties(pairs, details, PurviewOrder(system, options.ties))
+    search = choose_search(system, options)
+    if search is None:
+        tied, statistics = yield from _search_all_masks(system, options, states, sharding)
+    else:
+        tied, statistics = yield from find_connected_mechanisms(
+            system, search, states, options.ties
+        )
     distinctions = congruent_distinctions(system, tied, states, options.ties)
     sums = relation_sums(relation_bindings(system, distinctions, states))
     structure = CauseEffectStructure(
@@ -130,14 +134,32 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
         tied=tied,
         distinctions=distinctions,
         sums=sums,
-        search=search_statistics(system, mice),
+        search=statistics,
     )
     nodes = structure_nodes(structure, tie_sensitivity(structure))
-    stage = repertoires_stage(system, distinctions)
+    network = None if search is None else search.network
+    stage = repertoires_stage(system, distinctions, network)
     if stage is not None:
         (filled,) = yield (stage,)
         nodes["/repertoires"] = repertoires_dataset(stage, filled)
     return assemble_tree(nodes)
+
+
+def _search_all_masks(
+    system: CandidateSystem,
+    options: Unfolding,
+    states: tuple[int, int],
+    sharding: Sharding | None,
+) -> Steps[tuple[list[TiedPurviews], dict[str, Any]]]:
+    """Search all mechanisms and purviews; return irreducible mechanisms, and counts."""
+    yield (marginals_stage(system),)
+    mice = yield from find_maximal_causes_effects(system, sharding)
+    pairs = tied_purview_pairs(mice)
+    tied: list[TiedPurviews] = []
+    if len(pairs):
+        (details,) = yield (details_stage(system, pairs, states),)
+        tied = collect_ties(described_sides(pairs, details), PurviewOrder(system, options.ties))
+    return tied, {"path": "dense", **search_statistics(system, mice)}
 
 
 def _default_states(

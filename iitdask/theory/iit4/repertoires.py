@@ -28,6 +28,13 @@ from iitdask.kernels.subsets import (
 from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
+from iitdask.theory.iit4.local_details import local_repertoire
+from iitdask.theory.iit4.local_network import (
+    LocalNetwork,
+    PreparedNetwork,
+    moved_masks,
+    prepare_network,
+)
 from iitdask.theory.iit4.mechanisms import DIRECTION_CODES, pair_details
 from iitdask.theory.marginal_tables import table_inputs, whole_tables
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage
@@ -37,13 +44,18 @@ from iitdask.theory.variables import make_dataset, variable
 MAX_STORED_STATES = 1 << 23
 
 
-def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinction]) -> Stage | None:
+def repertoires_stage(
+    system: CandidateSystem,
+    distinctions: Sequence[Distinction],
+    network: LocalNetwork | None = None,
+) -> Stage | None:
     """Return the stage that writes out repertoires, a row per state.
 
     Parameters
     ----------
     system : the candidate system
     distinctions : those whose cause and effect repertoires are written
+    network : its local tables, from which they are written if given
 
     Returns
     -------
@@ -56,19 +68,38 @@ def repertoires_stage(system: CandidateSystem, distinctions: Sequence[Distinctio
     listed = [(0, d.choices.mechanism, d.cause.purview) for d in distinctions]
     listed += [(1, d.choices.mechanism, d.effect.purview) for d in distinctions]
     pairs = np.array(listed, np.int64).reshape(len(listed), 3)
-    states = np.diff(segment_offsets(np.array(system.levels)))  # of every purview
-    begins = np.concatenate([[0], np.cumsum(states[pairs[:, 2]])])
+    states = np.ones(len(pairs))  # of every purview
+    for i, k in enumerate(system.levels):
+        states *= np.where(pairs[:, 2] >> i & 1, k, 1)
+    begins = np.concatenate([[0], np.cumsum(states)])
     if not 0 < begins[-1] <= MAX_STORED_STATES:
         return None
+    inputs: Mapping[str, Any] = table_inputs(system) if network is None else network.arrays
     return Stage(
         name="repertoires",
         grid=Grid(("row",), (int(begins[-1]),)),
         variables=(variable("repertoire", "float64", np.nan),),
-        compute=fill_repertoires,
-        inputs={**table_inputs(system), "pairs": pairs, "begins": begins.astype(np.int64)},
-        prepare=prepare_repertoires,
+        compute=fill_repertoires if network is None else fill_local_repertoires,
+        inputs={**inputs, "pairs": pairs, "begins": begins.astype(np.int64)},
+        prepare=prepare_repertoires if network is None else prepare_network,
         cost=lambda region: 1e-5 + 4e-9 * system.n * (region[0].stop - region[0].start),
     )
+
+
+def fill_local_repertoires(prepared: PreparedNetwork, region: Region) -> dict[str, Array]:
+    """Write a range of rows from local tables."""
+    net, inputs = prepared
+    rows, begins = region[0], inputs["begins"]
+    first = int(np.searchsorted(begins, rows.start, side="right")) - 1
+    last = int(np.searchsorted(begins, rows.stop))
+    pairs = inputs["pairs"][first:last]
+    along = moved_masks(pairs[:, 1:], np.argsort(net.units)).tolist()
+    parts = [
+        local_repertoire(net, direction, *masks)
+        for direction, masks in zip(pairs[:, 0].tolist(), along, strict=True)
+    ]
+    begin = int(begins[first])
+    return {"repertoire": np.concatenate(parts)[rows.start - begin : rows.stop - begin]}
 
 
 def prepare_repertoires(inputs: Mapping[str, Array]) -> tuple[Array, ...]:

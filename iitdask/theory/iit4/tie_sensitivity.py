@@ -14,7 +14,7 @@ from itertools import islice, product
 
 import numpy as np
 
-from iitdask.model.labels import purview_states
+from iitdask.model.labels import states_within
 from iitdask.theory.iit4.distinctions import (
     CauseEffectSide,
     CauseEffectStructure,
@@ -51,7 +51,7 @@ class AgreeingSides:
         self.examples: list[int] = []
         of_state = []
         for state in states.tolist():
-            agrees = purview_states(state, levels)[self.purviews] == self._states
+            agrees = states_within(state, levels, self.purviews) == self._states
             of_state.append(classes.setdefault(agrees.tobytes(), len(classes)))
             if len(classes) > len(self.agrees):
                 self.agrees.append(agrees)

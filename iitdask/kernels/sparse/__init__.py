@@ -1,0 +1,1 @@
+"""Search of causes and effects whose work grows with the connected pairs: tables per unit only."""

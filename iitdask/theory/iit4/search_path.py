@@ -1,0 +1,160 @@
+"""Which way mechanisms are searched: over all masks, or over what declared edges connect.
+
+The choice is a function of the system and the option `search` alone. It weighs the number of
+connected pairs against what the search over all masks computes; both are counted, never timed.
+References: docs/mathematics.md 27.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from iitdask.errors import InputError
+from iitdask.kernels.sparse.connected_sets import connected_sets, count_purviews
+from iitdask.model.system import CandidateSystem
+from iitdask.theory.iit4.local_network import (
+    MAX_FRONTIER_STATES,
+    MAX_INPUTS,
+    STATE_BITS,
+    LocalNetwork,
+    edge_masks,
+    has_few_inputs,
+    make_local_network,
+)
+from iitdask.theory.options import Unfolding
+from iitdask.theory.stage import Array
+
+AUTO_MIN_UNITS = 10  # of a system from which another search than over all masks may pay
+SPARSE_UNITS = 18  # from which a search over all masks takes days
+PAIRS_PER_STEP = 1e-3  # connected pairs that cost as much as a step of the search over all masks
+MAX_MECHANISMS = 1 << 22  # that are listed
+SAMPLED_MECHANISMS = 256  # whose purviews are counted
+COUNTED_PURVIEWS = 1 << 16  # of each, at most
+SECONDS_PER_PAIR, SECONDS_PER_MECHANISM = 1.5e-6, 4e-6
+
+
+@dataclass(frozen=True, slots=True)
+class SparseSearch:
+    """Connected mechanisms of a system, and what their search takes."""
+
+    network: LocalNetwork
+    mechanisms: Array  # (m,) masks, ascending
+    seconds: Array  # (m,) predicted, of both directions
+    pairs: int  # About how many connected pairs there are, in one direction
+
+
+def choose_search(system: CandidateSystem, options: Unfolding) -> SparseSearch | None:
+    """Return what a search of connected pairs needs, None where all masks are searched.
+
+    Parameters
+    ----------
+    system : the candidate system
+    options : options of the theory, of which `search` says which way: ``auto`` weighs both
+
+    Returns
+    -------
+    SparseSearch, or None
+
+    Raises
+    ------
+    InputError
+        Where ``sparse`` is asked for and a unit has too many inputs, or too many interact.
+
+    References
+    ----------
+    docs/mathematics.md 27.7.
+    """
+    if options.search == "dense" or (options.search == "auto" and _is_dense(system)):
+        return None
+    mechanisms = connected_mechanisms(system)
+    if mechanisms is not None:
+        counts = _purview_counts(system, mechanisms)
+        pairs = round(float(counts.mean()) * len(mechanisms)) if len(counts) else 0
+        steps = prod(k * (k + 1.0) for k in system.levels)
+        is_cheap = system.n >= SPARSE_UNITS or pairs < PAIRS_PER_STEP * steps
+        if options.search == "sparse" or is_cheap:
+            network = make_local_network(system)
+            if network is not None:
+                seconds = _predicted_seconds(system, mechanisms, counts)
+                return SparseSearch(network, mechanisms, seconds, pairs)
+    if options.search == "sparse":
+        raise InputError(
+            f"search 'sparse': expected at most {MAX_INPUTS} inputs of each unit, "
+            f"{MAX_MECHANISMS} connected mechanisms, 2**{STATE_BITS} states and "
+            f"{MAX_FRONTIER_STATES} of units that interact at a time, got more"
+        )
+    return None
+
+
+def _is_dense(system: CandidateSystem) -> bool:
+    """Tell whether a search over all masks is quick, or the only one, without counting."""
+    if system.n < AUTO_MIN_UNITS:
+        return True
+    edges = int(np.asarray(system.connectivity).sum())
+    return (system.n < SPARSE_UNITS and 2 * edges > system.n**2) or not has_few_inputs(system)
+
+
+def connected_mechanisms(system: CandidateSystem) -> Array | None:
+    """List the mechanisms connected by shared inputs and by shared outputs, None of too many.
+
+    Parameters
+    ----------
+    system : the candidate system
+
+    Returns
+    -------
+    ndarray, (m,) masks, ascending; or None
+
+    References
+    ----------
+    docs/mathematics.md 27.2.
+    """
+    sources, targets = edge_masks(system.connectivity)
+    graphs = np.stack([_sharing(sources), _sharing(targets)])
+    masks = connected_sets(graphs, MAX_MECHANISMS)
+    if len(masks) > MAX_MECHANISMS:
+        return None
+    alone = np.array([1 << i for i in range(system.n) if not (sources[i] and targets[i])], np.int64)
+    return np.asarray(masks[~np.isin(masks, alone)])
+
+
+def _sharing(masks: Array) -> Array:
+    """Return masks of the other units with which each shares a neighbour, (n,)."""
+    meets = (masks[:, None] & masks[None, :]) != 0
+    np.fill_diagonal(meets, False)
+    return np.asarray(meets @ (1 << np.arange(len(masks), dtype=np.int64)))
+
+
+def _sample(mechanisms: Array) -> Array:
+    """Return positions of mechanisms at even distances."""
+    count = min(len(mechanisms), SAMPLED_MECHANISMS)
+    return np.arange(count) * len(mechanisms) // max(count, 1)
+
+
+def _purview_counts(system: CandidateSystem, mechanisms: Array) -> Array:
+    """Count the effect purviews of the mechanisms that are sampled."""
+    sources, targets = edge_masks(system.connectivity)
+    chosen = mechanisms[_sample(mechanisms)]
+    return np.asarray(count_purviews(chosen, targets, sources, COUNTED_PURVIEWS))
+
+
+def _predicted_seconds(system: CandidateSystem, mechanisms: Array, counts: Array) -> Array:
+    """Predict the seconds of every mechanism from the purviews of those with as many candidates.
+
+    References
+    ----------
+    docs/mathematics.md 27.7.
+    """
+    reached = np.zeros(len(mechanisms), np.int64)
+    for i, target in enumerate(edge_masks(system.connectivity)[1].tolist()):
+        reached |= np.where(mechanisms >> i & 1, target, 0)
+    candidates = np.bitwise_count(reached.astype(np.uint64)).astype(np.int64)
+    pairs = np.zeros(system.n + 1)
+    sampled = candidates[_sample(mechanisms)]
+    for size in range(1, system.n + 1):
+        inside = counts[sampled == size]
+        pairs[size] = inside.mean() if len(inside) else 1.5 * pairs[size - 1]
+    return SECONDS_PER_MECHANISM + SECONDS_PER_PAIR * pairs[candidates]
