@@ -50,7 +50,9 @@ def read_stage_layout(store: Store, name: str) -> StageLayout | None:
     try:
         layout = StageLayout.from_json(read_attrs(store, f"{WORK_GROUP}/{name}"))
     except DAMAGE_ERRORS as error:
-        if store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}"):
+        # Where the root is gone, too, the store was deleted: the run ends with a line that says so.
+        is_damaged = store.list_dir(f"{WORK_GROUP}/{name}/{COMMIT_ARRAY}")
+        if is_damaged and store.exists("zarr.json"):
             log.warning("%s: stage %r has no readable layout (%s)", store.url, name, error)
         return None
     return layout if layout.name == name else None
