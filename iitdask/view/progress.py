@@ -82,7 +82,7 @@ class ProgressLines:
                 self._write(f"{event.stage}: {done + event.blocks} of {todo} blocks")
         elif isinstance(event, StageCompleted):
             _, todo = self._todo[event.stage]
-            blocks = f"{todo} blocks" if todo else "already there"
+            blocks = f"{todo} block{'s' * (todo != 1)}" if todo else "already there"
             self._write(f"{event.stage}: {blocks}, {event.seconds:.2f} s")
         elif isinstance(event, Warned):
             self._write(event.text)
