@@ -28,7 +28,7 @@ from iitdask.model.grain_search import GrainSearch
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.perceptual_system import PerceptualSystem
 from iitdask.model.substrate import Substrate
-from iitdask.model.system import System, Target
+from iitdask.model.system import CandidateSystem, System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.attractors import DYNAMICS_OUTCOMES, dynamics
 from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
@@ -340,7 +340,9 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
     "iit4-sparse": KernelFamily(
         25,
         (_sparse_case, _sparse_case),
-        is_needed=lambda system, options: choose_search(system, options) is not None,
+        is_needed=lambda target, options: (
+            isinstance(target, CandidateSystem) and choose_search(target, options) is not None
+        ),
     ),
     "iit3": KernelFamily(
         15, (lambda: recipe.ces(_two_units(), IIT3()), lambda: recipe.sia(_two_units(), IIT3()))
