@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Number
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -251,7 +252,7 @@ def parse_window(levels: Sequence[int], labels: Labels, window: Any) -> tuple[St
     if isinstance(window, str | Mapping) or not is_listed(window):
         return (parse_state(window, levels, labels),)
     entries = list(window)
-    is_flat = all(isinstance(each, int | np.integer | np.bool_) for each in entries)
+    is_flat = all(isinstance(each, Number | np.generic) for each in entries)
     if all(isinstance(each, str) for each in entries) and len(entries) == len(levels) > 1:
         is_flat = all(len(each) == 1 for each in entries)
     if is_flat:

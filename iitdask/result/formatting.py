@@ -58,9 +58,10 @@ def text_array(values: Iterable[str]) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def theory_attrs(options: Theory) -> dict[str, Any]:
-    """Return the theory and its options as attributes of a result."""
+    """Return the theory and its options as attributes of a result; `search` are its counts."""
     fields: dict[str, Any] = msgspec.to_builtins(options)
-    return {"theory": fields.pop("name"), **fields}
+    names = {"name": "theory", "search": "search_option"}
+    return {names.get(key, key): value for key, value in fields.items()}
 
 
 def target_attrs(substrate: Substrate, options: Theory, texts: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ from iitdask.theory.catalog import (
     theory_name,
     theory_options,
 )
-from iitdask.theory.options import Theory
+from iitdask.theory.options import Theory, recorded_options
 from iitdask.theory.small_systems import SUBSTRATE_ARRAYS, SmallSystems
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
@@ -73,7 +73,7 @@ class Problem:
     @property
     def fingerprint(self) -> str:
         """Digest of everything that decides the numbers; labels, cluster and block size do not."""
-        chosen = json.dumps(msgspec.to_builtins(self.options), sort_keys=True)
+        chosen = json.dumps(recorded_options(self.options), sort_keys=True)
         parts = [self.compute, chosen, self.target.fingerprint]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -82,7 +82,7 @@ class Problem:
         substrate = self.target.substrate
         return {
             "compute": self.compute,
-            "theory": msgspec.to_builtins(self.options),
+            "theory": recorded_options(self.options),
             **self.target.to_dict(),
             "labels": list(substrate.labels),
             "substrate": substrate.fingerprint,

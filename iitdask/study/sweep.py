@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import xarray as xr
 
@@ -47,6 +46,7 @@ from iitdask.theory.catalog import (
     theory_name,
     theory_options,
 )
+from iitdask.theory.options import recorded_options
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import (
     DONE,
@@ -296,7 +296,7 @@ def build_sweep(
         shared.setdefault("theory", default_theory(compute))
     fixed = {name: value for name, value in shared.items() if name not in names}
     if "theory" in fixed:
-        fixed["theory"] = msgspec.to_builtins(theory_options(fixed["theory"]))
+        fixed["theory"] = recorded_options(theory_options(fixed["theory"]))
     fixed = json.loads(json.dumps(fixed, default=field_json))
     if not substrates.dims:
         fixed["substrate"] = substrates.substrate(0).fingerprint

@@ -26,7 +26,7 @@ from iitdask.theory.catalog import (
     theory_name,
     theory_options,
 )
-from iitdask.theory.options import Theory
+from iitdask.theory.options import Theory, recorded_options
 from iitdask.theory.small_systems import SmallSystems, is_batchable
 from iitdask.theory.sweep_recipe import LargeProblem
 from iitdask.types import Array
@@ -378,7 +378,7 @@ def field_json(value: Any) -> Any:
 
 
 def _options_json(options: Theory) -> str:
-    return json.dumps(msgspec.to_builtins(options), sort_keys=True)
+    return json.dumps(recorded_options(options), sort_keys=True)
 
 
 def _large_problems(

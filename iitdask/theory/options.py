@@ -95,6 +95,15 @@ TheoryLike = (
 """Theory by name, by its options, or by a mapping of both."""
 
 
+def recorded_options(options: Theory) -> dict[str, Any]:
+    """Return a theory's name and options as studies record them.
+
+    What is left to the engine, as how it searches, is no part of a study.
+    """
+    fields: dict[str, Any] = msgspec.to_builtins(options)
+    return {key: value for key, value in fields.items() if (key, value) != ("search", "auto")}
+
+
 class OptionInfo(NamedTuple):
     """One option of a theory: its name in a study, and what it means in one or two sentences."""
 

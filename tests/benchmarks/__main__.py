@@ -53,7 +53,7 @@ def measure(kind: str, n: int, what: str, repeats: int) -> dict:
         "ns_per_element": median(runs) * 1e9 / base**n,
         "element": f"{base}^n",
         "peak_mb": round(peak),
-        "search": dict(tree.attrs.get("search_counts", {})),
+        "search": dict(tree.attrs.get("search", {})),
     }
 
 

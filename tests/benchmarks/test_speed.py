@@ -44,7 +44,7 @@ def test_ces(n, benchmark):
     substrate = random_substrate(n)
     tree = benchmark.pedantic(iit.ces, (substrate, (0,) * n), rounds=3, warmup_rounds=1)
     assert tree.attrs["n_distinctions"] > n
-    assert tree.attrs["search_counts"]["pairs"] == 2 * (2**n - 1) ** 2
+    assert tree.attrs["search"]["pairs"] == 2 * (2**n - 1) ** 2
 
 
 def majority_substrate(n, noise=0.1):

@@ -44,7 +44,7 @@ def basic():
 
 def test_build_id__changes_with_the_source():
     version, _, digest = build_id().partition("+")
-    assert version.count(".") == 2
+    assert version.count(".") >= 2
     assert len(digest) == 12
 
 

@@ -247,7 +247,7 @@ def structure_nodes(structure: CauseEffectStructure, ties: dict[str, Any]) -> di
         "n_distinctions": len(distinctions),
         "n_irreducible_mechanisms": len(structure.tied),
         "n_tied_mechanisms": sum(d.choices.has_ties for d in distinctions),
-        "search_counts": structure.search,
+        "search": structure.search,
         **ties,
     }
     node = system_dataset(system, structure.analysis)

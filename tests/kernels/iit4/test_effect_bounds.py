@@ -15,7 +15,7 @@ def unfolded(*given, together):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mechanism_search, "JOINT_BOUND_MIN_UNITS", 0 if together else 99)
         tree = iit.ces(*given)
-    searched = tree.attrs.pop("search_counts")
+    searched = tree.attrs.pop("search")
     return tree, searched
 
 

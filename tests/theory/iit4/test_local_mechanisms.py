@@ -55,8 +55,8 @@ def same_structure(ours, theirs):
 def compare(system, **options):
     ours, theirs = unfold(system, **options), unfold(system, "dense", **options)
     same_structure(ours, theirs)
-    assert ours.attrs["search_counts"]["path"] == "sparse"
-    assert theirs.attrs["search_counts"]["path"] == "dense"
+    assert ours.attrs["search"]["path"] == "sparse"
+    assert theirs.attrs["search"]["path"] == "dense"
     return ours
 
 
@@ -213,6 +213,6 @@ def test_estimate__samples_the_mechanisms():
 def test_ces__takes_the_option_by_name():
     substrate, state = iit.examples.load("basic"), iit.examples.state("basic")
     tree = iit.ces(substrate, state, theory={"name": "iit4", "search": "sparse"})
-    assert tree.attrs["search"] == "sparse"
-    assert tree.attrs["search_counts"]["path"] == "sparse"
+    assert tree.attrs["search_option"] == "sparse"
+    assert tree.attrs["search"]["path"] == "sparse"
     same_structure(tree, iit.ces(substrate, state))

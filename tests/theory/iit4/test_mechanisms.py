@@ -63,7 +63,7 @@ def unfold(system, split, ledger=None, engine=None, **options):
 
 def about(tree):
     """Attributes without how much of the search was bounded away."""
-    return {key: value for key, value in tree.attrs.items() if key != "search_counts"}
+    return {key: value for key, value in tree.attrs.items() if key != "search"}
 
 
 def drawn(data, **options):
@@ -128,7 +128,7 @@ def test_purviews_apart_by_less_than_the_tolerance__tie_as_in_the_whole_search()
 
 def test_search__counts_every_pair_once():
     some = System.build(*system("ising", 6))
-    divided, whole = (unfold(some, split).attrs["search_counts"] for split in (EVERYTHING, NOTHING))
+    divided, whole = (unfold(some, split).attrs["search"] for split in (EVERYTHING, NOTHING))
     assert divided["pairs"] == whole["pairs"]
     assert 0 < divided["pairs_searched"] < divided["pairs"]
     assert divided["search_nodes"] != whole["search_nodes"]  # other purviews are met first
