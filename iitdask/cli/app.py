@@ -78,9 +78,12 @@ def main(arguments: list[str] | None = None) -> None:
     with _safe_streams():
         try:
             with interruptible(message) as handler, warnings.catch_warnings():
-                warnings.showwarning = partial(_show_warning, warnings.showwarning)
+                remarks: list[str] = []
+                warnings.showwarning = partial(_show_warning, remarks, warnings.showwarning)
                 code = _run_words(words)
                 sys.stdout.flush()
+                for remark in remarks:
+                    _print_error(remark)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the last net
             if debug:
                 traceback.print_exception(error)
@@ -175,9 +178,16 @@ def _print_error(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _show_warning(otherwise: Callable[..., object], message: Any, *more: Any, **named: Any) -> None:
-    """Print a warning of this package in one line, any other as Python does."""
-    if isinstance(message, KernelCacheWarning | IdleEdgesWarning):
+def _show_warning(
+    remarks: list[str], otherwise: Callable[..., object], message: Any, *more: Any, **named: Any
+) -> None:
+    """Print a warning of this package in one line, any other as Python does.
+
+    Remarks on a network wait for the end of the command: wrong input gets one line alone.
+    """
+    if isinstance(message, IdleEdgesWarning):
+        remarks.append(f"iitdask: {message}")
+    elif isinstance(message, KernelCacheWarning):
         _print_error(f"iitdask: {message}")
     else:
         otherwise(message, *more, **named)

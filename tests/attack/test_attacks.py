@@ -42,7 +42,7 @@ def test_commands__refuse_malformed_arguments_in_one_line():
 
 @pytest.mark.slow
 def test_kernels__are_compiled_anew_where_files_are_damaged():
-    assert "the same numbers" in attack("damage_cache", "--seed", 1, "--count", 3)
+    assert "the same numbers" in attack("damage_cache", "--seed", 1, "--count", 1)
 
 
 @pytest.mark.slow

@@ -38,7 +38,14 @@ def no_job_is_left(here):
     return not any(stub_queue.is_alive(job) for job in (here / "queue").glob("*.job"))
 
 
-@pytest.mark.parametrize("queue", [name for name in QUEUES if name != "slurm"])
+EVERY_QUEUE = [
+    name if name in ("pbs", "lsf") else pytest.param(name, marks=pytest.mark.exhaustive)
+    for name in QUEUES
+    if name != "slurm"
+]
+
+
+@pytest.mark.parametrize("queue", EVERY_QUEUE)
 def test_queue__runs_workers_as_jobs(queue, study, undisturbed, here, monkeypatch):  # noqa: F811
     use(queue, here, monkeypatch)
     words = ("--cluster", queue, "-n", "2", "--memory", "600MB", "--interface", "lo")

@@ -66,7 +66,13 @@ def _python(code: str, cache: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", USES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive) if name == "iit4-large" else name
+        for name in USES
+    ],
+)
 def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
     _python(WARM.format(family), tmp_path)
     assert _python(HEARD + USES[family], tmp_path).split() == []
