@@ -119,3 +119,23 @@ def test_run__hands_options_to_the_driver_in_an_allocation():
 def test_run__takes_an_address_as_the_folder_of_stores(monkeypatch, refused):
     monkeypatch.setenv("IITDASK_STORE", "ftp://host/stores/")
     assert "got 'ftp://host/stores/basic.zarr'" in refused("run", "basic")
+
+
+STUDY = """
+substrate: {tpm: [[0, 0], [0, 0], [1, 0], [1, 0]], connectivity: [[1, 1], [1, 1]]}
+state: "00"
+theory: THEORY
+"""
+
+
+@pytest.mark.filterwarnings("always::iitdask.errors.IdleEdgesWarning")
+def test_remark_on_a_network__waits_for_the_end_and_leaves_errors_alone(tmp_path, capsys):
+    for theory, code in (("iit5", 2), ("iit4", 0)):
+        study = tmp_path / f"{theory}.yaml"
+        study.write_text(STUDY.replace("THEORY", theory))
+        with pytest.raises(SystemExit) as stop:
+            main(["plan", str(study)])
+        assert stop.value.code == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ("expected one of iit4" in line) == (code == 2)
+        assert ("3 declared edges make no difference" in line) == (code == 0)

@@ -131,6 +131,11 @@ def test_search__of_three_units_goes_on_after_kill(tmp_path):
     process.wait()
     assert process.returncode == -signal.SIGKILL
     resumed = iit.search(3, store=store)
-    whole = iit.search(3)
-    assert resumed.identical(whole)
-    assert whole.attrs["n_classes"] == 352_744
+    # What an undisturbed search gives
+    assert resumed.table.values.tolist() == [
+        1828, 1829, 1831, 1844, 1845, 1846, 1847, 1908, 1909, 1911,
+        5924, 5925, 5926, 5927, 5940, 5941, 5942, 5943, 5988, 5989,
+    ]  # fmt: skip
+    assert set(resumed.phi.values) == {6.0}
+    assert resumed.attrs["n_classes"] == 352_744
+    assert resumed.attrs["n_irreducible"] == 211_070
