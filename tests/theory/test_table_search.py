@@ -121,6 +121,7 @@ CODE = "import iitdask as iit; iit.search(3, store={store!r})"
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_search__of_three_units_goes_on_after_kill(tmp_path):
     store = tmp_path / "search.zarr"
     process = subprocess.Popen([sys.executable, "-c", CODE.format(store=str(store))])

@@ -123,7 +123,7 @@ def test_sparse_networks__have_the_same_structure(number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "block", [*range(8), *(pytest.param(k, marks=pytest.mark.exhaustive) for k in range(8, 20))]
+    "block", [*range(4), *(pytest.param(k, marks=pytest.mark.exhaustive) for k in range(4, 20))]
 )
 def test_larger_sparse_networks__have_the_same_structure(block):
     for number in range(20 * block + 100, 20 * block + 120):
