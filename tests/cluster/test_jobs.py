@@ -144,8 +144,15 @@ COMMAND_KEYS = ("use-stdin", "submit-command-extra", "cancel-command-extra")
 """Keys about commands, which are in no script."""
 
 
-@pytest.mark.parametrize("shape", ["worker", "array"])
-@pytest.mark.parametrize("name", QUEUES)
+SHAPES = [
+    (name, shape)
+    for name, queue in QUEUES.items()
+    for shape in ("worker", "array")
+    if shape == "worker" or queue.array is not None
+]
+
+
+@pytest.mark.parametrize(("name", "shape"), SHAPES)
 def test_site__has_each_key_of_every_queue_honoured_or_refused_by_name(name, shape):
     def script(preset):
         if name == "sge":
@@ -154,8 +161,6 @@ def test_site__has_each_key_of_every_queue_honoured_or_refused_by_name(name, sha
             jobs = resolve_job_spec(JobOptions(site="mysite"), queue=QUEUES[name])
             return worker_script(jobs) if shape == "worker" else array_script(jobs, 3, "s")
 
-    if shape == "array" and QUEUES[name].array is None:
-        pytest.skip("no arrays")
     values = {**KEYS, **OTHER_VALUES}
     if name == "htcondor":
         values |= {"job-extra-directives": {"a": "b"}, "job-extra": {"a": "b"}}
