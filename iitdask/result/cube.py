@@ -17,7 +17,7 @@ from iitdask.errors import InputError, quote
 from iitdask.result.formatting import as_json, text_array
 from iitdask.result.netcdf import tree_with_netcdf_types
 from iitdask.theory.catalog import computation_of, get_computation
-from iitdask.theory.sweep_recipe import DONE, FAILED, PENDING, UNREACHABLE
+from iitdask.theory.point_rows import DONE, FAILED, PENDING, UNREACHABLE
 from iitdask.theory.variables import Outcome
 from iitdask.types import Array
 

@@ -21,9 +21,9 @@ import xarray as xr
 
 from iitdask.errors import DamagedStoreError, InputError, SpecError, StoreError
 from iitdask.model.batch import Batch
-from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.readers import substrate_from_study
 from iitdask.model.substrate import Substrate
+from iitdask.model.substrate_arrays import substrate_arrays, substrate_from_arrays
 from iitdask.model.system import Target
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.result.formatting import text_array
@@ -52,9 +52,17 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.options import Theory, recorded_options
+from iitdask.theory.point_rows import PointRows
 from iitdask.theory.small_systems import SUBSTRATE_ARRAYS, SmallSystems
 from iitdask.theory.stage import Recipe
-from iitdask.theory.sweep_recipe import PointBatch, batch_stage_name, empty_outcomes, sweep_recipe
+from iitdask.theory.sweep_recipe import (
+    PointBatch,
+    RowBatch,
+    batch_stage_name,
+    empty_outcomes,
+    row_stage_name,
+    sweep_recipe,
+)
 from iitdask.theory.variables import make_dataset
 
 # Fields of targets that name units
@@ -134,23 +142,13 @@ def write_substrate(store: Store, substrate: Substrate) -> None:
 
 def _write_tables(store: Store, substrate: Substrate) -> None:
     store.delete_groups(SUBSTRATE_GROUP)
-    counted = [unit for unit, f in enumerate(substrate.factors) if isinstance(f, CountingFactor)]
-    tables = [
-        np.ravel(f.probability_by_count if isinstance(f, CountingFactor) else f.table)
-        for f in substrate.factors
-    ]
-    attrs: dict[str, Any] = {
-        "levels": list(substrate.levels),
-        "labels": list(substrate.labels),
-        "parents": [list(factor.parents) for factor in substrate.factors],
-        "counted": counted,
-        "connectivity": np.array(substrate.connectivity).tolist(),
-        **({"origin": dict(substrate.attrs)} if substrate.attrs else {}),
-        "comment": "Probability tables of all units, one after the other; see `parents`. "
-        "A `counted` unit has one row for each number of its inputs that are on.",
-    }
+    tables, document = substrate_arrays(substrate)
+    comment = (
+        "Probability tables of all units, one after the other; see `parents`. "
+        "A `counted` unit has one row for each number of its inputs that are on."
+    )
     with write_errors_as_store_errors(f"{store.url}: {SUBSTRATE_GROUP}"):
-        write_group(store, SUBSTRATE_GROUP, {"tables": np.concatenate(tables)}, attrs)
+        write_group(store, SUBSTRATE_GROUP, {"tables": tables}, {**document, "comment": comment})
 
 
 def read_problem(store: Store) -> Problem:
@@ -187,21 +185,9 @@ def _labels_of(numbers: Any, substrate: Substrate) -> Any:
 
 def _read_substrate(store: Store) -> Substrate:
     attrs, arrays = read_group(store, SUBSTRATE_GROUP)
-    levels, parents, flat = attrs["levels"], attrs["parents"], arrays["tables"]
     # An array of its own in stores of format 1.
-    edges = np.array(attrs["connectivity"] if "connectivity" in attrs else arrays["connectivity"])
-    counted = set(attrs.get("counted", ()))
-    factors: list[Factor | CountingFactor] = []
-    begin = 0
-    for unit, inputs in enumerate(parents):
-        rows = [len(inputs) + 1] if unit in counted else [levels[j] for j in inputs]
-        shape = (*rows, levels[unit])
-        end = begin + int(np.prod(shape))
-        kind = CountingFactor if unit in counted else Factor
-        factors.append(kind(tuple(inputs), flat[begin:end].reshape(shape)))
-        begin = end
-    origin = dict(attrs.get("origin", {}))
-    return Substrate(tuple(factors), edges, tuple(levels), tuple(attrs["labels"]), origin)
+    attrs = {"connectivity": arrays.get("connectivity"), **attrs}
+    return substrate_from_arrays(arrays["tables"], attrs)
 
 
 def provenance() -> dict[str, Any]:
@@ -234,7 +220,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 class StoredSweep:
-    """The batchable points of a sweep, rebuilt from what its store holds.
+    """The points of a sweep that share stages, rebuilt from what its store holds.
 
     The other points are stages of their own, whose blocks have checksums.
     """
@@ -246,7 +232,7 @@ class StoredSweep:
         self.computes = about["axes"]["compute"] if one is None else [one]
         lists = read_point_ids(store)
         self.count = sum(map(len, lists))
-        begin, self.batches = 0, list[PointBatch]()
+        begin, self.batches = 0, list[PointBatch | RowBatch]()
         known = set(list_stages(store))
         for k, digests in enumerate(lists):
             first = begin  # batchable points come before the others
@@ -257,17 +243,24 @@ class StoredSweep:
                     small = first + np.arange(len(points))
                     self.batches.append(PointBatch(name, compute, small, points))
                     first += len(points)
+            for compute in self.computes:
+                name = row_stage_name(k, compute)
+                if name in known:
+                    inputs = StageGroup.load(store, name).read_inputs()
+                    numbers = begin + PointRows.from_inputs(inputs).numbers
+                    seconds = np.ones(len(numbers))  # blocks that are there are not planned
+                    self.batches.append(RowBatch(name, compute, numbers, inputs, seconds))
             begin += len(digests)
 
     def recipe(self) -> Recipe:
-        """Return the stages of the batchable points."""
+        """Return the stages that points share."""
         return sweep_recipe(self.batches, {}, empty_outcomes(self.computes, self.count))
 
     def finish(self, tree: xr.DataTree) -> xr.DataTree:
-        """Return the stored cube with the outcomes of the batchable points replaced."""
+        """Return the stored cube with the outcomes of these points replaced."""
         cube = load_result(self.store).to_dataset()
         point = cube["point"].values
-        numbers = np.concatenate([*(each.small for each in self.batches), np.zeros(0, np.int64)])
+        numbers = np.concatenate([*(each.numbers for each in self.batches), np.zeros(0, np.int64)])
         ours = np.isin(point, numbers)
         for name, values in tree.data_vars.items():
             kept = cube[name].values.copy()

@@ -81,7 +81,7 @@ from iitdask.study.problem import Problem, StoredSweep, problem_from_study, prov
 from iitdask.study.spec import Study, require_worker_count
 from iitdask.study.sweep import Sweep, sweep_from_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
-from iitdask.theory.sweep_recipe import PENDING
+from iitdask.theory.point_rows import PENDING
 
 if TYPE_CHECKING:
     from distributed import Client

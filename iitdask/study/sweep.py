@@ -47,14 +47,14 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.options import recorded_options
+from iitdask.theory.point_rows import DONE, LargeProblem, row_inputs
 from iitdask.theory.stage import Recipe
 from iitdask.theory.sweep_recipe import (
-    DONE,
-    LargeProblem,
     PointBatch,
+    RowBatch,
     batch_stage_name,
     empty_outcomes,
-    store_outcomes,
+    row_stage_name,
     sweep_recipe,
 )
 from iitdask.types import Array
@@ -65,15 +65,15 @@ WRITE_INTERVAL_RATIO = 20.0  # Time between two writings of the cube, in duratio
 
 def order_points(
     layout: SweepLayout, lists: Sequence[Array]
-) -> tuple[SweepLayout, list[PointBatch], dict[int, LargeProblem]]:
+) -> tuple[SweepLayout, list[PointBatch | RowBatch], dict[int, LargeProblem]]:
     """Number the points of a sweep in the order in which a store lists them.
 
     Each of the `lists` holds the (points, 2) uint64 digests of the points that became part of
     the store together: one list for each time the sweep has grown. Return the layout with these
-    numbers, its batchable points stage by stage, and the others by number.
+    numbers, its points stage by stage, and those with a recipe of their own by number.
     """
     index = {bytes(digest): p for p, digest in enumerate(layout.digests)}
-    batches: list[PointBatch] = []
+    batches: list[PointBatch | RowBatch] = []
     large: dict[int, LargeProblem] = {}
     number = np.full(len(layout.digests), -1)
     begin = 0
@@ -87,11 +87,25 @@ def order_points(
             stage = batch_stage_name(k, compute)
             batches.append(PointBatch(stage, compute, begin + inside, chosen))
             first += len(systems)
-        for i in np.flatnonzero(points >= first).tolist():
-            large[begin + i] = layout.large[int(points[i]) - first]
+        own = np.flatnonzero(points >= first).tolist()
+        others = {i: layout.large[int(points[i]) - first] for i in own}
+        large.update({begin + i: each for i, each in others.items() if not each.is_row})
+        batches += _row_batches(k, begin, {i: p for i, p in others.items() if p.is_row})
         begin += len(points)
     point = np.where(layout.point >= 0, number[layout.point], -1)
     return replace(layout, point=point), batches, large
+
+
+def _row_batches(k: int, begin: int, rows: Mapping[int, LargeProblem]) -> list[RowBatch]:
+    """Return the stages of points that are rows, by their position in the k-th list of points."""
+    batches = []
+    for compute in dict.fromkeys(problem.compute for problem in rows.values()):
+        chosen = {i: problem for i, problem in rows.items() if problem.compute == compute}
+        inputs = row_inputs(list(chosen), list(chosen.values()))
+        numbers = begin + np.array(list(chosen))
+        seconds = np.array([problem.seconds for problem in chosen.values()])
+        batches.append(RowBatch(row_stage_name(k, compute), compute, numbers, inputs, seconds))
+    return batches
 
 
 class CubeWriter:
@@ -103,7 +117,7 @@ class CubeWriter:
     def __init__(
         self,
         layout: SweepLayout,
-        batches: Sequence[PointBatch],
+        batches: Sequence[PointBatch | RowBatch],
         large: Mapping[int, LargeProblem],
         ledger: Ledger,
         store: Store | None,
@@ -187,8 +201,7 @@ class CubeWriter:
                 arrays = self._ledger.read_block(stage, block)
             except DamagedStoreError:  # the run fills it again
                 continue
-            numbers = batch.small[tiling.region(block)[0]]
-            store_outcomes(self.outcomes, numbers, arrays["value"], arrays["number"])
+            batch.store(self.outcomes, batch.numbers[tiling.region(block)[0]], arrays)
             self._collected[stage].add(block)
 
     def _seconds(self) -> Array:
@@ -200,7 +213,7 @@ class CubeWriter:
                 tiling, batch = self._ledger.tiling(name), self._batches[name]
                 for block, seconds in blocks.items():
                     region = tiling.region(block)[0]
-                    out[batch.small[region]] = seconds / (region.stop - region.start)
+                    out[batch.numbers[region]] = seconds / (region.stop - region.start)
             else:
                 number = self._numbers[name.split("/")[1]]
                 out[number] = np.nan_to_num(out[number]) + sum(blocks.values())

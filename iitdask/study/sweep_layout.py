@@ -15,6 +15,7 @@ import numpy as np
 
 from iitdask.errors import SpecError, quote
 from iitdask.model.macro_system import has_macro_units, micro_updates, n_macro_units
+from iitdask.model.substrate import Substrate
 from iitdask.model.unit import Unit
 from iitdask.study.sweep_axes import AXES, PARAMETER_AXIS, AxisValues
 from iitdask.study.sweep_substrates import Axis, Draw, SubstrateGrid, ValueRule, axis_place
@@ -27,8 +28,8 @@ from iitdask.theory.catalog import (
     theory_options,
 )
 from iitdask.theory.options import Theory, recorded_options
+from iitdask.theory.point_rows import LargeProblem, plain_value
 from iitdask.theory.small_systems import SmallSystems, is_batchable
-from iitdask.theory.sweep_recipe import LargeProblem
 from iitdask.types import Array
 
 
@@ -269,7 +270,8 @@ def build_layout(grid: SweepGrid, *, apart: bool = False) -> SweepLayout:
             point[cells] = count + index
             count += len(points[name])
             digests.append(own)
-    large, own = _large_problems(grid, np.flatnonzero((problem < 0) & (point < 0)), point, count)
+    cells = np.flatnonzero((problem < 0) & (point < 0))
+    large, own = _large_problems(grid, cells, point, count, apart)
     return SweepLayout(grid, point, problem, texts, points, large, np.concatenate([*digests, own]))
 
 
@@ -382,22 +384,26 @@ def _options_json(options: Theory) -> str:
 
 
 def _large_problems(
-    grid: SweepGrid, cells: Array, point: Array, count: int
+    grid: SweepGrid, cells: Array, point: Array, count: int, apart: bool
 ) -> tuple[tuple[LargeProblem, ...], Array]:
     """Points of cells that take a recipe of their own, and their digests.
 
-    Numbers them in ``point``, after the `count` batchable ones.
+    Numbers them in ``point``, after the `count` batchable ones. With `apart` none is a row.
     """
     problems: dict[bytes, LargeProblem] = {}
     numbers: dict[bytes, int] = {}
     index = {name: grid.index_along(name) for name in grid.values}
+    substrates: dict[int, Substrate] = {}
+    seconds = np.full(len(point), np.inf) if apart else _point_seconds(grid, cells)
     for cell in cells.tolist():
         compute = grid.computes[int(grid.compute[cell])]
         known = COMPUTATIONS[compute].target.FIELDS
         fields = grid.constant | {n: v.raw[index[n][cell]] for n, v in grid.values.items()}
         fields = {name: value for name, value in fields.items() if name in known}
-        substrate = grid.substrates.substrate(int(grid.substrate[cell]))
-        options = grid.theories[int(grid.theory[cell])]
+        number = int(grid.substrate[cell])
+        if number not in substrates:
+            substrates[number] = grid.substrates.substrate(number)
+        substrate, options = substrates[number], grid.theories[int(grid.theory[cell])]
         text = json.dumps(
             [compute, _options_json(options), fields], sort_keys=True, default=field_json
         )
@@ -405,6 +411,34 @@ def _large_problems(
         if key not in problems:
             numbers[key] = count + len(problems)
             fields = {name: value for name, value in fields.items() if value is not None}
-            problems[key] = LargeProblem(key.hex(), substrate, fields, options, compute)
+            own = float(seconds[cell]) if _is_plain(fields) else np.inf
+            problems[key] = LargeProblem(key.hex(), substrate, fields, options, compute, own)
         point[cell] = numbers[key]
     return tuple(problems.values()), _digest_array(problems)
+
+
+def _is_plain(fields: Mapping[str, Any]) -> bool:
+    """Whether fields of a target are the same when they have been written as JSON."""
+    try:
+        json.dumps(fields, default=plain_value)
+    except TypeError:
+        return False
+    return True
+
+
+def _point_seconds(grid: SweepGrid, cells: Array) -> Array:
+    """(all cells,) predicted seconds of whole systems of units, inf of everything else."""
+    seconds = np.full(len(grid.compute), np.inf)
+    if "units" not in grid.values or "state" not in grid.values:
+        return seconds
+    mask = np.where(grid.accepts("units"), grid.number_of("units"), 0)
+    keys = np.column_stack([grid.compute, grid.theory, grid.signature, mask])[cells]
+    for key in np.unique(keys[keys[:, 3] > 0], axis=0):
+        compute, theory, signature, units = key.tolist()
+        name = theory_name(grid.theories[theory])
+        predict = COMPUTATIONS[grid.computes[compute]].point_seconds.get(name)
+        if predict is not None:
+            levels = grid.substrates.signatures[signature].levels
+            inside = tuple(k for i, k in enumerate(levels) if units >> i & 1)
+            seconds[cells[(keys == key).all(axis=1)]] = predict(inside)
+    return seconds

@@ -6,7 +6,7 @@ labelling, showing, exporting and drawing ask that record; nothing else tells co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pkgutil import resolve_name
@@ -39,7 +39,14 @@ from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.local_mechanisms import find_connected_mechanisms
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
-from iitdask.theory.iit4.recipe import CES_OUTCOMES, SIA_OUTCOMES, ces, sia
+from iitdask.theory.iit4.recipe import (
+    CES_OUTCOMES,
+    SIA_OUTCOMES,
+    analysis_seconds,
+    ces,
+    sia,
+    structure_seconds,
+)
 from iitdask.theory.iit4.repertoires import view_nodes
 from iitdask.theory.iit4.search_path import choose_search
 from iitdask.theory.marginal_tables import marginals_stage
@@ -122,6 +129,9 @@ class Computation:
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # How a sweep computes small systems in batches; None: each by its own recipe
     batching: Batching | None = None
+    # By theory: predicted seconds of a system, from the values of its units; inf where it is not
+    # computed in one piece
+    point_seconds: Mapping[str, Callable[[Sequence[int]], float]] = field(default_factory=dict)
 
     def load(self, name: str) -> Callable[..., Any]:
         """Import the function that one of the fields names."""
@@ -380,6 +390,11 @@ COMPUTATIONS: dict[str, Computation] = {
         batching=Batching(
             partial(small_systems_stage, structures=False), SIA_MAX_UNITS, "sweep-sia"
         ),
+        point_seconds={
+            "iit4": analysis_seconds,
+            "iit4-2026": analysis_seconds,
+            "iit3": recipe.analysis_seconds,
+        },
     ),
     "ces": Computation(
         target=AnySystem,  # type: ignore[type-abstract]
@@ -396,6 +411,11 @@ COMPUTATIONS: dict[str, Computation] = {
         batching=Batching(
             partial(small_systems_stage, structures=True), CES_MAX_UNITS, "sweep-ces"
         ),
+        point_seconds={
+            "iit4": structure_seconds,
+            "iit4-2026": structure_seconds,
+            "iit3": recipe.analysis_seconds,
+        },
     ),
     "complexes": Computation(
         target=CandidateSet,

@@ -153,7 +153,10 @@ def compute_steps(steps: Steps[Result]) -> Result:
 
 def _computed(stage: Stage, filled: Mapping[str, Filled]) -> Filled:
     inputs = {
-        name: filled[given.stage][given.variable].values if isinstance(given, StageRef) else given
+        name: np.require(
+            filled[given.stage][given.variable].values if isinstance(given, StageRef) else given,
+            requirements=["C", "A", "W"],  # as kernels are compiled for
+        )
         for name, given in stage.inputs.items()
     }
     prepared = inputs if stage.prepare is None else stage.prepare(inputs)

@@ -1,45 +1,29 @@
-"""Sweeps as one recipe: stages over small systems, and recipes of their own for large ones."""
+"""Sweeps as one recipe: stages over many points, and recipes of their own for the largest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import IITError, StateError, UnreachableStateError
-from iitdask.model.substrate import Substrate
-from iitdask.model.system import Target
-from iitdask.theory.catalog import (
-    batched_computations,
-    build_recipe,
-    get_computation,
-    target_from_fields,
+from iitdask.theory.catalog import batched_computations, get_computation
+from iitdask.theory.point_rows import (
+    DONE,
+    UNREACHABLE,
+    LargeProblem,
+    OnResult,
+    problem_recipe,
+    read_outcomes,
+    rows_stage,
+    store_rows,
 )
-from iitdask.theory.options import Theory
 from iitdask.theory.reasons import Reason
 from iitdask.theory.small_systems import COUNTS, QUANTITIES, SmallSystems
-from iitdask.theory.stage import Array, Recipe, gather, scoped
+from iitdask.theory.stage import Array, Recipe, Stage, gather
 
-PENDING, DONE, UNREACHABLE, FAILED = 0, 1, 2, 3  # Status of a point
 RECIPES_IN_STEP = 64  # Recipes of large problems that run a step at a time together
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LargeProblem:
-    """A point that has a recipe of its own."""
-
-    key: str  # Digest of everything that decides its numbers, hexadecimal
-    substrate: Substrate
-    fields: Mapping[str, Any]  # Fields of the target
-    options: Theory
-    compute: str
-
-
-# Receives the result of a large problem
-OnResult = Callable[[LargeProblem, Target, xr.DataTree], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +32,43 @@ class PointBatch:
 
     name: str  # Name of their stage
     compute: str
-    small: Array  # Numbers of their points, in the order of the stage
+    numbers: Array  # Numbers of their points, in the order of the stage
     points: SmallSystems
+
+    def stage(self) -> Stage:
+        """Return the stage that computes them."""
+        return batched_computations()[self.compute].stage(self.name, self.points)
+
+    def store(
+        self, outcomes: dict[str, Array], numbers: Array, arrays: Mapping[str, Array]
+    ) -> None:
+        """Put what the stage holds of some points into the outcomes of their numbers."""
+        store_outcomes(outcomes, numbers, arrays["value"], arrays["number"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBatch:
+    """Points that are rows of a stage and that became part of a sweep at the same time."""
+
+    name: str  # Name of their stage
+    compute: str
+    numbers: Array  # Numbers of their points, in the order of the stage
+    inputs: Mapping[str, Array]  # See :func:`iitdask.theory.point_rows.row_inputs`
+    seconds: Array  # Predicted seconds of each
+
+    def stage(self) -> Stage:
+        """Return the stage that computes them."""
+        return rows_stage(self.name, self.compute, self.inputs, self.seconds)
+
+    def store(
+        self, outcomes: dict[str, Array], numbers: Array, arrays: Mapping[str, Array]
+    ) -> None:
+        """Put what the stage holds of some points into the outcomes of their numbers."""
+        store_rows(outcomes, self.compute, numbers, arrays)
 
 
 def sweep_recipe(
-    batches: Sequence[PointBatch],
+    batches: Sequence[PointBatch | RowBatch],
     large: Mapping[int, LargeProblem],
     outcomes: dict[str, Array],
     *,
@@ -61,21 +76,22 @@ def sweep_recipe(
 ) -> Recipe:
     """Compute all points of a sweep into `outcomes` (see :func:`empty_outcomes`).
 
-    `on_result` receives the result of each large problem.
+    `on_result` receives the result of each large problem, which rows are not.
     """
-    nonempty = [batch for batch in batches if len(batch.points)]
+    nonempty = [batch for batch in batches if len(batch.numbers)]
     if nonempty:
-        batchings = batched_computations()
-        stages = tuple(batchings[p.compute].stage(p.name, p.points) for p in nonempty)
+        stages = tuple(batch.stage() for batch in nonempty)
         for batch, filled in zip(nonempty, (yield stages), strict=True):
-            store_outcomes(outcomes, batch.small, filled["value"].values, filled["number"].values)
+            arrays = {name: variable.values for name, variable in filled.items()}
+            batch.store(outcomes, batch.numbers, arrays)
     numbers = list(large)
     for begin in range(0, len(numbers), RECIPES_IN_STEP):
         numbers_in_step = numbers[begin : begin + RECIPES_IN_STEP]
-        recipes = {str(k): _captured(large[k], on_result) for k in numbers_in_step}
+        recipes = {str(k): problem_recipe(large[k], on_result) for k in numbers_in_step}
         trees = yield from gather(recipes)
         for k in numbers_in_step:
-            _store_tree_outcomes(outcomes, k, large[k].compute, trees[str(k)])
+            for name, value in read_outcomes(large[k].compute, trees[str(k)]).items():
+                outcomes[name][k] = value
     return xr.DataTree(xr.Dataset({name: ("point", array) for name, array in outcomes.items()}))
 
 
@@ -84,12 +100,9 @@ def batch_stage_name(number: int, compute: str) -> str:
     return f"sweep/{number}/{compute}"
 
 
-def read_outcomes(compute: str, tree: xr.DataTree) -> dict[str, Any]:
-    """Return the outcomes of a computation by name, and ``reason``: why phi is 0."""
-    values = {outcome.name: outcome.value(tree) for outcome in get_computation(compute).outcomes}
-    if "system" in tree.children:
-        values["reason"] = str(tree["system"].attrs.get("reasons", ""))
-    return values
+def row_stage_name(number: int, compute: str) -> str:
+    """Return the name of the stage of the points of an extension that are rows."""
+    return f"sweep/{number}/{compute}-rows"
 
 
 def empty_outcomes(computes: Sequence[str], count: int) -> dict[str, Array]:
@@ -122,35 +135,3 @@ def store_outcomes(
         outcomes["status"][points] = UNREACHABLE if is_unreachable else DONE
         outcomes["reason"][points] = "" if is_unreachable else reason.names
         outcomes["message"][points] = reason.text if is_unreachable else ""
-
-
-def _captured(point: LargeProblem, on_result: OnResult | None) -> Recipe:
-    """Run the recipe of one point; an error becomes its result."""
-    try:
-        target = target_from_fields(point.compute, point.substrate, point.fields, "point")
-        steps = build_recipe(point.compute, target, point.options)
-        tree = yield from scoped(f"points/{point.key}", steps)
-    except UnreachableStateError as error:
-        return _failed(UNREACHABLE, error)
-    except (StateError, IITError) as error:
-        return _failed(FAILED, error)
-    if on_result is not None:
-        on_result(point, target, tree)
-    return tree
-
-
-def _failed(status: int, error: Exception) -> xr.DataTree:
-    message = " ".join(str(error).split()).removeprefix("point: ")
-    return xr.DataTree(xr.Dataset(attrs={"status": status, "message": message}))
-
-
-def _store_tree_outcomes(
-    outcomes: dict[str, Array], number: int, compute: str, tree: xr.DataTree
-) -> None:
-    if "status" in tree.attrs:
-        outcomes["status"][number] = tree.attrs["status"]
-        outcomes["message"][number] = tree.attrs["message"]
-        return
-    outcomes["status"][number] = DONE
-    for name, value in read_outcomes(compute, tree).items():
-        outcomes[name][number] = value

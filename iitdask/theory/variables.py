@@ -146,6 +146,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "largest_phi": ("bit", "largest phi_s of any table in any state"),
     # sweeps
     "number": ("count", "why phi_s is 0, and numbers of ties, distinctions and relations"),
+    "why": ("", "UTF-8 text that says why there are no numbers, where there are none"),
     # macro units
     "constituents": ("", "units that the candidate consists of"),
     "background": ("", "background units apportioned to it"),

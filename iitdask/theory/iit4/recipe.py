@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
+from math import inf, prod
 from typing import Any
+
+import numpy as np
 
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import (
@@ -20,8 +24,14 @@ from iitdask.theory.iit4.mechanisms import (
     Sharding,
     details_stage,
     find_maximal_causes_effects,
+    mechanism_seconds,
     search_statistics,
     tied_purview_pairs,
+)
+from iitdask.theory.iit4.partition_stages import (
+    SECONDS_PER_PARTITION,
+    SECONDS_PER_SUBSET,
+    SPLIT_MIN_UNITS,
 )
 from iitdask.theory.iit4.relations import relation_sums
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
@@ -68,6 +78,28 @@ CES_OUTCOMES = (
     Outcome("n_distinctions", "count", "distinctions", size_of("distinctions", "mechanism")),
     Outcome("n_relations", "count", _RELATIONS, value_of("relations", "count")),
 )
+
+
+_RECIPE_SECONDS = 0.008  # Of an analysis however small the system
+_SECONDS_PER_DISTINCTION = 3e-4
+
+
+def analysis_seconds(levels: Sequence[int]) -> float:
+    """Predict the seconds of the analysis of a system; inf from where it is split into blocks."""
+    n, states = len(levels), float(prod(levels))
+    if n >= SPLIT_MIN_UNITS or states >= 1 << SPLIT_MIN_UNITS:
+        return inf
+    partitions = SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n
+    return _RECIPE_SECONDS + 2 * states * states * 0.3e-9 + 4 * partitions
+
+
+def structure_seconds(levels: Sequence[int]) -> float:
+    """Predict the seconds of unfolding a system; inf from where its analysis is split."""
+    analysis = analysis_seconds(levels)
+    if analysis == inf:
+        return inf
+    mechanisms = float(mechanism_seconds(levels, np.empty(0, np.int64)).sum())
+    return analysis + mechanisms + _SECONDS_PER_DISTINCTION * 2.0 ** len(levels)
 
 
 def sia(system: CandidateSystem, options: Unfolding) -> Recipe:
