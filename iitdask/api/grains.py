@@ -208,10 +208,11 @@ def grains(  # noqa: PLR0917 - the order in which a study names them
         ``NOT_INTEGRATED``, ``NOT_MAXIMAL``, ``TIED``), ``phi`` (bits, of the constituents),
         ``witness`` and its ``witness_phi``, ``n_competitors``, ``n_mappings``; ``/systems`` with
         dim ``system``: ``phi`` (bits), ``footprint``, ``grain``, ``units``, the largest phi first;
-        ``/complexes`` with dim ``complex``: ``phi`` (bits), ``units``. Attributes ``exhaustive``
-        (within the bounds), ``n_systems``, ``n_ties``, ``ties``, and ``exclusion_rules_agree``:
-        whether exclusion one after another leaves the same complexes as comparison with every
-        overlapping system, which is what ``/complexes`` has.
+        ``/complexes`` with dim ``complex``: ``phi`` (bits), ``units``, those that exceed every
+        overlapping system; ``/recursive_complexes``, the same of exclusion one after another, in
+        which an excluded system excludes nothing. Attributes ``exhaustive`` (within the bounds),
+        ``n_systems``, ``n_ties``, ``tied_systems`` (the first pairs), ``exclusion_rules_agree``
+        (whether both rules leave the same complexes) and ``summarised``.
 
     Raises
     ------
@@ -221,6 +222,15 @@ def grains(  # noqa: PLR0917 - the order in which a study names them
         The window is too short, or does not fit the substrate.
     UnreachableStateError
         No past state leads to the oldest state that counts.
+
+    Notes
+    -----
+    Of more than about a million systems, such as those of all truth tables of two units of four
+    constituents, none is listed one by one: attribute ``summarised`` is true, and ``/systems`` has
+    of every choice of units' constituents the largest phi, the first system that has it, and
+    ``n_systems``, how many have it (to 13 decimals). Complexes and ``n_systems`` of the attributes
+    are those of all systems; ``n_ties`` too, unless ``n_ties_exact`` is false: then it counts what
+    was kept. Estimate such a search first (:func:`iitdask.estimate`), and give it a store.
 
     References
     ----------

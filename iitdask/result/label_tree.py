@@ -129,12 +129,13 @@ def grains_overviews(tree: xr.DataTree) -> list[Overview]:
         ("searched", str(about["searched"])),
         ("window", shortened(str(about["window"]), MAX_STATE_CHARACTERS)),
         ("candidates", ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True))),
-        ("systems", f"{about['n_systems']}, {about['n_ties']} ties"),
+        ("systems", _systems_text(tree)),
         ("complexes", str(complexes.sizes["complex"])),
     ]
     if not about["exclusion_rules_agree"]:
-        text = "exclusion one after another leaves other complexes than comparison with all systems"
-        summary.append(("exclusion", text))
+        others = [str(name) for name in tree["recursive_complexes"].to_dataset()["units"].values]
+        text = ", ".join(others[:MAX_SHOWN_ROWS]) or "no complex"
+        summary.append(("exclusion", f"one after another leaves other complexes: {text}"))
     return [
         Overview(
             summary,
@@ -155,6 +156,17 @@ def grains_overviews(tree: xr.DataTree) -> list[Overview]:
             ],
         )
     ]
+
+
+def _systems_text(tree: xr.DataTree) -> str:
+    """Return how many systems were compared, tie, and are kept."""
+    about: dict[Any, Any] = tree.attrs
+    text = f"{about['n_systems']}, {about['n_ties']} ties"
+    if not about.get("summarised"):
+        return text
+    least = "" if about["n_ties_exact"] else " at least"
+    kept = tree["systems"].sizes["system"]
+    return f"{text}{least}; kept: the {kept} largest phi_s of their footprints"
 
 
 def _first_rows(data: xr.Dataset, names: tuple[str, ...]) -> list[tuple[str, ...]]:

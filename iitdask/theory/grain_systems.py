@@ -1,13 +1,17 @@
 """Systems of units of all grains as a stage: a cell is one system, a block a range of frames.
 
 A frame is a set of places, and stands for a system for each choice of their truth tables. Tables
-of all systems of a frame are contracted together; those of equal content are analysed once.
+of all systems of a frame are contracted together; those of equal content are analysed once. Where
+there are too many systems to list, a cell is a range of systems of one frame: of each of the
+largest phi it holds how many systems have it, and the first two. mathematics.md 14.5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
+from math import prod
 from typing import Any
 
 import msgspec
@@ -18,21 +22,34 @@ from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.grain_search import Frame, GrainSearch, MappedUnits, n_systems
 from iitdask.model.macro_system import Member, MicroHistory, member_factors
 from iitdask.model.substrate import Substrate
+from iitdask.theory.reasons import Reason
 from iitdask.theory.small_systems import analyse_tables
 from iitdask.theory.stage import Array, Grid, Region, Stage
 from iitdask.theory.variables import variable
 
 CONTRACTION_SECONDS = 5e-4  # Of one contraction: two for every unit of a frame
 MAX_SYSTEMS = 1 << 24  # Of one stage: all that is known of them is kept in memory
+MAX_LISTED_SYSTEMS = 1 << 20  # Systems of a result that are listed; of more, ranges are
 TABLE_BYTES = 1 << 24  # Bytes of the tables that are contracted together
+RANGE_SYSTEMS = 1 << 15  # Systems of one range, at least
+MAX_RANGE_SYSTEMS = 1 << 22
+MAX_RANGES = 1 << 17  # About, of one stage
+KEPT_VALUES = 32  # Largest phi of a range that are kept
+EQUAL_DECIMALS = 13  # To which phi of a range are equal: finer than ties, coarser than rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameCost:
-    """Predicted seconds of a range of systems."""
+    """Predicted seconds of a range of cells."""
 
-    begins: Array  # (frames + 1,) first system of each frame
+    begins: Array  # (frames + 1,) first cell of each frame
     before: Array  # (frames + 1,) seconds of all systems of earlier frames
+
+    @classmethod
+    def summed(cls, begins: Array, frames: Sequence[Frame], counts: Sequence[int]) -> FrameCost:
+        """Predict the seconds of frames of so many systems."""
+        seconds = list(starmap(_frame_seconds, zip(frames, counts, strict=True)))
+        return cls(begins.astype(np.float64), np.concatenate([[0.0], np.cumsum(seconds)]))
 
     def __call__(self, region: Region) -> float:
         """Return the seconds of the range."""
@@ -40,22 +57,102 @@ class FrameCost:
         return float(ends[1] - ends[0])
 
 
+def _frame_seconds(frame: Frame, count: int) -> float:
+    n = len(frame)
+    return 2 * n * CONTRACTION_SECONDS + count * (5e-6 + 4e-7 * 2.0**n + 1.2e-7 * 4.0**n)
+
+
 def grain_stage(
     name: str, search: GrainSearch, places: Sequence[MappedUnits], frames: Sequence[Frame], cap: int
 ) -> Stage:
     """Return the stage that analyses all systems of frames, those of equal size together."""
+    counts = [n_systems(frame, places) for frame in frames]
+    if (total := sum(counts)) > MAX_SYSTEMS:
+        raise InputError(
+            f"grains: expected at most {MAX_SYSTEMS} systems to judge units of one size, got "
+            f"{total}; choose fewer constituents, mappings families, or footprints"
+        )
+    begins = _begins(counts)
+    return Stage(
+        name=name,
+        grid=Grid(("system",), (total,)),
+        variables=(
+            variable("phi", "float64", np.nan),
+            variable("reason", "int64", -1),
+        ),
+        compute=fill_grains,
+        inputs=_stage_inputs(search, places, frames, cap),
+        cost=FrameCost.summed(begins, frames, counts),
+        prepare=prepare_grains,
+        scratch=4 * TABLE_BYTES,
+    )
+
+
+def range_size(total: int) -> int:
+    """Return how many of so many systems a range has."""
+    if total > MAX_RANGES * MAX_RANGE_SYSTEMS:
+        raise InputError(
+            f"grains: expected at most {MAX_RANGES * MAX_RANGE_SYSTEMS} systems, got {total}; "
+            "choose fewer constituents, mappings families, or footprints"
+        )
+    size = RANGE_SYSTEMS
+    while size * MAX_RANGES < total:
+        size *= 2
+    return size
+
+
+def grain_range_stage(
+    name: str,
+    search: GrainSearch,
+    places: Sequence[MappedUnits],
+    frames: Sequence[Frame],
+    cap: int,
+    *,
+    size: int,
+) -> Stage:
+    """Return the stage that analyses all systems of frames and keeps what ranges of them have."""
+    counts = [n_systems(frame, places) for frame in frames]
+    begins = range_begins(counts, size)
+    kept = (("kept", KEPT_VALUES),)
+    return Stage(
+        name=name,
+        grid=Grid(("range",), (int(begins[-1]),)),
+        variables=(
+            variable("phi", "float64", np.nan, kept),
+            variable("n_systems", "int64", 0, kept),
+            variable("first", "int64", -1, kept),
+            variable("second", "int64", -1, kept),
+            variable("n_possible", "int64", 0),
+            variable("n_values", "int64", 0),
+        ),
+        compute=fill_grain_ranges,
+        inputs=_stage_inputs(search, places, frames, cap, size),
+        cost=FrameCost.summed(begins, frames, counts),
+        prepare=prepare_grains,
+        scratch=4 * TABLE_BYTES + 64 * size,
+        grows_later_stages=False,
+    )
+
+
+def _begins(counts: Sequence[int]) -> Array:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+
+
+def range_begins(counts: Sequence[int], size: int) -> Array:
+    """(frames + 1,) first range of each frame, of so many systems at most."""
+    return _begins([-(-count // size) for count in counts])
+
+
+def _stage_inputs(
+    search: GrainSearch,
+    places: Sequence[MappedUnits],
+    frames: Sequence[Frame],
+    cap: int,
+    size: int = 0,
+) -> dict[str, Array]:
     used = sorted({k for frame in frames for k in frame})
     rank = {k: j for j, k in enumerate(used)}
     members = [places[k].member for k in used]
-    counts = [n_systems(frame, places) for frame in frames]
-    total = sum(counts)
-    if total > MAX_SYSTEMS:
-        raise InputError(
-            f"grains: expected at most {MAX_SYSTEMS} systems in one step, got {total}; choose "
-            "fewer constituents, mappings families, or footprints"
-        )
-    begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    seconds = [_frame_seconds(frame, count) for frame, count in zip(frames, counts, strict=True)]
     content = {
         "factors": [_factor_content(factor) for factor in search.substrate.factors],
         "window": search.window,
@@ -66,25 +163,10 @@ def grain_stage(
         "frames": [[rank[k] for k in frame] for frame in frames],
         "cap": cap,
     }
+    if size:
+        content["range"] = size
     tables = {f"tables{j}": member.tables for j, member in enumerate(members)}
-    return Stage(
-        name=name,
-        grid=Grid(("system",), (int(begins[-1]),)),
-        variables=(
-            variable("phi", "float64", np.nan),
-            variable("reason", "int64", -1),
-        ),
-        compute=fill_grains,
-        inputs={"content": np.frombuffer(msgspec.json.encode(content), np.uint8), **tables},
-        cost=FrameCost(begins.astype(np.float64), np.concatenate([[0.0], np.cumsum(seconds)])),
-        prepare=prepare_grains,
-        scratch=4 * TABLE_BYTES,
-    )
-
-
-def _frame_seconds(frame: Frame, count: int) -> float:
-    n = len(frame)
-    return 2 * n * CONTRACTION_SECONDS + count * (5e-6 + 4e-7 * 2.0**n + 1.2e-7 * 4.0**n)
+    return {"content": np.frombuffer(msgspec.json.encode(content), np.uint8), **tables}
 
 
 def _factor_content(factor: Factor | CountingFactor) -> dict[str, Any]:
@@ -100,7 +182,9 @@ class PreparedGrains:
     history: MicroHistory
     members: tuple[Member, ...]
     frames: tuple[tuple[int, ...], ...]
-    begins: Array  # (frames + 1,) first system of each frame
+    counts: tuple[int, ...]  # Systems of each frame
+    begins: Array  # (frames + 1,) first system, or range, of each frame
+    size: int  # Systems of a range; 0 without ranges
     cap: int
 
 
@@ -124,10 +208,16 @@ def prepare_grains(inputs: Mapping[str, Array]) -> PreparedGrains:
         members.append(Member(tuple(units), updates, places, tables, tuple(background), name))
     window = tuple(tuple(state) for state in content["window"])
     frames = tuple(tuple(frame) for frame in content["frames"])
-    counts = [np.prod([len(members[j].tables) for j in frame], dtype=np.int64) for frame in frames]
-    begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    counts = tuple(prod(len(members[j].tables) for j in frame) for frame in frames)
+    size = content.get("range", 0)
     return PreparedGrains(
-        MicroHistory(substrate, window), tuple(members), frames, begins, content["cap"]
+        history=MicroHistory(substrate, window),
+        members=tuple(members),
+        frames=frames,
+        counts=counts,
+        begins=range_begins(counts, size) if size else _begins(counts),
+        size=size,
+        cap=content["cap"],
     )
 
 
@@ -152,24 +242,90 @@ def fill_grains(prepared: PreparedGrains, region: Region) -> dict[str, Array]:
     return {"phi": phi, "reason": reason}
 
 
+def possible_phi(phi: Array, reason: Array) -> Array:
+    """Return phi, nan of systems that cannot be in their state."""
+    return np.asarray(np.where(reason & int(Reason.UNREACHABLE) != 0, np.nan, phi))
+
+
+def fill_grain_ranges(prepared: PreparedGrains, region: Region) -> dict[str, Array]:
+    """Analyse some ranges of systems, and keep the largest phi of each with who has it."""
+    rows = [_summarised(_range_phi(prepared, r)) for r in range(region[0].start, region[0].stop)]
+    names = ("phi", "n_systems", "first", "second", "n_possible", "n_values")
+    return {name: np.stack(each) for name, each in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _range_phi(prepared: PreparedGrains, number: int) -> Array:
+    """Return phi of the systems of a range, nan where one cannot be in its state."""
+    f = int(np.searchsorted(prepared.begins, number, side="right")) - 1
+    low = (number - int(prepared.begins[f])) * prepared.size
+    high = min(low + prepared.size, prepared.counts[f])
+    out = np.empty(high - low)
+    for at, portion in _portions(prepared, f, low, high):
+        values, numbers = _analyse_distinct(*portion, prepared.cap)
+        out[at - low : at - low + len(values)] = possible_phi(values[:, 0], numbers[:, 0])
+    return out
+
+
+def _summarised(phi: Array) -> tuple[Array, ...]:
+    """Return the largest phi, how many systems have each, the first two, and two totals.
+
+    The totals are those of possible systems and of different phi.
+    """
+    rounded = np.round(phi, EQUAL_DECIMALS)
+    possible = np.flatnonzero(~np.isnan(phi))
+    values, at, counts = np.unique(-rounded[possible], return_index=True, return_counts=True)
+    kept = min(len(values), KEPT_VALUES)
+    largest = np.full(KEPT_VALUES, np.nan)
+    number, first, second = np.zeros(KEPT_VALUES, np.int64), *np.full((2, KEPT_VALUES), -1)
+    first[:kept], number[:kept] = possible[at[:kept]], counts[:kept]
+    largest[:kept] = phi[first[:kept]] + 0.0
+    for k in np.flatnonzero(number > 1):
+        begin = int(first[k]) + 1
+        second[k] = begin + int(np.argmax(rounded[begin:] == -values[k]))
+    totals = np.array([len(possible), len(values)])
+    return largest, number, first, second, totals[0], totals[1]
+
+
 def _portions(
     prepared: PreparedGrains, f: int, low: int, high: int
-) -> list[tuple[int, tuple[Array, Array, Array]]]:
-    """Return tables and states of the systems of a frame from `low` to `high`, in portions."""
+) -> Iterator[tuple[int, tuple[Array, Array, Array]]]:
+    """Yield tables and states of the systems of a frame from `low` to `high`, in portions."""
     members = [prepared.members[j] for j in prepared.frames[f]]
-    n, rest = len(members), int(np.prod([len(m.tables) for m in members[1:]], dtype=np.int64))
-    step = max(1, TABLE_BYTES // (32 * n * rest << n))
-    found = []
-    row, last = low // rest, -(-high // rest)
-    while row < last:
-        stop = min(row + step, last)
-        own = [members[0]._replace(tables=members[0].tables[row:stop]), *members[1:]]
-        offset = row * rest
-        cut = slice(max(low - offset, 0), min(high - offset, (stop - row) * rest))
+    n, counts = len(members), [len(member.tables) for member in members]
+    for start, box in _boxes(counts, low, high, max(1, TABLE_BYTES // (32 * n << n))):
+        own = [
+            member._replace(tables=member.tables[part])
+            for member, part in zip(members, box, strict=True)
+        ]
         effect, cause, code = frame_tables(prepared.history, own)
-        found.append((offset + cut.start, (effect[cut], cause[cut], code[cut])))
-        row = stop
-    return found
+        cut = slice(max(low - start, 0), min(high - start, len(code)))
+        yield start + cut.start, (effect[cut], cause[cut], code[cut])
+
+
+def _boxes(
+    counts: Sequence[int], low: int, high: int, most: int
+) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Yield boxes of at most `most` cells, in C order without gaps, that cover `low` to `high`.
+
+    Each comes with the number of its first cell.
+
+    Examples
+    --------
+    >>> [start for start, _ in _boxes([5, 4], 6, 13, 8)], [s for s, _ in _boxes([5, 4], 6, 13, 3)]
+    ([4, 12], [6, 8, 11, 12])
+    """
+    rest = prod(counts[1:])
+    row, last = low // rest, -(-high // rest)
+    if rest <= most:
+        step, others = most // rest, tuple(slice(0, count) for count in counts[1:])
+        for begin in range(row, last, step):
+            yield begin * rest, (slice(begin, min(begin + step, last)), *others)
+        return
+    for at in range(row, last):
+        start = at * rest
+        inner = _boxes(counts[1:], max(low - start, 0), min(high - start, rest), most)
+        for begin, box in inner:
+            yield start + begin, (slice(at, at + 1), *box)
 
 
 def frame_tables(history: MicroHistory, members: Sequence[Member]) -> tuple[Array, Array, Array]:

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from iitdask.errors import InputError
-from iitdask.model.grain_search import Candidate, Frame, GrainSearch, MappedUnits
+from iitdask.model.grain_search import Candidate, Frame, GrainSearch, MappedUnits, n_systems
 from iitdask.model.labels import join_labels, units_of_mask
 from iitdask.theory.complexes.recipe import PHI_TIE, decide_exclusion
-from iitdask.theory.grain_systems import grain_stage
+from iitdask.theory.grain_systems import (
+    EQUAL_DECIMALS,
+    MAX_LISTED_SYSTEMS,
+    grain_range_stage,
+    grain_stage,
+    possible_phi,
+    range_begins,
+    range_size,
+)
 from iitdask.theory.options import IIT42026, Unfolding
-from iitdask.theory.reasons import Reason
-from iitdask.theory.stage import Array, Recipe, Steps
+from iitdask.theory.stage import Array, Filled, Recipe, Steps
 from iitdask.theory.variables import Outcome, assemble_tree, attr_of, make_dataset, size_of
 
 VALID, NOT_INTEGRATED, NOT_MAXIMAL, TIED = "VALID", "NOT_INTEGRATED", "NOT_MAXIMAL", "TIED"
@@ -53,6 +61,51 @@ class Verdict(NamedTuple):
     n_mappings: int  # Units that it became
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Largest:
+    """The largest phi of the systems of a frame, and who has them."""
+
+    phi: Array  # (V,) bits, of the first system, different to EQUAL_DECIMALS, descending
+    counts: Array  # (V,) systems that have it
+    first: Array  # (V,) the first of them, C order
+    second: Array  # (V,) the second, -1 without one
+    n_possible: int  # Systems that can be in their state
+    is_cut: bool  # Whether there are smaller phi
+
+    @classmethod
+    def merged(cls, filled: Filled, part: slice, size: int) -> _Largest:
+        """Merge what is known of the ranges of a frame, each of `size` systems.
+
+        Below the smallest phi that a range has kept of more, nothing is complete.
+        """
+        phi, counts, first, second = (
+            filled[name].values[part] for name in ("phi", "n_systems", "first", "second")
+        )
+        kept = ~np.isnan(phi)
+        is_cut = filled["n_values"].values[part] > kept.sum(axis=1)
+        rounded = np.round(phi, EQUAL_DECIMALS)
+        kept &= rounded >= rounded[is_cut, -1].max(initial=-np.inf)
+        values, at = np.unique(-rounded[kept], return_inverse=True)
+        total = np.zeros(len(values), np.int64)
+        np.add.at(total, at, counts[kept])
+        offsets = np.broadcast_to(np.arange(len(phi))[:, None] * size, phi.shape)[kept]
+        # The two first systems of each phi are among those of the ranges.
+        numbers = [np.where(each < 0, -1, each + offsets) for each in (first[kept], second[kept])]
+        system, group = np.concatenate(numbers), np.tile(at, 2)
+        order = np.lexsort((system, group))
+        order = order[system[order] >= 0]
+        begins = np.searchsorted(group[order], np.arange(len(values)))
+        following = order[np.minimum(begins + 1, max(len(order) - 1, 0))]
+        return cls(
+            phi=np.tile(phi[kept], 2)[order[begins]],
+            counts=total,
+            first=system[order[begins]],
+            second=np.where(total > 1, system[following], -1),
+            n_possible=int(filled["n_possible"].values[part].sum()),
+            is_cut=bool(is_cut.any()),
+        )
+
+
 @dataclass(slots=True)
 class _SearchState:
     """Places found so far, and phi of the systems of frames that were analysed."""
@@ -61,24 +114,38 @@ class _SearchState:
     cap: int
     places: list[MappedUnits]
     phi: dict[Frame, Array] = field(default_factory=dict)  # (T_0, T_1, ...) bits, nan: impossible
+    largest: dict[Frame, _Largest] = field(default_factory=dict)  # Of frames that are not listed
+
+    def unknown(self, frames: Iterable[Frame]) -> list[Frame]:
+        """Return the frames that were not analysed yet, small systems first."""
+        return sorted((k for k in dict.fromkeys(frames) if k not in self.phi), key=len)
 
     def evaluated(self, frames: Iterable[Frame], name: str) -> Steps[None]:
         """Analyse the systems of frames that are not known, in one stage."""
-        new = [frame for frame in dict.fromkeys(frames) if frame not in self.phi]
-        new.sort(key=len)
+        new = self.unknown(frames)
         if not new:
             return
         stage = grain_stage(name, self.search, self.places, new, self.cap)
         (filled,) = yield (stage,)
-        phi, reason = filled["phi"].values, filled["reason"].values
-        impossible = reason & int(Reason.UNREACHABLE) != 0
-        values = np.where(impossible, np.nan, phi)
+        values = possible_phi(filled["phi"].values, filled["reason"].values)
         begin = 0
         for frame in new:
             shape = tuple(len(self.places[k]) for k in frame)
             size = int(np.prod(shape))
             self.phi[frame] = values[begin : begin + size].reshape(shape)
             begin += size
+
+    def evaluated_in_ranges(self, frames: Iterable[Frame], name: str) -> Steps[None]:
+        """Analyse the same, and keep of each frame the systems of largest phi."""
+        new = self.unknown(frames)
+        counts = [n_systems(frame, self.places) for frame in new]
+        size = range_size(sum(counts))
+        (filled,) = yield (
+            grain_range_stage(name, self.search, self.places, new, self.cap, size=size),
+        )
+        begins = range_begins(counts, size).tolist()
+        for frame, (begin, end) in zip(new, pairwise(begins), strict=True):
+            self.largest[frame] = _Largest.merged(filled, slice(begin, end), size)
 
     def final_frames(self) -> list[Frame]:
         """Return the frames of the systems among which complexes are searched."""
@@ -131,7 +198,10 @@ def grains(search: GrainSearch, options: Unfolding) -> Recipe:
         if len(known.places) == len(previous):
             break
     frames = known.final_frames()
-    yield from known.evaluated(frames, "systems")
+    if sum(n_systems(k, known.places) for k in known.unknown(frames)) > MAX_LISTED_SYSTEMS:
+        yield from known.evaluated_in_ranges(frames, "systems")
+    else:
+        yield from known.evaluated(frames, "systems")
     return _result(known, verdicts, frames)
 
 
@@ -216,7 +286,11 @@ def _verdict(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Systems:
-    """All systems that are compared, in the order of their frames."""
+    """All systems that are compared, in the order of their frames.
+
+    Of a frame that is not listed two rows stand for all systems of equal phi: the first system, and
+    the second one with all others.
+    """
 
     frames: Sequence[Frame]
     frame: Array  # (P,) position among the frames
@@ -225,6 +299,10 @@ class _Systems:
     mask: Array  # (P,) micro constituents, as a number of the distinct masks
     masks: list[int]  # Distinct sets of micro constituents as bits
     is_valid: Array  # (P,) whether all of its units are valid
+    counts: Array  # (P,) systems that the row stands for
+    equals: Array  # (P,) systems of its frame with this phi; 0 of a row that the one before shows
+    n_systems: int  # Those that can be in their state
+    is_cut: Array  # (F,) whether smaller phi of a frame are left out
 
     @classmethod
     def collected(cls, known: _SearchState, frames: Sequence[Frame]) -> _Systems:
@@ -232,17 +310,29 @@ class _Systems:
         masks = [sum(known.places[k].mask for k in frame) for frame in frames]
         distinct = {mask: number for number, mask in enumerate(dict.fromkeys(masks))}
         columns: list[tuple[Array, ...]] = []
+        total, is_cut = 0, np.zeros(len(frames), bool)
         for f, frame in enumerate(frames):
-            values = known.phi[frame].ravel()
-            at = np.flatnonzero(~np.isnan(values))
+            if frame in known.largest:
+                largest = known.largest[frame]
+                total, is_cut[f] = total + largest.n_possible, largest.is_cut
+                rows = _two_rows(largest)
+            else:
+                values = known.phi[frame].ravel()
+                at = np.flatnonzero(~np.isnan(values))
+                total += len(at)
+                rows = at, values[at], *np.ones((2, len(at)), np.int64)
             valid = all(known.places[k].is_valid for k in frame)
-            whole = [np.full(len(at), x) for x in (f, distinct[masks[f]], valid)]
-            columns.append((whole[0], at, values[at], whole[1], whole[2].astype(bool)))
-        empty = [np.zeros(0, t) for t in (np.int64, np.int64, np.float64, np.int64, np.bool_)]
-        frame_of, index, phi, mask, is_valid = (
+            whole = [np.full(len(rows[0]), x) for x in (f, distinct[masks[f]], valid)]
+            columns.append((*rows, whole[0], whole[1], whole[2].astype(bool)))
+        types = (np.int64, np.float64, *[np.int64] * 4, np.bool_)
+        empty: list[Array] = [np.zeros(0, each) for each in types]
+        index, phi, counts, equals, frame_of, mask, is_valid = (
             np.concatenate(each) for each in zip(empty, *columns, strict=True)
         )
-        return cls(frames, frame_of, index, phi, mask, list(distinct), is_valid)
+        return cls(
+            frames, frame_of, index, phi, mask, list(distinct), is_valid, counts, equals, total,
+            is_cut,
+        )  # fmt: skip
 
     def overlaps(self) -> Array:
         """(M, M) bool, whether two of the distinct masks have common micro constituents."""
@@ -255,32 +345,61 @@ class _Systems:
         return largest
 
 
+def _two_rows(largest: _Largest) -> tuple[Array, ...]:
+    """Return systems, phi, and how many systems the rows stand for and show."""
+    rows = np.repeat(np.arange(len(largest.phi)), 1 + (largest.counts > 1))
+    is_other = np.r_[False, rows[1:] == rows[:-1]][: len(rows)]
+    counts = largest.counts[rows]
+    system = np.where(is_other, largest.second[rows], largest.first[rows])
+    stands = np.where(is_other, counts - 1, 1)
+    return system, largest.phi[rows], stands, np.where(is_other, 0, counts)
+
+
 class _Exclusion(NamedTuple):
     complexes: Array  # Numbers of the complexes, largest phi first
+    recursive: Array  # The same of the rule that lets excluded systems exclude nothing
     n_ties: int  # Pairs of overlapping systems that none exceeds
     ties: list[tuple[int, int]]  # The first of them
-    rules_agree: bool  # Whether exclusion one after another leaves the same complexes
+    are_all_ties: bool  # Whether no tie can be among what is left out
 
 
 def _exclude(systems: _Systems) -> _Exclusion:
     """Apply exclusion among systems of overlapping micro constituents, mathematics 14.3."""
     everyone = np.flatnonzero(systems.is_valid)
     if not len(everyone):
-        return _Exclusion(everyone, 0, [], rules_agree=True)
+        return _Exclusion(everyone, everyone, 0, [], are_all_ties=True)
     overlaps = systems.overlaps()
     largest = systems.maxima(everyone)
     bound = np.where(overlaps, largest, -np.inf).max(axis=1)
     slack = PHI_TIE * np.maximum(1.0, np.abs(bound))
     tops = everyone[systems.phi[everyone] >= (bound - slack)[systems.mask[everyone]]]
-    counts = np.bincount(systems.mask[tops], minlength=len(systems.masks))
+    counts = np.zeros(len(systems.masks), np.int64)
+    np.add.at(counts, systems.mask[tops], systems.counts[tops])
     rivals = overlaps @ counts  # tops that overlap a mask, its own among them
     free = tops[rivals[systems.mask[tops]] == 1]
-    n_pairs = int((rivals * counts).sum() - counts.sum()) // 2
-    order = np.lexsort((free, -systems.phi[free]))
-    chosen = _recursive_complexes(systems, everyone)
-    agree = {int(k) for k in free if systems.phi[k] > 0} == chosen
-    ties = _first_ties(systems, tops, overlaps)
-    return _Exclusion(free[order], n_pairs, ties, rules_agree=agree)
+    # Python's numbers: there may be more pairs than an int64 holds
+    n_pairs = (int(rivals.astype(object) @ counts) - int(counts.sum())) // 2
+    return _Exclusion(
+        complexes=_largest_first(systems, free),
+        recursive=_largest_first(systems, _recursive_complexes(systems, everyone)),
+        n_ties=n_pairs,
+        ties=_first_ties(systems, tops, overlaps),
+        are_all_ties=_are_all_listed(systems, bound - slack),
+    )
+
+
+def _largest_first(systems: _Systems, numbers: Array) -> Array:
+    return np.asarray(numbers[np.lexsort((numbers, -systems.phi[numbers]))])
+
+
+def _are_all_listed(systems: _Systems, needed: Array) -> bool:
+    """Return True if of all masks every system with the phi that is needed has a row."""
+    for f in np.flatnonzero(systems.is_cut):
+        rows = np.flatnonzero(systems.frame == f)
+        last = int(rows[np.argmin(systems.phi[rows])])
+        if systems.is_valid[last] and systems.phi[last] >= needed[systems.mask[last]]:
+            return False
+    return True
 
 
 def _first_ties(systems: _Systems, tops: Array, overlaps: Array) -> list[tuple[int, int]]:
@@ -294,7 +413,7 @@ def _first_ties(systems: _Systems, tops: Array, overlaps: Array) -> list[tuple[i
     return found
 
 
-def _recursive_complexes(systems: _Systems, everyone: Array) -> set[int]:
+def _recursive_complexes(systems: _Systems, everyone: Array) -> Array:
     """Return the complexes of the rule that lets excluded systems exclude nothing."""
     largest = systems.maxima(everyone)
     slack = PHI_TIE * np.maximum(1.0, np.abs(largest))
@@ -312,7 +431,7 @@ def _recursive_complexes(systems: _Systems, everyone: Array) -> set[int]:
         try:
             contests = steps.send(answer)
         except StopIteration as stop:
-            return {kept[k] for k in stop.value[0]}
+            return np.array([kept[k] for k in stop.value[0]], np.int64)
         answer = [None for _ in contests]
 
 
@@ -322,31 +441,34 @@ def _result(
     """Make the tree of a search; its rows have names, its attributes are not complete yet."""
     systems = _Systems.collected(known, frames)
     exclusion = _exclude(systems)
-    names = {int(k): _system_name(known, systems, int(k)) for k in exclusion.complexes}
-    texts = _texts(names.values())
-    values = {
-        "phi": (("complex",), systems.phi[exclusion.complexes]),
-        "units": (("complex",), texts),
-    }
-    complexes = make_dataset(values, coords={"complex": ("complex", texts)})
-    order = np.lexsort((np.arange(len(systems.phi)), -systems.phi))
-    attrs = {
+    tree = assemble_tree(
+        {
+            "/units": _units_dataset(known, verdicts),
+            "/systems": _systems_dataset(known, systems),
+            "/complexes": _complexes_dataset(known, systems, exclusion.complexes),
+            "/recursive_complexes": _complexes_dataset(known, systems, exclusion.recursive),
+        }
+    )
+    positive = exclusion.complexes[systems.phi[exclusion.complexes] > 0]
+    tree.attrs = {
         "exhaustive": not known.search.footprints,
-        "n_systems": len(systems.phi),
+        "n_systems": systems.n_systems,
         "n_ties": exclusion.n_ties,
-        "ties": [
+        "tied_systems": [
             " = ".join(_system_name(known, systems, k) for k in pair) for pair in exclusion.ties
         ],
-        "exclusion_rules_agree": exclusion.rules_agree,
+        "exclusion_rules_agree": set(positive.tolist()) == set(exclusion.recursive.tolist()),
+        "summarised": bool(known.largest),
     }
-    nodes = {
-        "/units": _units_dataset(known, verdicts),
-        "/systems": _systems_dataset(known, systems, order),
-        "/complexes": complexes,
-    }
-    tree = assemble_tree(nodes)
-    tree.attrs = attrs
+    if known.largest:
+        tree.attrs["n_ties_exact"] = exclusion.are_all_ties
     return tree
+
+
+def _complexes_dataset(known: _SearchState, systems: _Systems, numbers: Array) -> xr.Dataset:
+    texts = _texts(_system_name(known, systems, int(k)) for k in numbers)
+    values = {"phi": (("complex",), systems.phi[numbers]), "units": (("complex",), texts)}
+    return make_dataset(values, coords={"complex": ("complex", texts)})
 
 
 def _texts(values: Iterable[str]) -> Array:
@@ -385,8 +507,9 @@ def _units_dataset(known: _SearchState, verdicts: Sequence[Verdict]) -> xr.Datas
     return make_dataset(data, coords={"candidate": ("candidate", names)})
 
 
-def _systems_dataset(known: _SearchState, systems: _Systems, order: Array) -> xr.Dataset:
+def _systems_dataset(known: _SearchState, systems: _Systems) -> xr.Dataset:
     labels = known.search.substrate.labels
+    order = _largest_first(systems, np.flatnonzero(systems.equals))
     footprints, grains_of = [], []
     for frame in systems.frames:
         members = [known.places[k].member for k in frame]
@@ -400,5 +523,7 @@ def _systems_dataset(known: _SearchState, systems: _Systems, order: Array) -> xr
         "grain": np.array([grains_of[f] for f in at], np.int64),
         "units": _texts(_system_name(known, systems, int(k)) for k in order),
     }
+    if known.largest:
+        columns["n_systems"] = systems.equals[order]
     data = {name: (("system",), values) for name, values in columns.items()}
     return make_dataset(data, coords={"system": ("system", columns["units"])})

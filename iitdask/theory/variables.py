@@ -157,6 +157,11 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "n_mappings": ("count", "units of different truth tables that the candidate became"),
     "footprint": ("", "micro constituents of each unit of the system"),
     "grain": ("count", "most micro updates that a unit of the system spans"),
+    "n_systems": ("count", "systems of these footprints that have this phi"),
+    "first": ("", "number of the first system that has this phi, within its range"),
+    "second": ("", "number of the second one, -1 without one"),
+    "n_possible": ("count", "systems that can be in their state"),
+    "n_values": ("count", "different phi of these systems"),
     "cause": ("", "P(unit = 1 now | state of the system before), rows little-endian"),
     "effect": ("", "P(unit = 1 next | state of the system), rows little-endian"),
     # stages

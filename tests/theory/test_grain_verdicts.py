@@ -1,10 +1,12 @@
 """Units of all grains and their complexes: recorded searches, published values, naive exclusion."""
 
 import json
+import re
 from itertools import combinations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import iitdask as iit
 from iitdask.cli import app
@@ -13,6 +15,7 @@ from iitdask.model.grain_search import GrainSearch
 from iitdask.run.events import BlocksFilled
 from iitdask.study.problem import Problem
 from iitdask.study.run import run_job
+from iitdask.theory import grain_systems, grain_verdicts
 from iitdask.theory.catalog import theory_options
 from tests.macro_cases import SEARCHES, names, substrate_of, window_of
 from tests.runs import bits
@@ -294,8 +297,12 @@ class Stop:
 
 
 def test_search__resumes_with_the_same_bits(tmp_path):
+    resumes_with_the_same_bits(tmp_path, footprints=[("AB", "CDE")])
+
+
+def resumes_with_the_same_bits(tmp_path, footprints):
     noisy = iit.Substrate.from_tpm(np.random.default_rng(1).uniform(0.05, 0.95, (32, 5)))
-    search = GrainSearch.build(noisy, "01011", None, "exhaustive", footprints=[("AB", "CDE")])
+    search = GrainSearch.build(noisy, "01011", None, "exhaustive", footprints=footprints)
     problem = Problem(search, theory_options("iit4"), "grains")
     small = {"block_seconds": 1e-3}
     whole = run_job(problem, **small)
@@ -303,3 +310,119 @@ def test_search__resumes_with_the_same_bits(tmp_path):
         with pytest.raises((KeyboardInterrupt, iit.errors.InterruptedRunError)):
             run_job(problem, store=tmp_path / "x.zarr", observers=[Stop(most)], **small)
     assert bits(run_job(problem, store=tmp_path / "x.zarr", **small)) == bits(whole)
+
+
+@pytest.fixture
+def ranges(monkeypatch):
+    """Make a function that has systems kept by ranges of some size, so many phi of each."""
+
+    def of(size, kept):
+        monkeypatch.setattr(grain_verdicts, "MAX_LISTED_SYSTEMS", 0)
+        monkeypatch.setattr(grain_systems, "RANGE_SYSTEMS", size)
+        monkeypatch.setattr(grain_systems, "KEPT_VALUES", kept)
+
+    return of
+
+
+def test_search__in_ranges_resumes_with_the_same_bits(ranges, tmp_path):
+    ranges(37, 4)
+    resumes_with_the_same_bits(tmp_path, footprints=[("AB", "CDE")])
+
+
+RING = iit.Substrate.from_tpm(tpm(6, lambda i, x: 0.1 + 0.8 * (x[i - 1] ^ x[i - 2])))
+GENERIC = iit.Substrate.from_tpm(np.random.default_rng(3).uniform(0.05, 0.95, (64, 6)))
+PAIRS = [("AB", "CD", "EF"), ("AB", "CDE"), ("AB", "DE")]
+
+
+@pytest.mark.parametrize(
+    ("substrate", "how", "size", "table_bytes"),
+    [
+        (GENERIC, {"mappings": "exhaustive", "footprints": [("ABC", "DEF")]}, 3001, 1 << 24),
+        (RING, {"mappings": "exhaustive", "footprints": PAIRS}, 101, 1 << 24),
+        (RING, {"mappings": "exhaustive", "footprints": PAIRS}, 211, 3000),
+        (CG, {"constituents": 2}, 11, 1 << 24),
+        (CG, {"mappings": "exhaustive", "constituents": 3}, 23, 3000),
+        (strong(0.25), {"constituents": 2, "background": 1}, 7, 1000),
+    ],
+    ids=["3+3", "2+2+2", "2+2+2 in portions", "cg", "cg exhaustive", "sfs"],
+)
+def test_ranges__keep_what_a_list_has(ranges, monkeypatch, substrate, how, size, table_bytes):
+    window = "0" * substrate.n_units
+    whole = iit.grains(substrate, window, **how)
+    ranges(size, 9)
+    monkeypatch.setattr(grain_systems, "TABLE_BYTES", table_bytes)
+    found = iit.grains(substrate, window, **how)
+    assert found.attrs["summarised"]
+    assert not whole.attrs["summarised"]
+    for node in ("units", "complexes", "recursive_complexes"):
+        xr.testing.assert_allclose(found[node].to_dataset(), whole[node].to_dataset())
+    for name in ("n_systems", "exclusion_rules_agree", "exhaustive"):
+        assert found.attrs[name] == whole.attrs[name]
+    if found.attrs["n_ties_exact"]:
+        assert found.attrs["n_ties"] == whole.attrs["n_ties"]
+    kept_rows_are_the_first(found["systems"].to_dataset(), whole["systems"].to_dataset())
+
+
+def kept_rows_are_the_first(kept, listed):
+    """Of every choice of units the largest phi, one system that has it, and how many have it."""
+    assert (np.diff(kept["phi"].values) <= 0).all()
+    found, expected = by_units(kept), by_units(listed)
+    assert set(found) == set(expected)
+    for key, own in found.items():
+        every = expected[key]
+        assert len(own) == len(every) or sum(len(known) for _, known, _ in own) >= 9
+        for (phi, known, count), (value, all_names, total) in zip(own, every, strict=False):
+            assert phi == pytest.approx(value, abs=1e-11)
+            assert set(known) <= set(all_names)
+            assert count == total or (phi == own[-1][0] and count < total)
+
+
+def by_units(systems):
+    """By micro constituents and background of units: phi, names and number of its systems.
+
+    Values that differ by roundings are one.
+    """
+    counts = (
+        systems["n_systems"].values if "n_systems" in systems else [1] * systems.sizes["system"]
+    )
+    found = {}
+    for name, phi, count in zip(
+        systems["units"].values, systems["phi"].values, counts, strict=True
+    ):
+        parts = (re.sub(":[01]+", ":", unit) for unit in name.split(" | "))
+        rows = found.setdefault(tuple(parts), [])
+        if rows and abs(rows[-1][0] - phi) < 1e-11:
+            rows[-1] = (rows[-1][0], [*rows[-1][1], name], rows[-1][2] + int(count))
+        else:
+            rows.append((phi, [name], int(count)))
+    return found
+
+
+def test_ranges__say_when_ties_may_be_left_out(ranges):
+    silent = iit.Substrate.from_tpm(np.full((16, 4), 0.5))
+    how = {"mappings": "exhaustive", "footprints": [("AB", "CD")]}
+    ranges(10, 1)
+    found = iit.grains(silent, "0000", **how)  # all phi are 0: one value, kept with its number
+    assert found.attrs["n_ties_exact"]
+    assert found["systems"]["n_systems"].values.tolist() == [49]
+    assert not iit.grains(CG, "0000", constituents=2).attrs["n_ties_exact"]
+    ranges(10, 2)
+    assert iit.grains(CG, "0000", constituents=2).attrs["n_ties_exact"]
+
+
+def test_recursive_complexes__are_those_of_exclusion_one_after_another():
+    for seed in range(12):
+        table = np.random.default_rng(seed).uniform(0, 1, (8, 3))
+        tree = iit.grains(iit.Substrate.from_tpm(table), "010")
+        systems = tree["systems"].to_dataset()
+        taken, expected = set(), []
+        for units, footprint, phi in zip(
+            *(systems[name].values for name in ("units", "footprint", "phi")), strict=True
+        ):
+            own = set(footprint.replace(" | ", ""))
+            if phi > 0 and not own & taken:
+                taken |= own
+                expected.append(units)
+        assert tree["recursive_complexes"]["units"].values.tolist() == expected
+        same = set(tree["complexes"]["units"].values) == set(expected)
+        assert tree.attrs["exclusion_rules_agree"] == same
