@@ -15,6 +15,12 @@ from iitdask.errors import InputError, SpecError, quote
 from iitdask.model.dynamics import WholeNetwork, simulate
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.readers import require_substrate
+from iitdask.model.search_space import (
+    SearchSpace,
+    first_network,
+    parse_space,
+    require_count,
+)
 from iitdask.model.substrate import Substrate
 from iitdask.result.cube import rank_networks
 from iitdask.result.explanation import (
@@ -38,7 +44,6 @@ from iitdask.study.sweep import build_sweep, sweep_from_study
 from iitdask.study.sweep_axes import read_axes
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import TheoryLike
-from iitdask.theory.table_search import MAX_SEARCHED_UNITS
 from iitdask.types import StateLike
 
 if TYPE_CHECKING:
@@ -389,27 +394,37 @@ def search(
 
     Parameters
     ----------
-    space : int, mapping or list
-        What is searched, all of it: a number n of at most 3, all deterministic tables of n units
-        of two values, one of each class of tables that differ only by names; a family such as
-        ``{"family": "erdos-renyi", "n": 4, "count": 1000}``; or a list of substrates and families.
+    space : int, mapping, list or array
+        What is searched. A number n of at most 3: all deterministic tables of n units of two
+        values, one of each class of tables that differ only by names. A family such as
+        ``{"family": "erdos-renyi", "n": 4, "count": 1000}``, or a list of substrates and families:
+        all of them. A larger number up to 7, or ``{"tables": 4, "climbs": 20, "steps": 100,
+        "seed": 0}``: hill climbing over tables, from random ones to the best of those that differ
+        in one value, while one is better. An ``(N, N)`` matrix ``[source, target]``, or
+        ``{"weights": matrix or N, "activation": "logistic", "bias": 0, "slope": 1, "neighbours":
+        16, "scale": 1, ...}``: hill climbing over the weights that are not 0, by the best of as
+        many random changes, each half as large once none helps; the first climb begins at the
+        matrix, the others around it.
     maximise : str
         ``"phi"``, or a number that a sweep records of cause-effect structures: ``"big_phi"``,
-        ``"n_distinctions"``, ... Of tables only ``"phi"``.
+        ``"n_distinctions"``, ... Of all tables only ``"phi"``.
     states : "all", "attractors", list
-        States over which the maximum is taken, as on an axis of :func:`iitdask.sweep`. Of tables
-        all states.
+        States over which the maximum is taken, as on an axis of :func:`iitdask.sweep`; of climbs
+        all or a list.
     top : int
-        How many are kept; at most 1,000 tables.
+        How many are kept.
     theory, client, workers, store, progress
-        As for :func:`iitdask.sia`. With a store a search that was interrupted goes on.
+        As for :func:`iitdask.sia`. With a store a search that was interrupted goes on, and
+        ``iitdask status`` tells the largest so far.
 
     Returns
     -------
     Dataset
-        Dim ``rank``, the largest first: ``phi`` (or what is maximised), ``state``; of tables
+        Dim ``rank``, the largest first: ``phi`` (or ``maximised``), ``state``; of all tables
         ``tpm(rank, row, unit)``, its number ``table`` and ``class_size``, with attributes
-        ``n_tables`` and ``n_classes``; otherwise ``substrate``, its label along the axis.
+        ``n_tables`` and ``n_classes``; of climbs ``climb``, ``steps``, ``at_peak`` and ``tpm`` or
+        ``weights(rank, source, target)``, with attributes ``n_climbs``, ``n_evaluated``,
+        ``n_different`` and ``seed``; otherwise ``substrate``, its label along the axis.
 
     Raises
     ------
@@ -426,21 +441,20 @@ def search(
     >>> found = iit.search(2, top=3)
     >>> found["phi"].values.tolist(), found.attrs["n_classes"]
     ([2.0, 2.0, 2.0], 43)
+    >>> climbed = iit.search({"weights": [[0, 3], [3, 0]], "climbs": 2, "steps": 5}, top=1)
+    >>> climbed["weights"].shape, climbed.attrs["exhaustive"]
+    ((1, 2, 2), False)
     """
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise InputError(f"top: expected a whole number from 1 on, got {quote(top)}")
+    require_count(top, "top")
     options: dict[str, Any] = {"store": store}
-    if isinstance(space, int) and not isinstance(space, bool):
-        if maximise != "phi" or states != "all" or not 1 <= space <= MAX_SEARCHED_UNITS:
-            raise InputError(
-                f"search: of tables expected 1 to {MAX_SEARCHED_UNITS} units, maximise='phi' and "
-                f"states='all', got {space} units, {quote(maximise)}, {quote(states)}"
-            )
-        coins = [{"gate": "BIAS", "probability": 0.5}] * space
-        network = WholeNetwork(Substrate.from_units(coins))
-        problem = Problem(network, theory_options(theory, compute="search"), "search")
+    about = {"maximise": maximise, "states": states, "top": top}
+    chosen = _search_block(space)
+    if chosen is not None:
+        block = parse_space({**about, **chosen})
+        target = SearchSpace.build(first_network(block), block)
+        problem = Problem(target, theory_options(theory, compute="search"), "search")
         tree = run_call(problem, progress, client, workers, **options)
-        return tree["ranking"].to_dataset().isel(rank=slice(top))
+        return tree["ranking"].to_dataset()
     axes = read_axes({"substrate": space, "state": states}, "search")
     compute = "sia" if maximise == "phi" else "ces"
     shared = {"compute": compute, "theory": theory}
@@ -452,3 +466,15 @@ def search(
         )
         raise InputError(f"maximise: expected one of {known}, got {quote(maximise)}")
     return rank_networks(cube, maximise, top)
+
+
+def _search_block(space: Any) -> dict[str, Any] | None:
+    """Return the ``search:`` block that a space stands for; None for substrates and families."""
+    if isinstance(space, int) and not isinstance(space, bool):
+        return {"tables": space}
+    if isinstance(space, Mapping):
+        return dict(space) if {"tables", "weights"} & space.keys() else None
+    is_matrix = getattr(space, "ndim", 0) == 2 or (
+        isinstance(space, list | tuple) and all(isinstance(row, list | tuple) for row in space)
+    )
+    return {"weights": space} if is_matrix and len(space) else None

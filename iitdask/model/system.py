@@ -38,6 +38,11 @@ class Target(ABC):
     def build(cls, substrate: Substrate, *fields: Any, **more: Any) -> Self:
         """Build the target from fields of a study, in the order of `FIELDS` or by name."""
 
+    @classmethod
+    def own_substrate(cls, **_fields: Any) -> Substrate | None:
+        """Return the substrate of a study that names none; None where it must."""
+        return None
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the units that the masks of its stages number."""

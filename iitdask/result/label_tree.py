@@ -13,6 +13,7 @@ from iitdask.model.grain_search import BOUNDS, GrainSearch
 from iitdask.model.labels import join_labels, shortened, state_text, unit_set_names
 from iitdask.model.macro_system import MacroSystem
 from iitdask.model.perceptual_system import PerceptualSystem
+from iitdask.model.search_space import SearchSpace
 from iitdask.model.system import CandidateSystem, Target
 from iitdask.result.formatting import (
     Overview,
@@ -205,6 +206,34 @@ def label_network(tree: xr.DataTree, network: Target, options: Theory) -> xr.Dat
     for node in tree.subtree:
         node.attrs |= {k: v for k, v in about.items() if k != "theory"}
     return tree
+
+
+def label_search(tree: xr.DataTree, space: SearchSpace, options: Theory) -> xr.DataTree:
+    """Name units, and say which version a search is of."""
+    data = tree["ranking"].to_dataset()
+    names = text_array(space.labels)
+    dims = {dim: (dim, names) for dim in UNIT_DIMENSIONS if dim in data.dims}
+    about = target_attrs(space.substrate, options, {})
+    data = data.assign_coords(dims).assign_attrs(
+        {key: value for key, value in about.items() if not key.startswith("substrate_f")}
+    )
+    return xr.DataTree.from_dict({"/ranking": data})
+
+
+def search_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a search: what was looked at, and the networks of largest value."""
+    data = tree["ranking"].to_dataset()
+    about: dict[Any, Any] = data.attrs
+    summary = [("theory", str(about["theory"])), ("maximised", str(about["maximise"]))]
+    summary += [
+        (str(name).removeprefix("n_"), f"{value:,}")
+        for name, value in about.items()
+        if str(name).startswith("n_")
+    ]
+    summary.append(("exhaustive", "yes" if about["exhaustive"] else "no"))
+    wanted = ("network", "phi", "maximised", "state", "table", "climb", "class_size", "steps")
+    names = tuple(name for name in wanted if name in data)
+    return [Overview(summary, [Table("ranking", names, _first_rows(data, names))])]
 
 
 def label_system(tree: xr.DataTree, system: CandidateSystem, options: Theory) -> xr.DataTree:

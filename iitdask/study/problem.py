@@ -122,10 +122,21 @@ def problem_from_study(study: Study, folder: Path, where: str) -> Problem:
     get_computation(study.compute, f"{where}: compute")
     if study.sweep is not None:
         raise SpecError(f"{where}: sweep: expected a study of one point, got axes")
-    substrate = substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")
+    substrate, fields = _substrate_of(study, folder, where), problem_fields(study)
     options = theory_options(study.theory or default_theory(study.compute), f"{where}: theory")
-    target = target_from_fields(study.compute, substrate, problem_fields(study), where)
+    target = target_from_fields(study.compute, substrate, fields, where)
     return Problem(target, options, study.compute)
+
+
+def _substrate_of(study: Study, folder: Path, where: str) -> Substrate:
+    """Return the substrate that a study names, or that of its target."""
+    if study.substrate is None:
+        target = get_computation(study.compute, f"{where}: compute").target
+        fields = {name: getattr(study, name) for name in target.FIELDS}
+        own = target.own_substrate(**fields)
+        if own is not None:
+            return own
+    return substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")
 
 
 def write_substrate(store: Store, substrate: Substrate) -> None:

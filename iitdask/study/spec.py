@@ -100,6 +100,9 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     clamp: int | None = None  # Steps for which the stimulus is held; None: tau
     stimuli: Literal["all"] | list[str | list[int]] | None = None
     """States of the sensory interface; None: all of them."""
+    search: dict[str, Any] | None = None
+    """Networks that are searched for the largest phi_s: `tables`, `weights` or a `family`, with the
+    options of `iitdask.search`. Such a study has no substrate."""
     theory: str | dict[str, Any] | None = None
     """Theory by name, or a mapping of its name and options; None: the first that defines it."""
     compute: str = "ces"  # Computation, a name in `COMPUTATIONS`
@@ -151,7 +154,8 @@ def _study_from_mapping(content: Any, where: str) -> Study:
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTE_FIELDS)
         raise SpecError(f"{where}: {error}; a study has {fields}") from error
-    if study.substrate is None and study.sweep is None:  # those of a sweep may be an axis
+    # Those of a sweep may be an axis, those of a search are what it finds.
+    if study.substrate is None and study.sweep is None and study.search is None:
         raise SpecError(f"{where}: expected `substrate`, got {', '.join(content) or 'nothing'}")
     return study
 

@@ -27,6 +27,7 @@ from iitdask.model.dynamics import WholeNetwork
 from iitdask.model.grain_search import GrainSearch
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.perceptual_system import PerceptualSystem
+from iitdask.model.search_space import SearchSpace
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import CandidateSystem, System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
@@ -36,6 +37,7 @@ from iitdask.theory.causation.nexus import events, nexus
 from iitdask.theory.complexes.candidates import evaluate_one_by_one
 from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes
 from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
+from iitdask.theory.hill_climbing import search_networks
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit4.local_mechanisms import find_connected_mechanisms
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
@@ -59,7 +61,6 @@ from iitdask.theory.small_systems import (
     small_systems_stage,
 )
 from iitdask.theory.stage import Recipe, Region, Stage
-from iitdask.theory.table_search import SEARCH_OUTCOMES, search_tables
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import Outcome
 
@@ -475,14 +476,17 @@ COMPUTATIONS: dict[str, Computation] = {
         families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES},
     ),
     "search": Computation(
-        target=WholeNetwork,
-        recipes={"iit4": search_tables, "iit4-2026": search_tables},
-        nodes={"ranking": "class_size"},
-        title="Tables with the largest phi_s",
-        label="iitdask.result.label_tree:label_network",
+        target=SearchSpace,
+        recipes={"iit4": search_networks, "iit4-2026": search_networks},
+        nodes={"ranking": "state"},
+        title="Networks with the largest {maximise}",
+        label="iitdask.result.label_tree:label_search",
+        overviews="iitdask.result.label_tree:search_overviews",
         tables=(("ranking", "rank"),),
-        outcomes=SEARCH_OUTCOMES,
-        families={"iit4": ("sweep-sia",), "iit4-2026": ("sweep-sia",)},
+        families={
+            "iit4": ("sweep-sia", "sweep-ces"),
+            "iit4-2026": ("sweep-sia", "sweep-ces"),
+        },
     ),
     "dynamics": Computation(
         target=WholeNetwork,

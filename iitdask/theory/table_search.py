@@ -14,24 +14,17 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import InputError
-from iitdask.model.dynamics import WholeNetwork
 from iitdask.model.labels import decode_state, state_text
+from iitdask.model.search_space import SearchSpace
 from iitdask.theory.options import IIT42026, Theory
 from iitdask.theory.small_systems import analyse_tables
 from iitdask.theory.stage import Array, Grid, Recipe, Region, Stage, uniform_cost
-from iitdask.theory.variables import Outcome, make_dataset, value_of, variable
+from iitdask.theory.variables import make_dataset, variable
 
-MAX_SEARCHED_UNITS = 3  # Four units have 2^64 tables
-MAX_RANKED = 1000  # Tables in a result
 PART_BITS = 12  # Bits of a table that are moved together
 TABLES_AT_ONCE = 1 << 15
 SECONDS_PER_TABLE = 4e-7  # Of comparing a table with those of its class
 SECONDS_PER_SYSTEM = 2e-5  # Of analysing a table in one state
-
-SEARCH_OUTCOMES = (
-    Outcome("largest_phi", "bit", "largest phi_s of any table", value_of("ranking", "largest_phi")),
-)
 
 
 class Symmetry(NamedTuple):
@@ -87,12 +80,12 @@ def table_values(tables: Array, n: int) -> Array:
     return np.asarray(tables[:, None, None] >> np.arange(n << n).reshape(1 << n, n) & 1)
 
 
-def search_tables(target: WholeNetwork, options: Theory) -> Recipe:
+def search_tables(target: SearchSpace, options: Theory) -> Recipe:
     """Rank all deterministic tables of units by phi_s, its maximum over states.
 
     Parameters
     ----------
-    target : a network with as many units; its own table means nothing
+    target : the space, at most three units
     options : the theory
 
     Returns
@@ -105,16 +98,11 @@ def search_tables(target: WholeNetwork, options: Theory) -> Recipe:
     """
     levels = target.substrate.levels
     n = len(levels)
-    if n > MAX_SEARCHED_UNITS or set(levels) != {2}:
-        raise InputError(
-            f"search: expected at most {MAX_SEARCHED_UNITS} units of two values, got {n} units "
-            f"of up to {max(levels)}"
-        )
     (marked,) = yield (_classes_stage(n),)
     tables = np.flatnonzero(marked["is_first"].values)
-    (filled,) = yield (_phi_stage(tables, n, _cap(options)),)
+    (filled,) = yield (_phi_stage(tables, n, theory_version(options)),)
     phi, state = filled["phi"].values, filled["best_state"].values
-    order = np.lexsort((tables, -phi))[:MAX_RANKED]
+    order = np.lexsort((tables, -phi))[: target.search["top"]]
     chosen = tables[order]
     images = np.stack([renamed(chosen, symmetry) for symmetry in table_symmetries(n)])
     sizes = [len(np.unique(column)) for column in images.T]
@@ -125,7 +113,6 @@ def search_tables(target: WholeNetwork, options: Theory) -> Recipe:
         "table": (("rank",), chosen),
         "tpm": (("rank", "row", "unit"), table_values(chosen, n).astype(np.int8)),
         "class_size": (("rank",), np.array(sizes, np.int64)),
-        "largest_phi": ((), phi[order[0]]),
     }
     attrs = {
         "n_tables": 1 << (n << n),
@@ -133,11 +120,12 @@ def search_tables(target: WholeNetwork, options: Theory) -> Recipe:
         "n_symmetries": len(images),
         "n_irreducible": int((phi > 0).sum()),
         "exhaustive": True,
+        "maximise": "phi",
     }
     return xr.DataTree.from_dict({"/ranking": make_dataset(values, attrs)})
 
 
-def _cap(options: Theory) -> int:
+def theory_version(options: Theory) -> int:
     """Return the version of IIT 4.0, see :class:`~iitdask.theory.small_systems.SmallSystems`."""
     if not isinstance(options, IIT42026):
         return 0

@@ -99,9 +99,9 @@ def test_search__of_families_and_lists_ranks_networks():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((4,), "of tables expected 1 to 3 units, .*, got 4 units"),
-        ((2, "big_phi"), "maximise='phi'"),
-        ((2, "phi", "all", 0), "top: expected a whole number from 1 on, got 0"),
+        ((8,), "tables: expected a whole number from 1 to 7, got 8"),
+        ((2, "big_phi"), "of all tables expected maximise phi"),
+        ((2, "phi", "all", 0), "top: expected a whole number from 1 to 1000000, got 0"),
         (([iit.examples.load("basic")], "status"), "maximise: expected one of phi, .*'status'"),
         (("basic",), "expected a list of values"),
     ],

@@ -246,7 +246,8 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
         lambda: _distances_to_null(whole, intact, room)
     )  # not needed if all are given up
     n = len(sources.levels)
-    known = np.full(7**n if n <= SHARED_MAX_UNITS else 0, np.nan)
+    is_shared = len(targets) > 1 and n <= SHARED_MAX_UNITS
+    known = np.full(7**n if is_shared else 0, np.nan)
     distance, exact = np.zeros(len(targets)), np.zeros(len(targets), bool)
     concepts_by_cut, distance_by_cut = list[Concepts](), list[StructureDistance]()
     for k, target in enumerate(targets):
