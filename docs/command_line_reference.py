@@ -1,22 +1,15 @@
 """The reference of the command line, written from the commands when the site is built."""
 
-from importlib import import_module
 from pathlib import Path
 
-from cyclopts import App
-
-from iitdask.cli.app import COMMANDS
+from iitdask.cli.app import all_commands
 
 FILE = Path(__file__).parent / "generated" / "commands.md"
 
 
 def reference():
     """Return a section for each command, from its signature and docstring."""
-    app = App(name="iitdask", version_flags=[], help_flags=[])
-    for name, (target, _) in COMMANDS.items():
-        module, _, function = target.partition(":")
-        app.command(getattr(import_module(module), function), name=name)
-    text = app.generate_docs(output_format="markdown", heading_level=1)
+    text = all_commands().generate_docs(output_format="markdown", heading_level=1)
     return text[text.index("## iitdask ") :]
 
 

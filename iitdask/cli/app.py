@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 import warnings
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from threading import Timer, main_thread
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from iitdask.errors import (
     IdleEdgesWarning,
@@ -35,6 +36,9 @@ from iitdask.errors import (
     quote,
     without_secrets,
 )
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 COMMANDS = {
     "run": ("iitdask.cli.run_command:run", "Compute a study, or what is missing of it."),
@@ -53,6 +57,7 @@ COMMANDS = {
         "iitdask.cli.store_commands:examples",
         "List published systems, or print one as a study.",
     ),
+    "completion": ("iitdask.cli.app:completion", "Print a script that completes words in a shell."),
 }
 """Import path and summary of each command."""
 DONE, FAILED, WRONG_INPUT = 0, 1, 2  # Exit codes
@@ -127,15 +132,10 @@ def _describe(error: BaseException) -> str:
 
 
 def _call_command(name: str, words: list[str]) -> int | None:
-    from cyclopts import App, CycloptsError
+    from cyclopts import CycloptsError
 
     module, _, function = COMMANDS[name][0].partition(":")
-    app = App(
-        name=f"iitdask {name}",
-        help_format="plaintext",
-        version_flags=[],
-        suppress_keyboard_interrupt=False,
-    )
+    app = _command_line(f"iitdask {name}", suppress_keyboard_interrupt=False)
     app.default(getattr(import_module(module), function))
     try:
         code: int | None = app(
@@ -147,11 +147,50 @@ def _call_command(name: str, words: list[str]) -> int | None:
     return code
 
 
+def _command_line(name: str, **more: Any) -> App:
+    """Make what parses words; flags have no negations, defaults that say nothing stay unsaid."""
+    from cyclopts import App, Parameter
+
+    parameter = Parameter(negative=(), show_default=_shown_default)
+    app = App(
+        name=name, help_format="markdown", version_flags=[], default_parameter=parameter, **more
+    )
+    for flag in app.help_flags:
+        app[flag].show = False
+    return app
+
+
+def _shown_default(value: Any) -> str | None:
+    """Return a default as help shows it; None for flags that are off and lists that are empty."""
+    return None if value is None or value is False or value == () else str(value)
+
+
+def all_commands() -> App:
+    """Return all commands as one App, for their reference and for the completion of shells."""
+    app = _command_line("iitdask")
+    for name, (target, _) in COMMANDS.items():
+        module, _, function = target.partition(":")
+        app.command(getattr(import_module(module), function), name=name)
+    return app
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the script by which a shell completes commands and options.
+
+    Parameters
+    ----------
+    shell
+        Shell that is to read it; `iitdask completion bash > FILE`, and the documentation say where.
+    """
+    print(all_commands().generate_completion(prog_name="iitdask", shell=shell))
+    return DONE
+
+
 def _help_text() -> str:
     lines = [
         "iitdask: integrated information theory on a cluster, exact and resumable\n",
         "usage: iitdask COMMAND [arguments]\n",
-        *(f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items()),
+        *(f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items()),
         "",
         "`iitdask COMMAND --help` says more; `--debug` shows the traceback of an error.",
         "`iitdask run` without arguments computes a small published example.",
@@ -352,7 +391,7 @@ class _SignalHandler:
         while not self.finished:
             if self.ignored:
                 self._repeated = True
-                signal.pthread_kill(main_thread().ident or 0, SIGNALS[0])
+                _signal_main_thread()
             time.sleep(REPEAT_SECONDS)
 
     def exit_now(self) -> None:
@@ -360,6 +399,14 @@ class _SignalHandler:
             with suppress(OSError):
                 os.write(2, f"{self.message}\n".encode(errors="backslashreplace"))
         os._exit(INTERRUPTED_EXIT_CODE)
+
+
+def _signal_main_thread() -> None:
+    """Have the main thread handle SIGINT; not every system can also wake it from a wait."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+    else:
+        interrupt_main(signal.SIGINT)
 
 
 def _is_called_by(frame: FrameType | None, function: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -15,9 +17,9 @@ from iitdask.errors import InputError, quote
 if TYPE_CHECKING:
     import xarray as xr
 
-Flag = Annotated[bool, Parameter(negative=())]
 Workers = Annotated[int | None, Parameter(name=["--workers", "-n"])]
 MAX_TABLE_ROWS = 40
+PIPED_WIDTH = 1_000_000  # Characters of a line that no terminal shows: nothing is folded or cut
 MAX_PORT = 65535
 NUMBER_WORDS = ("phi", "alpha", "done")  # Words in the names of columns of numbers
 
@@ -26,7 +28,7 @@ def print_result(tree: xr.DataTree) -> None:
     """Print the summary of a result and the first rows of its tables."""
     from iitdask.result.overview import overviews
 
-    console = Console(highlight=False)
+    console = _console()
     for number, overview in enumerate(overviews(tree)):
         if number:
             console.print()
@@ -43,10 +45,23 @@ def print_result(tree: xr.DataTree) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> None:
-    """Print rows of text; columns named in `right` are aligned right."""
-    Console(highlight=False).print(_text_table(columns, rows, right))
+    """Print rows of text; columns in `right` are aligned right, those in `whole` never folded."""
+    table = _text_table(columns, rows, right)
+    for column in table.columns:
+        if column.header in whole:
+            column.min_width = max(cell_len(str(cell)) for cell in column.cells)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Return a console as wide as the terminal; a file or a pipe gets each record in one line."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def _text_table(
@@ -54,7 +69,7 @@ def _text_table(
 ) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(columns))
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left")
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from iitdask.cli.estimate_command import require_valid_budget, require_within_budget
 from iitdask.cli.output import (
-    Flag,
     Workers,
     parse_duration,
     print_result,
@@ -84,6 +83,12 @@ CLUSTERS_WITH_OPTION = {
     **dict.fromkeys(("dashboard", "dashboard_port"), DRIVEN_HERE),
 }
 """Clusters that have a use for an option; all others have it on all of them."""
+STUDY_OPTIONS = Group("Study", sort_key=1)
+STORE_OPTIONS = Group("Store", sort_key=2)
+WORKER_OPTIONS = Group("Workers, on this machine or a cluster", sort_key=3)
+JOB_OPTIONS = Group("Jobs of a queue: SLURM, PBS, LSF, SGE, HTCondor, OAR", sort_key=4)
+KUBERNETES_OPTIONS = Group("Kubernetes", sort_key=5)
+OUTPUT_OPTIONS = Group("Output", sort_key=6)
 DEFAULT_JOBS = 4
 PAUSED_MEMORY_SHARE = 0.8  # Share of its memory at which Dask pauses a worker process
 DEFAULT_STUDY = "iit4-2023-fig4"
@@ -92,23 +97,24 @@ BUDGET_ESTIMATE_SECONDS = 3.0  # Time for each expensive stage to estimate a run
 
 
 def run(
-    spec: str | None = None,
+    spec: Annotated[str | None, Parameter(group=STUDY_OPTIONS)] = None,
     /,
     *,
-    store: str | None = None,
-    cluster: str = "local",
-    workers: Workers = None,
-    memory: str | None = None,
-    budget: float | None = None,
-    cache: str | None = None,
-    adapt: Flag = False,
-    jobs: Annotated[JobOptions | None, Parameter(name="*")] = None,
-    print_job: Flag = False,
-    join: Flag = False,
-    fresh: Flag = False,
-    quiet: Flag = False,
-    dashboard: Flag = False,
-    dashboard_port: int | None = None,
+    budget: Annotated[float | None, Parameter(group=STUDY_OPTIONS)] = None,
+    store: Annotated[str | None, Parameter(group=STORE_OPTIONS)] = None,
+    fresh: Annotated[bool, Parameter(group=STORE_OPTIONS)] = False,
+    join: Annotated[bool, Parameter(group=STORE_OPTIONS)] = False,
+    cache: Annotated[str | None, Parameter(group=STORE_OPTIONS)] = None,
+    cluster: Annotated[str, Parameter(group=WORKER_OPTIONS)] = "local",
+    workers: Annotated[Workers, Parameter(group=WORKER_OPTIONS)] = None,
+    memory: Annotated[str | None, Parameter(group=WORKER_OPTIONS)] = None,
+    jobs: Annotated[JobOptions | None, Parameter(name="*", group=JOB_OPTIONS)] = None,
+    adapt: Annotated[bool, Parameter(group=JOB_OPTIONS)] = False,
+    print_job: Annotated[bool, Parameter(group=JOB_OPTIONS)] = False,
+    manifest: Annotated[str | None, Parameter(group=KUBERNETES_OPTIONS)] = None,
+    quiet: Annotated[bool, Parameter(group=OUTPUT_OPTIONS)] = False,
+    dashboard: Annotated[bool, Parameter(group=OUTPUT_OPTIONS)] = False,
+    dashboard_port: Annotated[int | None, Parameter(group=OUTPUT_OPTIONS)] = None,
 ) -> int:
     """Compute a study, or what is missing of it, and show the result.
 
@@ -119,8 +125,16 @@ def run(
     spec
         Study file (YAML or JSON), or the name of an example. Without it a small published
         system is computed.
+    budget
+        Core-seconds; a run that would take more is refused beforehand.
     store
         Directory of the Zarr store; NAME.zarr in the current directory when not given.
+    fresh
+        Delete what iitdask wrote into the store, and nothing else, and begin again.
+    join
+        Work beside a run that fills the same store already.
+    cache
+        Directory that keeps marginal tables for other studies of the same units.
     cluster
         local; tcp://HOST:PORT of a running Dask scheduler; slurm, pbs, lsf, sge, htcondor or oar
         (scheduler here, a job a worker); slurm-allocation (all in one job); slurm-array,
@@ -129,18 +143,12 @@ def run(
         Worker processes on this machine, or jobs; threads of one process when not given.
     memory
         Memory of one worker or job, such as 4GB; blocks that need more are refused.
-    budget
-        Core-seconds; a run that would take more is refused beforehand.
-    cache
-        Directory that keeps marginal tables for other studies of the same units.
     adapt
         With a job a worker: only as many jobs, up to --workers, as the remaining work is worth.
     print_job
         Show the job script and submit nothing.
-    join
-        Work beside a run that fills the same store already.
-    fresh
-        Delete what iitdask wrote into the store, and nothing else, and begin again.
+    manifest
+        File with the DaskCluster, such as deploy/kubernetes/cluster-pvc.yaml.
     quiet
         Show the result only.
     dashboard
@@ -154,9 +162,8 @@ def run(
     study, folder = read_study(where)
     limit = study.run.memory if memory is None else memory
     workers = study.run.workers if workers is None else workers
-    choice = ClusterChoice(cluster, workers, limit, jobs or JobOptions(), adapt)
-    url = _store_url(where) if store is None else store
-    open_store(url)  # before anything is computed: some addresses cannot be written
+    choice = ClusterChoice(cluster, workers, limit, jobs or JobOptions(), adapt, manifest)
+    url = _store_url(where, store)
     memory_bytes = None if limit is None else parse_memory(limit, "memory")
     job = job_from_study(study, folder, where)
     driver_words = _driver_words(cache, join=join, quiet=quiet)
@@ -201,7 +208,7 @@ def work(
     memory: str | None = None,
     kernels: str | None = None,
     kernels_sha256: str | None = None,
-    quiet: Flag = False,
+    quiet: bool = False,
 ) -> int:
     """Fill a store beside any number of others, without a scheduler.
 
@@ -259,7 +266,7 @@ def work(
     return 0
 
 
-def warm(spec: str = DEFAULT_STUDY, /, *, kernels: str, quiet: Flag = False) -> int:
+def warm(spec: str = DEFAULT_STUDY, /, *, kernels: str, quiet: bool = False) -> int:
     """Compile the kernels of a study and keep them in a folder, for processes on other machines.
 
     Prints the options by which ``iitdask work`` finds and checks them. They are of use where
@@ -290,10 +297,12 @@ class ClusterChoice:
     memory: str | int | None  # Memory of one worker or job
     job_options: JobOptions  # Options of the command about jobs
     adapt: bool  # True if only as many jobs run as the remaining work is worth
+    manifest: str | None = None  # File with a DaskCluster
 
     def __post_init__(self) -> None:
         options = {each.name: getattr(self.job_options, each.name) for each in fields(JobOptions)}
-        _require_used_options(self.cluster, {**options, "adapt": self.adapt})
+        options |= {"adapt": self.adapt, "manifest": self.manifest}
+        _require_used_options(self.cluster, options)
         require_port("port", self.job_options.port)
         require_worker_count("--throttle", self.job_options.throttle)
         queue, _, shape = self.cluster.partition("-")
@@ -347,7 +356,7 @@ class ClusterChoice:
         elif self.cluster == "allocation":
             require_allocation()
         elif self.cluster == "kubernetes":
-            Manifest.read(self.job_options.manifest)
+            Manifest.read(self.manifest)
         elif self.cluster not in CLUSTERS:
             require_scheduler(self.cluster)
 
@@ -367,7 +376,7 @@ class ClusterChoice:
             adapt = demand.workers if self.adapt else None
             return queue_cluster(self.job_spec, self.n_jobs, adapt, partial(_warn, observers))
         if self.cluster == "kubernetes":
-            return kubernetes(Manifest.read(self.job_options.manifest), self.workers)
+            return kubernetes(Manifest.read(self.manifest), self.workers)
         return connect(self.cluster)
 
     def script(
@@ -433,10 +442,14 @@ def _require_valid_options(cluster: str, options: dict[str, Any], budget: float 
     require_valid_budget(budget)
 
 
-def _store_url(where: str) -> str:
-    """Return the store of a study for which none is given."""
+def _store_url(where: str, store: str | None) -> str:
+    """Return the store that is given, or one named after the study, if it can be written."""
     name, directory = f"{Path(where).stem}.zarr", os.environ.get(STORE_DIRECTORY_VARIABLE, ".")
-    return f"{directory.rstrip('/')}/{name}" if "://" in directory else str(Path(directory, name))
+    is_remote = "://" in directory
+    default = f"{directory.rstrip('/')}/{name}" if is_remote else str(Path(directory, name))
+    url = default if store is None else store
+    open_store(url)  # before anything is computed: some addresses cannot be written
+    return url
 
 
 def _driver_words(cache: str | None, *, join: bool, quiet: bool) -> list[str]:
@@ -535,10 +548,13 @@ def _print_footer(seconds: float, url: str, *, is_first: bool) -> None:
     print(f"\n{seconds:.2f} s; kept in {url}")
     if not is_first:
         return
-    print(
-        "\nTry next:\n"
-        f"  iitdask show {url}            the same again, without computing\n"
-        "  iitdask examples                       published systems\n"
-        "  iitdask run iit4-2023-fig6d            six units, 1.5 million relations\n"
-        "  iitdask examples basic > my.yaml       a study file to start from; iitdask run my.yaml"
-    )
+    next_steps = {
+        f"iitdask show {shlex.quote(url)}": "the same again, without computing",
+        "iitdask examples": "published systems",
+        "iitdask run iit4-2023-fig6d": "six units, 1.5 million relations",
+        "iitdask examples basic > my.yaml": "a study file to start from; iitdask run my.yaml",
+    }
+    width = max(map(len, next_steps))
+    print("\nTry next:")
+    for step, why in next_steps.items():
+        print(f"  {step:<{width}}  {why}")

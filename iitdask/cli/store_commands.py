@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from iitdask.cli.output import Flag, print_result, print_table, require_port
+from iitdask.cli.output import print_result, print_table, require_port
 from iitdask.errors import InputError, quote
 from iitdask.result.formatting import bytes_text, seconds_text
 from iitdask.run.result_group import drop_blocks, load_partial_result, store_attrs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_FAILURES = 20
 
-JsonFlag = Annotated[bool, Parameter(name="--json", negative=())]
+JsonFlag = Annotated[bool, Parameter(name="--json")]
 
 
 def status(
@@ -34,7 +34,7 @@ def status(
     /,
     *,
     json_: JsonFlag = False,
-    serve: Flag = False,
+    serve: bool = False,
     port: int | None = None,
     address: str | None = None,
 ) -> int:
@@ -138,7 +138,7 @@ def show(
     /,
     *,
     json_: JsonFlag = False,
-    explain: Flag = False,
+    explain: bool = False,
     cache: str | None = None,
 ) -> int:
     """Show the results of a store, or what a cache holds.
@@ -254,7 +254,7 @@ def examples(name: str | None = None, /) -> int:
         (known, ", ".join(filter(None, (study["title"], study["figure"]))), study["compute"])
         for known, study in studies.items()
     ]
-    print_table(("name", "source", "compute"), rows)
+    print_table(("name", "source", "compute"), rows, whole=("name", "compute"))
     return 0
 
 

@@ -75,8 +75,6 @@ class JobOptions:
     """Further lines for the queue, such as --constraint=icelake for sbatch."""
     throttle: int | None = None
     """Most elements of a job array that run at a time."""
-    manifest: str | None = None
-    """With kubernetes: file with the DaskCluster, such as deploy/kubernetes/cluster-pvc.yaml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

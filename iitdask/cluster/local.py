@@ -159,7 +159,8 @@ def _nanny_class() -> Any:
             resource_tracker.ensure_running()
             # In the thread of the event loop. Threads started from it, and the process that one
             # of them starts, inherit what it blocks.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            if hasattr(signal, "pthread_sigmask"):  # not on every system
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             return await super().instantiate()
 
     return QuietNanny

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from yaml.constructor import SafeConstructor
 from yaml.events import AliasEvent
@@ -89,8 +90,7 @@ def read_file(path: Path, error: type[InputError], expected: str = "a readable f
 
 def require_memory(size: int) -> None:
     """Raise MemoryError if so many bytes take more than a share of this machine's memory."""
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size > MAX_MEMORY_SHARE * available:
+    if size > MAX_MEMORY_SHARE * psutil.virtual_memory().total:
         raise MemoryError(f"its {size} bytes are too many for the memory of this machine")
 
 

@@ -13,7 +13,7 @@ from iitdask.errors import InputError, quote
 from iitdask.model.labels import state_text
 from iitdask.model.system import CandidateSystem, Target
 from iitdask.result.cube import is_cube
-from iitdask.result.formatting import number_text, severed_text, text_array
+from iitdask.result.formatting import number_text, system_partition_text, text_array
 from iitdask.theory.iit4.cut_values import MAX_RUNNER_UP_UNITS, StatePairCosts, runner_up
 from iitdask.theory.variables import described_variable
 
@@ -144,8 +144,8 @@ def explanation_rows(found: xr.Dataset) -> list[tuple[str, str]]:
     if found["binding_direction"].item():
         rows.append(("binding direction", str(found["binding_direction"].item())))
     if found["cut"].values.any():
-        cut, names = found["cut"].values, found["source"].values
-        rows.append(("minimum partition", severed_text(cut, names, found["target"].values)))
+        text = system_partition_text(found["cut"].values, found["source"].values)
+        rows.append(("minimum partition", text))
         value = number_text(float(found["normalized_phi"]))
         rows.append(("per severed pair", f"{value} bits, {int(found['n_tied_partitions'])} tie"))
     if "runner_up" in found:

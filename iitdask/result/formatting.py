@@ -31,7 +31,7 @@ CONCEPT_COLUMNS = ("mechanism", "phi", "cause", "phi cause", "effect", "phi effe
 REPERTOIRE_COLUMNS = ("mechanism", "side", "purview", "repertoire")
 DIRECTIONS = ("cause", "effect")
 MAX_SHOWN_STATES = 8  # States of a repertoire
-MAX_SHOWN_EDGES = 12
+MAX_SET_NAME = 60  # Characters in the name of a part of a partition
 MAX_DIGITS = 15  # Digits of a number of relations; larger ones are written as powers of two
 
 
@@ -160,12 +160,65 @@ def partition_texts(
     return text_array(partition_text(name, int(m), int(p), masks, cause) for m, p, masks in rows)
 
 
-def severed_text(edges: Any, sources: Any, targets: Any) -> str:
-    """Return the connections that a cut, ``(sources, targets)`` bool, severs as text."""
-    severed = np.argwhere(edges)
-    shown = " ".join(f"{sources[a]}→{targets[b]}" for a, b in severed[:MAX_SHOWN_EDGES])
-    more = len(severed) - MAX_SHOWN_EDGES
-    return f"severs {shown}" + (f" and {more} more" if more > 0 else "")
+def severed_text(cut: Any, sources: Any, targets: Any) -> str:
+    """Return what a cut, ``(sources, targets)`` bool, severs: sources with the same targets joined.
+
+    Examples
+    --------
+    >>> severed_text(np.array([[1, 1, 0], [1, 1, 0]], bool), "AB", "CDE")
+    'severs AB→CD'
+    """
+    from_row: dict[bytes, list[int]] = {}
+    for source in np.flatnonzero(cut.any(axis=1)).tolist():
+        from_row.setdefault(cut[source].tobytes(), []).append(source)
+    groups = (
+        f"{_set_name(rows, sources)}→{_set_name(np.flatnonzero(cut[rows[0]]), targets)}"
+        for rows in from_row.values()
+    )
+    return f"severs {', '.join(groups)}"
+
+
+def system_partition_text(cut: Any, labels: Any) -> str:
+    """Return a partition of a system by its parts; ``cut``, ``(unit, unit)`` bool, is severed.
+
+    Between two parts at least one direction is severed, and of two units in a part none.
+
+    Examples
+    --------
+    >>> one_way = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 0]], bool)
+    >>> system_partition_text(one_way, "ABC")
+    'A | BC, severs A→BC'
+    >>> system_partition_text(one_way | one_way.T, "ABC")
+    'A | BC, severs both ways'
+    >>> system_partition_text(np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]], bool), "ABC")
+    'A | B | C, severs outputs of A and inputs of C'
+    """
+    own = ~(cut | cut.T) | np.eye(len(cut), dtype=bool)
+    parts = [np.flatnonzero(row) for row in np.unique(own, axis=0)[::-1]]
+    across = ~own
+    names = " | ".join(_set_name(part, labels) for part in parts)
+    if len(parts) > 1 and (cut == across).all():
+        return f"{names}, severs both ways"
+    out_of = [part for part in parts if (cut | own)[part].all()]
+    into = [part for part in parts if (cut | own)[:, part].all()]
+    severed = np.zeros_like(cut)
+    for part in out_of:
+        severed[part] = True
+    for part in into:
+        severed[:, part] = True
+    if len(parts) < 3 or ((severed & across) != cut).any():
+        return f"{names}, {severed_text(cut, labels, labels)}"
+    ends = (("outputs of", out_of), ("inputs of", into))
+    listed = ((end, " | ".join(_set_name(part, labels) for part in some)) for end, some in ends)
+    texts = (f"{end} {some}" for end, some in listed if some)
+    return f"{names}, severs {' and '.join(texts)}"
+
+
+def _set_name(units: Iterable[int], labels: Any) -> str:
+    """Return the name of some of the units with these labels; how many they are if it is long."""
+    some = [str(labels[unit]) for unit in units]
+    name = join_labels(some, [str(label) for label in labels])
+    return name if len(name) <= MAX_SET_NAME else f"{len(some)} units"
 
 
 def is_iit3(tree: xr.DataTree) -> bool:
@@ -195,8 +248,8 @@ def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
             state = state_text(system[f"{side}_state"].values.tolist())
             rows.append((f"{side} state", f"{state}, {information}"))
     if system["cut"].values.any():
-        labels = system["unit"].values
-        rows.append(("minimum partition", severed_text(system["cut"].values, labels, labels)))
+        text = system_partition_text(system["cut"].values, system["unit"].values)
+        rows.append(("minimum partition", text))
     if "distinctions" in tree.children:
         rows += _concepts_summary(tree) if is_concepts else _structure_summary(tree)
     return rows

@@ -81,7 +81,7 @@ class StoreStatus:
     url: str
     attrs: dict[str, Any]
     sessions: tuple[SessionRecord, ...] = ()
-    stages: tuple[StageStatus, ...] = ()  # Stages known so far, by name
+    stages: tuple[StageStatus, ...] = ()  # Stages known so far, as runs opened them
     failures: tuple[str, ...] = ()  # Blocks that the last run gave up
     end_reason: str = ""  # Why the last run ended; empty if unknown
     elapsed: float = 0.0  # Wall seconds of the last run
@@ -133,14 +133,13 @@ class RunMonitor:
         runs = self._last_runs(status.sessions)
         return replace(
             status,
-            stages=self._in_opening_order(status.stages),
             workers=tuple(_worker_statuses(self.store, status, runs)),
             partial_results=tuple(_partial_results(self.store, status.stages)),
             history=self._add_sample(status, runs),
         )
 
     def read(self) -> StoreStatus:
-        """Read the progress of all stages."""
+        """Read the progress of all stages, in the order in which runs opened them."""
         attrs = store_attrs(self.store)
         sessions = tuple(live_sessions(self.store))
         self._follow_logs()
@@ -151,7 +150,7 @@ class RunMonitor:
             url=self.store.url,
             attrs=attrs,
             sessions=sessions,
-            stages=tuple(self._stage(name, last) for name in list_stages(self.store)),
+            stages=tuple(self._stage(name, last) for name in self._stages_in_order()),
             failures=tuple(last.failures),
             end_reason=last.end_reason,
             elapsed=wall,
@@ -195,12 +194,12 @@ class RunMonitor:
             sum(history.seconds for history in histories),
         )
 
-    def _in_opening_order(self, stages: Iterable[StageStatus]) -> tuple[StageStatus, ...]:
+    def _stages_in_order(self) -> list[str]:
         order: dict[str, int] = {}
         for key in sorted(self._histories):
             for name in self._histories[key].stages:
                 order.setdefault(name, len(order))
-        return tuple(sorted(stages, key=lambda stage: order.get(stage.name, len(order))))
+        return sorted(list_stages(self.store), key=lambda name: order.get(name, len(order)))
 
     def _add_sample(self, status: StoreStatus, runs: list[RunHistory]) -> tuple[Sample, ...]:
         """Return the history of the last run; of runs side by side no log has all of it."""

@@ -268,7 +268,7 @@ class DirectoryStore(Store):
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # not on every system
 
 
 def local_path(url: str) -> Path | None:

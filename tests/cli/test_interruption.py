@@ -58,6 +58,21 @@ def test_interruptible__interrupts_even_where_python_ignores_exceptions(where):
     assert done.stderr == ""
 
 
+def test_interruptible__does_so_where_no_thread_can_be_signalled():
+    """As on Windows; a wait is not cut short there, so it waits in pieces."""
+    waits = TAIL.format(where="in_finaliser").replace(
+        "time.sleep(30)", "[time.sleep(0.01) for _ in range(10_000)]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + "del signal.pthread_kill\n" + waits],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "interrupted\n", "")
+
+
 def test_interruptible__prints_other_ignored_exceptions():
     code = HEAD.replace("        hit()", "        raise ValueError('lost')", 1) + (
         "with interruptible('too long'):\n    in_finaliser()\n"

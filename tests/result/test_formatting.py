@@ -20,6 +20,7 @@ from iitdask.result.formatting import (
     repertoire_rows,
     seconds_text,
     severed_text,
+    system_partition_text,
     system_summary,
     text_array,
 )
@@ -74,11 +75,54 @@ def test_partition_text__names_both_sides_of_every_part(mechanism, purview, kept
     assert partition_text(mask_namer("ABC"), mechanism, purview, kept, cause) == text
 
 
-def test_severed_text__counts_what_it_does_not_show():
-    cut = np.ones((4, 4), bool)
-    text = severed_text(cut[:1, :2], "AB", "CD")
-    assert text == "severs A→C A→D"
-    assert severed_text(cut, "ABCD", "ABCD").endswith("C→D and 4 more")
+def test_severed_text__joins_sources_with_the_same_targets():
+    cut = np.zeros((3, 3), bool)
+    cut[:2, :2] = cut[2, 2] = True
+    assert severed_text(cut, "ABC", "DEF") == "severs AB→DE, C→F"
+    assert severed_text(cut[:1, :2], ["T0"], ["T1", "T2"]) == "severs T0→T1,T2"
+
+
+def cut_of(n, parts):
+    """What parts, each with its direction, sever: the definition, pair by pair."""
+    cut = np.zeros((n, n), bool)
+    for units, way in parts:
+        for a in range(n):
+            for b in range(n):
+                leaves, enters = a in units and b not in units, b in units and a not in units
+                cut[a, b] |= (leaves and way != "cause") or (enters and way != "effect")
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([((0,), "effect"), ((1, 2, 3), "cause")], "A | BCD, severs A→BCD"),
+        ([((0, 2), "cause"), ((1, 3), "cause")], "AC | BD, severs both ways"),
+        ([((0, 3), "cause"), ((1, 2), "effect")], "AD | BC, severs BC→AD"),
+        ([((k,), "both") for k in range(4)], "A | B | C | D, severs both ways"),
+        (
+            [((0,), "effect"), ((1,), "effect"), ((2, 3), "cause")],
+            "A | B | CD, severs outputs of A | B and inputs of CD",
+        ),
+        (
+            [((0,), "both"), ((1,), "effect"), ((2, 3), "effect")],
+            "A | B | CD, severs both ways",
+        ),
+        (
+            [((0, 1), "cause"), ((2,), "cause"), ((3,), "effect")],
+            "AB | C | D, severs outputs of D and inputs of AB | C",
+        ),
+    ],
+)
+def test_system_partition_text__names_parts_and_what_they_lose(parts, text):
+    assert system_partition_text(cut_of(4, parts), "ABCD") == text
+
+
+def test_system_partition_text__of_one_unit_and_of_large_parts():
+    assert system_partition_text(np.ones((1, 1), bool), "A") == "A, severs A→A"
+    labels = [f"unit{k}" for k in range(100)]
+    text = system_partition_text(cut_of(100, [((0,), "effect"), (range(1, 100), "cause")]), labels)
+    assert text == "unit0 | 99 units, severs unit0→99 units"
 
 
 def test_text_array__of_nothing_is_text():

@@ -137,7 +137,7 @@ def test_command_line__runs_and_shows(tmp_path, capsys):
     called("run", FIG4, "--store", store, "--quiet")
     shown = capsys.readouterr().out
     assert "Phi                     1.91667" in shown
-    assert "severs A→C B→C" in shown
+    assert "severs AB→C" in shown
     assert "0.667 0 0 0.333" in shown
     called("show", store, "--json")
     told = json.loads(capsys.readouterr().out)
