@@ -57,6 +57,7 @@ COMMANDS = {
         "iitdask.cli.store_commands:examples",
         "List published systems, or print one as a study.",
     ),
+    "theories": ("iitdask.cli.store_commands:theories", "List theories and their options."),
     "completion": ("iitdask.cli.app:completion", "Print a script that completes words in a shell."),
 }
 """Import path and summary of each command."""

@@ -1,4 +1,4 @@
-"""Commands on a store: status, show, view, verify, export, tidy; and examples.
+"""Commands on a store: status, show, view, verify, export, tidy; and lists.
 
 What only some of them need is imported in the function: ``status`` draws nothing.
 """
@@ -255,6 +255,27 @@ def examples(name: str | None = None, /) -> int:
         for known, study in studies.items()
     ]
     print_table(("name", "source", "compute"), rows, whole=("name", "compute"))
+    return 0
+
+
+def theories(name: str | None = None, /) -> int:
+    """List theories, what can be computed under each, and their options as studies name them.
+
+    Parameters
+    ----------
+    name
+        Name of a theory, to list that one.
+    """
+    from iitdask.theory.catalog import COMPUTATIONS, THEORIES, theory_name, theory_options
+    from iitdask.theory.options import describe_options
+
+    chosen = THEORIES if name is None else [theory_name(theory_options(name))]
+    for theory in chosen:
+        computed = [each for each, one in COMPUTATIONS.items() if theory in one.recipes]
+        print(f"{theory}: compute {', '.join(computed)}")
+        options = describe_options(THEORIES[theory])
+        rows = [(row.name, row.values_text, row.meaning) for row in options]
+        print_table(("option", "values, the default first", "meaning"), rows, whole=("option",))
     return 0
 
 

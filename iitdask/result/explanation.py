@@ -54,7 +54,9 @@ def explain_system(data: xr.Dataset, system: CandidateSystem | None) -> xr.Datas
         attrs["no_runner_up"] = f"only systems of up to {MAX_RUNNER_UP_UNITS} units are searched"
     else:
         states = [_state_code(data[f"{side}_state"].values, system.levels) for side in SIDES]
-        least, following = runner_up(StatePairCosts.from_states(system, (states[0], states[1])))
+        costs = StatePairCosts.from_states(system, (states[0], states[1]))
+        most = 2 if data.attrs.get("system_partitions") == "bipartition" else None
+        least, following = runner_up(costs, most)
         if following is None:
             attrs["no_runner_up"] = "all partitions attain the minimum"
         else:
@@ -207,7 +209,8 @@ def _attr_differences(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict[str, A
     """Return theories, versions and substrates of both, each as a pair where they differ."""
     out: dict[str, Any] = {}
     for name in (
-        "theory", "ties", "differentiation", "background", "state", "units", "iitdask_version",
+        "theory", "ties", "differentiation", "background", "measure", "mechanism_partitions",
+        "structure_distance", "system_partitions", "state", "units", "iitdask_version",
         "substrate_fingerprint",
     ):  # fmt: skip
         one, other = a.get(name), b.get(name)

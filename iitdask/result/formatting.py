@@ -19,7 +19,7 @@ from iitdask.model.labels import (
 )
 from iitdask.model.substrate import Substrate
 from iitdask.run.checksum import package_version
-from iitdask.theory.options import Theory
+from iitdask.theory.options import IIT3, IIT4, IIT42026, LATER_OPTIONS, Theory, describe_options
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -230,16 +230,18 @@ def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return the summary of a system analysis or structure as pairs of name and value."""
     system, is_concepts = tree["system"].to_dataset(), is_iit3(tree)
     about = system.attrs
-    theory = str(about["theory"])
+    has_bits = "units" in system["phi"].attrs
     rows = [
-        ("theory", f"{theory}, background {about['background']}" if is_concepts else theory),
+        ("theory", _theory_text(about)),
         (
             "candidate system",
             f"{about['units']} in {about['substrate_units']}, state {about['state']}",
         ),
         *_macro_rows(about),
-        ("Phi" if is_concepts else "phi_s", _with_unit(float(system["phi"]), is_concepts)),
+        ("Phi" if is_concepts else "phi_s", _with_unit(float(system["phi"]), not has_bits)),
     ]
+    if "bound" in about:
+        rows.append(("bound", str(about["bound"])))
     if about["reason"]:
         rows.append(("why 0", str(about["reason"])))
     for side in DIRECTIONS:
@@ -255,6 +257,20 @@ def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     return rows
 
 
+def _theory_text(about: Mapping[Any, Any]) -> str:
+    """Return a theory with the background of IIT 3.0, and options that are not the default."""
+    theory = str(about["theory"])
+    kinds: dict[str, type[Theory]] = {"iit4": IIT4, "iit4-2026": IIT42026, "iit3": IIT3}
+    shown = [
+        f"{row.name} {about[row.name]}"
+        for row in describe_options(kinds[theory])
+        if row.name in LATER_OPTIONS - {"search"}
+        and about.get(row.name, row.default) != row.default
+    ]
+    background = [f"background {about['background']}"] if theory == "iit3" else []
+    return ", ".join([theory, *background, *shown])
+
+
 def _macro_rows(about: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """Return the definitions of macro units and their window, if a result is about such units."""
     if "macro_units" not in about:
@@ -264,7 +280,7 @@ def _macro_rows(about: Mapping[Any, Any]) -> list[tuple[str, str]]:
 
 
 def _with_unit(value: float, is_distance: bool = False) -> str:
-    """Return phi as text; the distances of IIT 3.0 have no unit."""
+    """Return phi as text; earth mover's distances have no unit."""
     return number_text(value) if is_distance else f"{number_text(value)} bits"
 
 

@@ -39,6 +39,7 @@ from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes
 from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
 from iitdask.theory.hill_climbing import search_networks
 from iitdask.theory.iit3 import recipe
+from iitdask.theory.iit3.concepts import rule_numbers
 from iitdask.theory.iit4.local_mechanisms import find_connected_mechanisms
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import (
@@ -319,6 +320,10 @@ def _joint_bounds_case() -> Recipe:
     return _search_case(System.build(Substrate.from_factors(ring), "0" * n))
 
 
+def _partitions_case() -> Recipe:
+    return recipe.sia(_two_units(), IIT3(measure="AID"))
+
+
 def _account_case() -> Recipe:
     return account(Transition.build(_two_units().substrate, "10", "11"), Causation2019())
 
@@ -358,6 +363,13 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
     "iit3": KernelFamily(
         15, (lambda: recipe.ces(_two_units(), IIT3()), lambda: recipe.sia(_two_units(), IIT3()))
     ),
+    "iit3-partitions": KernelFamily(
+        10,
+        (_partitions_case, _partitions_case),
+        is_needed=lambda _target, options: (
+            isinstance(options, IIT3) and bool(rule_numbers(options).any())
+        ),
+    ),
     "complexes": KernelFamily(20, (_complexes_case, _candidates_case, _sia_case, _details_case)),
     "causation2019": KernelFamily(5, (_account_case, _account_case)),
     "sweep-sia": KernelFamily(20, (_FIRST_SHARE, _FIRST_SHARE)),
@@ -374,6 +386,7 @@ _IIT3_COMPLEXES = partial(
 )
 _IIT4_STRUCTURES = ("iit4", "iit4-large", "iit4-sparse")
 _IIT4_COMPLEXES = ("complexes", "iit4-large")
+_CONCEPTS = ("iit3", "iit3-partitions")
 _CAUSATION = {"causation2019": ("causation2019",)}
 
 # By the name that a study's ``compute`` gives; one that builds on others comes after them
@@ -387,7 +400,7 @@ COMPUTATIONS: dict[str, Computation] = {
         overviews="iitdask.result.overview:system_overviews",
         panels="iitdask.view.explorer:system_panels",
         outcomes=SIA_OUTCOMES,
-        families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": ("iit3",)},
+        families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": _CONCEPTS},
         batching=Batching(
             partial(small_systems_stage, structures=False), SIA_MAX_UNITS, "sweep-sia"
         ),
@@ -408,7 +421,7 @@ COMPUTATIONS: dict[str, Computation] = {
         view_nodes=view_nodes,
         tables=(("distinctions", "mechanism"),),
         outcomes=CES_OUTCOMES,
-        families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES, "iit3": ("iit3",)},
+        families={"iit4": _IIT4_STRUCTURES, "iit4-2026": _IIT4_STRUCTURES, "iit3": _CONCEPTS},
         batching=Batching(
             partial(small_systems_stage, structures=True), CES_MAX_UNITS, "sweep-ces"
         ),
@@ -428,7 +441,7 @@ COMPUTATIONS: dict[str, Computation] = {
         panels="iitdask.view.network_figures:complexes_panels",
         tables=(("complexes", "complex"),),
         outcomes=COMPLEXES_OUTCOMES,
-        families={"iit4": _IIT4_COMPLEXES, "iit4-2026": _IIT4_COMPLEXES, "iit3": ("iit3",)},
+        families={"iit4": _IIT4_COMPLEXES, "iit4-2026": _IIT4_COMPLEXES, "iit3": _CONCEPTS},
     ),
     "grains": Computation(
         target=GrainSearch,

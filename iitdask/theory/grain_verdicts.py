@@ -182,6 +182,8 @@ def grains(search: GrainSearch, options: Unfolding) -> Recipe:
     """
     if options.ties != "reference":
         raise InputError("ties: expected reference for compute 'grains', whose phi names no state")
+    if options.system_partitions != "all":
+        raise InputError("system_partitions: expected all for compute 'grains', got bipartition")
     cap = 0
     if isinstance(options, IIT42026):
         cap = 2 if options.differentiation == "specified" else 1

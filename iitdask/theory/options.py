@@ -26,8 +26,22 @@ Search = Annotated[
 ]
 
 
+SystemPartitions = Annotated[
+    Literal["all", "bipartition"],
+    Meta(
+        description="Partitions of a system: all directed set partitions, or into two parts alone, "
+        "whose least normalized phi is an upper bound of that over all."
+    ),
+]
+
+
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name"):
     """What the options of all theories have in common: how they are read."""
+
+
+Measure = Literal["EMD", "L1", "KLD", "ENTROPY_DIFFERENCE", "PSQ2", "MP2Q", "ID", "AID"]
+MechanismPartitions = Literal["bipartition", "wedge", "all"]
+StructureDistance = Literal["EMD", "SUM_SMALL_PHI"]
 
 
 class IIT3(_Options, frozen=True, kw_only=True, tag="iit3"):
@@ -44,6 +58,27 @@ class IIT3(_Options, frozen=True, kw_only=True, tag="iit3"):
             "all units implies, or fixed at their current state, as published in 2014."
         ),
     ] = "causal"
+    measure: Annotated[
+        Measure,
+        Meta(
+            description="Distance of a repertoire from that of a partition: the earth mover's as "
+            "published, of later work the absolute intrinsic difference AID among others."
+        ),
+    ] = "EMD"
+    mechanism_partitions: Annotated[
+        MechanismPartitions,
+        Meta(
+            description="Partitions of a mechanism and a purview: into two parts as published; "
+            "wedge: a mechanism in two and a purview in up to three; or all of IIT 4.0."
+        ),
+    ] = "bipartition"
+    structure_distance: Annotated[
+        StructureDistance,
+        Meta(
+            description="Distance of the structures of the whole and the cut system: the extended "
+            "earth mover's as published, or the difference of their sums of phi."
+        ),
+    ] = "EMD"
 
 
 class IIT4(_Options, frozen=True, kw_only=True, tag="iit4"):
@@ -51,6 +86,7 @@ class IIT4(_Options, frozen=True, kw_only=True, tag="iit4"):
 
     ties: Ties = "reference"
     search: Search = "auto"
+    system_partitions: SystemPartitions = "all"
 
 
 class IIT42026(_Options, frozen=True, kw_only=True, tag="iit4-2026"):
@@ -58,6 +94,7 @@ class IIT42026(_Options, frozen=True, kw_only=True, tag="iit4-2026"):
 
     ties: Ties = "reference"
     search: Search = "auto"
+    system_partitions: SystemPartitions = "all"
     differentiation: Annotated[
         Literal["specified", "current"],
         Meta(
@@ -95,13 +132,25 @@ TheoryLike = (
 """Theory by name, by its options, or by a mapping of both."""
 
 
+LATER_OPTIONS = {
+    "search", "measure", "mechanism_partitions", "structure_distance", "system_partitions",
+}  # fmt: skip
+"""Options that studies record only where they are not the default."""
+
+
 def recorded_options(options: Theory) -> dict[str, Any]:
     """Return a theory's name and options as studies record them.
 
-    What is left to the engine, as how it searches, is no part of a study.
+    What is left to the engine, as how it searches, is no part of a study, and defaults of later
+    options are left out: studies recorded before these were there ask for the same.
     """
     fields: dict[str, Any] = msgspec.to_builtins(options)
-    return {key: value for key, value in fields.items() if (key, value) != ("search", "auto")}
+    plain = {field.name: field.default for field in msgspec.structs.fields(options)}
+    return {
+        key: value
+        for key, value in fields.items()
+        if key not in LATER_OPTIONS or value != plain[key]
+    }
 
 
 class OptionInfo(NamedTuple):
@@ -112,10 +161,14 @@ class OptionInfo(NamedTuple):
     default: str
     meaning: str
 
+    @property
+    def values_text(self) -> str:
+        """Its values, the default first."""
+        return ", ".join([self.default, *(each for each in self.values if each != self.default)])
+
     def __str__(self) -> str:
         """Write the option with its values, the default first."""
-        others = [value for value in self.values if value != self.default]
-        return f"{self.name} ({', '.join([self.default, *others])})"
+        return f"{self.name} ({self.values_text})"
 
 
 def describe_options(theory: type[Theory]) -> tuple[OptionInfo, ...]:
@@ -126,7 +179,8 @@ def describe_options(theory: type[Theory]) -> tuple[OptionInfo, ...]:
     >>> [(row.name, row.values, row.default) for row in describe_options(IIT4)]
     ... # doctest: +NORMALIZE_WHITESPACE
     [('ties', ('reference', 'canonical'), 'reference'),
-     ('search', ('auto', 'sparse', 'dense'), 'auto')]
+     ('search', ('auto', 'sparse', 'dense'), 'auto'),
+     ('system_partitions', ('all', 'bipartition'), 'all')]
     """
     hints: dict[str, Any] = get_type_hints(theory, include_extras=True)
     rows = []

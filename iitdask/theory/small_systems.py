@@ -89,7 +89,9 @@ class SmallSystems:
 
 def is_batchable(options: Theory) -> bool:
     """Return True if the kernels for small systems know a theory with these options."""
-    return isinstance(options, IIT4 | IIT42026) and options.ties == "reference"
+    if not isinstance(options, IIT4 | IIT42026):
+        return False
+    return options.ties == "reference" and options.system_partitions == "all"
 
 
 def small_systems_stage(name: str, points: SmallSystems, structures: bool) -> Stage:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from iitdask.errors import InputError
 from iitdask.model.labels import decode_state, state_text
 from iitdask.model.search_space import SearchSpace
-from iitdask.theory.options import IIT42026, Theory
+from iitdask.theory.options import IIT4, IIT42026, Theory
 from iitdask.theory.small_systems import analyse_tables
 from iitdask.theory.stage import Array, Grid, Recipe, Region, Stage, uniform_cost
 from iitdask.theory.variables import make_dataset, variable
@@ -98,9 +99,10 @@ def search_tables(target: SearchSpace, options: Theory) -> Recipe:
     """
     levels = target.substrate.levels
     n = len(levels)
+    version = theory_version(options)
     (marked,) = yield (_classes_stage(n),)
     tables = np.flatnonzero(marked["is_first"].values)
-    (filled,) = yield (_phi_stage(tables, n, theory_version(options)),)
+    (filled,) = yield (_phi_stage(tables, n, version),)
     phi, state = filled["phi"].values, filled["best_state"].values
     order = np.lexsort((tables, -phi))[: target.search["top"]]
     chosen = tables[order]
@@ -127,6 +129,8 @@ def search_tables(target: SearchSpace, options: Theory) -> Recipe:
 
 def theory_version(options: Theory) -> int:
     """Return the version of IIT 4.0, see :class:`~iitdask.theory.small_systems.SmallSystems`."""
+    if isinstance(options, IIT4 | IIT42026) and options.system_partitions != "all":
+        raise InputError("system_partitions: expected all for compute 'search', got bipartition")
     if not isinstance(options, IIT42026):
         return 0
     return 2 if options.differentiation == "specified" else 1

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import iitdask as iit
+from iitdask.theory.catalog import THEORIES
+from iitdask.theory.options import describe_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,6 +157,19 @@ def test_show__json_is_strict(full):
         raise AssertionError(constant)
 
     json.loads(full("show", "xor.zarr", "--json").stdout, parse_constant=refuse)
+
+
+def test_theories__lists_every_option_with_its_values(terminal):
+    done = terminal("theories")
+    words = done.stdout.replace(",", " ").split()
+    for name, options in THEORIES.items():
+        assert f"{name}:" in words
+        for row in describe_options(options):
+            assert {row.name, *row.values} <= set(words)
+    only = terminal("theories", "iit3").stdout
+    assert "AID" in only
+    assert "iit4:" not in only
+    refused(terminal("theories", "iit5"), 2, "iit4, iit4-2026, iit3, causation2019")
 
 
 def test_examples__lists_every_name(terminal):

@@ -1,7 +1,8 @@
 """IIT 3.0 from the definitions: concepts, cuts, extended earth mover's distance (spec section 12).
 
 Earth mover's distances are linear programs; nothing is bounded away except partitions whose
-marginals alone already cost more than the best one found (they cannot be the minimum).
+marginals alone already cost more than the best one found (they cannot be the minimum). Under
+another measure or scheme of partitions every partition is tried.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import numpy as np
 from scipy.optimize import linprog
 
 from tests.reference.mechanisms import admissible, set_order
-from tests.reference.substrate import CAUSE, EFFECT, System, subsets
+from tests.reference.substrate import CAUSE, EFFECT, System, set_partitions, subsets
 from tests.reference.systems import strongly_connected
 
 TAU = 1e-6
+LAST_BITS = 1e-9  # two distances of six decimals that are 1e-6 apart tie, whatever their last bits
 
 
 def eq(x, y):
     """Tolerant equality at precision 6 (section 0)."""
-    return abs(x - y) <= max(TAU * max(abs(x), abs(y)), TAU)
+    return abs(x - y) <= max(TAU * max(abs(x), abs(y)), TAU) + LAST_BITS
 
 
 def positive(x):
@@ -66,11 +68,49 @@ def marginal_distance(p, q):
     return float(total)
 
 
+def bits(p, factor):
+    """Sum of p log2(factor) over the states that p allows."""
+    return float((p[p > 0] * np.log2(factor[p > 0])).sum())
+
+
+def information(p):
+    return bits(p**2, p * p.size)
+
+
+MEASURES = {
+    "EMD": emd,
+    "L1": lambda p, q: float(np.abs(p - q).sum()),
+    "KLD": lambda p, q: bits(p, ratio(p, q)),
+    "ENTROPY_DIFFERENCE": lambda p, q: abs(bits(p, p) - bits(q, q)),
+    "PSQ2": lambda p, q: abs(information(p) - information(q)),
+    "MP2Q": lambda p, q: bits(p * ratio(p, q), ratio(p, q)) / p.size,
+    "ID": lambda p, q: float(pointwise(p, q).max()),
+    "AID": lambda p, q: float(np.abs(pointwise(p, q)).max()),
+}
+
+
+def ratio(p, q):
+    return np.divide(p, q, out=np.ones_like(p), where=p > 0)
+
+
+def pointwise(p, q):
+    return p * np.log2(np.where(p > 0, ratio(p, q), 1.0))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Measure, partitions of mechanisms and distance of structures; the defaults are published."""
+
+    measure: str = "EMD"
+    partitions: str = "bipartition"
+    structure: str = "EMD"
+
+
 class Cut:
     """A system with the edges from some units to the others severed (section 2)."""
 
-    def __init__(self, system, origin=(), background="causal"):
-        self.system, self.origin = system, tuple(origin)
+    def __init__(self, system, origin=(), background="causal", rule=None):
+        self.system, self.origin, self.rule = system, tuple(origin), rule or Rule()
         self.units = system.subset
         self.target = tuple(i for i in self.units if i not in origin) if origin else ()
         self.cm = system.cm.copy()
@@ -129,9 +169,34 @@ def bipartitions(m, z):
                 yield one, two
 
 
+def blockwise(m, z, most):
+    """Partitions into up to so many blocks of M and one part without; each severed set once."""
+    found = {}
+    for blocks in set_partitions(m):
+        for assigned in product(range(len(blocks) + 1), repeat=len(z)):
+            parts = [
+                (units, tuple(u for u, r in zip(z, assigned, strict=True) if r == k))
+                for k, units in enumerate((*blocks, ()))
+            ]
+            is_whole = len(blocks) == 1 and parts[0][1]
+            if len(blocks) <= most and not is_whole:
+                found.setdefault(severed_pairs(parts), tuple(parts))
+    return list(found.values())
+
+
+SCHEMES = {
+    "bipartition": bipartitions,
+    "wedge": lambda m, z: blockwise(m, z, 2),
+    "all": lambda m, z: blockwise(m, z, len(m)),
+}
+
+
 def severed_pairs(parts):
-    (m1, z1), (m2, z2) = parts
-    return frozenset(product(m1, z2)) | frozenset(product(m2, z1))
+    severed = set()
+    for r, (mechanism, _) in enumerate(parts):
+        others = [z for s, (_, purview) in enumerate(parts) if s != r for z in purview]
+        severed |= set(product(mechanism, others))
+    return frozenset(severed)
 
 
 def key_bytes(pairs, size):
@@ -143,9 +208,10 @@ def key_bytes(pairs, size):
 
 def partitioned(cut, side, purview, parts):
     """Product of the parts' repertoires, axes in the order of the purview (12.1)."""
-    (m1, z1), (m2, z2) = parts
-    joint = np.multiply.outer(cut.repertoire(side, m1, z1), cut.repertoire(side, m2, z2))
-    return joint.transpose([(z1 + z2).index(u) for u in purview])
+    joint, order = np.ones(()), ()
+    for m, z in parts:
+        joint, order = np.multiply.outer(joint, cut.repertoire(side, m, z)), order + z
+    return joint.transpose([order.index(u) for u in purview])
 
 
 @dataclass(frozen=True)
@@ -165,7 +231,12 @@ def irreducibility(cut, side, mechanism, purview):
     whole = cut.repertoire(side, mechanism, purview)
     if not whole.any():
         return 0.0, None
-    each = [(p, partitioned(cut, side, purview, p)) for p in bipartitions(mechanism, purview)]
+    scheme = SCHEMES[cut.rule.partitions]
+    each = [(p, partitioned(cut, side, purview, p)) for p in scheme(mechanism, purview)]
+    if cut.rule.measure != "EMD":
+        measure = MEASURES[cut.rule.measure]
+        found = [(round(measure(whole, q), 6), k) for k, (_, q) in enumerate(each)]
+        return named(each, found, 1 + max(mechanism + purview))
     bounds = [marginal_distance(whole, q) for _, q in each]
     best, tied = np.inf, []
     for k in np.argsort(bounds, kind="stable"):
@@ -177,10 +248,15 @@ def irreducibility(cut, side, mechanism, purview):
         tied.append((d, k))
         if not positive(d):
             return 0.0, each[k][0]
-    size = 1 + max(mechanism + purview)
-    tied = [(key_bytes(severed_pairs(each[k][0]), size), k, d) for d, k in tied if eq(d, best)]
+    return named(each, tied, 1 + max(mechanism + purview))
+
+
+def named(each, found, size):
+    """The least distance, and the first of the tied partitions by the pairs they sever (12.1)."""
+    best = min(d for d, _ in found)
+    tied = [(key_bytes(severed_pairs(each[k][0]), size), k, d) for d, k in found if eq(d, best)]
     _, k, d = min(tied)
-    return d, each[k][0]
+    return (d if positive(d) else 0.0), each[k][0]
 
 
 def maximal(cut, side, mechanism):
@@ -252,6 +328,8 @@ def unmatched(first, second):
 
 def structure_distance(intact, first, second):
     """Extended earth mover's distance with the null concept (12.2)."""
+    if intact.rule.structure == "SUM_SMALL_PHI":
+        return round(sum(c[0] for c in first.values()) - sum(c[0] for c in second.values()), 6)
     one, two = unmatched(first, second), unmatched(second, first)
     if not one or not two:
         return round(sum(c[0] * distance(intact, c, None) for c in one or two), 6)
@@ -268,10 +346,10 @@ def cuts(units):
         yield tuple(u for k, u in enumerate(units) if a >> k & 1)
 
 
-def analyse(factors, cm, state, subset, background="causal"):
+def analyse(factors, cm, state, subset, background="causal", rule=None):
     """Concepts of a candidate, its big Phi and the cut that attains it (12.2)."""
     system = System(factors, cm, state, subset)
-    intact = Cut(system, (), background)
+    intact = Cut(system, (), background, rule)
     units = system.subset
     whole = concepts(intact, list(subsets(units)))
     out = {
@@ -285,7 +363,7 @@ def analyse(factors, cm, state, subset, background="causal"):
     if len(units) == 1 or not strongly_connected(system.cm[np.ix_(units, units)]) or not whole:
         return out
     for origin in cuts(units):
-        cut = Cut(system, origin, background)
+        cut = Cut(system, origin, background, rule)
         again = [m for m in subsets(units) if m in whole or spans(m, origin)]
         parts = concepts(cut, again)
         out["cuts"][origin] = structure_distance(intact, whole, parts)

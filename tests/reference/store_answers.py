@@ -42,10 +42,10 @@ def plain(found):
     }
 
 
-def answer(number, units):
+def answer(number, units, rule=None):
     """Ask the oracle about one random system."""
     case, background = drawn(number, units)
-    return plain(analyse(*case.given(), background=background))
+    return plain(analyse(*case.given(), background=background, rule=rule))
 
 
 if __name__ == "__main__":

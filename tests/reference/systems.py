@@ -16,8 +16,11 @@ NEAR = 1e-9  # partitions this close to the winner are reported as tied
 
 
 @cache
-def directed_partitions(units):
-    """Distinct severed edge sets of every directed partition, in lexicographic order (7)."""
+def directed_partitions(units, most=None):
+    """Distinct severed edge sets of every directed partition, in lexicographic order (7).
+
+    most : blocks at most; as many as there are units where it is not given
+    """
     if len(units) == 1:
         return (frozenset({(units[0], units[0])}),)
     found = set()
@@ -30,19 +33,19 @@ def directed_partitions(units):
                     severed |= set(product(outside, block))
                 if direction in (OUT, BOTH):
                     severed |= set(product(block, outside))
-            if len(blocks) > 1:
+            if 1 < len(blocks) <= (most or len(units)):
                 found.add(frozenset(severed))
     return tuple(sorted(found, key=sorted))
 
 
-def partition_phis(system, direction, state):
+def partition_phis(system, direction, state, most=None):
     """Signed phi of every directed partition for one specified state (8.2)."""
     units, now = system.subset, system.at(system.subset)
     sel = system.selectivity(direction, units, units)[state]
     whole = system.forward(direction, units, units)[state]
     values, inputs = (state, now) if direction == EFFECT else (now, state)
     signed = []
-    for severed in directed_partitions(units):
+    for severed in directed_partitions(units, most):
         cut = 1.0
         for i, value in zip(units, values, strict=True):
             kept = tuple(a for a in units if (a, i) not in severed)
@@ -101,9 +104,9 @@ def choose_states(system, phis):
     return tied[0]
 
 
-def mip(system, signed):
+def mip(system, signed, most=None):
     """The minimum partition and everything tied with it, for fixed states (8.3)."""
-    edges = directed_partitions(system.subset)
+    edges = directed_partitions(system.subset, most)
     sizes = np.array([len(e) for e in edges])
     phi = np.where(signed > ZERO, signed, 0.0)
     lowest, normal = least(phi, sizes)
@@ -155,8 +158,8 @@ def specified(system):
     return found
 
 
-def analyse(system, theory="iit4", differentiation="specified"):
-    """System phi of one candidate, as a dict (section 8)."""
+def analyse(system, theory="iit4", differentiation="specified", most=None):
+    """System phi of one candidate, as a dict (section 8); of partitions into `most` blocks."""
     if theory not in ("iit4", "iit4-2026"):
         raise ValueError(f"unknown theory {theory!r}")
     reasons = gate(system)
@@ -167,11 +170,12 @@ def analyse(system, theory="iit4", differentiation="specified"):
     if reasons:
         return null(reasons) | found
     causes, effects = (
-        {s: partition_phis(system, d, s) for s in found[f"tied_{d}_states"]}
+        {s: partition_phis(system, d, s, most) for s in found[f"tied_{d}_states"]}
         for d in (CAUSE, EFFECT)
     )
     mips = {
-        (c, e): mip(system, np.minimum(causes[c], effects[e])) for c, e in product(causes, effects)
+        (c, e): mip(system, np.minimum(causes[c], effects[e]), most)
+        for c, e in product(causes, effects)
     }
     pair = choose_states(system, {key: value[0] for key, value in mips.items()})
     phi, normal, chosen, tied = mips[pair]
@@ -182,7 +186,7 @@ def analyse(system, theory="iit4", differentiation="specified"):
         "effect_state": pair[1],
         "cause_phi": clean(causes[pair[0]][chosen]),
         "effect_phi": clean(effects[pair[1]][chosen]),
-        "partition": directed_partitions(system.subset)[chosen],
+        "partition": directed_partitions(system.subset, most)[chosen],
         "tied_partitions": tied,
         "num_tied_partitions": len(tied),
     }

@@ -294,23 +294,6 @@ def fill_bipartition_excess(m, z, m1, z1, reps, room):
 
 
 @leaf
-def bipartition_distance(m, z, m1, z1, cause, reps, room):
-    """Distance between a repertoire and its product under one bipartition."""
-    if cause:
-        fill_bipartition_excess(m, z, m1, z1, reps, room)
-        size, degree = fill_neighbours(z, reps.levels, room.flow)
-        return earth_movers_distance(size, degree, np.inf, room.flow)
-    d = 0.0
-    j = 0
-    while z >> j:
-        if z >> j & 1:
-            row = reps.effect[m1] if z1 >> j & 1 else reps.effect[m ^ m1]
-            d += unit_distance(reps.effect[m], row, j, reps.compared, reps.weights)
-        j += 1
-    return d
-
-
-@leaf
 def effect_phis(m, reps, room, out):
     """Least distance over bipartitions of a mechanism and every effect purview.
 

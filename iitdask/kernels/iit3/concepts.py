@@ -2,36 +2,12 @@
 
 import numpy as np
 
-from iitdask.kernels.iit3.bipartition import (
-    bipartition_distance,
-    cause_phi,
-    deposit_bits,
-    effect_phis,
-    fill_bipartition_excess,
-)
+from iitdask.kernels.iit3.bipartition import cause_phi, effect_phis
+from iitdask.kernels.iit3.measures import is_positive, is_tied, round_distance
 from iitdask.kernels.jit import kernel, leaf
 from iitdask.kernels.subsets import is_purview, popcount
 
-DISTANCE_PRECISION = 1e-6  # rounds distances; up to it they tie (mathematics.md 12)
 TIE_MARGIN = 3e-6  # distances that differ by more, and by more than this part, never tie
-
-
-@leaf
-def round_distance(x):
-    """A distance to six decimals."""
-    return np.rint(x * 1e6) / 1e6
-
-
-@leaf
-def is_tied(x, y):
-    """Tell whether two rounded distances count as equal, mathematics.md, Eq. (12.1)."""
-    return abs(x - y) <= max(DISTANCE_PRECISION * max(abs(x), abs(y)), DISTANCE_PRECISION)
-
-
-@leaf
-def is_positive(x):
-    """Tell whether a rounded distance counts as more than nothing, mathematics.md 0.2."""
-    return x > 0.0 and not is_tied(x, 0.0)
 
 
 @kernel
@@ -190,73 +166,3 @@ def _cache_key(m, z, target):
         weight *= 7
         i += 1
     return key
-
-
-@kernel
-def list_tied_bipartitions(m, z, cause, phi, reps, room, parts):
-    """List the bipartitions whose distance ties with the least.
-
-    Parameters
-    ----------
-    m, z : int, masks of mechanism and purview
-    cause : bool, whether the purview is a cause
-    phi : float, the least distance, rounded
-    reps : Repertoires, of the system
-    room : BipartitionScratch, working memory
-    parts : (c, 3) int64, mechanism part, purview part, distance in millionths; filled
-
-    Returns
-    -------
-    int, how many there are
-
-    References
-    ----------
-    mathematics.md 12.1, Eq. (12.2).
-    """
-    count = 0
-    tall, wide = 1 << popcount(m), 1 << popcount(z)
-    for a in range(tall // 2):
-        for b in range(wide):
-            if a == 0 and b == 0:
-                continue
-            one, other = deposit_bits(a, m), deposit_bits(b, z)
-            d = round_distance(bipartition_distance(m, z, one, other, cause, reps, room))
-            if is_tied(d, phi):
-                parts[count, 0], parts[count, 1] = one, other
-                parts[count, 2] = np.int64(np.rint(d * 1e6))
-                count += 1
-    return count
-
-
-@kernel
-def both_repertoires(m, z, m1, z1, cause, reps, room, out):
-    """Write a repertoire and its product under one bipartition; returns how many states there are.
-
-    m1, z1 : masks of one part; out : (2, S) float64, filled up to the states of the purview
-    """
-    size = 1
-    if cause:
-        begin, end = reps.offsets[z], reps.offsets[z + 1]
-        fill_bipartition_excess(m, z, m1, z1, reps, room)
-        for x in range(end - begin):
-            out[0, x] = reps.cause[m, begin + x]
-            out[1, x] = out[0, x] - room.flow.excess[x]
-        return end - begin
-    out[0, 0], out[1, 0] = 1.0, 1.0
-    j = 0
-    while z >> j:
-        if z >> j & 1:
-            first = reps.compared[j]
-            binary = reps.levels[j] == 2
-            part = m1 if z1 >> j & 1 else m ^ m1
-            for v in range(reps.levels[j] - 1, -1, -1):
-                c = first if binary else first + v
-                p, q = reps.effect[m, c], reps.effect[part, c]
-                if binary and v == 0:
-                    p, q = 1.0 - p, 1.0 - q
-                for x in range(size):
-                    out[0, v * size + x] = out[0, x] * p
-                    out[1, v * size + x] = out[1, x] * q
-            size *= reps.levels[j]
-        j += 1
-    return size

@@ -5,8 +5,8 @@ unconstrained (mathematics.md 12.2 and 25.1).
 """
 
 from iitdask.kernels.iit3.bipartition import fill_part_states, marginal_distance, unit_distance
-from iitdask.kernels.iit3.concepts import is_tied, round_distance
 from iitdask.kernels.iit3.emd import earth_movers_distance, fill_neighbours
+from iitdask.kernels.iit3.measures import is_tied, round_distance
 from iitdask.kernels.jit import kernel, leaf
 
 PROBABILITY_TOLERANCE = 1e-12  # Probabilities that differ by no more are the same

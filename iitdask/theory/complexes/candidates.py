@@ -27,7 +27,7 @@ from iitdask.kernels.iit4.candidate_phi import UnitFactors, fill_candidate_phis,
 from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
 from iitdask.model.labels import units_of_mask
 from iitdask.theory.iit4.recipe import sia
-from iitdask.theory.iit4.system_analysis import cap_phi
+from iitdask.theory.iit4.system_analysis import cap_phi, is_bipartite
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import (
@@ -342,6 +342,8 @@ def evaluate(
     """Compute phi of candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
     if not candidates:
         return CandidatePhi(np.zeros(0), np.zeros(0, np.int64))
+    if is_bipartite(options):
+        return (yield from evaluate_one_by_one(sia, pool, candidates, options))
     (filled,) = yield (candidates_stage(pool, candidates),)
     phi, reason = filled["phi"].values, filled["reason"].values.copy()
     if isinstance(options, IIT42026):

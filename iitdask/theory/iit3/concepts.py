@@ -4,34 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any
+from itertools import product
+from math import comb, factorial, prod
+from typing import Any, get_args
 
 import numpy as np
 
-from iitdask.kernels.iit3.bipartition import (
-    Repertoires,
-    fill_repertoires,
-    make_bipartition_scratch,
-    make_repertoires,
-)
-from iitdask.kernels.iit3.concepts import (
-    both_repertoires,
-    choose_concepts,
-    list_tied_bipartitions,
-    purview_phis,
-)
+from iitdask.kernels.iit3.bipartition import Repertoires, fill_repertoires, make_repertoires
+from iitdask.kernels.iit3.concepts import choose_concepts, purview_phis
 from iitdask.kernels.iit3.distances import cause_distances, null_effect_distance
+from iitdask.kernels.iit3.partition_schemes import (
+    describe_minimum,
+    make_partition_scratch,
+    partition_phis,
+)
 from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import unit_arrays
-from iitdask.theory.options import IIT3
+from iitdask.theory.options import IIT3, Measure, MechanismPartitions
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import variable
 
 CAUSE, EFFECT = 0, 1
 UNRANKED = np.iinfo(np.int64).max
+SECONDS_PER_STATE = 1.5e-8  # of a purview, per partition; with the earth mover's distance:
+SECONDS_PER_MOVED_STATE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,14 @@ def source_inputs(system: CandidateSystem, options: IIT3) -> dict[str, Array | S
         **unit_arrays(system),
         "marginals": StageRef("marginals", "probability"),
         "past": np.array(past),
+        "rule": rule_numbers(options),
     }
+
+
+def rule_numbers(options: IIT3) -> Array:
+    """Return (2,) the measure and the scheme of partitions, as kernels number them."""
+    chosen = (Measure, options.measure), (MechanismPartitions, options.mechanism_partitions)
+    return np.array([get_args(kind).index(value) for kind, value in chosen], np.int64)
 
 
 def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
@@ -117,6 +122,34 @@ def prepare_sources(inputs: Mapping[str, Array]) -> RepertoireSources:
     )
     fill_repertoires(sources.forward, sources.rows, 0, sources.intact)
     return sources
+
+
+def partition_seconds(n: int, options: IIT3) -> float:
+    """Predict what the partitions of n units' mechanisms and purviews take, beyond bipartitions.
+
+    0 of the earth mover's distance over bipartitions, most of which its bounds leave out.
+    """
+    scheme = options.mechanism_partitions
+    if (options.measure, scheme) == ("EMD", "bipartition"):
+        return 0.0
+    per_state = SECONDS_PER_MOVED_STATE if options.measure == "EMD" else SECONDS_PER_STATE
+    pairs = product(range(1, n + 1), repeat=2)
+    steps = (comb(n, a) * comb(n, b) * _partition_count(a, b, scheme) * 2.0**b for a, b in pairs)
+    return 2 * per_state * sum(steps)
+
+
+def _partition_count(a: int, b: int, scheme: str) -> float:
+    """Return about how many partitions a mechanism of `a` and a purview of `b` units have."""
+    if scheme == "bipartition":
+        return 2.0 ** (a + b - 1)
+    most = a if scheme == "all" else 2
+    return 1.0 + sum(_set_partitions(a, k) * (k + 1.0) ** b for k in range(2, min(a, most) + 1))
+
+
+def _set_partitions(a: int, k: int) -> float:
+    """Return the number of partitions of a set of `a` into k blocks."""
+    signed = (comb(k, j) * (k - j) ** a * (1 - 2 * (j % 2)) for j in range(k + 1))
+    return float(sum(signed)) / factorial(k)
 
 
 def repertoire_bytes(levels: Sequence[int]) -> int:
@@ -153,7 +186,7 @@ def concepts_stage(system: CandidateSystem, options: IIT3) -> Stage:
         compute=fill_concepts,
         inputs=source_inputs(system, options),
         prepare=prepare_sources,
-        cost=lambda region: (region[0].stop - region[0].start) * 1.1e-7 * 10.0**n / size,
+        cost=uniform_cost((1.1e-7 * 10.0**n + partition_seconds(n, options)) / size),
         scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
     )
 
@@ -162,8 +195,12 @@ def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array
     """Search a range of mechanisms."""
     begin, end = region[0].start, region[0].stop
     cause, effect = np.zeros((2, end - begin, len(sources.offsets) - 1))
-    room = make_bipartition_scratch(sources.levels)
-    purview_phis(begin, end, sources.intact, room, sources.children, cause, effect)
+    room, rule = make_partition_scratch(sources.levels), sources.more["rule"]
+    reps, out = sources.intact, (sources.children, cause, effect)
+    if rule.any():
+        partition_phis(begin, end, 0, rule, np.zeros((0, 0)), reps, room, *out)
+    else:
+        purview_phis(begin, end, reps, room.bipartitions, *out)
     return {"phi_cause": cause, "phi_effect": effect}
 
 
@@ -239,31 +276,26 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
     phi = sources.more["phi"][region[0]]
     count, n = len(rows_of_block), len(sources.levels)
     states = int(np.prod(sources.levels))
-    room = make_bipartition_scratch(sources.levels)
-    parts = np.zeros((1 << (2 * n - 1), 3), np.int64)
+    room, rule = make_partition_scratch(sources.levels), sources.more["rule"]
     kept, ties = np.full((count, n), -1, np.int64), np.zeros(count, np.int64)
-    both, null = np.full((2, count, states), np.nan), np.zeros(count)
+    both, null = np.full((count, 2, states), np.nan), np.zeros(count)
     by_target: dict[int, Repertoires] = {0: sources.intact}
     for k, (target, direction, m, z) in enumerate(rows_of_block.tolist()):
         reps = by_target[target] = by_target.get(target) or sources.under(target)
-        cause = direction == CAUSE
-        tied = parts[: list_tied_bipartitions(m, z, cause, phi[k], reps, room, parts)]
-        m1, z1 = min(tied[:, :2].tolist(), key=lambda part: _severed_pairs_key(m, z, *part))
-        ties[k] = len(tied)
-        sides = ((m, m1), (z, z1)) if cause else ((z, z1), (m, m1))
-        kept[k] = _kept_partners(*sides, n)
-        size = both_repertoires(m, z, m1, z1, cause, reps, room, both[:, k])
-        both[:, k, size:] = np.nan
-        if cause:
+        is_cause = direction == CAUSE
+        seen = np.full(n, -1, np.int64)
+        ties[k] = describe_minimum(m, z, is_cause, phi[k], rule, reps, room, seen, both[k])
+        kept[k] = seen if is_cause else _seen_of_mechanism(seen, z)
+        if is_cause:
             purviews = np.full((2, len(reps.effect)), z)
-            null[k] = cause_distances_to_null(np.array([m]), purviews, reps, room)[0]
+            null[k] = cause_distances_to_null(np.array([m]), purviews, reps, room.bipartitions)[0]
         else:
             null[k] = null_effect_distance(m, z, reps, sources.intact)
     return {
         "kept": kept,
         "ties": ties,
-        "repertoire": both[0],
-        "partitioned_repertoire": both[1],
+        "repertoire": both[:, 0],
+        "partitioned_repertoire": both[:, 1],
         "distance_to_null": null,
     }
 
@@ -278,17 +310,11 @@ def cause_distances_to_null(
     return out
 
 
-def _severed_pairs_key(m: int, z: int, m1: int, z1: int) -> int:
-    """Return severed pairs as a number; the smallest keeps the first pairs."""
-    key = 0
-    for i in range(m.bit_length()):
-        for j in range(z.bit_length()):
-            if m >> i & 1 and z >> j & 1:
-                key = 2 * key + ((m1 >> i & 1) ^ (z1 >> j & 1))
-    return key
+def _seen_of_mechanism(seen: Array, purview: int) -> list[int]:
+    """Return the mechanism units that each purview unit sees, -1 outside of it, (n,).
 
-
-def _kept_partners(own: tuple[int, int], partners: tuple[int, int], n: int) -> list[int]:
-    """Return the partners each unit still sees, given both sides as a mask and its first part."""
-    seen = partners[0] ^ partners[1], partners[1]
-    return [seen[own[1] >> i & 1] if own[0] >> i & 1 else -1 for i in range(n)]
+    seen : (n,) the purview units that each mechanism unit keeps, -1 outside of it
+    """
+    n = len(seen)
+    partners = (np.maximum(seen, 0)[None] >> np.arange(n)[:, None] & 1) @ (1 << np.arange(n))
+    return [int(partners[j]) if purview >> j & 1 else -1 for j in range(n)]

@@ -14,26 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.kernels.iit3.bipartition import (
-    Repertoires,
-    fill_repertoires,
-    make_bipartition_scratch,
-    make_repertoires,
-)
-from iitdask.kernels.iit3.concepts import DISTANCE_PRECISION, TIE_MARGIN, find_concepts
+from iitdask.kernels.iit3.bipartition import Repertoires, fill_repertoires, make_repertoires
+from iitdask.kernels.iit3.concepts import TIE_MARGIN, find_concepts
 from iitdask.kernels.iit3.distances import (
     cause_distances,
     fill_concept_marginals,
     fill_distance_bounds,
     mark_unchanged_concepts,
 )
+from iitdask.kernels.iit3.measures import DISTANCE_PRECISION
+from iitdask.kernels.iit3.partition_schemes import make_partition_scratch, partition_phis
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit3.concepts import (
     Concepts,
     RepertoireSources,
     cause_distances_to_null,
+    partition_seconds,
     prepare_sources,
     repertoire_bytes,
+    select_concepts,
     source_inputs,
 )
 from iitdask.theory.options import IIT3
@@ -184,12 +183,13 @@ class CutSearch:
             "rank": self.rank,
             "targets": np.asarray(targets, np.int64),
             "incumbent": np.array(incumbent),
+            "is_sum": np.array(self.options.structure_distance == "SUM_SMALL_PHI"),
         }
 
     @property
     def seconds(self) -> float:
         """Predicted seconds of one cut."""
-        return 6e-8 * 9.0**self.system.n
+        return 6e-8 * 9.0**self.system.n + partition_seconds(self.system.n, self.options)
 
     @property
     def scratch(self) -> int:
@@ -240,10 +240,10 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     sides, purviews = sources.more["sides"], sources.more["purviews"]
     whole, intact = Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact
     under = make_repertoires(sources.levels, sources.offsets)
-    room = make_bipartition_scratch(sources.levels)
+    room, is_sum = make_partition_scratch(sources.levels), bool(sources.more["is_sum"])
     plain = np.stack([np.repeat(1.0 / intact.levels, np.diff(intact.compared)), intact.effect[0]])
     to_null = cache(
-        lambda: _distances_to_null(whole, intact, room)
+        lambda: _distances_to_null(whole, intact, room.bipartitions)
     )  # not needed if all are given up
     n = len(sources.levels)
     is_shared = len(targets) > 1 and n <= SHARED_MAX_UNITS
@@ -253,10 +253,14 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
         concepts_by_cut.append(concepts_under_cut(sources, target, under, room, known))
+        if is_sum:
+            difference = float(whole.phi.sum() - concepts_by_cut[k].phi.sum())
+            distance[k], exact[k] = round(difference, 6), True
+            continue
         both = (whole, concepts_by_cut[k]), (intact, under)
-        distance_by_cut.append(StructureDistance(*both, plain, room))
+        distance_by_cut.append(StructureDistance(*both, plain, room.bipartitions))
         distance[k] = distance_by_cut[k].bound
-    for k in np.argsort(distance, kind="stable").tolist():
+    for k in [] if is_sum else np.argsort(distance, kind="stable").tolist():
         if distance[k] > tie_limit(incumbent):
             break
         fill_repertoires(sources.forward, sources.rows, targets[k], under)
@@ -291,7 +295,7 @@ def cut_concepts_stage(search: CutSearch, target: int) -> Stage:
 def fill_cut_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     """Find the concepts under the first cut of the list."""
     target = int(sources.more["targets"][0])
-    room = make_bipartition_scratch(sources.levels)
+    room = make_partition_scratch(sources.levels)
     concepts = concepts_under_cut(sources, target, sources.under(target), room, np.zeros(0))
     return {name: getattr(concepts, name).T[region] for name in ("sides", "purviews", "ties")}
 
@@ -301,7 +305,13 @@ def concepts_under_cut(
 ) -> Concepts:
     """Find the concepts under a cut, given its repertoires and what other cuts found."""
     concepts = Concepts.empty(len(under.effect))
-    intact = sources.more["intact_phi"], sources.more["rank"]
+    intact, rank, rule = (sources.more[name] for name in ("intact_phi", "rank", "rule"))
+    children = sources.children_under(target)
+    if rule.any():
+        cause, effect = np.zeros((2, *intact.shape))
+        ends = 0, len(cause), target
+        partition_phis(*ends, rule, intact, under, room, children, cause, effect)
+        return select_concepts(cause, effect, rank)
     out = concepts.sides, concepts.purviews, concepts.ties
-    find_concepts(target, *intact, sources.children_under(target), under, room, known, *out)
+    find_concepts(target, intact, rank, children, under, room.bipartitions, known, *out)
     return concepts

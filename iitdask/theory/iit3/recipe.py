@@ -11,13 +11,14 @@ import numpy as np
 import xarray as xr
 
 from iitdask.errors import MemoryRefusedError
-from iitdask.kernels.iit3.concepts import is_positive, is_tied
+from iitdask.kernels.iit3.measures import is_positive, is_tied
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit3.concepts import (
     Concepts,
     concepts_stage,
     details_stage,
     fill_concepts,
+    partition_seconds,
     prepare_sources,
     purview_ranks,
     repertoire_bytes,
@@ -34,6 +35,7 @@ from iitdask.theory.variables import assemble_tree, make_dataset, units_of_masks
 
 ONE_BLOCK_MAX_UNITS = 6  # units up to which a system is analysed in one block
 DIRECTIONS = ("cause", "effect")
+BIT_MEASURES = {"KLD", "ENTROPY_DIFFERENCE", "PSQ2", "MP2Q", "ID", "AID"}  # measured in bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def sia(system: CandidateSystem, options: IIT3) -> Recipe:
             analysis = _minimum_cut(system.n, targets, distances, exact)
     else:
         analysis, _, _ = yield from _analyse(system, options)
-    return assemble_tree({"/system": _system_dataset(system, analysis)})
+    return assemble_tree({"/system": _system_dataset(system, analysis, options)})
 
 
 def ces(system: CandidateSystem, options: IIT3) -> Recipe:
@@ -95,7 +97,7 @@ def ces(system: CandidateSystem, options: IIT3) -> Recipe:
     Oizumi, Albantakis and Tononi 2014; docs/mathematics.md 12.
     """
     analysis, concepts_intact, rank = yield from _analyse(system, options)
-    nodes = {"/system": _system_dataset(system, analysis)}
+    nodes = {"/system": _system_dataset(system, analysis, options)}
     structures = [("distinctions", 0, concepts_intact)]
     if analysis.target:
         cutting = CutSearch(system, options, rank, concepts_intact)
@@ -118,9 +120,12 @@ def ces(system: CandidateSystem, options: IIT3) -> Recipe:
     begin, mechanisms = 0, concepts_intact.mechanisms
     for name, _, concepts in structures:
         selected = slice(begin, begin + 2 * len(concepts.mechanisms))
-        nodes[f"/{name}"] = _concepts_dataset(system, concepts, _select_rows(details, selected))
+        rows_of_structure = _select_rows(details, selected)
+        nodes[f"/{name}"] = _concepts_dataset(system, concepts, rows_of_structure, options)
         begin = selected.stop
     away = details["distance_to_null"].values[: 2 * len(mechanisms)].reshape(-1, 2).sum(axis=1)
+    if options.structure_distance == "SUM_SMALL_PHI":
+        away = np.ones(len(mechanisms))
     attrs = {
         "big_phi": analysis.phi,
         "sum_phi_distinctions": float(concepts_intact.phi.sum()),
@@ -192,7 +197,7 @@ def _severed_connections(n: int, target: int) -> Array:
     return np.asarray(~inside[:, None] & inside[None])
 
 
-def _system_dataset(system: CandidateSystem, analysis: SystemAnalysis) -> xr.Dataset:
+def _system_dataset(system: CandidateSystem, analysis: SystemAnalysis, options: IIT3) -> xr.Dataset:
     inside = analysis.target >> np.arange(system.n) & 1
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "phi": ((), analysis.phi),
@@ -201,11 +206,14 @@ def _system_dataset(system: CandidateSystem, analysis: SystemAnalysis) -> xr.Dat
         "part": (("unit",), inside ^ inside[0]),
     }
     attrs = {"reason": analysis.reason.text, "reasons": analysis.reason.names}
-    return _without_bit_units(make_dataset(values, attrs))
+    is_bits = options.measure in BIT_MEASURES and options.structure_distance == "SUM_SMALL_PHI"
+    return _with_units(make_dataset(values, attrs), is_bits=is_bits)
 
 
-def _without_bit_units(data: xr.Dataset) -> xr.Dataset:
-    """Drop the unit bit: distances of IIT 3.0 count units that differ."""
+def _with_units(data: xr.Dataset, *, is_bits: bool) -> xr.Dataset:
+    """Drop the unit bit where it is none: earth mover's distances count units that differ."""
+    if is_bits:
+        return data
     for name in ("phi", "phi_cause", "phi_effect"):
         if name in data:
             data[name].attrs.pop("units")
@@ -217,7 +225,9 @@ def _select_rows(details: Filled, rows: slice) -> dict[str, xr.Variable]:
     return {name: values.isel(side=rows) for name, values in details.items()}
 
 
-def _concepts_dataset(system: CandidateSystem, concepts: Concepts, details: Filled) -> xr.Dataset:
+def _concepts_dataset(
+    system: CandidateSystem, concepts: Concepts, details: Filled, options: IIT3
+) -> xr.Dataset:
     mechanisms, n = concepts.mechanisms, system.n
     rows, line, states = ("mechanism", "unit"), ("mechanism",), ("mechanism", "purview_state")
     values: dict[str, tuple[tuple[str, ...], Any]] = {
@@ -238,7 +248,7 @@ def _concepts_dataset(system: CandidateSystem, concepts: Concepts, details: Fill
             f"repertoire_{name}": (states, of_side["repertoire"].values),
             f"partitioned_repertoire_{name}": (states, of_side["partitioned_repertoire"].values),
         }
-    return _without_bit_units(make_dataset(values))
+    return _with_units(make_dataset(values), is_bits=options.measure in BIT_MEASURES)
 
 
 def analysis_seconds(levels: Sequence[int]) -> float:
@@ -263,8 +273,13 @@ def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> S
             variable("exact", "bool", False, cut),
         ),
         compute=fill_one_block,
-        inputs={**shared_inputs, "rank": purview_ranks(system, options.ties), "targets": targets},
-        cost=lambda _region: 6e-8 * 18.0**n,
+        inputs={
+            **shared_inputs,
+            "rank": purview_ranks(system, options.ties),
+            "targets": targets,
+            "is_sum": np.array(options.structure_distance == "SUM_SMALL_PHI"),
+        },
+        cost=lambda _region: 6e-8 * 18.0**n + len(targets) * partition_seconds(n, options),
         scratch=2 * repertoire_bytes(system.levels),
     )
 

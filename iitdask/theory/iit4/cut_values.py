@@ -77,15 +77,18 @@ def severed_inputs(n: int, blocks: Sequence[int], directions: Sequence[str]) -> 
     return out
 
 
-def directed_partitions(n: int) -> Iterator[Array]:
-    """Yield (p, n) severed inputs of the partitions into each set of two or more blocks."""
+def directed_partitions(n: int, most: int | None = None) -> Iterator[Array]:
+    """Yield (p, n) severed inputs of the partitions into each set of two or more blocks.
+
+    most : how many blocks at most; by default as many as there are units
+    """
     if n == 1:
         yield np.ones((1, 1), np.int64)
         return
     every = (1 << n) - 1
     for label in _labellings(n):
         k = max(label) + 1
-        if k == 1:
+        if k == 1 or (most is not None and k > most):
             continue
         blocks = np.zeros(k, np.int64)
         for unit, number in enumerate(label):
@@ -108,12 +111,13 @@ def _labellings(n: int) -> Iterator[tuple[int, ...]]:
             stack += [(*label, number) for number in range(max(label) + 2)]
 
 
-def runner_up(costs: StatePairCosts) -> tuple[float, float | None]:
+def runner_up(costs: StatePairCosts, most: int | None = None) -> tuple[float, float | None]:
     """Return the least normalized value over all partitions, and the next one above it.
 
     Parameters
     ----------
     costs : of up to ``MAX_RUNNER_UP_UNITS`` units, at a pair of states
+    most : blocks of a partition at most, see :func:`directed_partitions`
 
     Returns
     -------
@@ -125,7 +129,7 @@ def runner_up(costs: StatePairCosts) -> tuple[float, float | None]:
     """
     values = [
         costs.phi(severed).min(axis=0) / np.bitwise_count(severed).sum(axis=1)
-        for severed in directed_partitions(costs.costs.shape[1])
+        for severed in directed_partitions(costs.costs.shape[1], most)
     ]
     every = np.concatenate(values)
     least = float(every.min())

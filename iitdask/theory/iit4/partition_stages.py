@@ -22,12 +22,14 @@ from iitdask.kernels.iit4.system_witness import (
     minimum_partition,
     optimal_partitions,
 )
+from iitdask.theory.iit4.system_bipartitions import minimum_bipartition
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, Steps, Variable
 from iitdask.theory.variables import variable
 
 SPLIT_MIN_UNITS = 14  # Units from which source sets are split into blocks, and ratios into stages
 SECONDS_PER_SUBSET = 6e-9  # Of a source set, at one ratio
 SECONDS_PER_PARTITION = 0.03e-9  # Times 3 to the power of its units
+SECONDS_PER_BIPARTITION = 2e-7  # of a unit
 MINIMUM_FIELDS = ("cost", "pairs", "ways", "key")  # Fields of DirectionMinima that stages fill
 
 
@@ -41,10 +43,13 @@ def minimum_variables(n: int, inner: tuple[tuple[str, int], ...] = ()) -> tuple[
     )
 
 
-def search_partitions(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
+def search_partitions(
+    costs: Array, zero: Array, *, only_bipartitions: bool = False
+) -> Steps[dict[str, Array]]:
     """Search all partitions at every specified state; costs: (m, n, 2**n), zero: (m,)."""
-    search = _dinkelbach_stages if costs.shape[1] >= SPLIT_MIN_UNITS else _one_stage
-    return (yield from search(costs, zero))
+    if only_bipartitions or costs.shape[1] < SPLIT_MIN_UNITS:
+        return (yield from _one_stage(costs, zero, only_bipartitions))
+    return (yield from _dinkelbach_stages(costs, zero))
 
 
 def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
@@ -58,17 +63,19 @@ def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
     )
 
 
-def _one_stage(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
+def _one_stage(costs: Array, zero: Array, only_bipartitions: bool) -> Steps[dict[str, Array]]:
     """Search the partitions of every specified state in one stage."""
     rows, n, _ = costs.shape
     seconds = 2 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)  # two ratios
+    if only_bipartitions:
+        seconds = SECONDS_PER_BIPARTITION * n * 2.0**n
     (filled,) = yield (
         _minimum_stage(
             "system",
             n,
             rows,
             compute=fill_minimum,
-            inputs={"costs": costs, "zero": zero},
+            inputs={"costs": costs, "zero": zero, **partition_inputs(only_bipartitions)},
             cost=lambda region: seconds * (region[0].stop - region[0].start),
         ),
     )
@@ -76,17 +83,23 @@ def _one_stage(costs: Array, zero: Array) -> Steps[dict[str, Array]]:
 
 
 def fill_minimum(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
-    """Search all directed set partitions of a range of specified states."""
+    """Search the directed partitions of a range of specified states."""
     rows = region[0]
-    return minimum_partitions(inputs["costs"][rows], inputs["zero"][rows])
+    return minimum_partitions(inputs["costs"][rows], inputs["zero"][rows], inputs)
 
 
-def minimum_partitions(costs: Array, zero: Array) -> dict[str, Array]:
+def partition_inputs(only_bipartitions: bool) -> dict[str, Array]:
+    """Return the inputs of a stage that tell :func:`minimum_partitions` what to search."""
+    return {"only_bipartitions": np.array(True)} if only_bipartitions else {}
+
+
+def minimum_partitions(costs: Array, zero: Array, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Minimum partition at each state; of a run of equal costs, as symmetry makes, one search."""
+    search = minimum_bipartition if "only_bipartitions" in inputs else minimum_partition
     rows: list[tuple[Any, ...]] = []
     for k, g in enumerate(costs):
         is_same = k > 0 and zero[k] == zero[k - 1] and np.array_equal(g, costs[k - 1])
-        rows.append(rows[-1] if is_same else minimum_partition(g, zero[k]))
+        rows.append(rows[-1] if is_same else search(g, zero[k]))
     return columns_of(rows)
 
 

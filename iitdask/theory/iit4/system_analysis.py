@@ -48,14 +48,19 @@ from iitdask.theory.iit4.partition_stages import (
     SECONDS_PER_SUBSET,
     minimum_partitions,
     minimum_variables,
+    partition_inputs,
     search_partitions,
 )
+from iitdask.theory.iit4.system_bipartitions import count_common_bipartitions
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, Steps, Variable
 from iitdask.theory.ties import first_state_pair
 from iitdask.theory.variables import make_dataset, variable
 
+BIPARTITION_BOUND = (
+    "normalized_phi, before any cap, is an upper bound: bipartitions alone were searched"
+)
 ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
 
 
@@ -98,6 +103,7 @@ class SystemAnalysis:
     tied_states: TiedStates | None = None  # Among which `states` were chosen, None with them
     differentiation: tuple[float, float] | None = None  # Cause and effect differentiation (2026)
     search: str = "dense"  # Which search: by tables over sets of units, or the frontier programme
+    only_bipartitions: bool = False  # Whether other partitions were left out
 
     @property
     def n_tied_states(self) -> int:
@@ -143,7 +149,7 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
         return SystemAnalysis(0.0, 0.0, Reason.NO_STRONG_CONNECTIVITY)
     if system.n == 1 and not system.connectivity[0, 0]:
         return SystemAnalysis(0.0, 0.0, Reason.MONAD_WITH_NO_SELFLOOP)
-    plan, found, specified = plan_frontier(system, options), None, None
+    plan, found, specified = _plan_frontier(system, options), None, None
     if plan is not None:
         specified = _specify_by_products(plan, options)
         if specified is not None:
@@ -151,6 +157,16 @@ def analyse_system(system: CandidateSystem, options: Unfolding) -> Steps[SystemA
     if found is None:
         found = yield from _analyse_by_tables(system, options, specified)
     return found
+
+
+def is_bipartite(options: Unfolding) -> bool:
+    """Tell whether a system is partitioned into two parts alone."""
+    return options.system_partitions == "bipartition"
+
+
+def _plan_frontier(system: CandidateSystem, options: Unfolding) -> FrontierSystem | None:
+    """Return the plan of the search that follows connections, None where tables are to be made."""
+    return None if is_bipartite(options) else plan_frontier(system, options)
 
 
 def _analyse_by_tables(
@@ -163,7 +179,8 @@ def _analyse_by_tables(
     is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
     is_one_block = system.n == 1 or (is_small and system.n < partition_stages.SPLIT_MIN_UNITS)
     if specified is None:
-        (filled,) = yield (one_block_stage(system) if is_one_block else states_stage(system),)
+        stage = one_block_stage(system, options) if is_one_block else states_stage(system)
+        (filled,) = yield (stage,)
         specified = find_specified_states(filled, system)
     if (nothing := _without_cause_or_effect(specified)) is not None:
         return nothing
@@ -172,7 +189,7 @@ def _analyse_by_tables(
         fields = [[filled[name].values[k, codes] for name in MINIMUM_FIELDS] for k, codes in sides]
         minima, costs = _direction_minima(specified, *fields), None
     else:
-        minima, costs = yield from _search_minima(system, specified)
+        minima, costs = yield from _search_minima(system, specified, options)
     chosen = _choose_pair(system, options, specified, minima)
     if costs is None:
         inputs, (c_state, e_state) = system_inputs(system), chosen.codes
@@ -180,7 +197,8 @@ def _analyse_by_tables(
     else:
         both = costs[chosen.cause], costs[len(specified.states[0]) + chosen.effect]
     named = describe_state_pair(*chosen.minima, *both)
-    common = count_common_minima(*chosen.minima, *both) if named.are_sides_tied else 0.0
+    count = count_common_bipartitions if is_bipartite(options) else count_common_minima
+    common = count(*chosen.minima, *both) if named.are_sides_tied else 0.0
     return _conclude(options, specified, chosen, named, common)
 
 
@@ -245,7 +263,7 @@ def _specify_by_products(plan: FrontierSystem, options: Unfolding) -> SpecifiedS
 
 def specify_states(system: CandidateSystem, options: Unfolding) -> Steps[SpecifiedStates]:
     """Find the states that a system specifies, whatever its partitions."""
-    plan = plan_frontier(system, options)
+    plan = _plan_frontier(system, options)
     specified = None if plan is None else _specify_by_products(plan, options)
     if specified is None:
         (filled,) = yield (states_stage(system),)
@@ -357,7 +375,7 @@ def _specified_states(forward: Array, information: Array, current: Array) -> Spe
     )
 
 
-def one_block_stage(system: CandidateSystem) -> Stage:
+def one_block_stage(system: CandidateSystem, options: Unfolding) -> Stage:
     """The states of a small system and the minimum partition at each that is specified."""
     n, states = system.n, len(system.effect)
     seconds = 4 * (SECONDS_PER_SUBSET * 3.0**n + SECONDS_PER_PARTITION * 4.0**n)
@@ -366,7 +384,7 @@ def one_block_stage(system: CandidateSystem) -> Stage:
         grid=Grid(("direction",), (2,), unsplit=("direction",)),
         variables=_state_variables(states) + minimum_variables(n, (("state", states),)),
         compute=fill_one_block,
-        inputs=system_inputs(system),
+        inputs={**system_inputs(system), **partition_inputs(is_bipartite(options))},
         cost=lambda _region: 1e-5 + 2.0 * states * states * 0.3e-9 + seconds,
         scratch=16 * states * (n << n) + 400 * 2**n,
     )
@@ -387,7 +405,8 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     if min(specified.information) > PHI_ZERO_BITS:
         for side, codes in enumerate(specified.states):
             costs = np.stack([cut_costs_at(inputs, int(code), side == 0) for code in codes])
-            found = minimum_partitions(costs, PHI_ZERO_BITS / specified.selectivity[side])
+            zero = PHI_ZERO_BITS / specified.selectivity[side]
+            found = minimum_partitions(costs, zero, inputs)
             for name in MINIMUM_FIELDS:
                 out[name][side, codes] = found[name]
     return out
@@ -413,15 +432,14 @@ def cut_costs_at(inputs: Mapping[str, Array], state: int, is_cause: bool) -> Arr
 
 
 def _search_minima(
-    system: CandidateSystem, specified: SpecifiedStates
+    system: CandidateSystem, specified: SpecifiedStates, options: Unfolding
 ) -> Steps[tuple[Minima, Array]]:
     """Minimum partition of every tied cause and effect state, and the costs of cuts at them."""
     inputs, (causes, effects) = system_inputs(system), specified.states
     states = [(int(s), True) for s in causes] + [(int(s), False) for s in effects]
     costs = np.stack([cut_costs_at(inputs, *state) for state in states])
-    filled = yield from search_partitions(
-        costs, PHI_ZERO_BITS / np.concatenate(specified.selectivity)
-    )
+    zero = PHI_ZERO_BITS / np.concatenate(specified.selectivity)
+    filled = yield from search_partitions(costs, zero, only_bipartitions=is_bipartite(options))
     cause, effect = (
         [filled[name][side].copy() for name in MINIMUM_FIELDS]
         for side in (slice(len(causes)), slice(len(causes), None))
@@ -477,6 +495,7 @@ def _conclude(
         tied_partitions=named.n_tied_partitions - common,
         tied_states=chosen.tied,
         differentiation=differentiation,
+        only_bipartitions=is_bipartite(options),
     )
 
 
@@ -531,6 +550,8 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
         values["differentiation_effect"] = ((), found.differentiation[1])
     about = {"reason": found.reason.text, "reasons": found.reason.names}
     about["system_search"] = found.search
+    if found.only_bipartitions:
+        about["bound"] = BIPARTITION_BOUND
     return make_dataset(values, about)
 
 

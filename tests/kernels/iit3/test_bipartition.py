@@ -8,7 +8,6 @@ import pytest
 
 from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.iit3.bipartition import (
-    bipartition_distance,
     cause_phi,
     deposit_bits,
     effect_phis,
@@ -168,17 +167,6 @@ def test_effect_phis__are_the_least_over_all_bipartitions(cut):
         effect_phis(m, cut.found, cut.scratch, found)
         for z in range(1, size):
             assert found[z] == pytest.approx(cut.phi(cut.joint_effect, m, z), abs=1e-9)
-
-
-def test_bipartition_distance__is_that_of_one_bipartition(cut):
-    full = (1 << len(cut.levels)) - 1
-    for is_cause, repertoire in ((True, cut.cause), (False, cut.joint_effect)):
-        whole = repertoire(full, full)
-        for parts in bipartitions(full, full):
-            (m1, z1), _ = parts
-            found = bipartition_distance(full, full, m1, z1, is_cause, cut.found, cut.scratch)
-            expected = cut.distance(whole, cut.product(repertoire, parts, full), full)
-            assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_deposit_bits__numbers_the_subsets_of_a_mask():

@@ -52,9 +52,9 @@ def compare_side(row, end, side, units):
         assert ours[~np.isnan(ours)] == pytest.approx(end[values], abs=1e-9)
 
 
-def ours(case, background, **more):
-    theory = {"name": "iit3", "background": background}
-    return iit.ces(case.substrate(), case.state, case.units, theory=theory, **more)
+def ours(case, background, **options):
+    theory = {"name": "iit3", "background": background, **options}
+    return iit.ces(case.substrate(), case.state, case.units, theory=theory)
 
 
 @pytest.mark.parametrize("units", [2, 3])
