@@ -202,6 +202,11 @@ class GrainSearch(Target):
         return target_fingerprint("grains", self.substrate, lists)
 
     @property
+    def micro_state(self) -> State:
+        """State of all micro units now."""
+        return self.window[-1]
+
+    @property
     def state_text(self) -> str:
         """The states of the window as text."""
         return " ".join(map(state_text, self.window))

@@ -450,6 +450,7 @@ COMPUTATIONS: dict[str, Computation] = {
         title="Grains of {substrate_units} in window {window}",
         label="iitdask.result.label_tree:label_grains",
         overviews="iitdask.result.label_tree:grains_overviews",
+        panels="iitdask.view.grain_figures:grains_panels",
         tables=(("complexes", "complex"), ("units", "candidate"), ("systems", "system")),
         outcomes=GRAINS_OUTCOMES,
         families={"iit4": ("sweep-sia",), "iit4-2026": ("sweep-sia",)},

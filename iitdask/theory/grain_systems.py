@@ -59,7 +59,7 @@ class FrameCost:
 
 def _frame_seconds(frame: Frame, count: int) -> float:
     n = len(frame)
-    return 2 * n * CONTRACTION_SECONDS + count * (5e-6 + 4e-7 * 2.0**n + 1.2e-7 * 4.0**n)
+    return 2 * n * CONTRACTION_SECONDS + count * (1e-5 + 8e-7 * 2.0**n + 2.4e-7 * 4.0**n)
 
 
 def grain_stage(

@@ -33,6 +33,7 @@ from iitdask.theory.variables import Outcome, assemble_tree, attr_of, make_datas
 
 VALID, NOT_INTEGRATED, NOT_MAXIMAL, TIED = "VALID", "NOT_INTEGRATED", "NOT_MAXIMAL", "TIED"
 MAX_LISTED_TIES = 20
+MAX_DEFINED = 500  # Rows of a table that come with the definitions of their units
 
 
 def _largest_phi(tree: xr.DataTree) -> float:
@@ -158,6 +159,10 @@ class _SearchState:
         """Return the name of one system."""
         units = zip(frame, index, strict=True)
         return " | ".join(self.places[k].name(int(t)) for k, t in units)
+
+    def definition(self, place: int, table: int) -> dict[str, Any]:
+        """Return the mapping that builds one unit again."""
+        return self.places[place].unit(table).definition.to_dict(self.search.substrate.labels)
 
 
 def grains(search: GrainSearch, options: Unfolding) -> Recipe:
@@ -336,6 +341,12 @@ class _Systems:
             is_cut,
         )  # fmt: skip
 
+    def member_indices(self, known: _SearchState, k: int) -> tuple[Frame, list[int]]:
+        """Return the frame of a system, and the number of each unit at its place."""
+        frame = self.frames[int(self.frame[k])]
+        shape = tuple(len(known.places[j]) for j in frame)
+        return frame, [int(t) for t in np.unravel_index(int(self.index[k]), shape)]
+
     def overlaps(self) -> Array:
         """(M, M) bool, whether two of the distinct masks have common micro constituents."""
         return np.array([[bool(a & b) for b in self.masks] for a in self.masks], bool)
@@ -470,7 +481,18 @@ def _result(
 def _complexes_dataset(known: _SearchState, systems: _Systems, numbers: Array) -> xr.Dataset:
     texts = _texts(_system_name(known, systems, int(k)) for k in numbers)
     values = {"phi": (("complex",), systems.phi[numbers]), "units": (("complex",), texts)}
-    return make_dataset(values, coords={"complex": ("complex", texts)})
+    attrs = {"definitions": _definitions(known, systems, numbers)}
+    return make_dataset(values, attrs, coords={"complex": ("complex", texts)})
+
+
+def _definitions(known: _SearchState, systems: _Systems, numbers: Array) -> list[Any]:
+    """Return the units of the first of these systems as mappings that build them again."""
+    found = []
+    for k in numbers[:MAX_DEFINED].tolist():
+        frame, index = systems.member_indices(known, k)
+        units = zip(frame, index, strict=True)
+        found.append([known.definition(place, table) for place, table in units])
+    return found
 
 
 def _texts(values: Iterable[str]) -> Array:
@@ -479,9 +501,7 @@ def _texts(values: Iterable[str]) -> Array:
 
 
 def _system_name(known: _SearchState, systems: _Systems, k: int) -> str:
-    frame = systems.frames[int(systems.frame[k])]
-    shape = tuple(len(known.places[j]) for j in frame)
-    return known.name(frame, [int(t) for t in np.unravel_index(int(systems.index[k]), shape)])
+    return known.name(*systems.member_indices(known, k))
 
 
 def _units_dataset(known: _SearchState, verdicts: Sequence[Verdict]) -> xr.Dataset:
@@ -506,7 +526,12 @@ def _units_dataset(known: _SearchState, verdicts: Sequence[Verdict]) -> xr.Datas
         for name, background in zip(columns["constituents"], columns["background"], strict=True)
     )
     data = {name: (("candidate",), values) for name, values in columns.items()}
-    return make_dataset(data, coords={"candidate": ("candidate", names)})
+    definitions = [
+        [known.definition(place, table) for place, table in each.candidate.origin]
+        for each in verdicts[:MAX_DEFINED]
+    ]
+    attrs = {"definitions": definitions}
+    return make_dataset(data, attrs, coords={"candidate": ("candidate", names)})
 
 
 def _systems_dataset(known: _SearchState, systems: _Systems) -> xr.Dataset:
@@ -528,4 +553,5 @@ def _systems_dataset(known: _SearchState, systems: _Systems) -> xr.Dataset:
     if known.largest:
         columns["n_systems"] = systems.equals[order]
     data = {name: (("system",), values) for name, values in columns.items()}
-    return make_dataset(data, coords={"system": ("system", columns["units"])})
+    attrs = {"definitions": _definitions(known, systems, order)}
+    return make_dataset(data, attrs, coords={"system": ("system", columns["units"])})
