@@ -175,6 +175,10 @@ class Influence:
         self._joint, self._own_past = cache(self._find_joint), cache(self._find_own_past)
         self._causes = cache(self._find_causes)
 
+    def parents(self, unit: int) -> tuple[int, ...]:
+        """Return the inputs of a unit's factor."""
+        return self._substrate.factors[unit].parents
+
     def determining(self, unit: int, inside: Collection[int]) -> tuple[frozenset[int], ...]:
         """Return minimal determining sets among ``inside``, smaller ones first; at least one."""
         own = self._substrate.factors[unit].conditioned(inside, self._state)

@@ -381,6 +381,7 @@ _IIT3_COMPLEXES = partial(
     complexes,
     measure=partial(evaluate_one_by_one, recipe.sia),
     structure=None,
+    bounds=None,
     jointly=True,
     tie=1e-6,
 )

@@ -36,6 +36,8 @@ class Reason(IntFlag):
     TIED = 1 << 15
     # what a search that has to stop makes of a system
     UNDECIDED = 1 << 16
+    # what a search for complexes did not compute
+    BOUNDED = 1 << 17
 
     @property
     def names(self) -> str:
@@ -78,4 +80,6 @@ CANDIDATE_TEXTS: Mapping[Reason, str] = {
     Reason.OVERLAP: "overlaps a complex of larger phi_s",
     Reason.LESS_PHI: "an overlapping system of equal phi_s has a larger Phi",
     Reason.TIED: "overlapping systems of equal phi_s have the same Phi: none exists",
+    Reason.BOUNDED: "an upper bound of phi_s is below that of a complex it overlaps",
+    Reason.UNDECIDED: "the search for the minimum partition did not end within its budget",
 }

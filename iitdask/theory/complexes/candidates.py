@@ -16,16 +16,24 @@ phi_s of many candidate systems is one stage: each block evaluates whole candida
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import comb, prod
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
 from iitdask.kernels.iit4.candidate_phi import UnitFactors, fill_candidate_phis, make_candidate_phis
 from iitdask.model.candidate_set import CandidateSet, Influence, flat_factors
 from iitdask.model.labels import units_of_mask
+from iitdask.model.system import CandidateSystem
+from iitdask.theory.iit4.frontier_search import (
+    DENSE_MAX_UNITS,
+    MIN_DENSE_STEPS,
+    plan_frontier,
+)
 from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.iit4.system_analysis import cap_phi, is_bipartite
 from iitdask.theory.options import IIT42026, Unfolding
@@ -107,6 +115,7 @@ class _Graphs:
 
     def __init__(self, influence: Influence, jointly: bool) -> None:
         self._influence, self.jointly = influence, jointly
+        self._side = influence.effective if jointly else influence.causes
 
     def choices(self, units: Sequence[int]) -> list[tuple[int, ...]]:
         """Per unit, masks of its minimal determining sets among the units."""
@@ -119,8 +128,20 @@ class _Graphs:
     def inputs(self, units: Sequence[int]) -> list[int]:
         """Per unit, the mask of its effective inputs on the cause side, or on either."""
         position = {unit: k for k, unit in enumerate(units)}
-        of = self._influence.effective if self.jointly else self._influence.causes
-        return [_local_mask(position, of(unit, position.keys())) for unit in units]
+        return [_local_mask(position, self._side(unit, position.keys())) for unit in units]
+
+    def declared(self, units: Sequence[int]) -> list[int]:
+        """Per unit, the mask of its declared inputs."""
+        position = {unit: k for k, unit in enumerate(units)}
+        return [
+            _local_mask(position, position.keys() & set(self._influence.parents(unit)))
+            for unit in units
+        ]
+
+    def inputs_of(self, units: Sequence[int], k: int, mask: int) -> int:
+        """Return `inputs` of one unit where those of its inputs that the mask has are inside."""
+        inside = {units[j]: j for j in units_of_mask(mask)}
+        return _local_mask(inside, self._side(units[k], inside.keys()))
 
     def holds(self, units: Sequence[int]) -> bool:
         """Return True if no certificate excludes a candidate."""
@@ -246,6 +267,8 @@ class _Component:
         inputs = graphs.inputs(units)
         self._cause = inputs, _transposed(inputs)
         self._sparse = all(mask.bit_count() <= SPARSE_MAX_INPUTS for mask in inputs)
+        self._declared = graphs.declared(units)
+        self._local: dict[tuple[int, int], int] = {}  # Cause inputs by unit and the inputs inside
 
     def candidates(self, pool: CandidateSet) -> Iterator[tuple[int, ...]]:
         """Every part of the component that the certificate leaves, in some order."""
@@ -311,11 +334,12 @@ class _Component:
     def _causes_within(self, mask: int) -> tuple[Sequence[int], Sequence[int]]:
         if not self._sparse or mask.bit_count() == len(self._units):
             return self._cause
-        units = units_of_mask(mask, self._units)
-        place = units_of_mask(mask)
         inputs = [0] * len(self._units)
-        for k, local in zip(place, self._graphs.inputs(units), strict=True):
-            inputs[k] = sum(1 << place[j] for j in units_of_mask(local))
+        for k in units_of_mask(mask):
+            key = k, mask & self._declared[k]
+            if key not in self._local:
+                self._local[key] = self._graphs.inputs_of(self._units, k, key[1])
+            inputs[k] = self._local[key]
         return inputs, _transposed(inputs)
 
 
@@ -340,10 +364,43 @@ def evaluate(
     pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Unfolding
 ) -> Steps[CandidatePhi]:
     """Compute phi of candidates under IIT 4.0; the 2026 theory caps what the 2023 one gives."""
-    if not candidates:
-        return CandidatePhi(np.zeros(0), np.zeros(0, np.int64))
     if is_bipartite(options):
         return (yield from evaluate_one_by_one(sia, pool, candidates, options))
+    out = CandidatePhi(np.zeros(len(candidates)), np.zeros(len(candidates), np.int64))
+    is_large = np.array([_is_large(pool, units, options) for units in candidates], bool)
+    for rows, part in ((~is_large, _evaluate_by_tables), (is_large, _evaluate_along_edges)):
+        chosen = [candidates[k] for k in np.flatnonzero(rows).tolist()]
+        if chosen:
+            found = yield from part(pool, chosen, options)
+            out.phi[rows], out.reason[rows] = found.phi, found.reason
+    return out
+
+
+def _is_large(pool: CandidateSet, units: Sequence[int], options: Unfolding) -> bool:
+    """Whether a candidate is analysed by itself, its partitions along its connections."""
+    states = prod(pool.substrate.levels[unit] for unit in units)
+    return options.search != "dense" and max(4.0 ** len(units), states**2.0) >= MIN_DENSE_STEPS
+
+
+def _evaluate_along_edges(
+    pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Unfolding
+) -> Steps[CandidatePhi]:
+    """Compute phi of large candidates, NaN where their partitions are too many to be searched."""
+    return (yield from evaluate_one_by_one(_affordable_sia, pool, candidates, options))
+
+
+def _affordable_sia(system: CandidateSystem, options: Unfolding) -> Recipe:
+    """Analyse a system unless that takes too much memory, or too long: then phi is NaN."""
+    if system.n <= DENSE_MAX_UNITS or plan_frontier(system, options) is not None:
+        with suppress(MemoryRefusedError):
+            return (yield from sia(system, options))
+    return xr.DataTree.from_dict({"/system": xr.Dataset({"phi": np.nan})})
+
+
+def _evaluate_by_tables(
+    pool: CandidateSet, candidates: Sequence[tuple[int, ...]], options: Unfolding
+) -> Steps[CandidatePhi]:
+    """Compute phi of candidates in one stage, by tables over the states of each."""
     (filled,) = yield (candidates_stage(pool, candidates),)
     phi, reason = filled["phi"].values, filled["reason"].values.copy()
     if isinstance(options, IIT42026):
@@ -383,6 +440,8 @@ def evaluate_one_by_one(
     for name, tree in trees.items():
         phi[int(name)] = float(tree["system"]["phi"])
         reason[int(name)] = Reason.NONE if phi[int(name)] > 0 else Reason.REDUCIBLE
+        if np.isnan(phi[int(name)]):
+            reason[int(name)] = Reason.UNDECIDED
     return CandidatePhi(phi, reason)
 
 

@@ -19,9 +19,10 @@ from iitdask.theory.complexes.candidates import (
     evaluate,
     find_certificate,
 )
+from iitdask.theory.complexes.phi_bounds import open_candidates, phi_upper_bounds
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.reasons import CANDIDATE_TEXTS, Reason
-from iitdask.theory.stage import Recipe, Steps, answer_steps, gather, scoped
+from iitdask.theory.stage import Array, Recipe, Steps, answer_steps, gather, scoped
 from iitdask.theory.variables import (
     VARIABLES,
     Outcome,
@@ -55,6 +56,11 @@ COMPLEXES_OUTCOMES = (
 # of the same phi_s one of which has a larger Phi, or none of which has
 COMPLEX, OVERLAP, LESS_PHI, TIED = 0, 1, 2, 3
 
+FIRST_MEASURED_UNITS = 8  # Up to which candidates are measured at once, whatever their bound
+ALL_MEASURED_UNITS = 14  # Largest candidate up to which all of them are
+ROUND_CANDIDATES, ROUND_SHARE = 64, 0.5  # Of a round: at most, and of its largest bound at least
+
+Bounds = Callable[[CandidateSet, Sequence[tuple[int, ...]]], Array]  # (C,) of phi from above
 UnitSet = tuple[int, ...]
 Contest = tuple[int, ...]  # Candidates, by number, that overlap in a chain and have the same phi_s
 _Row = TypeVar("_Row")
@@ -127,6 +133,7 @@ def complexes(
     *,
     measure: Evaluate = evaluate,
     structure: Callable[[Any, Any], Recipe] | None = ces,
+    bounds: Bounds | None = phi_upper_bounds,
     jointly: bool = False,
     tie: float = PHI_TIE,
 ) -> Recipe:
@@ -139,6 +146,8 @@ def complexes(
     measure : computes phi of candidates
     structure : recipe that computes Phi to break ties between overlapping systems of equal phi_s;
         None if ties stay unresolved
+    bounds : upper bounds of phi, by which candidates of large networks are left out; None where
+        every candidate is measured
     jointly : whether a severed edge shows on both sides, see ``theory.complexes.candidates``
     tie : relative difference up to which two phi_s tie
 
@@ -151,7 +160,15 @@ def complexes(
     docs/mathematics.md 9 and 24.
     """
     search = candidate_search(pool, jointly)
-    result = yield from measure(pool, search.candidates, options)
+    if bounds is None or not _are_bounds_used(search, options):
+        result = yield from measure(pool, search.candidates, options)
+    else:
+        limits = bounds(pool, search.candidates)
+
+        def measured(chosen: Sequence[UnitSet]) -> Steps[CandidatePhi]:
+            return measure(pool, chosen, options)
+
+        result = yield from _measure_largest(search.candidates, limits, measured, tie)
     exclusion = decide_exclusion(search.candidates, result.phi.tolist(), tie)
     big_phi: dict[int, float] = {}  # of the candidates that are unfolded
 
@@ -174,6 +191,49 @@ def complexes(
     if pool.candidates is not None:
         data.attrs["certificates"] = _certificates(pool, search, jointly)
     return assemble_tree({"/complexes": data})
+
+
+def _are_bounds_used(search: CandidateSets, options: Any) -> bool:
+    """Whether candidates are left out that cannot exceed a complex which they overlap."""
+    widest = max(map(len, search.candidates), default=0)
+    if options.system_partitions == "bipartition":  # the bounds are of all partitions
+        return False
+    return options.search == "sparse" or (options.search == "auto" and widest > ALL_MEASURED_UNITS)
+
+
+def _measure_largest(
+    candidates: Sequence[UnitSet],
+    limits: Array,
+    measured: Callable[[Sequence[UnitSet]], Steps[CandidatePhi]],
+    tie: float,
+) -> Steps[CandidatePhi]:
+    """Compute phi of small candidates, then of those that may still be complexes.
+
+    limits : (C,) upper bounds of phi; measured : evaluates some candidates
+
+    References
+    ----------
+    mathematics.md 24.4.
+    """
+    out = CandidatePhi(np.zeros(len(candidates)), np.full(len(candidates), Reason.BOUNDED))
+    values, is_known = limits.copy(), np.zeros(len(candidates), bool)
+    chosen = [k for k, units in enumerate(candidates) if len(units) <= FIRST_MEASURED_UNITS]
+    rounds = 0
+    while True:
+        steps = measured([candidates[k] for k in chosen])
+        found = yield from scoped(f"larger/{rounds}", steps) if rounds else steps
+        rounds += 1
+        out.phi[chosen], out.reason[chosen] = found.phi, found.reason
+        is_decided = found.reason != Reason.UNDECIDED
+        values[chosen] = np.where(is_decided, found.phi, limits[chosen])
+        is_known[chosen] = is_decided
+        left = open_candidates(candidates, values, is_known, tie)
+        left = [k for k in left if out.reason[k] == Reason.BOUNDED]
+        is_planned = bool((found.reason < 0).any())  # Nothing is computed, and nothing follows
+        if not left or is_planned:
+            return out
+        chosen = [k for k in left if values[k] >= ROUND_SHARE * values[left[0]]]
+        chosen = chosen[:ROUND_CANDIDATES]
 
 
 def _certificates(
@@ -214,6 +274,7 @@ def _complexes_dataset(
     big_phi: dict[int, float],
 ) -> xr.Dataset:
     counts = _excluded_counts(search, result, fates)
+    unmeasured, n_undecided = ("UNREACHABLE", "BOUNDED", "UNDECIDED"), counts["UNDECIDED"]
     excluded_by = np.array([c if c < 2**63 else -1 for c in counts.values()], np.int64)
     unfolded = np.array([big_phi.get(k, np.nan) for k in accepted], float)
     listed = sorted(fates)
@@ -222,17 +283,17 @@ def _complexes_dataset(
         "phi": (("complex",), np.array([result.phi[k] for k in accepted], float)),
         "big_phi": (("complex",), unfolded),
         "units": (("complex", "unit"), _membership(search, accepted, n_units)),
-        "candidates_evaluated": ((), len(search.candidates) - counts["UNREACHABLE"]),
+        "candidates_evaluated": ((), len(search.candidates) - sum(counts[r] for r in unmeasured)),
         "candidates_excluded_by": (("reason",), excluded_by),
         "candidate_phi": (("candidate",), np.array([result.phi[k] for k in listed], float)),
         "candidate_units": (("candidate", "unit"), _membership(search, listed, n_units)),
         "fate": (("candidate",), np.array([fates[k] for k in listed], np.int64)),
     }
     attrs = {
-        "exhaustive": search.exhaustive,
-        "searched": _scope_text(pool, search),
+        "exhaustive": search.exhaustive and not n_undecided,
+        "searched": _scope_text(pool, search, n_undecided),
         "candidates": str(search.all_subsets),
-        "candidates_not_searched": str(search.n_not_searched),
+        "candidates_not_searched": str(search.n_not_searched + n_undecided),
         "excluded_by": {name: str(count) for name, count in counts.items() if count},
     }
     return make_dataset(values, attrs)
@@ -252,7 +313,7 @@ def _excluded_counts(
     counts["NO_INPUT_OR_OUTPUT"] = search.n_without_input_or_output
     counts["NOT_STRONGLY_CONNECTED"] = search.n_not_strongly_connected
     for reason in CANDIDATE_TEXTS:
-        if reason <= Reason.CAPPED:  # found by the evaluation
+        if reason <= Reason.CAPPED or reason in (Reason.BOUNDED, Reason.UNDECIDED):
             counts[str(reason.name)] = int((result.reason & reason > 0).sum())
     for code, name in EXCLUSION_STATUS.items():
         if code != COMPLEX:
@@ -260,12 +321,13 @@ def _excluded_counts(
     return counts
 
 
-def _scope_text(pool: CandidateSet, search: CandidateSets) -> str:
+def _scope_text(pool: CandidateSet, search: CandidateSets, n_undecided: int) -> str:
     """Return in words which candidates were searched."""
     inside, all_units = len(pool.units), pool.substrate.n_units
     of = f"all {all_units} units" if inside == all_units else f"{inside} of {all_units} units"
     if pool.candidates is not None:
         return f"{len(pool.candidates)} listed candidates of {of}"
-    if search.exhaustive:
-        return f"all non-empty subsets of {of}"
-    return f"subsets of at most {pool.max_size} of {of}"
+    text = f"all non-empty subsets of {of}"
+    if not search.exhaustive:
+        text = f"subsets of at most {pool.max_size} of {of}"
+    return f"{text} but {n_undecided}" if n_undecided else text
