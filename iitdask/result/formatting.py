@@ -296,6 +296,8 @@ def _structure_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     about, relations = tree.attrs, tree["relations"]
     count, total = str(relations.attrs["count"]), float(relations["sum_phi"])
     shown = count if len(count) <= MAX_DIGITS else f"2^{float(relations['log2_count']):.1f}"
+    if not count:
+        shown = str(relations.attrs["reason"])
     # Sums beyond the largest float are known by their logarithm.
     sum_text = (
         number_text(total) if np.isfinite(total) else f"2^{float(relations['log2_sum_phi']):.3f}"

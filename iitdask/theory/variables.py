@@ -31,7 +31,10 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "log2_fold": ("", "log2 of the fold"),
     "kept_cause": ("mask", "purview units each mechanism unit still sees under the partition"),
     "kept_effect": ("mask", "mechanism units each purview unit still sees under the partition"),
-    "count": ("count", "number of relations; -1 where int64 cannot hold it (see attrs)"),
+    "count": (
+        "count",
+        "number of relations; -1 where int64 cannot hold it, or unknown (see attrs)",
+    ),
     "log2_count": ("", "log2 of the number of relations"),
     "sum_phi": ("bit", "sum of phi over relations"),
     "log2_sum_phi": ("", "log2 of the sum of phi over relations"),

@@ -42,18 +42,20 @@ def largest_relations(tree: xr.DataTree) -> LargestRelations:
 
 
 def count_text(count: str) -> str:
-    """Return a number of relations as text: in full, or as a power of two or ten.
+    """Return a number of relations as text: in full, or as a power of two.
 
     Examples
     --------
-    >>> count_text("8184"), count_text(str(2**1000 + 1))
-    ('8,184', '2^1000.0')
+    >>> count_text("8184"), count_text(str(2**1000 + 1)), count_text(hex(2**20000))
+    ('8,184', '2^1000.0', '2^20000.0')
+    >>> count_text("")
+    'an unknown number of'
     """
+    if not count:
+        return "an unknown number of"
     if len(count) <= 15:
         return f"{int(count):,}"
-    if len(count) >= 4000:  # more digits than Python converts
-        return f"10^{len(count) - 1}"
-    number = int(count)
+    number = int(count, 0)  # Decimal, or hexadecimal where there are very many digits
     shift = max(0, number.bit_length() - 60)
     return f"2^{np.log2(float(number >> shift)) + shift:.1f}"
 

@@ -184,6 +184,10 @@ def _congruent_side(
     return max(others, key=lambda s: s.purview.bit_count(), default=None)
 
 
+MAX_DECIMAL_BITS = 14_284  # Of numbers of at most 4,300 decimal digits
+NOT_COUNTED = "not counted: too many sets of distinctions have unit-states in common"
+
+
 @dataclass(frozen=True, slots=True)
 class CauseEffectStructure:
     """A cause-effect structure, and what it was found from."""
@@ -301,7 +305,7 @@ def _distinctions_dataset(
 
 
 def _relations_dataset(sums: RelationSums, phi: float, log_phi: float) -> xr.Dataset:
-    degrees = sums.by_degree
+    degrees, is_counted = sums.by_degree, sums.count is not None
     counts = np.array([_int64_or_minus_one(x) for x in degrees], np.int64)
     values: dict[str, tuple[tuple[str, ...], Any]] = {
         "count": ((), _int64_or_minus_one(sums.count)),
@@ -312,13 +316,23 @@ def _relations_dataset(sums: RelationSums, phi: float, log_phi: float) -> xr.Dat
         "log2_count_by_degree": (("degree",), np.array([_log2(x) for x in degrees], float)),
     }
     coords = {"degree": ("degree", np.arange(1, len(degrees) + 1))}
-    return make_dataset(values, {"count": str(sums.count)}, coords)
+    about = {"count": _count_text(sums.count)} | ({} if is_counted else {"reason": NOT_COUNTED})
+    return make_dataset(values, about, coords)
 
 
-def _int64_or_minus_one(count: int) -> int:
-    return count if count < 2**63 else -1
+def _count_text(count: int | None) -> str:
+    """Return a number as text: decimal, hexadecimal where Python converts no more, or empty."""
+    if count is None:
+        return ""
+    return str(count) if count.bit_length() <= MAX_DECIMAL_BITS else hex(count)
 
 
-def _log2(count: int) -> float:
+def _int64_or_minus_one(count: int | None) -> int:
+    return -1 if count is None or count >= 2**63 else count
+
+
+def _log2(count: int | None) -> float:
+    if count is None:
+        return np.nan
     shift = max(0, count.bit_length() - 60)
     return float(np.log2(float(count >> shift))) + shift if count else -np.inf

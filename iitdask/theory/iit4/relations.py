@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,7 +28,11 @@ from iitdask.theory.stage import Array
 ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counted one by one
 COUNTED_DEGREES = 64
 FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074
+FEW_UNIT_STATES = 10  # up to which superset sums take no time
 DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in memory
+MAX_MEMBER_STATES = 1 << 19  # sets of distinctions that have unit-states in common, kept at a time
+MAX_MEMBER_WORDS = 1 << 28  # of 64 bits, that all of these take over all steps
+HORNER_MEMBERS = 64  # of a sum of minima that is taken one by one
 UNSCALED_MAX_MEMBERS = 960  # distinctions over one unit-state whose sums are doubles as they are
 
 
@@ -54,9 +59,9 @@ class Bindings:
 class RelationSums:
     """Totals over all relations, exact but for folds."""
 
-    count: int
+    count: int | None  # None where counting takes too long
     phi: Fraction  # Sum of phi_r, bits
-    # Relations of 1, 2, ... distinctions; cut off for very many distinctions.
+    # Relations of 1, 2, ... distinctions; cut off for very many distinctions, and with the count
     by_degree: tuple[int, ...]
     fold: Array  # (D,) phi of each distinction and its part of that of its relations, bits, or inf
     log2_fold: Array  # (D,) log2 of it
@@ -88,9 +93,11 @@ def relation_sums(bindings: Bindings) -> RelationSums:
     """
     loops = sum(1 for c, e in zip(bindings.cause, bindings.effect, strict=True) if c & e)
     union = bindings.union
-    weights = _signed_multiplicities(union)
-    count = sum(w * (2**m - m - 1) for m, w in weights.items())
-    degrees = (loops, *_degrees(weights, len(union)))
+    weights, count = _signed_multiplicities(union), None
+    degrees: tuple[int, ...] = (loops,)
+    if weights is not None:
+        count = loops + sum(w * (2**m - m - 1) for m, w in weights.items())
+        degrees = (loops, *_degrees(weights, len(union)))
     share = bindings.share
     order = sorted(range(len(share)), key=share.__getitem__)
     inside = _unit_states_inside([union[d] for d in order])
@@ -99,7 +106,7 @@ def relation_sums(bindings: Bindings) -> RelationSums:
     fold = _folds(bindings.phi[order], np.array(ascending), np.array(common), inside)
     fold[:, order] = fold.copy()
     phi = _relation_phi(ascending, common, inside)
-    return RelationSums(count + loops, phi, degrees, *fold)
+    return RelationSums(count, phi, degrees, *fold)
 
 
 def _unit_states_inside(union: Sequence[int]) -> Array:
@@ -174,21 +181,35 @@ def fixed_point(value: float) -> int:
 
 def _sum_of_minima(ascending: Sequence[int]) -> int:
     """Sum, over subsets of two or more, the least member: r_(j) leads 2**(m - j) - 1 of them."""
+    return _halving_sum(ascending) - sum(ascending)
+
+
+def _halving_sum(ascending: Sequence[int]) -> int:
+    """Sum r_(j) 2**(m - j), the last as it is; long sums in halves, which have fewer digits."""
+    if len(ascending) > HORNER_MEMBERS:
+        middle = len(ascending) // 2
+        first, second = ascending[:middle], ascending[middle:]
+        return (_halving_sum(first) << len(second)) + _halving_sum(second)
     total = 0
     for r in ascending:  # Horner's rule, the least shifted farthest
         total = (total << 1) + r
-    return total - sum(ascending)
+    return total
 
 
-def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
-    """Sum (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d, by m."""
+def _signed_multiplicities(union: Sequence[int]) -> dict[int, int] | None:
+    """Sum (-1)**(|A| - 1) over the sets A of unit-states that lie in exactly m of the u_d, by m.
+
+    None where that takes too long.
+    """
     every = reduce(or_, union, 0)
     used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
     packed = union
     if every >> len(used):  # leave out the bits that are never used
         packed = [sum(1 << k for k, bit in enumerate(used) if u >> bit & 1) for u in union]
-    if len(used) > DENSE_MAX_UNIT_STATES:
-        return _multiplicities_by_overlap(packed)
+    if len(used) > FEW_UNIT_STATES:
+        found = _multiplicities_by_members(packed)
+        if found is not None or len(used) > DENSE_MAX_UNIT_STATES:
+            return found
     inside = np.bincount(packed, minlength=1 << len(used)).astype(np.int32)
     for b in range(len(used)):
         halves = inside.reshape(-1, 2, 1 << b)
@@ -205,20 +226,56 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int]:
     return out
 
 
-def _multiplicities_by_overlap(packed: Sequence[int]) -> dict[int, int]:
-    """Do the same for many unit-states: depth first over the sets that some u_d contains."""
-    out: dict[int, int] = {}
-    stack = [(0, -1, list(packed))]
-    while stack:
-        size, last, inside = stack.pop()
-        if size:
-            out[len(inside)] = out.get(len(inside), 0) + (1 if size % 2 else -1)
-        top = max(u.bit_length() for u in inside)
-        for bit in range(last + 1, top):
-            deeper = [u for u in inside if u >> bit & 1]
-            if deeper:
-                stack.append((size + 1, bit, deeper))
+def _multiplicities_by_members(packed: Sequence[int]) -> dict[int, int] | None:
+    """Do the same for many unit-states, taken up one by one: mathematics.md 23.2.
+
+    A state is the set of distinctions that bind all unit-states chosen so far, with the sum of the
+    signs of the choices; where one more unit-state leaves the set as it is, they cancel.
+    """
+    times = Counter(packed)
+    binding = sorted(times)
+    members = [0] * max(binding, default=0).bit_length()
+    for k, mask in enumerate(binding):
+        for bit in range(mask.bit_length()):
+            members[bit] |= (mask >> bit & 1) << k
+    signs, work = {(1 << len(binding)) - 1: -1}, 0
+    for bit in _by_distance(binding, len(members)):
+        work += len(signs) * (len(binding) // 64 + 1)
+        if work > MAX_MEMBER_WORDS or len(signs) > MAX_MEMBER_STATES:
+            return None
+        following = dict(signs)
+        for state, sign in signs.items():
+            within = state & members[bit]
+            if within:
+                left = following.get(within, 0) - sign
+                if left:
+                    following[within] = left
+                else:
+                    del following[within]
+        signs = following
+    kinds = dict.fromkeys(set(times.values()), 0)
+    for k, mask in enumerate(binding):
+        kinds[times[mask]] |= 1 << k
+    out = {len(packed): 1}  # the empty set is none of the sets A
+    for state, sign in signs.items():
+        m = sum(k * (state & mask).bit_count() for k, mask in kinds.items())
+        out[m] = out.get(m, 0) + sign
     return out
+
+
+def _by_distance(binding: Sequence[int], count: int) -> list[int]:
+    """Order unit-states so that each follows those that most distinctions bind together."""
+    if not count:
+        return []
+    inside = _unit_states_inside(binding)[:, :count].astype(float)
+    together = inside.T @ inside
+    left, order, near = set(range(1, count)), [0], together[0].copy()
+    while left:
+        best = max(sorted(left), key=near.__getitem__)
+        left.remove(best)
+        order.append(best)
+        near += together[best]
+    return order
 
 
 def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from opt_einsum import contract
 
 from iitdask.kernels.distributions import write_repertoires
 from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
@@ -25,6 +27,7 @@ from iitdask.kernels.subsets import (
     state_codes,
     value_offsets,
 )
+from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.labels import units_of_mask
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.distinctions import Distinction
@@ -142,6 +145,11 @@ def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
 
 
 MAX_SHOWN_STATES = 32  # States of one purview that a view shows
+NOTHING_SHOWN: Mapping[str, Any] = {  # Of a purview of too many states
+    "code": np.empty(0, np.int64),
+    **dict.fromkeys(("constrained", "unconstrained", "partitioned"), np.empty(0)),
+    **dict.fromkeys(("likelihood", "likelihood_partitioned", "selectivity"), np.nan),
+}
 
 
 class _Distributions(NamedTuple):
@@ -185,11 +193,14 @@ def add_shown_states(
     """
     values: dict[str, tuple[tuple[str, ...], Any]] = {}
     for side, distributions in (("cause", _cause_distributions), ("effect", _effect_distributions)):
-        parts = []
+        parts: list[Mapping[str, Any]] = []
         names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
         rows = zip(*(distinctions[name].values for name in names), strict=True)
         for k, (mechanism, purview, kept, state) in enumerate(rows):
             units = np.flatnonzero(mechanism).tolist(), np.flatnonzero(purview).tolist()
+            if prod(system.levels[j] for j in units[1]) > MAX_STORED_STATES:
+                parts.append(NOTHING_SHOWN)
+                continue
             shown = distributions(system, *units, kept.tolist())
             if stored is not None:
                 begin, end = stored[f"begin_{side}"].values[k : k + 2]
@@ -210,12 +221,25 @@ def add_shown_states(
     return data if stored is None else stored.assign(data.data_vars)
 
 
-def _marginals(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
-    """Return a table given some units, the others uniform: (states of these units, columns)."""
-    n, levels = system.n, system.levels
-    cube = table.reshape(*reversed(levels), -1)  # the axis of unit i is n - 1 - i
-    others = tuple(n - 1 - i for i in range(n) if i not in set(kept))
-    return np.asarray(cube.mean(axis=others) if others else cube).reshape(-1, table.shape[1])
+class _Kept(NamedTuple):
+    """P(unit takes value | some of its inputs), the other inputs uniform."""
+
+    inputs: tuple[int, ...]  # Units of the system, ascending
+    table: Array  # (levels of the inputs..., values)
+
+    def at(self, state: Sequence[int]) -> Array:
+        """Return the row at a state of the system, (values,)."""
+        return np.asarray(self.table[tuple(state[a] for a in self.inputs)])
+
+    def over(self, units: Sequence[int], value: int) -> Array:
+        """Return P(value) over units that include all inputs, an axis each."""
+        sizes = dict(zip(self.inputs, self.table.shape, strict=False))
+        return np.asarray(self.table[..., value].reshape([sizes.get(a, 1) for a in units]))
+
+
+def _kept(factor: Factor | CountingFactor, kept: Collection[int]) -> _Kept:
+    away = tuple(axis for axis, a in enumerate(factor.parents) if a not in kept)
+    return _Kept(tuple(a for a in factor.parents if a in kept), factor.table.mean(axis=away))
 
 
 def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
@@ -225,19 +249,11 @@ def _state_code(values: Sequence[int], levels: Sequence[int]) -> int:
     return out
 
 
-def _marginals_at_state(system: CandidateSystem, table: Array, kept: Sequence[int]) -> Array:
-    """Return marginals given the current state of some units, (columns,)."""
-    state = [system.local_state[i] for i in kept]
-    rows = _marginals(system, table, kept)
-    return np.asarray(rows[_state_code(state, [system.levels[i] for i in kept])])
-
-
-def _joint_distribution(system: CandidateSystem, rows: Mapping[int, Array]) -> Array:
-    """Return the product of units' marginals, a row of all columns each, little-endian."""
+def _joint_distribution(rows: Iterable[Array]) -> Array:
+    """Return the product of units' distributions, little-endian."""
     out = np.ones(1)
-    for i, row in rows.items():
-        begin = sum(system.levels[:i])
-        out = np.outer(row[begin : begin + system.levels[i]], out).ravel()
+    for row in rows:
+        out = np.outer(row, out).ravel()
     return out
 
 
@@ -245,19 +261,21 @@ def _effect_distributions(
     system: CandidateSystem, mechanism: list[int], purview: list[int], kept: list[int]
 ) -> _Distributions:
     """Return those of an effect; `kept` has the mask of partners that each unit still sees."""
-    table = np.asarray(system.effect)
-    row = _marginals_at_state(system, table, mechanism)
-    constrained = _joint_distribution(system, dict.fromkeys(purview, row))
-    seen = {j: _marginals_at_state(system, table, units_of_mask(kept[j])) for j in purview}
-    partitioned = _joint_distribution(system, seen)
-    rows = _marginals(system, table, mechanism)
+    factors, state = system.effect_factors, system.local_state
+    whole = {j: _kept(factors[j], mechanism) for j in purview}
+    constrained = _joint_distribution(whole[j].at(state) for j in purview)
+    seen = (_kept(factors[j], units_of_mask(kept[j])) for j in purview)
+    partitioned = _joint_distribution(each.at(state) for each in seen)
 
     def unconstrained(codes: Array) -> Array:
-        out, weight = np.ones((len(rows), len(codes))), 1
-        for j in purview:
-            out *= rows[:, sum(system.levels[:j]) + codes // weight % system.levels[j]]
+        weight, operands = 1, list[Any]()
+        for j in purview:  # summed over states of the mechanism, an axis of its own for the codes
+            values = codes // weight % system.levels[j]
+            operands += [whole[j].table[..., values], [*whole[j].inputs, system.n]]
             weight *= system.levels[j]
-        return np.asarray(out.mean(axis=0))
+        inputs = {a for j in purview for a in whole[j].inputs}
+        total = np.asarray(contract(*operands, [system.n]))
+        return total / float(np.prod([system.levels[a] for a in inputs]))
 
     return _Distributions(constrained, partitioned, constrained, partitioned, unconstrained)
 
@@ -266,28 +284,18 @@ def _cause_distributions(
     system: CandidateSystem, mechanism: list[int], purview: list[int], kept: list[int]
 ) -> _Distributions:
     """Return those of a cause; `kept` has the mask of partners that each unit still sees."""
-    table = np.asarray(system.cause)
-    states = int(np.prod([system.levels[j] for j in purview]))
-    codes, digits = np.arange(states), {}
-    for j in purview:
-        digits[j], codes = codes % system.levels[j], codes // system.levels[j]
-    rows = _marginals(system, table, purview)
-    likelihood, partitioned = np.ones(states), np.ones(states)
+    factors, state = system.cause_factors, system.local_state
+    likelihood, partitioned = np.ones((2, *(system.levels[j] for j in purview)))
     for i in mechanism:
-        column = sum(system.levels[:i]) + system.local_state[i]
-        likelihood *= rows[:, column]
-        row, weight = np.zeros(states, np.int64), 1
-        seen = units_of_mask(kept[i])
-        for j in seen:
-            row += digits[j] * weight
-            weight *= system.levels[j]
-        partitioned *= _marginals(system, table, seen)[row, column]
+        likelihood *= _kept(factors[i], purview).over(purview, state[i])
+        partitioned *= _kept(factors[i], units_of_mask(kept[i])).over(purview, state[i])
+    likelihood, partitioned = likelihood.ravel(order="F"), partitioned.ravel(order="F")
     return _Distributions(
         _normalised(likelihood),
         _normalised(partitioned),
         likelihood,
         partitioned,
-        lambda shown: np.full(len(shown), 1.0 / states),
+        lambda shown: np.full(len(shown), 1.0 / len(likelihood)),
     )
 
 

@@ -1,6 +1,7 @@
 """Closed forms against listing every relation, and numbers that no machine word holds."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations, islice
 from math import comb, log2
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import InputError
+from iitdask.theory.iit4 import distinctions, relations
 from iitdask.theory.iit4.relations import (
     Bindings,
     relation_sums,
@@ -20,6 +22,7 @@ from iitdask.theory.iit4.relations import (
 )
 from tests.strategies import cases, examples, table
 
+NEAR = [tuple(range(1, k)) for k in range(1, 8)]
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
 
 
@@ -59,6 +62,53 @@ def test_sums__equal_the_list(found):
     counts = [sum(len(c) == k for c, _ in every) for k in range(1, len(sums.by_degree) + 1)]
     assert list(sums.by_degree) == counts
     assert sum(sums.by_degree) == sums.count
+
+
+@examples(60)
+@given(bindings(most=8, units=90))
+def test_sums__over_many_unit_states_equal_the_list(found):
+    """Beyond what superset sums hold."""
+    every, sums = listed(found), relation_sums(found)
+    assert sums.count == len(every)
+    counts = [sum(len(c) == k for c, _ in every) for k in range(1, len(sums.by_degree) + 1)]
+    assert list(sums.by_degree) == counts
+
+
+def test_sums__of_a_long_ring_end():
+    """Two thousand distinctions over 124 unit-states: every state lies in the next six, too."""
+    n = 124
+    near = [sum(1 << (a + k) % n for k in (0, *ks)) for a in range(n) for ks in NEAR]
+    sums = relation_sums(Bindings(np.full(len(near), 0.5), tuple(near), tuple(near)))
+    # sets that meet lie in a window: the first of a run of unit-states of the ring counts each once
+    inside = [[u >> a & 1 for u in near] for a in range(n)]
+    both = [[u >> a & u >> (a + 1) % n & 1 for u in near] for a in range(n)]
+    assert all(u for u in near)
+    assert sums.count == sum(2 ** sum(i) - 1 for i in inside) - sum(2 ** sum(b) - 1 for b in both)
+    assert sum(sums.by_degree) == sums.count
+
+
+def test_sums__that_would_take_too_long_are_left_out(monkeypatch):
+    monkeypatch.setattr(relations, "MAX_MEMBER_STATES", 100)
+    rng = np.random.default_rng(0)
+    masks = tuple(int(m) for m in rng.integers(1, 2**40, 30))
+    found = relation_sums(Bindings(np.ones(30), masks, masks))
+    assert found.count is None
+    assert found.by_degree == (30,)
+    assert found.phi > 0
+    data = distinctions._relations_dataset(found, 1.0, 0.0)
+    assert int(data["count"]) == -1
+    assert np.isnan(data["log2_count"])
+    assert data.attrs["count"] == ""
+    assert "too many sets" in data.attrs["reason"]
+
+
+@pytest.mark.parametrize(("bits", "begin"), [(14_284, "4"), (14_285, "0x1"), (150_000, "0x")])
+def test_count__of_very_many_digits_is_hexadecimal(bits, begin):
+    sums = relation_sums(Bindings(np.ones(1), (1,), (1,)))
+    text = distinctions._relations_dataset(replace(sums, count=2 ** (bits - 1)), 1.0, 0.0)
+    assert text.attrs["count"].startswith(begin)
+    assert int(text.attrs["count"], 0) == 2 ** (bits - 1)
+    assert float(text["log2_count"]) == bits - 1
 
 
 @examples(150)

@@ -11,6 +11,8 @@ from iitdask.model.system import System
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.run.storage import open_store
+from iitdask.study.problem import load_for_view
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.iit4.repertoires import (
     EVALUATED,
@@ -20,6 +22,7 @@ from iitdask.theory.iit4.repertoires import (
     landscape,
 )
 from iitdask.theory.options import IIT4
+from iitdask.view.explorer import explorer_html
 from tests.reference.mechanisms import admissible, link
 from tests.reference.substrate import CAUSE, EFFECT
 from tests.reference.substrate import System as Oracle
@@ -68,6 +71,19 @@ def test_kept_repertoires__are_left_out_where_they_would_be_too_many(monkeypatch
     tree = iit.ces(iit.examples.load("basic"), "100")
     assert "repertoires" not in tree.children
     assert len(tree["distinctions"].phi) == 2
+
+
+def test_view__of_a_structure_of_thirty_units_needs_no_table_over_its_states(tmp_path):
+    noisy = np.array([[0.9, 0.1], [0.2, 0.8]])
+    ring = iit.Substrate.from_factors([([(i - 1) % 30], noisy) for i in range(30)])
+    iit.ces(ring, [0] * 30, store=str(tmp_path / "ring.zarr"))
+    tree = load_for_view(open_store(tmp_path / "ring.zarr"))
+    assert tree["distinctions"].sizes["mechanism"] == 30
+    shown = tree["repertoires"]
+    np.testing.assert_allclose(shown["shown_constrained_effect"], [0.9, 0.1] * 30)
+    np.testing.assert_allclose(shown["shown_unconstrained_effect"], [0.55, 0.45] * 30)
+    np.testing.assert_allclose(shown["shown_constrained_cause"], [9 / 11, 2 / 11] * 30)
+    assert "U29" in explorer_html(tree)
 
 
 @pytest.mark.oracle
