@@ -17,6 +17,7 @@ from iitdask.model import labels as notation
 from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import factor_rows
+from iitdask.model.unit_grid import UnitGrid, parse_shape
 from iitdask.types import Array
 
 MAX_TABLE_STATES = 4096  # States of a substrate that may be part of a batch
@@ -194,7 +195,12 @@ def rule_classes() -> tuple[int, ...]:
     return tuple(sorted({equivalent_rules(number)[0] for number in range(256)}))
 
 
-GRAPH_KEYS = {"erdos-renyi": ("p", "self_loops"), "watts-strogatz": ("k", "p"), "ring": ()}
+GRAPH_KEYS = {
+    "erdos-renyi": ("p", "self_loops"),
+    "watts-strogatz": ("k", "p"),
+    "ring": (),
+    "grid": ("shape", "ring", "directed", "lateral", "self"),
+}
 """Graphs by name, with what each takes beside name, n, count, seed and gates."""
 COMMON_KEYS = ("family", "name", "n", "count", "seed", "gates")
 MAX_FAMILY_UNITS = 12
@@ -221,6 +227,7 @@ class Family:
     k: int  # Inputs of a unit (Watts-Strogatz)
     self_loops: bool  # True if units may feed themselves (Erdos-Renyi)
     name: str  # Begin of the names of its members
+    grid: UnitGrid | None = None  # How units are connected (grid), and with which weights
 
     @classmethod
     def from_block(cls, block: Mapping[str, Any], where: str = "substrate") -> tuple[Family, ...]:
@@ -236,7 +243,12 @@ class Family:
                 raise SubstrateError(
                     f"{where}: unknown key {quote(key)}; a {kind} family has {', '.join(allowed)}"
                 )
-        sizes = block.get("n", 4)
+        shape = None
+        if "shape" in block:
+            shape = parse_shape(block, MAX_FAMILY_UNITS, where)
+            if "n" in block:
+                raise SubstrateError(f"{where}: n: expected shape or n, got both")
+        sizes = block.get("n", 4) if shape is None else math.prod(shape)
         sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
         if not sizes:
             raise SubstrateError(f"{where}: n: expected numbers of units, got none")
@@ -252,11 +264,20 @@ class Family:
         loops = block.get("self_loops", False)
         if not isinstance(loops, bool):
             raise SubstrateError(f"{where}: self_loops: expected true or false, got {quote(loops)}")
-        given = _parse_gates(block.get("gates", ["AND", "OR", "XOR"]), f"{where}: gates")
+        default = ["LOGISTIC"] if kind == "grid" else ["AND", "OR", "XOR"]
+        given = _parse_gates(block.get("gates", default), f"{where}: gates")
+        if kind == "grid" and any("weights" in gate for gate in given):
+            raise SubstrateError(f"{where}: gates: weights: a grid has lateral and self weights")
         name = block.get("name", kind)
         if not isinstance(name, str) or not name:
             raise SubstrateError(f"{where}: name: expected a text, got {quote(name)}")
-        return tuple(cls(str(kind), n, count, seed, given, float(p), k, loops, name) for n in sizes)
+        return tuple(
+            cls(
+                *(str(kind), n, count, seed, given, float(p), k, loops, name),
+                UnitGrid.from_block(block, shape or (n,), where) if kind == "grid" else None,
+            )
+            for n in sizes
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -283,7 +304,7 @@ class Family:
     def batch(self) -> Batch:
         """Return all members."""
         inputs, picks = self._graphs(), self._picks()
-        if any("weights" in gate for gate in self.gates):
+        if any(self._is_weighted(gate) for gate in self.gates):
             members = [Substrate.from_units(self.block(i)["units"]) for i in range(self.count)]
             return Batch.from_substrates(members)
         states = np.arange(1 << self.n)
@@ -308,10 +329,15 @@ class Family:
         for i in range(self.n):
             own = [int(j) for j in inputs[i] if j >= 0]
             gate = dict(self.gates[picks[i]])
-            if "weights" in gate:
-                gate["weights"] = self._weights(gate["weights"], number)[i, own].tolist()
+            if self._is_weighted(gate):
+                gate["weights"] = self._weights(gate.get("weights"), number)[i, own].tolist()
             units.append({**gate, "inputs": own})
         return {"units": units}
+
+    def _is_weighted(self, gate: Mapping[str, Any]) -> bool:
+        """Tell whether each input of a gate has a weight of its own."""
+        in_grid = self.grid is not None and gates.has_parameter(gate["gate"], "weights")
+        return in_grid or "weights" in gate
 
     def _stream(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.n, purpose])
@@ -323,6 +349,8 @@ class Family:
 
     def _weights(self, given: Any, number: int) -> Array:
         """Return ``(n, n)`` weights of a member, [unit, input]."""
+        if self.grid is not None:
+            return self.grid.weights()
         rng = np.random.default_rng([self.seed, self.n, 3, number])
         try:
             if isinstance(given, Mapping) and len(given) == 1:
@@ -342,6 +370,8 @@ class Family:
         """Return ``(count, n, n)``: inputs of each unit in order, -1 where there is none."""
         n, count = self.n, self.count
         every = np.arange(n)
+        if self.grid is not None:
+            return np.tile(np.where(self.grid.weights() != 0, every, -1), (count, 1, 1))
         if self.kind == "ring":
             out = np.full((count, n, n), -1)
             neighbours = np.stack([every - 1, every, every + 1], axis=1)[:, :n]  # each once

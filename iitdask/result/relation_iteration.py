@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -131,7 +132,10 @@ def _bindings(data: xr.Dataset) -> tuple[Bindings, list[tuple[str, int]]]:
 PAIR_SIDES = ("cause", "effect", "both")
 
 
-def pairs(tree: xr.DataTree, side: str = "both") -> xr.Dataset:
+PAIR_KINDS = ("same", "includes", "included", "connected", "disjoint")
+
+
+def pairs(tree: xr.DataTree, side: str = "both", order: Sequence[str] | None = None) -> xr.Dataset:
     """Say how the purviews of every two distinctions lie to one another.
 
     Parameters
@@ -140,6 +144,9 @@ def pairs(tree: xr.DataTree, side: str = "both") -> xr.Dataset:
         A cause-effect structure, as ``iitdask.ces`` returns it.
     side : {"both", "cause", "effect"}
         Purviews that are compared; of both, the units of either.
+    order : sequence of str, optional
+        Labels of all units of the system in the order along which directedness is taken; by
+        default as they are in the result.
 
     Returns
     -------
@@ -149,12 +156,18 @@ def pairs(tree: xr.DataTree, side: str = "both") -> xr.Dataset:
         ``"disjoint"``; ``fusion(mechanism, other)``, the first distinction whose purview is the
         union of theirs where these are connected or disjoint, else empty; ``reflexive(mechanism)``,
         whether the purview is the mechanism; ``multiplicity(mechanism)``, how many distinctions
-        have that purview.
+        have that purview; ``n_pairs(kind_name, size, other_size)``, how many pairs of different
+        distinctions are of each kind, by the units of their mechanisms;
+        ``directedness(mechanism, other)``, from -2 to 2: 1 where the effect purview of the one that
+        comes first along `order` is included in that of the other, -1 where it includes it, less
+        the same of the cause purviews; 0 where both are at the same place. The attribute
+        ``directedness`` is its sum over all pairs.
 
     Raises
     ------
     InputError
-        The tree has no distinctions node, or there is no such side.
+        The tree has no distinctions node, there is no such side, or `order` is not one of its
+        units.
 
     References
     ----------
@@ -177,6 +190,7 @@ def pairs(tree: xr.DataTree, side: str = "both") -> xr.Dataset:
     is_same = (common == size[:, None]) & (common == size[None, :])
     kind[is_same] = "same"
     first = {row.tobytes(): name for row, name in zip(inside[::-1], names[::-1], strict=True)}
+    directed = _directedness(data, order)
     fusion = np.full(common.shape, "", object)
     for a, b in np.argwhere((kind == "connected") | (kind == "disjoint")).tolist():
         fusion[a, b] = first.get((inside[a] | inside[b]).tobytes(), "")
@@ -186,7 +200,43 @@ def pairs(tree: xr.DataTree, side: str = "both") -> xr.Dataset:
             "fusion": (("mechanism", "other"), fusion),
             "reflexive": ("mechanism", (inside == own).all(axis=1)),
             "multiplicity": ("mechanism", is_same.sum(axis=1)),
+            "n_pairs": (("kind_name", "size", "other_size"), _counts_by_size(kind, own)),
+            "directedness": (("mechanism", "other"), directed),
         },
-        {"mechanism": names, "other": names},
-        {"side": side},
+        {
+            "mechanism": names,
+            "other": names,
+            "kind_name": list(PAIR_KINDS),
+            **{dim: np.arange(1, own.shape[1] + 1) for dim in ("size", "other_size")},
+        },
+        {"side": side, "directedness": int(directed.sum()) // 2},
     )
+
+
+def _counts_by_size(kind: Any, own: Any) -> Any:
+    """Count pairs of different distinctions, (kind, units of the one, units of the other)."""
+    n, size = own.shape[1], own.sum(axis=1) - 1
+    out = np.zeros((len(PAIR_KINDS), n, n), np.int64)
+    for number, name in enumerate(PAIR_KINDS):
+        one, other = np.nonzero((kind == name) & ~np.eye(len(own), dtype=bool))
+        np.add.at(out[number], (size[one], size[other]), 1)
+    return out
+
+
+def _directedness(data: xr.Dataset, order: Sequence[str] | None) -> Any:
+    """Return (D, D) how far effects include one another along an order, less causes."""
+    labels = [str(name) for name in data["unit"].values]
+    along = labels if order is None else [str(name) for name in order]
+    if sorted(along) != sorted(labels):
+        raise InputError(f"order: expected each of {', '.join(labels)} once, got {quote(order)}")
+    own = data["mechanism_units"].values.astype(np.int64)
+    total = own @ np.array([along.index(name) for name in labels], np.int64)
+    count = own.sum(axis=1)  # a mechanism is at the mean place of its units: total / count
+    ahead = np.sign(total[None] * count[:, None] - total[:, None] * count[None])
+    inclusion = {}
+    for side in PAIR_SIDES[:2]:
+        inside = data[f"purview_{side}"].values.astype(np.int64)
+        common, size = inside @ inside.T, inside.sum(axis=1)
+        within, around = common == size[:, None], common == size[None]
+        inclusion[side] = within.astype(np.int64) - around
+    return ahead * (inclusion["effect"] - inclusion["cause"])

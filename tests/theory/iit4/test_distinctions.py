@@ -1,9 +1,10 @@
 """Closed forms against listing every relation, and numbers that no machine word holds."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 from math import comb, log2
 
 import numpy as np
@@ -344,8 +345,42 @@ def test_pairs__are_those_of_their_sets_of_units(name, side):
                 assert found["fusion"].values[a, b] == ""
 
 
+@pytest.mark.parametrize("order", [None, "reversed", "mixed"])
+@pytest.mark.parametrize("name", ["grid3", "iit4-2023-fig7a", "iit4-2023-fig4"])
+def test_pairs__directedness_and_counts_are_those_of_every_pair(name, order):
+    tree = iit.ces(iit.examples.load(name), iit.examples.state(name))
+    data = tree["distinctions"].to_dataset()
+    labels = data["unit"].values.tolist()
+    along = {"reversed": labels[::-1], "mixed": [*labels[1::2], *labels[::2]]}.get(order)
+    found = iit.relations.pairs(tree, "cause", along)
+    place = {label: k for k, label in enumerate(along or labels)}
+    rows = []
+    for k in range(data.sizes["mechanism"]):
+        row = data.isel(mechanism=k)
+        names = ("mechanism_units", "purview_cause", "purview_effect")
+        rows.append([{labels[i] for i in np.flatnonzero(row[name].values)} for name in names])
+    total, counts = 0, Counter()
+    for (a, one), (b, other) in product(enumerate(rows), repeat=2):
+        where = [Fraction(sum(map(place.get, units)), len(units)) for units in (one[0], other[0])]
+        first, second = (one, other) if where[0] <= where[1] else (other, one)
+        expected = 0
+        if where[0] != where[1]:
+            expected += (first[2] < second[2]) - (first[2] > second[2])
+            expected -= (first[1] < second[1]) - (first[1] > second[1])
+        assert int(found["directedness"][a, b]) == expected
+        total += expected if a < b else 0
+        if a != b:
+            counts[str(found["kind"].values[a, b]), len(one[0]), len(other[0])] += 1
+    assert found.attrs["directedness"] == total
+    for key in product(*(found[dim].values.tolist() for dim in found["n_pairs"].dims)):
+        where = dict(zip(found["n_pairs"].dims, key, strict=True))
+        assert int(found["n_pairs"].sel(where)) == counts[key]
+
+
 def test_pairs__say_what_is_wrong():
     tree = iit.ces(iit.examples.load("basic"), "100")
+    with pytest.raises(InputError, match="order: expected each of A, B, C once, got 'AB'"):
+        iit.relations.pairs(tree, order="AB")
     with pytest.raises(InputError, match="side: expected one of cause, effect, both, got 'up'"):
         iit.relations.pairs(tree, "up")
     with pytest.raises(InputError, match="tree: expected a cause-effect structure"):
