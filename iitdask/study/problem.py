@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ import xarray as xr
 
 from iitdask.errors import DamagedStoreError, InputError, SpecError, StoreError
 from iitdask.model.batch import Batch
+from iitdask.model.labels import decode_state, state_text
 from iitdask.model.readers import substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.model.substrate_arrays import substrate_arrays, substrate_from_arrays
-from iitdask.model.system import Target
+from iitdask.model.system import Target, factor_rows
 from iitdask.result.cube import STATUS_NAMES
 from iitdask.result.formatting import text_array
 from iitdask.result.label_tree import label_tree
@@ -67,6 +69,7 @@ from iitdask.theory.variables import make_dataset
 
 # Fields of targets that name units
 UNIT_FIELDS = {"units", "candidates", "causes", "effects", "sensory", "system"}
+MAX_DRAWN_STATES = 64  # Of a substrate whose states a view shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +296,9 @@ def _read_small_systems(store: Store, stage: str) -> SmallSystems:
 def load_for_view(store: Store) -> xr.DataTree:
     """Load a result and add what views derive from its substrate, if that can be read.
 
-    ``/network`` holds all units and their connections, ``/repertoires`` and ``/landscape`` are
-    those of a cause-effect structure, the latter where the system is small enough.
+    ``/network`` holds all units and their connections, ``/transitions`` the probabilities of a
+    substrate of few states; ``/repertoires`` and ``/landscape`` are those of a cause-effect
+    structure, the latter where the system is small enough.
     """
     tree = load_result(store)
     try:
@@ -303,10 +307,28 @@ def load_for_view(store: Store) -> xr.DataTree:
         return tree
     nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     nodes["/network"] = _network_dataset(problem)
+    if prod(problem.target.substrate.levels) <= MAX_DRAWN_STATES:
+        nodes["/transitions"] = _transitions_dataset(problem.target.substrate)
     view_nodes = get_computation(problem.compute).view_nodes
     if view_nodes is not None:
         nodes |= view_nodes(problem.target, nodes)
     return xr.DataTree.from_dict(nodes)
+
+
+def _transitions_dataset(substrate: Substrate) -> xr.Dataset:
+    """Return P(unit takes value next | state now) of all units, a little-endian row per state."""
+    levels, labels = substrate.levels, substrate.labels
+    everyone = range(substrate.n_units)
+    local = {unit: unit for unit in everyone}
+    table = np.hstack([factor_rows(factor, local, levels) for factor in substrate.factors])
+    states = [decode_state(row, levels) for row in range(prod(levels))]
+    columns = [f"{labels[unit]}={value}" for unit in everyone for value in range(levels[unit])]
+    values = {
+        "next_probability": (("row", "column"), table),
+        "past_state": (("row", "unit"), np.array(states)),
+    }
+    names = {"row": text_array(map(state_text, states)), "column": text_array(columns)}
+    return make_dataset(values).assign_coords(names)
 
 
 def _network_dataset(problem: Problem) -> xr.Dataset:

@@ -166,6 +166,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "n_competitors": ("count", "systems that the candidate was compared with"),
     "n_mappings": ("count", "units of different truth tables that the candidate became"),
     "footprint": ("", "micro constituents of each unit of the system"),
+    "next_probability": ("", "P(unit takes value next | state of all units)"),
+    "past_state": ("", "value of each unit in the state"),
     "grain": ("count", "most micro updates that a unit of the system spans"),
     "n_systems": ("count", "systems of these footprints that have this phi"),
     "first": ("", "number of the first system that has this phi, within its range"),

@@ -20,9 +20,11 @@ from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
 from iitdask.view import relation_figures, structure_figures
 from iitdask.view.accessor import summary_html, table_html, without_tex
 from iitdask.view.account_figures import account_panels
+from iitdask.view.lattice_figures import lattice_panels
 from iitdask.view.network_figures import NetworkDrawing, draw_network
 from iitdask.view.pages import fill_page, html_block, menu, page_grid, script, section_heading
 from iitdask.view.sweep_figures import cube_panels
+from iitdask.view.transition_figures import transition_panels
 
 TEXT_PIXELS = 600  # Width of texts beside a figure
 STRUCTURE_KEY = """
@@ -99,7 +101,8 @@ def system_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     fig, _ = draw_network(
         NetworkDrawing.from_system(tree), "System: state and minimum partition", 420
     )
-    return [page_grid(fig, html_block(summary_html(summary_of(tree)), TEXT_PIXELS))]
+    about = html_block(summary_html(summary_of(tree)), TEXT_PIXELS)
+    return [page_grid(fig, about), *transition_panels(tree)]
 
 
 def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
@@ -139,6 +142,8 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     elif "repertoires" in tree.children:
         about = f"Not drawn: this map is for systems of at most {LANDSCAPE_MAX_UNITS} units."
         parts.append(section_heading("Mechanism × purview", about))
+    parts += lattice_panels(tree, source)
+    parts += transition_panels(tree, source, args["members"])
     _link_panels(doc, args)
     return parts
 
