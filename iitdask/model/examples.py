@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -29,6 +30,7 @@ KIND_KEYS = {
     "series": ("labels", *SERIES_KEYS),
 }  # The same for kinds that have others
 
+SOURCE_KEYS = ("name", "title", "citation")  # What a substrate knows of the study it is from
 PUBLISHED = resources.files("iitdask.model") / "published"  # Folder of the examples
 
 
@@ -131,9 +133,17 @@ def load(name: str) -> Substrate:
     >>> load("basic")
     Substrate(3 units: A B C; binary; 5 edges)
     """
+    study = spec(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IdleEdgesWarning)  # they are as published
-        return inline_substrate(spec(name)["substrate"], f"example {quote(name)}")
+        made = inline_substrate(study["substrate"], f"example {quote(name)}")
+    return with_source(made, study)
+
+
+def with_source(substrate: Substrate, source: Mapping[str, Any]) -> Substrate:
+    """Return a substrate that knows the name, title and citation of a study, where it has them."""
+    said = {key: source[key] for key in SOURCE_KEYS if source.get(key)}
+    return replace(substrate, attrs={**substrate.attrs, **said}) if said else substrate
 
 
 def state(name: str) -> tuple[int, ...]:

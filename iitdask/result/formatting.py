@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from iitdask.model.examples import SOURCE_KEYS
 from iitdask.model.labels import (
     join_labels,
     labels_in_name,
@@ -30,6 +31,9 @@ DISTINCTION_COLUMNS = (
 CONCEPT_COLUMNS = ("mechanism", "phi", "cause", "phi cause", "effect", "phi effect")
 REPERTOIRE_COLUMNS = ("mechanism", "side", "purview", "repertoire")
 DIRECTIONS = ("cause", "effect")
+SOURCE_ATTRS = {f"substrate_{key}": key for key in SOURCE_KEYS}
+ORIGIN_ATTRS = {"substrate_origin": "observed", **SOURCE_ATTRS}
+"""Attributes of a result, and those of a substrate that they repeat; an estimate was `observed`."""
 MAX_SHOWN_STATES = 8  # States of a repertoire
 MAX_SET_NAME = 60  # Characters in the name of a part of a partition
 MAX_DIGITS = 15  # Digits of a number of relations; larger ones are written as powers of two
@@ -77,9 +81,18 @@ def target_attrs(substrate: Substrate, options: Theory, texts: Mapping[str, Any]
 
 
 def origin_attrs(substrates: Iterable[Substrate]) -> dict[str, str]:
-    """Return the attribute that says of estimates that nobody intervened; {} without one."""
-    texts = {str(each.attrs["observed"]) for each in substrates if "observed" in each.attrs}
-    return {"substrate_origin": ", ".join(sorted(texts))} if texts else {}
+    """Return the attributes that name substrates, cite their source, and tell estimates apart."""
+    found: dict[str, set[str]] = {}
+    for each in substrates:
+        for attr, key in ORIGIN_ATTRS.items():
+            if key in each.attrs:
+                found.setdefault(attr, set()).add(str(each.attrs[key]))
+    return {attr: "; ".join(sorted(texts)) for attr, texts in found.items()}
+
+
+def source_attrs(source: Mapping[str, Any]) -> dict[str, str]:
+    """Return the attributes that name what a study or a substrate is about and cite its source."""
+    return {attr: str(source[key]) for attr, key in SOURCE_ATTRS.items() if source.get(key)}
 
 
 def seconds_text(seconds: float) -> str:

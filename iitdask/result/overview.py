@@ -8,7 +8,7 @@ import xarray as xr
 
 from iitdask.model.labels import shortened
 from iitdask.result import cube, formatting
-from iitdask.result.formatting import Overview, Table
+from iitdask.result.formatting import SOURCE_ATTRS, Overview, Table
 from iitdask.theory.catalog import computation_of
 
 MAX_TITLE_UNITS_CHARACTERS = 60
@@ -30,7 +30,8 @@ def system_overviews(tree: xr.DataTree) -> list[Overview]:
 
 def attribute_overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the attributes of a result as its overview."""
-    return [Overview([(str(name), str(value)) for name, value in tree.attrs.items()], [])]
+    said = {name: value for name, value in tree.attrs.items() if name not in SOURCE_ATTRS}
+    return [Overview([(str(name), str(value)) for name, value in said.items()], [])]
 
 
 def overviews(tree: xr.DataTree) -> list[Overview]:
@@ -48,6 +49,15 @@ def overviews(tree: xr.DataTree) -> list[Overview]:
 def summary_of(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return pairs of name and value that summarise a result."""
     return overviews(tree)[0].summary
+
+
+def source_of(tree: xr.DataTree) -> tuple[str, str]:
+    """Return the name and title of what a result is about, and the citation; "" where not known."""
+    about: dict[Any, Any] = {}
+    for node in (*tree.children.values(), tree):
+        about |= node.to_dataset().attrs
+    said = [str(about[key]) for key in ("substrate_name", "substrate_title") if key in about]
+    return ": ".join(said), str(about.get("substrate_citation", ""))
 
 
 def title_of(tree: xr.DataTree) -> str:

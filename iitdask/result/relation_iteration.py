@@ -17,6 +17,7 @@ from iitdask.theory.iit4.relations import (
     relations_by_degree,
     top_relations,
 )
+from iitdask.theory.iit4.relations import relations_of_each as _relations_of_each
 
 __all__ = ["Face", "Relation", "iterate", "pairs"]
 
@@ -110,6 +111,11 @@ def _iterate(data: xr.Dataset, top: int | None, degree: int | None) -> Iterator[
         bound = tuple((sides[0][d], sides[1][d]) for d in related)
         overlap = _unit_states(relation.overlap, atoms)
         yield Relation(tuple(names[d] for d in related), overlap, relation.phi, bound)
+
+
+def relations_of_each(tree: xr.DataTree) -> list[int] | None:
+    """Return in how many relations each distinction is; None where that is too much to count."""
+    return _relations_of_each(_bindings(tree["distinctions"].to_dataset())[0])
 
 
 def _unit_states(mask: int, atoms: list[tuple[str, int]]) -> UnitStates:

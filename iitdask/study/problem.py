@@ -22,6 +22,7 @@ import xarray as xr
 
 from iitdask.errors import DamagedStoreError, InputError, SpecError, StoreError
 from iitdask.model.batch import Batch
+from iitdask.model.examples import with_source
 from iitdask.model.labels import decode_state, state_text
 from iitdask.model.readers import substrate_from_study
 from iitdask.model.substrate import Substrate
@@ -139,7 +140,8 @@ def _substrate_of(study: Study, folder: Path, where: str) -> Substrate:
         own = target.own_substrate(**fields)
         if own is not None:
             return own
-    return substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")
+    made = substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")
+    return with_source(made, msgspec.structs.asdict(study))
 
 
 def write_substrate(store: Store, substrate: Substrate) -> None:

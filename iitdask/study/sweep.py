@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import xarray as xr
 
 from iitdask.errors import DamagedStoreError, LedgerMismatchError, SpecError, quote
+from iitdask.model import examples
 from iitdask.model.macro_system import n_macro_units
+from iitdask.model.substrate import Substrate
 from iitdask.model.system import Target
 from iitdask.result.cube import build_cube
-from iitdask.result.formatting import origin_attrs
+from iitdask.result.formatting import origin_attrs, source_attrs
 from iitdask.result.label_tree import label_tree
 from iitdask.run.checksum import text_digest
 from iitdask.run.coordination import critical_section
@@ -227,6 +230,7 @@ class Sweep:
     layout: SweepLayout  # Cells of the cube and the points to compute
     fixed: Mapping[str, Any]  # Fields of the study that all cells share
     keep: bool = False  # True if the store keeps the whole result of every point
+    source: Mapping[str, str] = field(default_factory=dict)  # Attributes that name its substrate
     is_sweep = True
     target = None
 
@@ -274,14 +278,18 @@ class Sweep:
         written = store if live else None
         writer = CubeWriter(layout, batches, large, ledger, written, has_structures=self.keep)
         work = sweep_recipe(batches, large, writer.outcomes, on_result=on_result)
-        return JobRun(work, lambda _: xr.DataTree(writer.cube()), (writer,))
+        return JobRun(work, lambda _: xr.DataTree(self._named(writer.cube())), (writer,))
+
+    def _named(self, cube: xr.Dataset) -> xr.Dataset:
+        return cube.assign_attrs({**self.source, **cube.attrs})
 
 
 def sweep_from_study(study: Study, folder: Path, where: str) -> Sweep:
     """Build the sweep that a study describes."""
     axes = read_axes(study.sweep, f"{where}: sweep", folder)
     shared = {"compute": study.compute, "substrate": study.substrate, "theory": study.theory}
-    return build_sweep(axes, shared | problem_fields(study), folder, where, study.keep)
+    made = build_sweep(axes, shared | problem_fields(study), folder, where, study.keep)
+    return replace(made, source={**made.source, **source_attrs(msgspec.structs.asdict(study))})
 
 
 def build_sweep(
@@ -317,7 +325,16 @@ def build_sweep(
         fixed["substrate"] = text_digest([json.loads(json.dumps(substrate, default=json_default))])
     if keep is not None:
         fixed["keep"] = keep
-    return Sweep(build_layout(grid, apart=keep is not None), fixed, keep is not None)
+    layout, source = build_layout(grid, apart=keep is not None), _named_source(substrate)
+    return Sweep(layout, fixed, keep is not None, source)
+
+
+def _named_source(substrate: Any) -> dict[str, str]:
+    """Return the attributes that name the substrate from which those of a sweep are made."""
+    block = {"example": substrate} if isinstance(substrate, str) else substrate
+    if isinstance(block, Mapping) and block.get("example") in examples.names():
+        return source_attrs(examples.spec(block["example"]))
+    return source_attrs(substrate.attrs) if isinstance(substrate, Substrate) else {}
 
 
 def register_points(store: Store, sweep: Sweep) -> list[Array]:

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.errors import InputError, quote
-from iitdask.result.cube import replaced_file
+from iitdask.result.cube import is_cube, replaced_file
 from iitdask.result.netcdf import register_netcdf
 from iitdask.result.overview import overviews, title_of
 from iitdask.theory.catalog import COMPUTATIONS
@@ -25,6 +25,8 @@ MAX_TABLE_ROWS = 60
 MAX_NOTEBOOK_ROWS = 20
 TEX_MARKS = {"$$": "$", r"\(": "(", r"\)": ")", r"\[": "[", r"\]": "]"}
 """Marks that Bokeh takes for TeX, for which it would fetch a library from the network."""
+SYMBOLS = {"phi_s": "φ_s", "Phi": "Φ", "alpha of the account": "α of the account"}
+"""Names of numbers in a summary that are symbols where letters are not bound to a terminal."""
 NOTEBOOK_STYLE = (
     "<style>.iitdask th { text-align: left } .iitdask td, .iitdask th { padding: 1px 12px 1px 0; "
     "text-align: left }</style>"
@@ -58,7 +60,7 @@ class IITAccessor:
     --------
     >>> import iitdask as iit
     >>> tree = iit.ces(iit.examples.load("xor"), "000")
-    >>> "phi_s" in tree.iit._repr_html_()
+    >>> "φ_s" in tree.iit._repr_html_()
     True
     """
 
@@ -125,6 +127,9 @@ def as_tree(result: xr.Dataset | xr.DataTree) -> xr.DataTree:
         return result
     if not isinstance(result, xr.Dataset):
         raise InputError(f"expected a result, a Dataset or a DataTree, got {quote(result)}")
+    tree = xr.DataTree(result)
+    if is_cube(tree):
+        return tree
     pairs = (pair for each in COMPUTATIONS.values() for pair in each.nodes.items())
     nodes = (node for node, variable in pairs if variable in result)
     return xr.DataTree.from_dict({f"/{next(nodes, '')}": result})
@@ -154,7 +159,7 @@ def _strip_tex(value: Any) -> Any:
 def summary_html(rows: Sequence[tuple[str, str]]) -> str:
     """Return pairs of name and value as an HTML table."""
     lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        f'<tr><th scope="row">{escape(SYMBOLS.get(name, name))}</th><td>{escape(value)}</td></tr>'
         for name, value in rows
     )
     return f'<table class="facts">{lines}</table>'

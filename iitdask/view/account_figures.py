@@ -18,6 +18,7 @@ from iitdask.view.accessor import summary_html
 from iitdask.view.network_figures import UNIT_TEXT, state_greys, units_source
 
 MAX_DRAWN_LINKS = 60  # Links that are drawn
+LINK_SPREAD = 0.4  # Width, in units' places, over which links end side by side at a unit
 LINK_HEIGHTS = {"cause": 0.62, "effect": 0.38}
 """Height of the dot of a link, between the units after at 0 and those before at 1."""
 
@@ -35,15 +36,21 @@ def account_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
         pages.Column("ties", "tied", 50),
         pages.Column("partition", "least partition", 420, "text"),
     ]
+    about = pages.html_block(summary_html(summary_of(tree)), 420)
+    if not total:
+        sentence = "No links: no occurrence of this transition has an irreducible cause or effect."
+        return [pages.page_grid(draw_links(tree, source), about),
+                pages.section_heading("Links", sentence)]  # fmt: skip
     note = "Line width and opacity grow with alpha. Select a link in the table or the figure."
-    if drawn < total:
-        note += f" Shown are the {drawn} strongest of {total:,} links."
+    more = f"{total:,}" if drawn < total else ""
+    if more:
+        note += f" Shown are the {drawn} strongest of {more} links."
     return [
-        pages.page_grid(
-            draw_links(tree, source), pages.html_block(summary_html(summary_of(tree)), 420)
-        ),
+        pages.page_grid(draw_links(tree, source), about),
         pages.section_heading("Links", note),
-        pages.data_table(source, columns, height=330, name="links-table"),
+        pages.data_table(
+            source, columns, height=330, name="links-table", total=more, first="alpha"
+        ),
     ]
 
 
@@ -54,7 +61,7 @@ def links_source(tree: xr.DataTree) -> ColumnDataSource:
     strongest = np.argsort(-alpha, kind="stable")[:MAX_DRAWN_LINKS]
     rows = link_rows(tree)
     middle = _link_positions(data, strongest)
-    lines = [_link_lines(data, k, at) for k, at in zip(strongest.tolist(), middle, strict=True)]
+    lines = _links_lines(data, strongest.tolist(), middle)
     top = float(alpha.max()) if len(alpha) else 1.0
     weight = alpha[strongest] / (top or 1.0)
     kinds = [str(name) for name in data["direction"].values[strongest]]
@@ -91,19 +98,40 @@ def _link_positions(data: xr.Dataset, chosen: Array) -> list[float]:
     return out
 
 
-def _link_lines(data: xr.Dataset, k: int, middle: float) -> tuple[list[float], list[float]]:
-    """From the units before to the link, and on to the units after, with gaps between."""
-    kind = str(data["direction"].values[k])
-    ends = [np.flatnonzero(data[name].values[k]) for name in ("mechanism", "purview")]
-    before, after = reversed(ends) if kind == "cause" else ends
-    height = LINK_HEIGHTS[kind]
-    xs: list[float] = []
-    ys: list[float] = []
-    for units, y in ((before, 0.93), (after, 0.07)):
-        for unit in units.tolist():
-            xs += [float(unit), middle, np.nan]
-            ys += [y, height, np.nan]
-    return xs, ys
+def _links_lines(
+    data: xr.Dataset, chosen: list[int], middles: list[float]
+) -> list[tuple[list[float], list[float]]]:
+    """Lines of each link from the units before to its dot, and on to the units after, with gaps.
+
+    Those that meet at a unit end side by side, in the order of their dots, so that none hides
+    another.
+    """
+    ends = [_ends(data, k) for k in chosen]
+    meeting: dict[tuple[float, int], list[int]] = {}  # links at the upper or lower row of a unit
+    for link in np.argsort(middles, kind="stable").tolist():
+        for y, units in ends[link]:
+            for unit in units:
+                meeting.setdefault((y, unit), []).append(link)
+    out = []
+    for link, (k, middle) in enumerate(zip(chosen, middles, strict=True)):
+        height = LINK_HEIGHTS[str(data["direction"].values[k])]
+        xs: list[float] = []
+        ys: list[float] = []
+        for y, units in ends[link]:
+            for unit in units:
+                others = meeting[y, unit]
+                place = (others.index(link) + 0.5) / len(others) - 0.5
+                xs += [unit + LINK_SPREAD * place, middle, np.nan]
+                ys += [y, height, np.nan]
+        out.append((xs, ys))
+    return out
+
+
+def _ends(data: xr.Dataset, k: int) -> list[tuple[float, list[int]]]:
+    """Height of the ends of a link and its units there, before and after."""
+    units = [np.flatnonzero(data[name].values[k]).tolist() for name in ("mechanism", "purview")]
+    before, after = units[::-1] if str(data["direction"].values[k]) == "cause" else units
+    return [(0.93, before), (0.07, after)]
 
 
 def draw_links(
@@ -116,7 +144,7 @@ def draw_links(
     font_size = "12px" if count <= 12 else "9px"
     fig = pages.empty_figure(
         "Actual causes and effects", frame=size, x_range=(-1.0, count),
-        y_range=(-0.12, 1.12),
+        y_range=(-0.12, 1.12), name="account-figure",
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     look = {
@@ -137,7 +165,10 @@ def draw_links(
         units = units_source(labels, state, greys, np.arange(count), np.full(count, y))
         fig.scatter("x", "y", size=38, fill_color="fill", line_color=pages.INK, source=units)
         fig.text("x", "y", source=units, text_font_size=font_size, **UNIT_TEXT)
-        fig.text([-0.9], [y], text=[name], text_baseline="middle", text_font_size="12px")
+        fig.text(
+            [-0.9], [y], text=[name], text_baseline="middle", text_font_size="12px",
+            text_color=pages.INK,
+        )  # fmt: skip
     blank: dict[str, Any] = {"x": [np.nan], "y": [np.nan], "size": 11, "line_color": pages.INK}
     entries = [
         (f"{side}: {what}", [fig.scatter(fill_color=colour, **blank)])

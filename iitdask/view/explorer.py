@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from bokeh.document import Document
 from bokeh.embed import file_html
@@ -14,15 +16,24 @@ from bokeh.resources import INLINE
 
 from iitdask.result.cube import is_cube
 from iitdask.result.formatting import known_labels
-from iitdask.result.overview import overviews, summary_of, title_of
+from iitdask.result.overview import overviews, source_of, summary_of, title_of
 from iitdask.theory.catalog import computation_of
 from iitdask.theory.iit4.repertoires import LANDSCAPE_MAX_UNITS
 from iitdask.view import relation_figures, structure_figures
-from iitdask.view.accessor import summary_html, table_html, without_tex
+from iitdask.view.accessor import summary_html, without_tex
 from iitdask.view.account_figures import account_panels
 from iitdask.view.lattice_figures import lattice_panels
 from iitdask.view.network_figures import NetworkDrawing, draw_network
-from iitdask.view.pages import fill_page, html_block, menu, page_grid, script, section_heading
+from iitdask.view.pages import (
+    SPOKEN,
+    fill_page,
+    html_block,
+    menu,
+    page_grid,
+    script,
+    section_heading,
+    text_table,
+)
 from iitdask.view.sweep_figures import cube_panels
 from iitdask.view.transition_figures import transition_panels
 
@@ -65,7 +76,8 @@ def explorer_html(tree: xr.DataTree) -> str:
     """Return the explorer of a result as one HTML page that loads nothing else."""
     doc = Document()
     fill_explorer(doc, tree)
-    return str(file_html(doc, INLINE, doc.title, template=doc.template))
+    options = {"template": doc.template, "template_variables": dict(doc.template_variables)}
+    return str(file_html(doc, INLINE, doc.title, **options))
 
 
 def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
@@ -78,14 +90,20 @@ def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
         parts = computation.load("panels")(doc, tree)
     else:
         parts = overview_panels(doc, tree)
-    fill_page(doc, title_of(tree), *parts, name="explorer")
+    fill_page(doc, title_of(tree), *parts, name="explorer", source=source_of(tree))
 
 
 def overview_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Return the elements of a result without figures: its summary and tables."""
     overview = overviews(tree)[0]
-    tables = [html_block(table_html(each.columns, each.rows)) for each in overview.tables]
-    return [html_block(summary_html(overview.summary)), *tables]
+    parts: list[UIElement] = [html_block(summary_html(overview.summary))]
+    for each in overview.tables:
+        heading = each.name[:1].upper() + each.name[1:]
+        if each.rows:
+            parts += [section_heading(escape(heading)), text_table(each)]
+        else:
+            parts.append(section_heading(escape(heading), f"No {escape(each.name)}."))
+    return parts
 
 
 def nexus_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
@@ -113,14 +131,20 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     fig, lights = draw_network(
         NetworkDrawing.from_system(tree), "System: state, cut, selected distinction"
     )
-    note = html_block("", name="selection")
-    choices = [(str(k), name) for k, name in enumerate(source.data["mechanism"])]
+    if not data.sizes["mechanism"]:
+        what = "distinctions" if is_specified else "concepts"
+        reason = tree["system"].attrs.get("reason") or "no mechanism specifies one"
+        sentence = section_heading("Distinctions", escape(f"This system has no {what}: {reason}."))
+        return [page_grid(fig, html_block(summary_html(summary_of(tree)), TEXT_PIXELS)), sentence]
+    note = html_block("", name="selection", tags=[SPOKEN])
+    largest = np.argsort(-source.data["phi"], kind="stable").tolist()
+    choices = [(str(k), source.data["mechanism"][k]) for k in largest]
     picker = menu("Distinction", choices, 260, name="picker")
     args: dict[str, Any] = {
         "distinctions": source, "lights": lights, "note": note, "picker": picker,
         "members": structure_figures.memberships(data),
         "rep": None, "bars": {}, "figures": {}, "relations": None, "shown": None, "points": None,
-        "drawn": relation_figures.MAX_DRAWN_RELATIONS,
+        "drawn": relation_figures.MAX_DRAWN_RELATIONS, "totals": [], "total": "", "about": None,
     }  # fmt: skip
     key = html_block(STRUCTURE_KEY if is_specified else CONCEPT_KEY)
     text = column(
@@ -134,7 +158,7 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     ]
     if "network" in tree.children and ("repertoires" in tree.children or not is_specified):
         parts += _repertoire_panels(tree, args)
-    if "relations" in tree.children and int(data.sizes["mechanism"]):
+    if "relations" in tree.children:
         parts += _relation_panels(tree, data, args)
     if "landscape" in tree.children:
         maps = (structure_figures.landscape(tree, side, source) for side in ("cause", "effect"))
@@ -174,24 +198,25 @@ def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) 
     if not largest.listed:
         return [section_heading("Relations", "This structure has no relations.")]
     fig, source, shown, points = relation_figures.draw_relations(largest, data)
-    args |= {"relations": source, "shown": shown, "points": points}
+    count = relation_figures.count_text(largest.count)
+    about = html_block("", name="drawn-relations", tags=[SPOKEN])
+    totals = relation_figures.counts_of_each(tree)
+    args |= {"relations": source, "shown": shown, "points": points, "about": about}
+    total = count if largest.count else ""
+    args |= {"totals": totals, "total": total}
     args["figures"]["relations"] = fig
     listed = len(largest.listed)
     more = f"; the {listed} with the largest φ_r are listed" if str(listed) != largest.count else ""
-    about = (
-        f"{relation_figures.count_text(largest.count)} relations{more}. At most "
-        f"{relation_figures.MAX_DRAWN_RELATIONS} are drawn: the largest, those listed of the "
-        "selected distinction, or the selected one."
-    )
+    note = f"{count} relation{'s' * (count != '1')}{more}."
     plots = page_grid(
         relation_figures.relations_by_degree(tree["relations"].to_dataset()),
         relation_figures.relations_by_phi(largest),
     )
     beside = column(
-        plots, relation_figures.relations_table(source),
+        plots, relation_figures.relations_table(source, total),
         sizing_mode="stretch_width", styles={"flex": "1 1 560px", "min-width": "0"},
     )  # fmt: skip
-    return [section_heading("Relations", about), page_grid(fig, beside)]
+    return [section_heading("Relations", note), about, page_grid(fig, beside)]
 
 
 def _link_panels(doc: Document, args: dict[str, Any]) -> None:

@@ -131,8 +131,9 @@ def _rings(fig: figure, lights: ColumnDataSource, radius: float) -> None:
             fill_color=colour, fill_alpha=name, line_color=None, source=lights,
         )  # fmt: skip
         fig.text(
-            f"{name}_x", "y", text=f"{name}_state", source=lights, text_color=colour,
-            text_font_size="12px", text_font_style="bold", text_baseline="middle",
+            f"{name}_x", "y", text=f"{name}_state", source=lights,
+            text_color=pages.SIDE_TEXTS[name], text_font_size="12px", text_font_style="bold",
+            text_baseline="middle",
             text_align="right" if name == "cause" else "left",
         )  # fmt: skip
 
@@ -258,14 +259,18 @@ def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Show which complexes a network has."""
     data = tree["complexes"].to_dataset()
     source, name = complexes_source(data), phi_name(data)
+    is_empty = not data.sizes["complex"]
     about = summary_html(summary_of(tree))
     top: UIElement = pages.html_block(about)
     if "network" in tree.children:
         fig, lights, order = coloured_network(tree["network"].to_dataset(), data)
-        top = pages.page_grid(fig, pages.html_block(about + COLOUR_KEY, 420))
+        top = pages.page_grid(fig, pages.html_block(about + COLOUR_KEY * (not is_empty), 420))
         inside = data["units"].values.astype(np.int8)[:, order]
         args = {"lights": lights, "inside": inside.ravel(), "n": inside.shape[1]}
         source.selected.js_on_change("indices", CustomJS(args=args, code=RING_UNITS))
+    if is_empty:
+        reason = "No complexes: no candidate system of this network is irreducible."
+        return [top, pages.section_heading("Complexes", reason)]
     columns = [
         pages.Column("rank", "#", 36),
         pages.Column("colour", "", 36, "colour"),
@@ -276,7 +281,7 @@ def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
     ]
     if np.isnan(source.data["big_phi"]).all():  # no tie of phi_s had to be decided by it
         columns.pop()
-    table = pages.data_table(source, columns, height=330, name="complexes-table")
+    table = pages.data_table(source, columns, height=330, name="complexes-table", first="phi")
     note = "Select a complex to ring its units in the network."
     heading = pages.section_heading("Complexes", note)
     return [top, heading, pages.page_grid(table, by_size(source, name=name))]
@@ -285,13 +290,15 @@ def complexes_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
 def complexes_source(data: xr.Dataset) -> ColumnDataSource:
     """One row per complex, in order of acceptance."""
     count = data.sizes["complex"]
+    size = data["units"].values.sum(axis=1).astype(int)
     return ColumnDataSource(
         {
+            "spread": size + pages.spread_offsets(size),
             "rank": list(range(1, count + 1)),
             "name": [str(name) for name in data["complex"].values],
             "phi": np.asarray(data["phi"].values, float),
             "big_phi": np.asarray(data["big_phi"].values, float),
-            "size": data["units"].values.sum(axis=1).astype(int),
+            "size": size,
             "colour": [pages.GROUPS[k % len(pages.GROUPS)] for k in range(count)],
         },
         name="complexes",
@@ -323,12 +330,12 @@ def phi_name(data: xr.Dataset) -> str:
 def by_size(
     source: ColumnDataSource, size: tuple[int, int] = (480, 330), name: str = "φ_s (bits)"
 ) -> figure:
-    """Draw phi_s against the number of units."""
-    fig = pages.empty_figure("Complexes by size", "units", name, size=size)
+    """Draw phi_s against the number of units; complexes of one size are side by side."""
+    fig = pages.empty_figure("Complexes by size", "units", name, size=size, name="by-size-figure")
     fig.y_range.start = 0
     fig.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     dots = fig.scatter(
-        "size", "phi", source=source, size=11, fill_color="colour", line_color=pages.INK,
+        "spread", "phi", source=source, size=11, fill_color="colour", line_color=pages.INK,
         nonselection_fill_alpha=0.4, selection_line_width=3, selection_line_color=pages.EFFECT,
     )  # fmt: skip
     pages.add_hover(fig, [("complex", "@name"), (name, "@phi{0.000000}")], dots)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
+from html import escape
 from importlib.resources import files
 from threading import Thread
 from typing import Any, NamedTuple
 
+import numpy as np
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
@@ -22,9 +25,13 @@ from bokeh.events import DocumentReady
 from bokeh.layouts import column
 from bokeh.models import (
     Axis,
+    Button,
+    CDSView,
     ColorBar,
     ColumnDataSource,
+    CustomAction,
     CustomJS,
+    CustomJSFilter,
     DataTable,
     Div,
     Glyph,
@@ -39,9 +46,11 @@ from bokeh.models import (
     Select,
     StringFormatter,
     TableColumn,
+    TextInput,
     Title,
     UIElement,
 )
+from bokeh.models import Column as BokehColumn
 from bokeh.plotting import figure
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
@@ -52,12 +61,16 @@ from tornado.ioloop import IOLoop
 from tornado.web import ErrorHandler
 
 from iitdask.errors import InputError
+from iitdask.result.formatting import Table
+from iitdask.types import Array
 
 # Okabe and Ito's palette; cause and effect differ in position or shape as well.
 CAUSE, EFFECT, RELATION = "#D55E00", "#0072B2", "#AA3377"
+CAUSE_TEXT = "#B04A00"  # Of letters, which need more contrast than areas
 MECHANISM, INK, MUTED, FAINT = "#000000", "#222222", "#6B6B6B", "#D9D9D9"
 NO_DATA, SELECTED, HIGHLIGHT = "#BDBDBD", "#F0E442", "#E6007E"
 SIDES = {"cause": CAUSE, "effect": EFFECT}
+SIDE_TEXTS = {"cause": CAUSE_TEXT, "effect": EFFECT}
 PHI = "Cividis256"
 GROUPS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 
@@ -66,7 +79,8 @@ GRID = "#EEEEEE"
 DARK = {
     INK: "#E6E6E6", MUTED: "#A8A8A8", FAINT: "#44484D", MECHANISM: "#FFFFFF", GRID: "#2A2D31",
     "black": "#E6E6E6", "white": "#17191C", "#ffffff": "#17191C", "#e5e5e5": "#2A2D31",
-    "#444444": "#E6E6E6", CAUSE: "#F08A3C", EFFECT: "#4FA8E0", RELATION: "#D973AE",
+    "#444444": "#E6E6E6", CAUSE: "#F08A3C", CAUSE_TEXT: "#F08A3C", EFFECT: "#4FA8E0",
+    RELATION: "#D973AE",
 }  # fmt: skip
 """Colour in the dark theme of each colour that differs there."""
 THEMED_MODELS = (Plot, Axis, Grid, Title, Legend, ColorBar, Glyph)
@@ -80,15 +94,40 @@ FORMATTERS: dict[str, Callable[[], StringFormatter]] = {
 }
 """Formatter of each kind of column."""
 TOOLS = "pan,wheel_zoom,box_zoom,tap,reset,save"
-MIN_FIGURE_PIXELS = 260
+MIN_FIGURE_PIXELS = 200
+TOOLBAR_PIXELS = 26  # Height of the toolbar above a figure
+TOOLBAR_STYLE = ":host { --button-width: 24px; --button-height: 24px; }"
+TOOLTIP_STYLE = "font: 12px/1.4 system-ui, sans-serif; color: #222222; background: #FFFFFF"
+COINCIDENCE = 100  # Dots are one where they agree to a part of the axis as small as this
+GROWTH = 1.5  # By how much a figure may be wider than said where the window has room
+FRAMED = "framed"  # Tag of figures whose frame keeps its shape
+SPOKEN = "spoken"  # Tag of texts that are read out when they change
+SVG_TEXT = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><text x="12" y="16" '
+    'fill="#757575" font-family="sans-serif" font-size="10.5" font-weight="bold" '
+    'text-anchor="middle">SVG</text></svg>'
+)
+SVG_ICON = "data:image/svg+xml;base64," + b64encode(SVG_TEXT.encode()).decode()
 
 
-def fill_page(doc: Document, title: str, *elements: UIElement, name: str) -> None:
-    """Put a page into an empty document: title, elements below each other, both themes."""
+def fill_page(
+    doc: Document, title: str, *elements: UIElement, name: str, source: tuple[str, str] = ("", "")
+) -> None:
+    """Put a page into an empty document: title, elements below each other, both themes.
+
+    `source` are the name of what is shown and the citation that belongs to it, "" without one.
+    """
     doc.title = title
     doc.template = script("page.html")
     doc.template_variables["title"] = title
+    doc.template_variables["subject"], doc.template_variables["citation"] = source
     doc.add_root(column(*elements, sizing_mode="stretch_width", name=name))
+    plots = [model for model in doc.models if isinstance(model, Plot)]
+    doc.js_on_event(DocumentReady, _themes(doc), _page_script(doc, plots))
+
+
+def _themes(doc: Document) -> CustomJS:
+    """Return what draws the figures of a document in the colours of either theme."""
     themed = [
         (model, name, colour)
         for model in doc.models
@@ -105,7 +144,29 @@ def fill_page(doc: Document, title: str, *elements: UIElement, name: str) -> Non
         # Of a glyph, a colour is a specification.
         "specified": [isinstance(model, Glyph) for model, _, _ in themed],
     }
-    doc.js_on_event(DocumentReady, CustomJS(args=args, code=script("theme.js")))
+    return CustomJS(args=args, code=script("theme.js"))
+
+
+def _page_script(doc: Document, plots: list[Plot]) -> CustomJS:
+    """Return what names and fits the figures of a document and sorts its tables."""
+    tables = [model for model in doc.models if isinstance(model, DataTable)]
+    frames = [plot for plot in plots if FRAMED in plot.tags]
+    args = {
+        "plots": plots,
+        "frames": frames,
+        "sizes": [[plot.frame_width, plot.frame_height] for plot in frames],
+        "spoken": [model for model in doc.models if isinstance(model, Div) if SPOKEN in model.tags],
+        "tables": tables,
+        "sorts": [next(iter(table.tags), None) for table in tables],
+    }
+    return CustomJS(args=args, code=script("page.js"))
+
+
+def _svg_button(plot: Plot) -> CustomAction:
+    """Return a button in the toolbar of a figure that saves it as SVG."""
+    args = {"plot": plot, "file": f"{plot.name or 'figure'}.svg"}
+    callback = CustomJS(args=args, code=script("svg.js"))
+    return CustomAction(icon=SVG_ICON, description="Save as SVG", callback=callback)
 
 
 @cache
@@ -116,6 +177,9 @@ def script(name: str) -> str:
 
 def page_grid(*elements: UIElement) -> Row:
     """Return elements side by side; those that do not fit the window go to the next line."""
+    for each in elements:  # only in a row: within a column the basis would be a height
+        if each.sizing_mode == "stretch_width" and each.width and "flex" not in each.styles:
+            each.styles = {**each.styles, "flex": f"1 1 {each.width}px", "min-width": "0"}
     styles = {"flex-wrap": "wrap", "gap": "12px", "align-items": "flex-start"}
     return Row(children=list(elements), sizing_mode="stretch_width", styles=styles)
 
@@ -151,21 +215,86 @@ class Column(NamedTuple):
 
 
 def data_table(
-    source: ColumnDataSource, columns: Sequence[Column], *, height: int, name: str
-) -> DataTable:
-    """Return a table of a source whose rows can be sorted and selected."""
-    table_columns = [
-        TableColumn(
-            field=each.field, title=each.title, width=each.width,
-            formatter=FORMATTERS[each.kind](), sortable=each.kind != "colour",
-        )
-        for each in columns
-    ]  # fmt: skip
-    return DataTable(
-        source=source, columns=table_columns, width=20 + sum(each.width for each in columns),
+    source: ColumnDataSource,
+    columns: Sequence[Column],
+    *,
+    height: int,
+    name: str,
+    total: str = "",
+    first: str | None = None,
+) -> BokehColumn:
+    """Return a table of a source whose rows can be searched, sorted, selected and saved.
+
+    `total` is how many rows there would be if all were listed, `first` the field by which the
+    table is sorted at first, the largest on top.
+    """
+    width = 20 + sum(each.width for each in columns)
+    search = TextInput(
+        title="Search", width=190, name=f"{name}-search", stylesheets=[script("block.css")]
+    )
+    shown = [each for each in columns if each.kind != "colour"]
+    fields = [each.field for each in shown]
+    kinds = {each.field: each.kind for each in shown}
+    listed = CustomJSFilter(
+        args={"search": search, "fields": fields, "kinds": kinds, "first": first},
+        code=script("rows.js"),
+    )
+    table = DataTable(
+        source=source, columns=[_table_column(each) for each in columns],
+        view=CDSView(filter=listed), width=width, sizing_mode="stretch_width", max_width=width,
         height=height, index_position=None, autosize_mode="none", sortable=True, selectable=True,
         reorderable=False, name=name, stylesheets=[script("block.css")],
-        styles={"max-width": "100%"},
+        tags=[] if first is None else [first],
+    )  # fmt: skip
+    count = len(next(iter(source.data.values())))
+    text = f"{count:,} listed" + (f"; {total} in all" if total else "")
+    note = html_block(text, 160, name=f"{name}-count", tags=[SPOKEN])
+    save = Button(
+        label="CSV", width=60, name=f"{name}-csv", stylesheets=[script("block.css")],
+        html_attributes={"title": "Save the rows as a CSV file"},
+    )  # fmt: skip
+    args = {
+        "table": table, "search": search, "note": note, "total": total, "file": f"{name}.csv",
+        "fields": fields, "titles": [each.title for each in shown],
+    }  # fmt: skip
+    code = script("table.js")
+    search.js_on_change("value_input", CustomJS(args={**args, "save": False}, code=code))
+    source.js_on_change("data", CustomJS(args={**args, "save": False}, code=code))
+    save.js_on_click(CustomJS(args={**args, "save": True}, code=code))
+    tools = Row(
+        children=[search, save, note], sizing_mode="stretch_width",
+        styles={"flex-wrap": "wrap", "gap": "8px", "align-items": "flex-end"},
+    )  # fmt: skip
+    return column(tools, table, sizing_mode="stretch_width", width=width, max_width=width)
+
+
+def text_table(table: Table) -> BokehColumn:
+    """Return rows of text as a table; a column of nothing but numbers sorts as such."""
+    columns, data = [], {}
+    for k, title in enumerate(table.columns):
+        texts = [row[k] for row in table.rows]
+        numbers = _as_numbers(texts)
+        longest = max(map(len, [title, *texts]))
+        columns.append(Column(str(k), title, min(460, max(60, 20 + 8 * longest)), "text"))
+        data[str(k)] = texts if numbers is None else numbers
+    height = min(330, 60 + 25 * len(table.rows))
+    name = "-".join(table.name.split()) + "-table"
+    return data_table(ColumnDataSource(data), columns, height=height, name=name)
+
+
+def _as_numbers(texts: Sequence[str]) -> list[float] | None:
+    """Return texts as numbers, None unless all are numbers that are written as these texts."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return None
+    return numbers if [f"{each:.6g}" for each in numbers] == [*texts] else None
+
+
+def _table_column(each: Column) -> TableColumn:
+    return TableColumn(
+        field=each.field, title=each.title, width=each.width,
+        formatter=FORMATTERS[each.kind](), sortable=each.kind != "colour",
     )  # fmt: skip
 
 
@@ -181,22 +310,27 @@ def empty_figure(
     """Return an empty figure in the style of all pages.
 
     ``size`` are the pixels (width, height) of the figure, which shrinks in a narrower window;
-    ``frame`` those of the frame within the axes, which keeps its shape.
+    ``frame`` those of the frame within the axes, which keeps its shape and is smaller in a window
+    that has no room for it.
     """
     if size is not None:
         width, height = size
+        height += 0 if options.get("toolbar_location", "") is None else TOOLBAR_PIXELS
         options |= {
-            "width": width, "height": height, "sizing_mode": "stretch_width", "max_width": width,
-            "min_width": min(width, MIN_FIGURE_PIXELS), "styles": {"flex": f"1 1 {width}px"},
+            "width": width, "height": height, "sizing_mode": "stretch_width",
+            "max_width": int(GROWTH * width), "min_width": min(width, MIN_FIGURE_PIXELS),
         }  # fmt: skip
     if frame is not None:
         options |= {
             "frame_width": frame[0], "frame_height": frame[1], "styles": {"flex": "0 0 auto"},
+            "tags": [FRAMED],
         }  # fmt: skip
-    options = {"tools": TOOLS, "toolbar_location": "right"} | options
+    options = {"tools": TOOLS, "toolbar_location": "above", "toolbar_sticky": False} | options
     fig = figure(title=title, x_axis_label=x, y_axis_label=y, **options)
+    fig.add_tools(_svg_button(fig))
     fig.toolbar.logo = None  # it is a link that leaves the page
     fig.toolbar.active_scroll = None
+    fig.toolbar.stylesheets = [TOOLBAR_STYLE]
     fig.title.text_font_size = "13px"
     fig.title.text_color = INK
     fig.outline_line_color = FAINT
@@ -230,11 +364,37 @@ def text_colour_on(colour: str) -> str:
     return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.066 else INK
 
 
+def spread_offsets(groups: Array) -> Array:
+    """Return horizontal offsets that keep dots of the same group, a whole number, apart."""
+    out = np.zeros(len(groups))
+    for k in np.unique(groups):
+        own = np.flatnonzero(groups == k)
+        out[own] = (np.arange(len(own)) + 0.5) / len(own) * 0.7 - 0.35
+    return out
+
+
+def add_counts(fig: figure, x: str, y: str, source: ColumnDataSource) -> None:
+    """Write beside dots that coincide how many they are."""
+    places = np.column_stack([source.data[x], source.data[y]]).astype(float)
+    span = np.maximum(np.ptp(places, axis=0), 1e-300) if len(places) else 1.0
+    near = np.round(places / span * COINCIDENCE)
+    _, first, counts = np.unique(near, axis=0, return_index=True, return_counts=True)
+    many = counts > 1
+    texts = [f"×{count}" for count in counts[many].tolist()]
+    at = places[first[many]]
+    fig.text(
+        at[:, 0], at[:, 1], text=texts, x_offset=6, y_offset=-4, text_color=INK,
+        text_font_size="11px",
+    )  # fmt: skip
+
+
 def add_hover(
     fig: figure, tips: Sequence[tuple[str, str]], *renderers: GlyphRenderer, **options: Any
 ) -> None:
     """Show pairs of name and value at what renderers draw."""
-    fig.add_tools(HoverTool(renderers=[*renderers] or "auto", tooltips=[*tips], **options))
+    lines = (f"<div><b>{escape(name)}</b> {value}</div>" for name, value in tips)
+    text = f'<div style="{TOOLTIP_STYLE}">{"".join(lines)}</div>'
+    fig.add_tools(HoverTool(renderers=[*renderers] or "auto", tooltips=text, **options))
 
 
 def legend_below(fig: figure, entries: list[tuple[str, list[GlyphRenderer]]]) -> None:

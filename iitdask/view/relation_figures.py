@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from bokeh.models import BasicTicker, CDSView, ColumnDataSource, DataTable, IndexFilter
+from bokeh.models import BasicTicker, CDSView, Column, ColumnDataSource, IndexFilter
 from bokeh.plotting import figure
 
-from iitdask.result.relation_iteration import Relation, iterate
+from iitdask.result.relation_iteration import Relation, iterate, relations_of_each
 from iitdask.types import Array
 from iitdask.view import pages
 from iitdask.view.network_figures import circle_positions, radial_labels
@@ -41,23 +41,31 @@ def largest_relations(tree: xr.DataTree) -> LargestRelations:
     )
 
 
-def count_text(count: str) -> str:
+def count_text(count: str | int) -> str:
     """Return a number of relations as text: in full, or as a power of two.
 
     Examples
     --------
-    >>> count_text("8184"), count_text(str(2**1000 + 1)), count_text(hex(2**20000))
+    >>> count_text("8184"), count_text(2**1000 + 1), count_text(hex(2**20000))
     ('8,184', '2^1000.0', '2^20000.0')
     >>> count_text("")
     'an unknown number of'
     """
-    if not count:
+    if count == "":
         return "an unknown number of"
-    if len(count) <= 15:
-        return f"{int(count):,}"
-    number = int(count, 0)  # Decimal, or hexadecimal where there are very many digits
+    number = int(count, 0) if isinstance(count, str) else count
+    if number < 10**15:
+        return f"{number:,}"
     shift = max(0, number.bit_length() - 60)
     return f"2^{np.log2(float(number >> shift)) + shift:.1f}"
+
+
+def counts_of_each(tree: xr.DataTree) -> list[str]:
+    """Return as text in how many relations each distinction is; "" where that is not counted."""
+    counts = relations_of_each(tree)
+    if counts is None:
+        return [""] * tree["distinctions"].sizes["mechanism"]
+    return [count_text(count) for count in counts]
 
 
 def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) -> figure:
@@ -69,7 +77,11 @@ def relations_by_degree(data: xr.Dataset, size: tuple[int, int] = (330, 270)) ->
     columns = {"degree": data["degree"].values[rows], "log": log2[rows], "count": texts}
     source = ColumnDataSource(columns | {"zero": np.zeros(len(rows))})
     fig = pages.empty_figure(
-        "Relations by degree", "distinctions in the relation", "log2 of their number", size=size
+        "Relations by degree",
+        "distinctions in the relation",
+        "log2 of their number",
+        size=size,
+        name="relations-by-degree-figure",
     )
     fig.y_range.start = 0
     fig.segment(
@@ -85,7 +97,12 @@ def relations_by_phi(largest: LargestRelations, size: tuple[int, int] = (330, 27
     phi = largest.phi
     what = "all of them" if largest.count == str(len(phi)) else f"the {len(phi):,} largest"
     fig = pages.empty_figure(
-        f"Relations by φ_r ({what})", "φ_r (bits)", "relations", size=size, y_axis_type="log"
+        f"Relations by φ_r ({what})",
+        "φ_r (bits)",
+        "relations",
+        size=size,
+        y_axis_type="log",
+        name="relations-by-phi-figure",
     )
     if not len(phi):
         return fig
@@ -116,6 +133,7 @@ def draw_relations(
     fig = pages.empty_figure(
         f"The {count} largest relations, as linked purviews", frame=(size, size),
         x_range=(-1.62, 1.62), y_range=(-1.62, 1.62),
+        name="relations-figure",
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     faces = fig.patches(
@@ -209,8 +227,8 @@ def _draw_purviews(fig: figure, data: xr.Dataset, positions: dict[str, Array]) -
     return source
 
 
-def relations_table(source: ColumnDataSource) -> DataTable:
-    """Return the listed relations as a table."""
+def relations_table(source: ColumnDataSource, total: str) -> Column:
+    """Return the listed relations as a table; `total` is how many there are."""
     length = max((len(text) for text in source.data["overlap"]), default=0)
     overlap = min(340, max(180, 20 + 7 * length))
     columns = [
@@ -220,4 +238,6 @@ def relations_table(source: ColumnDataSource) -> DataTable:
         pages.Column("mechanisms", "distinctions", 530 - overlap, "text"),
         pages.Column("overlap", "overlap", overlap, "text"),
     ]
-    return pages.data_table(source, columns, height=250, name="relations-table")
+    return pages.data_table(
+        source, columns, height=250, name="relations-table", total=total, first="phi"
+    )

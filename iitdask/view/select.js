@@ -1,6 +1,7 @@
 // What follows a selection: units light up, repertoires and relations follow.
 // Arguments: distinctions, lights, members, rep, bars, figures, relations, shown, points, note,
-// picker, drawn (how many relations are drawn when nothing is selected).
+// picker, drawn (how many relations are drawn when nothing is selected), about (text on what is
+// drawn), total (relations in all, text, "" if not known), totals (the same of each distinction, "" if not known).
 const escaped = (text) => String(text)
   .replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;")
 const data = distinctions.data
@@ -108,21 +109,31 @@ const describe = () => {
 
 const relate = () => {
   if (!relations) return
-  const total = relations.data.rank.length
-  const largest = [...Array(Math.min(total, drawn)).keys()]
-  let which = largest, what = `The ${largest.length} largest relations`
+  const listed = relations.data.rank.length
+  const largest = [...Array(Math.min(listed, drawn)).keys()]
+  let which = largest, title = `The ${largest.length} largest relations`
+  const of = total === "" ? "" : ` of ${total}`
+  let said = `Drawn are the ${which.length} largest${of}.`
+  if (listed === 1) [title, said] = ["The only relation", "Drawn is the only relation listed."]
   if (picked.length) {
     which = picked
-    what = "The selected relation"
+    title = "The selected relation"
+    said = `Drawn is relation ${relations.data.rank[picked[0]]}${of}.`
   } else if (d >= 0) {
-    const own = [...Array(total).keys()].filter((r) => relations.data.members[r].includes(d))
+    const own = [...Array(listed).keys()].filter((r) => relations.data.members[r].includes(d))
+    const name = data.mechanism[d]
+    const all = totals[d] === "" ? "" : `; ${totals[d]} in all`
+    const count = `${own.length} of the ${listed} listed ${own.length === 1 ? "involves" : "involve"}`
+    said = `${count} ${name}${all}.`
     if (own.length) {
       which = own.slice(0, drawn)
-      what = `${which.length} relations of ${data.mechanism[d]}`
-    }
+      title = `${which.length === 1 ? "Relation" : "Relations"} of ${name}`
+      if (which.length < own.length) said += ` Drawn are the ${which.length} largest.`
+    } else said += ` Drawn are the ${which.length} largest of all.`
   }
   shown.indices = [...which]
-  figures.relations.title.text = `${what}, as linked purviews`
+  figures.relations.title.text = title.length > 44 ? "Relations of one distinction" : title
+  about.text = escaped(said)
   points.data.lit = points.data.name.map((_, k) => chosen.includes(k) ? 1 : 0)
   points.change.emit()
 }

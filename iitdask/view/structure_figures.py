@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from bokeh.models import (
     ColorBar,
+    Column,
     ColumnDataSource,
     CustomJSHover,
     CustomJSTickFormatter,
-    DataTable,
     FactorRange,
     FixedTicker,
     LinearColorMapper,
@@ -29,12 +29,11 @@ from iitdask.view import pages
 
 DOT_STYLE = {
     "size": 9, "fill_color": pages.EFFECT, "fill_alpha": 0.55, "line_color": pages.INK,
-    "line_alpha": 0.7, "nonselection_fill_alpha": 0.25, "nonselection_line_alpha": 0.35,
+    "line_alpha": 0.7, "nonselection_fill_alpha": 0.45, "nonselection_line_alpha": 0.8,
     "selection_fill_color": pages.SELECTED, "selection_fill_alpha": 1.0,
     "selection_line_color": pages.MECHANISM, "selection_line_width": 2,
 }  # fmt: skip
-FIGURE_SIZE = (295, 330)
-WIDE_TABLE_PIXELS = 650
+FIGURE_SIZE = (250, 330)
 REPERTOIRE_KINDS = ("constrained", "partitioned", "unconstrained")
 STATE_COLUMNS = ("cause_state", "effect_state")
 DISTINCTION_TIPS = [
@@ -58,7 +57,7 @@ def distinctions_source(data: xr.Dataset, known: Sequence[str] = ()) -> ColumnDa
     columns: dict[str, Any] = {
         "mechanism": names,
         "order": order,
-        "spread": order + _spread_offsets(order),
+        "spread": order + pages.spread_offsets(order),
         "phi": np.asarray(data["phi"].values, float),
         "fold": data.get("fold", none).values.astype(float),
     }
@@ -83,15 +82,6 @@ def _state_texts(data: xr.Dataset, side: str) -> list[str]:
     return [state_text(values[inside].tolist()) for inside, values in rows]
 
 
-def _spread_offsets(order: Array) -> Array:
-    """Return horizontal offsets that keep mechanisms of the same order apart."""
-    out = np.zeros(len(order))
-    for k in np.unique(order):
-        own = np.flatnonzero(order == k)
-        out[own] = (np.arange(len(own)) + 0.5) / len(own) * 0.7 - 0.35
-    return out
-
-
 def memberships(data: xr.Dataset) -> dict[str, Any]:
     """Return mechanisms and purviews as flat arrays for the page's script.
 
@@ -113,12 +103,10 @@ def memberships(data: xr.Dataset) -> dict[str, Any]:
 def distinction_panels(source: ColumnDataSource, unit: str = " (bits)") -> Row:
     """Return the table of distinctions beside phi by order and the cause-effect plane."""
     table = distinctions_table(source, unit)
-    # Beside a wide table there is no room: the figures get a line of their own.
-    size = (FIGURE_SIZE[0] * 2, FIGURE_SIZE[1]) if table.width > WIDE_TABLE_PIXELS else FIGURE_SIZE
-    return pages.page_grid(table, by_order(source, size, unit), plane(source, size, unit))
+    return pages.page_grid(table, by_order(source, unit=unit), plane(source, unit=unit))
 
 
-def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> DataTable:
+def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> Column:
     """Return distinctions as a table that sorts by any column, as wide as their names need."""
     name_length = max((len(name) for name in source.data["mechanism"]), default=1)
     state_length = max(
@@ -137,7 +125,9 @@ def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> DataT
         if state_length:  # concepts of IIT 3.0 specify no state
             columns.append(pages.Column(f"{side}_state", "state", state_width, "text"))
         columns.append(pages.Column(f"phi_{side}", f"φ_{side[0]}{unit}", 78, "number"))
-    return pages.data_table(source, columns, height=FIGURE_SIZE[1], name="distinctions-table")
+    return pages.data_table(
+        source, columns, height=FIGURE_SIZE[1], name="distinctions-table", first="phi"
+    )
 
 
 def by_order(
@@ -147,7 +137,7 @@ def by_order(
     most = int(max(source.data["order"], default=1))
     fig = pages.empty_figure(
         "Distinctions by order", "units in the mechanism", f"φ_d{unit}", size=size,
-        x_range=(0.4, most + 0.6),
+        x_range=(0.4, most + 0.6), name="by-order-figure",
     )  # fmt: skip
     fig.xaxis.ticker = list(range(1, most + 1))
     dots = fig.scatter("spread", "phi", source=source, **DOT_STYLE)
@@ -163,10 +153,11 @@ def plane(
     top = float(max(values, default=1.0)) * 1.08 or 1.0
     fig = pages.empty_figure(
         "Cause-effect plane", f"φ_c{unit}", f"φ_e{unit}", size=size,
-        x_range=(-0.04 * top, top), y_range=(-0.04 * top, top),
+        x_range=(-0.04 * top, top), y_range=(-0.04 * top, top), name="plane-figure",
     )  # fmt: skip
     fig.line([0, top], [0, top], line_color=pages.MUTED, line_dash="dotted")
     dots = fig.scatter("phi_cause", "phi_effect", source=source, **DOT_STYLE)
+    pages.add_counts(fig, "phi_cause", "phi_effect", source)
     pages.add_hover(fig, DISTINCTION_TIPS, dots)
     return fig
 
@@ -188,8 +179,9 @@ def landscape(tree: xr.DataTree, side: str, source: ColumnDataSource, size: int 
     outcome = data["outcome"].values[row][grid]
     names, count = [*map(mask_namer(labels, known_labels(tree)), masks.tolist())], len(masks)
     fig = pages.empty_figure(
-        f"φ of every mechanism over every {side} purview", f"{side} purview", "mechanism",
+        f"φ of mechanisms over {side} purviews", f"{side} purview", "mechanism",
         frame=(size, size), x_range=(0, count), y_range=(count, 0),
+        name=f"landscape-{side}-figure",
     )  # fmt: skip
     fig.grid.visible = False
     mapper = _phi_colours(phi)

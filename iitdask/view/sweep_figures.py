@@ -155,11 +155,17 @@ def _lines(
 
 
 MAX_PAGE_NUMBERS = 4_000_000  # Numbers that go into the page
+MAX_EXACT_NUMBERS = 500_000  # Numbers up to which all their digits do
 MAIN_VARIABLES = ("phi", "big_phi", "alpha")
 UNIT_TEXTS = {"bit": "bits", "count": ""}
 HIDDEN_VARIABLES = ("point",)
+MAX_PARALLEL_LINES, MAX_PARALLEL_TICKS = 3000, 16  # Lines, and labels of each of their axes
+PARALLEL_NOTE = (
+    "Each line is a point, coloured by its value on the last axis; strong lines are those that the "
+    "menus leave. Select a line to see its point above."
+)
 PROFILE_LAYOUT: dict[str, Any] = {
-    "sizing_mode": "stretch_width", "max_width": 370, "styles": {"flex": "1 1 360px"},
+    "sizing_mode": "stretch_width", "max_width": 560, "styles": {"flex": "1 1 360px"},
 }  # fmt: skip
 TEXT_VARIABLES = ("status", "message", "reason")
 
@@ -167,9 +173,17 @@ TEXT_VARIABLES = ("status", "message", "reason")
 def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
     """Show a sweep: choose what is drawn over which axes, select a cell to see it along them."""
     dims = [
-        {"name": str(dim), "labels": axis_labels(data, str(dim))} for dim in data["status"].dims
+        {
+            "name": str(dim),
+            "labels": axis_labels(data, str(dim)),
+            "ordered": dim in data.coords and data[dim].dtype.kind in "fiu",
+        }
+        for dim in data["status"].dims
     ]
     names, left_out = _drawable_variables(data)
+    about = pages.html_block(summary_html(cube_summary(data)))
+    if not (data["status"] == "done").any():
+        return [about, pages.section_heading("Sweep", "No point of this sweep has numbers.")]
     labels = ColumnDataSource({"x": [[]], "y": [[]]})
     heat = ColumnDataSource({k: [] for k in ("x", "y", "value", "xname", "yname")}, name="heat")
     rows = ColumnDataSource({"place": [], "value": [], "mark": []}, name="rows")
@@ -181,28 +195,42 @@ def cube_panels(doc: Document, data: xr.Dataset) -> list[UIElement]:
         figures["columns"] = _profile(columns, labels, "y")
     picks = _menus(dims, names)
     units = [(name, str(data[name].attrs.get("units", ""))) for name in names]
-    note = pages.html_block("", 280, name="cell")
+    note = pages.html_block("", 280, name="cell", tags=[pages.SPOKEN])
+    lines, parallel, ends = _parallel_axes(dims, mapper) if len(dims) > 2 else (None, None, None)
+    is_small = len(names) * data["status"].size <= MAX_EXACT_NUMBERS
+    dtype = np.float64 if is_small else np.float32
     args = {
         "dims": dims,
-        "values": {name: data[name].values.astype(np.float32).ravel() for name in names},
+        "values": {name: data[name].values.astype(dtype).ravel() for name in names},
         "units": {name: UNIT_TEXTS.get(unit, unit) for name, unit in units},
         "words": {name: _text_codes(data[name].values) for name in TEXT_VARIABLES if name in data},
         "picks": picks, "heat": heat, "rows": rows, "columns": columns, "figures": figures,
-        "mapper": mapper, "labels": labels, "note": note,
+        "mapper": mapper, "labels": labels, "note": note, "lines": lines, "ends": ends,
+        "most": MAX_PARALLEL_LINES,
     }  # fmt: skip
+    if parallel is not None:
+        figures["parallel"] = parallel
     _link_cube(doc, args)
-    about = "Select a cell or a dot: the profiles go through it. Grey cells have no numbers."
+    how = "Select a cell or a dot: the profiles go through it. Grey cells have no numbers."
     if left_out:
-        about += f" Left out of this page for their size: {', '.join(left_out)}."
+        how += f" Left out of this page for their size: {', '.join(left_out)}."
     menus = [picks["variable"], picks["x"], picks["y"], picks["over"], *picks["rest"]]
     plots = [figures[name] for name in ("heat", "rows", "columns") if name in figures]
     profiles = [column(*plots[1:], **PROFILE_LAYOUT)] if len(plots) > 1 else []
-    return [
-        pages.html_block(summary_html(cube_summary(data))),
-        pages.section_heading("Sweep", about),
+    parts = [
+        about,
+        pages.section_heading("Sweep", how),
         pages.page_grid(*filter(None, menus)),
         pages.page_grid(plots[0], *profiles, note),
     ]
+    if parallel is not None:
+        parts += [pages.section_heading("All axes", PARALLEL_NOTE), parallel]
+    columns_shown = [
+        pages.Column("xname", "across", 120, "text"), pages.Column("yname", "down", 120, "text"),
+        pages.Column("value", "value", 110, "number"),
+    ]  # fmt: skip
+    table = pages.data_table(heat, columns_shown, height=260, name="cells-table", first="value")
+    return [*parts, pages.section_heading("Cells with a number"), table]
 
 
 def _drawable_variables(data: xr.Dataset) -> tuple[list[str], list[str]]:
@@ -240,10 +268,52 @@ def _menus(dims: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
         for k, dim in enumerate(dims):
             value = dim["labels"][0] if len(dims) > 2 else "all"
             options = ["all", *dim["labels"]]
-            menus["rest"][k] = pages.menu(
-                f"{dim['name']} (where not drawn)", options, 170, value=value
-            )
+            menus["rest"][k] = pages.menu(dim["name"], options, 150, value=value)
     return menus
+
+
+def _parallel_axes(
+    dims: list[dict[str, Any]], mapper: LinearColorMapper
+) -> tuple[ColumnDataSource, figure, ColumnDataSource]:
+    """Return a figure with an axis for each dimension and one for the value: a line is a point.
+
+    The page's script fills the source of the lines, and what stands at the ends of the last axis.
+    """
+    count = len(dims)
+    fig = pages.empty_figure(
+        "Every point", size=(1180, 420), x_range=(-0.35, count + 0.45), y_range=(-0.08, 1.14),
+        name="parallel-figure",
+    )  # fmt: skip
+    fig.axis.visible, fig.grid.visible = False, False
+    empty: dict[str, list[Any]] = {k: [] for k in ("xs", "ys", "value", "alpha", "point", "said")}
+    lines = ColumnDataSource(empty, name="lines")
+    colour: Any = {"field": "value", "transform": mapper}
+    look = {"line_width": 2, "nonselection_line_alpha": "alpha", "selection_line_alpha": "alpha"}
+    drawn = fig.multi_line(
+        "xs", "ys", source=lines, line_color=colour, line_alpha="alpha", **look,
+        hover_line_alpha=1.0,
+    )  # fmt: skip
+    pages.add_hover(fig, [("point", "@said"), ("value", "@value{0.000000}")], drawn)
+    every = range(count + 1)
+    fig.segment([*every], 0, [*every], 1, line_color=pages.INK)
+    names = [*(str(dim["name"]) for dim in dims), ""]
+    ends = ColumnDataSource({"x": [count] * 3, "y": [0, 1, 1.06], "text": ["", "", ""]})
+    look = {
+        "text_color": pages.INK, "text_font_size": "11px", "background_fill_color": "white",
+        "background_fill_alpha": 0.8,
+    }  # fmt: skip
+    bold = {**look, "text_font_style": "bold", "text_align": "center"}
+    fig.text([*every], 1.06, text=names, **bold)
+    fig.text("x", "y", text="text", source=ends, x_offset=6, text_baseline="middle", **look)
+    for k, dim in enumerate(dims):
+        labels, last = dim["labels"], max(1, len(dim["labels"]) - 1)
+        step = -(-len(labels) // MAX_PARALLEL_TICKS)
+        at = [j / last if len(labels) > 1 else 0.5 for j in range(0, len(labels), step)]
+        fig.text(
+            [k] * len(at), at, text=labels[::step], x_offset=-6, text_align="right",
+            text_baseline="middle", **look,
+        )  # fmt: skip
+    return lines, fig, ends
 
 
 def _ticks(fig: figure, labels: ColumnDataSource, which: str, axis: str) -> None:
@@ -260,7 +330,13 @@ def _heatmap(
     source: ColumnDataSource, mapper: LinearColorMapper, labels: ColumnDataSource
 ) -> figure:
     fig = pages.empty_figure(
-        "Heatmap", " ", " ", size=(480, 470), x_range=(-0.5, 0.5), y_range=(-0.5, 0.5)
+        "Heatmap",
+        " ",
+        " ",
+        size=(480, 470),
+        x_range=(-0.5, 0.5),
+        y_range=(-0.5, 0.5),
+        name="heat-figure",
     )
     fig.grid.visible = False
     cells = fig.rect(
@@ -293,6 +369,25 @@ def _profile(source: ColumnDataSource, labels: ColumnDataSource, which: str) -> 
     return fig
 
 
+SELECT_POINT = """
+if (!cb_obj.indices.length) return
+let at = lines.data.point[cb_obj.indices[0]]
+const place = []
+for (let k = dims.length - 1; k >= 0; k--) {
+  place[k] = at % dims[k].labels.length
+  at = Math.floor(at / dims[k].labels.length)
+}
+dims.forEach((dim, k) => {
+  if (picks.rest[k] && dim.name !== picks.x.value && dim.name !== picks.y.value)
+    picks.rest[k].value = dim.labels[place[k]]
+})
+const axis = (name) => dims.findIndex((dim) => dim.name === name)
+const x = axis(picks.x.value), y = axis(picks.y.value)
+heat.selected.indices = [place[x] + place[y] * dims[x].labels.length]
+cb_obj.indices = []
+"""
+
+
 def _link_cube(doc: Document, args: dict[str, Any]) -> None:
     code = pages.script("cube.js")
     redraw = CustomJS(args={**args, "redraw": True}, code=code)
@@ -302,6 +397,9 @@ def _link_cube(doc: Document, args: dict[str, Any]) -> None:
         if each is not None:
             each.js_on_change("value", redraw)
     heat.selected.js_on_change("indices", follow)
+    if args["lines"] is not None:
+        choose = CustomJS(args=args, code=SELECT_POINT)
+        args["lines"].selected.js_on_change("indices", choose)
     steps = {"rows": "Math.floor(now / nx) * nx + at", "columns": "at * nx + now % nx"}
     for name, step in steps.items():
         args[name].selected.js_on_change(

@@ -28,9 +28,9 @@ def chromium():
 
 
 @contextmanager
-def opened(browser, url, name):
+def opened(browser, url, name, size=None, scheme="light"):
     """A page that must stay without errors and without requests beyond its own address."""
-    page = browser.new_page(viewport=SIZE)
+    page = browser.new_page(viewport=size or SIZE, color_scheme=scheme)
     page.set_default_timeout(PATIENCE)
     errors, requests = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))

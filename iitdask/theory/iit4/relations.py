@@ -33,6 +33,7 @@ DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in me
 MAX_MEMBER_STATES = 1 << 19  # sets of distinctions that have unit-states in common, kept at a time
 MAX_MEMBER_WORDS = 1 << 28  # of 64 bits, that all of these take over all steps
 HORNER_MEMBERS = 64  # of a sum of minima that is taken one by one
+EACH_MAX_UNIT_STATES, EACH_MAX_SETS = 20, 2**24  # the same for one distinction after the other
 UNSCALED_MAX_MEMBERS = 960  # distinctions over one unit-state whose sums are doubles as they are
 
 
@@ -205,15 +206,12 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int] | None:
     used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
     packed = union
     if every >> len(used):  # leave out the bits that are never used
-        packed = [sum(1 << k for k, bit in enumerate(used) if u >> bit & 1) for u in union]
+        packed = [_packed(u, used) for u in union]
     if len(used) > FEW_UNIT_STATES:
         found = _multiplicities_by_members(packed)
         if found is not None or len(used) > DENSE_MAX_UNIT_STATES:
             return found
-    inside = np.bincount(packed, minlength=1 << len(used)).astype(np.int32)
-    for b in range(len(used)):
-        halves = inside.reshape(-1, 2, 1 << b)
-        halves[:, 0] += halves[:, 1]
+    inside = _distinctions_binding(packed, len(used))
     odd = np.zeros(1, bool)
     for _ in used:
         odd = np.concatenate([odd, ~odd])
@@ -224,6 +222,57 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int] | None:
             if m:
                 out[m] = out.get(m, 0) + sign * int(counts[m])
     return out
+
+
+def relations_of_each(bindings: Bindings) -> list[int] | None:
+    """Count the relations that each distinction takes part in, without listing them.
+
+    Parameters
+    ----------
+    bindings : unit-states that distinctions bind, and their phi
+
+    Returns
+    -------
+    list of int, or None where distinctions bind too many unit-states to look at every set of them
+
+    References
+    ----------
+    docs/mathematics.md 11.2, Eq. (11.6) over the sets of unit-states that one distinction binds.
+    """
+    union = bindings.union
+    every = reduce(or_, union, 0)
+    used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
+    if len(used) > EACH_MAX_UNIT_STATES or sum(2 ** u.bit_count() for u in union) > EACH_MAX_SETS:
+        return None
+    inside = _distinctions_binding([_packed(u, used) for u in union], len(used))
+    counts = []
+    for d, u in enumerate(union):
+        subsets, odd = np.zeros(1, np.int64), np.zeros(1, bool)
+        for k, bit in enumerate(used):
+            if u >> bit & 1:
+                subsets = np.concatenate([subsets, subsets | 1 << k])
+                odd = np.concatenate([odd, ~odd])
+        members = inside[subsets]
+        signs = np.bincount(members[odd], minlength=len(union) + 1)
+        signs = signs - np.bincount(members[~odd][1:], minlength=len(union) + 1)
+        # Of m distinctions that bind a set, 2**(m - 1) - 1 choices hold this one and another.
+        own = sum(int(signs[m]) * (2 ** (m - 1) - 1) for m in np.flatnonzero(signs).tolist())
+        counts.append(own + bool(bindings.cause[d] & bindings.effect[d]))
+    return counts
+
+
+def _packed(mask: int, used: Sequence[int]) -> int:
+    """Return a bitmask without the bits that are never used."""
+    return sum(1 << k for k, bit in enumerate(used) if mask >> bit & 1)
+
+
+def _distinctions_binding(packed: Sequence[int], width: int) -> Array:
+    """Return, for every set of unit-states, how many distinctions bind all of them, int32."""
+    inside = np.bincount(packed, minlength=1 << width).astype(np.int32)
+    for b in range(width):
+        halves = inside.reshape(-1, 2, 1 << b)
+        halves[:, 0] += halves[:, 1]
+    return inside
 
 
 def _multiplicities_by_members(packed: Sequence[int]) -> dict[int, int] | None:
