@@ -46,7 +46,7 @@ def write_study(folder, n, seed, block_seconds, name="study"):
 
 def environment():
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def start(*words, log=None):

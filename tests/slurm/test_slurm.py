@@ -162,6 +162,7 @@ def test_slurm__connections_may_be_encrypted(study, undisturbed, site, here):
     assert list(here.rglob("*dask-jobqueue*")) == []
 
 
+@pytest.mark.exhaustive
 def test_slurm__connections_within_one_allocation_may_be_encrypted(study, undisturbed, site, here):
     words = ("--cluster", "slurm-allocation", "-n", "2", "--tls")
     done = proc.call("run", study, *words, *JOBS)
@@ -174,6 +175,7 @@ def test_slurm__connections_within_one_allocation_may_be_encrypted(study, undist
     assert list(here.rglob(".iitdask*")) == []
 
 
+@pytest.mark.exhaustive
 def test_slurm__a_cancelled_allocation_is_resumed(study, undisturbed, site, here):
     allocated(study, site, here, "-n", "3")
     say("scancel", *site.jobs())
@@ -211,6 +213,7 @@ def test_slurm__a_preempted_allocation_comes_back(study, undisturbed, site, here
     assert is_same(here / "run.zarr", undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, site, here):
     allocated(study, site, here, "-n", "1")
     # Its processes live on, and those of the job that SLURM starts elsewhere work beside them.
@@ -220,6 +223,7 @@ def test_slurm__an_allocation_comes_back_from_a_lost_node(study, undisturbed, si
     ends_without(node, site, here, undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_slurm__elements_of_an_array_that_are_preempted_come_back(study, undisturbed, site, here):
     words = ("--cluster", "slurm-array", "--workers", "2", "--partition", "low")
     done = proc.call("run", study, *words, *ARRAY_JOBS)
@@ -248,6 +252,7 @@ def test_slurm__a_worker_whose_node_is_lost_does_no_harm(study, undisturbed, sit
     assert proc.wait_until(site.is_idle)
 
 
+@pytest.mark.exhaustive
 def test_slurm__a_cancelled_worker_is_replaced(study, undisturbed, site, here):
     process = driver(study, here / "log", "--workers", "1")
     try:

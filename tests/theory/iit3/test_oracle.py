@@ -20,8 +20,9 @@ pytestmark = pytest.mark.oracle
 ROUNDED = 3e-6
 SIDES = ("cause", "effect")
 STORED = json.loads(PATH.read_text())
+SLOW, MORE = [pytest.mark.slow], [pytest.mark.slow, pytest.mark.exhaustive]
 FIRSTS = [
-    first if first < 10 else pytest.param(first, marks=pytest.mark.slow)
+    first if first < 10 else pytest.param(first, marks=SLOW if first < 40 else MORE)
     for first in range(0, 75, 5)
 ]
 

@@ -71,8 +71,14 @@ def test_both_searches__agree_on_small_systems():
 
 
 @pytest.mark.slow
-def test_both_searches__agree_on_500_systems():
-    assert sum(compare(seed, (3, 12 if seed % 25 else 15)) for seed in range(1000, 1500)) > 80
+@pytest.mark.parametrize(
+    "seeds",
+    [range(1000, 1200), pytest.param(range(1200, 1500), marks=pytest.mark.exhaustive)],
+    ids=["200", "500"],
+)
+def test_both_searches__agree_on_hundreds_of_systems(seeds):
+    irreducible = sum(compare(seed, (3, 12 if seed % 25 else 15)) for seed in seeds)
+    assert irreducible > 0.16 * len(seeds)
 
 
 def test_larger_systems__are_searched_along_their_connections_where_they_are_sparse(monkeypatch):
