@@ -192,10 +192,13 @@ def test_sia__equals_the_reference(name):
     assert not explained(compare_system, iit.sia(*arguments(data)), data, "sia")
 
 
+@pytest.mark.parametrize("search", ["auto", pytest.param("sparse", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_ces__equals_the_reference(name):
+def test_ces__equals_the_reference(name, search):
     data = golden(name)
-    tree = iit.ces(*arguments(data))
+    *given, theory = arguments(data)
+    options = {"name": theory} if isinstance(theory, str) else theory
+    tree = iit.ces(*given, {**options, "search": search})
     assert not explained(compare_system, tree["system"].to_dataset(), data, "sia")
     assert not explained(compare_structure, tree, data, None)
     if "resolution_state" in data and "tolerant_alternative" not in data:

@@ -1,5 +1,8 @@
 """The search among connected pairs gives what the search over all masks gives."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -7,11 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import iitdask as iit
+from iitdask.cluster.local import local
 from iitdask.errors import InputError, UnreachableStateError
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.estimate import estimate_recipe
+from iitdask.run.events import BlocksFilled
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
@@ -187,6 +192,75 @@ def test_interrupted__goes_on_where_it_stopped(most, tmp_path):
     tree = unfold(system, "sparse", ledger, observers=[rest], block_seconds=1e-5)
     assert bits(tree) == bits(unfold(system, observers=[every], block_seconds=1e-5))
     assert rest.filled == every.filled - first.filled
+
+
+class KillWorker:
+    """Kills another process when a stage has filled its first blocks; counts those after."""
+
+    def __init__(self, stage, pid):
+        self.stage, self.pid, self.is_sent, self.later = stage, pid, False, 0
+
+    def __call__(self, event):
+        if isinstance(event, BlocksFilled) and event.stage == self.stage:
+            self.later += event.blocks if self.is_sent else 0
+            if not self.is_sent:
+                os.kill(self.pid, signal.SIGKILL)
+                self.is_sent = True
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_worker_killed_in_mid_run__changes_no_bit(tmp_path):
+    system = ring(9, 110)
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
+    with local(2) as workers:
+        workers.wait_for_workers(2)
+        first, _ = workers.run(os.getpid).values()
+        kill = KillWorker("sparse/mice", first)
+        run = DaskEngine(workers)
+        tree = unfold(system, "sparse", ledger, run, observers=[kill], block_seconds=1e-3)
+        assert kill.later > 0
+        workers.wait_for_workers(2)
+        assert first not in workers.run(os.getpid).values()
+    assert bits(tree) == bits(unfold(system))
+
+
+@pytest.mark.parametrize("shape", ["random", "ring"])
+def test_renamed__units_of_a_system_of_sixteen_have_the_same_structure(shape):
+    """Canonical ties: nothing depends on how the units are numbered, nor on their linear order."""
+    n, rng = 16, np.random.default_rng(16)
+    inputs = [[(i - 1) % n, (i + 1) % n] for i in range(n)]
+    if shape == "random":
+        inputs = [sorted({(i - 1) % n, int(rng.integers(n))}) for i in range(n)]
+    tables = [rng.dirichlet((1, 1), (2,) * len(read)) for read in inputs]
+    state = rng.integers(0, 2, n)
+
+    def found(order):
+        """Unit k is called ``order[k]``."""
+        units = {}
+        for unit, (read, table) in enumerate(zip(inputs, tables, strict=True)):
+            named = [order[a] for a in read]
+            units[order[unit]] = (sorted(named), table.transpose([*np.argsort(named), len(named)]))
+        substrate = Substrate.from_factors([units[i] for i in range(n)])
+        now = tuple(int(state[order.index(i)]) for i in range(n))
+        tree = unfold(System.build(substrate, now), ties="canonical")
+        data, rows = tree["distinctions"].to_dataset(), {}
+        for k in range(data.sizes["mechanism"]):
+            row = data.isel(mechanism=k)
+            names = ("mechanism_units", "purview_cause", "purview_effect")
+            sets = [frozenset(u for u in range(n) if row[name][order[u]]) for name in names]
+            rows[sets[0]] = (*sets[1:], float(row["phi"]), float(row["fold"]))
+        return tree, rows
+
+    one, rows = found(list(range(n)))
+    two, others = found(rng.permutation(n).tolist())
+    assert rows.keys() == others.keys()
+    assert len(rows) > 5
+    for mechanism, (cause, effect, *numbers) in rows.items():
+        assert (cause, effect) == others[mechanism][:2]
+        np.testing.assert_allclose(numbers, others[mechanism][2:], 1e-11)
+    assert float(one["system"]["phi"]) == pytest.approx(float(two["system"]["phi"]), abs=1e-12)
+    assert one["relations"].attrs["count"] == two["relations"].attrs["count"]
 
 
 def test_choice__counts_pairs_from_ten_units_on():

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import iitdask as iit
 from iitdask.errors import UnreachableStateError
@@ -88,15 +89,16 @@ def same_relations(tree, theirs):
     close(tree.attrs["big_phi"], theirs["big_phi"])
 
 
-def check(case, theory):
+def check(case, theory, search="auto"):
     """Package and oracle agree about a case, or both refuse it."""
+    options = {"name": theory, "search": search}
     try:
         theirs = reference.ces(*case.given(), theory)
     except reference.Unreachable:
         with pytest.raises(UnreachableStateError, match="state"):
-            iit.ces(case.substrate(), case.state, case.units, theory)
+            iit.ces(case.substrate(), case.state, case.units, options)
         return
-    tree = iit.ces(case.substrate(), case.state, case.units, theory)
+    tree = iit.ces(case.substrate(), case.state, case.units, options)
     same_system(tree["system"].to_dataset(), theirs["sia"], case, theory)
     for side in ("cause", "effect"):
         states = tuple(tree["system"][f"{side}_state"].values.tolist())
@@ -132,6 +134,15 @@ def test_ces__symmetric_systems_with_many_ties(theory, case):
 @given(cases(background=True))
 def test_ces__candidates_within_a_background(theory, case):
     check(case, theory)
+
+
+@pytest.mark.parametrize("theory", THEORIES)
+@examples(150)
+@given(st.data())
+def test_ces__among_connected_pairs_and_along_the_frontier(theory, data):
+    """The searches of large sparse systems, asked for in small ones of all kinds."""
+    kinds = data.draw(st.sampled_from((ASYMMETRIC, ("gates",), SYMMETRIC)))
+    check(data.draw(cases(kinds=kinds, background=data.draw(st.booleans()))), theory, "sparse")
 
 
 @examples(120)
