@@ -79,6 +79,20 @@ def test_directedness__of_a_directed_line_turns_with_the_order():
     assert (ahead["directedness"] == -back["directedness"]).all()
 
 
+@pytest.mark.slow
+def test_folds__of_ten_units_with_more_than_two_to_the_180_relations_add_up():
+    block = {
+        "family": "grid", "n": 10, "lateral": [0.9], "self": 0.4,
+        "gates": {"gate": "LOGISTIC", "bias": -1.0, "slope": 3.0},
+    }  # fmt: skip
+    line = iit.Substrate.from_units(Family.from_block(block)[0].block(0)["units"])
+    structure = iit.ces(line, "1" * 10)
+    assert structure.attrs["n_distinctions"] == 364
+    assert float(structure["relations"]["log2_count"]) > 180
+    total = structure["distinctions"]["fold"].values.sum()
+    assert total == pytest.approx(structure.attrs["big_phi"], rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
