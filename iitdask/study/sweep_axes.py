@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ NO_SUCH_STATE = "a substrate with units like these has no such state"
 class AxisValues:
     """The values of an axis of states or of candidate systems."""
 
-    labels: tuple[str, ...]  # Labels in the result
+    labels: tuple[Any, ...]  # Labels in the result: texts, or numbers
     raw: tuple[Any, ...]  # Values as they were given
     # (signatures, values) number of the state or mask of the units; -1 if none fits, 0 of windows
     # and of macro units
@@ -148,6 +149,13 @@ def window_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, where:
     resolved = _resolve([list(w) for w in shares], grid, UnitSignature.window_text, where)
     problems = dict.fromkeys(resolved.problems, NO_SUCH_STATE)
     return replace(resolved, problems=problems, frequency=np.stack([*shares.values()], axis=1))
+
+
+def field_values(values: ValueRule | Sequence[Any], grid: SubstrateGrid, _where: str) -> AxisValues:
+    """Resolve values of a field that mean the same for all substrates."""
+    listed = () if isinstance(values, ValueRule) else tuple(values)
+    numbers = np.zeros((len(grid.signatures), len(listed)), np.int64)
+    return AxisValues(listed, listed, numbers, {})
 
 
 def _resolve(
@@ -419,6 +427,12 @@ def _number_rule(content: Any, _where: str) -> tuple[int, ...] | None:
     return rule_classes() if isinstance(content, str) and content == "elementary-88" else None
 
 
+def _one_step_count(least: int, value: Any, where: str) -> tuple[Any, ...]:
+    if not _is_whole(value) or value < least:
+        raise SpecError(f"{where}: expected whole numbers from {least} on, got {quote(value)}")
+    return (value,)
+
+
 def _one_parameter(value: Any, where: str) -> tuple[Any, ...]:
     numbers = value if isinstance(value, list | tuple) else [value]
     if not numbers or not all(map(_is_number, numbers)):
@@ -443,6 +457,7 @@ class AxisKind:
     is_distinct: bool = True  # Whether a value may be listed once only
     resolve: Callable[[Any, SubstrateGrid, str], AxisValues] | None = None
     """Finds what the values mean for each kind of substrate, for a field of targets."""
+    is_optional: bool = False  # Whether a field that no axis gives is left to the target
     is_required: bool = False  # Whether a computation that takes the field needs a value of it
     alternative: str = ""  # Axis or field in place of which this one is given
     is_parameter: bool = False  # Whether units have it as a parameter of their gates
@@ -466,6 +481,12 @@ AXES: Mapping[str, AxisKind] = {
     "after": STATE_AXIS,
     "window": AxisKind(read_rule=_window_rule, resolve=window_values, alternative="state"),
     "units": AxisKind(read_rule=_units_rule, resolve=candidate_values),
+    **{
+        name: AxisKind(
+            expand=partial(_one_step_count, least), resolve=field_values, is_optional=True
+        )
+        for name, least in (("tau", 1), ("clamp", 0))
+    },
     "theory": AxisKind(),
     "compute": AxisKind(),
     "draw": AxisKind(read_rule=_draw_rule, is_parameter=True),

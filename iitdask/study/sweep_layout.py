@@ -163,7 +163,7 @@ def build_grid(
         if kind.is_required and name not in axis_values and name not in fields:
             expected = f"expected one, or an axis of them, for compute {taker!r}"
             raise SpecError(f"{place(name)}: {expected}, got nothing")
-        if kind.resolve is not None:
+        if kind.resolve is not None and not (kind.is_optional and name not in axis_values):
             content = axis_values.get(name, (fields.get(name),))
             if isinstance(content, ValueRule) and name == "window":
                 content = _with_length(content, [axis_values.get("units"), [fields.get("units")]])

@@ -25,7 +25,7 @@ from iitdask.types import Array
 MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
 OTHER_AXES = (
     *("substrate", "epoch", "checkpoint", "draw", "state", "before", "after", "units", "theory"),
-    "compute",
+    *("compute", "tau", "clamp"),
 )
 """Names of axes that are no parameters of units."""
 

@@ -135,6 +135,32 @@ def test_sweep__records_differentiation():
     assert cube["differentiation_perceived"].values == pytest.approx(expected, rel=1e-12)
 
 
+def test_sweep__goes_through_lags_and_clamps():
+    grid3 = iit.examples.load("grid3")
+    axes = {"tau": [1, 2, 3], "clamp": [1, 2]}
+    cube = iit.sweep(axes, grid3, sensory="A", system="BC", compute="perception")
+    known = {(1, 1): 0.3324339827154914, (2, 1): 0.30052496761162467, (3, 2): 0.5448739833305339}
+    for (tau, clamp), value in known.items():
+        found = cube["differentiation_perceived"].sel(tau=tau, clamp=clamp)
+        assert float(found) == pytest.approx(value, abs=1e-9)
+    assert cube["status"].sel(tau=1, clamp=2).item() == "failed"
+    message = cube["message"].sel(tau=1, clamp=2).item()
+    assert "clamp: expected a whole number from 0 to tau 1, got 2" in message
+
+
+@pytest.mark.parametrize(
+    ("axes", "text"),
+    [
+        ({"tau": [0, 1]}, "tau: expected whole numbers from 1 on, got 0"),
+        ({"clamp": [-1]}, "clamp: expected whole numbers from 0 on, got -1"),
+        ({"tau": ["x"]}, "tau: expected whole numbers from 1 on, got 'x'"),
+    ],
+)
+def test_sweep__says_what_is_wrong_with_lags(axes, text):
+    with pytest.raises(iit.errors.SpecError, match=text):
+        iit.sweep(axes, "grid3", sensory="A", system="BC", compute="perception")
+
+
 def test_unreachable_response__has_no_structure():
     # the interface computes AND of nothing: it is never on, so no past leads to stimulus 1
     off = [[1.0, 0.0]] * 4
