@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iitdask import errors
+    from iitdask.api import formats
     from iitdask.api.grains import grains, macro_tables, unit
     from iitdask.api.perceivers import matching, perception
     from iitdask.api.queries import mechanism, partition, repertoire
@@ -46,6 +47,7 @@ __all__ = [
     "estimate",
     "examples",
     "explain",
+    "formats",
     "grains",
     "load",
     "macro_tables",
@@ -67,6 +69,7 @@ __all__ = [
 _MODULES = {  # public module: its place
     "errors": "iitdask.errors",
     "examples": "iitdask.model.examples",
+    "formats": "iitdask.api.formats",
     "plot": "iitdask.view.plot",
     "relations": "iitdask.result.relation_iteration",
 }

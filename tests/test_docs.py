@@ -9,7 +9,7 @@ import pytest
 import iitdask as iit
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODULES = {"errors", "examples", "plot", "relations", "__version__"}
+MODULES = {"errors", "examples", "formats", "plot", "relations", "__version__"}
 NOTEBOOKS = sorted(DOCS.glob("notebooks/*.ipynb"))
 
 
@@ -17,7 +17,12 @@ def test_api__has_every_public_function_and_class():
     text = (DOCS / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"auto(?:function|class):: (?:iitdask\.)?(\w+)", text))
     assert sorted(set(iit.__all__) - MODULES - listed) == []
-    for module in ("iitdask.errors", "iitdask.model.examples", "iitdask.view.plot"):
+    for module in (
+        "iitdask.errors",
+        "iitdask.model.examples",
+        "iitdask.api.formats",
+        "iitdask.view.plot",
+    ):
         assert f"automodule:: {module}" in text
 
 

@@ -33,6 +33,7 @@ PUBLIC = [
     "estimate",
     "examples",
     "explain",
+    "formats",
     "grains",
     "load",
     "matching",
