@@ -114,7 +114,7 @@ def _linked_network(
     whole = unit_arcs(circle, [unit for system in won for unit in system])
     height = max((each.height for own in rows.values() for each in own), default=1)
     arcs, texts, shares = _ring_sources(fig, circle, order, height, whole)
-    note = pages.html_block("", name="selection")
+    note = pages.html_block("", name="selection", tags=[pages.SPOKEN])
     args = {
         "rows": {name: [_as_arrays(each) for each in own] for name, own in rows.items()},
         "arcs": arcs, "texts": texts, "shares": shares, "note": note, "figure": fig,
@@ -379,7 +379,7 @@ def _bars(tree: xr.DataTree) -> figure:
     top = float(np.max(rows["phi"].values, initial=0.0)) * 1.05 or 1.0
     fig = pages.empty_figure(
         "Largest φ_s by micro constituents", "φ_s (bits)", "", size=(620, 70 + 24 * len(factors)),
-        y_range=FactorRange(factors=factors[::-1]), x_range=(0, top),
+        y_range=FactorRange(factors=factors[::-1]), x_range=(0, top), name="grains-figure",
     )  # fmt: skip
     drawn = fig.hbar(
         "place", right="phi", height=0.7, fill_color="colour", line_color=pages.INK, source=source
@@ -412,7 +412,8 @@ def _verdicts_table(source: ColumnDataSource, data: xr.Dataset) -> list[UIElemen
         "irreducible than every system of finer units within them; where one is not, the "
         "competitor that decided it is named."
     )
-    table = pages.data_table(source, columns, height=330, name="verdicts-table")
+    total = _total(source, data.sizes["candidate"])
+    table = pages.data_table(source, columns, height=330, name="verdicts-table", total=total)
     return [pages.section_heading("Units: verdicts", note), table]
 
 
@@ -424,12 +425,18 @@ def _systems_table(source: ColumnDataSource, tree: xr.DataTree) -> list[UIElemen
         pages.Column("grain", "updates", 70),
     ]
     kept = tree["systems"].sizes["system"]
-    note = f"{tree.attrs['n_systems']} systems were compared; {_shown(kept)}."
+    note = f"{tree.attrs['n_systems']:,} systems were compared; {_shown(kept)}."
     if tree.attrs.get("summarised"):
         columns.append(pages.Column("n_systems", "systems", 80))
         note += " Each row stands for all systems of these constituents with this φ_s."
-    table = pages.data_table(source, columns, height=330, name="systems-table")
+    total = _total(source, int(tree.attrs["n_systems"]))
+    table = pages.data_table(source, columns, height=330, name="systems-table", total=total)
     return [pages.section_heading("Systems", note), table]
+
+
+def _total(source: ColumnDataSource, count: int) -> str:
+    """Return how many rows there would be, where some are left out."""
+    return f"{count:,}" if count > len(source.data["phi"]) else ""
 
 
 def _shown(count: int) -> str:

@@ -87,7 +87,7 @@ def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     fig.xaxis.major_label_orientation = np.pi / 2
     pages.add_hover(fig, DISTINCTION_TIPS, shares)
     pages.legend_below(fig, [("its part of relations", [shares]), ("its own φ_d", [own])])
-    note = pages.html_block("", name="fold", width=260)
+    note = pages.html_block("", name="fold", width=260, tags=[pages.SPOKEN])
     args = {"distinctions": source, "note": note, "whole": float(tree.attrs["big_phi"])}
     source.selected.js_on_change("indices", CustomJS(args=args, code=pages.script("fold.js")))
     shown = f"The {len(chosen)} largest of {count:,} folds" if count > len(chosen) else "All folds"
