@@ -18,7 +18,7 @@ from iitdask.model.factor import Factor
 from iitdask.model.substrate import Substrate
 from iitdask.model.system import factor_rows
 from iitdask.model.unit_grid import UnitGrid, parse_shape
-from iitdask.types import Array
+from iitdask.types import Array, Mask
 
 MAX_TABLE_STATES = 4096  # States of a substrate that may be part of a batch
 
@@ -199,6 +199,9 @@ GRAPH_KEYS = {
     "erdos-renyi": ("p", "self_loops"),
     "watts-strogatz": ("k", "p"),
     "ring": (),
+    "lattice": ("k",),
+    "barabasi-albert": ("m",),
+    "modular": ("modules", "p_in", "p_out"),
     "grid": ("shape", "ring", "directed", "lateral", "self"),
 }
 """Graphs by name, with what each takes beside name, n, count, seed and gates."""
@@ -224,9 +227,13 @@ class Family:
     seed: int  # Seed of all random draws
     gates: tuple[Mapping[str, Any], ...]  # Gates that units are drawn from, with their parameters
     p: float  # Probability of a connection (Erdos-Renyi), of being rewired (Watts-Strogatz)
-    k: int  # Inputs of a unit (Watts-Strogatz)
+    k: int  # Inputs of a unit (Watts-Strogatz, lattice)
     self_loops: bool  # True if units may feed themselves (Erdos-Renyi)
     name: str  # Begin of the names of its members
+    m: int = 1  # Units that a new one is joined to, both ways (Barabasi-Albert)
+    modules: int = 2  # Modules, of sizes as equal as can be
+    within: float = 0.8  # Probability of a connection within a module
+    between: float = 0.1  # The same between modules
     grid: UnitGrid | None = None  # How units are connected (grid), and with which weights
 
     @classmethod
@@ -256,9 +263,13 @@ class Family:
             _require_whole_number(n, 1, MAX_FAMILY_UNITS, f"{where}: n")
         most = max(min(sizes) - 1, 1)
         k = _require_whole_number(block.get("k", min(2, most)), 1, most, f"{where}: k")
-        p = block.get("p", 0.5 if kind == "erdos-renyi" else 0.1)
-        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
-            raise SubstrateError(f"{where}: p: expected a probability from 0 to 1, got {quote(p)}")
+        p = _require_probability(block, "p", 0.5 if kind == "erdos-renyi" else 0.1, where)
+        m = _require_whole_number(block.get("m", 1), 1, most, f"{where}: m")
+        modules = _require_whole_number(
+            block.get("modules", min(2, *sizes)), 1, min(sizes), f"{where}: modules"
+        )
+        within = _require_probability(block, "p_in", 0.8, where)
+        between = _require_probability(block, "p_out", 0.1, where)
         count = _require_whole_number(block.get("count", 1), 1, 10**7, f"{where}: count")
         seed = _require_whole_number(block.get("seed", 0), 0, 2**63 - 1, f"{where}: seed")
         loops = block.get("self_loops", False)
@@ -273,7 +284,8 @@ class Family:
             raise SubstrateError(f"{where}: name: expected a text, got {quote(name)}")
         return tuple(
             cls(
-                *(str(kind), n, count, seed, given, float(p), k, loops, name),
+                *(str(kind), n, count, seed, given, p, k, loops, name),
+                *(m, modules, within, between),
                 UnitGrid.from_block(block, shape or (n,), where) if kind == "grid" else None,
             )
             for n in sizes
@@ -378,28 +390,52 @@ class Family:
             out[:, :, : min(n, 3)] = neighbours % n
             return out
         draws = self._stream(0).random((count, 2, n, n))
-        if self.kind == "erdos-renyi":
-            there = draws[:, 0] < self.p
-            if not self.self_loops:
-                there[:, every, every] = False
-            spare = draws[:, 1].copy()
-            if n > 1 and not self.self_loops:
-                spare[:, every, every] = 2.0
-            lonely = ~there.any(axis=2)
-            member, unit = np.nonzero(lonely)
-            there[member, unit, spare.argmin(axis=2)[member, unit]] = True
+        if self.kind in ("erdos-renyi", "modular"):
+            there = self._independent(draws)
+        elif self.kind == "barabasi-albert":
+            there = self._attached(draws[:, 0])
         else:
             distance = [(1 + j // 2) * (1 if j % 2 else -1) for j in range(self.k)]
             lattice = np.zeros((n, n), bool)
             for d in distance:
                 lattice[every, (every + d) % n] = True
-            kept = lattice[None] & (draws[:, 0] >= self.p)
+            kept = lattice[None] & (draws[:, 0] >= (0.0 if self.kind == "lattice" else self.p))
             score = np.where(kept, -1.0, draws[:, 1])
             score[:, every, every] = 2.0
             order = np.argsort(score, axis=2, kind="stable")[:, :, : self.k]
             there = np.zeros((count, n, n), bool)
             np.put_along_axis(there, order, True, axis=2)
         return np.where(there, every[None, None, :], -1)
+
+    def _independent(self, draws: Array) -> Mask:
+        """Return graphs ``(count, n, n)`` [to, from] of independent connections, one at least."""
+        n, every = self.n, np.arange(self.n)
+        chance: Any = self.p
+        if self.kind == "modular":
+            module = every * self.modules // n
+            chance = np.where(module[:, None] == module, self.within, self.between)
+        there: Mask = draws[:, 0] < chance
+        spare = draws[:, 1].copy()
+        if not self.self_loops:
+            there[:, every, every] = False
+        if n > 1 and not self.self_loops:
+            spare[:, every, every] = 2.0
+        member, unit = np.nonzero(~there.any(axis=2))
+        there[member, unit, spare.argmin(axis=2)[member, unit]] = True
+        return there
+
+    def _attached(self, draws: Array) -> Mask:
+        """Return graphs grown from a star: a new unit is joined to m others, by their degree."""
+        there = np.zeros((self.count, self.n, self.n), np.bool_)
+        there[:, 0, 1 : self.m + 1] = there[:, 1 : self.m + 1, 0] = True
+        for new in range(self.m + 1, self.n):
+            degree = there[:, :new, :new].sum(axis=2)
+            # The largest of u^(1/w) are a draw by weights w without repetition.
+            score = draws[:, new, :new] ** (1.0 / degree)
+            chosen = np.argsort(-score, axis=1, kind="stable")[:, : self.m]
+            member = np.arange(self.count)[:, None]
+            there[member, new, chosen] = there[member, chosen, new] = True
+        return there
 
     def _gate_tables(self, inputs: Array) -> Array:
         """Return ``(gates, inputs + 1, 2**n)``: P(on) of each gate over its inputs' states."""
@@ -420,6 +456,15 @@ def _require_whole_number(value: Any, least: int, most: int, where: str) -> int:
             f"{where}: expected a whole number from {least} to {most}, got {quote(value)}"
         )
     return value
+
+
+def _require_probability(block: Mapping[str, Any], key: str, usual: float, where: str) -> float:
+    value = block.get(key, usual)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise SubstrateError(
+            f"{where}: {key}: expected a probability from 0 to 1, got {quote(value)}"
+        )
+    return float(value)
 
 
 def _parse_gates(given: Any, where: str) -> tuple[Mapping[str, Any], ...]:

@@ -25,6 +25,9 @@ BLOCKS = {
         "count": 20,
         "gates": ["MAJORITY", "NAND"],
     },
+    "lattice": {"family": "lattice", "n": 5, "k": 3, "count": 3, "gates": ["AND", "XOR"]},
+    "barabasi-albert": {"family": "barabasi-albert", "n": [4, 6], "m": 2, "count": 5},
+    "modular": {"family": "modular", "n": [4, 7], "modules": 2, "count": 5},
     "ring": {"family": "ring", "n": [4, 5], "gates": {"gate": "RULE", "number": 110}},
     "weights": {
         "family": "erdos-renyi",
@@ -58,6 +61,45 @@ def test_members__are_what_their_blocks_say(name):
         np.testing.assert_array_equal(batch.digests(), apart.digests())
         again = batch.substrate(family.count - 1, family.labels)
         assert again.fingerprint == members[-1].fingerprint
+
+
+def connections(block):
+    """Connections [from, to] of all members of a family."""
+    (family,) = Family.from_block({"gates": ["OR"], **block})
+    return np.array([member.connectivity for member in one_by_one(family)])
+
+
+def test_lattice__every_unit_reads_its_nearest_on_a_ring():
+    found = connections({"family": "lattice", "n": 7, "k": 3, "count": 2})
+    for i, j in np.ndindex(7, 7):
+        assert found[0, i, j] == ((i - j) % 7 in {1, 6, 5})
+    assert (found[0] == found[1]).all()
+    assert (found.sum(axis=1) == 3).all()
+
+
+def test_barabasi_albert__grows_by_m_both_ways_towards_degree():
+    found = connections({"family": "barabasi-albert", "n": 9, "m": 2, "count": 400, "seed": 3})
+    assert (found == found.transpose(0, 2, 1)).all()
+    assert (found.sum(axis=(1, 2)) == 2 * (2 + 2 * 6)).all()
+    assert not found[:, range(9), range(9)].any()
+    for new in range(3, 9):
+        assert (found[:, new, :new].sum(axis=1) == 2).all()
+    # Unit 3 is joined to two of a star's centre (degree 2) and its two ends (degree 1).
+    centre = found[:, 3, 0].mean()
+    expected = 1 - (2 * 1 / 4 * 1 / 3)  # not: first an end (1/2), then the other end (1/3)
+    assert centre == pytest.approx(expected, abs=4 * (expected * (1 - expected) / 400) ** 0.5)
+
+
+def test_modular__connects_within_modules_more_often():
+    block = {"family": "modular", "n": 8, "modules": 2, "p_in": 0.7, "p_out": 0.2, "count": 300}
+    found = connections({**block, "seed": 5})
+    module = np.arange(8) // 4
+    same = (module[:, None] == module) & ~np.eye(8, dtype=bool)
+    assert found[:, same].mean() == pytest.approx(0.7, abs=0.03)
+    assert found[:, module[:, None] != module].mean() == pytest.approx(0.2, abs=0.03)
+    assert found.any(axis=1).all()  # no unit without an input
+    alone = connections({"family": "modular", "n": 5, "p_in": 0, "p_out": 0, "count": 20})
+    assert (alone.sum(axis=1) == 1).all()
 
 
 @pytest.mark.parametrize("name", ["erdos-renyi", "watts-strogatz", "weights"])
