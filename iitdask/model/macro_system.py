@@ -29,6 +29,7 @@ from iitdask.model.labels import (
     is_listed,
     join_labels,
     parse_state,
+    replace_value_names,
 )
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import CandidateSystem, System, tabulate
@@ -525,6 +526,8 @@ class AnySystem(CandidateSystem, ABC):
         if state is not None and window is not None:
             raise StateError("window: expected either a state or a window, got both")
         given = state if window is None else window
+        if window is None and substrate.values:
+            given = replace_value_names(given, substrate.values, substrate.labels)
         if has_macro_units(units):
             return MacroSystem.build(substrate, given, units)
         states = parse_window(substrate.levels, substrate.labels, given)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from iitdask.errors import SubstrateError, quote
+from iitdask.errors import StateError, SubstrateError, quote
 from iitdask.model import examples
 from iitdask.model.array_files import read_arrays
 from iitdask.model.checkpoints import require_array_suffix, substrate_from_weights
@@ -51,6 +51,12 @@ def substrate_from_study(
     Substrate(3 units: A B C; binary; 5 edges)
     """
     block = with_standard_names(block, where) if isinstance(block, Mapping) else block
+    if isinstance(block, Mapping) and "values" in block:
+        rest = {key: value for key, value in block.items() if key != "values"}
+        try:
+            return substrate_from_study(rest, folder, where).with_value_names(block["values"])
+        except StateError as error:
+            raise SubstrateError(f"{where}: {error}") from error
     kind = substrate_kind(block, where)
     if kind == "example":
         if len(block) > 1 or not isinstance(block["example"], str):

@@ -81,12 +81,15 @@ def target_attrs(substrate: Substrate, options: Theory, texts: Mapping[str, Any]
 
 
 def origin_attrs(substrates: Iterable[Substrate]) -> dict[str, str]:
-    """Return the attributes that name substrates, cite their source, and tell estimates apart."""
+    """Return attributes that name substrates and values, cite a source, and tell estimates."""
     found: dict[str, set[str]] = {}
     for each in substrates:
         for attr, key in ORIGIN_ATTRS.items():
             if key in each.attrs:
                 found.setdefault(attr, set()).add(str(each.attrs[key]))
+        if each.values:
+            named = (f"{each.labels[i]}: {' '.join(own)}" for i, own in sorted(each.values.items()))
+            found.setdefault("value_names", set()).add(", ".join(named))
     return {attr: "; ".join(sorted(texts)) for attr, texts in found.items()}
 
 

@@ -149,7 +149,8 @@ def write_substrate(store: Store, substrate: Substrate) -> None:
     with critical_section(store, SUBSTRATE_GROUP):
         try:
             known = _read_substrate(store)
-            if (known.fingerprint, known.attrs) == (substrate.fingerprint, substrate.attrs):
+            ours = substrate.fingerprint, substrate.attrs, substrate.values
+            if (known.fingerprint, known.attrs, known.values) == ours:
                 return
         except (*DAMAGE_ERRORS, InputError):
             pass

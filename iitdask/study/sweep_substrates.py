@@ -73,6 +73,7 @@ class UnitSignature:
 
     levels: tuple[int, ...]  # Values per unit
     labels: tuple[str, ...]  # Names of the units
+    names: tuple[tuple[int, tuple[str, ...]], ...] = ()  # Of values, by unit
 
     @property
     def n_states(self) -> int:
@@ -81,6 +82,8 @@ class UnitSignature:
 
     def state_code(self, value: Any) -> tuple[int, str]:
         """Return the little-endian number of a state, 0 if there are too many, and its text."""
+        if self.names:
+            value = notation.replace_value_names(value, dict(self.names), self.labels)
         state = notation.parse_state(value, self.levels, self.labels)
         is_numbered = self.n_states <= MAX_TABLE_STATES
         code = int(np.ravel_multi_index(state, self.levels, order="F")) if is_numbered else 0
@@ -161,7 +164,8 @@ def build_substrates(
                 units, batch = UnitSignature((2,) * family.n, family.labels), family.batch()
             else:
                 substrate = _build_substrate(choice, settings, folder, where)
-                units = UnitSignature(substrate.levels, substrate.labels)
+                names = tuple(sorted(substrate.values.items()))
+                units = UnitSignature(substrate.levels, substrate.labels, names)
                 batch = Batch.from_substrates([substrate] if is_batchable(substrate) else [])
                 single[int(numbers[0])] = substrate
         except SpecError:
