@@ -58,8 +58,7 @@ def _minimum_stage(name: str, n: int, rows: int, **fields: Any) -> Stage:
         name=name,
         grid=Grid(("candidate",), (rows,)),
         variables=minimum_variables(n),
-        scratch=400 * 2**n,
-        **fields,
+        **{"scratch": 400 * 2**n, **fields},
     )
 
 
@@ -76,6 +75,7 @@ def _one_stage(costs: Array, zero: Array, only_bipartitions: bool) -> Steps[dict
             rows,
             compute=fill_minimum,
             inputs={"costs": costs, "zero": zero, **partition_inputs(only_bipartitions)},
+            scratch=(60 * n if only_bipartitions else 400) * 2**n,
             cost=lambda region: seconds * (region[0].stop - region[0].start),
         ),
     )

@@ -89,6 +89,23 @@ def same_relations(tree, theirs):
     close(tree.attrs["big_phi"], theirs["big_phi"])
 
 
+def within_bounds(tree):
+    """Nothing exceeds the bounds of binary systems, mathematics.md, Eq. (41.2) and (41.3)."""
+    system, data = tree["system"], tree["distinctions"].to_dataset()
+    n, slack = system.sizes["unit"], 1 + 1e-9
+    assert n == 1 or float(system["phi"]) <= n * (n - 1) * slack
+    assert float(system["normalized_phi"]) <= slack
+    size = data["mechanism_units"].sum("unit")
+    for side in ("cause", "effect"):
+        assert (data[f"phi_{side}"] <= size * data[f"purview_{side}"].sum("unit") * slack).all()
+    assert data.sizes["mechanism"] <= 2**n - 1
+    assert float(data["phi"].sum()) <= n**2 * 2**n / 2 * slack
+    for relation in iit.relations.iterate(tree, top=10):
+        least = min(float(data["phi"].sel(mechanism=name)) for name in relation.mechanisms)
+        assert relation.phi <= least * slack
+    assert int(tree["relations"]["count"]) <= 2 ** (2**n - 1) - 1 + 2**n - 1
+
+
 def check(case, theory, search="auto"):
     """Package and oracle agree about a case, or both refuse it."""
     options = {"name": theory, "search": search}
@@ -106,6 +123,8 @@ def check(case, theory, search="auto"):
     assert tree.attrs["n_irreducible_mechanisms"] == len(theirs["raw_distinctions"])
     same_distinctions(tree["distinctions"].to_dataset(), theirs["distinctions"], case.units)
     same_relations(tree, theirs)
+    if set(case.levels) == {2}:
+        within_bounds(tree)
 
 
 @pytest.mark.parametrize("theory", THEORIES)
