@@ -31,7 +31,7 @@ from iitdask.view.network_figures import NetworkDrawing, draw_network, state_gre
 TEXT_PIXELS = 420
 MAX_BARS = 12
 MAX_ROWS = 500  # Of a table; the result may have more
-MAX_ARC_TEXT = 12  # Characters beside an arc
+MAX_ARC_TEXT = 8  # Characters beside an arc
 RING_STEP = 0.17
 ARC_FIELDS = ("inner", "outer", "start", "end", "colour", "alpha", "name", "value", "micro")
 TEXT_FIELDS = ("x", "y", "text", "align")
@@ -90,7 +90,7 @@ def grains_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     return [
         top,
         pages.section_heading("Which grain wins", _bars_note(tables["systems"])),
-        pages.page_grid(_bars(tree), _complexes_table(sources["complexes"])),
+        pages.page_grid(_bars(tree), *_complexes_table(sources["complexes"])),
         *_verdicts_table(sources["units"], tables["units"]),
         *_systems_table(sources["systems"], tree),
     ]
@@ -149,13 +149,30 @@ def _winner_html(tree: xr.DataTree) -> str:
         )
     more = f" and {len(rows) - MAX_BARS} more" if len(rows) > MAX_BARS else ""
     several = "Complexes across grains" if len(rows) > 1 else "The complex across grains"
-    text = f"{several}: {'; '.join(parts)}{more}." if parts else "No system is a complex."
+    text = f"{several}: {'; '.join(parts)}{more}." if parts else _largest_text(tree)
     micro = np.flatnonzero(systems["units"].values == systems["footprint"].values)
     if len(micro):
         name, phi = (systems[key].values[micro[0]] for key in ("units", "phi"))
         text += f" The largest φ_s of micro units alone is {number_text(phi)} bits, of "
         text += f"{escape(str(name))}."
     return f"<p>{text}</p>"
+
+
+def _largest_text(tree: xr.DataTree) -> str:
+    """Say of a search without complexes which system has the largest phi, and what it lacks."""
+    systems, units = tree["systems"].to_dataset(), tree["units"].to_dataset()
+    text = "No system is a complex."
+    if not systems.sizes["system"]:
+        return text
+    name, phi, footprint = (systems[key].values[0] for key in ("units", "phi", "footprint"))
+    text += f" The largest φ_s is {number_text(phi)} bits, of {escape(shortened(str(name), 200))}"
+    verdicts = dict(zip(units["candidate"].values, units["verdict"].values, strict=True))
+    invalid = [
+        f"{escape(part)} is {verdicts[part]}"
+        for part in str(footprint).split(" | ")
+        if verdicts.get(part, "VALID") != "VALID"
+    ]
+    return f"{text}; {', '.join(invalid)}." if invalid else f"{text}."
 
 
 def _rows_source(data: xr.Dataset, names: Sequence[str]) -> ColumnDataSource:
@@ -388,13 +405,15 @@ def _bars(tree: xr.DataTree) -> figure:
     return fig
 
 
-def _complexes_table(source: ColumnDataSource) -> UIElement:
+def _complexes_table(source: ColumnDataSource) -> list[UIElement]:
+    if not len(source.data["phi"]):
+        return []
     columns = [
         pages.Column("units", "complex", 320, "text"),
         pages.Column("phi", "φ_s (bits)", 90, "number"),
     ]
     height = 60 + 26 * min(max(len(source.data["phi"]), 1), 12)
-    return pages.data_table(source, columns, height=height, name="complexes-table")
+    return [pages.data_table(source, columns, height=height, name="complexes-table")]
 
 
 def _verdicts_table(source: ColumnDataSource, data: xr.Dataset) -> list[UIElement]:

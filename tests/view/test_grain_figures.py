@@ -90,3 +90,17 @@ def test_explorer__of_a_result_without_network_or_complex(substrate):
     complexes = rows(tree, "complexes", "units")
     assert ("No system is a complex." in page) == (not complexes)
     assert all(name in page for name in complexes)
+
+
+def test_explorer__without_complex_names_the_largest_system_and_what_it_lacks():
+    noisy = iit.Substrate.from_tpm(np.random.default_rng(1).uniform(0.05, 0.95, (32, 5)))
+    tree = iit.grains(noisy, "01011", "exhaustive", footprints=[("AB", "CDE")])
+    verdicts = dict(
+        zip(rows(tree, "units", "candidate"), rows(tree, "units", "verdict"), strict=True)
+    )
+    assert not tree["complexes"].sizes["complex"]
+    page = explorer_html(tree)
+    assert rows(tree, "systems", "units")[0] in page
+    for name in ("AB", "CDE"):
+        lacks = f"{name} is {verdicts[name]}"
+        assert (lacks in page) == (verdicts[name] != "VALID")
