@@ -40,6 +40,7 @@ from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
 from iitdask.theory.hill_climbing import search_networks
 from iitdask.theory.iit3 import recipe
 from iitdask.theory.iit3.concepts import rule_numbers
+from iitdask.theory.iit4.frontier_search import plan_frontier
 from iitdask.theory.iit4.local_mechanisms import find_connected_mechanisms
 from iitdask.theory.iit4.mechanisms import details_stage, mice_stage
 from iitdask.theory.iit4.recipe import (
@@ -312,6 +313,17 @@ def _sparse_case() -> Recipe:
     return xr.DataTree()
 
 
+def _frontier_case() -> Recipe:
+    """Search the partitions of a small system as those of large sparse ones are."""
+    noisy = [[0.9, 0.1], [0.2, 0.8]]
+    ring = Substrate.from_factors([([(i - 1) % 5], noisy) for i in range(5)])
+    return sia(System.build(ring, "1" * 5), IIT4(search="sparse"))
+
+
+def _is_along_frontier(target: Any, options: Any) -> bool:
+    return isinstance(target, CandidateSystem) and plan_frontier(target, options) is not None
+
+
 def _joint_bounds_case() -> Recipe:
     """Search over purviews of the smallest system whose effects are bounded together."""
     n = JOINT_BOUND_MIN_UNITS
@@ -360,6 +372,9 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
             isinstance(target, CandidateSystem) and choose_search(target, options) is not None
         ),
     ),
+    "iit4-frontier": KernelFamily(
+        20, (_frontier_case, _frontier_case), is_needed=_is_along_frontier
+    ),
     "iit3": KernelFamily(
         15, (lambda: recipe.ces(_two_units(), IIT3()), lambda: recipe.sia(_two_units(), IIT3()))
     ),
@@ -385,7 +400,8 @@ _IIT3_COMPLEXES = partial(
     jointly=True,
     tie=1e-6,
 )
-_IIT4_STRUCTURES = ("iit4", "iit4-large", "iit4-sparse")
+_IIT4_SYSTEMS = ("iit4", "iit4-frontier")
+_IIT4_STRUCTURES = ("iit4", "iit4-large", "iit4-sparse", "iit4-frontier")
 _IIT4_COMPLEXES = ("complexes", "iit4-large")
 _CONCEPTS = ("iit3", "iit3-partitions")
 _CAUSATION = {"causation2019": ("causation2019",)}
@@ -401,7 +417,7 @@ COMPUTATIONS: dict[str, Computation] = {
         overviews="iitdask.result.overview:system_overviews",
         panels="iitdask.view.explorer:system_panels",
         outcomes=SIA_OUTCOMES,
-        families={"iit4": ("iit4",), "iit4-2026": ("iit4",), "iit3": _CONCEPTS},
+        families={"iit4": _IIT4_SYSTEMS, "iit4-2026": _IIT4_SYSTEMS, "iit3": _CONCEPTS},
         batching=Batching(
             partial(small_systems_stage, structures=False), SIA_MAX_UNITS, "sweep-sia"
         ),

@@ -42,7 +42,7 @@ from iitdask.theory.variables import variable
 MAX_UNITS, STATE_BITS = 62, 62  # Units of a mask; of the number of a state
 DENSE_MAX_UNITS = 20  # Up to which 4**n steps are affordable
 MIN_DENSE_STEPS = 4.0**15  # From which the frontier programme is tried first
-DENSE_SHARE = 4.0**-6  # Of the steps of the other search that may be tried before it is taken
+DENSE_SHARE = 2.0**-13  # Of the steps of the other search that may be tried before it is taken
 MOST_TRANSITIONS = 3e8  # That are tried where there is no other search
 ORDER_BASE = 5.0  # What one more unit in the frontier multiplies its states by
 SECONDS_PER_TRANSITION = 3e-7

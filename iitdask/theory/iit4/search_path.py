@@ -27,13 +27,13 @@ from iitdask.theory.iit4.local_network import (
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array
 
-AUTO_MIN_UNITS = 10  # of a system from which another search than over all masks may pay
+AUTO_MIN_UNITS = 9  # of a system from which another search than over all masks may pay
 SPARSE_UNITS = 18  # from which a search over all masks takes days
-PAIRS_PER_STEP = 1e-3  # connected pairs that cost as much as a step of the search over all masks
+PAIRS_PER_STEP = 2e-3  # connected pairs that cost as much as a step of the search over all masks
 MAX_MECHANISMS = 1 << 22  # that are listed
 SAMPLED_MECHANISMS = 256  # whose purviews are counted
 COUNTED_PURVIEWS = 1 << 16  # of each, at most
-SECONDS_PER_PAIR, SECONDS_PER_MECHANISM = 1.5e-6, 4e-6
+SECONDS_PER_PAIR, SECONDS_PER_MECHANISM = 3e-7, 4e-5
 
 
 @dataclass(frozen=True, slots=True)

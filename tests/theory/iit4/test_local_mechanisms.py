@@ -263,10 +263,10 @@ def test_renamed__units_of_a_system_of_sixteen_have_the_same_structure(shape):
     assert one["relations"].attrs["count"] == two["relations"].attrs["count"]
 
 
-def test_choice__counts_pairs_from_ten_units_on():
-    assert choose_search(ring(9, 110), IIT4()) is None
-    assert choose_search(ring(10, 110), IIT4()) is None  # about as much work either way
-    assert choose_search(ring(12, 110), IIT4()) is not None
+def test_choice__counts_pairs_from_nine_units_on():
+    assert choose_search(ring(8, 110), IIT4()) is None
+    assert choose_search(ring(9, 110), IIT4()) is None  # about as much work either way
+    assert choose_search(ring(10, 110), IIT4()) is not None
     assert choose_search(ring(12, 110), IIT4(search="dense")) is None
     assert choose_search(ring(4, 110), IIT42026(search="sparse")).pairs == 159
 
