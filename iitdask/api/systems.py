@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -14,12 +14,13 @@ from iitdask.model.readers import require_substrate
 from iitdask.model.substrate import Substrate
 from iitdask.model.unit import Unit
 from iitdask.result.explanation import with_target
+from iitdask.run.events import Observer, Warned
 from iitdask.study.problem import Problem
-from iitdask.study.run import StudyJob, run_job
+from iitdask.study.run import StudyJob, precompile, run_job, uncompiled_families
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.options import TheoryLike, Ties
 from iitdask.types import StateLike, UnitsLike, WindowLike
-from iitdask.view.progress import LargeRunObserver, show_progress
+from iitdask.view.progress import LargeRunObserver, compile_text, show_progress
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -232,12 +233,22 @@ def complexes(
     return tree["complexes"].to_dataset()
 
 
+def _compile_kernels(job: StudyJob, observers: Sequence[Observer]) -> None:
+    """Compile the kernels that a job lacks, and say so: the first call takes that much longer."""
+    for family in uncompiled_families(job):
+        for observer in observers:
+            observer(Warned(compile_text(family)))
+        precompile(family)
+
+
 def run_call(
     job: StudyJob, progress: bool | None, client: Client | None, workers: int | None, **options: Any
 ) -> xr.DataTree:
     """Run a job with the keyword arguments of :func:`iitdask.study.run.run_job`."""
     large = LargeRunObserver(client, workers, is_stored=options["store"] is not None)
     with show_progress(False if progress is None else progress) as observers:
+        if observers and client is None:
+            _compile_kernels(job, observers)
         return run_job(
             job, observers=[*observers, large], client=client, workers=workers, **options
         )

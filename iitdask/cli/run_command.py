@@ -60,8 +60,7 @@ from iitdask.study.run import (
     uncompiled_families,
 )
 from iitdask.study.spec import Study, read_study, require_worker_count
-from iitdask.theory.catalog import KERNEL_FAMILIES
-from iitdask.view.progress import show_progress
+from iitdask.view.progress import compile_text, show_progress
 
 QUEUED = tuple(QUEUES)  # A job a worker
 ARRAYS = tuple(f"{queue.name}-array" for queue in QUEUES.values() if queue.array is not None)
@@ -527,9 +526,8 @@ def _announce(study: Study, where: str, job: StudyJob, quiet: bool) -> None:
 def _compile_kernels(job: StudyJob, quiet: bool) -> None:
     """Compile the kernels of a job before any worker starts, once on a machine."""
     for family in uncompiled_families(job):
-        about = f"once on this machine (about {KERNEL_FAMILIES[family].seconds} s)"
         if not quiet:
-            print(f"compiling kernels of {family}, {about} ...", file=sys.stderr, flush=True)
+            print(compile_text(family), file=sys.stderr, flush=True)
         started = time.perf_counter()
         precompile(family)
         if not quiet:

@@ -16,6 +16,7 @@ from iitdask.errors import SubstrateError
 from iitdask.model import gates, pyphi
 from iitdask.model import labels as notation
 from iitdask.model.assembly import assemble, fixed_factors, inferred_edges, warn_of_idle_edges
+from iitdask.model.connection_drawing import ConnectionDrawing
 from iitdask.model.factor import CountingFactor, Factor, read_only
 from iitdask.model.series import (
     UnitCounts,
@@ -568,7 +569,7 @@ class Substrate:
         return f"Substrate({self.n_units} units: {' '.join(shown)}; {levels}; {edges} edges)"
 
     def _repr_html_(self) -> str:
-        """Return a table of the units for a notebook, the first ones of many."""
+        """Return a picture and a table of the units for a notebook, the first ones of many."""
         rows = [
             (
                 self.labels[i],
@@ -578,8 +579,9 @@ class Substrate:
             for i, factor in enumerate(self.factors[:MAX_SHOWN_UNITS])
         ]
         more = self.n_units - len(rows)
+        picture = "" if more else ConnectionDrawing(self.labels, self.connectivity).svg
         return (
-            f"<b>{escape(repr(self))}</b><table><tr><th>unit</th><th>values</th>"
+            f"<b>{escape(repr(self))}</b><br>{picture}<table><tr><th>unit</th><th>values</th>"
             "<th>depends on</th></tr>"
             + "".join(
                 f"<tr>{''.join(f'<td>{escape(str(each))}</td>' for each in row)}</tr>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import xarray as xr
 from bokeh.embed import file_html
@@ -12,12 +13,14 @@ from bokeh.models import ColumnDataSource, LayoutDOM
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
-from iitdask.errors import InputError
+from iitdask.errors import InputError, quote
 from iitdask.result.formatting import known_labels
+from iitdask.result.overview import source_of, title_of
 from iitdask.view import (
     account_figures,
     network_figures,
     relation_figures,
+    static_figures,
     structure_figures,
     sweep_figures,
 )
@@ -35,9 +38,11 @@ __all__ = [
     "relations",
     "relations_by_degree",
     "relations_by_phi",
+    "static",
     "sweep",
 ]
 
+VERSION = "iitdask_version"  # Attribute of a result that says what computed it
 Result = xr.Dataset | xr.DataTree
 _Drawn = TypeVar("_Drawn", bound=LayoutDOM)
 _Arguments = ParamSpec("_Arguments")
@@ -261,6 +266,99 @@ def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
 
 
 sweep = _showing_itself(sweep_figures.sweep)
+
+
+CAPTIONS = {
+    "network": "Units, dark where they are on, and their connections; dashed connections are "
+    "severed by the minimum partition.",
+    "by_order": "φ of every distinction by the number of units in its mechanism; distinctions of "
+    "one order are side by side.",
+    "plane": "φ of every distinction's cause and effect; φ of a distinction is the smaller one, "
+    "and numbers say how many distinctions coincide.",
+    "relations": "The largest relations as the purviews they bind, causes on the inner circle, "
+    "effects on the outer one; the relation's overlap is common to all of them.",
+    "relations_by_degree": "How many relations there are between so many distinctions.",
+    "relations_by_phi": "How φ is distributed over relations.",
+    "landscape": "φ of every mechanism over every purview; white is 0, grey are purviews that are "
+    "not connected with the mechanism, squares are distinctions, dots were excluded by a bound.",
+    "complexes": "φ of complexes by their number of units; complexes of one size are side by side.",
+    "account": "Units before (above) and after (below), and the actual causes and effects between "
+    "them; width grows with the causal strength.",
+    "sweep": "A number of a sweep along its axes; axes that are not drawn are held or averaged.",
+}
+"""What each figure shows."""
+
+
+def static(
+    result: Result,
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    caption: bool | str = True,
+    width: float | None = None,
+    **options: Any,
+) -> Any:
+    """Draw a figure for a paper with matplotlib: PNG, SVG or PDF, without a browser.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        Any result that the figure can be drawn of.
+    name : str
+        Name of the figure: a function of this module, but for ``explorer``.
+    path : str or path, optional
+        File to write; its ending says how: ``.png``, ``.svg`` or ``.pdf``.
+    caption : bool or str
+        Whether a caption stands below the figure; a text is taken in place of the one that says
+        what the figure shows, of which system, whom to cite and what computed it. Files keep the
+        caption among their metadata in any case.
+    width : float, optional
+        Width of the figure, inches; letters and lines shrink with it.
+    **options
+        Options of the function, such as ``x`` and ``y`` of ``sweep``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        To be changed further; shows itself in a notebook.
+
+    Raises
+    ------
+    InputError
+        There is no such figure, the result lacks what it shows, the ending is another one, or
+        matplotlib is not installed (``pip install 'iitdask[figures]'``).
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> tree = iit.ces(iit.examples.load("xor"), "000")
+    >>> figure = iit.plot.static(tree, "network", width=3.5)
+    >>> float(figure.get_figwidth())
+    3.5
+    """
+    if name not in CAPTIONS:
+        raise InputError(f"plot.static: expected one of {', '.join(CAPTIONS)}, got {quote(name)}")
+    draw: Callable[..., figure] = globals()[name]
+    text = caption if isinstance(caption, str) else _caption(result, name)
+    drawn = draw(result, **options)
+    made = static_figures.matplotlib_figure(drawn, text if caption else "", width)
+    made._repr_html_ = lambda: static_figures.svg_text(made, text)
+    if path is not None:
+        static_figures.save(made, path, text)
+    return made
+
+
+def _caption(result: Result, name: str) -> str:
+    """Say what a figure shows, of what, whom to cite, and what computed it."""
+    tree = as_tree(result)
+    subject, citation = source_of(tree)
+    version = next(
+        (str(node.attrs[k]) for node in tree.subtree if (k := VERSION) in node.attrs), ""
+    )
+    parts = [CAPTIONS[name], f"{title_of(tree)}." if title_of(tree) else ""]
+    parts += [f"{subject}." if subject else "", citation and f"Source: {citation}."]
+    parts.append(f"Computed with iitdask {version}.".replace(" .", "."))
+    return " ".join(filter(None, parts))
 
 
 def explorer(result: Result) -> Page:

@@ -1,12 +1,15 @@
-"""Progress of a run: a bar per stage on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar per stage on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -23,6 +26,7 @@ from iitdask.run.events import (
     StageOpened,
     Warned,
 )
+from iitdask.theory.catalog import KERNEL_FAMILIES
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 LONG_SECONDS = 600.0  # Predicted seconds from which a stage is announced
 LARGE_MEMORY_SHARE = 0.5  # Share of this machine's memory from which it is, too
 LARGE_BYTES = 2**28  # Bytes below which the memory of this machine is not looked up
+MIN_DRAW_SECONDS = 0.1  # Least seconds between two pictures of the bars in a notebook
 MIN_LINE_INTERVAL_SECONDS = 5.0  # Least seconds between two lines about one stage
 
 
@@ -94,6 +99,63 @@ class ProgressLines:
         self._out.flush()
 
 
+class NotebookProgress:
+    """Observer that draws a bar per stage in the output of a notebook's cell."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show  # Puts HTML in place of what was shown before
+        self._stages: dict[str, list[float]] = {}  # Work done and in all, seconds of the stage
+        self._texts: list[str] = []
+        self._last_shown = -math.inf
+
+    def __call__(self, event: Event) -> None:
+        """Draw an event, unless another one was drawn a moment ago."""
+        if isinstance(event, StageOpened) and event.todo:
+            self._stages[event.stage] = [0.0, event.cost or event.todo, math.nan]
+        elif isinstance(event, BlocksFilled) and event.stage in self._stages:
+            self._stages[event.stage][0] += event.cost or event.blocks
+        elif isinstance(event, StageCompleted) and event.stage in self._stages:
+            total = self._stages[event.stage][1]
+            self._stages[event.stage] = [total, total, event.seconds]
+        elif isinstance(event, Warned):
+            self._texts.append(event.text)
+        elif isinstance(event, BlockFailed):
+            self._texts.append(f"{event.stage}: block {event.block} failed: {event.error}")
+        if isinstance(event, Warned) or time.monotonic() - self._last_shown > MIN_DRAW_SECONDS:
+            self.show()
+
+    def show(self) -> None:
+        """Draw what is known."""
+        self._last_shown = time.monotonic()
+        rows = "".join(
+            f'<tr><td style="text-align: left">{escape(stage)}</td><td style="width: 20em">'
+            f'<progress value="{done / total:.4f}" max="1" aria-label="{escape(stage)}" '
+            f'style="width: 100%">{done / total:.0%}</progress></td>'
+            f"<td>{min(1.0, done / total):.0%}</td>"
+            f"<td>{'' if math.isnan(seconds) else seconds_text(seconds)}</td></tr>"
+            for stage, (done, total, seconds) in self._stages.items()
+        )
+        texts = "".join(f"<div>{escape(text)}</div>" for text in self._texts)
+        self._show(f'<div class="iitdask-progress">{texts}<table>{rows}</table></div>')
+
+
+def _notebook_display() -> Callable[[str], None] | None:
+    """Return what puts HTML into the output of the running cell; None outside of a notebook."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive is not None else None
+    if shell is None or not hasattr(shell, "kernel"):  # a terminal has no kernel
+        return None
+    display = import_module("IPython.display")
+    handle = display.display(display.HTML(""), display_id=True)
+    return lambda html: handle.update(display.HTML(html))
+
+
+def compile_text(family: str) -> str:
+    """Say that the kernels of a family are compiled, and for how long."""
+    seconds = KERNEL_FAMILIES[family].seconds
+    return f"compiling kernels of {family}, once on this machine (about {seconds} s) ..."
+
+
 class LargeRunObserver:
     """Observer that warns once, before a stage that takes long or most of the memory."""
 
@@ -137,12 +199,21 @@ class LargeRunObserver:
 
 @contextmanager
 def show_progress(enabled: bool = True, out: TextIO | None = None) -> Iterator[Sequence[Observer]]:
-    """Yield the observers that show a run on a stream, standard error by default."""
+    """Yield the observers that show a run in the cell of a notebook, or on a stream.
+
+    The stream is standard error by default.
+    """
     if not isinstance(enabled, int | np.bool_):
         raise InputError(f"progress: expected True or False, got {quote(enabled)}")
     stream = out or sys.stderr
     if not enabled:
         yield ()
+    elif out is None and (show := _notebook_display()) is not None:
+        bars = NotebookProgress(show)
+        try:
+            yield (bars,)
+        finally:
+            bars.show()
     elif stream.isatty():
         # Only a terminal needs rich, which takes longer to import than a small run.
         from rich.console import Console  # noqa: PLC0415
