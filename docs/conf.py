@@ -36,7 +36,7 @@ myst_heading_anchors = 4
 myst_dmath_double_inline = True
 
 nb_execution_mode = os.environ.get("IITDASK_DOCS_EXECUTION", "force")
-nb_execution_timeout = 240
+nb_execution_timeout = 1200  # seconds of a cell, which may compile on a busy machine
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_merge_streams = True

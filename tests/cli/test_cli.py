@@ -1,4 +1,7 @@
-"""The command line as a user meets it: in another process, in an empty directory."""
+"""The command line as a user meets it: in an empty directory, and mostly in another process.
+
+What is refused or only read needs no process of its own, whose start takes seconds.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import iitdask as iit
+from iitdask.cli.app import main
 from iitdask.theory.catalog import THEORIES
 from iitdask.theory.options import describe_options
 
@@ -40,9 +44,32 @@ class Terminal:
         return name
 
 
+class Inside(Terminal):
+    """Runs a command in this process."""
+
+    def __init__(self, folder, capsys):
+        super().__init__(folder)
+        self._capsys = capsys
+
+    def __call__(self, *words):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            patch.setenv("COLUMNS", "100")
+            patch.delenv("IITDASK_STORE", raising=False)
+            with pytest.raises(SystemExit) as stop:
+                main(list(words))
+        said = self._capsys.readouterr()
+        return subprocess.CompletedProcess(words, stop.value.code, said.out, said.err)
+
+
 @pytest.fixture
 def terminal(tmp_path):
     return Terminal(tmp_path)
+
+
+@pytest.fixture
+def inside(tmp_path, capsys):
+    return Inside(tmp_path, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +79,11 @@ def full(tmp_path_factory):
     done = terminal("run", "xor")
     assert done.returncode == 0, done.stderr
     return terminal
+
+
+@pytest.fixture
+def inside_full(full, capsys):
+    return Inside(full.folder, capsys)
 
 
 def refused(done, code, *words):
@@ -80,8 +112,8 @@ def test_version(terminal):
 
 
 @pytest.mark.parametrize("command", ["run", "show", "examples"])
-def test_command_help(command, terminal):
-    done = terminal(command, "--help")
+def test_command_help(command, inside):
+    done = inside(command, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
     assert command in done.stdout
@@ -97,8 +129,8 @@ def test_run__without_arguments_computes_a_published_system_and_says_what_next(t
     assert [path.name for path in terminal.folder.iterdir()] == ["iit4-2023-fig4.zarr"]
 
 
-def test_run__again_computes_nothing(full):
-    again = full("run", "xor")
+def test_run__again_computes_nothing(inside_full):
+    again = inside_full("run", "xor")
     assert again.returncode == 0
     assert "9.5 bits" in again.stdout
     stages = [line for line in again.stderr.splitlines() if line.startswith(("system:", "mice:"))]
@@ -113,8 +145,8 @@ def test_run__fresh_begins_again(terminal):
     assert "already there" not in again.stderr
 
 
-def test_run__quiet_shows_the_result_only(full):
-    done = full("run", "xor", "--quiet")
+def test_run__quiet_shows_the_result_only(inside_full):
+    done = inside_full("run", "xor", "--quiet")
     assert done.returncode == 0
     assert done.stderr == ""
     assert "9.5 bits" in done.stdout
@@ -140,8 +172,8 @@ def test_show__is_what_run_showed(full):
     assert show.stdout == run.stdout
 
 
-def test_show__json_holds_everything(full):
-    done = full("show", "xor.zarr", "--json")
+def test_show__json_holds_everything(inside_full):
+    done = inside_full("show", "xor.zarr", "--json")
     content = json.loads(done.stdout)
     assert content["attrs"]["big_phi"] == 9.5
     assert content["system"]["variables"]["phi"] == {"dims": [], "values": 1.5}
@@ -152,28 +184,28 @@ def test_show__json_holds_everything(full):
     assert content["system"]["attrs"]["state"] == "000"
 
 
-def test_show__json_is_strict(full):
+def test_show__json_is_strict(inside_full):
     def refuse(constant):
         raise AssertionError(constant)
 
-    json.loads(full("show", "xor.zarr", "--json").stdout, parse_constant=refuse)
+    json.loads(inside_full("show", "xor.zarr", "--json").stdout, parse_constant=refuse)
 
 
-def test_theories__lists_every_option_with_its_values(terminal):
-    done = terminal("theories")
+def test_theories__lists_every_option_with_its_values(inside):
+    done = inside("theories")
     words = done.stdout.replace(",", " ").split()
     for name, options in THEORIES.items():
         assert f"{name}:" in words
         for row in describe_options(options):
             assert {row.name, *row.values} <= set(words)
-    only = terminal("theories", "iit3").stdout
+    only = inside("theories", "iit3").stdout
     assert "AID" in only
     assert "iit4:" not in only
-    refused(terminal("theories", "iit5"), 2, "iit4, iit4-2026, iit3, causation2019")
+    refused(inside("theories", "iit5"), 2, "iit4, iit4-2026, iit3, causation2019")
 
 
-def test_examples__lists_every_name(terminal):
-    done = terminal("examples")
+def test_examples__lists_every_name(inside):
+    done = inside("examples")
     assert done.returncode == 0
     words = done.stdout.split()
     assert all(name in words for name in iit.examples.names())
@@ -223,12 +255,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_run__refuses_a_wrong_study_in_one_line(name, terminal):
+def test_run__refuses_a_wrong_study_in_one_line(name, inside):
     text, words = BAD[name]
-    done = terminal("run", terminal.write("study.yaml", text))
+    done = inside("run", inside.write("study.yaml", text))
     refused(done, 2, *words)
     assert done.stdout == ""
-    assert not list(terminal.folder.glob("*.zarr"))
+    assert not list(inside.folder.glob("*.zarr"))
 
 
 WRONG = {
@@ -244,33 +276,33 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_words__are_refused_in_one_line(name, terminal):
+def test_wrong_words__are_refused_in_one_line(name, inside):
     words, expected = WRONG[name]
-    refused(terminal(*words), 2, *expected)
+    refused(inside(*words), 2, *expected)
 
 
-def test_show__of_no_store_is_refused_in_one_line(terminal):
-    done = terminal("show", "nothing.zarr")
+def test_show__of_no_store_is_refused_in_one_line(inside):
+    done = inside("show", "nothing.zarr")
     refused(done, done.returncode, "nothing.zarr", "does not exist")
     assert done.returncode in (1, 2)
 
 
-def test_run__on_the_store_of_another_study_is_refused_and_the_difference_named(full):
-    done = full("run", "basic", "--store", "xor.zarr")
+def test_run__on_the_store_of_another_study_is_refused_and_the_difference_named(inside_full):
+    done = inside_full("run", "basic", "--store", "xor.zarr")
     refused(done, 2, "xor.zarr", "state=[0, 0, 0]", "[1, 0, 0]")
-    assert "9.5 bits" in full("show", "xor.zarr").stdout
+    assert "9.5 bits" in inside_full("show", "xor.zarr").stdout
 
 
-def test_run__fresh_never_deletes_what_is_no_store(terminal):
-    precious = terminal.write("precious.txt", "mine")
-    done = terminal("run", "basic", "--fresh", "--store", ".")
+def test_run__fresh_never_deletes_what_is_no_store(inside):
+    precious = inside.write("precious.txt", "mine")
+    done = inside("run", "basic", "--fresh", "--store", ".")
     refused(done, done.returncode, "expected a store of iitdask")
     assert done.returncode in (1, 2)
-    assert (terminal.folder / precious).read_text() == "mine"
+    assert (inside.folder / precious).read_text() == "mine"
 
 
-def test_debug__shows_the_traceback(terminal):
-    done = terminal("run", "none.yaml", "--debug")
+def test_debug__shows_the_traceback(inside):
+    done = inside("run", "none.yaml", "--debug")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "SpecError" in done.stderr
