@@ -21,6 +21,7 @@ from iitdask.theory.stage import Region
 
 DEFAULT_SHOWN_BLOCKS = 6
 SHOWN_WORKER_COUNTS = (1, 8, 64, 512)
+SHOWN_PROCESSES = (2, 8, 32)  # On one machine
 STAGE_COLUMNS = ("stage", "blocks", "core time", "interval", "a worker needs", "basis")
 DIRECTIONS = ("cause", "effect")
 MASK_AXES = {"mechanism", "purview", "source", "mask"}  # Axes numbered by masks of units
@@ -102,15 +103,19 @@ def _print_estimate(costs: Estimate, study: Study, workers: Sequence[int] = ()) 
     rows = []
     for stage in costs.stages:
         interval = f"{seconds_text(stage.low)} to {seconds_text(stage.high)}"
-        seconds, size = seconds_text(stage.seconds), bytes_text(stage.block_bytes)
+        seconds, size = seconds_text(stage.seconds), bytes_text(stage.worker_bytes)
         rows.append((stage.name, str(stage.blocks), seconds, interval, size, stage.basis))
     print_table(STAGE_COLUMNS, rows, right=STAGE_COLUMNS[1:-1])
     interval = f"{seconds_text(costs.low)} to {seconds_text(costs.high)}"
     print(
         f"\nin all: {costs.blocks} blocks, {seconds_text(costs.core_seconds)} of one core "
-        f"({interval}), {bytes_text(costs.bytes_per_worker)} a worker, "
+        f"({interval}), {bytes_text(costs.bytes_per_worker)} a worker process, "
         f"store at most {bytes_text(costs.store_bytes)}"
     )
+    nodes = ", ".join(
+        f"{bytes_text(costs.bytes_per_node(each))} for {each}" for each in SHOWN_PROCESSES
+    )
+    print(f"processes of one machine share tables: {nodes}")
     print(
         f"of that, {seconds_text(costs.overhead_seconds)} between the stages, in one process; "
         f"a process holds about {bytes_text(costs.process_bytes)}, libraries included"

@@ -464,19 +464,18 @@ def _require_affordable(
     seconds = 0.0 if budget is None else BUDGET_ESTIMATE_SECONDS
     costs = estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
     require_within_budget(costs, budget)
-    blocks = {stage.name: stage.block_bytes for stage in costs.stages}
-    _require_memory(memory, choice.usable_memory, blocks)
+    _require_memory(memory, choice.usable_memory, {s.name: s.worker_bytes for s in costs.stages})
 
 
-def _require_memory(memory: int | None, usable: float, block_bytes: Mapping[str, int]) -> None:
-    """Refuse workers too small for a process with a block of any stage beside its libraries."""
+def _require_memory(memory: int | None, usable: float, stage_bytes: Mapping[str, int]) -> None:
+    """Refuse workers too small for a process with its libraries, or with a block of any stage."""
     if memory is None:
         return
     held = resident_bytes()
-    for stage, nbytes in {"": 0, **block_bytes}.items():
-        needed = (held + nbytes) / usable
+    for stage, nbytes in {"": held, **stage_bytes}.items():
+        needed = nbytes / usable
         if needed > memory:
-            beside = f" and a block of stage {stage!r} {bytes_text(nbytes)}" if stage else ""
+            beside = f", {bytes_text(nbytes)} with a block of stage {stage!r}" if stage else ""
             least, limit = bytes_text(1.1 * needed), bytes_text(memory)
             raise MemoryRefusedError(
                 f"--memory: expected {least} or more, got {limit}: a process holds about "

@@ -33,7 +33,7 @@ from iitdask.run.compat import CompletionQueue, worker_thread_count
 from iitdask.run.coordination import CLAIM_TRUST_SECONDS, Backoff, BlockClaims
 from iitdask.run.events import ActivityBoard, BlockActivity, throttled
 from iitdask.run.stage_group import StageGroup, with_stored_inputs
-from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
+from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext, WorkerMemory
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
 from iitdask.run.worker_inventory import (
     WorkerInfo,
@@ -312,18 +312,27 @@ def choose_engine(
     return SerialEngine(activity) if threads == 1 else ThreadEngine(threads, activity)
 
 
-def block_memory_limit(client: Client | None, worker_bytes: int | None = None) -> int | None:
-    """Return the bytes one block may take on the smallest worker; None if unknown."""
+def worker_memory(
+    client: Client | None, worker_bytes: int | None = None, threads: int = 1
+) -> WorkerMemory | None:
+    """Return the memory of the worker that has least for each of its threads; None if unknown.
+
+    Parameters
+    ----------
+    client : of a cluster, None where `threads` of this process fill blocks
+    worker_bytes : memory of each worker where it is known beforehand
+    """
+    total = psutil.virtual_memory().total
     if client is None:
-        return worker_bytes or psutil.virtual_memory().total
+        return WorkerMemory(worker_bytes or total, threads)
     with _scheduler_errors(client):
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    per_thread = [
-        (worker_bytes or worker["memory_limit"] or psutil.virtual_memory().total)
-        // max(worker["nthreads"], 1)
+    found = [
+        WorkerMemory(worker_bytes or worker["memory_limit"] or total, max(worker["nthreads"], 1))
         for worker in workers
     ]
-    return min((nbytes for nbytes in per_thread if nbytes), default=worker_bytes)
+    expected = None if worker_bytes is None else WorkerMemory(worker_bytes)
+    return min(found, key=lambda each: each.nbytes / each.threads, default=expected)
 
 
 @contextmanager

@@ -25,10 +25,11 @@ from iitdask.run.ledger import MemoryLedger
 from iitdask.run.plan import (
     BLOCK_OVERHEAD_SECONDS,
     Calibration,
+    StageMemory,
     Tiling,
     cell_bytes,
+    stage_memory,
     tile,
-    worker_block_bytes,
 )
 from iitdask.run.worker import prepare_inputs
 from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef
@@ -59,12 +60,18 @@ class StageEstimate:
     low: float  # Lower end of the interval of core-seconds
     high: float
     max_block_seconds: float  # Seconds of its most expensive block
-    block_bytes: int  # Bytes a worker needs for one block
+    memory: StageMemory  # Bytes a worker needs that reads its inputs from a store
     store_bytes: int  # Bytes of its arrays before compression
     basis: str  # ``computed``, ``sampled``, ``scaled`` or ``model``
     tiling: Tiling = field(repr=False)
+    private_bytes: int = 0  # Bytes beside libraries of a process that holds everything in memory
     axis_masks: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
     """What the cells of its axes stand for, see :class:`iitdask.theory.stage.Stage`."""
+
+    @property
+    def worker_bytes(self) -> int:
+        """Peak bytes of a worker process of one thread, libraries included."""
+        return self.memory.process()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,15 +115,27 @@ class Estimate:
 
     @property
     def bytes_per_worker(self) -> int:
-        """Bytes that a worker of one thread needs for its largest block."""
-        return max((each.block_bytes for each in self.stages), default=0)
+        """Peak bytes of a worker process of one thread, libraries and shared tables included.
+
+        With a store, which it reads its inputs from.
+        """
+        return max((each.worker_bytes for each in self.stages), default=0)
+
+    def bytes_per_node(self, workers: int = 1) -> int:
+        """Return the peak bytes of so many such processes on one machine, tables counted once."""
+        return max(
+            (
+                each.memory.shared + workers * (each.worker_bytes - each.memory.shared)
+                for each in self.stages
+            ),
+            default=0,
+        )
 
     @property
     def process_bytes(self) -> int:
         """Bytes that a process needs at most which runs the study alone, libraries included."""
-        return max(
-            self.resident_bytes + self.bytes_per_worker, self.baseline_bytes + self.memory_bytes
-        )
+        private = max((each.private_bytes for each in self.stages), default=0)
+        return max(self.resident_bytes + private, self.baseline_bytes + self.memory_bytes)
 
     @property
     def stored_process_bytes(self) -> int:
@@ -144,7 +163,7 @@ class Estimate:
         return (
             f"Estimate({self.core_seconds:.3g} core-seconds ({self.low:.3g} to {self.high:.3g}), "
             f"{self.blocks} blocks in {len(self.stages)} stages, "
-            f"{self.bytes_per_worker / 1e6:.3g} MB a worker, "
+            f"{self.bytes_per_worker / 1e6:.3g} MB a worker process, "
             f"{self.store_bytes / 1e6:.3g} MB to store{known})"
         )
 
@@ -155,7 +174,7 @@ class Estimate:
             (
                 *(each.name, str(each.blocks), f"{each.seconds:.3g}"),
                 f"{each.low:.3g} to {each.high:.3g}",
-                *(f"{each.block_bytes / 1e6:.3g}", each.basis),
+                *(f"{each.worker_bytes / 1e6:.3g}", each.basis),
             )
             for each in self.stages
         ]
@@ -223,7 +242,7 @@ class _Estimator:
         total = self.total
         estimates = total.stages[len(total.stages) - len(stages) :]
         arrays = sum(each.store_bytes for each in estimates)
-        working = max(sum(each.block_bytes for each in estimates), arrays)
+        working = max(sum(each.private_bytes for each in estimates), arrays)
         inputs = [given for stage in stages for given in stage.inputs.values()]
         new_inputs = [given for given in inputs if not isinstance(given, StageRef)]
         written = arrays + sum(map(self.ledger.input_bytes, new_inputs))
@@ -250,7 +269,8 @@ class _Estimator:
             factor, basis = max(factor, SCALED_FACTOR), "scaled"
         seconds = sum(costs) * rate * scale
         arrays = math.prod(tiling.grid.shape) * cell_bytes(stage)
-        inputs = sum(map(self.ledger.input_bytes, stage.inputs.values()))
+        inputs = {k: self.ledger.input_bytes(each) for k, each in stage.inputs.items()}
+        private = stage_memory(stage, tiling, inputs, is_stored=False)
         estimate = StageEstimate(
             name=stage.name,
             blocks=max(1, round(len(tiling) * scale)) if len(tiling) else 0,
@@ -258,7 +278,8 @@ class _Estimator:
             low=seconds / factor,
             high=seconds * factor,
             max_block_seconds=max(costs, default=0.0) * rate,
-            block_bytes=worker_block_bytes(stage, tiling, inputs),
+            memory=stage_memory(stage, tiling, inputs, is_stored=True),
+            private_bytes=private.own + private.block,
             store_bytes=round(scale * (arrays + COMMIT_RECORD_BYTES * len(tiling))),
             basis=basis,
             tiling=tiling,

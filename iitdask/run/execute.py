@@ -35,12 +35,13 @@ from iitdask.run.plan import (
     Block,
     CachedCost,
     Calibration,
+    StageMemory,
     calibrate,
     cell_bytes,
     plan_bundles,
-    worker_block_bytes,
+    stage_memory,
 )
-from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext
+from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext, WorkerMemory
 from iitdask.run.worker import compute_block
 from iitdask.theory.stage import Array, Filled, Recipe, Result, Stage, StageRef, Steps
 
@@ -116,23 +117,30 @@ class StageRun:
     def opened(self) -> StageOpened:
         """Return the event that announces the work ahead."""
         todo, tiling = self.todo(), self.tiling
-        nbytes = worker_block_bytes(self.stage, tiling, self._input_bytes())
+        memory = self._memory()
+        nbytes = memory.shared + memory.own + memory.block
         if isinstance(self.ledger, MemoryLedger):
             nbytes += math.prod(tiling.grid.shape) * cell_bytes(self.stage)
         return StageOpened(self.stage.name, len(tiling), len(todo), self._cost(todo), nbytes)
 
-    def check_memory(self, memory: int | None) -> None:
-        """Raise a MemoryRefusedError if a block needs more than these bytes."""
+    def check_memory(self, memory: WorkerMemory | None) -> None:
+        """Raise a MemoryRefusedError if a worker needs more memory than it has."""
         if memory is None or not self.todo():
             return
-        inputs = self._input_bytes()
-        needed = worker_block_bytes(self.stage, self.tiling, inputs)
-        if needed > memory:
+        needs = self._memory()
+        needed = needs.process(memory.threads)
+        if needed > memory.nbytes:
             raise MemoryRefusedError(
-                f"a block of stage {self.stage.name!r} needs {needed / 1e9:.3g} GB "
-                f"({inputs / 1e9:.3g} GB of it inputs), a worker has {memory / 1e9:.3g} GB; "
-                "give workers more memory or fewer threads"
+                f"stage {self.stage.name!r}: a worker of {memory.threads} thread(s) needs "
+                f"{needed / 1e9:.3g} GB ({(needs.shared + needs.own) / 1e9:.3g} GB of it inputs), "
+                f"a worker has {memory.nbytes / 1e9:.3g} GB; give workers more memory, or fewer "
+                "threads"
             )
+
+    def _memory(self) -> StageMemory:
+        inputs = {k: self.ledger.input_bytes(each) for k, each in self.stage.inputs.items()}
+        is_stored = not isinstance(self.ledger, MemoryLedger)
+        return stage_memory(self.stage, self.tiling, inputs, is_stored=is_stored)
 
     def allow_local_execution(self) -> None:
         """Fill the stage in this process if it is short; no other stage is filled meanwhile."""
@@ -246,12 +254,12 @@ def execute(
     *,
     block_seconds: float = 5.0,
     observers: Sequence[Observer] = (),
-    memory: int | None = None,
+    memory: WorkerMemory | None = None,
 ) -> xr.DataTree:
     """Run a recipe, computing only blocks that the ledger lacks, and return what it returns.
 
     New stages are tiled into blocks of about `block_seconds`; a stage whose blocks need more than
-    `memory` bytes is refused. An exception in an observer stops the run.
+    the `memory` of a worker is refused. An exception in an observer stops the run.
     """
     started = time.perf_counter()
     filler = _StageFiller(ledger, engine, block_seconds, observers, memory)
@@ -334,7 +342,7 @@ class _StageFiller:
     engine: Engine
     block_seconds: float
     observers: Sequence[Observer]
-    memory: int | None
+    memory: WorkerMemory | None
 
     def emit(self, event: Event) -> None:
         for observer in self.observers:

@@ -10,12 +10,11 @@ import math
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from iitdask.theory.stage import Grid, Region, Stage
+from iitdask.theory.stage import Grid, Region, Stage, StageRef
 
 Block = tuple[int, ...]  # Coordinates of a block: its position along each axis of the grid
 
@@ -23,7 +22,8 @@ MAX_STAGE_BLOCKS = 20_000  # Each block is a file per variable, and clusters cou
 MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
 MIN_SPREAD_BLOCKS = 16  # Blocks a stage worth spreading should have at least
 MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread
-MAX_BLOCK_BYTES = 128 * 2**20  # Bytes a block may fill before it is split whatever its cost
+MAX_BLOCK_BYTES = 32 * 2**20  # Bytes a block may fill before it is split whatever its cost
+MIN_MAPPED_BYTES = 2**27  # Bytes of shared arrays below which every process makes its own
 TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
 MIN_COMMON_BUNDLES = 256  # The same where bundles are fixed beforehand, for however many processes
@@ -218,7 +218,46 @@ def calibrate(stage: Stage, tiling: Tiling, ticks: Mapping[Block, float]) -> Cal
     return Calibration(sum(seconds for seconds, _ in priced), sum(cost for _, cost in priced))
 
 
-def worker_block_bytes(stage: Stage, tiling: Tiling, inputs: int) -> int:
-    """Return the bytes a worker needs to fill one block."""
+PROCESS_BYTES = 280 * 10**6
+"""Bytes of a process with the libraries and the kernels of IIT 4.0 loaded, as measured."""
+
+
+class StageMemory(NamedTuple):
+    """Bytes that a process needs to fill blocks of a stage, beside libraries."""
+
+    shared: int  # Arrays that all processes of a machine have in common
+    own: int  # Inputs that each process holds
+    block: int  # Further bytes of each thread: a block, its compressed copy and scratch
+
+    def process(self, threads: int = 1) -> int:
+        """Return the bytes of a process, libraries and shared arrays included."""
+        return PROCESS_BYTES + self.shared + self.own + threads * self.block
+
+
+def stage_memory(
+    stage: Stage, tiling: Tiling, input_bytes: Mapping[str, int], *, is_stored: bool
+) -> StageMemory:
+    """Return what a process needs to fill blocks of a stage.
+
+    Parameters
+    ----------
+    stage, tiling : the stage, and how it is cut
+    input_bytes : of each input
+    is_stored : whether earlier stages are in a store, and read from there
+    """
+    own, shared = sum(input_bytes.values()), 0
+    if stage.shared is not None:
+        arrays = {
+            name: np.asarray(stage.inputs[name])
+            for name in stage.shared.uses
+            if not isinstance(stage.inputs[name], StageRef)
+        }
+        made = sum(8 * math.prod(shape) for shape in stage.shared.shapes(arrays).values())
+        if is_stored:
+            # Read block by block: compressed, decoded and checked.
+            source = input_bytes[stage.shared.source]
+            own += min(source, 3 * MAX_BLOCK_BYTES) - source
+        shared = made if is_stored and made >= MIN_MAPPED_BYTES else 0
+        own += made - shared
     cells = math.prod(map(min, tiling.chunks, tiling.grid.shape))
-    return inputs + cells * cell_bytes(stage) + stage.scratch
+    return StageMemory(shared, own, 2 * cells * cell_bytes(stage) + stage.scratch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -209,6 +209,13 @@ class BundleTask:
     blocks: tuple[Block, ...]  # Blocks to compute, in this order
     run_locally: bool = False  # Whether the driver computes it: sending it would take longer
     claim: Block = ()  # First block of its bundle, by which processes that share a store claim it
+
+
+class WorkerMemory(NamedTuple):
+    """Memory of a worker process."""
+
+    nbytes: int
+    threads: int = 1  # That fill blocks at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,10 +19,16 @@ import numpy as np
 
 from iitdask.errors import DamagedStoreError, StoreError, UnreachableStoreError, WorkerMismatchError
 from iitdask.kernels.jit import compile_seconds
-from iitdask.run.checksum import build_id
+from iitdask.run.checksum import array_crc, array_digest, build_id, text_digest
 from iitdask.run.events import OnBlockStart
 from iitdask.run.ledger import read_stage_variable
-from iitdask.run.plan import Block
+from iitdask.run.plan import MIN_MAPPED_BYTES, Block
+from iitdask.run.shared_arrays import (
+    Shapes,
+    mapped_arrays,
+    release_mapped_arrays,
+    total_bytes,
+)
 from iitdask.run.stage_group import StageGroup
 from iitdask.run.task import (
     BlockError,
@@ -33,9 +39,10 @@ from iitdask.run.task import (
     StageContext,
     VariableRef,
 )
-from iitdask.theory.stage import Array, Stage
+from iitdask.theory.stage import Array, SharedArrays, Stage
 
 MAX_PREPARED_STAGES = 4  # Stages whose prepared inputs one process keeps
+MAX_SHARED_ARRAYS = 2  # Sets of arrays for several stages that one process keeps
 ARRAY_CACHE_BYTES = 64 * 2**20  # Bytes of variables that one process keeps for later stages
 PREPARED_BYTES = 2**30  # Bytes of prepared inputs above which those of earlier stages go first
 
@@ -107,6 +114,7 @@ def _nbytes(prepared: Any) -> int:
 # The one mutable thing at module level in this package: reading and preparing the
 # inputs of a stage may take longer than a block, so a process does it once.
 _PREPARED_STAGES, _ARRAY_CACHE = _Cache(MAX_PREPARED_STAGES), _Cache()
+_SHARED_ARRAYS = _Cache(MAX_SHARED_ARRAYS)
 
 
 def run_bundle(task: BundleTask, on_block_start: OnBlockStart | None = None) -> BundleResult:
@@ -169,21 +177,81 @@ def prepare_inputs(context: StageContext) -> Any:
 
 
 def clear_caches() -> None:
-    """Drop all inputs that this process keeps."""
+    """Drop all inputs that this process keeps, except arrays that later stages share."""
     _PREPARED_STAGES.clear()
     _ARRAY_CACHE.clear()
+
+
+def clear_shared_arrays() -> None:
+    """Drop the arrays that several stages share: at the end of a run."""
+    _SHARED_ARRAYS.clear()
+    release_mapped_arrays()
 
 
 def _prepare_stage(context: StageContext) -> _PreparedStage:
     group = None if context.store is None else StageGroup.load(context.store, context.layout.name)
     # Writeable and contiguous wherever they come from: compiled kernels are specialised
     # on both, and arrays that crossed a network would otherwise compile them again.
+    shared, given = context.stage.shared, dict(context.inputs)
+    source = None if shared is None else given.pop(shared.source)
     arrays = {
-        name: np.require(_read_input(source, group), requirements=["C", "A", "W"])
-        for name, source in context.inputs.items()
+        name: np.require(_read_input(each, group), requirements=["C", "A", "W"])
+        for name, each in given.items()
     }
+    if shared is not None and source is not None:
+        arrays |= _shared_arrays(shared, source, arrays, group)
     prepare = context.stage.prepare
     return _PreparedStage(arrays if prepare is None else prepare(arrays), group)
+
+
+def _shared_arrays(
+    shared: SharedArrays, source: Input, others: Mapping[str, Array], group: StageGroup | None
+) -> Mapping[str, Array]:
+    """Return the arrays that a stage shares with others, and with other processes if large."""
+    shapes = shared.shapes(others)
+    nbytes = total_bytes(shapes)
+    decided = {name: array_digest(others[name]) for name in shared.uses}
+    names = shared.place.__module__, shared.place.__qualname__
+    if isinstance(source, VariableRef):
+        stored = StageGroup.load(source.store, source.variable.stage)
+        fill = partial(_place_blocks, shared, stored, source.variable.variable, others)
+        key = text_digest([build_id(), names, decided, stored.layout.lineage])
+
+        def make() -> Mapping[str, Array]:
+            mapped = mapped_arrays(key, shapes, fill) if nbytes >= MIN_MAPPED_BYTES else None
+            return _filled(shapes, fill) if mapped is None else mapped
+
+    else:
+        array = _read_input(source, group)
+        key = text_digest([names, decided, array_crc(array)])
+
+        def make() -> Mapping[str, Array]:
+            return shared.make({**others, shared.source: array})
+
+    found: Mapping[str, Array] = _SHARED_ARRAYS.get((key,), make, PREPARED_BYTES, nbytes)
+    return {name: found[name] for name in shapes}
+
+
+def _filled(shapes: Shapes, fill: Callable[[Mapping[str, Array]], None]) -> dict[str, Array]:
+    out = {name: np.empty(shape) for name, shape in shapes.items()}
+    fill(out)
+    return out
+
+
+def _place_blocks(
+    shared: SharedArrays,
+    stored: StageGroup,
+    variable: str,
+    others: Mapping[str, Array],
+    out: Mapping[str, Array],
+) -> None:
+    """Fill shared arrays from the blocks of a stage, one at a time."""
+    tiling = stored.layout.tiling
+    for block in tiling:
+        if not stored.is_committed(block):
+            raise StoreError(f"{stored.label} is read, but block {block} is missing")
+        part = stored.read(block)[variable]
+        shared.place(others, tiling.grid.shape, tiling.region(block), part, out)
 
 
 def _read_input(source: Input, group: StageGroup | None) -> Array:

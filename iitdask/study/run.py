@@ -49,8 +49,8 @@ from iitdask.run.coordination import BlockClaims, Session, open_session
 from iitdask.run.engines import (
     SerialEngine,
     SharedStoreEngine,
-    block_memory_limit,
     choose_engine,
+    worker_memory,
 )
 from iitdask.run.estimate import Estimate, estimate_recipe
 from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
@@ -66,7 +66,9 @@ from iitdask.run.result_group import (
     store_attrs,
 )
 from iitdask.run.storage import Store, open_store
+from iitdask.run.task import WorkerMemory
 from iitdask.run.verify import Verification, verify_store
+from iitdask.run.worker import clear_shared_arrays
 from iitdask.run.worker_inventory import (
     oversubscription_warnings,
     query_workers,
@@ -124,10 +126,9 @@ def run_job(
     if client is not None:
         _check_workers(client, listeners)
     prepare_workers = partial(_share_kernels, families=job.kernel_families())
-    limit = block_memory_limit(client, memory)
     options: dict[str, Any] = {
         "block_seconds": min(block_seconds, THREAD_BLOCK_SECONDS) if threads > 1 else block_seconds,
-        "memory": limit if limit is None else limit // threads,
+        "memory": worker_memory(client, memory, threads),
     }
     if store is None:
         if cache is not None:
@@ -136,11 +137,12 @@ def run_job(
         engine = choose_engine(client, threads=threads, prepare_workers=prepare_workers)
         started = job.start(ledger)
         listeners += started.observers
-        tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
+        with _shared_arrays_dropped():
+            tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
         return started.finish(tree)
     opened = open_store(store)
     stages = nullcontext() if cache is None else StageCache(cache, CACHED_STAGES).opened()
-    with stages as stage_cache, ThreadPoolExecutor(1) as background:
+    with stages as stage_cache, ThreadPoolExecutor(1) as background, _shared_arrays_dropped():
         origin = background.submit(provenance)  # asks git, which takes longer than small runs
         stored = _open_ledger(opened, job, stage_cache)
         with open_session(opened, join) as session, publishing(session) as activity:
@@ -197,7 +199,11 @@ def run_shared(
     if "finished" in about and "tidied" in about:
         return load_result(store)
     job = read_problem(store) if job is None else job
-    with open_session(store, join=True) as session, publishing(session) as activity:
+    with (
+        open_session(store, join=True) as session,
+        publishing(session) as activity,
+        _shared_arrays_dropped(),
+    ):
         _require_same_session_build(session)
         claims = BlockClaims(session)
         origin = provenance()
@@ -210,7 +216,7 @@ def run_shared(
                 SharedStoreEngine(claims, threads, until, activity),
                 observers=[*observers, log, *started.observers],
                 block_seconds=float(about.get("block_seconds", BLOCK_SECONDS)),
-                memory=None if memory is None else memory // threads,
+                memory=None if memory is None else WorkerMemory(memory, threads),
             )
             result = started.finish(tree)
 
@@ -331,6 +337,15 @@ def uncompiled_families(job: StudyJob) -> list[str]:
 def compile_share(family: str, share: int) -> None:
     """Run one of the recipes of a family."""
     execute(KERNEL_FAMILIES[family].cases[share](), MemoryLedger(), SerialEngine())
+
+
+@contextmanager
+def _shared_arrays_dropped() -> Iterator[None]:
+    """Drop at the end what stages in this process have shared."""
+    try:
+        yield
+    finally:
+        clear_shared_arrays()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from iitdask.kernels.distributions import marginal_table
 from iitdask.kernels.iit4.pair import MarginalTables
 from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
 from iitdask.model.system import CandidateSystem
-from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef
+from iitdask.theory.stage import Array, Grid, Region, SharedArrays, Stage, StageRef
 from iitdask.theory.variables import variable
 
 
@@ -63,48 +63,86 @@ def fill_marginals(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     sides, columns = region
     levels = inputs["levels"]
     offsets = segment_offsets(levels)
-    out = []
-    for side in range(sides.start, sides.stop):
+    width = columns.stop - columns.start
+    out = np.empty((sides.stop - sides.start, width, offsets[-1]))
+    for row, side in enumerate(range(sides.start, sides.stop)):
         tpm = np.ascontiguousarray(inputs["tpm"][side][:, columns])
-        table = np.empty((offsets[-1], tpm.shape[1]))
+        table = np.empty((offsets[-1], width))
         marginal_table(tpm, levels, offsets, table)
-        out.append(table.T)
-    return {"probability": np.stack(out)}
+        out[row] = table.T
+    return {"probability": out}
 
 
 def table_inputs(system: CandidateSystem) -> dict[str, Array | StageRef]:
-    """Return the inputs from which :func:`prepare_tables` makes the tables."""
+    """Return the inputs from which ``TABLES`` and :func:`prepare_tables` make the tables."""
     return {**unit_arrays(system), "marginals": StageRef("marginals", "probability")}
 
 
 PreparedTables = tuple[MarginalTables, Mapping[str, Array]]  # And a stage's other inputs
+ROWS_AT_A_TIME = 1 << 13  # Of a table into which columns are written: they stay in cache
 
 
-def prepare_tables(inputs: Mapping[str, Array], causes: bool = True) -> PreparedTables:
-    """Arrange the stored marginals as the searches read them, and take the logarithms once.
+def table_shapes(inputs: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tables that searches read, see :class:`MarginalTables`."""
+    levels = inputs["levels"].tolist()
+    codes, n = prod(k + 1 for k in levels), len(levels)
+    return {"effect": (codes, sum(levels)), "cause": (n, codes), "log_cause": (codes, n)}
 
-    Causes need as much memory again as effects: without `causes` their tables are empty.
+
+def place_marginals(
+    inputs: Mapping[str, Array],
+    shape: tuple[int, ...],
+    region: Region,
+    part: Array,
+    out: Mapping[str, Array],
+) -> None:
+    """Put columns of stored marginals where the searches read them; take their logarithms.
+
+    Parameters
+    ----------
+    inputs : ``levels`` and ``state``, (n,) int64
+    shape, region : numbers of sides and columns, and those that the part covers
+    part : (sides, columns, codes)
+    out : arrays of the shapes of `table_shapes`
     """
-    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    sides, columns = region
+    own = (value_offsets(inputs["levels"])[:-1] + inputs["state"]).tolist()
+    if sides.start == 0:
+        for row in range(0, part.shape[2], ROWS_AT_A_TIME):
+            rows = slice(row, row + ROWS_AT_A_TIME)
+            out["effect"][rows, columns] = part[0, :, rows].T
+    if sides.stop == shape[0]:
+        for unit, column in enumerate(own):
+            if columns.start <= column < columns.stop:
+                cause = part[-1, column - columns.start]
+                out["cause"][unit] = cause
+                with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
+                    out["log_cause"][:, unit] = np.log2(cause)
+
+
+TABLES = SharedArrays("marginals", ("levels", "state"), table_shapes, place_marginals, 2)
+
+
+def prepare_tables(inputs: Mapping[str, Array]) -> PreparedTables:
+    """Arrange the tables as the searches read them."""
+    levels, state, effect = inputs["levels"], inputs["state"], inputs["effect"]
     offsets = segment_offsets(levels)
     codes = state_codes(offsets, state, len(levels))
-    effect = np.ascontiguousarray(marginals[0].T)
-    columns = value_offsets(levels)
-    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state, : None if causes else 0])
-    with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
-        log_cause, log_effect = np.log2(cause), np.log2(effect[codes])
+    with np.errstate(divide="ignore"):
+        log_effect = np.log2(effect[codes])
     tables = MarginalTables(
         levels=levels,
-        columns=columns,
+        columns=value_offsets(levels),
         offsets=offsets,
         children=inputs["children"],
         codes=codes,
-        cause=cause,
-        log_cause=np.ascontiguousarray(log_cause.T),
+        cause=inputs["cause"],
+        log_cause=inputs["log_cause"],
         effect=effect,
         log_effect=log_effect,
     )
-    return tables, {name: inputs[name] for name in inputs if name != "marginals"}
+    made = {TABLES.source, *table_shapes(inputs)}
+    return tables, {name: array for name, array in inputs.items() if name not in made}
 
 
 def whole_tables(system: CandidateSystem) -> MarginalTables:
@@ -113,9 +151,4 @@ def whole_tables(system: CandidateSystem) -> MarginalTables:
     inputs: dict[str, Any] = {**table_inputs(system), **stage.inputs}
     region = tuple(slice(0, length) for length in stage.grid.shape)
     inputs["marginals"] = fill_marginals(inputs, region)["probability"]
-    return prepare_tables(inputs)[0]
-
-
-def prepare_effect_tables(inputs: Mapping[str, Array]) -> PreparedTables:
-    """Arrange the stored marginals for searches of effects alone."""
-    return prepare_tables(inputs, causes=False)
+    return prepare_tables(inputs | TABLES.make(inputs))[0]

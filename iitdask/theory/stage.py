@@ -81,6 +81,33 @@ class StageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedArrays:
+    """Large arrays made of one input of a stage, before its inputs are prepared.
+
+    One copy serves all processes of a machine, and all stages with the same inputs.
+    """
+
+    source: str  # Name of the input, which the stage does not get itself
+    uses: tuple[str, ...]  # Names of other inputs that the arrays depend on
+    # Shapes of the float64 arrays by name, from those inputs
+    shapes: Callable[[Mapping[str, Array]], Mapping[str, tuple[int, ...]]]
+    # ``place(inputs, shape, region, part, out)`` puts a part of the input into the arrays: those
+    # inputs, the shape of the source's grid, the region that the part covers, the part
+    place: Callable[
+        [Mapping[str, Array], tuple[int, ...], Region, Array, Mapping[str, Array]], None
+    ]
+    n_axes: int  # Axes of the source's grid; those behind them are never split
+
+    def make(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the arrays, made in this process of the whole input."""
+        out = {name: np.empty(shape) for name, shape in self.shapes(inputs).items()}
+        source = inputs[self.source]
+        shape = source.shape[: self.n_axes]
+        self.place(inputs, shape, tuple(slice(0, n) for n in shape), source, out)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A grid, the function that fills it, and its predicted cost."""
 
@@ -95,6 +122,8 @@ class Stage:
     cost: Callable[[Region], float] = unit_cost
     # Prepares the inputs for ``compute``, once per process and stage. Importable.
     prepare: Callable[[Mapping[str, Array]], Any] | None = None
+    # Arrays that take the place of one of the inputs; their functions are importable
+    shared: SharedArrays | None = None
     scratch: int = 0  # Bytes a block needs beside its inputs and outputs
     version: int = 1  # Raised when the numbers a stage produces change
     # True if its size follows from the target alone, not from the results of earlier stages
@@ -159,6 +188,8 @@ def _computed(stage: Stage, filled: Mapping[str, Filled]) -> Filled:
         )
         for name, given in stage.inputs.items()
     }
+    if stage.shared is not None:
+        inputs |= stage.shared.make(inputs)
     prepared = inputs if stage.prepare is None else stage.prepare(inputs)
     arrays = stage.compute(prepared, tuple(slice(0, length) for length in stage.grid.shape))
     dims = {

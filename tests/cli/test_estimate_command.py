@@ -70,7 +70,8 @@ def test_plan_of_a_divided_mechanism__names_the_purviews_of_every_share(planned,
 def test_plan_of_a_sweep_of_larger_systems__names_units_by_number(planned, monkeypatch):
     monkeypatch.setattr(point_rows, "MAX_ROW_SECONDS", 0.0)  # as of points that take long
     tpm = [[(5 * row + 3 * unit) % 11 / 10 for unit in range(7)] for row in range(128)]
-    found = planned("ces", tpm=tpm, sweep={"state": ["0000000", "0000001"]})
+    states = ["0000000", "0000001"]
+    found = planned("ces", tpm=tpm, keep="structures", sweep={"state": states})
     details = [lines[0] for stage, lines in found.items() if stage.endswith("/details")]
     assert details
     assert all(re.match(r"\(\d+,\): pairs [0-6]+ \((cause|effect) [0-6]+\)", x) for x in details)

@@ -20,6 +20,7 @@ from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageComp
 from iitdask.run.execute import execute, recompute_block
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
+from iitdask.run.task import WorkerMemory
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef, gather, scoped
 
@@ -163,9 +164,10 @@ def test_execute__tries_a_block_again(ledger, engine, tmp_path, monkeypatch):
 
 
 def test_execute__refuses_blocks_that_do_not_fit(ledger, engine):
-    with pytest.raises(MemoryRefusedError, match=r"stage 'squares' needs .* a worker has 1e-07 GB"):
-        execute(toys.toy(), ledger, engine, memory=100)
-    assert execute(toys.toy(), ledger, engine, memory=10**6) is not None
+    said = r"stage 'squares': a worker of 2 thread\(s\) needs .* a worker has 1e-07 GB"
+    with pytest.raises(MemoryRefusedError, match=said):
+        execute(toys.toy(), ledger, engine, memory=WorkerMemory(100, 2))
+    assert execute(toys.toy(), ledger, engine, memory=WorkerMemory(10**9)) is not None
 
 
 def test_execute__names_the_variable_that_does_not_fit(ledger, engine):

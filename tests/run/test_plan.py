@@ -6,15 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_recipe import by_cells, first_stage
 
+from iitdask.model import examples
+from iitdask.model.system import System
+from iitdask.run import plan
 from iitdask.run.plan import (
     MAX_STAGE_BLOCKS,
+    PROCESS_BYTES,
     Calibration,
     Tiling,
     calibrate,
     plan_bundles,
+    stage_memory,
     tile,
-    worker_block_bytes,
 )
+from iitdask.theory.iit4.mechanisms import mice_stage
 from iitdask.theory.stage import Grid, Stage, Variable
 
 
@@ -114,7 +119,7 @@ def test_tile__does_not_split_in_vain_when_one_cell_is_the_whole_cost():
 
 
 def test_tile__splits_a_stage_too_large_for_one_chunk_even_if_it_costs_nothing():
-    assert len(tile(stage((2**26,), lambda _: 0.0), 5.0)) == 4
+    assert len(tile(stage((2**26,), lambda _: 0.0), 5.0)) == 16
 
 
 def test_plan__keeps_enough_bundles_for_workers_to_end_together():
@@ -142,5 +147,24 @@ def test_fit__is_the_ratio_of_sums_and_ignores_blocks_that_cost_nothing():
 
 def test_block_bytes__counts_inputs_outputs_and_scratch():
     tiling = Tiling(first_stage().grid, (1, 16))
-    assert worker_block_bytes(first_stage(), tiling, 100) == 100 + 16 * (8 + 24 + 1)
+    found = stage_memory(first_stage(), tiling, {"given": 100}, is_stored=True)
+    # A block beside its compressed copy.
+    assert found == (0, 100, 2 * 16 * (8 + 24 + 1))
+    assert found.process(3) - found.process(1) == 2 * found.block
+    assert found.process() == PROCESS_BYTES + 100 + found.block
     assert by_cells(tiling.region((0, 0))) == pytest.approx(0.032)
+
+
+def test_shared_tables__are_counted_apart_where_processes_map_them(monkeypatch):
+    system = System.build(examples.load("basic"), "100")
+    searched = mice_stage(system)
+    tiling = Tiling(searched.grid, (2, 8))
+    inputs = {"levels": 24, "state": 24, "children": 24, "marginals": 1296}
+    tables = 4 * 3 * 3**3 * 8  # two columns of effects, causes and their logarithms, of each unit
+    small = stage_memory(searched, tiling, inputs, is_stored=True)
+    assert (small.shared, small.own) == (0, sum(inputs.values()) + tables)
+    monkeypatch.setattr(plan, "MIN_MAPPED_BYTES", 0)
+    mapped = stage_memory(searched, tiling, inputs, is_stored=True)
+    assert (mapped.shared, mapped.own) == (tables, sum(inputs.values()))
+    alone = stage_memory(searched, tiling, inputs, is_stored=False)
+    assert alone == small

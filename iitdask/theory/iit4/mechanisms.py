@@ -27,8 +27,8 @@ from iitdask.kernels.subsets import phi_tolerance, popcounts
 from iitdask.model.labels import states_within
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import (
+    TABLES,
     PreparedTables,
-    prepare_effect_tables,
     prepare_tables,
     table_inputs,
 )
@@ -92,6 +92,7 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
         compute=fill_mice,
         inputs=table_inputs(system) | apart,
         prepare=prepare_tables,
+        shared=TABLES,
         cost=lambda region: float(seconds[region].sum()),
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
         axis_masks={key: np.stack([0 * m + EFFECT, m], axis=1) for key, m in apart.items()},
@@ -181,6 +182,7 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
         compute=fill_details,
         inputs={**table_inputs(system), "chosen": np.column_stack([pairs, preferred_states])},
         prepare=prepare_tables,
+        shared=TABLES,
         axis_masks={"pair": pairs},
         cost=lambda region: (5e-6 + 2.5**system.n * 4e-9) * (region[0].stop - region[0].start),
     )
@@ -320,7 +322,8 @@ def shard_stage(
         variables=(*found[:2], variable("lowest", "float64", np.nan), *found[2:]),
         compute=fill_shards,
         inputs={**table_inputs(system), "parts": shards, "known": known_phi},
-        prepare=prepare_effect_tables,
+        prepare=prepare_tables,
+        shared=TABLES,
         cost=CumulativeCost.from_seconds(costs),
         scratch=8 * (int(np.prod([k + 1 for k in system.levels])) + (20 + 4 * system.n) * size),
         grows_later_stages=False,

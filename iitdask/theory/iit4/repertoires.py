@@ -39,7 +39,7 @@ from iitdask.theory.iit4.local_network import (
     prepare_network,
 )
 from iitdask.theory.iit4.mechanisms import DIRECTION_CODES, pair_details
-from iitdask.theory.marginal_tables import table_inputs, whole_tables
+from iitdask.theory.marginal_tables import TABLES, table_inputs, whole_tables
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage
 from iitdask.theory.variables import make_dataset, variable
 
@@ -85,6 +85,7 @@ def repertoires_stage(
         compute=fill_repertoires if network is None else fill_local_repertoires,
         inputs={**inputs, "pairs": pairs, "begins": begins.astype(np.int64)},
         prepare=prepare_repertoires if network is None else prepare_network,
+        shared=TABLES if network is None else None,
         cost=lambda region: 1e-5 + 4e-9 * system.n * (region[0].stop - region[0].start),
     )
 
@@ -106,16 +107,11 @@ def fill_local_repertoires(prepared: PreparedNetwork, region: Region) -> dict[st
 
 
 def prepare_repertoires(inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Take from the marginals what repertoires at the current state are made of.
-
-    Neither logarithms nor effects of other states, which take longer than the repertoires.
-    """
-    levels, state, marginals = inputs["levels"], inputs["state"], inputs["marginals"]
+    """Take from the tables what repertoires at the current state are made of."""
+    levels, state = inputs["levels"], inputs["state"]
     offsets, columns = segment_offsets(levels), value_offsets(levels)
-    codes = state_codes(offsets, state, len(levels))
-    cause = np.ascontiguousarray(marginals[-1][columns[:-1] + state])
-    effect = np.ascontiguousarray(marginals[0][:, codes].T)
-    return cause, effect, levels, columns, offsets, inputs["pairs"], inputs["begins"]
+    effect = inputs["effect"][state_codes(offsets, state, len(levels))]
+    return inputs["cause"], effect, levels, columns, offsets, inputs["pairs"], inputs["begins"]
 
 
 def fill_repertoires(prepared: tuple[Array, ...], region: Region) -> dict[str, Array]:
