@@ -45,6 +45,7 @@ from iitdask.run.estimate import WorkerDemand, resident_bytes
 from iitdask.run.events import Observer, Warned
 from iitdask.run.result_group import empty_store
 from iitdask.run.storage import open_store
+from iitdask.run.worker_inventory import PAUSED_MEMORY_SHARE
 from iitdask.run.zarr_ledger import open_cache_directory
 from iitdask.study.problem import read_problem
 from iitdask.study.run import (
@@ -89,7 +90,6 @@ JOB_OPTIONS = Group("Jobs of a queue: SLURM, PBS, LSF, SGE, HTCondor, OAR", sort
 KUBERNETES_OPTIONS = Group("Kubernetes", sort_key=5)
 OUTPUT_OPTIONS = Group("Output", sort_key=6)
 DEFAULT_JOBS = 4
-PAUSED_MEMORY_SHARE = 0.8  # Share of its memory at which Dask pauses a worker process
 DEFAULT_STUDY = "iit4-2023-fig4"
 STORE_DIRECTORY_VARIABLE = "IITDASK_STORE"
 BUDGET_ESTIMATE_SECONDS = 3.0  # Time for each expensive stage to estimate a run with a budget

@@ -36,6 +36,9 @@ from iitdask.run.stage_group import StageGroup, with_stored_inputs
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext, WorkerMemory
 from iitdask.run.worker import clear_caches, run_bundle, run_pickled
 from iitdask.run.worker_inventory import (
+    DEATH_TOPICS,
+    PAUSED_MEMORY_SHARE,
+    DeathWatch,
     WorkerInfo,
     oversubscription_warnings,
     require_same_versions,
@@ -130,17 +133,19 @@ class DaskEngine:
     activity: ActivityBoard = field(default_factory=ActivityBoard)  # Shows what workers compute
     # What workers need before their first bundle; called when there is one to send
     prepare_workers: Callable[[Client], None] | None = None
+    _watch: DeathWatch = field(default_factory=DeathWatch)
     _threads: int = 0
     _threads_queried: float = float("-inf")
 
     def __call__(self, tasks: Iterator[BundleTask]) -> Generator[BundleResult, None, None]:
         """Keep the cluster busy until the tasks run out; cancel what is left when closed."""
-        in_flight = _InFlight(self.client, self.activity, CompletionQueue(self.client))
+        in_flight = _InFlight(self.client, self.activity, CompletionQueue(self.client), self._watch)
         try:
             yield from self._top_up(in_flight, tasks)
             for batch in in_flight.batches():
                 while batch:
                     yield in_flight.result(*batch.pop())
+                yield from in_flight.deaths()
                 # In batches: topping up one by one costs twice as much a task.
                 yield from self._top_up(in_flight, tasks)
         finally:
@@ -152,7 +157,11 @@ class DaskEngine:
         # Now and then anew: workers come and go.
         if time.monotonic() - self._threads_queried > THREAD_COUNT_SECONDS:
             with _scheduler_errors(self.client):
-                self._threads = sum(self.client.nthreads().values())
+                threads: dict[str, int] = self.client.nthreads()
+                if not self._watch.knows(threads):
+                    about = self.client.scheduler_info(n_workers=-1)["workers"]
+                    self._watch.update_workers(about)
+            self._threads = sum(threads.values())
             self._threads_queried = time.monotonic()
         window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self._threads)
         # Outside _scheduler_errors: drawing tasks may write to the store, which has errors of
@@ -175,6 +184,7 @@ class _InFlight:
     client: Any
     activity: ActivityBoard
     done: CompletionQueue
+    watch: DeathWatch
     sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
     scattered: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     contexts: dict[tuple[object, ...], StageContext] = field(default_factory=dict)
@@ -200,6 +210,8 @@ class _InFlight:
         """Submit tasks, those of one stage by one call."""
         if tasks and not self.subscribed:
             self.client.subscribe_topic(WORKER_TOPIC, self._on_worker_message)
+            for topic in DEATH_TOPICS:
+                self.client.subscribe_topic(topic, self.watch.on_event)
             self.subscribed = True
         for _, tasks_of_stage in groupby(tasks, key=lambda task: id(task.context)):
             group = list(tasks_of_stage)
@@ -221,23 +233,30 @@ class _InFlight:
             self.done.add(futures)
 
     def batches(self) -> Generator[list[Any], None, None]:
-        """Yield results as lists of (future, result) pairs until no task is left.
+        """Yield results as lists of (future, result) pairs, or none, until no task is left.
 
         Futures sent while the connection was down never learn that it stayed down, so a
         closed client is noticed here; otherwise waiting for them would not end.
         """
         while self.sent:
             batch = self.done.take(CLIENT_POLL_SECONDS)
-            if batch:
-                yield batch
-            elif self.client.status == "closed":
+            yield batch
+            if not batch and self.client.status == "closed":
                 _require_running(self.client)
+
+    def deaths(self) -> Iterator[BundleResult]:
+        """Yield what there is to say of workers that died; BlockFailedError if that repeats."""
+        by_key = {str(future.key): task for future, task in self.sent.items()}
+        for stage, text in self.watch.reports(by_key):
+            yield BundleResult(stage, "", (), (), warning=text)
 
     def result(self, future: Future[Any], result: Any) -> BundleResult:
         """Return the outcome of a task, also if its worker died or Dask cancelled it."""
         task = self.sent.pop(future)
         self.activity.finish(str(future.key))
         if isinstance(result, BundleResult):
+            if result.filled:
+                self.watch.stage_goes_on(result.stage)
             return result
         error = result if isinstance(result, BaseException) else result[1]
         if isinstance(error, StoreError | UnreachableStoreError | WorkerMismatchError):
@@ -258,8 +277,9 @@ class _InFlight:
             with suppress(OSError):  # the scheduler may have gone this moment
                 self.client.cancel(list(self.sent))
         if self.subscribed and self.client.status == "running":
-            with suppress(OSError, ValueError):
-                self.client.unsubscribe_topic(WORKER_TOPIC)
+            for topic in (WORKER_TOPIC, *DEATH_TOPICS):
+                with suppress(OSError, ValueError):
+                    self.client.unsubscribe_topic(topic)
         for future in self.sent:
             self.activity.finish(str(future.key))
         self.sent.clear()
@@ -317,6 +337,8 @@ def worker_memory(
 ) -> WorkerMemory | None:
     """Return the memory of the worker that has least for each of its threads; None if unknown.
 
+    Of a process that Dask watches what it may hold before it is paused.
+
     Parameters
     ----------
     client : of a cluster, None where `threads` of this process fill blocks
@@ -327,11 +349,14 @@ def worker_memory(
         return WorkerMemory(worker_bytes or total, threads)
     with _scheduler_errors(client):
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    found = [
-        WorkerMemory(worker_bytes or worker["memory_limit"] or total, max(worker["nthreads"], 1))
-        for worker in workers
-    ]
-    expected = None if worker_bytes is None else WorkerMemory(worker_bytes)
+    found = []
+    for worker in workers:
+        limit = worker_bytes or worker["memory_limit"]
+        usable = int(PAUSED_MEMORY_SHARE * limit) if limit else total
+        found.append(WorkerMemory(usable, max(worker["nthreads"], 1)))
+    expected = (
+        None if worker_bytes is None else WorkerMemory(int(PAUSED_MEMORY_SHARE * worker_bytes))
+    )
     return min(found, key=lambda each: each.nbytes / each.threads, default=expected)
 
 

@@ -133,7 +133,7 @@ class StageRun:
             raise MemoryRefusedError(
                 f"stage {self.stage.name!r}: a worker of {memory.threads} thread(s) needs "
                 f"{needed / 1e9:.3g} GB ({(needs.shared + needs.own) / 1e9:.3g} GB of it inputs), "
-                f"a worker has {memory.nbytes / 1e9:.3g} GB; give workers more memory, or fewer "
+                f"it may hold {memory.nbytes / 1e9:.3g} GB; give workers more memory, or fewer "
                 "threads"
             )
 
@@ -159,7 +159,8 @@ class StageRun:
         retries = [block for block in todo if block in self.failures]
         handed_out = self.done | set(retries) | set(self.exhausted())
         # One block each, so that a block that kills its worker takes no other with it.
-        yield from (BundleTask(self.context, (block,)) for block in retries)
+        needs = self._memory()
+        yield from (BundleTask(self.context, (block,), needs=needs) for block in retries)
         while True:
             planned = self.calibration.seconds_per_cost
             for bundle in plan_bundles(
@@ -168,7 +169,7 @@ class StageRun:
                 if self.last_needed is not None and bundle[0] > self.last_needed:
                     return
                 handed_out.update(bundle)
-                yield BundleTask(self.context, bundle, self.is_local)
+                yield BundleTask(self.context, bundle, self.is_local, needs=needs)
                 ratio = self.calibration.seconds_per_cost / planned
                 if not 1 / REPLAN_FACTOR < ratio < REPLAN_FACTOR:
                     break

@@ -15,7 +15,7 @@ import xarray as xr
 
 from iitdask.errors import InputError
 from iitdask.run.checksum import text_digest
-from iitdask.run.plan import Block, Tiling
+from iitdask.run.plan import Block, StageMemory, Tiling
 from iitdask.run.storage import Store
 from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, Variable
 
@@ -209,6 +209,7 @@ class BundleTask:
     blocks: tuple[Block, ...]  # Blocks to compute, in this order
     run_locally: bool = False  # Whether the driver computes it: sending it would take longer
     claim: Block = ()  # First block of its bundle, by which processes that share a store claim it
+    needs: StageMemory | None = None  # Memory of a process that computes it
 
 
 class WorkerMemory(NamedTuple):

@@ -1,20 +1,22 @@
-"""What the workers of a Dask cluster are, and the compiled kernels that they are given.
+"""What the workers of a Dask cluster are, the compiled kernels that they are given, their deaths.
 
 Workers that differ from the driver in what could change a bit are refused in one line; kernels
-compiled by the driver reach each worker before its first bundle.
+compiled by the driver reach each worker before its first bundle; workers that die are reported.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from iitdask.cluster.local import available_cores
-from iitdask.errors import InterruptedRunError, WorkerMismatchError
+from iitdask.errors import BlockFailedError, InterruptedRunError, WorkerMismatchError
 from iitdask.kernels.jit import unpack_kernels
 from iitdask.run.checksum import (
     CARRYING_SOFTWARE,
@@ -22,6 +24,7 @@ from iitdask.run.checksum import (
     build_id,
     software_versions,
 )
+from iitdask.run.task import BundleTask
 
 if TYPE_CHECKING:
     from distributed import Client  # heavy, and not needed by runs in memory
@@ -175,3 +178,108 @@ def prepare_kernels(archive: bytes, load: Callable[[], None], expected_build: st
         load()
     except Exception:
         log.exception("kernels cannot be prepared")
+
+
+DEATH_TOPICS = ("all", "worker-restart-memory")
+"""Dask topics that tell that a worker is gone, and that it was ended for its memory."""
+EXPLANATION_SECONDS = 1.0  # In which what ended a worker is told
+MAX_MEMORY_DEATHS, MAX_DEATHS = 2, 4
+"""Deaths at the same place after which a run stops: for want of memory, and of unknown cause."""
+PAUSED_MEMORY_SHARE = 0.8  # Share of its memory at which Dask pauses a worker process
+
+
+@dataclass(slots=True)
+class WorkerDeath:
+    """A worker that died with bundles."""
+
+    address: str
+    keys: tuple[str, ...]  # Keys of the bundles that it had, the one that was sent first in front
+    time: float  # When it was noticed, by time.monotonic
+
+
+class DeathWatch:
+    """Reports workers that die with bundles, and stops a run that kills its workers.
+
+    The methods that receive events are called in the thread of Dask's client.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[str, tuple[str, int, int]] = {}  # Name, memory and threads by address
+        self._held: dict[str, int] = {}  # Bytes that workers held which were ended for them
+        self._deaths: list[WorkerDeath] = []
+        self._counts: Counter[tuple[str, bool]] = Counter()
+
+    def knows(self, addresses: Iterable[str]) -> bool:
+        """Return whether `update_workers` was told of all these workers."""
+        return self._limits.keys() >= set(addresses)
+
+    def update_workers(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note what the scheduler says of its workers."""
+        for address, about in workers.items():
+            memory, threads = int(about.get("memory_limit") or 0), int(about.get("nthreads") or 1)
+            self._limits[address] = str(about.get("name", address)), memory, threads
+
+    def on_event(self, event: Any) -> None:
+        """Receive an event of one of the ``DEATH_TOPICS``."""
+        message = event[1]
+        if not isinstance(message, Mapping):
+            return
+        if "rss" in message:
+            self._held[str(message.get("worker"))] = int(message["rss"])
+        elif message.get("action") == "remove-worker" and not message.get("expected"):
+            keys = tuple(sorted(map(str, message.get("processing-tasks", ()))))
+            self._deaths.append(WorkerDeath(str(message["worker"]), keys, time.monotonic()))
+
+    def reports(self, sent: Mapping[str, BundleTask]) -> list[tuple[str, str]]:
+        """Return stage and message of every death that is not reported yet.
+
+        Parameters
+        ----------
+        sent : bundles by key
+
+        Raises
+        ------
+        BlockFailedError
+            Workers die at the same place again and again.
+        """
+        now, waiting, found = time.monotonic(), list[WorkerDeath](), list[tuple[str, str]]()
+        deaths, self._deaths = self._deaths, []
+        for death in deaths:
+            ours = [sent[key] for key in death.keys if key in sent]
+            if death.address not in self._held and now - death.time < EXPLANATION_SECONDS:
+                waiting.append(death)
+            elif ours:
+                found.append(self._report(death.address, ours[0]))
+        self._deaths += waiting
+        return found
+
+    def _report(self, address: str, task: BundleTask) -> tuple[str, str]:
+        name, limit, threads = self._limits.get(address, (address, 0, 1))
+        held = self._held.pop(address, None)
+        needed = 0 if task.needs is None else task.needs.process(threads)
+        is_memory = held is not None or 0 < PAUSED_MEMORY_SHARE * limit < needed
+        stage = task.context.layout.name
+        place = f"stage {stage!r}, block {task.blocks[0]}"
+        why = "was ended for its memory" if held is not None else "died (killed, or its machine)"
+        has = f"; it had {_memory_text(limit)}" if limit else ""
+        used = f" and held {_memory_text(held)}" if held is not None else ""
+        needs = f", the stage needs about {_memory_text(needed)}" if needed else ""
+        text = f"worker {name} {why} at {place}{has}{used}{needs}"
+        self._counts[stage if is_memory else place, is_memory] += 1
+        most = MAX_MEMORY_DEATHS if is_memory else MAX_DEATHS
+        if self._counts[stage if is_memory else place, is_memory] >= most:
+            least = _memory_text(1.1 * max(needed, limit) / PAUSED_MEMORY_SHARE)
+            give = f"--memory {least} or more, or fewer threads" if is_memory else "another node"
+            raise BlockFailedError(
+                f"{text}; {most} workers died there: give {give}. Blocks already filled are kept"
+            )
+        return stage, text
+
+    def stage_goes_on(self, stage: str) -> None:
+        """Forget the deaths for want of memory at a stage: a bundle of it was filled."""
+        self._counts.pop((stage, True), None)
+
+
+def _memory_text(nbytes: float) -> str:
+    """Return a number of bytes as people and options write it."""
+    return f"{nbytes / 1e9:.2g}GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.3g}MB"

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from itertools import count
 
 import numpy as np
@@ -39,11 +40,8 @@ def peak_bytes(units):
         if isinstance(event, BlocksFilled) and event.stage == "mice" and next(blocks) == 2:
             raise EnoughError
 
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            run_job(job, store=f"{folder}/a.zarr", observers=[enough])
-        except EnoughError:
-            pass
+    with tempfile.TemporaryDirectory() as folder, suppress(EnoughError):
+        run_job(job, store=f"{folder}/a.zarr", observers=[enough])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
