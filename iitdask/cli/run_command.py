@@ -53,6 +53,7 @@ from iitdask.study.run import (
     adopt_kernels,
     estimate_job,
     job_from_study,
+    kernel_options,
     precompile,
     prepare_store,
     run_job,
@@ -172,14 +173,14 @@ def run(
         return 0
     choice.require_available(script)
     _prepare_directories(url, cache, fresh)
-    is_submitted = cluster in ("slurm-allocation", *ARRAYS)  # a job drives the run
-    if not is_submitted:
+    if not (is_submitted := cluster in ("slurm-allocation", *ARRAYS)):  # else a job drives the run
         _require_memory(memory_bytes, choice.usable_memory, {})
         _announce(study, where, job, quiet)
     if budget is not None or not (memory is None or job.is_sweep or is_submitted):
         _require_affordable(choice, job, study, budget, memory_bytes)
     if is_submitted:
-        return choice.submit(job, script, url, study.run.block_seconds)
+        seconds = study.run.block_seconds
+        return _submit_run(choice, job, where, url, script, block_seconds=seconds, quiet=quiet)
     started = time.perf_counter()
     demand = WorkerDemand(choice.job_options.cores or 1)
     with (
@@ -379,11 +380,17 @@ class ClusterChoice:
         return connect(self.cluster)
 
     def script(
-        self, spec: str, url: str, driver_words: Sequence[str] = (), *, is_sweep: bool = False
+        self,
+        spec: str,
+        url: str,
+        driver_words: Sequence[str] = (),
+        *,
+        is_sweep: bool = False,
+        kernels: Sequence[str] = (),
     ) -> str | None:
         """Return the job script of this choice, if it has one.
 
-        A driver in a job gets further words.
+        A driver in a job gets further words, elements of an array those about kernels.
         """
         if self.cluster in QUEUES:
             return worker_script(self.job_spec)
@@ -391,7 +398,8 @@ class ClusterChoice:
             command = ["run", spec, "--store", url, "--cluster", "allocation", *driver_words]
             return allocation_script(self.job_spec, self.n_jobs, command)
         if self.cluster in ARRAYS:
-            return array_script(self.job_spec, self.n_jobs, url, spec if is_sweep else None)
+            study = spec if is_sweep else None
+            return array_script(self.job_spec, self.n_jobs, url, study, kernels)
         return None
 
     def submit(self, job: StudyJob, script: str | None, url: str, block_seconds: float) -> int:
@@ -403,6 +411,23 @@ class ClusterChoice:
         command = f"iitdask status {shlex.quote(url)}"
         print(f"job {number} was submitted and fills {url}; look with: {command}", file=sys.stderr)
         return 0
+
+
+def _submit_run(
+    choice: ClusterChoice,
+    job: StudyJob,
+    where: str,
+    url: str,
+    script: str | None,
+    *,
+    block_seconds: float,
+    quiet: bool,
+) -> int:
+    """Submit a job that drives the run; an array is told of kernels that are compiled here."""
+    if choice.cluster in ARRAYS:
+        _compile_kernels(job, quiet)
+        script = choice.script(where, url, is_sweep=job.is_sweep, kernels=kernel_options())
+    return choice.submit(job, script, url, block_seconds)
 
 
 def _require_script(script: str | None, cluster: str) -> str:

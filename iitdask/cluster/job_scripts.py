@@ -141,8 +141,21 @@ def script_header(jobs: JobSpec) -> list[str]:
     return [line for line in lines if PRESENT_DIRECTORY not in line]
 
 
-def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = None) -> str:
-    """Return the script of a job array whose elements coordinate by the store alone."""
+def array_script(
+    jobs: JobSpec,
+    workers: int,
+    store: str,
+    spec: str | None = None,
+    kernels: Sequence[str] = (),
+) -> str:
+    """Return the script of a job array whose elements coordinate by the store alone.
+
+    Parameters
+    ----------
+    jobs, workers, store : what to ask for, of how many elements, and what they fill
+    spec : study file of a sweep
+    kernels : options by which elements find compiled kernels
+    """
     array, directive = jobs.queue.array, jobs.queue.directive
     if array is None:
         raise InputError(f"--cluster: {jobs.queue.title} has no job arrays here")
@@ -159,7 +172,7 @@ def array_script(jobs: JobSpec, workers: int, store: str, spec: str | None = Non
     header += [line for line in script_header(jobs) if not (array.replaced and single in line)]
     lifetime, stagger = jobs.lifetime
     work = ["work", store, "--quiet", "--threads", str(jobs.cores), "--memory", jobs.memory]
-    work += [] if spec is None else ["--spec", spec]
+    work += [*([] if spec is None else ["--spec", spec]), *kernels]
     was_cut_short = "{ [ $late -eq 1 ] && [ $code -ne 0 ]; }"
     lines = [
         *_notes_of_array(jobs),

@@ -44,6 +44,7 @@ from iitdask.run.worker_inventory import (
     require_same_versions,
     this_process,
     version_warnings,
+    watch_deaths,
 )
 
 if TYPE_CHECKING:
@@ -151,6 +152,10 @@ class DaskEngine:
         finally:
             in_flight.cancel()
 
+    def count_threads(self) -> int:
+        """Return how many threads the cluster had when they were counted last."""
+        return self._threads
+
     def _top_up(
         self, in_flight: _InFlight, tasks: Iterator[BundleTask]
     ) -> Generator[BundleResult, None, None]:
@@ -210,8 +215,7 @@ class _InFlight:
         """Submit tasks, those of one stage by one call."""
         if tasks and not self.subscribed:
             self.client.subscribe_topic(WORKER_TOPIC, self._on_worker_message)
-            for topic in DEATH_TOPICS:
-                self.client.subscribe_topic(topic, self.watch.on_event)
+            watch_deaths(self.client, self.watch.on_event)
             self.subscribed = True
         for _, tasks_of_stage in groupby(tasks, key=lambda task: id(task.context)):
             group = list(tasks_of_stage)

@@ -31,6 +31,7 @@ from iitdask.run.events import (
 )
 from iitdask.run.ledger import Ledger, MemoryLedger
 from iitdask.run.plan import (
+    MIN_BUNDLES,
     MIN_COMMON_BUNDLES,
     Block,
     CachedCost,
@@ -54,6 +55,7 @@ MAX_ATTEMPTS = 3
 CALIBRATION_BLOCKS = 256  # Blocks of an earlier run whose seconds are read to calibrate predictions
 LOCAL_SECONDS = 0.02  # Predicted seconds up to which the driver fills a stage: sending takes that
 LOCAL_INPUT_BYTES = 64 * 2**20  # Bytes of inputs up to which the driver fills a stage itself
+BUNDLES_A_THREAD = 2  # Bundles to keep for each thread of a cluster while work remains
 REPLAN_FACTOR = 2.0  # Ratio of measured to planned speed beyond which blocks left are bundled again
 
 
@@ -65,7 +67,13 @@ class StageRun:
     """
 
     def __init__(
-        self, stage: Stage, ledger: Ledger, block_seconds: float, *, is_shared: bool = False
+        self,
+        stage: Stage,
+        ledger: Ledger,
+        block_seconds: float,
+        *,
+        is_shared: bool = False,
+        count_threads: Callable[[], int] = lambda: 1,
     ) -> None:
         self.stage = stage = replace(stage, cost=CachedCost(stage.cost))
         self.ledger = ledger
@@ -78,6 +86,7 @@ class StageRun:
         self.calibration = Calibration()
         self.common_bundles: list[tuple[Block, ...]] = []
         self.is_local = False
+        self.count_threads = count_threads  # That bundles are made for
         self.is_shared = is_shared  # Whether bundles are those that other processes make, too
         self.reopen()
 
@@ -164,7 +173,12 @@ class StageRun:
         while True:
             planned = self.calibration.seconds_per_cost
             for bundle in plan_bundles(
-                self.stage, self.tiling, handed_out, planned, self.block_seconds
+                self.stage,
+                self.tiling,
+                handed_out,
+                planned,
+                self.block_seconds,
+                min_bundles=max(MIN_BUNDLES, BUNDLES_A_THREAD * self.count_threads()),
             ):
                 if self.last_needed is not None and bundle[0] > self.last_needed:
                     return
@@ -352,8 +366,15 @@ class _StageFiller:
     def __call__(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         _check_step(stages)
         is_shared = getattr(self.engine, "is_shared", False)
+        count_threads = getattr(self.engine, "count_threads", lambda: 1)
         stage_runs = [
-            StageRun(stage, self.ledger, self.block_seconds, is_shared=is_shared)
+            StageRun(
+                stage,
+                self.ledger,
+                self.block_seconds,
+                is_shared=is_shared,
+                count_threads=count_threads,
+            )
             for stage in stages
         ]
         if len(stage_runs) == 1:

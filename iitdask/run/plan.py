@@ -20,7 +20,6 @@ Block = tuple[int, ...]  # Coordinates of a block: its position along each axis 
 
 MAX_STAGE_BLOCKS = 20_000  # Each block is a file per variable, and clusters count files
 MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
-MIN_SPREAD_BLOCKS = 16  # Blocks a stage worth spreading should have at least
 MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread
 MAX_BLOCK_BYTES = 32 * 2**20  # Bytes a block may fill before it is split whatever its cost
 MIN_MAPPED_BYTES = 2**27  # Bytes of shared arrays below which every process makes its own
@@ -77,7 +76,7 @@ def tile(stage: Stage, block_seconds: float) -> Tiling:
     if not len(tiling):
         return tiling
     total = float(stage.cost(tiling.region(next(iter(tiling)))))
-    target, shortest = _target_seconds(total, block_seconds)
+    target, shortest = _target_seconds(total, block_seconds, stage.min_blocks)
     tried: list[tuple[float, Tiling]] = []
     while True:
         max_seconds, block = max((float(stage.cost(tiling.region(b))), b) for b in tiling)
@@ -94,14 +93,14 @@ def tile(stage: Stage, block_seconds: float) -> Tiling:
     return _coarsest_adequate(stage, tried, target)
 
 
-def _target_seconds(total: float, block_seconds: float) -> tuple[float, float]:
+def _target_seconds(total: float, block_seconds: float, min_blocks: int) -> tuple[float, float]:
     """Return the target seconds of a block, and the average below which none is split."""
     # A stage worth spreading gets blocks shorter than the target, but not so short that
     # handing them out costs more than filling them.
     shortest = min(MIN_BLOCK_SECONDS, block_seconds / 2)
     if total < MIN_SPREAD_SECONDS:
         return block_seconds, shortest
-    return min(block_seconds, max(total / MIN_SPREAD_BLOCKS, MIN_BLOCK_SECONDS)), shortest
+    return min(block_seconds, max(total / min_blocks, MIN_BLOCK_SECONDS)), shortest
 
 
 def cell_bytes(stage: Stage) -> int:

@@ -180,12 +180,34 @@ def prepare_kernels(archive: bytes, load: Callable[[], None], expected_build: st
         log.exception("kernels cannot be prepared")
 
 
-DEATH_TOPICS = ("all", "worker-restart-memory")
+GONE_TOPIC = "iitdask-workers-gone"  # Dask topic under which the scheduler tells who is gone
+DEATH_TOPICS = (GONE_TOPIC, "worker-restart-memory")
 """Dask topics that tell that a worker is gone, and that it was ended for its memory."""
 EXPLANATION_SECONDS = 1.0  # In which what ended a worker is told
 MAX_MEMORY_DEATHS, MAX_DEATHS = 2, 4
 """Deaths at the same place after which a run stops: for want of memory, and of unknown cause."""
 PAUSED_MEMORY_SHARE = 0.8  # Share of its memory at which Dask pauses a worker process
+
+
+def watch_deaths(client: Client, on_event: Callable[[Any], None]) -> None:
+    """Have the scheduler tell a client of workers that are gone, in words that can be sent."""
+    from distributed import SchedulerPlugin
+
+    class GoneWorkers(SchedulerPlugin):
+        name, idempotent = GONE_TOPIC, True
+
+        def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:
+            for _, about in reversed(scheduler.get_events(worker)):
+                if about.get("action") == "remove-worker":
+                    keys = [str(key) for key in about["processing-tasks"]]
+                    told = {"worker": worker, "expected": about["expected"], "keys": keys}
+                    scheduler.log_event(self.name, told)
+                    return
+
+    # By value: a scheduler need not have iitdask.
+    client.register_plugin(GoneWorkers())
+    for topic in DEATH_TOPICS:
+        client.subscribe_topic(topic, on_event)
 
 
 @dataclass(slots=True)
@@ -222,12 +244,10 @@ class DeathWatch:
     def on_event(self, event: Any) -> None:
         """Receive an event of one of the ``DEATH_TOPICS``."""
         message = event[1]
-        if not isinstance(message, Mapping):
-            return
         if "rss" in message:
-            self._held[str(message.get("worker"))] = int(message["rss"])
-        elif message.get("action") == "remove-worker" and not message.get("expected"):
-            keys = tuple(sorted(map(str, message.get("processing-tasks", ()))))
+            self._held[str(message["worker"])] = int(message["rss"])
+        elif not message["expected"]:
+            keys = tuple(sorted(message["keys"]))
             self._deaths.append(WorkerDeath(str(message["worker"]), keys, time.monotonic()))
 
     def reports(self, sent: Mapping[str, BundleTask]) -> list[tuple[str, str]]:

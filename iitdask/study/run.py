@@ -91,6 +91,7 @@ if TYPE_CHECKING:
 BLOCK_SECONDS = 5.0  # Target seconds of a bundle of blocks where a study does not say
 THREAD_BLOCK_SECONDS = 1.0  # The same on threads of this process, which cost little to feed
 COMPARED_SESSIONS = 4  # Sessions on a store whose builds a process that joins compares with its own
+ARCHIVE_FOLDER = "archives"  # Folder beside the cache of kernels, for job arrays
 CACHED_STAGES = ("marginals",)  # Stages that other studies of the same units can use
 StudyJob = Problem | Sweep  # What a study asks for
 
@@ -297,6 +298,21 @@ def save_kernels(folder: str) -> str:
     if sha256 is None:
         raise InputError("--kernels: expected a cache of compiled kernels, it is turned off")
     return sha256
+
+
+def kernel_options() -> list[str]:
+    """Keep all compiled kernels beside the cache; return the options by which others find them.
+
+    Nothing where there is no cache, or no folder that is this user's alone.
+    """
+    directory = cache_directory()
+    if directory is None:
+        return []
+    folder = str(directory.parent / ARCHIVE_FOLDER)
+    try:
+        return ["--kernels", folder, "--kernels-sha256", save_kernels(folder)]
+    except InputError:
+        return []
 
 
 def adopt_kernels(folder: str, sha256: str) -> bool:

@@ -125,6 +125,7 @@ class Stage:
     # Arrays that take the place of one of the inputs; their functions are importable
     shared: SharedArrays | None = None
     scratch: int = 0  # Bytes a block needs beside its inputs and outputs
+    min_blocks: int = 16  # Blocks that it should have at least, so that as many workers share it
     version: int = 1  # Raised when the numbers a stage produces change
     # True if its size follows from the target alone, not from the results of earlier stages
     size_is_known: bool = False
@@ -217,9 +218,9 @@ def _under_prefix(stage: Stage, prefix: str) -> Stage:
     return replace(stage, name=f"{prefix}/{stage.name}", inputs=inputs)
 
 
-def gather(recipes: Mapping[str, Recipe]) -> Steps[dict[str, xr.DataTree]]:
+def gather(recipes: Mapping[str, Steps[Any]]) -> Steps[dict[str, Any]]:
     """Run several recipes together, a step of each at a time, and return their results by key."""
-    results: dict[str, xr.DataTree] = {}
+    results: dict[str, Any] = {}
     waiting: dict[str, tuple[Stage, ...]] = {}
 
     def advance(key: str, answer: tuple[Filled, ...] | None) -> None:

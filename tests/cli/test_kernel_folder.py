@@ -9,7 +9,7 @@ from iitdask.cli.app import main
 from iitdask.errors import InputError
 from iitdask.kernels import jit
 from iitdask.kernels.kernel_files import pack_folder, write_checked
-from iitdask.study.run import adopt_kernels, save_kernels
+from iitdask.study.run import adopt_kernels, kernel_options, save_kernels
 
 
 @pytest.fixture
@@ -94,3 +94,12 @@ def test_work__takes_kernels_only_with_their_digest(capsys):
         main(["work", "s.zarr", "--kernels", "mine"])
     assert end.value.code == 2
     assert "expected --kernels-sha256 beside it" in capsys.readouterr().err
+
+
+def test_kernels_of_an_array__lie_beside_the_cache(caches, monkeypatch):
+    option, folder, _, sha256 = kernel_options()
+    assert (option, Path(folder)) == ("--kernels", caches[0].parent / "archives")
+    monkeypatch.setattr(jit, "_DIRECTORY", caches[1])
+    assert adopt_kernels(folder, sha256)
+    monkeypatch.setattr(jit, "_DIRECTORY", None)
+    assert kernel_options() == []

@@ -126,6 +126,12 @@ def test_script__of_an_array_names_the_study_of_a_sweep():
     assert "--spec" not in there.script("study.yaml", "run.zarr")
 
 
+def test_script__of_an_array_names_the_kernels_that_were_compiled_for_it():
+    there, words = place("slurm-array"), ["--kernels", "/home/me/a b", "--kernels-sha256", "f00d"]
+    text = there.script("study.yaml", "run.zarr", kernels=words)
+    assert "--kernels '/home/me/a b' --kernels-sha256 f00d --lifetime" in text
+
+
 def test_script__of_an_array_goes_on_in_the_next_time_slice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = script("slurm-array", memory="1GiB", job_options=JobOptions(walltime="10"))

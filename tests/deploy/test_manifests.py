@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -230,5 +231,25 @@ def test_install__is_what_the_image_is_built_with():
     text = (FOLDER / "Dockerfile").read_text()
     assert "RUN sh /src/deploy/kubernetes/install.sh /src" in text
     assert "USER 1000:1000" in text
-    checked = subprocess.run(["sh", "-n", str(FOLDER / "install.sh")], check=False)
-    assert checked.returncode == 0
+    for script in ("install.sh", "start.sh"):
+        checked = subprocess.run(["sh", "-n", str(FOLDER / script)], check=False)
+        assert checked.returncode == 0
+
+
+def test_start__copies_the_kernels_of_the_image_and_runs_a_command(tmp_path):
+    (tmp_path / "image/kernels-1").mkdir(parents=True)
+    (tmp_path / "image/kernels-1/one.nbi").write_bytes(b"index")
+    cache = tmp_path / "own/cache"
+    code = "import os; print(os.environ.get('NUMBA_CPU_NAME', ''))"
+    for _ in range(2):
+        done = subprocess.run(
+            [str(FOLDER / "start.sh"), sys.executable, "-c", code],
+            env={"IITDASK_IMAGE_KERNELS": str(tmp_path / "image"), "PATH": os.environ["PATH"]}
+            | {"IITDASK_NUMBA_CACHE": str(cache)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() in ("x86-64-v3", "")
+        assert (cache / "kernels-1/one.nbi").read_bytes() == b"index"
+    assert cache.stat().st_mode & 0o777 == 0o700

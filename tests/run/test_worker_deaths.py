@@ -40,8 +40,7 @@ def watch(monkeypatch):
 
 
 def removed(worker, *keys, expected=False):
-    about = {"action": "remove-worker", "worker": worker, "expected": expected}
-    return 0.0, {**about, "processing-tasks": set(keys)}
+    return 0.0, {"worker": worker, "expected": expected, "keys": list(keys)}
 
 
 def test_death_for_memory__says_where_what_it_had_and_what_it_needs(watch, sent):
@@ -83,7 +82,6 @@ def test_stage_that_goes_on__has_its_deaths_forgotten(watch, sent):
 def test_workers__that_leave_as_expected_or_with_nothing_are_not_reported(watch, sent):
     watch.on_event(removed("tcp://a", "k-1", expected=True))
     watch.on_event(removed("tcp://a", "of another run"))
-    watch.on_event((0.0, "text"))
     assert watch.reports(sent) == []
 
 

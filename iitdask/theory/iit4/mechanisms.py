@@ -94,6 +94,7 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
         prepare=prepare_tables,
         shared=TABLES,
         cost=lambda region: float(seconds[region].sum()),
+        min_blocks=16 if n < SPREAD_MIN_UNITS else 128,
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
         axis_masks={key: np.stack([0 * m + EFFECT, m], axis=1) for key, m in apart.items()},
     )
@@ -218,6 +219,7 @@ def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
     }
 
 
+SPREAD_MIN_UNITS = 12  # of a system whose mechanisms are cut into 256 blocks
 SECONDS_PER_PAIR = 3e-8  # of a subset of the mechanism and a purview, in an expensive search
 FIRST_WAVE_DIVISOR = 8  # one shard in so many is searched in the first wave
 MAX_SHARD_GROUPS = 6  # of units, by which purviews are divided: there are at most 2**6 shards
@@ -289,11 +291,11 @@ def find_maximal_causes_effects(
     later = ~first
     nothing = np.zeros(int(first.sum()))
     stage = shard_stage(system, "waves/first", shards[first], costs[first], nothing)
-    (first_round,) = yield (stage,)
+    # Beside them all other mechanisms, which need nothing of this one.
+    first_round, mice = yield (stage, mice_stage(system, mechanisms))
     known_phi = largest_phi(first_round["phi"].values, row[first], len(mechanisms))
     stage = shard_stage(system, "waves/later", shards[later], costs[later], known_phi[row[later]])
     (later_round,) = yield (stage,)
-    (mice,) = yield (mice_stage(system, mechanisms),)  # not beside it: two tables are large
     results = {
         name: np.concatenate([first_round[name].values, later_round[name].values])
         for name in (*SEARCH_VARIABLES, "lowest")

@@ -45,7 +45,7 @@ from iitdask.theory.iit4.system_analysis import (
 from iitdask.theory.iit4.tie_sensitivity import tie_sensitivity
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import Unfolding
-from iitdask.theory.stage import Recipe, Steps
+from iitdask.theory.stage import Filled, Recipe, Steps, gather
 from iitdask.theory.ties import PurviewOrder, first_state_pair
 from iitdask.theory.variables import VARIABLES, Outcome, assemble_tree, attr_of, size_of, value_of
 
@@ -144,13 +144,20 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
     ----------
     Albantakis et al. 2023; docs/mathematics.md 8, 10 and 11.
     """
-    analysis = yield from analyse_system(system, options)
+    search, mice = choose_search(system, options), None
+    if search is None and system.n >= SPLIT_MIN_UNITS:
+        # The analysis takes several steps then, of a few blocks each.
+        beside = {"analysis": analyse_system(system, options), "mice": _search(system, sharding)}
+        results = yield from gather(beside)
+        analysis, mice = results["analysis"], results["mice"]
+    else:
+        analysis = yield from analyse_system(system, options)
     states, tied_states = analysis.states, analysis.tied_states
     if states is None or tied_states is None:  # disconnected systems still have distinctions
         states, tied_states = yield from _default_states(system, options)
-    search = choose_search(system, options)
     if search is None:
-        tied, statistics = yield from _search_all_masks(system, options, states, sharding)
+        mice = mice or (yield from _search(system, sharding))
+        tied, statistics = yield from _describe_ties(system, options, states, mice)
     else:
         tied, statistics = yield from find_connected_mechanisms(
             system, search, states, options.ties
@@ -177,15 +184,16 @@ def ces(system: CandidateSystem, options: Unfolding, sharding: Sharding | None =
     return assemble_tree(nodes)
 
 
-def _search_all_masks(
-    system: CandidateSystem,
-    options: Unfolding,
-    states: tuple[int, int],
-    sharding: Sharding | None,
-) -> Steps[tuple[list[TiedPurviews], dict[str, Any]]]:
-    """Search all mechanisms and purviews; return irreducible mechanisms, and counts."""
+def _search(system: CandidateSystem, sharding: Sharding | None) -> Steps[Filled]:
+    """Search all mechanisms and purviews; no result depends on the states of the system."""
     yield (marginals_stage(system),)
-    mice = yield from find_maximal_causes_effects(system, sharding)
+    return (yield from find_maximal_causes_effects(system, sharding))
+
+
+def _describe_ties(
+    system: CandidateSystem, options: Unfolding, states: tuple[int, int], mice: Filled
+) -> Steps[tuple[list[TiedPurviews], dict[str, Any]]]:
+    """Return irreducible mechanisms with their tied purviews, and counts."""
     pairs = tied_purview_pairs(mice)
     tied: list[TiedPurviews] = []
     if len(pairs):
