@@ -50,7 +50,7 @@ def lattice_panels(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElemen
     data = tree["distinctions"].to_dataset()
     if not data.sizes["mechanism"]:
         return []
-    parts = _folds(tree, source) if np.isfinite(source.data["fold"]).any() else []
+    parts = _folds(tree, source) if "fold" in data else []
     return [*parts, *_lattices(tree, data, source), *_pairs(data, source)]
 
 
@@ -64,7 +64,13 @@ def _ranks(values: Array, most: int) -> tuple[Array, Array]:
 
 def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     """Draw how much of Phi each distinction contributes: its own phi and its part of relations."""
-    folds = np.nan_to_num(source.data["fold"])
+    folds = source.data["fold"]
+    whole = float(tree.attrs["big_phi"])
+    if not (np.isfinite(folds).all() and np.isfinite(whole)):
+        about = (
+            f"Not drawn: the {len(folds):,} folds are beyond what a number holds; their logarithms "
+        )
+        return [pages.section_heading("Φ-folds", f"{about}are log2_fold of the distinctions.")]
     chosen, ranks = _ranks(folds, MAX_FOLDS)
     source.data["fold_rank"] = ranks
     names = [source.data["mechanism"][k] for k in chosen]
@@ -88,7 +94,7 @@ def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     pages.add_hover(fig, DISTINCTION_TIPS, shares)
     pages.legend_below(fig, [("its part of relations", [shares]), ("its own φ_d", [own])])
     note = pages.html_block("", name="fold", width=260, tags=[pages.SPOKEN])
-    args = {"distinctions": source, "note": note, "whole": float(tree.attrs["big_phi"])}
+    args = {"distinctions": source, "note": note, "whole": whole}
     source.selected.js_on_change("indices", CustomJS(args=args, code=pages.script("fold.js")))
     shown = f"The {len(chosen)} largest of {count:,} folds" if count > len(chosen) else "All folds"
     about = f"{shown}; together all are Φ. Relations count for each of their distinctions in parts."

@@ -138,6 +138,13 @@ def test_views__of_a_large_structure_say_what_is_left_out(monkeypatch, stores):
     assert set(kept) == set(np.argsort(-source.data["phi"], kind="stable")[:4])
 
 
+def test_folds__beyond_double_range_are_a_sentence(stores):
+    tree, source = view_of(stores("findlay2024-pqrs"))
+    source.data["fold"] = np.full_like(source.data["fold"], np.inf)
+    tree.attrs["big_phi"] = np.inf
+    assert "log2_fold" in texts(lattice_panels(tree, source))
+
+
 def test_states__have_the_probabilities_of_the_product():
     rng = np.random.default_rng(2)
     levels = [2, 3, 2]
