@@ -165,7 +165,7 @@ def read_graph(name: str) -> Any:
     except OSError as error:
         reason = error.strerror or error
         raise SubstrateError(f"{name}: expected a readable file: {reason}") from error
-    except (SyntaxError, ValueError, KeyError, networkx.NetworkXError) as error:
+    except (SyntaxError, ValueError, LookupError, networkx.NetworkXError) as error:
         reason = " ".join(str(error).split())
         raise SubstrateError(f"{name}: expected GraphML: {reason}") from error
 

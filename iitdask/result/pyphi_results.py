@@ -76,7 +76,7 @@ def _add_nodes(nodes: dict[str, xr.Dataset], path: str, value: Any, known: dict[
     if isinstance(value, Mapping):
         attrs |= {key.strip("_"): str(value[key]) for key in META[:2] if key in value}
         if "__id__" in value:
-            mark = value["__class__"], value["__id__"]
+            mark = f"{value.get('__class__')} {value['__id__']}"
             if mark in known and not set(value) - set(META):
                 nodes[path] = xr.Dataset(attrs={**attrs, "same_as": known[mark]})
                 return

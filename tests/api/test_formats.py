@@ -135,6 +135,11 @@ def test_graph__refuses_what_is_none(tmp_path):
     with pytest.raises(SubstrateError, match=r"bad\.graphml: expected GraphML: ") as raised:
         iit.formats.read_graphml(tmp_path / "bad.graphml")
     one_line(raised)
+    (tmp_path / "bad.graphml").write_text(
+        '<?xml version="1.0" encoding="utz-8"?>', encoding="utf-8"
+    )
+    with pytest.raises(SubstrateError, match=r"expected GraphML: unknown encoding: utz-8"):
+        iit.formats.read_graphml(tmp_path / "bad.graphml")
     with pytest.raises(SubstrateError, match=r"none\.graphml: expected a readable file: No such"):
         iit.formats.read_graphml(tmp_path / "none.graphml")
     with pytest.raises(InputError, match="expected a file that can be written"):
@@ -298,6 +303,14 @@ def test_pyphi_result__refuses_in_one_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as raised:
         iit.formats.read_pyphi_result(path)
     one_line(raised)
+
+
+def test_pyphi_result__takes_objects_that_tell_no_class(tmp_path):
+    path = tmp_path / "result.json"
+    content = {"__class__": "CES", "concepts": [], "more": {"__id__": 3, "x": [1, 2]}}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    tree = iit.formats.read_pyphi_result(path)
+    assert tree["pyphi/more"]["x"].values.tolist() == [1, 2]
 
 
 def test_pyphi_result__is_a_json_file(tmp_path):
