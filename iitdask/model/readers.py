@@ -14,6 +14,7 @@ from iitdask.model.array_files import read_arrays
 from iitdask.model.checkpoints import require_array_suffix, substrate_from_weights
 from iitdask.model.documents import path_text, read_document, read_file
 from iitdask.model.examples import inline_substrate, substrate_kind
+from iitdask.model.graphs import read_graph, substrate_from_graph
 from iitdask.model.pyphi import (
     is_pyphi_json,
     parse_network,
@@ -82,7 +83,8 @@ def load(path: str | Path) -> Substrate:
     path
         ``.yaml``, ``.yml`` or ``.json``: a study, or only its substrate block, or the JSON
         of a PyPhi 1.x network, or of its ``tpm`` and ``cm``;
-        ``.npz``: array ``tpm``, optionally ``connectivity`` or ``cm``, and ``labels``.
+        ``.npz``: array ``tpm``, optionally ``connectivity`` or ``cm``, and ``labels``;
+        ``.graphml``: a graph of gates or tables, see :func:`iitdask.formats.read_graphml`.
 
     Returns
     -------
@@ -104,8 +106,11 @@ def load(path: str | Path) -> Substrate:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _load_tpm(path, {})
+    if suffix == ".graphml":
+        return substrate_from_graph(read_graph(str(path)), None, None, "weight", str(path))
     if suffix not in {".yaml", ".yml", ".json"}:
-        raise SubstrateError(f"{path}: expected a file ending in .yaml, .yml, .json or .npz")
+        kinds = ".yaml, .yml, .json, .npz or .graphml"
+        raise SubstrateError(f"{path}: expected a file ending in {kinds}")
     content = read_document(path, SubstrateError)
     if not isinstance(content, Mapping):
         raise SubstrateError(

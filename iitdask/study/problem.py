@@ -137,7 +137,10 @@ def _substrate_of(study: Study, folder: Path, where: str) -> Substrate:
     if study.substrate is None:
         target = get_computation(study.compute, f"{where}: compute").target
         fields = {name: getattr(study, name) for name in target.FIELDS}
-        own = target.own_substrate(**fields)
+        try:
+            own = target.own_substrate(**fields)
+        except InputError as error:
+            raise type(error)(f"{where}: {error}") from error
         if own is not None:
             return own
     made = substrate_from_study(study.substrate or {}, folder, f"{where}: substrate")

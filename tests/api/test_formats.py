@@ -70,7 +70,7 @@ def test_matrices__are_refused_where_they_do_not_fit():
 def test_graphs__are_read_again(tmp_path, substrate):
     assert iit.formats.from_networkx(iit.formats.to_networkx(substrate)) == substrate
     path = iit.formats.write_graphml(substrate, tmp_path / "network.graphml")
-    assert iit.formats.read_graphml(path) == substrate
+    assert iit.formats.read_graphml(path) == iit.load(path) == substrate
 
 
 def test_graph_of_gates__is_that_of_its_units():

@@ -173,7 +173,11 @@ def test_load__json_and_npz(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.toml", "", r"a\.toml: expected a file ending in \.yaml, \.yml, \.json or \.npz"),
+        (
+            "a.toml",
+            "",
+            r"a\.toml: expected a file ending in \.yaml, \.yml, \.json, \.npz or \.graphml",
+        ),
         ("no.yaml", None, r"no\.yaml: expected a readable file: No such file"),
         ("bad.yaml", "a: [", r"bad\.yaml: line 1: expected YAML, "),
         ("list.yaml", "- 1\n", r"list\.yaml: expected a study or its substrate block, got \[1\]"),

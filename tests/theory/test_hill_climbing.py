@@ -136,7 +136,7 @@ def test_search__refuses_what_it_cannot_maximise():
         iit.search({"tables": 7, "climbs": 1}, "big_phi")
     with pytest.raises(InputError, match="states: expected all or a list"):
         iit.search({"tables": 4}, states="attractors")
-    with pytest.raises(InputError, match="n: expected one number of units"):
+    with pytest.raises(InputError, match=r"study: search: n: expected one number of units"):
         iit.estimate({"compute": "search", "search": {"family": "ring", "n": [3, 4]}})
 
 
