@@ -86,6 +86,13 @@ def test_python_blocks__run_in_order_and_print_what_they_say():
     assert "0.4150374992788438" in found
 
 
+def test_pictures__are_there():
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert "docs/_static/structure.svg" in pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 100_000
+
+
 def test_commands__are_run_here_or_named():
     for text in (README, DEPLOY):
         ours = [each for each in commands(text) if re.match(r"(\S*/)?iitdask |sed ", each)]
