@@ -69,7 +69,7 @@ class IITAccessor:
 
     def _repr_html_(self) -> str:
         tree = as_tree(self._result)
-        if not tree.children:
+        if not tree.children and not is_cube(tree):
             return str(self._result._repr_html_())
         parts = [f"<b>{escape(title_of(tree))}</b>"]
         for overview in overviews(tree):

@@ -103,6 +103,12 @@ def test_accessor__leaves_other_datasets_as_they_are():
     assert "iitdask" not in html
 
 
+def test_accessor__shows_what_a_sweep_found():
+    html = iit.sweep({"state": "all"}, "basic").iit._repr_html_()
+    assert "Sweep over state" in html
+    assert "8 done" in html or "unreachable" in html
+
+
 def test_accessor__shows_accounts_nexus_and_events():
     nexus = iit.causal_nexus(XOR, "000", "000")
     assert "Account of ABC from 000 to 000" in nexus.iit._repr_html_()
