@@ -16,7 +16,7 @@ LINE_LIMIT = 400
 """Characters that a message may have."""
 CPU_SECONDS = 12
 """Processor time after which a trial hangs."""
-WAITING = 3
+WAITING = 10
 """Times the processor time that a trial may wait: for a FIFO, or on a busy machine."""
 SHOWN_TRIALS = 3
 
