@@ -339,10 +339,14 @@ def export(store: str, file: str, /) -> int:
     file
         .csv (a table), .nc (NetCDF 4) or .json (everything).
     """
-    from iitdask.result.cube import write_result
+    from iitdask.result.cube import table_of, write_result
 
-    written = write_result(load_partial_result(open_store(store)), file)
-    print(f"{written}: {bytes_text(written.stat().st_size)}")
+    tree = load_partial_result(open_store(store))
+    written = write_result(tree, file)
+    table, told = table_of(tree), ""
+    if table is not None and written.suffix == ".csv":
+        told = f", {tree[table[0]].sizes[table[1]]:,} rows of /{table[0]}"
+    print(f"{written}: {bytes_text(written.stat().st_size)}{told}")
     return 0
 
 

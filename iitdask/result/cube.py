@@ -233,12 +233,24 @@ def to_data_frame(tree: xr.DataTree) -> Any:
     if is_cube(tree):
         data = tree.to_dataset()
         return data.to_dataframe(dim_order=[str(dim) for dim in data.sizes]).reset_index()
+    table = table_of(tree)
+    if table is not None:
+        return _rows_along(tree[table[0]].to_dataset(), table[1])
     computation = computation_of(tree)
-    for node, dim in () if computation is None else computation.tables:
-        if node in tree.children and dim in tree[node].dims:
-            return _rows_along(tree[node].to_dataset(), dim)
     data = (tree if computation is None else tree[next(iter(computation.nodes))]).to_dataset()
     return _data_frame({str(name): [data[name].item()] for name in data if not data[name].ndim})
+
+
+def table_of(tree: xr.DataTree) -> tuple[str, str] | None:
+    """Return node and dimension of the rows of a result as one table: the first that has rows.
+
+    The first of all where none has any; None if a result has no rows.
+    """
+    computation = None if is_cube(tree) else computation_of(tree)
+    tables = () if computation is None else computation.tables
+    found = [(n, dim) for n, dim in tables if n in tree.children and dim in tree[n].dims]
+    filled = [each for each in found if tree[each[0]].sizes[each[1]]]
+    return next(iter(filled + found), None)
 
 
 def _data_frame(columns: dict[str, Any]) -> Any:

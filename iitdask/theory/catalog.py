@@ -121,8 +121,8 @@ class Computation:
     overviews: str = "iitdask.result.overview:attribute_overviews"
     # ``panels(document, tree)``: figures of a result in the explorer
     panels: str = "iitdask.view.explorer:overview_panels"
-    # Node and dimension of the rows of a CSV export, the first that a result has; without any, the
-    # scalars of the first node
+    # Node and dimension of the rows of a CSV export, the first of which a result has any; without
+    # these, the scalars of the first node
     tables: tuple[tuple[str, str], ...] = ()
     # Computes nodes that a view shows beside those of a result, from the target and the nodes
     view_nodes: Callable[[Any, Mapping[str, xr.Dataset]], Mapping[str, xr.Dataset]] | None = None
@@ -468,7 +468,7 @@ COMPUTATIONS: dict[str, Computation] = {
         label="iitdask.result.label_tree:label_grains",
         overviews="iitdask.result.label_tree:grains_overviews",
         panels="iitdask.view.grain_figures:grains_panels",
-        tables=(("complexes", "complex"), ("units", "candidate"), ("systems", "system")),
+        tables=(("complexes", "complex"), ("systems", "system"), ("units", "candidate")),
         outcomes=GRAINS_OUTCOMES,
         families={"iit4": ("sweep-sia",), "iit4-2026": ("sweep-sia",)},
     ),

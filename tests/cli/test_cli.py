@@ -338,3 +338,15 @@ def test_tidy__deletes_what_killed_writers_left(terminal):
     done = terminal("tidy", "xor.zarr")
     assert done.returncode == 0, done.stderr
     assert not left.exists()
+
+
+def test_export__says_whose_rows_a_table_has(inside):
+    noise = iit.Substrate.from_tpm([[0.5, 0.5]] * 4)
+    iit.grains(noise, "10", store=inside.folder / "grains.zarr")
+    done = inside("export", "grains.zarr", "rows.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(", 3 rows of /systems\n")
+    assert len((inside.folder / "rows.csv").read_text().splitlines()) == 4
+    assert "rows of" not in inside("export", "grains.zarr", "all.json").stdout
+    iit.complexes(noise, "10", store=inside.folder / "none.zarr")
+    assert inside("export", "none.zarr", "none.csv").stdout.endswith(", 0 rows of /complexes\n")

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import iitdask as iit
 from iitdask.errors import InputError
-from iitdask.result.cube import axis_table, cube_summary, is_cube, to_data_frame, write_result
+from iitdask.result.cube import (
+    axis_table,
+    cube_summary,
+    is_cube,
+    table_of,
+    to_data_frame,
+    write_result,
+)
 
 
 def test_cube__is_told_from_other_results(cube, structure):
@@ -73,6 +81,20 @@ def test_csv__has_one_row_per_distinction_complex_or_link(name, node, dim, reque
     value = "phi" if "phi" in data else "alpha"
     for row, expected in zip(rows, data[value].values.tolist(), strict=True):
         assert float(row[value]) == expected
+
+
+def test_csv__is_the_first_table_that_has_rows():
+    tree = iit.grains(iit.Substrate.from_tpm([[0.5, 0.5]] * 4), "10")
+    assert tree["complexes"].sizes["complex"] == 0
+    assert table_of(tree) == ("systems", "system")
+    frame = to_data_frame(tree)
+    systems = tree["systems"].to_dataset()
+    assert frame["phi"].tolist() == systems["phi"].values.tolist()
+    assert frame["units"].tolist() == systems["units"].values.tolist()
+    found = iit.complexes(iit.Substrate.from_tpm([[0.5, 0.5]] * 4), "10")
+    none = xr.DataTree.from_dict({"/complexes": found})
+    assert table_of(none) == ("complexes", "complex")
+    assert len(to_data_frame(none)) == 0
 
 
 def test_csv__of_a_matrix_has_a_column_per_unit(structure):
