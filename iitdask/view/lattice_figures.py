@@ -76,7 +76,7 @@ def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     names = [source.data["mechanism"][k] for k in chosen]
     count = len(folds)
     fig = pages.empty_figure(
-        "Φ-folds: what each distinction contributes to Φ", "mechanism", "bits", size=(760, 300),
+        "What each distinction contributes to Φ", "mechanism", "bits", size=(760, 300),
         x_range=(-0.8, len(chosen) - 0.2), name="folds-figure",
     )  # fmt: skip
     fig.y_range.start = 0

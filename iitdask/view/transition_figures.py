@@ -135,8 +135,8 @@ def _graph(states: ColumnDataSource, chance: Array, drawn: Array) -> figure:
     count = len(chance)
     reach = 1.55 if count > 4 else 1.8
     fig = pages.empty_figure(
-        "State transitions", size=(520, 520), x_range=(-reach, reach), y_range=(-reach, reach),
-        match_aspect=True, name="transitions-figure",
+        "State transitions", frame=(480, 480), x_range=(-reach, reach), y_range=(-reach, reach),
+        name="transitions-figure",
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
     x, y = np.asarray(states.data["x"]), np.asarray(states.data["y"])

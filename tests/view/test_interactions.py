@@ -42,6 +42,17 @@ PLACE = """([name, x, y]) => {
 FIGURES = """() => [...Bokeh.documents[0]._all_models.values()].filter((m) => m.type === "Figure")
   .map((m) => Bokeh.index.find_one(m)?.el).filter((el) => el)
   .map((el) => [el.getAttribute("role"), el.getAttribute("aria-label")])"""
+FRAME = """(name) => {
+  const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name))
+  return [view.frame.bbox.width, view.frame.bbox.height]
+}"""
+CLIPPED = """() => [...Bokeh.documents[0]._all_models.values()].filter((m) => m.type === "Figure")
+  .map((m) => [m.title, Bokeh.index.find_one(m)]).filter(([title, view]) => title?.text && view)
+  .filter(([title, view]) => {
+    const pen = document.createElement("canvas").getContext("2d")
+    pen.font = `${title.text_font_style} ${title.text_font_size} ${title.text_font}`
+    return view.frame.bbox.left + pen.measureText(title.text).width > view.canvas_view.bbox.width
+  }).map(([title]) => title.text)"""
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 screens = pytest.mark.parametrize(
     "screen",
@@ -59,6 +70,7 @@ def on_screen(browser, path, name, screen):
         page.wait_for_timeout(200)  # figures are fitted in the next frame
         assert page.evaluate(OVERFLOW) <= 0
         assert page.evaluate("() => document.documentElement.dataset.theme") == scheme
+        assert page.evaluate(CLIPPED) == []
         figures = page.evaluate(FIGURES)
         assert [each for each in figures if each[0] != "figure" or len(each[1]) < 5] == []
         yield page
@@ -127,6 +139,8 @@ def test_structure(browser, explorers, screen):
 
 def select_distinctions(page):
     assert page.get_by_text("Please cite: ").is_visible()
+    for name in ("lights-figure", "transitions-figure"):  # circles are round
+        assert len(set(page.evaluate(FRAME, name))) == 1
     shown = page.evaluate(STATE, "distinctions")
     assert [shown["mechanism"][k] for k in shown["chosen"]] == ["PQRS"]
     by_phi = sorted(shown["phi"], reverse=True)
