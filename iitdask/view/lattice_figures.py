@@ -25,7 +25,7 @@ from iitdask.result.formatting import known_labels
 from iitdask.result.relation_iteration import pairs
 from iitdask.types import Array
 from iitdask.view import pages
-from iitdask.view.structure_figures import DISTINCTION_TIPS, DOT_STYLE
+from iitdask.view.structure_figures import DISTINCTION_TIPS, DOT_STYLE, TIP_FORMATTERS
 
 LATTICE_MAX_UNITS = 6  # Up to which every set of units is drawn
 MAX_SETS = 64  # Of a lattice of larger systems, which has only the sets that occur
@@ -91,7 +91,7 @@ def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     )  # fmt: skip
     _name_axis(fig.xaxis, names)
     fig.xaxis.major_label_orientation = np.pi / 2
-    pages.add_hover(fig, DISTINCTION_TIPS, shares)
+    pages.add_hover(fig, DISTINCTION_TIPS, shares, formatters=TIP_FORMATTERS)
     pages.legend_below(fig, [("its part of relations", [shares]), ("its own φ_d", [own])])
     note = pages.html_block("", name="fold", width=260, tags=[pages.SPOKEN])
     args = {"distinctions": source, "note": note, "whole": whole}

@@ -43,6 +43,7 @@ from bokeh.models import (
     NumberFormatter,
     Plot,
     Row,
+    ScientificFormatter,
     Select,
     StringFormatter,
     TableColumn,
@@ -88,6 +89,9 @@ FORMATTERS: dict[str, Callable[[], StringFormatter]] = {
     "plain": StringFormatter,
     "text": lambda: StringFormatter(font_style="normal"),
     "number": lambda: NumberFormatter(format="0.000000", text_align="right", nan_format="-"),
+    "large": lambda: ScientificFormatter(
+        precision=3, power_limit_high=5, power_limit_low=-300, text_align="right"
+    ),
     "colour": lambda: HTMLTemplateFormatter(
         template='<div style="background: <%= value %>; width: 24px; height: 14px"></div>'
     ),
@@ -98,6 +102,7 @@ MIN_FIGURE_PIXELS = 200
 TOOLBAR_PIXELS = 26  # Height of the toolbar above a figure
 TOOLBAR_STYLE = ":host { --button-width: 24px; --button-height: 24px; }"
 TOOLTIP_STYLE = "font: 12px/1.4 system-ui, sans-serif; color: #222222; background: #FFFFFF"
+LARGE = 1e6  # Numbers of a table from which it has too few digits for six decimals
 COINCIDENCE = 100  # Dots are one where they agree to a part of the axis as small as this
 GROWTH = 1.5  # By how much a figure may be wider than said where the window has room
 FRAMED = "framed"  # Tag of figures whose frame keeps its shape
@@ -211,7 +216,16 @@ class Column(NamedTuple):
     field: str  # Column of the source
     title: str  # Text above it
     width: int  # Pixels
-    kind: str = "plain"  # ``text``, ``number`` with six decimals, ``colour``, or ``plain``
+    # ``text``, ``number`` with six decimals, ``large`` with four digits, ``colour``, or ``plain``
+    kind: str = "plain"
+
+    def fitted(self, values: Sequence[Any] | Array) -> Column:
+        """Return the column as it writes these values: numbers of many digits are rounded."""
+        if self.kind == "number":
+            numbers = np.abs(np.asarray(values, float))
+            if (numbers[np.isfinite(numbers)] >= LARGE).any():
+                return self._replace(kind="large")
+        return self
 
 
 def data_table(
@@ -228,6 +242,7 @@ def data_table(
     `total` is how many rows there would be if all were listed, `first` the field by which the
     table is sorted at first, the largest on top.
     """
+    columns = [each.fitted(source.data[each.field]) for each in columns]
     width = 20 + sum(each.width for each in columns)
     search = TextInput(
         title="Search", width=190, name=f"{name}-search", stylesheets=[script("block.css")]

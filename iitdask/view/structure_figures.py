@@ -39,10 +39,11 @@ STATE_COLUMNS = ("cause_state", "effect_state")
 DISTINCTION_TIPS = [
     ("mechanism", "@mechanism"),
     ("φ_d", "@phi{0.000000}"),
-    ("fold", "@fold{0.000000}"),
+    ("fold", "@fold{%.7g}"),
     ("cause", "@cause in @cause_state"),
     ("effect", "@effect in @effect_state"),
 ]
+TIP_FORMATTERS = {"@fold": "printf"}  # A fold may have tens of digits
 
 
 def distinctions_source(data: xr.Dataset, known: Sequence[str] = ()) -> ColumnDataSource:
@@ -141,7 +142,7 @@ def by_order(
     )  # fmt: skip
     fig.xaxis.ticker = list(range(1, most + 1))
     dots = fig.scatter("spread", "phi", source=source, **DOT_STYLE)
-    pages.add_hover(fig, DISTINCTION_TIPS, dots)
+    pages.add_hover(fig, DISTINCTION_TIPS, dots, formatters=TIP_FORMATTERS)
     return fig
 
 
@@ -158,7 +159,7 @@ def plane(
     fig.line([0, top], [0, top], line_color=pages.MUTED, line_dash="dotted")
     dots = fig.scatter("phi_cause", "phi_effect", source=source, **DOT_STYLE)
     pages.add_counts(fig, "phi_cause", "phi_effect", source)
-    pages.add_hover(fig, DISTINCTION_TIPS, dots)
+    pages.add_hover(fig, DISTINCTION_TIPS, dots, formatters=TIP_FORMATTERS)
     return fig
 
 

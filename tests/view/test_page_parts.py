@@ -3,10 +3,14 @@
 import json
 import re
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from bokeh.document import Document
+from bokeh.embed import file_html
 from bokeh.models import ColumnDataSource, DataTable
+from bokeh.resources import INLINE
 
 import iitdask as iit
 from iitdask.result.formatting import Table
@@ -19,6 +23,7 @@ from iitdask.theory.iit4.relations import relations_of_each as count_each
 from iitdask.view import pages
 from iitdask.view.accessor import as_tree
 from iitdask.view.explorer import explorer_html
+from tests.view.browser import opened
 
 
 def test_source__of_an_example_is_its_name_title_and_citation(stores):
@@ -151,3 +156,29 @@ def test_links__that_meet_at_a_unit_end_side_by_side():
     ends = [(x[k], y[k]) for x, y in lines for k in range(0, len(x), 3)]
     assert len(ends) > 4
     assert len(set(ends)) == len(ends)
+
+
+def test_large_numbers__are_rounded_in_a_table_and_whole_in_its_file(browser, tmp_path):
+    folds = [1.23456789e49, 12.5, 0.0, np.nan]
+    source = ColumnDataSource({"name": [*"ABCD"], "fold": folds, "phi": [0.25, 0.5, 0.75, 1.0]})
+    kinds = {"name": "text", "fold": "number", "phi": "number"}
+    columns = [pages.Column(name, name, 100, kind) for name, kind in kinds.items()]
+    table = pages.data_table(source, columns, height=200, name="rows")
+    doc = Document()
+    pages.fill_page(doc, "rows", table, name="rows-page")
+    path = tmp_path / "rows.html"
+    variables = dict(doc.template_variables)
+    html = file_html(doc, INLINE, "rows", template=doc.template, template_variables=variables)
+    path.write_text(html, encoding="utf-8")
+    with opened(browser, path.as_uri(), "large-numbers") as page:
+        cells = page.locator(".slick-cell").all_inner_texts()
+        assert cells[:9] == [
+            "A", "1.235e+49", "0.250000", "B", "12.5", "0.500000", "C", "0", "0.750000",
+        ]  # fmt: skip
+        assert cells[9:] == ["D", "-", "1.000000"]
+        page.locator("input").fill("1.235e")
+        assert page.get_by_text("1 of the 4 listed").is_visible()
+        with page.expect_download() as download:
+            page.locator("button").get_by_text("CSV").click()
+        saved = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert saved == ["name,fold,phi", "A,1.23456789e+49,0.25"]
