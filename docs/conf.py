@@ -31,6 +31,7 @@ html_css_files = ["iitdask.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 
+smartquotes_action = "qe"  # the two dashes of an option are no longer dash
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True

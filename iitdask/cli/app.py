@@ -171,7 +171,9 @@ def all_commands() -> App:
     app = _command_line("iitdask")
     for name, (target, _) in COMMANDS.items():
         module, _, function = target.partition(":")
-        app.command(getattr(import_module(module), function), name=name)
+        command = _command_line(name)  # with a name of its own, whoever runs this process
+        command.default(getattr(import_module(module), function))
+        app.command(command)
     return app
 
 

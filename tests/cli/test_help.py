@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,3 +151,14 @@ def test_completion__knows_every_command_and_option(shell, said):
             [program, "-n"], input=script, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_reference__names_commands_alone_whoever_runs_the_process(monkeypatch):
+    other = SimpleNamespace(name="other.__main__", origin="/other/__main__.py")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", other)
+    monkeypatch.setattr(sys, "argv", [other.origin])
+    text = all_commands().generate_docs(output_format="markdown")
+    usages = re.findall(r"^```console\n(iitdask \w+ .*)\n```$", text, re.MULTILINE)
+    assert [line.split()[1] for line in usages] == list(COMMANDS)
+    assert "iitdask work [OPTIONS] STORE" in usages
+    assert [line for line in usages if " -m " in line] == []
