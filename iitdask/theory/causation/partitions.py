@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
+from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +27,12 @@ from iitdask.kernels.subsets import masks_by_size, segment_offsets, state_codes
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
+from iitdask.theory.causation.local_values import (
+    first_components,
+    local_cost,
+    prepare_local_values,
+    sharing_units,
+)
 from iitdask.theory.stage import (
     Array,
     CumulativeCost,
@@ -130,7 +137,10 @@ def fill_connected(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     children = np.require(inputs["children"], None, ["C", "W"])
     reach = reached_units(children, n_mechanism_units, bool(forward))
     masks = masks_by_size(n_mechanism_units)[region[0]].copy()
-    pairs = connected_pairs(masks, children, reach, 1 << n_purview_units, bool(forward))
+    neighbours = sharing_units(reach[1 << np.arange(n_mechanism_units)].tolist())
+    hang = first_components(masks, neighbours) == masks
+    pairs = np.zeros((len(masks), 1 << n_purview_units), np.bool_)
+    pairs[hang] = connected_pairs(masks[hang], children, reach, pairs.shape[1], bool(forward))
     return {"connected": pairs}
 
 
@@ -402,6 +412,19 @@ def require_memory(transition: Transition, searches: tuple[PairSearch, PairSearc
         )
 
 
+# Writes the values of all purviews with a mechanism to a row; the row's length; mechanism masks
+PreparedValues = tuple[Callable[[int, Array], None], int, Array]
+
+
+class ValueComputation(NamedTuple):
+    """How the values of all pairs of one direction are computed."""
+
+    prepare: Callable[[Mapping[str, Array]], PreparedValues]
+    cost: Callable[[Region], float]  # Predicted seconds
+    scratch: int  # Bytes
+    inputs: Mapping[str, Array] = MappingProxyType({})  # Beside those of every way
+
+
 def value_stages(
     transition: Transition, background: str, searches: tuple[PairSearch, PairSearch]
 ) -> tuple[Stage, ...]:
@@ -419,32 +442,47 @@ def value_stages(
 
     References
     ----------
-    docs/mathematics.md 13.1, Eq. (25.3).
+    docs/mathematics.md 13.1, Eq. (25.3) and 25.3.
     """
     codes = float(np.prod([k + 1.0 for k in transition.levels]))
     a, b = len(transition.causes), len(transition.effects)
-    tables = (transition.cause(background), transition.effect)
-    each = (1.2e-9 * codes * (1 + b / 2), 3e-9 * 2**b + 1e-9)
-    room = (16 * int(codes) * b, 24 * b * 2**a)
-    return tuple(
-        Stage(
-            name=f"{search.name}/values",
-            grid=Grid(("mechanism",), (len(search.masks),)),
-            variables=(variable("bits", "float64", 0.0, search.purview_axis),),
-            compute=fill_values,
-            inputs={
-                "tpm": table,
-                "levels": np.array(transition.levels, np.int64),
-                "state": np.array(transition.local_before, np.int64),
-                "masks": search.masks,
-            },
-            prepare=prepare_effect_values if search.forward else prepare_cause_values,
-            axis_masks={"mechanism": search.masks},
-            cost=uniform_cost(seconds),
-            scratch=scratch,
-            size_is_known=True,
-        )
-        for search, table, seconds, scratch in zip(searches, tables, each, room, strict=True)
+    causes, effects = searches
+    forward = ValueComputation(
+        prepare_effect_values, uniform_cost(3e-9 * 2**b + 1e-9), 24 * b * 2**a
+    )
+    seconds = 1.2e-9 * codes * (1 + b / 2)
+    backward = ValueComputation(prepare_cause_values, uniform_cost(seconds), 16 * int(codes) * b)
+    local = local_cost(transition.children, transition.levels, b, causes.masks)
+    if local is not None and 2 * local.seconds.sum() < seconds * len(causes.masks):
+        cost = CumulativeCost.from_seconds(local.seconds)
+        more = {"children": transition.children}
+        backward = ValueComputation(prepare_local_cause_values, cost, local.scratch, more)
+    return (
+        _value_stage(transition, causes, transition.cause(background), backward),
+        _value_stage(transition, effects, transition.effect, forward),
+    )
+
+
+def _value_stage(
+    transition: Transition, search: PairSearch, table: Array, way: ValueComputation
+) -> Stage:
+    return Stage(
+        name=f"{search.name}/values",
+        grid=Grid(("mechanism",), (len(search.masks),)),
+        variables=(variable("bits", "float64", 0.0, search.purview_axis),),
+        compute=fill_values,
+        inputs={
+            "tpm": table,
+            "levels": np.array(transition.levels, np.int64),
+            "state": np.array(transition.local_before, np.int64),
+            "masks": search.masks,
+            **way.inputs,
+        },
+        prepare=way.prepare,
+        axis_masks={"mechanism": search.masks},
+        cost=way.cost,
+        scratch=way.scratch,
+        size_is_known=True,
     )
 
 
@@ -459,10 +497,6 @@ def pair_values(search: PairSearch, tpm: Array, levels: Array, state: Array) -> 
     return fill_values(prepared, (slice(0, len(search.masks)),))["bits"]
 
 
-# Writes the values of all purviews with a mechanism to a row; the row's length; mechanism masks
-PreparedValues = tuple[Callable[[int, Array], None], int, Array]
-
-
 def _writable(inputs: Mapping[str, Array]) -> list[Array]:
     return [np.require(inputs[name], None, ["C", "W"]) for name in ("tpm", "levels", "state")]
 
@@ -475,6 +509,12 @@ def prepare_cause_values(inputs: Mapping[str, Array]) -> PreparedValues:
     marginal_table(tpm, levels, offsets, table)
     codes = state_codes(offsets, state, len(levels))
     return partial(cause_values, table, offsets, codes), len(codes), inputs["masks"]
+
+
+def prepare_local_cause_values(inputs: Mapping[str, Array]) -> PreparedValues:
+    """Tabulate what each effect does given its own causes; the rest is done by occurrence."""
+    local = prepare_local_values(inputs)
+    return local.write_row, local.n_purviews, inputs["masks"]
 
 
 def prepare_effect_values(inputs: Mapping[str, Array]) -> PreparedValues:
