@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 from iitdask.run.events import BlocksFilled
 
@@ -30,6 +33,17 @@ class Kill:
             self.left -= event.blocks
             if self.left <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_when_filled(code, store, stage):
+    """Run Python code that fills a store, and kill its process at the first block of a stage."""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not any(store.glob(f"work/{stage}/tick/c.*")):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
 
 
 def bits(tree):

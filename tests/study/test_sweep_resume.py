@@ -1,10 +1,6 @@
 """A sweep that is killed and run again ends with the same cube."""
 
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -15,8 +11,8 @@ from iitdask.run.storage import open_store
 from iitdask.study.run import run_job
 from iitdask.study.spec import read_study
 from iitdask.study.sweep import sweep_from_study
+from tests.study.killed_sweeps import killed_sweep
 
-ROOT = Path(__file__).parents[2]
 SPEC = {
     "compute": "sia",
     "sweep": {
@@ -30,34 +26,11 @@ SPEC = {
         "state": "all",
     },
 }
-CHILD = f"""
-import os, signal, sys
-from iitdask.run.events import BlocksFilled
-from iitdask.study import sweep
-from iitdask.study.run import run_job
-from iitdask.study.spec import read_study
-
-# The cube is written at every event.
-sweep.MIN_WRITE_INTERVAL_SECONDS = sweep.WRITE_INTERVAL_RATIO = 0.0
-left = int(sys.argv[2])
-
-def dies(event):
-    global left
-    if isinstance(event, BlocksFilled):
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-made = sweep.sweep_from_study(*read_study({SPEC!r}), "study")
-run_job(made, store=sys.argv[1], observers=[dies], block_seconds=0.005)
-"""
 
 
 def child(store, after):
     """Fill the store in a process of its own, that dies after so many bundles."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-c", CHILD, str(store), str(after)]
-    return subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    return killed_sweep(SPEC, store, after, block_seconds=0.005)
 
 
 def made():

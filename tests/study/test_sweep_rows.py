@@ -1,9 +1,6 @@
 """Points that take seconds: rows of one stage, with the bits that each has alone."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from iitdask.study.run import run_job, verify_stored_run
 from iitdask.study.spec import read_study
 from iitdask.study.sweep import sweep_from_study
 from iitdask.theory.catalog import get_computation
+from tests.study.killed_sweeps import killed_sweep
 
 ROOT = Path(__file__).parents[2]
 FAMILY = {
@@ -133,34 +131,10 @@ def test_structures__are_kept_of_each_point_apart(tmp_path):
     assert len(list((tmp_path / "kept.zarr/structures").iterdir())) >= 1
 
 
-CHILD = f"""
-import os, signal, sys
-from iitdask.run.events import BlocksFilled
-from iitdask.study import sweep
-from iitdask.study.run import run_job
-from iitdask.study.spec import read_study
-
-sweep.MIN_WRITE_INTERVAL_SECONDS = sweep.WRITE_INTERVAL_RATIO = 0.0
-left = 3
-
-def dies(event):
-    global left
-    if isinstance(event, BlocksFilled):
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-made = sweep.sweep_from_study(*read_study({SPEC!r}), "study")
-run_job(made, store=sys.argv[1], observers=[dies], block_seconds=0.01)
-"""
-
-
 @pytest.mark.slow
 def test_killed_rows__end_with_the_identical_cube(tmp_path):
     store = tmp_path / "killed.zarr"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-c", CHILD, str(store)]
-    run = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    run = killed_sweep(SPEC, store, after=3, block_seconds=0.01)
     assert run.returncode == -signal.SIGKILL, run.stderr
     part = xr.open_zarr(open_store(str(store)).zarr, group="result", consolidated=False).load()
     there = (part.status != "pending").values

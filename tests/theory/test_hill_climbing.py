@@ -1,11 +1,6 @@
 """Hill climbing over tables and weights, ranking of families, and their studies."""
 
 import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +8,7 @@ import pytest
 import iitdask as iit
 from iitdask.__main__ import main
 from iitdask.errors import InputError
+from tests.runs import kill_when_filled
 
 WEIGHTS = [[0.0, 2.0, 0.0], [-1.0, 0.0, 1.5], [2.0, 0.5, -0.5]]
 
@@ -149,13 +145,7 @@ iit.search({{"tables": 4, "climbs": 60, "steps": 40, "seed": 9}}, store={store!r
 @pytest.mark.slow
 def test_climbs__go_on_after_kill_and_give_the_same_list(tmp_path):
     store = tmp_path / "climb.zarr"
-    process = subprocess.Popen([sys.executable, "-c", CODE.format(store=str(store))])
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not any(store.glob("work/climbs/tick/c.*")):
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_when_filled(CODE.format(store=str(store)), store, "climbs")
     space = {"tables": 4, "climbs": 60, "steps": 40, "seed": 9}
     resumed, whole = iit.search(space, store=store), iit.search(space)
     assert resumed["phi"].values.tolist() == whole["phi"].values.tolist()

@@ -1,11 +1,6 @@
 """Search of deterministic tables, against every table of two units; families and lists."""
 
 import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +9,7 @@ import iitdask as iit
 from iitdask.errors import InputError
 from iitdask.theory import table_search
 from iitdask.theory.table_search import renamed, table_symmetries, table_values
+from tests.runs import kill_when_filled
 
 
 def images(table):
@@ -124,13 +120,7 @@ CODE = "import iitdask as iit; iit.search(3, store={store!r})"
 @pytest.mark.exhaustive
 def test_search__of_three_units_goes_on_after_kill(tmp_path):
     store = tmp_path / "search.zarr"
-    process = subprocess.Popen([sys.executable, "-c", CODE.format(store=str(store))])
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not any(store.glob("work/tables/tick/c.*")):
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_when_filled(CODE.format(store=str(store)), store, "tables")
     resumed = iit.search(3, store=store)
     # What an undisturbed search gives
     assert resumed.table.values.tolist() == [
