@@ -15,6 +15,7 @@ from iitdask.kernels.frontier.system_states import (
     sum_of_products,
 )
 from iitdask.kernels.linear_order import narrow_order
+from iitdask.kernels.subsets import STATE_TIE_BITS
 
 MAX_JOINT_VALUES = 1 << 20  # Of the units that factors still need, at a time
 MAX_SPECIFIED = 1 << 16  # Tied states
@@ -204,11 +205,28 @@ def specified_effects(order: FactorOrder, current: Sequence[int]) -> SideStates:
     )
     if not is_complete or len(entries) > MAX_SPECIFIED:
         raise StateLimitError("too many effect states are nearly as informative as the best")
+    if best <= STATE_TIE_BITS:
+        return _every_effect(order, current)
     weights = np.cumprod([1, *order.levels])
     own = np.flatnonzero(order.units >= 0)
     codes = entries[:, own] @ weights[order.units[own]]
     at = np.argsort(codes)
     return SideStates(codes[at], float(best), products[at])
+
+
+def _every_effect(order: FactorOrder, current: Sequence[int]) -> SideStates:
+    """Return all states of a system without effect: the impossible ones tie with the others."""
+    states = math.prod(order.levels)
+    if states > MAX_SPECIFIED:
+        raise StateLimitError(f"the current state has no effect: all of {states} states tie")
+    codes, products = np.arange(states), np.ones(states)
+    weights = np.cumprod([1, *order.levels])
+    for f in np.flatnonzero(order.units >= 0):
+        unit, row, size = order.units[f], 0, 1
+        for a in order.inputs[f]:
+            row, size = row + current[a] * size, size * order.levels[a]
+        products *= order.elimination.tables[f, row][codes // weights[unit] % order.levels[unit]]
+    return SideStates(codes, 0.0, products)
 
 
 def _effect_bounds(order: FactorOrder, current: Sequence[int]) -> EffectBounds:

@@ -51,10 +51,22 @@ def test_states__are_those_of_largest_information(seed):
     bits[p > 0] = p[p > 0] * np.log2(p[p > 0] / q[p > 0])
     found = specified_effects(order, state)
     ties = np.flatnonzero(bits >= bits.max() - 1e-12 * bits.max() - 1e-15)
-    if bits.max() > 1e-12:
-        assert found.states.tolist() == ties.tolist()
-        np.testing.assert_allclose(found.selectivity, p[ties], atol=1e-14)
+    assert found.states.tolist() == ties.tolist()
+    np.testing.assert_allclose(found.selectivity, p[ties], atol=1e-14)
     assert found.information == pytest.approx(bits.max(), abs=1e-12)
+
+
+def test_effects__all_tie_where_the_current_state_has_none(monkeypatch):
+    always = np.array([0.0, 1.0]), np.array([[0.25, 0.0, 0.75]] * 2), np.array([[1.0, 0.0]] * 3)
+    order = states_of(list(zip(([], [0], [1]), always, strict=True)), [2, 3, 2])
+    found = specified_effects(order, [1, 2, 0])
+    assert found.states.tolist() == list(range(12))
+    assert found.information == 0.0
+    products = [a * b * c for c in (1, 0) for b in (0.25, 0, 0.75) for a in (0, 1)]
+    np.testing.assert_array_equal(found.selectivity, products)
+    monkeypatch.setattr(eliminations, "MAX_SPECIFIED", 11)
+    with pytest.raises(StateLimitError, match="has no effect: all of 12 states tie"):
+        specified_effects(order, [1, 2, 0])
 
 
 def test_states__beyond_the_limits_are_refused(monkeypatch):
