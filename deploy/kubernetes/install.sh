@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the image holds: iitdask from the folder given, object storage, and Dask's commands.
 set -eu
-python -m pip install --no-cache-dir "$1[remote]"
+python -m pip install --no-cache-dir --constraint "$1/deploy/kubernetes/constraints.txt" "$1[remote]"
 # Written out once, since a container's file system is read-only.
 python -m compileall -q "$(python -c 'import iitdask, pathlib; print(pathlib.Path(iitdask.__file__).parent)')"
 for command in iitdask dask; do

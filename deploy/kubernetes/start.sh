@@ -6,6 +6,8 @@ if [ "$(uname -m)" = x86_64 ] && [ -z "${NUMBA_CPU_NAME:-}" ] && grep -qw avx2 /
   export NUMBA_CPU_NAME=x86-64-v3
   features=+64bit,+cmov,+cx16,+cx8,+fxsr,+mmx,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+sahf
   export NUMBA_CPU_FEATURES="$features,+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+xsave"
+elif [ "$(uname -m)" = aarch64 ]; then
+  export NUMBA_CPU_NAME="${NUMBA_CPU_NAME:-generic}" # what every 64-bit ARM has
 fi
 cache="${IITDASK_NUMBA_CACHE:-/tmp/iitdask}"
 kernels="${IITDASK_IMAGE_KERNELS:-/opt/iitdask}"

@@ -148,7 +148,7 @@ def run(
     print_job
         Show the job script and submit nothing.
     manifest
-        File with the DaskCluster, such as deploy/kubernetes/cluster-pvc.yaml.
+        File with the DaskCluster, such as ``helm template`` of deploy/kubernetes makes.
     quiet
         Show the result only.
     dashboard

@@ -30,6 +30,7 @@ SCHEDULER_START_SECONDS = 300.0
 """Seconds until the scheduler must answer: images are pulled and nodes started first."""
 RETRY_SECONDS = 1.0
 SCHEDULER_PORT = 8786
+CREATED_LINE = re.compile(r"^(\S+/\S+) created$", re.MULTILINE)
 FORWARDING_LINE = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -47,7 +48,7 @@ class Manifest:
         if path is None:
             raise InputError(
                 "--manifest: expected a file with a DaskCluster for --cluster kubernetes, got "
-                "nothing; deploy/kubernetes/ has some"
+                "nothing; `helm template` of deploy/kubernetes makes one"
             )
         content = read_file(Path(path), InputError, "a file with a DaskCluster for --manifest")
         try:
@@ -90,9 +91,10 @@ def kubernetes(
         applied = manifest.run_kubectl("apply", "--filename", str(manifest.path))
         if applied.returncode:
             raise InputError(f"kubectl refused the manifest: {_one_line(applied.stderr)}")
-        if re.search(rf"daskcluster\S*/{re.escape(manifest.name)} created", applied.stdout):
-            # Only this run's own: a cluster that was there before stays.
-            stack.callback(_delete, manifest)
+        # Only this run's own: what was there before stays, and so do results.
+        created = [name for name in CREATED_LINE.findall(applied.stdout) if not _is_volume(name)]
+        if created:
+            stack.callback(_delete, manifest, created)
         if workers is not None:
             _scale(manifest, workers, deadline)
         yield stack.enter_context(_client(manifest, deadline))
@@ -167,10 +169,13 @@ def _client(manifest: Manifest, deadline: float) -> Iterator[Client]:
         _wait_or_raise(deadline, complaint)
 
 
-def _delete(manifest: Manifest) -> None:
-    kind = f"daskcluster.kubernetes.dask.org/{manifest.name}"
+def _is_volume(name: str) -> bool:
+    return name.startswith("persistentvolume")
+
+
+def _delete(manifest: Manifest, names: list[str]) -> None:
     with suppress(OSError):
-        manifest.run_kubectl("delete", kind, "--wait=false", "--ignore-not-found")
+        manifest.run_kubectl("delete", *names, "--wait=false", "--ignore-not-found")
 
 
 def _wait_or_raise(deadline: float, complaint: str) -> None:

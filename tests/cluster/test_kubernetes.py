@@ -1,7 +1,6 @@
 """What kubectl is asked for: a stand-in answers, the scheduler behind it is real."""
 
 import os
-from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
@@ -9,11 +8,24 @@ from distributed import LocalCluster
 from iitdask.cluster.kubernetes import Manifest, kubernetes
 from iitdask.errors import InputError, InterruptedRunError
 
-CLUSTER = Path(__file__).parents[2] / "deploy/kubernetes/cluster-pvc.yaml"
+DOCUMENTS = """\
+kind: DaskCluster
+metadata: {name: iitdask}
+---
+kind: ServiceAccount
+metadata: {name: iitdask}
+---
+kind: PersistentVolumeClaim
+metadata: {name: iitdask-store}
+"""
 KUBECTL = """#!/bin/sh
 echo "$@" >> {folder}/asked
 case "$*" in
-*apply*) echo "daskcluster.kubernetes.dask.org/iitdask {applied}" ;;
+*apply*)
+  echo "daskcluster.kubernetes.dask.org/iitdask {applied}"
+  echo "serviceaccount/iitdask unchanged"
+  echo "networkpolicy.networking.k8s.io/iitdask {applied}"
+  echo "persistentvolumeclaim/iitdask-store {applied}" ;;
 *scale*) [ -e {folder}/group ] || {{ touch {folder}/group; echo "not found" >&2; exit 1; }} ;;
 *port-forward*)
   [ -e {folder}/service ] || {{ touch {folder}/service; echo "no endpoints"; exit 1; }}
@@ -40,6 +52,13 @@ def kubectl(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def manifest(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(DOCUMENTS)
+    return Manifest.read(str(path))
+
+
+@pytest.fixture
 def port():
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="tcp"
@@ -48,50 +67,51 @@ def port():
 
 
 @pytest.mark.parametrize("applied", ["created", "unchanged"])
-def test_kubernetes__applies_scales_and_connects(applied, kubectl, port):
+def test_kubernetes__applies_scales_and_connects(applied, kubectl, port, manifest):
     kubectl(applied, port)
-    with kubernetes(Manifest.read(str(CLUSTER)), workers=3) as client:
+    with kubernetes(manifest, workers=3) as client:
         assert client.submit(sum, [1, 2]).result() == 3
     asked = kubectl.asked()
-    assert asked[0] == f"apply --filename {CLUSTER}"
+    assert asked[0] == f"apply --filename {manifest.path}"
     # The group and the service come a moment after the cluster.
     scale = "scale daskworkergroup.kubernetes.dask.org/iitdask-default --replicas=3"
     assert asked[1:3] == [scale, scale]
     forward = "port-forward --address=127.0.0.1 service/iitdask-scheduler :8786"
     # The second one ended when the scheduler did not listen yet.
     assert asked[3:6] == [forward, forward, forward]
-    # What was there before stays.
-    delete = "delete daskcluster.kubernetes.dask.org/iitdask --wait=false --ignore-not-found"
+    # What was there before stays, and so does a volume, which holds results.
+    made = "daskcluster.kubernetes.dask.org/iitdask networkpolicy.networking.k8s.io/iitdask"
+    delete = f"delete {made} --wait=false --ignore-not-found"
     assert asked[6:] == ([delete] if applied == "created" else [])
 
 
-def test_kubernetes__that_does_not_come_is_given_up_and_removed(kubectl):
+def test_kubernetes__that_does_not_come_is_given_up_and_removed(kubectl, manifest):
     kubectl(port=1)
     with (
         pytest.raises(InterruptedRunError, match="does not answer"),
-        kubernetes(Manifest.read(str(CLUSTER)), patience=0.5),
+        kubernetes(manifest, patience=0.5),
     ):
         pass
     assert kubectl.asked()[-1].startswith("delete ")
 
 
-def test_kubernetes__refused_is_quoted(tmp_path, monkeypatch):
+def test_kubernetes__refused_is_quoted(tmp_path, monkeypatch, manifest):
     command = tmp_path / "kubectl"
     command.write_text("#!/bin/sh\necho 'no matches for kind DaskCluster' >&2\nexit 1\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with (
         pytest.raises(InputError, match="refused the manifest: no matches for kind DaskCluster"),
-        kubernetes(Manifest.read(str(CLUSTER))),
+        kubernetes(manifest),
     ):
         pass
 
 
-def test_kubernetes__without_kubectl_is_said(tmp_path, monkeypatch):
+def test_kubernetes__without_kubectl_is_said(tmp_path, monkeypatch, manifest):
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         pytest.raises(InputError, match="expected kubectl on this machine"),
-        kubernetes(Manifest.read(str(CLUSTER))),
+        kubernetes(manifest),
     ):
         pass
 

@@ -10,6 +10,8 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -29,12 +31,13 @@ class Image:
 def dockerfile_image(path, name):
     """The image of a Dockerfile of ours: what it says beside the files it copies."""
     text = path.read_text().replace("\\\n", " ")
-    said = re.findall(r"^(ENV|USER|WORKDIR) (.*)$", text, re.MULTILINE)
+    said = re.findall(r"^(ENV|USER|WORKDIR|ENTRYPOINT) (.*)$", text, re.MULTILINE)
     words = dict(said)
     environment = dict(
         word.split("=", 1) for key, value in said if key == "ENV" for word in shlex.split(value)
     )
-    return Image(name, (), environment, words["USER"], words["WORKDIR"])
+    entrypoint = tuple(json.loads(words["ENTRYPOINT"]))
+    return Image(name, entrypoint, environment, words["USER"], words["WORKDIR"])
 
 
 def write_archive(root, images, path):
@@ -104,10 +107,7 @@ def _add(archive, name, blob):
 
 
 def iitdask_tag(folder):
-    """The image that the manifests of a folder name."""
-    (name,) = {
-        found
-        for each in Path(folder).glob("*.yaml")
-        for found in re.findall(r"image: (iitdask:\S+)", each.read_text())
-    }
-    return name
+    """The image that the chart in a folder names."""
+    about = yaml.safe_load((Path(folder) / "Chart.yaml").read_text())
+    values = yaml.safe_load((Path(folder) / "values.yaml").read_text())
+    return f"{values['image']['repository']}:{about['appVersion']}"

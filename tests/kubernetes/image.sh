@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# image.sh DIR SOURCE: what the container image holds, as a folder DIR/root, made by the image's own install script.
+# image.sh DIR SOURCE: what the container image holds, as a folder DIR/root, made by what the Dockerfile runs.
 #
 # Debian 12 with its Python 3.11 stands for the base image, since no registry is asked. The operator is installed
 # beside iitdask, so that one folder serves all pods.
@@ -18,7 +18,8 @@ inside() { # a mount namespace, so that nothing stays mounted
   unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$root" \
     env PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore "$@"
 }
-inside sh /src/deploy/kubernetes/install.sh /src
+sed -e ':a' -e '/\\$/N; s/\\\n//; ta' "$source/deploy/kubernetes/Dockerfile" | sed -n 's/^RUN //p' |
+  while read -r command; do inside sh -c "$command" </dev/null; done
 inside python -m pip install -q --no-cache-dir dask-kubernetes
 rm -rf "$root/src" "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}
 touch "$root/complete"

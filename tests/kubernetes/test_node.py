@@ -1,7 +1,7 @@
-"""Runs on a real Kubernetes, from the manifests, and what clusters do to them.
+"""Runs on a real Kubernetes, from the chart, and what clusters do to them.
 
-Only what has to differ on a node of two cores is changed in the manifests: requests of CPU,
-and the number of pods.
+Only what has to differ on a node of two cores is changed in what the chart renders: requests
+of CPU (``fit.py``).
 """
 
 import json
@@ -15,36 +15,24 @@ from pathlib import Path
 import processes as proc
 import pytest
 import yaml
+from fit import fitted
 from site_kubernetes import ADDRESS
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
-DEPLOY = Path(__file__).parents[2] / "deploy/kubernetes"
-CHART = Path("dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator")
-PATIENCE = 600
-CPU = {"worker": "200m", "scheduler": "100m", "job": "100m"}
+CHART = Path(__file__).parents[2] / "deploy/kubernetes"
+OPERATOR = Path("dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator")
+OPERATORS = ("--namespace", "dask-operator")
+LOG = ("logs", "deployment/dask-operator-dask-kubernetes-operator", *OPERATORS)
 DONE = "--output=jsonpath={.status.succeeded}"
+REPLICAS = "--output=jsonpath={.spec.worker.replicas}"
 CREDENTIALS = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "anyone",
     "AWS_SECRET_ACCESS_KEY": "anything",
     "AWS_ALLOW_HTTP": "true",
+    "AWS_ENDPOINT_URL": f"http://{ADDRESS}:9000",
 }
-
-
-def document(name):
-    return fitted(yaml.safe_load((DEPLOY / f"{name}.yaml").read_text()))
-
-
-def fitted(value):
-    """The same for a small node."""
-    if isinstance(value, dict):
-        value = {key: fitted(each) for key, each in value.items()}
-        if value.get("name") in CPU and "resources" in value:
-            value["resources"]["requests"]["cpu"] = CPU[value["name"]]
-    elif isinstance(value, list):
-        value = [fitted(each) for each in value]
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -55,75 +43,104 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(study):
-    store = study.parent / "undisturbed.zarr"
-    done = proc.call("run", study, "--store", store, "--quiet")
-    assert done.returncode == 0, done.stderr
-    return store
+    return proc.filled(study)
+
+
+class Helm:
+    """Helm on a node: studies by their names."""
+
+    def __init__(self, node, folder):
+        self.node = node
+        self.program = os.environ.get("IITDASK_HELM") or shutil.which("helm")
+        assert self.program is not None, "helm is not installed; .ci/run kubernetes fetches it"
+        self.fit = folder / "fit"
+        self.fit.write_text(
+            f"#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name('fit.py')}\n"
+        )
+        self.fit.chmod(0o755)
+
+    def __call__(self, *words):
+        done = subprocess.run(
+            [self.program, *map(str, words)],
+            env=self.node.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def install(self, name, *values):
+        sets = [word for each in values for word in ("--set", each)]
+        tell(self("install", name, CHART, "--post-renderer", self.fit, *sets))
 
 
 @pytest.fixture(scope="module")
-def cluster(node, study):
-    """The operator, and the study as the manifests look for it."""
-    helm = os.environ.get("IITDASK_HELM") or shutil.which("helm")
-    assert helm is not None, "helm is not installed; .ci/run kubernetes fetches it"
-    chart = str(distribution("dask-kubernetes").locate_file(CHART))
-    words = ("--namespace", "dask-operator", "--create-namespace")
-    values = ("--values", DEPLOY / "operator-values.yaml")
-    subprocess.run(
-        list(map(str, (helm, "upgrade", "--install", "dask-operator", chart, *words, *values))),
-        env=node.environment,
-        capture_output=True,
-        check=True,
-    )
-    deployment = "deployment/dask-operator-dask-kubernetes-operator"
-    where = ("--namespace", "dask-operator")
-    node.kubectl("rollout", "status", deployment, *where, "--timeout=110s")
-    files = [f"--from-file={name}={path}" for name, path in named(study).items()]
-    node.kubectl("create", "configmap", "iitdask-study", *files)
-    node.apply(document("networkpolicy"))
-    return node
-
-
-def named(study):
-    """Files of a study by the names they have in the pods."""
-    return {"study.yaml": study, **{path.name: path for path in study.parent.glob("*.npy")}}
+def helm(node, study, tmp_path_factory):
+    """Helm on a cluster that has the operator."""
+    found = Helm(node, tmp_path_factory.mktemp("helm"))
+    chart = distribution("dask-kubernetes").locate_file(OPERATOR)
+    words = (*OPERATORS, "--create-namespace", "--values", CHART / "operator-values.yaml")
+    found("upgrade", "--install", "dask-operator", chart, *words)
+    node.kubectl("rollout", "status", LOG[1], *OPERATORS, "--timeout=110s")
+    return found
 
 
 @pytest.fixture
-def empty(cluster):
-    """The cluster, from which everything that was applied is removed."""
-    yield cluster
-    for kind in ("daskjobs", "daskautoscalers", "daskclusters", "jobs"):
-        cluster.kubectl("delete", kind, "--all", "--timeout=100s")
-    cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
-    cluster.kubectl("delete", "persistentvolumeclaims,persistentvolumes", "--all")
+def empty(helm):
+    """The cluster, from which everything that was installed is removed."""
+    yield helm.node
+    for name in helm("list", "--short").split():
+        helm("uninstall", name)
+    for kind in ("daskclusters", "jobs"):
+        helm.node.kubectl("delete", kind, "--all", "--timeout=100s")
+    helm.node.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
+    helm.node.kubectl("delete", "persistentvolumeclaims,persistentvolumes", "--all")
 
 
 @pytest.fixture
 def volume(empty, tmp_path):
-    """The folder behind the claim of the manifests."""
+    """The folder behind the first claim that comes."""
     folder = tmp_path / "volume"
     folder.mkdir()
     os.chown(folder, 1000, 1000)
-    claim = document("store-pvc")
     about = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": "store"},
+        "metadata": {"name": "volume"},
         "spec": {
-            "capacity": claim["spec"]["resources"]["requests"],
-            "accessModes": claim["spec"]["accessModes"],
+            "capacity": {"storage": "50Gi"},
+            "accessModes": ["ReadWriteMany"],
             "hostPath": {"path": str(folder)},
         },
     }
     empty.apply(about)
-    empty.apply(claim)
     return folder
 
 
+@pytest.fixture
+def bucket(empty, tmp_path, monkeypatch):
+    """A bucket `runs` of an S3 server, credentials for it here and in a secret `keys`."""
+    import boto3
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    log = tmp_path / "s3"
+    server = proc.start("moto.server", "-H", ADDRESS, "-p", 9000, log=log)
+    try:
+        assert proc.wait_until(lambda: "Running on" in log.read_text())
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="runs")
+        given = [f"--from-literal={name}={value}" for name, value in CREDENTIALS.items()]
+        empty.kubectl("create", "secret", "generic", "keys", *given)
+        yield client
+        empty.kubectl("delete", "secret", "keys")
+    finally:
+        proc.end(server)
+
+
 def begun(node, store, count=10):
-    claim = lambda: len(proc.ticks(store)) > count  # noqa: E731
-    assert proc.wait_until(claim, PATIENCE, 0.1), node.state()
+    assert proc.wait_until(lambda: len(proc.ticks(store)) > count, 0.1), node.state()
 
 
 def kill(node, **labels):
@@ -148,77 +165,115 @@ def is_finished(store):
     return (store / "zarr.json").exists() and '"finished"' in (store / "zarr.json").read_text()
 
 
-def test_job__outlives_its_workers_and_its_scheduler(cluster, volume, undisturbed):
-    store = volume / "run.zarr"
-    cluster.apply(document("job-pvc"))
-    begun(cluster, store)
-    of_run = {"dask.org/cluster-name": "iitdask"}
-    tell(f"{len(proc.ticks(store))} blocks, a worker is deleted\n{cluster.kubectl('get', 'pods')}")
-    kill(cluster, **of_run, **{"dask.org/component": "worker"})
-    seen = len(proc.ticks(store))
-    begun(cluster, store, seen + 5)
+def has_succeeded(node, job):
+    return proc.wait_until(lambda: node.kubectl("get", "job", job, DONE) not in ("", "0"), 0.5)
+
+
+def of_component(component):
+    return {"app.kubernetes.io/component": component, "app.kubernetes.io/instance": "mine"}
+
+
+def test_run__outlives_its_workers_and_its_scheduler(helm, empty, volume, study, undisturbed):
+    files = {"study.yaml": study, **{path.name: path for path in study.parent.glob("*.npy")}}
+    given = [f"--from-file={name}={path}" for name, path in files.items()]
+    empty.kubectl("create", "configmap", "tables", *given)
+    helm.install("mine", "study.configMap=tables", "workers.count=2")
+    # Beside another study of the namespace, one that is wrong.
+    helm.install(
+        "other",
+        "study.text=substrate: 3",
+        "shape=workers",
+        "backoffLimit=0",
+        "store.claim=mine-store",
+    )
+    store = volume / "mine.zarr"
+    begun(empty, store)
+    tell(f"{len(proc.ticks(store))} blocks, a worker is deleted\n{empty.kubectl('get', 'pods')}")
+    kill(empty, **of_component("worker"))
+    begun(empty, store, len(proc.ticks(store)) + 5)
     tell(f"{len(proc.ticks(store))} blocks, the scheduler is deleted")
-    kill(cluster, **of_run, **{"dask.org/component": "scheduler"})
+    kill(empty, **of_component("scheduler"))
     assert not is_finished(store)
-    assert proc.wait_until(lambda: is_finished(store), PATIENCE, 0.2), cluster.state()
-    status = "--output=jsonpath={.status.jobStatus}"
-    successful = lambda: cluster.kubectl("get", "daskjob", "iitdask", status) == "Successful"  # noqa: E731
-    assert proc.wait_until(successful, PATIENCE, 0.5), cluster.state()
-    said = cluster.kubectl("logs", "iitdask-runner")
-    tell(f"{len(proc.ticks(store))} blocks, done\n{cluster.kubectl('get', 'pods')}{said}")
-    # The driver lost its scheduler, was started again, and went on.
+    assert proc.wait_until(lambda: is_finished(store), 0.2), empty.state()
+    assert has_succeeded(empty, "mine-driver"), empty.state()
+    said = empty.kubectl("logs", "job/mine-driver")
+    tell(f"{len(proc.ticks(store))} blocks, done\n{empty.kubectl('get', 'pods')}{said}")
+    # The driver lost its scheduler, was followed by another, and that went on.
     assert "already there" in said
     assert is_same(store, undisturbed)
+    (wrong,) = empty.pods(**of_component("worker") | {"app.kubernetes.io/instance": "other"})
+    ended = wrong["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended["exitCode"] == 2
+    # Uninstalled, the store stays.
+    helm("uninstall", "mine")
+    assert empty.kubectl("get", "persistentvolumeclaim", "mine-store", "--output=name")
 
 
-def test_workers__without_an_operator_outlive_one_of_them(cluster, volume, undisturbed):
-    store = volume / "run.zarr"
-    workers = document("workers-pvc")
-    workers["spec"] |= {"completions": 2, "parallelism": 2}
-    cluster.apply(workers)
-    begun(cluster, store)
-    tell(f"{len(proc.ticks(store))} blocks, a pod is deleted\n{cluster.kubectl('get', 'pods')}")
-    kill(cluster, **{"job-name": "iitdask-workers"})
+def test_workers__without_an_operator_outlive_one_of_them(helm, empty, volume, study, undisturbed):
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    about = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    empty.apply(about | {"spec": claim})
+    shutil.copytree(study.parent, volume / "input", ignore=shutil.ignore_patterns("*.zarr"))
+    (volume / "input").chmod(0o755)
+    values = ("study.claim=data", "study.file=input/study.yaml", "store.claim=data")
+    helm.install("mine", "shape=workers", "workers.count=2", *values)
+    store = volume / "mine.zarr"
+    begun(empty, store)
+    tell(f"{len(proc.ticks(store))} blocks, a pod is deleted\n{empty.kubectl('get', 'pods')}")
+    kill(empty, **of_component("worker"))
     assert not is_finished(store)
-    assert proc.wait_until(lambda: is_finished(store), PATIENCE, 0.2), cluster.state()
-    ended = lambda: cluster.kubectl("get", "job", "iitdask-workers", DONE) == "2"  # noqa: E731
-    assert proc.wait_until(ended, PATIENCE, 0.5), cluster.state()
-    tell(f"{len(proc.ticks(store))} blocks, done\n{cluster.kubectl('get', 'pods')}")
+    assert proc.wait_until(lambda: is_finished(store), 0.2), empty.state()
+    assert has_succeeded(empty, "mine-workers"), empty.state()
+    tell(f"{len(proc.ticks(store))} blocks, done\n{empty.kubectl('get', 'pods')}")
     assert is_same(store, undisturbed)
+
+
+def test_run__in_a_bucket_has_as_many_workers_as_there_is_work_for(
+    helm, empty, bucket, study, undisturbed
+):
+    for path in (study, *study.parent.glob("*.npy")):
+        bucket.upload_file(str(path), "runs", f"input/{path.name}")
+    places = ("study.url=s3://runs/input", "store.url=s3://runs/mine.zarr", "store.secret=keys")
+    scale = ("autoscaler.enabled=true", "autoscaler.maximum=3", "workers.count=1")
+    helm.install("mine", *places, *scale, "workers.cpu=1")
+    seen = []
+
+    def has_ended():
+        number = empty.kubectl(
+            "get", "daskworkergroup", "--ignore-not-found", "mine-default", REPLICAS
+        )
+        if number and seen[-1:] != [number]:
+            seen.append(number)
+        return empty.kubectl("get", "job", "mine-driver", DONE) == "1"
+
+    assert proc.wait_until(has_ended, 0.5), empty.state()
+    tell(empty.kubectl("logs", "job/mine-driver"))
+    assert proc.wait_until(lambda: has_ended() and seen[-1] == "1", 0.5), empty.state()
+    tell(f"workers: {' '.join(seen)}")
+    assert max(map(int, seen)) > 1
+    said = empty.kubectl(*LOG)
+    assert "Retired workers" in said
+    assert "falling back" not in said
+    found = proc.call("show", "s3://runs/mine.zarr", "--json")
+    assert json.loads(found.stdout) == proc.shown(undisturbed)
 
 
 def test_driver__outside_of_the_cluster_and_a_store_on_object_storage(
-    empty, study, undisturbed, tmp_path, monkeypatch
+    helm, empty, bucket, study, undisturbed, tmp_path
 ):
-    log = tmp_path / "s3"
-    server = proc.start("moto.server", "-H", ADDRESS, "-p", 9000, log=log)
-    said = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{ADDRESS}:9000"}
-    for name, value in said.items():
-        monkeypatch.setenv(name, value)
+    sets = ("shape=cluster", "store.url=s3://runs/run", "store.secret=keys", "workers.count=1")
+    words = [word for each in sets for word in ("--set", each)]
+    documents = yaml.safe_load_all(
+        helm("template", "mine", CHART, "--kube-version", "1.20", *words)
+    )
     manifest = tmp_path / "cluster.yaml"
-    manifest.write_text(yaml.safe_dump(document("cluster-bucket")))
-    try:
-        assert proc.wait_until(lambda: "Running on" in log.read_text())
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket="runs")
-        given = [f"--from-literal={name}={value}" for name, value in said.items()]
-        empty.kubectl("create", "secret", "generic", "iitdask-store", *given)
-        words = ("run", study, "--cluster", "kubernetes", "--manifest", manifest, "-n", "1")
-        words = (*words, "--store", "s3://runs/run")
-        done = subprocess.run(
-            [sys.executable, "-m", "iitdask", *map(str, words)],
-            env=proc.environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + empty.state()
-        tell(done.stderr)
-        # What the command made it has removed.
-        assert json.loads(empty.kubectl("get", "daskclusters", "--output=json"))["items"] == []
-        found = proc.call("show", "s3://runs/run", "--json")
-        assert json.loads(found.stdout) == proc.shown(undisturbed)
-    finally:
-        proc.end(server)
+    manifest.write_text(yaml.safe_dump_all([fitted(each) for each in documents if each]))
+    words = ("run", study, "--cluster", "kubernetes", "--manifest", manifest, "-n", "1")
+    done = proc.call(*words, "--store", "s3://runs/run")
+    assert done.returncode == 0, done.stderr + empty.state()
+    tell(done.stderr)
+    # What the command made it has removed.
+    kinds = "daskclusters,networkpolicies,poddisruptionbudgets"
+    assert json.loads(empty.kubectl("get", kinds, "--output=json"))["items"] == []
+    found = proc.call("show", "s3://runs/run", "--json")
+    assert json.loads(found.stdout) == proc.shown(undisturbed)
