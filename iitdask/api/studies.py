@@ -173,13 +173,17 @@ def estimate(spec: str | os.PathLike[str] | dict[str, Any], *, seconds: float = 
     return estimate_job(job, block_seconds=study.run.block_seconds, seconds=seconds)
 
 
-def open_result(store: PathLike) -> xr.DataTree:
+def open_result(store: PathLike, *, figures: bool = False) -> xr.DataTree:
     """Open the result in a store, checked.
 
     Parameters
     ----------
     store : str or path
         Directory or URL of a store: what ``store=`` or ``--store`` named.
+    figures : bool
+        Whether the tree also gets what figures derive from the substrate, as the explorer of the
+        store has it: ``/network``, of small substrates ``/transitions``, of a cause-effect
+        structure ``/repertoires`` and ``/landscape``.
 
     Returns
     -------
@@ -208,7 +212,7 @@ def open_result(store: PathLike) -> xr.DataTree:
     Traceback (most recent call last):
     iitdask.errors.MissingStoreError: ...none.zarr: expected a store of iitdask, found none...
     """
-    return open_stored_result(store)
+    return open_stored_result(store, figures=figures)
 
 
 def explain(

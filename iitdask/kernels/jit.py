@@ -271,7 +271,10 @@ def _file_sizes(directory: Path) -> dict[str, int]:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder: what it renames is on the disk without this
+        return
     try:
         os.fsync(descriptor)
     finally:

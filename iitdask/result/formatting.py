@@ -34,6 +34,12 @@ DIRECTIONS = ("cause", "effect")
 SOURCE_ATTRS = {f"substrate_{key}": key for key in SOURCE_KEYS}
 ORIGIN_ATTRS = {"substrate_origin": "observed", **SOURCE_ATTRS}
 """Attributes of a result, and those of a substrate that they repeat; an estimate was `observed`."""
+TIE_TEXTS = {
+    "yes": "other choices change the structure and Phi",
+    "no": "other choices change the structure, but not Phi",
+    "unknown": "other choices change the structure; they are too many to tell of Phi",
+}
+"""What a summary says of ties, by whether they change Phi."""
 MAX_SHOWN_STATES = 8  # States of a repertoire
 MAX_SET_NAME = 60  # Characters in the name of a part of a partition
 MAX_DIGITS = 15  # Digits of a number of relations; larger ones are written as powers of two
@@ -326,8 +332,7 @@ def _structure_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
         ("Phi", f"{number_text(big_phi) if np.isfinite(big_phi) else sum_text} bits"),
     ]
     if about["tie_sensitive"]:
-        text = f"other choices change the structure; Phi: {about['phi_tie_sensitive']}"
-        rows.append(("ties", text))
+        rows.append(("ties", TIE_TEXTS[str(about["phi_tie_sensitive"])]))
     return rows
 
 

@@ -300,13 +300,17 @@ def _read_small_systems(store: Store, stage: str) -> SmallSystems:
 
 
 def load_for_view(store: Store) -> xr.DataTree:
-    """Load a result and add what views derive from its substrate, if that can be read.
+    """Load a result and add what views derive from its substrate."""
+    return with_figure_nodes(load_result(store), store)
+
+
+def with_figure_nodes(tree: xr.DataTree, store: Store) -> xr.DataTree:
+    """Return the result of a store with what views derive from its substrate, if that can be read.
 
     ``/network`` holds all units and their connections, ``/transitions`` the probabilities of a
     substrate of few states; ``/repertoires`` and ``/landscape`` are those of a cause-effect
     structure, the latter where the system is small enough.
     """
-    tree = load_result(store)
     try:
         problem = read_problem(store)
     except (StoreError, InputError):  # damaged, or that of a sweep, which has many

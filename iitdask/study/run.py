@@ -79,7 +79,14 @@ from iitdask.run.worker_inventory import (
 )
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
-from iitdask.study.problem import Problem, StoredSweep, problem_from_study, provenance, read_problem
+from iitdask.study.problem import (
+    Problem,
+    StoredSweep,
+    problem_from_study,
+    provenance,
+    read_problem,
+    with_figure_nodes,
+)
 from iitdask.study.spec import Study, require_worker_count
 from iitdask.study.sweep import Sweep, sweep_from_study
 from iitdask.theory.catalog import KERNEL_FAMILIES
@@ -163,8 +170,13 @@ def run_job(
             return result
 
 
-def open_stored_result(store: str | os.PathLike[str] | Store) -> xr.DataTree:
-    """Return the verified result of a store; a sweep that is not finished says so."""
+def open_stored_result(
+    store: str | os.PathLike[str] | Store, *, figures: bool = False
+) -> xr.DataTree:
+    """Return the verified result of a store; a sweep that is not finished says so.
+
+    With what figures derive from the substrate, if asked for.
+    """
     opened = open_store(store)
     tree = load_partial_result(opened)
     if "finished" not in store_attrs(opened):
@@ -172,7 +184,7 @@ def open_stored_result(store: str | os.PathLike[str] | Store) -> xr.DataTree:
         text = f"the sweep is not finished; {computed} of its cells are computed so far"
         tree.attrs["partial"] = text
         warnings.warn(f"{opened.url}: {text}", PartialResultWarning, stacklevel=3)
-    return tree
+    return with_figure_nodes(tree, opened) if figures else tree
 
 
 def stored_target(store: str | os.PathLike[str] | Store) -> Target:

@@ -90,7 +90,7 @@ def grains_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     return [
         top,
         pages.section_heading("Which grain wins", _bars_note(tables["systems"])),
-        pages.page_grid(_bars(tree), *_complexes_table(sources["complexes"])),
+        pages.page_grid(draw_bars(tree), *_complexes_table(sources["complexes"])),
         *_verdicts_table(sources["units"], tables["units"]),
         *_systems_table(sources["systems"], tree),
     ]
@@ -366,7 +366,7 @@ def _bars_note(systems: xr.Dataset) -> str:
     )
 
 
-def _bars(tree: xr.DataTree) -> figure:
+def draw_bars(tree: xr.DataTree, width: int = 620) -> figure:
     """Draw the largest phi of each footprint."""
     systems, complexes = tree["systems"].to_dataset(), tree["complexes"].to_dataset()
     won = set(complexes["units"].values.tolist())
@@ -395,7 +395,7 @@ def _bars(tree: xr.DataTree) -> figure:
     )  # fmt: skip
     top = float(np.max(rows["phi"].values, initial=0.0)) * 1.05 or 1.0
     fig = pages.empty_figure(
-        "Largest φ_s by micro constituents", "φ_s (bits)", "", size=(620, 70 + 24 * len(factors)),
+        "Largest φ_s by micro constituents", "φ_s (bits)", "", size=(width, 70 + 24 * len(factors)),
         y_range=FactorRange(factors=factors[::-1]), x_range=(0, top), name="grains-figure",
     )  # fmt: skip
     drawn = fig.hbar(

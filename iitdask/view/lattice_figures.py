@@ -40,8 +40,8 @@ PAIR_COLOURS = {
     "disjoint": "rgba(0, 0, 0, 0)",
 }  # fmt: skip
 PAIR_TEXTS = {
-    "same": "the same units", "includes": "the row's purview includes the column's",
-    "included": "it is included in it", "connected": "some units in common",
+    "same": "same units", "includes": "row includes column",
+    "included": "column includes row", "connected": "some units in common",
 }  # fmt: skip
 
 
@@ -63,20 +63,32 @@ def _ranks(values: Array, most: int) -> tuple[Array, Array]:
 
 
 def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
-    """Draw how much of Phi each distinction contributes: its own phi and its part of relations."""
-    folds = source.data["fold"]
-    whole = float(tree.attrs["big_phi"])
-    if not (np.isfinite(folds).all() and np.isfinite(whole)):
-        about = (
-            f"Not drawn: the {len(folds):,} folds are beyond what a number holds; their logarithms "
-        )
+    """Show how much of Phi each distinction contributes: its own phi and its part of relations."""
+    count, whole = len(source.data["fold"]), float(tree.attrs["big_phi"])
+    if not has_finite_folds(tree, source):
+        about = f"Not drawn: the {count:,} folds are beyond what a number holds; their logarithms "
         return [pages.section_heading("Φ-folds", f"{about}are log2_fold of the distinctions.")]
-    chosen, ranks = _ranks(folds, MAX_FOLDS)
+    fig = draw_folds(source)
+    note = pages.html_block("", name="fold", width=260, tags=[pages.SPOKEN])
+    args = {"distinctions": source, "note": note, "whole": whole}
+    source.selected.js_on_change("indices", CustomJS(args=args, code=pages.script("fold.js")))
+    shown = f"The {MAX_FOLDS} largest of {count:,} folds" if count > MAX_FOLDS else "All folds"
+    about = f"{shown}; together all are Φ. Relations count for each of their distinctions in parts."
+    return [pages.section_heading("Φ-folds", about), pages.page_grid(fig, note)]
+
+
+def has_finite_folds(tree: xr.DataTree, source: ColumnDataSource) -> bool:
+    """Tell whether all folds, and Phi, are within what a number holds."""
+    return bool(np.isfinite(source.data["fold"]).all() and np.isfinite(tree.attrs["big_phi"]))
+
+
+def draw_folds(source: ColumnDataSource, size: tuple[int, int] = (760, 300)) -> figure:
+    """Draw the largest folds as bars, and within them phi of the distinction itself."""
+    chosen, ranks = _ranks(source.data["fold"], MAX_FOLDS)
     source.data["fold_rank"] = ranks
     names = [source.data["mechanism"][k] for k in chosen]
-    count = len(folds)
     fig = pages.empty_figure(
-        "What each distinction contributes to Φ", "mechanism", "bits", size=(760, 300),
+        "What each distinction contributes to Φ", "mechanism", "bits", size=size,
         x_range=(-0.8, len(chosen) - 0.2), name="folds-figure",
     )  # fmt: skip
     fig.y_range.start = 0
@@ -93,31 +105,18 @@ def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     fig.xaxis.major_label_orientation = np.pi / 2
     pages.add_hover(fig, DISTINCTION_TIPS, shares, formatters=TIP_FORMATTERS)
     pages.legend_below(fig, [("its part of relations", [shares]), ("its own φ_d", [own])])
-    note = pages.html_block("", name="fold", width=260, tags=[pages.SPOKEN])
-    args = {"distinctions": source, "note": note, "whole": whole}
-    source.selected.js_on_change("indices", CustomJS(args=args, code=pages.script("fold.js")))
-    shown = f"The {len(chosen)} largest of {count:,} folds" if count > len(chosen) else "All folds"
-    about = f"{shown}; together all are Φ. Relations count for each of their distinctions in parts."
-    return [pages.section_heading("Φ-folds", about), pages.page_grid(fig, note)]
+    return fig
 
 
 def _lattices(tree: xr.DataTree, data: xr.Dataset, source: ColumnDataSource) -> list[UIElement]:
     """Draw mechanisms and purviews by inclusion, where there is room for them."""
-    labels = [str(name) for name in data["unit"].values]
-    weights = np.array([1 << k for k in range(len(labels))], object)
     figures: list[UIElement] = []
     left_out = []
-    for kind, name in LATTICES.items():
-        inside = data[name].values.astype(bool)
-        masks = [int((row * weights).sum()) for row in inside.astype(int)]
-        sets = lattice_sets(masks, len(labels))
+    for kind in LATTICES:
+        masks = _masks(data, kind)
         title = "mechanisms" if kind == "mechanism" else f"{kind} purviews"
-        if sets:
-            names = unit_set_names(
-                np.array([[mask >> k & 1 for k in range(len(labels))] for mask in sets], bool),
-                np.array(labels, object), known_labels(tree),
-            )  # fmt: skip
-            figures.append(_lattice(kind, masks, sets, names, source))
+        if (drawn := draw_lattice(tree, kind, source)) is not None:
+            figures.append(drawn)
         else:
             left_out.append(f"{len(set(masks)):,} {title}")
     about = "Lines lead from a set of units to those with one unit more, or the next that occurs. "
@@ -169,16 +168,28 @@ def _places(sets: Sequence[int]) -> dict[int, tuple[float, int]]:
     return places
 
 
-def _lattice(
-    kind: str,
-    masks: Sequence[int],
-    sets: Sequence[int],
-    names: Sequence[str],
-    source: ColumnDataSource,
-) -> figure:
+def _masks(data: xr.Dataset, kind: str) -> list[int]:
+    """Return the mechanisms or purviews of all distinctions, of any number of units."""
+    inside = data[LATTICES[kind]].values.astype(int)
+    weights = np.array([1 << k for k in range(data.sizes["unit"])], object)
+    return [int((row * weights).sum()) for row in inside]
+
+
+def draw_lattice(
+    tree: xr.DataTree, kind: str, source: ColumnDataSource, size: tuple[int, int] = (390, 380)
+) -> figure | None:
+    """Draw the mechanisms or purviews of a structure by inclusion; None where they are too many."""
+    data = tree["distinctions"].to_dataset()
+    labels = np.array([str(name) for name in data["unit"].values], object)
+    masks = _masks(data, kind)
+    sets = lattice_sets(masks, len(labels))
+    if not sets:
+        return None
+    inside = np.array([[mask >> k & 1 for k in range(len(labels))] for mask in sets], bool)
+    names = unit_set_names(inside, labels, known_labels(tree))
     places = _places(sets)
     title = "Lattice of " + ("mechanisms" if kind == "mechanism" else f"{kind} purviews")
-    fig = pages.empty_figure(title, "", "units", size=(390, 380), name=f"lattice-{kind}-figure")
+    fig = pages.empty_figure(title, "", "units", size=size, name=f"lattice-{kind}-figure")
     fig.xaxis.visible, fig.xgrid.visible = False, False
     sizes = sorted({mask.bit_count() for mask in sets})
     fig.yaxis.ticker = FixedTicker(ticks=sizes)
@@ -210,46 +221,45 @@ def _lattice(
 
 
 def _pairs(data: xr.Dataset, source: ColumnDataSource) -> list[UIElement]:
-    """Draw how the purviews of every two distinctions lie to one another."""
-    phi = np.asarray(source.data["phi"], float)
-    count = len(phi)
-    chosen = np.sort(_ranks(phi, MAX_PAIRED)[0])
-    at = np.full(count, np.nan)
-    at[chosen] = np.arange(len(chosen)) + 0.5
-    source.data["pair_place"] = at
-    part = xr.DataTree.from_dict({"/distinctions": data.isel(mechanism=chosen)})
+    """Show how the purviews of every two distinctions lie to one another."""
     cross = ColumnDataSource({"place": []}, name="pair-cross")
-    names = [source.data["mechanism"][k] for k in chosen]
-    figures = [_pair_figure(side, part, names, source, cross) for side in ("cause", "effect")]
+    figures = [draw_pairs(data, side, source, cross) for side in ("cause", "effect")]
     follow = "cross.data = {place: distinctions.selected.indices.map("
     follow += "(d) => distinctions.data.pair_place[d]).filter((x) => !Number.isNaN(x))}"
     args = {"distinctions": source, "cross": cross}
     source.selected.js_on_change("indices", CustomJS(args=args, code=follow))
-    key = " ".join(
-        f'<span style="background:{colour};padding:0 7px">&nbsp;</span> {PAIR_TEXTS[kind]}'
-        for kind, colour in PAIR_COLOURS.items()
-        if kind in PAIR_TEXTS
-    )
-    shown = f"The {len(chosen)} with the largest φ_d of {count:,}" if count > len(chosen) else "All"
-    about = f"{shown} distinctions, each against each: {key}. Empty cells have no unit in common."
+    count = data.sizes["mechanism"]
+    shown = f"The {MAX_PAIRED} with the largest φ_d of {count:,}" if count > MAX_PAIRED else "All"
+    about = f"{shown} distinctions, each against each. Empty cells have no unit in common."
     return [pages.section_heading("Distinction × distinction", about), pages.page_grid(*figures)]
 
 
-def _pair_figure(
+def draw_pairs(
+    data: xr.Dataset,
     side: str,
-    tree: xr.DataTree,
-    names: Sequence[str],
     source: ColumnDataSource,
     cross: ColumnDataSource,
+    size: tuple[int, int] = (560, 540),
 ) -> figure:
+    """Draw how the purviews of one side lie, of the distinctions of largest phi, each by each.
+
+    `cross` has the places of the rows and columns that are marked.
+    """
+    phi = np.asarray(source.data["phi"], float)
+    chosen = np.sort(_ranks(phi, MAX_PAIRED)[0])
+    at = np.full(len(phi), np.nan)
+    at[chosen] = np.arange(len(chosen)) + 0.5
+    source.data["pair_place"] = at
+    names = [source.data["mechanism"][k] for k in chosen]
     kinds = list(PAIR_COLOURS)
+    tree = xr.DataTree.from_dict({"/distinctions": data.isel(mechanism=chosen)})
     kind = pairs(tree, side)["kind"].values
     codes = np.searchsorted(np.sort(kinds), kind.astype(str))
     codes = np.argsort(kinds)[codes].astype(np.uint8)
     count = len(names)
     fig = pages.empty_figure(
         f"{side.capitalize()} purviews of every two distinctions", "mechanism", "mechanism",
-        size=(560, 520), x_range=(0, count), y_range=(count, 0), name=f"pairs-{side}-figure",
+        size=size, x_range=(0, count), y_range=(count, 0), name=f"pairs-{side}-figure",
     )  # fmt: skip
     fig.grid.visible = False
     mapper = LinearColorMapper(palette=list(PAIR_COLOURS.values()), low=-0.5, high=len(kinds) - 0.5)
@@ -258,9 +268,9 @@ def _pair_figure(
     look = {"fill_color": None, "line_color": pages.HIGHLIGHT, "line_width": 1.5, "source": cross}
     fig.hbar("place", left=0, right=count, height=1, **look)
     fig.vbar("place", bottom=0, top=count, width=1, **look)
-    size = max(3, min(9, 400 / count))
     fig.scatter(
-        "pair_place", "pair_place", source=source, marker="square", size=size,
+        "pair_place", "pair_place", source=source, marker="square",
+        size=max(3, min(9, 400 / count)),
         fill_color="white", line_color=pages.MUTED, nonselection_fill_alpha=0.8,
         selection_fill_color=pages.SELECTED, selection_line_color=pages.INK,
     )  # fmt: skip
@@ -270,6 +280,12 @@ def _pair_figure(
     lies = CustomJSHover(args={"names": kinds}, code="return names[Math.round(value)] || ''")
     tips = [("row", "$y{custom}"), ("column", "$x{custom}"), ("purviews", "@kind{custom}")]
     pages.add_hover(fig, tips, drawn, formatters={"$x": name, "$y": name, "@kind": lies})
+    blank: dict[str, Any] = {"x": [np.nan], "y": [np.nan], "marker": "square", "size": 11}
+    entries = [
+        (text, [fig.scatter(color=PAIR_COLOURS[kind], **blank)])
+        for kind, text in PAIR_TEXTS.items()
+    ]
+    pages.legend_below(fig, entries)
     return fig
 
 

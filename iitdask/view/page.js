@@ -1,5 +1,5 @@
 // What every page does when it is ready: names figures for those who cannot see them, keeps figures
-// of a fixed shape within the window, sorts tables.
+// of a fixed shape within the window, sorts tables, notes whether a tap adds to a selection.
 // Arguments: frames (figures of a fixed shape), sizes (width and height of each frame, pixels),
 // plots (all figures), spoken (texts that are read out when they change), tables, sorts (field by
 // which each is sorted first, the largest on top, or null).
@@ -53,6 +53,10 @@ tables.forEach((table, k) => {
   grid.onSort.notify({grid, multiColumnSort: false, sortCol: column, sortAsc: false,
     sortCols: [{sortCol: column, sortAsc: false}]})
 })
+const keep = ({shiftKey, ctrlKey}) => {  // for tap.js: Bokeh does not tell it
+  document.documentElement.dataset.keys = shiftKey || ctrlKey ? "held" : ""
+}
+document.addEventListener("pointerup", keep, {capture: true})
 fit()
 requestAnimationFrame(fit)  // what is beside a frame may have changed with it
 let width = within()

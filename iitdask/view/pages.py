@@ -47,6 +47,7 @@ from bokeh.models import (
     Select,
     StringFormatter,
     TableColumn,
+    TapTool,
     TextInput,
     Title,
     UIElement,
@@ -97,7 +98,7 @@ FORMATTERS: dict[str, Callable[[], StringFormatter]] = {
     ),
 }
 """Formatter of each kind of column."""
-TOOLS = "pan,wheel_zoom,box_zoom,tap,reset,save"
+TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 MIN_FIGURE_PIXELS = 200
 TOOLBAR_PIXELS = 26  # Height of the toolbar above a figure
 TOOLBAR_STYLE = ":host { --button-width: 24px; --button-height: 24px; }"
@@ -172,6 +173,12 @@ def _svg_button(plot: Plot) -> CustomAction:
     args = {"plot": plot, "file": f"{plot.name or 'figure'}.svg"}
     callback = CustomJS(args=args, code=script("svg.js"))
     return CustomAction(icon=SVG_ICON, description="Save as SVG", callback=callback)
+
+
+def _nearest_tap(plot: Plot) -> TapTool:
+    """Return the tool that selects the one thing that was tapped, not all that are near."""
+    choose = CustomJS(args={"plot": plot}, code=script("tap.js"))
+    return TapTool(mode="replace", callback=choose)
 
 
 @cache
@@ -342,7 +349,7 @@ def empty_figure(
         }  # fmt: skip
     options = {"tools": TOOLS, "toolbar_location": "above", "toolbar_sticky": False} | options
     fig = figure(title=title, x_axis_label=x, y_axis_label=y, **options)
-    fig.add_tools(_svg_button(fig))
+    fig.add_tools(_nearest_tap(fig), _svg_button(fig))
     fig.toolbar.logo = None  # it is a link that leaves the page
     fig.toolbar.active_scroll = None
     fig.toolbar.stylesheets = [TOOLBAR_STYLE]

@@ -18,11 +18,15 @@ from iitdask.result.formatting import known_labels
 from iitdask.result.overview import source_of, title_of
 from iitdask.view import (
     account_figures,
+    grain_figures,
+    lattice_figures,
     network_figures,
+    pages,
     relation_figures,
     static_figures,
     structure_figures,
     sweep_figures,
+    transition_figures,
 )
 from iitdask.view.accessor import Page, as_tree
 from iitdask.view.explorer import explorer_html
@@ -32,14 +36,21 @@ __all__ = [
     "by_order",
     "complexes",
     "explorer",
+    "folds",
+    "grains",
     "landscape",
+    "lattice",
     "network",
+    "pairs",
+    "parallel",
     "plane",
     "relations",
     "relations_by_degree",
     "relations_by_phi",
     "static",
     "sweep",
+    "transition_table",
+    "transitions",
 ]
 
 VERSION = "iitdask_version"  # Attribute of a result that says what computed it
@@ -207,7 +218,7 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
     Parameters
     ----------
     result : DataTree
-        A result with a node ``/landscape``, as the explorer of a store has it.
+        A result with a node ``/landscape``: ``iitdask.open(STORE, figures=True)``.
     side : {"cause", "effect"}
         Side of the purviews.
     size : int
@@ -218,6 +229,7 @@ def landscape(result: Result, side: str = "cause", size: int = 470) -> figure:
     figure
         Map of phi, mechanisms downwards, purviews across.
     """
+    _require_side("landscape", side)
     tree = _require_node(result, "landscape")
     data = tree["distinctions"].to_dataset()
     source = structure_figures.distinctions_source(data, known_labels(tree))
@@ -265,7 +277,165 @@ def account(result: Result, size: tuple[int, int] = (640, 420)) -> figure:
     return account_figures.draw_links(tree, account_figures.links_source(tree), size)
 
 
+@_showing_itself
+def folds(result: Result, size: tuple[int, int] = (760, 300)) -> figure:
+    """Draw what each distinction contributes to Phi: its own phi and its part of relations.
+
+    Parameters
+    ----------
+    result : DataTree
+        A cause-effect structure of IIT 4.0.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Bars of the 60 largest folds, the largest first.
+
+    Raises
+    ------
+    InputError
+        The structure has no folds, or they are beyond what a number holds.
+    """
+    tree = _require_node(result, "distinctions")
+    if "fold" not in tree["distinctions"]:
+        raise InputError(
+            "plot.folds: expected a structure of IIT 4.0, whose distinctions have folds"
+        )
+    source, _ = _distinctions(tree)
+    if not lattice_figures.has_finite_folds(tree, source):
+        raise InputError(
+            "plot.folds: these folds are beyond what a number holds; log2_fold has their logarithms"
+        )
+    return lattice_figures.draw_folds(source, size)
+
+
+@_showing_itself
+def lattice(result: Result, kind: str = "mechanism", size: tuple[int, int] = (420, 400)) -> figure:
+    """Draw mechanisms or purviews by inclusion, as a Hasse diagram.
+
+    Parameters
+    ----------
+    result : DataTree
+        A cause-effect structure.
+    kind : {"mechanism", "cause", "effect"}
+        Mechanisms, cause purviews or effect purviews.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        Sets of units, small ones below; a dot for every distinction.
+
+    Raises
+    ------
+    InputError
+        The sets are too many: of at most six units all are drawn, else at most 64 that occur.
+    """
+    if kind not in lattice_figures.LATTICES:
+        known = ", ".join(lattice_figures.LATTICES)
+        raise InputError(f"plot.lattice: expected kind to be one of {known}, got {quote(kind)}")
+    tree = _require_node(result, "distinctions")
+    drawn = lattice_figures.draw_lattice(tree, kind, _distinctions(tree)[0], size)
+    if drawn is None:
+        raise InputError(
+            f"plot.lattice: expected at most {lattice_figures.MAX_SETS} different sets of units of "
+            f"{lattice_figures.LATTICE_MAX_UNITS + 1} units or more"
+        )
+    return drawn
+
+
+@_showing_itself
+def pairs(result: Result, side: str = "cause", size: tuple[int, int] = (520, 540)) -> figure:
+    """Draw the matrix of how the purviews of every two distinctions lie to one another.
+
+    Parameters
+    ----------
+    result : DataTree
+        A cause-effect structure.
+    side : {"cause", "effect"}
+        Side of the purviews.
+    size : tuple of int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        The 150 distinctions of the largest phi at most, each against each.
+    """
+    _require_side("pairs", side)
+    tree = _require_node(result, "distinctions")
+    source, _ = _distinctions(tree)
+    data, cross = tree["distinctions"].to_dataset(), ColumnDataSource({"place": []})
+    return lattice_figures.draw_pairs(data, side, source, cross, size)
+
+
+@_showing_itself
+def transitions(result: Result, size: int = 420) -> figure:
+    """Draw the states of a substrate and the transitions between them.
+
+    Parameters
+    ----------
+    result : DataTree
+        A result with a node ``/transitions``: ``iitdask.open(STORE, figures=True)`` of a
+        substrate of at most 64 states.
+    size : int
+        Width and height, pixels.
+
+    Returns
+    -------
+    figure
+        States on a circle, the current one yellow; arrows are the darker the more probable.
+    """
+    states, chance = transition_figures.states_source(_require_node(result, "transitions"))
+    return transition_figures.draw_transitions(states, chance, size)
+
+
+@_showing_itself
+def transition_table(result: Result, size: tuple[int, int] | None = None) -> figure:
+    """Draw the probabilities of a substrate: of every value of a unit after every state.
+
+    Parameters
+    ----------
+    result : DataTree
+        A result with a node ``/transitions``: ``iitdask.open(STORE, figures=True)`` of a
+        substrate of at most 64 states.
+    size : tuple of int, optional
+        Width and height, pixels; as high as the states need when not given.
+
+    Returns
+    -------
+    figure
+        A row for each state, the current one marked.
+    """
+    tree = _require_node(result, "transitions")
+    states, _ = transition_figures.states_source(tree)
+    return transition_figures.draw_table(tree["transitions"].to_dataset(), states, size)
+
+
+@_showing_itself
+def grains(result: Result, width: int = 620) -> figure:
+    """Draw the largest phi_s of each choice of micro constituents.
+
+    Parameters
+    ----------
+    result : DataTree
+        What ``iitdask.grains`` returned.
+    width : int
+        Pixels.
+
+    Returns
+    -------
+    figure
+        Bars; dark ones hold a complex, grey ones are of micro units alone.
+    """
+    return grain_figures.draw_bars(_require_node(result, "systems"), width)
+
+
 sweep = _showing_itself(sweep_figures.sweep)
+parallel = _showing_itself(sweep_figures.parallel)
 
 
 CAPTIONS = {
@@ -284,6 +454,20 @@ CAPTIONS = {
     "complexes": "φ of complexes by their number of units; complexes of one size are side by side.",
     "account": "Units before (above) and after (below), and the actual causes and effects between "
     "them; width grows with the causal strength.",
+    "folds": "What each distinction contributes to Φ: its own φ (dark) and its part of the "
+    "relations it is in; together all folds are Φ.",
+    "lattice": "Sets of units by inclusion: lines lead to the sets with one unit more, or to the "
+    "next that occur; filled dots are distinctions.",
+    "pairs": "How the purviews of every two distinctions lie to one another; empty cells have no "
+    "unit in common.",
+    "transitions": "States of the substrate, the current one yellow; arrows are the darker the "
+    "more probable the transition, rings are states that stay.",
+    "transition_table": "Probability of each value of a unit after each state of the substrate; "
+    "the square marks the current state.",
+    "grains": "The largest φ_s of each choice of micro constituents; dark bars hold a complex, "
+    "grey ones are of micro units alone.",
+    "parallel": "Every point of a sweep is a line through its values on all axes; height on the "
+    "last axis and colour are its number.",
     "sweep": "A number of a sweep along its axes; axes that are not drawn are held or averaged.",
 }
 """What each figure shows."""
@@ -375,6 +559,11 @@ def explorer(result: Result) -> Page:
         Shows itself in a notebook; ``save(path)`` writes it to a file.
     """
     return Page(explorer_html(as_tree(result)))
+
+
+def _require_side(name: str, side: str) -> None:
+    if side not in pages.SIDES:
+        raise InputError(f"plot.{name}: expected side to be cause or effect, got {quote(side)}")
 
 
 def _require_node(result: Result, node: str) -> xr.DataTree:

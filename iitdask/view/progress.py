@@ -82,7 +82,8 @@ class ProgressLines:
         elif isinstance(event, BlocksFilled):
             done, todo = self._todo[event.stage]
             self._todo[event.stage] = (done + event.blocks, todo)
-            if time.monotonic() - self._last_line > MIN_LINE_INTERVAL_SECONDS:
+            is_due = time.monotonic() - self._last_line > MIN_LINE_INTERVAL_SECONDS
+            if is_due and done + event.blocks < todo:  # that it is complete is said next
                 self._last_line = time.monotonic()
                 self._write(f"{event.stage}: {done + event.blocks} of {todo} blocks")
         elif isinstance(event, StageCompleted):

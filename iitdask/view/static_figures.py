@@ -33,6 +33,7 @@ from iitdask.view import pages
 PIXELS_PER_INCH, POINTS_PER_PIXEL = 96, 0.75
 MARGIN_INCHES = 0.75  # Around a frame, for titles and axes
 CAPTION_POINTS, CAPTION_INCHES = 8, 0.16  # Size of the letters of a caption, height of its lines
+LEGEND_MARK_INCHES, LEGEND_LETTER_INCHES = 0.45, 0.062  # Widths within an entry of a legend
 MARKERS = {
     "circle": "o", "square": "s", "triangle": "^", "inverted_triangle": "v", "x": "x",
     "diamond": "D", "cross": "+",
@@ -171,20 +172,34 @@ def _draw_segment(axes: Any, g: _Glyph, order: int) -> None:
         )  # fmt: skip
 
 
+def _draw_quadratic(axes: Any, g: _Glyph, order: int) -> None:
+    from matplotlib.patches import PathPatch  # noqa: PLC0415
+    from matplotlib.path import Path as Curve  # noqa: PLC0415
+
+    places = np.stack([g.numbers(name) for name in ("x0", "y0", "cx", "cy", "x1", "y1")], axis=1)
+    codes = [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]
+    rows = zip(places.reshape(-1, 3, 2), g.colours("line"), g.numbers("line_width"), strict=True)
+    for points, colour, width in rows:
+        look = {"edgecolor": colour, "linewidth": width * POINTS_PER_PIXEL, "zorder": order}
+        axes.add_patch(PathPatch(Curve(points, codes), facecolor="none", **look))
+
+
 def _draw_text(axes: Any, g: _Glyph, order: int) -> None:
     x, y, angles = g.numbers("x"), g.numbers("y"), g.numbers("angle")
     shift = [g.numbers(name) * POINTS_PER_PIXEL for name in ("x_offset", "y_offset")]
     looks = [g.raw(f"text_{n}") for n in ("align", "baseline", "font_size", "font_style")]
     rows = zip(g.raw("text"), g.colours("text"), *looks, strict=True)
+    behind = g.colours("background_fill")
     for k, (text, colour, align, baseline, size, style) in enumerate(rows):
         if str(text):
+            box = {"facecolor": behind[k], "edgecolor": "none", "pad": 0.6}
             axes.annotate(
                 str(text).replace("$", r"\$"), (x[k], y[k]), (shift[0][k], -shift[1][k]),
                 textcoords="offset points", color=colour, ha=align,
                 va=BASELINES.get(baseline, "center"), rotation=np.degrees(angles[k]),
                 rotation_mode="anchor", fontsize=float(size.removesuffix("px")) * POINTS_PER_PIXEL,
                 fontweight="bold" if style == "bold" else "normal", zorder=order,
-                annotation_clip=False, linespacing=1.0,
+                annotation_clip=False, linespacing=1.0, bbox=None if behind[k] == "none" else box,
             )  # fmt: skip
 
 
@@ -279,7 +294,7 @@ DRAWERS: dict[str, Callable[[Any, _Glyph, int], None]] = {
     "Segment": _draw_segment, "Text": _draw_text, "Circle": _draw_circle,
     "Annulus": _draw_annulus, "AnnularWedge": _draw_annulus, "Patches": _draw_patches,
     "Rect": _draw_boxes, "Quad": _draw_boxes, "VBar": _draw_boxes, "HBar": _draw_boxes,
-    "Image": _draw_image,
+    "Image": _draw_image, "Quadratic": _draw_quadratic,
 }  # fmt: skip
 """What draws each kind of glyph."""
 
@@ -360,7 +375,7 @@ def _fill_axes(axes: Any, holder: Any, fig: figure) -> None:
         if isinstance(part, BokehColorBar):
             _add_colour_bar(axes, holder, part)
     for legend in (part for part in [*fig.below, *fig.center] if isinstance(part, Legend)):
-        _add_legend(axes, legend)
+        _add_legend(holder, legend, _size(fig)[0])
 
 
 def _set_ranges(axes: Any, fig: figure, factors: dict[str, list[str]]) -> None:
@@ -395,7 +410,8 @@ def _set_axes(axes: Any, fig: figure, factors: dict[str, list[str]]) -> None:
         labels = factors.get(name, [])
         if isinstance(axis.ticker, FixedTicker):
             ticks = list(axis.ticker.ticks)
-            labels = [f"{tick:g}" for tick in ticks]
+            named = axis.major_label_overrides
+            labels = [str(named.get(tick, f"{tick:g}")) for tick in ticks]
             if isinstance(axis.formatter, CustomJSTickFormatter):
                 names = axis.formatter.args["names"]
                 labels = [names[int(np.floor(tick))] for tick in ticks]
@@ -420,8 +436,8 @@ def _add_colour_bar(axes: Any, holder: Any, bar: Any) -> None:
     made.ax.tick_params(labelsize=8)
 
 
-def _add_legend(axes: Any, legend: Legend) -> None:
-    """Add what a legend says, each entry by the first glyph it names."""
+def _add_legend(holder: Any, legend: Legend, inches: float) -> None:
+    """Add what a legend says below a figure so wide, each entry by the first glyph it names."""
     from matplotlib.lines import Line2D  # noqa: PLC0415
 
     handles = []
@@ -442,9 +458,11 @@ def _add_legend(axes: Any, legend: Legend) -> None:
             }  # fmt: skip
         handles.append(Line2D([], [], label=label, **look))
     if handles:
-        axes.legend(
-            handles=handles, fontsize=7.5, frameon=False, loc="upper center",
-            bbox_to_anchor=(0.5, -0.02 if not axes.xaxis.get_visible() else -0.16), ncols=4,
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = int(inches / (LEGEND_MARK_INCHES + LEGEND_LETTER_INCHES * longest))
+        holder.legend(
+            handles=handles, fontsize=7.5, frameon=False, loc="outside lower center",
+            ncols=max(1, min(len(handles), columns)),
         )  # fmt: skip
 
 

@@ -70,27 +70,111 @@ def sweep(
     >>> iit.plot.sweep(cube, x="state", y="noise").title.text
     'φ_s by state and noise'
     """
+    name = _chosen_variable(cube, variable)
+    x = x or max(cube.sizes, key=lambda dim: cube.sizes[dim])  # type: ignore[assignment]
+    values = _held_values(cube, name, where, (x, y, by))
+    others = [dim for dim in values.dims if dim not in (x, y, by)]
+    values = values.mean(others, skipna=True) if others else values
+    label = VARIABLE_NAMES.get(name, name) + _unit_text(cube, name)
+    if y is None:
+        return _lines(values, str(x), by, label, size)
+    return _map(values, str(x), y, label, size)
+
+
+def parallel(
+    cube: xr.Dataset,
+    variable: str | None = None,
+    *,
+    size: tuple[int, int] = (760, 420),
+    **where: Any,
+) -> figure:
+    """Draw every point of a sweep as a line through all its axes and a number (parallel axes).
+
+    Parameters
+    ----------
+    cube : Dataset
+        What ``iitdask.sweep`` returned, or ``xarray.open_zarr`` read from its store.
+    variable : str, optional
+        The number; ``big_phi`` where there is one, else ``phi``.
+    size : tuple of int
+        Pixels.
+    **where
+        Values to hold axes at, which are then not drawn.
+
+    Returns
+    -------
+    figure
+        A line for each point that has a number, at most the 3,000 of the largest.
+
+    Raises
+    ------
+    InputError
+        There is no such axis, value or variable.
+
+    Examples
+    --------
+    >>> import iitdask as iit
+    >>> cube = iit.sweep({"state": "all", "units": ["ABC", "AB"], "noise": [0, 0.1]}, "basic")
+    >>> iit.plot.parallel(cube, noise=0).title.text
+    'Every point with a number: 9'
+    """
+    name = _chosen_variable(cube, variable)
+    values = _held_values(cube, name, where, ())
+    numbers = values.values.ravel().astype(float)
+    finite = np.flatnonzero(np.isfinite(numbers))
+    order = finite[np.argsort(numbers[finite], kind="stable")]
+    chosen = order[-MAX_PARALLEL_LINES:]
+    low = min(0.0, float(numbers[order[0]])) if len(order) else 0.0
+    high = float(numbers[order[-1]]) if len(order) else 1.0
+    dims = [{"name": str(dim), "labels": axis_labels(values, str(dim))} for dim in values.dims]
+    places = np.array(np.unravel_index(chosen, values.shape)).T
+    lasts = np.array([max(1, length - 1) for length in values.shape])
+    heights = np.where(np.array(values.shape) > 1, places / lasts, 0.5)
+    span = (high - low) or 1.0
+    mapper = LinearColorMapper(palette=pages.PHI, low=low, high=low + span)
+    lines, fig, ends = _parallel_axes(dims, mapper, size)
+    lines.data = {
+        "xs": [[*range(len(dims) + 1)]] * len(chosen),
+        "ys": np.column_stack([heights, (numbers[chosen] - low) / span]).tolist(),
+        "value": numbers[chosen], "alpha": np.full(len(chosen), 0.85), "point": chosen,
+        "said": [
+            ", ".join(f"{dim['name']} {dim['labels'][k]}" for dim, k in zip(dims, row, strict=True))
+            for row in places.tolist()
+        ],
+    }  # fmt: skip
+    label = VARIABLE_NAMES.get(name, name) + _unit_text(cube, name)
+    ends.data = {**ends.data, "text": [f"{low:.4g}", f"{high:.4g}", label]}
+    fig.title.text = f"Every point with a number: {len(order):,}"
+    if len(order) > len(chosen):
+        fig.title.text = f"The {len(chosen):,} points of largest {name}, of {len(order):,}"
+    return fig
+
+
+def _chosen_variable(cube: xr.Dataset, variable: str | None) -> str:
     name = variable or next((v for v in ("big_phi", "phi", "alpha") if v in cube), "phi")
     if name not in cube or cube[name].dtype.kind not in "fiub":
         known = ", ".join(str(v) for v in cube.data_vars if cube[v].dtype.kind in "fiu")
         raise InputError(f"variable: expected one of {known}, got {quote(name)}")
-    x = x or max(cube.sizes, key=lambda dim: cube.sizes[dim])  # type: ignore[assignment]
-    for axis in filter(None, (x, y, by, *where)):
+    return name
+
+
+def _held_values(
+    cube: xr.Dataset, name: str, where: dict[str, Any], axes: tuple[str | None, ...]
+) -> xr.DataArray:
+    """Return a variable with some axes held at a value, nan where a point has no number."""
+    for axis in filter(None, (*axes, *where)):
         if axis not in cube.sizes:
             known = ", ".join(map(str, cube.sizes))
             raise InputError(f"axis: expected one of {known}, got {quote(axis)}")
     values = cube[name].where(cube["status"] == "done") if "status" in cube else cube[name]
     try:
-        values = values.sel(where)
+        return values.sel(where)
     except (KeyError, ValueError) as error:
         raise InputError(f"axis: there is no such value: {where}") from error
-    others = [dim for dim in values.dims if dim not in (x, y, by)]
-    values = values.mean(others, skipna=True) if others else values
-    unit = cube[name].attrs.get("units", "")
-    label = VARIABLE_NAMES.get(name, name) + (f" ({unit}s)" if unit == "bit" else "")
-    if y is None:
-        return _lines(values, str(x), by, label, size)
-    return _map(values, str(x), y, label, size)
+
+
+def _unit_text(cube: xr.Dataset, name: str) -> str:
+    return " (bits)" if cube[name].attrs.get("units") == "bit" else ""
 
 
 def _map(values: xr.DataArray, x: str, y: str, label: str, size: tuple[int, int]) -> figure:
@@ -273,7 +357,7 @@ def _menus(dims: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
 
 
 def _parallel_axes(
-    dims: list[dict[str, Any]], mapper: LinearColorMapper
+    dims: list[dict[str, Any]], mapper: LinearColorMapper, size: tuple[int, int] = (1180, 420)
 ) -> tuple[ColumnDataSource, figure, ColumnDataSource]:
     """Return a figure with an axis for each dimension and one for the value: a line is a point.
 
@@ -281,7 +365,7 @@ def _parallel_axes(
     """
     count = len(dims)
     fig = pages.empty_figure(
-        "Every point", size=(1180, 420), x_range=(-0.35, count + 0.45), y_range=(-0.08, 1.14),
+        "Every point", size=size, x_range=(-0.35, count + 0.45), y_range=(-0.08, 1.14),
         name="parallel-figure",
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False

@@ -59,23 +59,7 @@ def transition_panels(
         return [pages.section_heading(heading, about)]
     data = tree["transitions"].to_dataset()
     values = data["past_state"].values
-    current = network["current_state"].values
-    is_now = (values == current).all(axis=1)
-    names = [str(name) for name in data["row"].values]
-    levels = network["levels"].values.astype(int).tolist()
-    chance = state_transitions(data["next_probability"].values, levels)
-    count = len(names)
-    x, y = circle_positions(count)
-    states = ColumnDataSource(
-        {
-            "x": x, "y": y, "row": np.arange(count) + 0.5, "name": names, "cause": np.zeros(count),
-            "effect": np.zeros(count), "width": np.full(count, values.shape[1]),
-            "now": np.where(is_now, 1.0, 0.0),
-            "colour": [pages.SELECTED if now else pages.FAINT for now in is_now],
-            "likely": [_likely(row, names) for row in chance],
-        },
-        name="states",
-    )  # fmt: skip
+    states, chance = states_source(tree)
     about = "Yellow is the current state"
     if distinctions is not None and members is not None:
         labels = [str(name) for name in network["unit"].values]
@@ -97,8 +81,31 @@ def transition_panels(
         about += f": those of probability {LEAST_DRAWN} or more, and the likeliest of each state"
     return [
         pages.section_heading(heading, f"{about}."),
-        pages.page_grid(_graph(states, chance, drawn), _table(data, states)),
+        pages.page_grid(draw_transitions(states, chance), draw_table(data, states)),
     ]
+
+
+def states_source(tree: xr.DataTree) -> tuple[ColumnDataSource, Array]:
+    """Return one row per state of the substrate, and P(next state | state), (S, S)."""
+    network, data = (tree[name].to_dataset() for name in ("network", "transitions"))
+    values = data["past_state"].values
+    is_now = (values == network["current_state"].values).all(axis=1)
+    names = [str(name) for name in data["row"].values]
+    levels = network["levels"].values.astype(int).tolist()
+    chance = state_transitions(data["next_probability"].values, levels)
+    count = len(names)
+    x, y = circle_positions(count)
+    states = ColumnDataSource(
+        {
+            "x": x, "y": y, "row": np.arange(count) + 0.5, "name": names, "cause": np.zeros(count),
+            "effect": np.zeros(count), "width": np.full(count, values.shape[1]),
+            "now": np.where(is_now, 1.0, 0.0),
+            "colour": [pages.SELECTED if now else pages.FAINT for now in is_now],
+            "likely": [_likely(row, names) for row in chance],
+        },
+        name="states",
+    )  # fmt: skip
+    return states, chance
 
 
 def state_transitions(table: Array, levels: Sequence[int]) -> Array:
@@ -130,12 +137,12 @@ def _likely(row: Array, names: Sequence[str]) -> str:
     return ", ".join(f"{names[k]} ({row[k]:.3g})" for k in order if row[k] > 0)
 
 
-def _graph(states: ColumnDataSource, chance: Array, drawn: Array) -> figure:
+def draw_transitions(states: ColumnDataSource, chance: Array, size: int = 480) -> figure:
     """Draw states on a circle with their transitions, the darker the more probable."""
-    count = len(chance)
+    count, drawn = len(chance), _drawn(chance)
     reach = 1.55 if count > 4 else 1.8
     fig = pages.empty_figure(
-        "State transitions", frame=(480, 480), x_range=(-reach, reach), y_range=(-reach, reach),
+        "State transitions", frame=(size, size), x_range=(-reach, reach), y_range=(-reach, reach),
         name="transitions-figure",
     )  # fmt: skip
     fig.axis.visible, fig.grid.visible = False, False
@@ -206,7 +213,9 @@ def _told_columns(data: xr.Dataset) -> Array:
     )
 
 
-def _table(data: xr.Dataset, states: ColumnDataSource) -> figure:
+def draw_table(
+    data: xr.Dataset, states: ColumnDataSource, size: tuple[int, int] | None = None
+) -> figure:
     """Draw the probability of every value of every unit after each state."""
     columns = _told_columns(data)
     table = data["next_probability"].values[:, columns]
@@ -214,8 +223,8 @@ def _table(data: xr.Dataset, states: ColumnDataSource) -> figure:
     names = [str(name) for name in data["column"].values[columns]]
     fig = pages.empty_figure(
         "Probability of each value next", "value of a unit", "state now",
-        size=(560, min(1000, 130 + 16 * max(count, 8))), x_range=(-1, width), y_range=(count, 0),
-        name="table-figure",
+        size=size or (560, min(1000, 130 + 16 * max(count, 8))), x_range=(-1, width),
+        y_range=(count, 0), name="table-figure",
     )  # fmt: skip
     fig.grid.visible = False
     mapper = LinearColorMapper(palette=pages.PHI, low=0.0, high=1.0)

@@ -191,6 +191,19 @@ def test_a_family__is_not_compiled_once_files_are_lost_or_cut(kernel_of_file):
     assert not jit.is_family_compiled("toy")
 
 
+def test_a_family__is_marked_where_the_system_opens_no_folder(kernel_of_file, monkeypatch):
+    def open_file(path, flags, *more, **options):
+        if Path(path).is_dir():  # as Windows says
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, *more, **options)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", open_file)
+    kernel_of_file()(2.5)
+    jit.mark_family_compiled("toy")
+    assert jit.is_family_compiled("toy")
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o707, 0o770, 0o702, 0o720])
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_private_directory__refuses_what_others_can_write_to(tmp_path, monkeypatch, mode, depth):

@@ -8,29 +8,38 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.image import AxesImage
+from matplotlib.patches import PathPatch
 from PIL import Image
 
 import iitdask as iit
 from iitdask.errors import InputError
-from iitdask.run.storage import open_store
-from iitdask.study.problem import load_for_view
 from iitdask.view import plot, static_figures
+from iitdask.view.lattice_figures import PAIR_COLOURS
 
 STRUCTURE = (
     *("network", "by_order", "plane", "relations", "relations_by_degree", "relations_by_phi"),
     "landscape",
+    "folds",
+    "lattice",
+    "pairs",
+    "transitions",
+    "transition_table",
 )
 
 
 @pytest.fixture(scope="module")
 def results(stores):
-    tree = load_for_view(open_store(stores("rule110")))
+    tree = iit.open(stores("rule110"), figures=True)
     xor = iit.examples.load("xor")
+    macro = iit.examples.load("macro")
+    cube = iit.sweep({"state": "all", "noise": [0.0, 0.1]}, "basic")
     return {
         **dict.fromkeys(STRUCTURE, tree),
+        "grains": iit.grains(macro, iit.examples.state("macro")),
+        "parallel": cube,
         "complexes": iit.complexes(xor, "000"),
         "account": iit.account(xor, "000", "000"),
-        "sweep": iit.sweep({"state": "all", "noise": [0.0, 0.1]}, "basic"),
+        "sweep": cube,
     }
 
 
@@ -86,6 +95,101 @@ def test_static__draws_the_map_of_a_landscape(results):
     (image,) = [each for each in figure.axes[0].images if isinstance(each, AxesImage)][:1]
     count = 2 ** results["landscape"]["distinctions"].sizes["unit"] - 1
     assert image.get_array().shape == (count, count, 4)
+
+
+def test_lattice__has_a_circle_for_every_set_and_a_dot_for_every_distinction(results):
+    tree = results["lattice"]
+    n = tree["distinctions"].sizes["unit"]
+    for kind, units in (("mechanism", "mechanism_units"), ("effect", "purview_effect")):
+        figure = iit.plot.static(tree, "lattice", kind=kind, caption=False)
+        axes = figure.axes[0]
+        found = [tuple(each.get_offsets()[0]) for each in axes.collections]
+        heights = sorted(y for _, y in found)
+        sizes = [mask.bit_count() for mask in range(1, 2**n)]
+        own = tree["distinctions"][units].sum("unit").values.tolist()
+        assert heights == sorted(sizes + own)
+        names = {text.get_text() for text in axes.texts}
+        assert {"A", "B", "C", "AB", "AC", "BC", "ABC"} == names
+        assert len(axes.lines) == n * 2 ** (n - 1) - n  # edges of a cube without its lowest corner
+
+
+def test_folds__have_bars_as_high_as_folds(results):
+    tree = results["folds"]
+    axes = iit.plot.static(tree, "folds").axes[0]
+    folds = np.sort(tree["distinctions"].fold.values)[::-1]
+    bars = sorted(axes.patches[: len(folds)], key=lambda bar: bar.get_x())
+    np.testing.assert_allclose([bar.get_y() + bar.get_height() for bar in bars], folds)
+    best = tree["distinctions"].fold.idxmax().item()
+    assert axes.get_xticklabels()[0].get_text() == best
+
+
+def test_pairs__are_coloured_by_how_purviews_lie(results):
+    tree = results["pairs"]
+    figure = iit.plot.static(tree, "pairs", side="effect", caption=False)
+    axes = figure.axes[0]
+    (image,) = [each for each in axes.images if isinstance(each, AxesImage)]
+    inside = tree["distinctions"].purview_effect.values.astype(bool)
+    for i, row in enumerate(inside):
+        for j, column in enumerate(inside):
+            kind = "disjoint"
+            if (row == column).all():
+                kind = "same"
+            elif (row | column == row).all():
+                kind = "includes"
+            elif (row | column == column).all():
+                kind = "included"
+            elif (row & column).any():
+                kind = "connected"
+            expected = (0, 0, 0, 0) if kind == "disjoint" else to_rgba(PAIR_COLOURS[kind])
+            assert tuple(image.get_array()[i, j]) == expected
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert "row includes column" in legend
+
+
+def test_parallel__has_a_line_for_every_point_with_a_number(results):
+    cube = results["parallel"]
+    axes = iit.plot.static(cube, "parallel").axes[0]
+    drawn = sorted(tuple(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 3)
+    top = float(cube.phi.max())
+    expected = sorted(
+        (s / (cube.sizes["state"] - 1), float(n), float(phi) / top)
+        for s, row in enumerate(cube.phi.transpose("state", "noise").values)
+        for n, phi in enumerate(row)
+        if np.isfinite(phi)
+    )
+    np.testing.assert_allclose(drawn, expected, atol=1e-12)
+    held = iit.plot.parallel(cube, noise=0.1)
+    assert held.title.text == f"Every point with a number: {int(cube.phi.sel(noise=0.1).count())}"
+
+
+def test_transitions__have_an_arrow_for_every_possible_transition(results):
+    table = results["transitions"]["transitions"].next_probability.values[:, 1::2]  # P(on)
+    moves = sum(
+        int("".join(str(int(p)) for p in row[::-1]), 2) != k for k, row in enumerate(table)
+    )  # rule 110 is deterministic
+    drawn = iit.plot.static(results["transitions"], "transitions").axes[0]
+    assert sum(isinstance(each, PathPatch) for each in drawn.patches) == moves
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tree: iit.plot.lattice(tree, "effects"), "kind to be one of mechanism, cause, eff"),
+        (lambda tree: iit.plot.pairs(tree, "both"), "side to be cause or effect, got 'both'"),
+        (
+            lambda _tree: iit.plot.folds(iit.ces(iit.examples.load("xor"), "000", theory="iit3")),
+            "plot.folds: expected a structure of IIT 4.0",
+        ),
+        (
+            lambda _tree: iit.plot.transitions(iit.sia(iit.examples.load("xor"), "000")),
+            "a node 'transitions', got nodes system",
+        ),
+        (lambda tree: iit.plot.landscape(tree, "up"), "side to be cause or effect, got 'up'"),
+    ],
+)
+def test_figures__name_what_is_wrong(results, call, message):
+    with pytest.raises(InputError, match=message):
+        call(results["lattice"])
 
 
 def test_static__is_as_wide_as_asked_and_takes_a_caption(results, tmp_path):
