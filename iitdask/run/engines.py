@@ -6,6 +6,7 @@ only module that submits anything to Dask.
 
 from __future__ import annotations
 
+import pickle
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -193,6 +194,7 @@ class _InFlight:
     sent: dict[Future[Any], BundleTask] = field(default_factory=dict)
     scattered: dict[tuple[object, ...], Future[Any]] = field(default_factory=dict)
     contexts: dict[tuple[object, ...], StageContext] = field(default_factory=dict)
+    pickled: dict[tuple[object, ...], bytes] = field(default_factory=dict)  # Contexts, by their key
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     # Part of every key, so that no result of an earlier run is mistaken for one of this.
     token: str = field(default_factory=lambda: uuid4().hex[:8])
@@ -220,12 +222,12 @@ class _InFlight:
         for _, tasks_of_stage in groupby(tasks, key=lambda task: id(task.context)):
             group = list(tasks_of_stage)
             context = group[0].context
-            slim = replace(context, inputs={}) if context.store is None else context
             name = context.layout.name.replace("/", ".")
             keys = [f"{name}-{next(self.numbers):06d}-{self.token}" for _ in group]
             futures = self.client.map(
                 _run_on_worker,
-                [cloudpickle.dumps(replace(task, context=slim)) for task in group],
+                [pickle.dumps(task.blocks) for task in group],
+                context=self._pickled_context(context),
                 expected_build=build_id(),
                 versions=software_versions(),
                 inputs=self._inputs(context),
@@ -289,6 +291,13 @@ class _InFlight:
         self.sent.clear()
         self.scattered.clear()
 
+    def _pickled_context(self, context: StageContext) -> bytes:
+        """Return a context without inputs that are sent apart, pickled once a stage."""
+        if context.key not in self.pickled:
+            slim = replace(context, inputs={}) if context.store is None else context
+            self.pickled[context.key] = cloudpickle.dumps(slim)
+        return self.pickled[context.key]
+
     def _inputs(self, context: StageContext) -> Future[Any] | None:
         if context.store is not None or not context.inputs:
             return None
@@ -301,16 +310,20 @@ class _InFlight:
 
 
 def _run_on_worker(
-    task: bytes, expected_build: str, versions: Mapping[str, str], inputs: Any = None
+    blocks: bytes,
+    context: bytes,
+    expected_build: str,
+    versions: Mapping[str, str],
+    inputs: Any = None,
 ) -> BundleResult:
-    """Run a pickled task on a worker, reporting the blocks it begins to the driver."""
+    """Run pickled blocks on a worker, reporting those that it begins to the driver."""
     from distributed import get_worker
 
     try:
         worker: Any = get_worker()
         bundle = str(worker.get_current_task())
     except (ValueError, KeyError):  # this process is no worker, so no driver listens
-        return run_pickled(task, expected_build, inputs)
+        return run_pickled(context, blocks, expected_build, inputs)
 
     def report(activity: BlockActivity) -> None:
         worker.log_event(WORKER_TOPIC, {"bundle": bundle, "activity": asdict(activity)})
@@ -318,7 +331,7 @@ def _run_on_worker(
     # Workers may have joined after the start.
     info = WorkerInfo(**this_process(), threads=worker_thread_count(worker), name=str(worker.name))
     require_same_versions([info], versions)
-    result = run_pickled(task, expected_build, inputs, throttled(report))
+    result = run_pickled(context, blocks, expected_build, inputs, throttled(report))
     warnings = oversubscription_warnings([info]) + version_warnings([info], versions)
     return replace(result, warning="; ".join(warnings))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -204,6 +204,7 @@ class StageRun:
                 1.0,
                 self.block_seconds,
                 min_bundles=MIN_COMMON_BUNDLES,
+                are_shrinking=False,  # each is claimed by a request
             )
         for bundle in self.common_bundles:
             blocks = tuple(block for block in bundle if block in todo)
@@ -358,6 +359,7 @@ class _StageFiller:
     block_seconds: float
     observers: Sequence[Observer]
     memory: WorkerMemory | None
+    unread: dict[str, Stage] = field(default_factory=dict)  # Filled, but read by later stages only
 
     def emit(self, event: Event) -> None:
         for observer in self.observers:
@@ -365,6 +367,26 @@ class _StageFiller:
 
     def __call__(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         _check_step(stages)
+        stage_runs = self._open(stages)
+        for repairs_left in reversed(range(1 + MAX_REPAIRS)):
+            try:
+                self._fill(stage_runs)
+            except DamagedStoreError:
+                if not repairs_left or not self._repair_unread():
+                    raise
+                for stage_run in stage_runs:
+                    stage_run.reopen()
+                continue
+            complete = self._read_complete(stage_runs, repairs_left)
+            if complete is not None:
+                for stage_run in stage_runs:
+                    seconds = time.perf_counter() - stage_run.started
+                    self.emit(StageCompleted(stage_run.stage.name, seconds))
+                return complete
+        names = ", ".join(stage.name for stage in stages)
+        raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
+
+    def _open(self, stages: Iterable[Stage]) -> list[StageRun]:
         is_shared = getattr(self.engine, "is_shared", False)
         count_threads = getattr(self.engine, "count_threads", lambda: 1)
         stage_runs = [
@@ -382,29 +404,38 @@ class _StageFiller:
         for stage_run in stage_runs:
             stage_run.check_memory(self.memory)
             self.emit(stage_run.opened())
+        return stage_runs
+
+    def _fill(self, stage_runs: list[StageRun]) -> None:
+        """Have the engine fill what the stages of a step lack; BlockFailedError if it cannot."""
         by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
-        for repairs_left in reversed(range(1 + MAX_REPAIRS)):
-            while any(stage_run.todo() for stage_run in stage_runs):
-                has_results = False
-                tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
-                with closing(self.engine(tasks)) as results:
-                    for result in results:
-                        has_results = True
-                        if result.warning:
-                            self.emit(Warned(result.warning))
-                        for event in by_name[result.stage].record(result):
-                            self.emit(event)
-                if not has_results:
-                    raise InterruptedRunError("the engine returned no result for its blocks")
-            _raise_failures(stage_runs)
-            complete = self._read_complete(stage_runs, repairs_left)
-            if complete is not None:
-                for stage_run in stage_runs:
-                    seconds = time.perf_counter() - stage_run.started
-                    self.emit(StageCompleted(stage_run.stage.name, seconds))
-                return complete
-        names = ", ".join(by_name)
-        raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
+        while any(stage_run.todo() for stage_run in stage_runs):
+            has_results = False
+            tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
+            with closing(self.engine(tasks)) as results:
+                for result in results:
+                    has_results = True
+                    if result.warning:
+                        self.emit(Warned(result.warning))
+                    for event in by_name[result.stage].record(result):
+                        self.emit(event)
+            if not has_results:
+                raise InterruptedRunError("the engine returned no result for its blocks")
+        _raise_failures(stage_runs)
+
+    def _repair_unread(self) -> bool:
+        """Fill again what readers of earlier stages deleted as damaged; False if there is nothing.
+
+        Stages that the recipe reads were verified when they were read.
+        """
+        damaged = [
+            stage
+            for name, stage in self.unread.items()
+            if len(self.ledger.done(name)) < len(self.ledger.tiling(name))
+        ]
+        if damaged:
+            self._fill(self._open(damaged))
+        return bool(damaged)
 
     def _read_complete(
         self, stage_runs: list[StageRun], repairs_left: int
@@ -413,8 +444,13 @@ class _StageFiller:
         complete: list[Filled] = []
         for stage_run in stage_runs:
             stage_run.finish()
+            filled: Filled = {}
+            stage = stage_run.stage
             try:
-                filled = self.ledger.read_stage(stage_run.stage.name)
+                if stage.is_read_by_recipe:
+                    filled = self.ledger.read_stage(stage.name)
+                else:
+                    self.unread[stage.name] = stage
             except DamagedStoreError:
                 if not repairs_left:
                     raise

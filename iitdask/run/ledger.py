@@ -157,7 +157,7 @@ def read_stage_variable(stage: StageBlocks, stored: StageRef) -> Array:
     variable = stage.layout.variable(stored.variable)
     missing = len(stage.layout.tiling) - len(stage.done())
     if missing and not stage.layout.partial:
-        raise StoreError(f"{stage.label} is read, but {missing} block(s) are missing")
+        raise DamagedStoreError(f"{stage.label} is read, but {missing} block(s) are missing")
     return stage.read_all([variable])[variable.name]
 
 

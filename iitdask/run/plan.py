@@ -22,9 +22,11 @@ MAX_STAGE_BLOCKS = 20_000  # Each block is a file per variable, and clusters cou
 MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
 MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread
 MAX_BLOCK_BYTES = 32 * 2**20  # Bytes a block may fill before it is split whatever its cost
+READ_DIVISOR = 4  # One byte of the source of shared arrays is read at a time for so many of them
 MIN_MAPPED_BYTES = 2**27  # Bytes of shared arrays below which every process makes its own
 TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
+LAST_BUNDLE_DIVISOR = 8  # The last bundles of a stage are so much shorter than its first
 MIN_COMMON_BUNDLES = 256  # The same where bundles are fixed beforehand, for however many processes
 MIN_BUNDLE_SECONDS = 0.05  # Seconds below which bundles are not made smaller for balance
 BLOCK_OVERHEAD_SECONDS = 0.005
@@ -154,19 +156,29 @@ def plan_bundles(
     block_seconds: float,
     *,
     min_bundles: int = MIN_BUNDLES,
+    are_shrinking: bool = True,
 ) -> list[tuple[Block, ...]]:
-    """Bundle the blocks that a task fills one after the other, the most expensive first."""
+    """Bundle the blocks that a task fills one after the other, the most expensive first.
+
+    A bundle takes at most a share of what is left, so that the last ones are short and workers
+    end together; unless they `are_shrinking`, all have one length.
+    """
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
     seconds = [cost * seconds_per_cost + BLOCK_OVERHEAD_SECONDS for cost, _ in todo]
-    budget = min(block_seconds, max(sum(seconds) / min_bundles, MIN_BUNDLE_SECONDS))
+    left = sum(seconds)
+    first = budget = min(block_seconds, max(left / min_bundles, MIN_BUNDLE_SECONDS))
     bundles: list[tuple[Block, ...]] = []
     blocks: list[Block] = []
     spent = 0.0
     for (_, block), length in zip(todo, seconds, strict=True):
         if blocks and spent + length > budget:
             bundles.append(tuple(blocks))
+            left -= spent
+            if are_shrinking:
+                least = max(first / LAST_BUNDLE_DIVISOR, MIN_BUNDLE_SECONDS)
+                budget = min(first, max(left / min_bundles, least))
             blocks, spent = [], 0.0
         blocks.append(block)
         spent += length
@@ -221,6 +233,17 @@ PROCESS_BYTES = 280 * 10**6
 """Bytes of a process with the libraries and the kernels of IIT 4.0 loaded, as measured."""
 
 
+def reading_bytes(source: int, made: int) -> int:
+    """Return the bytes of a source that are held at a time while shared arrays are made of it.
+
+    Parameters
+    ----------
+    source : bytes of the source, read block by block: compressed, decoded and checked
+    made : bytes of the arrays
+    """
+    return min(source, max(3 * MAX_BLOCK_BYTES, made // READ_DIVISOR))
+
+
 class StageMemory(NamedTuple):
     """Bytes that a process needs to fill blocks of a stage, beside libraries."""
 
@@ -253,9 +276,8 @@ def stage_memory(
         }
         made = sum(8 * math.prod(shape) for shape in stage.shared.shapes(arrays).values())
         if is_stored:
-            # Read block by block: compressed, decoded and checked.
             source = input_bytes[stage.shared.source]
-            own += min(source, 3 * MAX_BLOCK_BYTES) - source
+            own += reading_bytes(source, made) - source
         shared = made if is_stored and made >= MIN_MAPPED_BYTES else 0
         own += made - shared
     cells = math.prod(map(min, tiling.chunks, tiling.grid.shape))

@@ -13,6 +13,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
@@ -21,12 +22,14 @@ from typing import IO, Any
 
 import numpy as np
 
+from iitdask.cluster.local import available_cores
 from iitdask.errors import StoreError
 from iitdask.run.checksum import array_crc
 from iitdask.types import Array
 
 MAX_MAPPED = 4  # Files that one process has mapped: of several studies, or systems
 CHECKSUM_BYTES = 8
+CHECKED_BYTES = 2**26  # Bytes under one checksum
 FOLDER = "iitdask-tables-{user}"  # In the directory for temporary files
 LOCK_FILE = "lock"
 
@@ -172,7 +175,11 @@ def _views(content: mmap.mmap, shapes: Shapes) -> dict[str, Array]:
 
 
 def _checksum(content: Any, size: int) -> int:
-    return array_crc(np.frombuffer(content, np.uint8, size))
+    """Return the checksum of the checksums of parts, which threads compute side by side."""
+    whole = np.frombuffer(content, np.uint8, size)
+    parts = [whole[k : k + CHECKED_BYTES] for k in range(0, size, CHECKED_BYTES)]
+    with ThreadPoolExecutor(min(available_cores(), len(parts) or 1)) as pool:
+        return array_crc(np.array(list(pool.map(array_crc, parts)), np.uint64))
 
 
 def _delete_unused(folder: Path) -> None:

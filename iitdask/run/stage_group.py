@@ -221,6 +221,14 @@ class StageGroup:
             raise self.damage_error([block])
         return arrays
 
+    def read_part(self, block: Block, variable: Variable) -> Array:
+        """Read one variable of one committed block, verified; it may be read-only."""
+        records, _ = self._read_commits([block])
+        for _, array in self._read_chunks(variable, records):
+            if array is not None:
+                return array
+        raise self.damage_error([block])
+
     def read_all(self, variables: Iterable[Variable]) -> dict[str, Array]:
         """Read variables of the whole stage, verified; damaged blocks are deleted and named.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import xarray as xr
@@ -104,6 +105,9 @@ def _check_stages(store: Store) -> tuple[int, int, list[str]]:
         damaged = group.damaged_blocks()
         if damaged:
             problems.append(str(group.damage_error(damaged)))
+            # A run lists what is there, and reads only what it needs.
+            with suppress(StoreError, OSError):
+                group.delete_blocks(damaged)
     return len(names), blocks, problems
 
 

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
@@ -17,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from iitdask.cluster.local import available_cores
 from iitdask.errors import DamagedStoreError, StoreError, UnreachableStoreError, WorkerMismatchError
 from iitdask.kernels.jit import compile_seconds
 from iitdask.run.checksum import array_crc, array_digest, build_id, text_digest
 from iitdask.run.events import OnBlockStart
 from iitdask.run.ledger import read_stage_variable
-from iitdask.run.plan import MIN_MAPPED_BYTES, Block
+from iitdask.run.plan import MIN_MAPPED_BYTES, Block, reading_bytes
 from iitdask.run.shared_arrays import (
     Shapes,
     mapped_arrays,
@@ -44,6 +46,7 @@ from iitdask.theory.stage import Array, SharedArrays, Stage
 MAX_PREPARED_STAGES = 4  # Stages whose prepared inputs one process keeps
 MAX_SHARED_ARRAYS = 2  # Sets of arrays for several stages that one process keeps
 ARRAY_CACHE_BYTES = 64 * 2**20  # Bytes of variables that one process keeps for later stages
+MAX_PLACING_THREADS = 16  # Threads that fill arrays shared by all processes of a machine
 PREPARED_BYTES = 2**30  # Bytes of prepared inputs above which those of earlier stages go first
 
 
@@ -146,22 +149,23 @@ def run_bundle(task: BundleTask, on_block_start: OnBlockStart | None = None) -> 
 
 
 def run_pickled(
-    task: bytes,
+    context: bytes,
+    blocks: bytes,
     expected_build: str,
     inputs: Mapping[str, Array] | None = None,
     on_block_start: OnBlockStart | None = None,
 ) -> BundleResult:
-    """Unpickle and run a task; WorkerMismatchError if its driver has another build of iitdask."""
+    """Run blocks of a pickled context; WorkerMismatchError for a driver of another build."""
     if build_id() != expected_build:
         worker = f"{socket.gethostname()}:{os.getpid()}"
         raise WorkerMismatchError(
             f"worker {worker}: expected iitdask {expected_build} as the driver has, got "
             f"{build_id()}; install the same on every machine"
         )
-    bundle: BundleTask = pickle.loads(task)
+    stage: StageContext = pickle.loads(context)
     if inputs is not None:
-        bundle = replace(bundle, context=replace(bundle.context, inputs=inputs))
-    return run_bundle(bundle, on_block_start)
+        stage = replace(stage, inputs=inputs)
+    return run_bundle(BundleTask(stage, pickle.loads(blocks)), on_block_start)
 
 
 def compute_block(context: StageContext, block: Block) -> dict[str, Array]:
@@ -245,13 +249,30 @@ def _place_blocks(
     others: Mapping[str, Array],
     out: Mapping[str, Array],
 ) -> None:
-    """Fill shared arrays from the blocks of a stage, one at a time."""
-    tiling = stored.layout.tiling
-    for block in tiling:
-        if not stored.is_committed(block):
-            raise StoreError(f"{stored.label} is read, but block {block} is missing")
-        part = stored.read(block)[variable]
+    """Fill shared arrays from the blocks of a stage, by the threads of this machine.
+
+    All that fill blocks here wait for them. Parts of an array are copied, not summed: the order in
+    which that happens changes nothing. Damaged blocks are deleted, so that a driver sees what is
+    missing.
+    """
+    tiling, damaged = stored.layout.tiling, set[Block]()
+    read = partial(stored.read_part, variable=stored.layout.variable(variable))
+
+    def place(block: Block) -> None:
+        try:
+            part = read(block)
+        except DamagedStoreError:
+            damaged.add(block)
+            return
         shared.place(others, tiling.grid.shape, tiling.region(block), part, out)
+
+    made = sum(array.nbytes for array in out.values())
+    at_once = reading_bytes(stored.layout.nbytes, made) * len(tiling) // (2 * stored.layout.nbytes)
+    threads = max(1, min(available_cores(), MAX_PLACING_THREADS, at_once))
+    with ThreadPoolExecutor(threads, thread_name_prefix="tables") as pool:
+        for _ in pool.map(place, tiling):
+            pass
+    stored.delete_damaged(damaged)
 
 
 def _read_input(source: Input, group: StageGroup | None) -> Array:

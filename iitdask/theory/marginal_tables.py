@@ -55,6 +55,7 @@ def marginals_stage(system: CandidateSystem) -> Stage:
         inputs={"tpm": np.stack(sides), "levels": np.array(system.levels, np.int64)},
         cost=lambda region: 2e-9 * codes * prod(axis.stop - axis.start for axis in region),
         scratch=16 * codes,
+        is_read_by_recipe=False,
     )
 
 

@@ -127,6 +127,8 @@ class Stage:
     scratch: int = 0  # Bytes a block needs beside its inputs and outputs
     min_blocks: int = 16  # Blocks that it should have at least, so that as many workers share it
     version: int = 1  # Raised when the numbers a stage produces change
+    # False if the recipe reads none of its variables: only later stages do, which verify them
+    is_read_by_recipe: bool = True
     # True if its size follows from the target alone, not from the results of earlier stages
     size_is_known: bool = False
     # True if later stages grow with the number of cells filled here; used to extrapolate estimates

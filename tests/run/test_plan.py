@@ -126,7 +126,19 @@ def test_plan__keeps_enough_bundles_for_workers_to_end_together():
     shape = (1024,)
     some = stage(shape, even(10.0, shape))
     tiling = Tiling(some.grid, (1,))
-    assert 30 <= len(plan_bundles(some, tiling, set(), 1.0, 5.0)) <= 40
+    alike = plan_bundles(some, tiling, set(), 1.0, 5.0, are_shrinking=False)
+    assert 30 <= len(alike) <= 40
+    assert len({len(bundle) for bundle in alike[:-1]}) == 1
+    bundles = plan_bundles(some, tiling, set(), 1.0, 5.0)
+    assert len(alike) < len(bundles) <= 4 * len(alike)
+    lengths = [len(bundle) for bundle in bundles[:-1]]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] == len(alike[0])
+    assert lengths[-1] <= lengths[0] // 7
+    left = 1024
+    for length in lengths[:-20]:  # a share of what is left, or a bundle as short as they get
+        assert length <= max(left / 32, lengths[-1]) + 1
+        left -= length
     assert len(plan_bundles(some, tiling, set(), 100.0, 5.0)) >= 200
 
 
@@ -134,7 +146,7 @@ def test_plan__bundles_blocks_that_cost_nothing():
     some = stage((4096,), lambda _: 0.0)
     bundles = plan_bundles(some, Tiling(some.grid, (1,)), set(), 1.0, 5.0)
     assert sum(len(bundle) for bundle in bundles) == 4096
-    assert len(bundles) < 50
+    assert len(bundles) < 128
 
 
 def test_fit__is_the_ratio_of_sums_and_ignores_blocks_that_cost_nothing():

@@ -106,9 +106,9 @@ def test_run__is_refused_by_a_worker_that_comes_later(client, monkeypatch):
 
 def test_bundle__is_not_opened_by_another_build():
     with pytest.raises(WorkerMismatchError, match="install the same on every machine"):
-        worker.run_pickled(b"what no pickle is", OLD)
+        worker.run_pickled(b"what no pickle is", b"", OLD)
     with pytest.raises(pickle.UnpicklingError):
-        worker.run_pickled(b"what no pickle is", build_id())
+        worker.run_pickled(b"what no pickle is", b"", build_id())
 
 
 @pytest.mark.cluster

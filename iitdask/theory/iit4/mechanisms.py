@@ -139,12 +139,15 @@ def tied_purview_pairs(mice: Filled) -> Array:
     The rows, (pairs, 3) int64 direction, mechanism and purview, ascend.
     """
     phi = mice["phi"].values
-    irreducible = np.flatnonzero(phi.min(axis=0) > 0)
-    bits = mice["tied_purviews"].values[:, irreducible]
-    is_tied = np.unpackbits(bits, axis=-1, bitorder="little")
-    row, purview = np.divmod(np.flatnonzero(is_tied), is_tied.shape[-1])
-    direction, position = np.divmod(row, len(irreducible))
-    return np.stack([direction, irreducible[position], purview], axis=1).astype(np.int64)
+    bits = mice["tied_purviews"].values
+    # Nearly all bytes are 0: of 2 * 2**n rows each has a bit for every purview, and few tie.
+    places = np.flatnonzero(bits.reshape(-1) != 0)
+    direction, mechanism, byte = np.unravel_index(places, bits.shape)
+    is_irreducible = (phi.min(axis=0) > 0)[mechanism]
+    direction, mechanism, byte = (x[is_irreducible] for x in (direction, mechanism, byte))
+    tied = np.unpackbits(bits[direction, mechanism, byte, np.newaxis], axis=1, bitorder="little")
+    row, bit = np.nonzero(tied)
+    return np.stack([direction[row], mechanism[row], 8 * byte[row] + bit], axis=1).astype(np.int64)
 
 
 def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[int, int]) -> Stage:

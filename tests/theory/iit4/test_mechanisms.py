@@ -31,6 +31,7 @@ from iitdask.theory.iit4.mechanisms import (
     expensive_mechanisms,
     find_maximal_causes_effects,
     shard_table,
+    tied_purview_pairs,
 )
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.marginal_tables import marginals_stage
@@ -54,6 +55,26 @@ def found(system, split, **options):
     """Phi and ties of every mechanism."""
     tree = execute(search(system, split), MemoryLedger(), SerialEngine(), **options)
     return {name: tree[name].values.tobytes() for name in ("phi", "ties", "tied_purviews")}
+
+
+def test_tied_purview_pairs__are_the_set_bits_of_irreducible_mechanisms():
+    chance = np.random.default_rng(4)
+    phi = chance.choice([0.0, 0.5], (2, 16))
+    bits = chance.integers(0, 256, (2, 16, 2), np.uint8) * chance.integers(
+        0, 2, (2, 16, 2), np.uint8
+    )
+    mice = {"phi": xr.Variable(("d", "m"), phi), "tied_purviews": xr.Variable(tuple("dmb"), bits)}
+    expected = [
+        (direction, mechanism, purview)
+        for direction in range(2)
+        for mechanism in range(16)
+        for purview in range(16)
+        if phi[:, mechanism].min() > 0
+        and bits[direction, mechanism, purview // 8] >> purview % 8 & 1
+    ]
+    pairs = tied_purview_pairs(mice)
+    assert pairs.dtype == np.int64
+    assert pairs.tolist() == [list(row) for row in expected] != []
 
 
 def unfold(system, split, ledger=None, engine=None, **options):
