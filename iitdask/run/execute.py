@@ -42,6 +42,7 @@ from iitdask.run.plan import (
     plan_bundles,
     stage_memory,
 )
+from iitdask.run.stage_group import StageReader
 from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext, WorkerMemory
 from iitdask.run.worker import compute_block
 from iitdask.theory.stage import Array, Filled, Recipe, Result, Stage, StageRef, Steps
@@ -87,6 +88,7 @@ class StageRun:
         self.common_bundles: list[tuple[Block, ...]] = []
         self.is_local = False
         self.count_threads = count_threads  # That bundles are made for
+        self.reader: StageReader | None = None
         self.is_shared = is_shared  # Whether bundles are those that other processes make, too
         self.reopen()
 
@@ -223,6 +225,7 @@ class StageRun:
             self.done.add(filled.block)
             if filled.meets_until:
                 self.last_needed = min(filled.block, self.last_needed or filled.block)
+        self._read_early([filled.block for filled in result.filled])
         if result.filled:
             cost = self._cost([filled.block for filled in result.filled])
             self.calibration = self.calibration.updated(seconds, cost)
@@ -232,6 +235,22 @@ class StageRun:
             self.attempts[failure.block] += 1
             if self.attempts[failure.block] == MAX_ATTEMPTS:
                 yield BlockFailed(name, failure.block, failure.error, MAX_ATTEMPTS)
+
+    def _read_early(self, blocks: list[Block]) -> None:
+        """Read what workers have committed, while they go on: else all of it is read in the end."""
+        if self.count_threads() <= 1 or not self.stage.is_read_by_recipe:
+            return
+        if self.reader is None:
+            self.reader = self.ledger.reader(self.stage.name)
+            blocks = sorted(self.done)  # those of earlier runs, too
+        if self.reader is not None:
+            self.reader.add(blocks)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
 
     def finish(self) -> None:
         """Delete blocks after the last needed one, which ran only because they were in flight."""
@@ -279,7 +298,8 @@ def execute(
     """
     started = time.perf_counter()
     filler = _StageFiller(ledger, engine, block_seconds, observers, memory)
-    result = run_recipe(recipe, filler)
+    with closing(filler):
+        result = run_recipe(recipe, filler)
     filler.emit(RunFinished(ledger.fingerprint, time.perf_counter() - started))
     return result
 
@@ -359,6 +379,7 @@ class _StageFiller:
     block_seconds: float
     observers: Sequence[Observer]
     memory: WorkerMemory | None
+    opened: dict[str, StageRun] = field(default_factory=dict)  # Not yet complete
     unread: dict[str, Stage] = field(default_factory=dict)  # Filled, but read by later stages only
 
     def emit(self, event: Event) -> None:
@@ -368,22 +389,32 @@ class _StageFiller:
     def __call__(self, stages: tuple[Stage, ...]) -> tuple[Filled, ...]:
         _check_step(stages)
         stage_runs = self._open(stages)
+        by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
         for repairs_left in reversed(range(1 + MAX_REPAIRS)):
             try:
-                self._fill(stage_runs)
+                while any(stage_run.todo() for stage_run in stage_runs):
+                    tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
+                    n_results = 0
+                    with closing(self.engine(tasks)) as results:
+                        for n_results, result in enumerate(results, 1):  # noqa: B007
+                            self._record(by_name[result.stage], result)
+                    if not n_results:
+                        raise InterruptedRunError("the engine returned no result for its blocks")
             except DamagedStoreError:
                 if not repairs_left or not self._repair_unread():
                     raise
                 for stage_run in stage_runs:
                     stage_run.reopen()
                 continue
+            _raise_failures(stage_runs)
             complete = self._read_complete(stage_runs, repairs_left)
             if complete is not None:
                 for stage_run in stage_runs:
+                    self.opened.pop(stage_run.stage.name).close()
                     seconds = time.perf_counter() - stage_run.started
                     self.emit(StageCompleted(stage_run.stage.name, seconds))
                 return complete
-        names = ", ".join(stage.name for stage in stages)
+        names = ", ".join(by_name)
         raise DamagedStoreError(f"stage {names}: the store does not keep the blocks written to it")
 
     def _open(self, stages: Iterable[Stage]) -> list[StageRun]:
@@ -403,38 +434,33 @@ class _StageFiller:
             stage_runs[0].allow_local_execution()
         for stage_run in stage_runs:
             stage_run.check_memory(self.memory)
+            self.opened[stage_run.stage.name] = stage_run
             self.emit(stage_run.opened())
         return stage_runs
 
-    def _fill(self, stage_runs: list[StageRun]) -> None:
-        """Have the engine fill what the stages of a step lack; BlockFailedError if it cannot."""
-        by_name = {stage_run.stage.name: stage_run for stage_run in stage_runs}
-        while any(stage_run.todo() for stage_run in stage_runs):
-            has_results = False
-            tasks = chain.from_iterable(stage_run.tasks() for stage_run in stage_runs)
-            with closing(self.engine(tasks)) as results:
-                for result in results:
-                    has_results = True
-                    if result.warning:
-                        self.emit(Warned(result.warning))
-                    for event in by_name[result.stage].record(result):
-                        self.emit(event)
-            if not has_results:
-                raise InterruptedRunError("the engine returned no result for its blocks")
-        _raise_failures(stage_runs)
+    def close(self) -> None:
+        """Stop reading stages that are not complete."""
+        for stage_run in self.opened.values():
+            stage_run.close()
+
+    def _record(self, stage_run: StageRun, result: BundleResult) -> None:
+        if result.warning:
+            self.emit(Warned(result.warning))
+        for event in stage_run.record(result):
+            self.emit(event)
 
     def _repair_unread(self) -> bool:
         """Fill again what readers of earlier stages deleted as damaged; False if there is nothing.
 
         Stages that the recipe reads were verified when they were read.
         """
-        damaged = [
+        damaged = tuple(
             stage
             for name, stage in self.unread.items()
             if len(self.ledger.done(name)) < len(self.ledger.tiling(name))
-        ]
+        )
         if damaged:
-            self._fill(self._open(damaged))
+            self(damaged)
         return bool(damaged)
 
     def _read_complete(
@@ -448,7 +474,7 @@ class _StageFiller:
             stage = stage_run.stage
             try:
                 if stage.is_read_by_recipe:
-                    filled = self.ledger.read_stage(stage.name)
+                    filled = self.ledger.read_stage(stage.name, stage_run.reader)
                 else:
                     self.unread[stage.name] = stage
             except DamagedStoreError:

@@ -12,7 +12,7 @@ import numpy as np
 from iitdask.errors import DamagedStoreError, StoreError
 from iitdask.run.checksum import lineage
 from iitdask.run.plan import Block, Tiling, tile
-from iitdask.run.stage_group import StageGroup
+from iitdask.run.stage_group import StageGroup, StageReader
 from iitdask.run.task import StageContext, StageLayout
 from iitdask.theory.stage import Array, Filled, Region, Stage, StageRef, Variable
 
@@ -96,8 +96,15 @@ class Ledger(ABC):
         layout = self.stage(source.stage).layout
         return layout.size(layout.variable(source.variable))
 
-    def read_stage(self, stage: str) -> Filled:
-        """Return the variables of a stage by name; DamagedStoreError if blocks were damaged."""
+    def reader(self, stage: str) -> StageReader | None:  # noqa: ARG002 of stores only
+        """Return what reads blocks of a stage while others are computed; None where none need."""
+        return None
+
+    def read_stage(self, stage: str, reader: StageReader | None = None) -> Filled:  # noqa: ARG002
+        """Return the variables of a stage by name; DamagedStoreError if blocks were damaged.
+
+        `reader` has read some of them already.
+        """
         stored = self.stage(stage)
         return stored.layout.label_arrays(stored.read_all(stored.layout.variables))
 

@@ -127,6 +127,14 @@ def _lock(file: IO[bytes], *, shared: bool = False, wait: bool = True) -> None:
     fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
 
 
+def _is_locked(file: IO[bytes]) -> bool:
+    try:
+        _lock(file, wait=False)
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("ab") as file:
@@ -135,14 +143,18 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _open_intact(path: Path, shapes: Shapes) -> MappedArrays | None:
-    """Map a file, verified and held; None where it is not there, or not what was written."""
+    """Map a file, verified and held; None where it is not there, or not what was written.
+
+    Where another process holds it, that one has verified it.
+    """
     size = total_bytes(shapes)
     with suppress(FileNotFoundError):
         file = path.open("rb")
         if os.fstat(file.fileno()).st_size == size + CHECKSUM_BYTES:
+            is_held = _is_locked(file)
             _lock(file, shared=True)
             content = mmap.mmap(file.fileno(), size + CHECKSUM_BYTES, access=mmap.ACCESS_COPY)
-            if _checksum(content, size) == int.from_bytes(content[size:], "little"):
+            if is_held or _checksum(content, size) == int.from_bytes(content[size:], "little"):
                 return MappedArrays(_views(content, shapes), file, path)
         file.close()
         path.unlink()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
-from iitdask.errors import DamagedStoreError
+from iitdask.errors import DamagedStoreError, UnreachableStoreError
 from iitdask.run.checksum import array_crc
 from iitdask.run.coordination import critical_section
 from iitdask.run.plan import Block
@@ -421,6 +422,48 @@ class StageGroup:
                 continue
             is_intact = array_crc(array) ^ self._salt == records[block][field]
             yield block, array if is_intact else None
+
+
+class StageReader:
+    """Reads committed blocks of a stage, verified, in a thread while others are computed.
+
+    Of a stage too large to be held blocks are only verified.
+    """
+
+    def __init__(self, group: StageGroup, *, holds_arrays: bool) -> None:
+        self.group, self.holds_arrays = group, holds_arrays
+        layout = group.layout
+        variables = layout.variables if holds_arrays else ()
+        self._arrays = {variable.name: layout.empty(variable) for variable in variables}
+        self._read: set[Block] = set()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
+
+    def add(self, blocks: Iterable[Block]) -> None:
+        """Read blocks that have been committed."""
+        self._pool.submit(self._read_blocks, tuple(blocks))
+
+    def finish(self) -> dict[str, Array]:
+        """Return the variables of the whole stage; damaged blocks are deleted and named."""
+        self._pool.shutdown()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        done = self.group.done()
+        self._read_blocks(done - self._read)
+        self.group.delete_damaged(done - self._read)
+        return self._arrays
+
+    def close(self) -> None:
+        """Read no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read_blocks(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            # What cannot be read now is read again in the end: files may take time to be seen.
+            with suppress(DamagedStoreError, UnreachableStoreError, OSError):
+                arrays = self.group.read(block)
+                region = self.group.layout.tiling.region(block)
+                for name, whole in self._arrays.items():
+                    whole[region] = arrays[name]
+                self._read.add(block)
 
 
 def _parse_commit_key(name: str) -> Block | None:

@@ -42,6 +42,7 @@ from iitdask.run.stage_group import (
     FILLED_GROUP,
     WORK_GROUP,
     StageGroup,
+    StageReader,
     list_stages,
     read_stage_layout,
 )
@@ -314,9 +315,19 @@ class ZarrLedger(Ledger):
             self._groups[name] = StageGroup.load(self.store, name)
         return self._groups[name]
 
-    def read_stage(self, stage: str) -> Filled:
+    def reader(self, stage: str) -> StageReader | None:
+        """Return what reads blocks of a stage while others are computed."""
+        group = self.stage(stage)
+        if group.layout.partial or self._claims is not None:
+            return None
+        return StageReader(group, holds_arrays=group.layout.nbytes <= MAX_EAGER_BYTES)
+
+    def read_stage(self, stage: str, reader: StageReader | None = None) -> Filled:
         """Return the variables of a stage by name, every committed block verified."""
         group = self.stage(stage)
+        if reader is not None:
+            arrays = reader.finish()
+            return group.layout.label_arrays(arrays) if reader.holds_arrays else group.open_lazy()
         if group.layout.nbytes <= MAX_EAGER_BYTES:
             if self._claims is None or group.layout.partial or len(group.layout.tiling) == 1:
                 return super().read_stage(stage)

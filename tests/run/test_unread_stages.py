@@ -1,6 +1,7 @@
 """Stages that only later stages read: listed by the driver, verified by whoever reads them."""
 
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -126,8 +127,46 @@ def test_memory__holds_an_unread_stage_once(monkeypatch):
     ledger, copied = MemoryLedger(), []
     read = MemoryLedger.read_stage
     monkeypatch.setattr(
-        MemoryLedger, "read_stage", lambda self, name: copied.append(name) or read(self, name)
+        MemoryLedger,
+        "read_stage",
+        lambda self, name, *more: copied.append(name) or read(self, name, *more),
     )
     execute(unread(), ledger, SerialEngine())
     assert copied == ["pairs"]
     assert np.isfinite(ledger.read_block("squares", (0, 0))["value"]).all()
+
+
+def test_cluster__blocks_are_read_while_others_are_computed(tmp_path, client, monkeypatch):
+    read, lasting = [], StageGroup.read
+
+    def noted(self, block):
+        read.append(threading.current_thread().name.split("_")[0])
+        return lasting(self, block)
+
+    monkeypatch.setattr(StageGroup, "read", noted)
+    ledger = ZarrLedger(open_store(tmp_path / "run.zarr"))
+    tree = execute(toys.toy(), ledger, DaskEngine(client), block_seconds=0.05)
+    xr.testing.assert_identical(tree, execute(toys.toy(), MemoryLedger(), SerialEngine()))
+    assert read.count("reader") > 16
+
+
+def test_cluster__blocks_that_are_damaged_when_they_are_read_are_filled_again(
+    tmp_path, client, monkeypatch
+):
+    harmed, folder = [], tmp_path / "run.zarr"
+    commit = StageGroup.write
+
+    def harm(self, block, arrays, seconds):
+        commit(self, block, arrays, seconds)
+        if self.layout.name == "squares" and len(harmed) < 2:
+            harmed.append(block)
+            flip_bit(folder / self._key(self.layout.variables[0], block))
+
+    monkeypatch.setattr(StageGroup, "write", harm)
+    events = []
+    ledger = ZarrLedger(open_store(folder))
+    tree = execute(
+        toys.toy(), ledger, DaskEngine(client), block_seconds=0.05, observers=[events.append]
+    )
+    xr.testing.assert_identical(tree, execute(toys.toy(), MemoryLedger(), SerialEngine()))
+    assert filled_blocks(events, "squares") == len(ledger.tiling("squares")) + 2
