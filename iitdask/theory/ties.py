@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from iitdask.kernels.state_product import StateProduct
 from iitdask.kernels.subsets import hash_set_order, nonempty_masks_by_size
 from iitdask.model.labels import decode_state, units_of_mask
 from iitdask.model.substrate import Substrate
@@ -30,19 +31,39 @@ SET_ORDER_MAX_UNITS = 14  # beyond, the published order would walk 2**N purviews
 MAX_LABELLINGS = 500  # numberings compared at most; more exist only for exotic symmetric graphs
 
 
-def first_state_pair(system: CandidateSystem, ties: str, choices: Sequence[tuple[int, int]]) -> int:
-    """Return the position of the pair of (cause, effect) states that is named among tied ones."""
-    if len(choices) == 1:
-        return 0
+def first_state_pair(
+    system: CandidateSystem, ties: str, choices: Sequence[tuple[StateProduct, StateProduct]]
+) -> tuple[int, int]:
+    """Return the pair of (cause, effect) states that is named among tied ones.
+
+    Parameters
+    ----------
+    system : the candidate system
+    ties : the order among ties, ``reference`` or ``canonical``
+    choices : every cause of one of these pairs with every effect of it
+
+    Returns
+    -------
+    tuple of int, the states, little-endian
+    """
+    if len(choices) == 1 and all(states.count == 1 for states in choices[0]):
+        return choices[0][0].first, choices[0][1].first
     if ties == "canonical":
-        forms = [tuple(np.argsort(canonical_ranks(system)[list(system.units)]).tolist())]
+        orders = [tuple(np.argsort(canonical_ranks(system)[list(system.units)]).tolist())]
     elif system.n == system.network.n_units <= PERMUTED_MAX_UNITS:
-        forms = _smallest_relabellings(system.network)
-    else:
-        return 0
-    pairs = [[decode_state(code, system.levels) for code in choice] for choice in choices]
-    keys = [[min(tuple(x[i] for i in pi) for pi in forms) for x in pair] for pair in pairs]
-    return min(range(len(keys)), key=keys.__getitem__)
+        orders = _smallest_relabellings(system.network)
+    else:  # that of the smallest number
+        orders = [tuple(reversed(range(system.n)))]
+
+    def first(states: StateProduct) -> tuple[tuple[int, ...], int]:
+        lowest = [(states.lowest(order), order) for order in orders]
+        decoded = ((code, decode_state(code, system.levels), order) for code, order in lowest)
+        return min((tuple(state[i] for i in order), code) for code, state, order in decoded)
+
+    firsts = ((first(cause), first(effect)) for cause, effect in choices)
+    keys = ((c_key, e_key, c_code, e_code) for (c_key, c_code), (e_key, e_code) in firsts)
+    named = min(keys)
+    return named[2], named[3]
 
 
 def _smallest_relabellings(substrate: Substrate) -> list[tuple[int, ...]]:

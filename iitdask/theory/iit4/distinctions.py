@@ -18,7 +18,8 @@ from iitdask.model.labels import decode_state, purview_unit_states, states_withi
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.relations import Bindings, RelationSums
-from iitdask.theory.iit4.system_analysis import SystemAnalysis, TiedStates, system_dataset
+from iitdask.theory.iit4.state_classes import TiedStates
+from iitdask.theory.iit4.system_analysis import SystemAnalysis, system_dataset
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled
 from iitdask.theory.ties import PurviewOrder

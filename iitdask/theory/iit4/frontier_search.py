@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from iitdask.errors import InputError
 from iitdask.kernels.frontier.eliminations import (
     LocalFactor,
     SideStates,
-    order_factors,
+    StateLimitError,
     specified_causes,
     specified_effects,
 )
@@ -30,11 +30,13 @@ from iitdask.kernels.frontier.minimum_search import (
 from iitdask.kernels.frontier.partial_partitions import MAX_OWN_INPUTS, MAX_WIDTH
 from iitdask.kernels.iit4.system_phi import DirectionMinima
 from iitdask.kernels.linear_order import frontier_width, narrow_order
+from iitdask.kernels.state_product import StateProduct, unit_values
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.partition_stages import MINIMUM_FIELDS, columns_of, minimum_variables
+from iitdask.theory.iit4.state_classes import StateClasses
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.variables import variable
@@ -49,6 +51,8 @@ SECONDS_PER_TRANSITION = 3e-7
 SECONDS_PER_SQUARE = 3e-6  # Of the units, times 2 to the power of the width
 MAX_TABLE = 1 << 16  # Rows of a unit's table
 DISTINCT_DIGITS = 13  # Of the bits by which states are told apart
+MAX_CLASSES = 1 << 12  # Of states of one side whose partitions are searched apart
+MANY_CLASSES = 32  # From which on one partition is tried that costs nothing at any of them
 
 
 class FrontierSystem:
@@ -66,25 +70,28 @@ class FrontierSystem:
                     neighbours[i] |= 1 << a
         self.units: Array = narrow_order(neighbours, ORDER_BASE)
         self.width = int(frontier_width(self.units, neighbours))
+        self._place = np.argsort(self.units)
         self._tables: dict[tuple[int, ...], Array] = {}
 
     @cached_property
     def inputs(self) -> Array:
         """Inputs of each unit by their place in the order, ascending, padded with -1."""
-        place = np.argsort(self.units)
         most = max(1, *(len(read) for read in self._read))
         out = np.full((len(self.units), most), -1)
         for t, unit in enumerate(self.units):
-            places = np.sort(place[self._read[unit]])
+            places = np.sort(self._place[self._read[unit]])
             out[t, : len(places)] = places
         return out
 
+    def _local_factors(self, is_cause: bool) -> list[LocalFactor]:
+        sides = self._factors[0 if is_cause else 1]
+        return [LocalFactor(i, f.parents, f.table) for i, f in enumerate(sides)]
+
     def specified(self, is_cause: bool) -> SideStates:
         """Return the states specified on one side; StateLimitError where they take too much."""
-        factors = [LocalFactor(f.parents, f.table) for f in self._factors[0 if is_cause else 1]]
-        order = order_factors(factors, self.system.levels)
         search = specified_causes if is_cause else specified_effects
-        return search(order, self.system.local_state)
+        system = self.system
+        return search(self._local_factors(is_cause), system.levels, system.local_state)
 
     def current_probability(self, is_cause: bool) -> float:
         """Return the probability of the current state, given itself, before normalization."""
@@ -103,14 +110,62 @@ class FrontierSystem:
         most = self.inputs.shape[1]
         out = np.empty((len(self.units), 1 << most))
         for t, unit in enumerate(self.units.tolist()):
-            places = self.inputs[t]
-            read = self.units[places[places >= 0]].tolist()
-            key = (is_cause, unit, target[unit], *(source[a] for a in read))
-            if key not in self._tables:
-                factor = self._factors[0 if is_cause else 1][unit]
-                self._tables[key] = _lost_by_kept(factor, read, source, target[unit])
-            bits = self._tables[key]
+            bits = self._bits_of(unit, is_cause, source, target[unit])
             out[t] = np.tile(bits, (1 << most) // len(bits))
+        return out
+
+    def _bits_of(self, unit: int, is_cause: bool, source: Sequence[int], value: int) -> Array:
+        """Return the bits that one unit loses by the inputs kept, of value `value`; (2**K,)."""
+        read = self._read[unit]
+        read = self.units[np.sort(self._place[read])].tolist()
+        key = (is_cause, unit, value, *(source[a] for a in read))
+        if key not in self._tables:
+            factor = self._factors[0 if is_cause else 1][unit]
+            self._tables[key] = _lost_by_kept(factor, read, source, value)
+        return self._tables[key]
+
+    def classes(self, states: StateProduct, is_cause: bool) -> StateClasses:
+        """Divide states specified on one side by what the units lose at them."""
+        factors = [f.varying() for f in self._local_factors(is_cause)]
+        groups = list[list[Array]]()
+        for g, (units, weights) in enumerate(zip(states.units, states.weights, strict=True)):
+            values = states.values(g) + unit_values(np.array([states.first]), states.levels)
+            values -= states.values(g)[:1]
+            keys = [np.round(weights / weights.max(), DISTINCT_DIGITS - 1)]
+            for factor in factors:
+                affects = set(factor.inputs) if is_cause else {factor.unit}
+                if affects & set(units):
+                    keys.append(self._numbered(factor, values, is_cause))
+            _, kind = np.unique(np.stack(keys), axis=1, return_inverse=True)
+            order = np.argsort(kind, kind="stable")
+            groups.append(np.split(order, np.flatnonzero(np.diff(kind[order])) + 1))
+        return StateClasses(states, groups)
+
+    def _numbered(self, factor: LocalFactor, values: Array, is_cause: bool) -> Array:
+        """Number what one unit loses in some states, given by the values of all units; (m,)."""
+        now, unit = self.system.local_state, factor.unit
+        at = values[:, factor.inputs if is_cause else (unit,)]
+        _, first, kind = np.unique(at, axis=0, return_index=True, return_inverse=True)
+        known, numbers = dict[bytes, int](), list[int]()
+        for row in values[first].tolist():
+            source, value = (row, now[unit]) if is_cause else (now, row[unit])
+            bits = np.round(self._bits_of(unit, is_cause, source, value), DISTINCT_DIGITS)
+            numbers.append(known.setdefault(bits.tobytes(), len(known)))
+        out: Array = np.array(numbers)[kind.ravel()]
+        return out
+
+    def most_lost_bits(self, states: StateProduct) -> Array:
+        """Return the most that each unit loses at any of the specified causes; (n, 2**K)."""
+        out, now = self.lost_bits(states.first, True), self.system.local_state
+        for factor in (f.varying() for f in self._local_factors(True)):
+            group = next((g for g, u in enumerate(states.units) if {*factor.inputs} & {*u}), None)
+            if group is None:
+                continue
+            values, t = states.values(group), int(self._place[factor.unit])
+            _, first = np.unique(values[:, factor.inputs], axis=0, return_index=True)
+            for row in values[first].tolist():
+                bits = self._bits_of(factor.unit, True, row, now[factor.unit])
+                out[t] = np.maximum(out[t], np.tile(bits, out.shape[1] // len(bits)))
         return out
 
     def kept_inputs(self, severed: Array) -> Array:
@@ -205,12 +260,16 @@ def transition_budget(system: CandidateSystem, options: Unfolding) -> float:
     return MOST_TRANSITIONS
 
 
+class FrontierMinima(NamedTuple):
+    """Minimum partitions at all specified states of both sides, by classes of these."""
+
+    classes: tuple[StateClasses, StateClasses]
+    minima: tuple[DirectionMinima, DirectionMinima]
+
+
 def frontier_minima(
-    plan: FrontierSystem,
-    states: Sequence[Array],
-    selectivity: Sequence[Array],
-    budget: float,
-) -> Steps[tuple[DirectionMinima, DirectionMinima] | None]:
+    plan: FrontierSystem, states: Sequence[StateProduct], budget: float
+) -> Steps[FrontierMinima | None]:
     """Search the minimum partition of every tied state of both sides.
 
     States at which the units lose the same are searched once.
@@ -218,33 +277,47 @@ def frontier_minima(
     Parameters
     ----------
     plan : the system along its order
-    states, selectivity : of both sides, the states specified and their probabilities
+    states : of both sides, those specified
     budget : transitions that each search may try
 
     Returns
     -------
-    tuple of DirectionMinima, or None where the budget did not suffice
+    FrontierMinima, or None where the budget did not suffice
+
+    Raises
+    ------
+    StateLimitError
+        If there are too many classes of states.
     """
-    tables, zeros, rows = list[Array](), list[float](), list[list[int]]()
-    for side, (codes, weights) in enumerate(zip(states, selectivity, strict=True)):
-        known: dict[bytes, int] = {}
+    classes = [plan.classes(side, k == 0) for k, side in enumerate(states)]
+    if classes[0].count > MANY_CLASSES:
+        bits, weight = plan.most_lost_bits(states[0]), states[0].weight
+        zero = np.array([PHI_ZERO_BITS / weight])
+        (filled,) = yield (_minima_stage(plan, bits[None], zero, budget),)
+        if filled["cost"].values[0] <= zero[0]:
+            # what costs nothing at most does not at any: they all belong together
+            classes[0] = StateClasses.together(states[0])
+    tables, zeros, rows, known = list[Array](), list[float](), list[list[int]](), dict[Any, int]()
+    for side, each in enumerate(classes):
+        if each.count > MAX_CLASSES:
+            raise StateLimitError(f"{each.count} classes of tied states lose differently")
         rows.append([])
-        for code in codes.tolist():
-            bits = plan.lost_bits(code, side == 0)
-            same = np.round(bits, DISTINCT_DIGITS).tobytes()
+        for one in each.products():
+            bits = plan.lost_bits(one.first, side == 0)
+            same = np.round(bits, DISTINCT_DIGITS).tobytes(), float(f"{one.weight:.11e}")
             if same not in known:
                 known[same] = len(tables)
                 tables.append(bits)
-                zeros.append(PHI_ZERO_BITS / float(weights[0]))
+                zeros.append(PHI_ZERO_BITS / one.weight)
             rows[-1].append(known[same])
     (filled,) = yield (_minima_stage(plan, np.stack(tables), np.array(zeros), budget),)
     if not filled["is_proven"].values.all():
         return None
     cause, effect = (
-        _side_minima(filled, np.array(own), weights)
-        for own, weights in zip(rows, selectivity, strict=True)
+        _side_minima(filled, np.array(own), np.array([one.weight for one in each.products()]))
+        for own, each in zip(rows, classes, strict=True)
     )
-    return cause, effect
+    return FrontierMinima((classes[0], classes[1]), (cause, effect))
 
 
 def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMinima:

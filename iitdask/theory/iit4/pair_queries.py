@@ -243,7 +243,7 @@ def system_partition_phi(
     states = analysis.states
     if states is None:
         causes, effects = compute_steps(specify_states(system, options)).states
-        states = int(causes[0]), int(effects[0])
+        states = causes.first, effects.first
     costs = StatePairCosts.from_states(system, states)
     cause, effect = costs.phi(np.array([severed], np.int64))[:, 0].tolist()
     phi = 0.0 if analysis.reason & (Reason.NO_CAUSE | Reason.NO_EFFECT) else min(cause, effect)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from math import inf, prod
 from typing import Any
 
@@ -36,8 +35,8 @@ from iitdask.theory.iit4.partition_stages import (
 from iitdask.theory.iit4.relations import relation_sums
 from iitdask.theory.iit4.repertoires import repertoires_dataset, repertoires_stage
 from iitdask.theory.iit4.search_path import choose_search
+from iitdask.theory.iit4.state_classes import TiedStates
 from iitdask.theory.iit4.system_analysis import (
-    TiedStates,
     analyse_system,
     specify_states,
     system_dataset,
@@ -211,8 +210,7 @@ def _default_states(
     """
     specified = yield from specify_states(system, options)
     causes, effects = specified.states
-    chosen = int(causes[0]), int(effects[0])
+    chosen = causes.first, effects.first
     if options.ties == "canonical":
-        choices = list(product(causes.tolist(), effects.tolist()))
-        chosen = choices[first_state_pair(system, options.ties, choices)]
-    return chosen, TiedStates(causes, effects, is_product=True)
+        chosen = first_state_pair(system, options.ties, [(causes, effects)])
+    return chosen, TiedStates(((causes, effects),))

@@ -30,6 +30,7 @@ from iitdask.kernels.iit4.system_phi import (
     specified_states,
     state_cut_costs,
 )
+from iitdask.kernels.state_product import StateProduct
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
 from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
@@ -51,6 +52,7 @@ from iitdask.theory.iit4.partition_stages import (
     partition_inputs,
     search_partitions,
 )
+from iitdask.theory.iit4.state_classes import StateClasses, TiedStates, tied_states
 from iitdask.theory.iit4.system_bipartitions import count_common_bipartitions
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
@@ -67,23 +69,10 @@ ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed 
 class SpecifiedStates(NamedTuple):
     """States that a system specifies, cause and effect side."""
 
-    states: tuple[Array, Array]  # Two (m,) int64, of largest intrinsic information, ascending
+    # Of largest intrinsic information, weighed by their probabilities in their repertoire
+    states: tuple[StateProduct, StateProduct]
     information: tuple[float, float]  # Their intrinsic information, bits
-    selectivity: tuple[Array, Array]  # Two (m,), their probabilities in their repertoire
     current: Array  # (2,) of the current state, given itself; the cause side not normalized
-
-
-class TiedStates(NamedTuple):
-    """Pairs of cause and effect states of a system that tie."""
-
-    causes: Array  # (m,) int64, little-endian
-    effects: Array  # (k,) int64
-    is_product: bool  # Whether every cause pairs with every effect, or each with its own (k = m)
-
-    @property
-    def is_unique(self) -> bool:
-        """True if there is one pair only."""
-        return len(self.causes) == len(self.effects) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +93,12 @@ class SystemAnalysis:
     differentiation: tuple[float, float] | None = None  # Cause and effect differentiation (2026)
     search: str = "dense"  # Which search: by tables over sets of units, or the frontier programme
     only_bipartitions: bool = False  # Whether other partitions were left out
+    is_searched: bool = False  # Whether minimum partitions were found
 
     @property
     def n_tied_states(self) -> int:
         """Pairs that tie for the largest phi, 0 where a rule decided it before any partition."""
-        tied = self.tied_states
-        return 0 if tied is None or tied.is_product else len(tied.causes)
+        return self.tied_states.count if self.tied_states and self.is_searched else 0
 
 
 Minima = tuple[DirectionMinima, DirectionMinima]  # Of the cause and of the effect side
@@ -118,8 +107,8 @@ Minima = tuple[DirectionMinima, DirectionMinima]  # Of the cause and of the effe
 class ChosenPair(NamedTuple):
     """The pair of specified states that is named among those tied for the largest phi."""
 
-    cause: int  # Position of the cause state
-    effect: int  # Position of the effect state
+    cause: int  # Its class of cause states
+    effect: int  # Its class of effect states
     codes: tuple[int, int]  # The states
     minima: tuple[StateMinimum, StateMinimum]
     tied: TiedStates
@@ -184,18 +173,21 @@ def _analyse_by_tables(
         specified = find_specified_states(filled, system)
     if (nothing := _without_cause_or_effect(specified)) is not None:
         return nothing
+    causes, effects = (states.one_by_one() for states in specified.states)
+    specified = specified._replace(states=(causes, effects))
     if is_one_block:
-        sides = enumerate(specified.states)
+        sides = enumerate(side.codes[0] for side in specified.states)
         fields = [[filled[name].values[k, codes] for name in MINIMUM_FIELDS] for k, codes in sides]
         minima, costs = _direction_minima(specified, *fields), None
     else:
         minima, costs = yield from _search_minima(system, specified, options)
-    chosen = _choose_pair(system, options, specified, minima)
+    cause, effect = (StateClasses.singles(side) for side in specified.states)
+    chosen = _choose_pair(system, options, (cause, effect), minima)
     if costs is None:
         inputs, (c_state, e_state) = system_inputs(system), chosen.codes
         both = cut_costs_at(inputs, c_state, True), cut_costs_at(inputs, e_state, False)
     else:
-        both = costs[chosen.cause], costs[len(specified.states[0]) + chosen.effect]
+        both = costs[chosen.cause], costs[specified.states[0].count + chosen.effect]
     named = describe_state_pair(*chosen.minima, *both)
     count = count_common_bipartitions if is_bipartite(options) else count_common_minima
     common = count(*chosen.minima, *both) if named.are_sides_tied else 0.0
@@ -215,13 +207,18 @@ def _analyse_by_frontier(
     if (nothing := _without_cause_or_effect(specified)) is not None:
         return replace(nothing, search="sparse")
     budget = transition_budget(system, options)
-    minima = yield from frontier_minima(plan, specified.states, specified.selectivity, budget)
-    if minima is None:
+    try:
+        found = yield from frontier_minima(plan, specified.states, budget)
+    except StateLimitError as error:
+        if is_dense_affordable(system, options):
+            return None
+        raise MemoryRefusedError(f"system of {system.n} units: {error}") from None
+    if found is None:
         if is_dense_affordable(system, options):
             return None
         undecided = _no_phi(Reason.UNDECIDED, specified)
         return replace(undecided, phi=np.nan, normalized=np.nan, search="sparse")
-    chosen = _choose_pair(system, options, specified, minima)
+    chosen = _choose_pair(system, options, *found)
     lost = plan.lost_bits(chosen.codes[0], True), plan.lost_bits(chosen.codes[1], False)
     named, kept = name_state_pair(*chosen.minima, system.n), None
     kept = plan.kept_inputs(named.severed)
@@ -240,8 +237,7 @@ def _analyse_by_frontier(
         pairs = max(cause.pairs, effect.pairs)
         (filled,) = yield (common_stage(plan, weighed, ratio, pairs),)
         common = float(filled["ways"].values[0])
-    found = _conclude(options, specified, chosen, named, common)
-    return replace(found, search="sparse")
+    return replace(_conclude(options, specified, chosen, named, common), search="sparse")
 
 
 def _specify_by_products(plan: FrontierSystem, options: Unfolding) -> SpecifiedStates | None:
@@ -256,7 +252,6 @@ def _specify_by_products(plan: FrontierSystem, options: Unfolding) -> SpecifiedS
     return SpecifiedStates(
         (cause.states, effect.states),
         (cause.information, effect.information),
-        (cause.selectivity, effect.selectivity),
         np.array([plan.current_probability(True), plan.current_probability(False)]),
     )
 
@@ -287,8 +282,8 @@ def _no_phi(reason: Reason, specified: SpecifiedStates) -> SystemAnalysis:
         normalized=0.0,
         reason=reason,
         information=(cause, effect),
-        states=(int(specified.states[0][0]), int(specified.states[1][0])),
-        tied_states=TiedStates(*specified.states, is_product=True),
+        states=(specified.states[0].first, specified.states[1].first),
+        tied_states=TiedStates((specified.states,)),
     )
 
 
@@ -362,15 +357,20 @@ def intrinsic_information(forward: Array, mean: Array) -> tuple[Array, Array]:
 def find_specified_states(filled: Filled, system: CandidateSystem) -> SpecifiedStates:
     """Cause and effect states that maximise intrinsic information, all ties, mathematics.md 4."""
     forward, information = filled["forward"].values, filled["information"].values
-    return _specified_states(forward, information, forward[:, system.code])
+    return _specified_states(forward, information, forward[:, system.code], system.levels)
 
 
-def _specified_states(forward: Array, information: Array, current: Array) -> SpecifiedStates:
+def _specified_states(
+    forward: Array, information: Array, current: Array, levels: Sequence[int]
+) -> SpecifiedStates:
     causes, effects = specified_states(forward[0], information[1])
+    likely = forward[0, causes] / float(forward[0].sum())
     return SpecifiedStates(
-        (causes, effects),
+        (
+            StateProduct.listed(levels, causes, likely),
+            StateProduct.listed(levels, effects, forward[1, effects]),
+        ),
         (float(information[0, causes[0]]), float(information[1].max())),
-        (forward[0, causes] / float(forward[0].sum()), forward[1, effects]),
         current,
     )
 
@@ -401,11 +401,13 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
         "ways": np.zeros((2, states)),
         "key": np.zeros((2, states, words), np.uint64),
     }
-    specified = _specified_states(out["forward"], out["information"], np.full(2, np.nan))
+    none = np.full(2, np.nan)
+    specified = _specified_states(out["forward"], out["information"], none, levels.tolist())
     if min(specified.information) > PHI_ZERO_BITS:
-        for side, codes in enumerate(specified.states):
+        for side, product in enumerate(specified.states):
+            codes = product.codes[0]
             costs = np.stack([cut_costs_at(inputs, int(code), side == 0) for code in codes])
-            zero = PHI_ZERO_BITS / specified.selectivity[side]
+            zero = PHI_ZERO_BITS / product.weights[0]
             found = minimum_partitions(costs, zero, inputs)
             for name in MINIMUM_FIELDS:
                 out[name][side, codes] = found[name]
@@ -414,11 +416,12 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
 
 def _direction_minima(specified: SpecifiedStates, *sides: Sequence[Array]) -> Minima:
     """Minima of both sides from MINIMUM_FIELDS of each; a cost that weighs nothing is 0."""
+    weights = [states.weights[0] for states in specified.states]
     cause, effect = (
         DirectionMinima(
             np.where(cost * weight > PHI_ZERO_BITS, cost, 0.0), pairs, ways, key, weight
         )
-        for (cost, pairs, ways, key), weight in zip(sides, specified.selectivity, strict=True)
+        for (cost, pairs, ways, key), weight in zip(sides, weights, strict=True)
     )
     return cause, effect
 
@@ -435,10 +438,10 @@ def _search_minima(
     system: CandidateSystem, specified: SpecifiedStates, options: Unfolding
 ) -> Steps[tuple[Minima, Array]]:
     """Minimum partition of every tied cause and effect state, and the costs of cuts at them."""
-    inputs, (causes, effects) = system_inputs(system), specified.states
+    inputs, (causes, effects) = system_inputs(system), (x.codes[0] for x in specified.states)
     states = [(int(s), True) for s in causes] + [(int(s), False) for s in effects]
     costs = np.stack([cut_costs_at(inputs, *state) for state in states])
-    zero = PHI_ZERO_BITS / np.concatenate(specified.selectivity)
+    zero = PHI_ZERO_BITS / np.concatenate([x.weights[0] for x in specified.states])
     filled = yield from search_partitions(costs, zero, only_bipartitions=is_bipartite(options))
     cause, effect = (
         [filled[name][side].copy() for name in MINIMUM_FIELDS]
@@ -448,17 +451,18 @@ def _search_minima(
 
 
 def _choose_pair(
-    system: CandidateSystem, options: Unfolding, specified: SpecifiedStates, minima: Minima
+    system: CandidateSystem,
+    options: Unfolding,
+    classes: tuple[StateClasses, StateClasses],
+    minima: Minima,
 ) -> ChosenPair:
     """Choose among the pairs of specified states that tie for the largest phi."""
-    (causes, effects), (cause, effect) = specified.states, minima
-    pairs = tied_state_pairs(cause, effect)
-    codes = tuple((int(causes[k]), int(effects[j])) for k, j in pairs)
-    first = first_state_pair(system, options.ties, codes)
-    k, j = (int(position) for position in pairs[first])
-    sides = (StateMinimum(*(x[k] for x in cause)), StateMinimum(*(x[j] for x in effect)))
-    tied = TiedStates(causes[pairs[:, 0]], effects[pairs[:, 1]], is_product=False)
-    return ChosenPair(k, j, codes[first], sides, tied)
+    pairs = tied_state_pairs(*minima)
+    tied = tied_states(*classes, pairs)
+    codes = first_state_pair(system, options.ties, tied.pairs)
+    k, j = (side.number_of(code) for side, code in zip(classes, codes, strict=True))
+    sides = (StateMinimum(*(x[k] for x in minima[0])), StateMinimum(*(x[j] for x in minima[1])))
+    return ChosenPair(k, j, codes, sides, tied)
 
 
 def _conclude(
@@ -496,6 +500,7 @@ def _conclude(
         tied_states=chosen.tied,
         differentiation=differentiation,
         only_bipartitions=is_bipartite(options),
+        is_searched=True,
     )
 
 
@@ -539,7 +544,7 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
         "intrinsic_information_cause": ((), found.information[0]),
         "intrinsic_information_effect": ((), found.information[1]),
         "n_tied_partitions": ((), int(np.nan_to_num(found.tied_partitions, nan=-1))),
-        "n_tied_states": ((), found.n_tied_states),
+        "n_tied_states": ((), found.n_tied_states if found.n_tied_states < 1 << 63 else -1),
         "cause_state": (("unit",), states[0]),
         "effect_state": (("unit",), states[1]),
         "cut": (("source", "target"), cut),

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
+from typing import NamedTuple
 
 import numpy as np
 
-from iitdask.model.labels import states_within
+from iitdask.kernels.state_product import StateProduct
+from iitdask.model.labels import purview_unit_states
 from iitdask.theory.iit4.distinctions import (
     CauseEffectSide,
     CauseEffectStructure,
@@ -25,56 +27,102 @@ from iitdask.theory.iit4.relations import FIXED_POINT_BITS
 from iitdask.theory.stage import Array
 
 MAX_STATE_PAIRS = 4096  # Pairs of system states tried; those with the same structures count once
+MAX_COMBINED = 1 << 15  # States of groups of units that are combined, by what agrees with them
 # Steps of the search for other values of Phi, about two microseconds each. As many joint choices as
 # `KEPT_STATES` need fewer: the answer is exact.
 BUDGET_STEPS = 1 << 18
 INVERSE_CHANGE = 10**9  # Phi changes if it does so by more than one part in so many
 
 
-class AgreeingSides:
-    """Tied causes, or effects, of all mechanisms, and which of them agree with each system state.
+class _Agreement(NamedTuple):
+    """Which rows agree with the states of one group of units."""
 
-    A row is one purview in one of its tied states; `agrees` has a row for each class of states.
+    always: Array  # (rows,) with all of them
+    sometimes: Array  # (rows,) with some
+    patterns: list[tuple[Array, int]]  # The different (rows,) that agree with one, and that state
+
+
+class AgreeingSides:
+    """Tied causes, or effects, of all mechanisms, and which of them agree with system states.
+
+    A row is one purview in one of its tied states; a product of states, one of those of a side.
     """
 
     def __init__(
         self,
         tied: Sequence[Sequence[CauseEffectSide]],
-        states: Array,
+        products: Sequence[StateProduct],
         levels: Sequence[int],
     ) -> None:
         rows = [(k, s.purview, z) for k, sides in enumerate(tied) for s in sides for z in s.states]
         self.mechanisms, self.purviews, self._states = np.array(rows, np.int64).reshape(-1, 3).T
         self._count = len(tied)
-        classes: dict[bytes, int] = {}
+        # (rows, n) value of each unit in the state of a row, -1 outside its purview
+        self._values = purview_unit_states(self._states.tolist(), levels, self.purviews.tolist())
+        parts = [[self._of_group(p, g) for g in range(len(p.codes))] for p in products]
+        # (products, rows) whether a row agrees with all states of a product, and with some
+        self.always = np.array([np.all([p.always for p in each], axis=0) for each in parts])
+        self.sometimes = np.array([np.all([p.sometimes for p in each], axis=0) for each in parts])
+        # States with which the same rows agree: (classes, rows) which, and one of these states
         self.agrees: list[Array] = []
         self.examples: list[int] = []
-        of_state = []
-        for state in states.tolist():
-            agrees = states_within(state, levels, self.purviews) == self._states
-            of_state.append(classes.setdefault(agrees.tobytes(), len(classes)))
-            if len(classes) > len(self.agrees):
-                self.agrees.append(agrees)
-                self.examples.append(state)
-        self.of_state = np.array(of_state, np.int64)  # (states,) class of every state
-        # (classes, mechanisms) number of causes that agree
-        self.counts = self._by_mechanism(np.ones(len(self.mechanisms), bool))
+        self.are_all_listed = True
+        known: dict[bytes, int] = {}
+        self.of_product = [self._combine(each, known) for each in parts]
 
-    def is_only(self, chosen: Sequence[tuple[int, CauseEffectSide]]) -> Array:
-        """Return (classes, mechanisms) whether the cause chosen agrees, and no other."""
+    def _of_group(self, states: StateProduct, group: int) -> _Agreement:
+        """Tell which rows agree with the states of one group as far as its units go."""
+        units = [u for u in states.units[group] if (self._values[:, u] >= 0).any()]
+        values, wanted = states.values(group)[:, units], self._values[:, units]
+        _, first = np.unique(values, axis=0, return_index=True)
+        first.sort()
+        codes, values = states.codes[group][first], values[first]
+        always, sometimes = np.ones(len(wanted), bool), np.zeros(len(wanted), bool)
+        patterns: dict[bytes, tuple[Array, int]] = {}
+        for code, own in zip(codes.tolist(), values, strict=True):
+            agrees = ((wanted < 0) | (wanted == own)).all(axis=1)
+            always &= agrees
+            sometimes |= agrees
+            patterns.setdefault(agrees.tobytes(), (agrees, code))
+        return _Agreement(always, sometimes, list(patterns.values()))
+
+    def _combine(self, parts: Sequence[_Agreement], known: dict[bytes, int]) -> list[int]:
+        """Number the classes of the states of a product; adds those that are not known."""
+        found = parts[0].patterns
+        for part in parts[1:]:
+            if len(part.patterns) * len(found) > MAX_COMBINED:
+                self.are_all_listed = False
+            both = islice(product(found, part.patterns), MAX_COMBINED)
+            merged: dict[bytes, tuple[Array, int]] = {}
+            for (one, code), (other, more) in both:
+                agrees = one & other
+                merged.setdefault(agrees.tobytes(), (agrees, code + more))
+            found = list(merged.values())
+        out = []
+        for agrees, code in found:
+            number = known.setdefault(agrees.tobytes(), len(known))
+            if number == len(self.agrees):
+                self.agrees.append(agrees)
+                self.examples.append(code)
+            out.append(number)
+        return out
+
+    def is_only(self, chosen: Sequence[tuple[int, CauseEffectSide]]) -> bool:
+        """Whether what is chosen for mechanisms agrees with all states, and no other of theirs."""
         named = np.full((2, self._count), -1)
         for k, side in chosen:
             named[:, k] = side.purview, side.state
         purviews, states = named[:, self.mechanisms]
         is_chosen = (purviews == self.purviews) & (states == self._states)
-        out: Array = (self._by_mechanism(is_chosen) == 1) & (self.counts == 1)
-        return out
-
-    def _by_mechanism(self, rows: Array) -> Array:
-        count = self._count
-        return np.stack(
-            [np.bincount(self.mechanisms[a & rows], minlength=count) for a in self.agrees]
+        return bool((self.always[:, is_chosen]).all()) and not bool(
+            self.sometimes[:, ~is_chosen & (purviews >= 0)].any()
         )
+
+    def can_agree(self) -> Array:
+        """Return (products, mechanisms) whether a cause agrees with some state of a product."""
+        count = self._count
+        can = [np.bincount(self.mechanisms[some], minlength=count) for some in self.sometimes]
+        return np.stack(can) > 0
 
     def agreeing_purviews(self, k: int) -> list[list[int]]:
         """Return the purviews that agree with the states of a class, by mechanism."""
@@ -104,11 +152,11 @@ def tie_sensitivity(structure: CauseEffectStructure) -> dict[str, bool | str]:
     docs/mathematics.md 15.4.
     """
     states, tied = structure.tied_states, structure.tied
-    if not tied or (states.is_unique and not any(t.has_tied_purviews for t in tied)):
+    if not tied or (states.count == 1 and not any(t.has_tied_purviews for t in tied)):
         return {"tie_sensitive": False, "phi_tie_sensitive": "no"}
     levels = structure.system.levels
-    causes = AgreeingSides([t.cause for t in tied], states.causes, levels)
-    effects = AgreeingSides([t.effect for t in tied], states.effects, levels)
+    causes = AgreeingSides([t.cause for t in tied], [pair[0] for pair in states.pairs], levels)
+    effects = AgreeingSides([t.effect for t in tied], [pair[1] for pair in states.pairs], levels)
     if not _is_structure_sensitive(structure, causes, effects):
         return {"tie_sensitive": False, "phi_tie_sensitive": "no"}
     return {"tie_sensitive": True, "phi_tie_sensitive": _phi_verdict(structure, causes, effects)}
@@ -125,18 +173,12 @@ def _is_structure_sensitive(
     position = {t.mechanism: k for k, t in enumerate(structure.tied)}
     reported = [position[d.choices.mechanism] for d in structure.distinctions]
     chosen = list(zip(reported, structure.distinctions, strict=True))
-    is_only = (
-        causes.is_only([(k, d.cause) for k, d in chosen]),
-        effects.is_only([(k, d.effect) for k, d in chosen]),
-    )
-    if not all(only[:, reported].all() for only in is_only):
+    if not causes.is_only([(k, d.cause) for k, d in chosen]):
+        return True
+    if not effects.is_only([(k, d.effect) for k, d in chosen]):
         return True
     others = np.delete(np.arange(len(structure.tied)), reported)
-    some = causes.counts[:, others] > 0, effects.counts[:, others] > 0
-    if structure.tied_states.is_product:
-        return bool((some[0].any(axis=0) & some[1].any(axis=0)).any())
-    pairs = zip(causes.of_state.tolist(), effects.of_state.tolist(), strict=True)
-    return any((some[0][a] & some[1][b]).any() for a, b in set(pairs))
+    return bool((causes.can_agree() & effects.can_agree())[:, others].any())
 
 
 def _phi_verdict(
@@ -151,7 +193,7 @@ def _phi_verdict(
         phis = big_phi_range(choices, budget)
         return any(abs(phi - reported) * INVERSE_CHANGE > least_change for phi in phis)
 
-    pairs, unfinished = _pairs_of_classes(structure, causes, effects), list[tuple[int, int]]()
+    pairs, unfinished = _pairs_of_classes(causes, effects), list[tuple[int, int]]()
     for pair in islice(pairs, MAX_STATE_PAIRS):  # as a rule the first few states of a search tell
         budget = SearchBudget(0)
         if changes_phi(pair, budget):
@@ -164,7 +206,8 @@ def _phi_verdict(
             return "yes"
         if budget.is_exhausted:
             return "unknown"
-    return "unknown" if next(pairs, None) else "no"
+    are_all_tried = causes.are_all_listed and effects.are_all_listed and next(pairs, None) is None
+    return "no" if are_all_tried else "unknown"
 
 
 def _reported_bindings(structure: CauseEffectStructure) -> list[BindingChoices]:
@@ -177,14 +220,14 @@ def _binding(cause: int, effect: int) -> Binding:
     return Binding(cause | effect, (cause & effect).bit_count())
 
 
-def _pairs_of_classes(
-    structure: CauseEffectStructure, causes: AgreeingSides, effects: AgreeingSides
-) -> Iterator[tuple[int, int]]:
+def _pairs_of_classes(causes: AgreeingSides, effects: AgreeingSides) -> Iterator[tuple[int, int]]:
     """Yield every pair of a class of cause states and one of effect states that occurs."""
-    if structure.tied_states.is_product:
-        return product(range(len(causes.agrees)), range(len(effects.agrees)))
-    pairs = zip(causes.of_state.tolist(), effects.of_state.tolist(), strict=True)
-    return iter(dict.fromkeys(pairs))
+    seen = set[tuple[int, int]]()
+    for own, partners in zip(causes.of_product, effects.of_product, strict=True):
+        for pair in product(own, partners):
+            if pair not in seen:
+                seen.add(pair)
+                yield pair
 
 
 def _binding_choices(

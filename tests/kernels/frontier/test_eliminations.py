@@ -27,57 +27,72 @@ def drawn(seed, units=(1, 6)):
     return factors, levels, state
 
 
-def states_of(factors, levels):
-    return order_factors([LocalFactor(tuple(r), t) for r, t in factors], levels)
+def local(factors):
+    return [LocalFactor(i, tuple(read), table) for i, (read, table) in enumerate(factors)]
+
+
+def listed(found):
+    states = found.states.one_by_one()
+    assert (states.count, states.first) == (found.states.count, found.states.first)
+    return states.codes[0].tolist(), states.weights[0].tolist()
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_states__are_those_of_largest_information(seed):
     factors, levels, state = drawn(seed)
-    order = states_of(factors, levels)
     likely = sparse_systems.state_products(factors, levels, state)
     if likely.sum() > 0:
-        found = specified_causes(order, state)
+        found = specified_causes(local(factors), levels, state)
         ties = np.flatnonzero(likely >= likely.max() * (1 - 1e-12))
         p = likely.max() / likely.sum()
-        assert found.states.tolist() == ties.tolist()
+        assert listed(found)[0] == ties.tolist()
         assert found.information == pytest.approx(p * np.log2(p * len(likely)), abs=1e-12)
-        np.testing.assert_allclose(found.selectivity, likely[ties] / likely.sum(), atol=1e-14)
+        np.testing.assert_allclose(listed(found)[1], likely[ties] / likely.sum(), atol=1e-14)
     codes = np.array(np.unravel_index(np.arange(len(likely)), levels, order="F")).T
     whole = np.array([sparse_systems.state_products(factors, levels, z) for z in codes])
     now = int(np.ravel_multi_index(state, levels, order="F"))
     p, q = whole[:, now], whole.mean(axis=1)
     bits = np.zeros(len(p))
     bits[p > 0] = p[p > 0] * np.log2(p[p > 0] / q[p > 0])
-    found = specified_effects(order, state)
+    found = specified_effects(local(factors), levels, state)
     ties = np.flatnonzero(bits >= bits.max() - 1e-12 * bits.max() - 1e-15)
-    assert found.states.tolist() == ties.tolist()
-    np.testing.assert_allclose(found.selectivity, p[ties], atol=1e-14)
+    assert listed(found)[0] == ties.tolist()
+    np.testing.assert_allclose(listed(found)[1], p[ties], atol=1e-14)
     assert found.information == pytest.approx(bits.max(), abs=1e-12)
 
 
-def test_effects__all_tie_where_the_current_state_has_none(monkeypatch):
+def test_effects__all_tie_where_the_current_state_has_none():
     always = np.array([0.0, 1.0]), np.array([[0.25, 0.0, 0.75]] * 2), np.array([[1.0, 0.0]] * 3)
-    order = states_of(list(zip(([], [0], [1]), always, strict=True)), [2, 3, 2])
-    found = specified_effects(order, [1, 2, 0])
-    assert found.states.tolist() == list(range(12))
-    assert found.information == 0.0
+    factors = local(list(zip(([], [0], [1]), always, strict=True)))
+    found = specified_effects(factors, [2, 3, 2], [1, 2, 0])
     products = [a * b * c for c in (1, 0) for b in (0.25, 0, 0.75) for a in (0, 1)]
-    np.testing.assert_array_equal(found.selectivity, products)
-    monkeypatch.setattr(eliminations, "MAX_SPECIFIED", 11)
-    with pytest.raises(StateLimitError, match="has no effect: all of 12 states tie"):
-        specified_effects(order, [1, 2, 0])
+    assert listed(found) == (list(range(12)), products)
+    assert found.information == 0.0
+    factors = local([([i], np.full((2, 2), 0.5)) for i in range(60)])
+    found = specified_effects(factors, [2] * 60, [0] * 60)
+    assert (found.states.count, found.states.first) == (2**60, 0)
+
+
+def test_states__of_units_that_nothing_reads_tie_without_being_listed():
+    copy, fair = np.eye(2), np.array([0.5, 0.5])
+    factors = local([([0], copy), ([0], copy), *[([], fair)] * 38])
+    cause = specified_causes(factors, [2] * 40, [1, 1, *[0] * 38])
+    assert (cause.states.count, cause.states.first) == (2**39, 1)
+    assert cause.information == 2.0**-39
+    effect = specified_effects(factors, [2] * 40, [1] * 40)
+    assert (effect.states.count, effect.states.first) == (2**38, 3)
+    assert effect.information == 2.0**-38
 
 
 def test_states__beyond_the_limits_are_refused(monkeypatch):
-    factors = [([], np.array([0.5, 0.5])) for _ in range(4)]
-    order = states_of(factors, [2] * 4)
-    monkeypatch.setattr(eliminations, "MAX_SPECIFIED", 5)
-    with pytest.raises(StateLimitError, match="more than 5 cause states tie"):
-        specified_causes(order, [0] * 4)
+    fair = local([([0, 1], np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.4, 0.6], [0.6, 0.4]]]))] * 2)
+    monkeypatch.setattr(eliminations, "MAX_SPECIFIED", 1)
+    with pytest.raises(StateLimitError, match="more than 1 cause states tie"):
+        specified_causes(fair, [2] * 2, [0] * 2)
+    monkeypatch.setattr(eliminations, "MAX_WEIGHED", 1)
     with pytest.raises(StateLimitError, match="too many effect states"):
-        specified_effects(order, [0] * 4)
+        specified_effects(fair, [2] * 2, [0] * 2)
     monkeypatch.setattr(eliminations, "MAX_JOINT_VALUES", 4)
-    wide = [([0, 1, 2], np.full((2, 2, 2, 2), 0.5))] * 3
+    wide = local([([0, 1, 2], np.full((2, 2, 2, 2), 0.5))] * 3)
     with pytest.raises(StateLimitError, match="share too many inputs"):
-        states_of(wide, [2] * 3)
+        order_factors(wide, [2] * 3, range(3))

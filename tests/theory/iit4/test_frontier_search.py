@@ -143,6 +143,55 @@ def test_4096_tied_causes__that_lose_the_same_are_searched_once(monkeypatch):
     assert len(calls) == 2
 
 
+def test_tied_states__that_lose_differently_are_searched_by_class(monkeypatch):
+    monkeypatch.setattr(frontier_search, "MANY_CLASSES", 0)  # tries one partition for all of them
+    assert sum(compare(seed, (3, 8)) for seed in range(300, 340)) > 5
+
+
+def test_structures__depend_on_tied_states_alike_either_way():
+    several = 0
+    for seed in range(24):
+        factors, state = network(GRAPHS[seed % len(GRAPHS)], "gates", 5, seed)
+        factors[0] = (factors[0][0], np.full_like(factors[0][1], 0.5))  # it has neither
+        substrate = iit.Substrate.from_factors(factors)
+        try:
+            trees = [
+                iit.ces(substrate, state, theory={"name": "iit4", "search": search})
+                for search in ("sparse", "dense")
+            ]
+        except UnreachableStateError:
+            continue
+        for name in ("tie_sensitive", "phi_tie_sensitive", "big_phi"):
+            assert trees[0].attrs[name] == pytest.approx(trees[1].attrs[name], abs=1e-9)
+        for side in ("cause", "effect"):
+            states = [tree["system"][f"{side}_state"].values.tolist() for tree in trees]
+            assert states[0] == states[1]
+        several += trees[0].attrs["tie_sensitive"]
+    assert several > 2
+
+
+def test_millions_of_tied_causes__need_not_be_listed():
+    either = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    # a ring of 20 pairs, both units of a pair are on if any of the pair before is; or by chance
+    factors = [([(i - 1) % 20, (i - 1) % 20 + 20], either) for i in range(40)]
+    for i in (0, 20):
+        factors[i] = (factors[i][0], np.full((2, 2, 2), 0.5))
+    found = iit.sia(iit.Substrate.from_factors(factors), [1] * 40)
+    assert (float(found["phi"]), found.attrs["reasons"]) == (0.0, "REDUCIBLE")
+    assert int(found["n_tied_states"]) == 3**19 * 4 * 4
+    assert found.attrs["system_search"] == "sparse"
+    assert found["cause_state"].values.tolist() == [1] * 19 + [0] * 21
+
+
+def test_system_without_effect__has_no_phi_however_large():
+    flips = np.full((2, 2), 0.5)
+    factors = [([(i - 1) % 30], flips) for i in range(30)]
+    found = iit.sia(iit.Substrate.from_factors(factors), [0] * 30)
+    assert float(found["phi"]) == 0.0
+    assert found.attrs["reasons"] == "NO_CAUSE NO_EFFECT"
+    assert int(found["n_tied_states"]) == 0
+
+
 def test_search_that_does_not_end__says_so_or_leaves_it_to_the_other(monkeypatch):
     factors, state = network("ring", "ferromagnet", 9)
     ring = iit.Substrate.from_factors(factors)
