@@ -22,6 +22,7 @@ CAPS = (
     "intrinsic_information_cause", "intrinsic_information_effect",
     "differentiation_cause", "differentiation_effect",
 )  # fmt: skip
+PHI_BOUNDS = ("phi_low", "phi_high", "normalized_phi_low", "normalized_phi_high")
 SAME_RELATIVE = 1e-9  # Relative difference of numbers that two results share
 DELTAS = ("phi", "phi_cause", "phi_effect", "fold")
 
@@ -43,10 +44,13 @@ def explain_system(data: xr.Dataset, system: CandidateSystem | None) -> xr.Datas
         "reason": str(data.attrs.get("reason", "")),
     }
     attrs = {"theory": theory}
+    out |= {name: float(data[name]) for name in PHI_BOUNDS if name in data}
     for side in SIDES:
         state = data[f"{side}_state"].values.tolist()
         out[f"{side}_state"] = state_text(state) if min(state) >= 0 else ""
-    if not data["cut"].values.any():
+    if "phi_low" in data:
+        attrs["no_runner_up"] = "the search for the minimum partition did not end"
+    elif not data["cut"].values.any():
         attrs["no_runner_up"] = "a rule decided before any partition was looked at"
     elif system is None:
         attrs["no_runner_up"] = "the substrate is not known: give it beside the result"
@@ -129,6 +133,8 @@ def _binding_direction(cause: float, effect: float) -> str:
 
 
 def _decided_by(data: xr.Dataset, sides: list[float]) -> str:
+    if "phi_low" in data:
+        return "not computed"
     if not data["cut"].values.any():
         return "rule"
     smaller, phi = min(sides), float(data["phi"])
@@ -142,7 +148,12 @@ def explanation_rows(found: xr.Dataset) -> list[tuple[str, str]]:
     """Return an explanation as pairs of name and value."""
     rows = [("decided by", str(found["decided_by"].item()))]
     if found["reason"].item():
-        rows.append(("why 0", str(found["reason"].item())))
+        why = "why 0" if "phi_low" not in found else "why not computed"
+        rows.append((why, str(found["reason"].item())))
+    if "phi_low" in found:
+        for label, name in (("phi_s", "phi"), ("per severed pair", "normalized_phi")):
+            ends = [number_text(float(found[f"{name}_{end}"])) for end in ("low", "high")]
+            rows.append((label, f"{ends[0]} to {ends[1]} bits"))
     if found["binding_direction"].item():
         rows.append(("binding direction", str(found["binding_direction"].item())))
     if found["cut"].values.any():
@@ -157,7 +168,7 @@ def explanation_rows(found: xr.Dataset) -> list[tuple[str, str]]:
         rows.append(("runner-up", f"none: {found.attrs['no_runner_up']}"))
     states = ((f"{side} state", str(found[f"{side}_state"].item())) for side in SIDES)
     rows += [row for row in states if row[1]]
-    if "phi_bound" in found:
+    if "phi_bound" in found and "phi_low" not in found:
         share = number_text(100 * float(found["phi_over_bound"]))
         rows.append(("bound of phi_s", f"{int(found['phi_bound'])} bits, {share} % attained"))
     if int(found["n_tied_states"]) > 1:

@@ -41,6 +41,7 @@ TIE_TEXTS = {
 }
 """What a summary says of ties, by whether they change Phi."""
 MAX_SHOWN_STATES = 8  # States of a repertoire
+BOUNDED = (("phi_s", "phi"), ("phi_s per severed pair", "normalized_phi"))
 MAX_SET_NAME = 60  # Characters in the name of a part of a partition
 MAX_DIGITS = 15  # Digits of a number of relations; larger ones are written as powers of two
 
@@ -248,6 +249,11 @@ def is_iit3(tree: xr.DataTree) -> bool:
     return "system" in tree.children and tree["system"].attrs.get("theory") == "iit3"
 
 
+def _range_text(system: xr.Dataset, name: str) -> str:
+    low, high = (number_text(float(system[f"{name}_{end}"])) for end in ("low", "high"))
+    return f"{low} to {high} bits"
+
+
 def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return the summary of a system analysis or structure as pairs of name and value."""
     system, is_concepts = tree["system"].to_dataset(), is_iit3(tree)
@@ -262,10 +268,13 @@ def system_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
         *_macro_rows(about),
         ("Phi" if is_concepts else "phi_s", _with_unit(float(system["phi"]), not has_bits)),
     ]
-    if "bound" in about:
+    if "phi_low" in system:
+        rows += [(f"bounds of {label}", _range_text(system, name)) for label, name in BOUNDED]
+    elif "bound" in about:
         rows.append(("bound", str(about["bound"])))
     if about["reason"]:
-        rows.append(("why 0", str(about["reason"])))
+        why = "why 0" if "phi_low" not in system else "why not computed"
+        rows.append((why, str(about["reason"])))
     for side in DIRECTIONS:
         if f"{side}_state" in system and (system[f"{side}_state"].values >= 0).all():
             information = _with_unit(float(system[f"intrinsic_information_{side}"]))

@@ -62,7 +62,7 @@ SYSTEM_TEXTS: Mapping[Reason, str] = {
     Reason.REDUCIBLE: "a partition makes no difference",
     Reason.CAPPED: "limited to zero by intrinsic information or differentiation (2026)",
     Reason.UNDECIDED: "not computed: the search for the minimum partition did not end within its "
-    "budget",
+    "budget; it lies between the bounds given",
     Reason.MONAD: "a single unit has no unidirectional partition",
     Reason.NO_CONCEPTS: "no mechanism is irreducible",
 }

@@ -30,8 +30,9 @@ from iitdask.kernels.subsets import (
     value_offsets,
 )
 from iitdask.model.batch import Batch
+from iitdask.theory.iit4.phi_bounds import cap_phi
 from iitdask.theory.iit4.recipe import CES_OUTCOMES
-from iitdask.theory.iit4.system_analysis import cap_phi, intrinsic_information
+from iitdask.theory.iit4.system_analysis import intrinsic_information
 from iitdask.theory.options import IIT4, IIT42026, Theory
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import Array, CumulativeCost, Grid, Region, Stage

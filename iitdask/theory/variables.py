@@ -17,11 +17,18 @@ VARIABLES: dict[str, tuple[str, str]] = {
     # name: (unit, meaning)
     "phi": ("bit", "integrated information"),
     "normalized_phi": ("bit", "integrated information per severed pair, at the minimum partition"),
+    "phi_low": ("bit", "integrated information is at least this, where it was not computed"),
+    "phi_high": ("bit", "integrated information is at most this, where it was not computed"),
+    "normalized_phi_low": ("bit", "the same per severed pair is at least this"),
+    "normalized_phi_high": ("bit", "the same per severed pair is at most this"),
     "n_tied_partitions": (
         "count",
         "partitions tied for the minimum; 0: reducible or none chosen, -1: not counted",
     ),
-    "n_tied_states": ("count", "pairs of cause and effect states tied for the largest phi_s"),
+    "n_tied_states": (
+        "count",
+        "pairs of cause and effect states tied for the largest phi_s; -1 beyond int64",
+    ),
     "cause_state": ("", "specified cause state of each unit, -1 where none was specified"),
     "effect_state": ("", "specified effect state of each unit, -1 where none was specified"),
     "cut": ("", "whether the minimum partition severs the connection source -> target"),
@@ -189,6 +196,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "pairs": ("count", "ordered pairs the minimum partition severs"),
     "ways": ("count", "partitions that attain the minimum"),
     "key": ("mask", "the named partition: leading bits are the first (from, to) pairs"),
+    "least_ratio": ("bit", "that no partition is below, per severed pair, before selectivity"),
     "is_proven": ("", "whether no partition is better; false where the search had to stop"),
     "least": ("bit", "least cost - ratio * pairs with this source set, inf if left out"),
     "ties": ("count", "tied candidates"),

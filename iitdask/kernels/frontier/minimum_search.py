@@ -41,6 +41,11 @@ from iitdask.kernels.frontier.tied_partitions import (
 FIRST_GUIDE_WIDTH, DESCENT_MIN_WIDTH = 3, 5
 GUIDE_STATES = 400_000  # Frontier states of a guide in one step, at most
 BEAMS = (300, 3000)  # States that a sweep keeps which only looks for better partitions
+BOUND_STEPS, BOUND_OCTAVES = (
+    8,
+    8,
+)  # Prices at which a bound is tried: how many in each factor of two
+BOUND_SHARE = 0.125  # Of the budget that each of these sweeps may try
 
 
 class Minimum(NamedTuple):
@@ -51,6 +56,7 @@ class Minimum(NamedTuple):
     ways: float  # How many there are; NaN where the budget did not suffice to count them
     key: NDArray[np.uint64]  # The named one, see system_witness
     is_proven: bool  # Whether no partition has a smaller ratio
+    least_ratio: float  # That no partition is below; 0 where nothing is known
 
 
 @dataclass(slots=True)
@@ -60,10 +66,14 @@ class PartitionSearch:
     costs: LocalCosts
     units: NDArray[np.int64]  # (n,) the number of each unit in order
     budget: float  # Transitions that may still be tried
+    is_bounded: bool = (
+        False  # Whether a least ratio is looked for where the budget does not suffice
+    )
     bits: float = HUGE_BITS  # Of the best partition so far
     pairs: int = 1
     part: NDArray[np.int64] = field(init=False)
     direction: NDArray[np.int64] = field(init=False)
+    guide: Relaxed = field(init=False, default_factory=empty_graph)  # The last that is complete
 
     def __post_init__(self) -> None:
         self.part = np.zeros(self.n + 1, np.int64)
@@ -93,12 +103,50 @@ class PartitionSearch:
         part, direction = np.zeros((2, self.n + 1), np.int64)
         best_interval(self.costs, part, direction)
         self.offer(part, direction)
+        given, first = self.budget, self.price
         try:
             ways = 1.0 if self.bits <= zero else self._prove(zero)
+            least = max(0.0, self.price)
         except BudgetError:
-            ways = np.nan
+            ways, least = np.nan, 0.0
+            if self.is_bounded and self.bits > zero:
+                least = self._bound(first, BOUND_SHARE * given)
         key = severed_key(self.part, self.direction, self.units)
-        return Minimum(self.bits, self.pairs, ways, key, not np.isnan(ways))
+        is_proven = bool(self.bits <= zero or not np.isnan(ways))
+        ways = 1.0 if self.bits <= zero else ways
+        return Minimum(self.bits, self.pairs, ways, key, is_proven, least)
+
+    def _bound(self, first: float, budget: float) -> float:
+        """Return a ratio that no partition is below: at lower prices sweeps end sooner.
+
+        first : the price from which those that are tried descend; budget : of each sweep
+        """
+        beyond = BOUND_STEPS * BOUND_OCTAVES
+        failed, proven = -1, beyond
+        while proven - failed > 1:
+            step = (failed + proven) // 2
+            price = first * 2.0 ** (-step / BOUND_STEPS)
+            if price < self.price and self._is_below_all(price, budget):
+                proven = step
+            else:
+                failed = step
+        if proven == beyond:
+            return 0.0
+        return float(max(0.0, first * 2.0 ** (-proven / BOUND_STEPS) - TIE_BITS))
+
+    def _is_below_all(self, price: float, budget: float) -> bool:
+        """Tell whether a sweep shows that every partition has at least this ratio."""
+        if len(self.guide.source) == 0:
+            return False
+        try:
+            found = sweep_sizes(self.costs, self.guide, price, 0, None, budget)
+        except BudgetError:
+            return False
+        if found.ways is not None:
+            part, direction = self.part.copy(), self.direction.copy()
+            first_tied_partition(found.ways, self.units, part, direction)
+            self.offer(part, direction)
+        return found.ways is None
 
     def _prove(self, zero: float) -> float:
         """Improve the partition until nothing is better; returns how many there are."""
@@ -148,7 +196,7 @@ class PartitionSearch:
             self.budget -= tried
             self._follow_chords(graph, chords, zero if is_strict else None)
             less = restrict_graph(graph, self.price, chords) if self.bits > zero else graph
-            guide = less if less.starts[1] else graph
+            guide = self.guide = less if less.starts[1] else graph
         return guide
 
     def _descend(self) -> None:
@@ -181,6 +229,7 @@ def minimum_partition_by_frontier(
     units: NDArray[np.int64],
     zero: float,
     budget: float,
+    is_bounded: bool = False,
 ) -> Minimum:
     """Find the minimum information partition of a sparse system in one direction.
 
@@ -191,16 +240,19 @@ def minimum_partition_by_frontier(
     units : (n,) the number of each unit in order
     zero : a cost up to this is no cost: the system is reducible
     budget : transitions that may be tried
+    is_bounded : whether, where these do not suffice, as many again may be tried for a least ratio
 
     Returns
     -------
-    Minimum, of which `is_proven` is false where the budget did not suffice
+    Minimum, of which `is_proven` is false where the budget did not suffice: the partition is the
+        best found, and `least_ratio` is one that no partition is below
 
     References
     ----------
     mathematics.md 8.3 and 26, Eq. (8.3).
     """
-    return PartitionSearch(make_local_costs(inputs, bits), units, budget).find(zero)
+    costs = make_local_costs(inputs, bits)
+    return PartitionSearch(costs, units, budget, is_bounded).find(zero)
 
 
 def count_partitions_of_ratio(

@@ -34,8 +34,9 @@ from iitdask.theory.iit4.frontier_search import (
     MIN_DENSE_STEPS,
     plan_frontier,
 )
+from iitdask.theory.iit4.phi_bounds import cap_phi
 from iitdask.theory.iit4.recipe import sia
-from iitdask.theory.iit4.system_analysis import cap_phi, is_bipartite
+from iitdask.theory.iit4.system_analysis import is_bipartite
 from iitdask.theory.options import IIT42026, Unfolding
 from iitdask.theory.reasons import Reason
 from iitdask.theory.stage import (

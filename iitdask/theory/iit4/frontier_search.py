@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from iitdask.kernels.frontier.eliminations import (
     specified_effects,
 )
 from iitdask.kernels.frontier.minimum_search import (
+    Minimum,
     count_partitions_of_ratio,
     minimum_partition_by_frontier,
 )
@@ -36,6 +37,7 @@ from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.partition_stages import MINIMUM_FIELDS, columns_of, minimum_variables
+from iitdask.theory.iit4.phi_bounds import SideRanges, side_ranges
 from iitdask.theory.iit4.state_classes import StateClasses
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, Steps
@@ -154,9 +156,9 @@ class FrontierSystem:
         out: Array = np.array(numbers)[kind.ravel()]
         return out
 
-    def most_lost_bits(self, states: StateProduct) -> Array:
-        """Return the most that each unit loses at any of the specified causes; (n, 2**K)."""
-        out, now = self.lost_bits(states.first, True), self.system.local_state
+    def extreme_bits(self, states: StateProduct) -> Array:
+        """Return the most and the least that units lose at any specified cause; (2, n, 2**K)."""
+        out, now = np.array([self.lost_bits(states.first, True)] * 2), self.system.local_state
         for factor in (f.varying() for f in self._local_factors(True)):
             group = next((g for g, u in enumerate(states.units) if {*factor.inputs} & {*u}), None)
             if group is None:
@@ -165,7 +167,8 @@ class FrontierSystem:
             _, first = np.unique(values[:, factor.inputs], axis=0, return_index=True)
             for row in values[first].tolist():
                 bits = self._bits_of(factor.unit, True, row, now[factor.unit])
-                out[t] = np.maximum(out[t], np.tile(bits, out.shape[1] // len(bits)))
+                bits = np.tile(bits, out.shape[2] // len(bits))
+                out[0, t], out[1, t] = np.maximum(out[0, t], bits), np.minimum(out[1, t], bits)
         return out
 
     def kept_inputs(self, severed: Array) -> Array:
@@ -261,15 +264,21 @@ def transition_budget(system: CandidateSystem, options: Unfolding) -> float:
 
 
 class FrontierMinima(NamedTuple):
-    """Minimum partitions at all specified states of both sides, by classes of these."""
+    """Partitions at all specified states of both sides, by classes of these."""
 
     classes: tuple[StateClasses, StateClasses]
     minima: tuple[DirectionMinima, DirectionMinima]
+    ranges: tuple[SideRanges, SideRanges]
+    is_proven: bool  # Whether all searches ended; if not, `minima` are the best partitions found
 
 
 def frontier_minima(
-    plan: FrontierSystem, states: Sequence[StateProduct], budget: float
-) -> Steps[FrontierMinima | None]:
+    plan: FrontierSystem,
+    states: Sequence[StateProduct],
+    budget: float,
+    *,
+    is_bounded: bool,
+) -> Steps[FrontierMinima]:
     """Search the minimum partition of every tied state of both sides.
 
     States at which the units lose the same are searched once.
@@ -279,45 +288,90 @@ def frontier_minima(
     plan : the system along its order
     states : of both sides, those specified
     budget : transitions that each search may try
+    is_bounded : whether as many may be tried again for bounds where a search does not end
 
     Returns
     -------
-    FrontierMinima, or None where the budget did not suffice
+    FrontierMinima
 
     Raises
     ------
     StateLimitError
         If there are too many classes of states.
     """
-    classes = [plan.classes(side, k == 0) for k, side in enumerate(states)]
-    if classes[0].count > MANY_CLASSES:
-        bits, weight = plan.most_lost_bits(states[0]), states[0].weight
-        zero = np.array([PHI_ZERO_BITS / weight])
-        (filled,) = yield (_minima_stage(plan, bits[None], zero, budget),)
-        if filled["cost"].values[0] <= zero[0]:
-            # what costs nothing at most does not at any: they all belong together
-            classes[0] = StateClasses.together(states[0])
-    tables, zeros, rows, known = list[Array](), list[float](), list[list[int]](), dict[Any, int]()
-    for side, each in enumerate(classes):
-        if each.count > MAX_CLASSES:
-            raise StateLimitError(f"{each.count} classes of tied states lose differently")
-        rows.append([])
-        for one in each.products():
-            bits = plan.lost_bits(one.first, side == 0)
-            same = np.round(bits, DISTINCT_DIGITS).tobytes(), float(f"{one.weight:.11e}")
-            if same not in known:
-                known[same] = len(tables)
-                tables.append(bits)
-                zeros.append(PHI_ZERO_BITS / one.weight)
-            rows[-1].append(known[same])
-    (filled,) = yield (_minima_stage(plan, np.stack(tables), np.array(zeros), budget),)
-    if not filled["is_proven"].values.all():
-        return None
-    cause, effect = (
-        _side_minima(filled, np.array(own), np.array([one.weight for one in each.products()]))
-        for own, each in zip(rows, classes, strict=True)
+    cause = yield from _cause_classes(plan, states[0], budget)
+    classes = (cause, plan.classes(states[1], False))
+    tables = _DistinctTables()
+    rows = [_rows_of(plan, side, k == 0, tables, is_bounded) for k, side in enumerate(classes)]
+    if len(rows[0][0]) < cause.count:  # too many to be searched one by one
+        classes = (StateClasses.together(cause.states), classes[1])
+    bits, zero = np.stack(tables.bits), np.array(tables.zeros)
+    (filled,) = yield (_minima_stage(plan, bits, zero, budget, is_bounded=is_bounded),)
+    most = bits.max(axis=2).sum(axis=1)
+    found, ranges = list[DirectionMinima](), list[SideRanges]()
+    for (best, low), side in zip(rows, classes, strict=True):
+        weights = np.array([one.weight for one in side.products()])
+        found.append(_side_minima(filled, best, weights))
+        proven = filled["is_proven"].values[best] & (best == low)
+        least = filled["least_ratio"].values[low]
+        ranges.append(side_ranges(found[-1], proven, least, most[best], len(plan.units)))
+    is_proven = all(side.is_proven.all() for side in ranges) or any(
+        (minima.cost[side.is_proven] == 0.0).all() and side.is_proven.all()
+        for minima, side in zip(found, ranges, strict=True)
     )
-    return FrontierMinima((classes[0], classes[1]), (cause, effect))
+    return FrontierMinima(classes, (found[0], found[1]), (ranges[0], ranges[1]), is_proven)
+
+
+def _cause_classes(
+    plan: FrontierSystem, states: StateProduct, budget: float
+) -> Steps[StateClasses]:
+    """Return the classes of the causes: one where a partition costs nothing at any of them."""
+    classes = plan.classes(states, True)
+    if classes.count <= MANY_CLASSES:
+        return classes
+    bits, zero = plan.extreme_bits(states)[:1], np.array([PHI_ZERO_BITS / states.weight])
+    (filled,) = yield (_minima_stage(plan, bits, zero, budget, is_bounded=False),)
+    is_free = filled["cost"].values[0] <= zero[0]
+    return StateClasses.together(states) if is_free else classes
+
+
+class _DistinctTables:
+    """Tables of what units lose, each once."""
+
+    def __init__(self) -> None:
+        self.bits, self.zeros = list[Array](), list[float]()
+        self._known: dict[tuple[bytes, float], int] = {}
+
+    def number(self, bits: Array, weight: float) -> int:
+        """Return the number of a table that a state of some probability has."""
+        key = np.round(bits, DISTINCT_DIGITS).tobytes(), float(f"{weight:.11e}")
+        if key not in self._known:
+            self._known[key] = len(self.bits)
+            self.bits.append(bits)
+            self.zeros.append(PHI_ZERO_BITS / weight)
+        return self._known[key]
+
+
+def _rows_of(
+    plan: FrontierSystem,
+    classes: StateClasses,
+    is_cause: bool,
+    tables: _DistinctTables,
+    is_bounded: bool,
+) -> tuple[Array, Array]:
+    """Return the tables of each class: that of its states, twice.
+
+    Of too many classes the table of the most and that of the least that units lose at any.
+    """
+    if classes.count <= MAX_CLASSES:
+        found = ((plan.lost_bits(one.first, is_cause), one.weight) for one in classes.products())
+        rows = np.array([tables.number(*one) for one in found])
+        return rows, rows
+    if not (is_bounded and is_cause):
+        raise StateLimitError(f"{classes.count} classes of tied states lose differently")
+    weight = classes.states.weight
+    most, least = (tables.number(bits, weight) for bits in plan.extreme_bits(classes.states))
+    return np.array([most]), np.array([least])
 
 
 def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMinima:
@@ -326,14 +380,20 @@ def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMi
     return DirectionMinima(cost, pairs, ways, key, selectivity)
 
 
-def _minima_stage(plan: FrontierSystem, bits: Array, zero: Array, budget: float) -> Stage:
+def _minima_stage(
+    plan: FrontierSystem, bits: Array, zero: Array, budget: float, *, is_bounded: bool
+) -> Stage:
     rows, n = bits.shape[:2]
     seconds = min(budget * SECONDS_PER_TRANSITION, SECONDS_PER_SQUARE * n * n * 2.0**plan.width)
     return Stage(
         name="frontier",
         grid=Grid(("candidate",), (rows,)),
         # a plan, which computes nothing, goes on as if the search ended
-        variables=(*minimum_variables(n), variable("is_proven", "bool", True)),
+        variables=(
+            *minimum_variables(n),
+            variable("is_proven", "bool", True),
+            variable("least_ratio", "float64", 0.0),
+        ),
         compute=fill_frontier,
         inputs={
             "inputs": plan.inputs,
@@ -341,6 +401,7 @@ def _minima_stage(plan: FrontierSystem, bits: Array, zero: Array, budget: float)
             "bits": bits,
             "zero": zero,
             "budget": np.array(budget),
+            "is_bounded": np.array(is_bounded),
         },
         cost=lambda region: seconds * (region[0].stop - region[0].start),
         scratch=1 << 28,
@@ -349,14 +410,16 @@ def _minima_stage(plan: FrontierSystem, bits: Array, zero: Array, budget: float)
 
 def fill_frontier(inputs: Mapping[str, Array], region: Region) -> dict[str, Array]:
     """Search the minimum partition at a range of specified states."""
-    rows: list[tuple[Any, ...]] = []
-    local, budget = (inputs["inputs"], inputs["units"]), float(inputs["budget"])
+    rows: list[Minimum] = []
+    places, units = inputs["inputs"], inputs["units"]
+    budget, is_bounded = float(inputs["budget"]), bool(inputs["is_bounded"])
     for k in range(region[0].start, region[0].stop):
-        places, units = local
-        zero = float(inputs["zero"][k])
-        rows.append(minimum_partition_by_frontier(places, inputs["bits"][k], units, zero, budget))
-    out = columns_of(rows)
-    return out | {"is_proven": np.array([row[-1] for row in rows], bool)}
+        bits, zero = inputs["bits"][k], float(inputs["zero"][k])
+        rows.append(minimum_partition_by_frontier(places, bits, units, zero, budget, is_bounded))
+    return columns_of(list(rows)) | {
+        "is_proven": np.array([row.is_proven for row in rows], bool),
+        "least_ratio": np.array([row.least_ratio for row in rows]),
+    }
 
 
 def common_stage(plan: FrontierSystem, bits: Array, ratio: float, pairs: int) -> Stage:

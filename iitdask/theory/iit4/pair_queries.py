@@ -17,10 +17,10 @@ from iitdask.kernels.subsets import PHI_ZERO_BITS, is_purview
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4.cut_values import StatePairCosts
 from iitdask.theory.iit4.mechanisms import DIRECTION_CODES, EFFECT, pair_details
+from iitdask.theory.iit4.phi_bounds import cap_phi
 from iitdask.theory.iit4.system_analysis import (
     SystemAnalysis,
     analyse_system,
-    cap_phi,
     specify_states,
 )
 from iitdask.theory.marginal_tables import whole_tables

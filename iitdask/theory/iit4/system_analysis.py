@@ -36,6 +36,7 @@ from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.iit4 import partition_stages
 from iitdask.theory.iit4.frontier_search import (
+    FrontierMinima,
     FrontierSystem,
     common_stage,
     frontier_minima,
@@ -52,6 +53,7 @@ from iitdask.theory.iit4.partition_stages import (
     partition_inputs,
     search_partitions,
 )
+from iitdask.theory.iit4.phi_bounds import PhiBounds, cap_bounds, cap_phi, phi_bounds
 from iitdask.theory.iit4.state_classes import StateClasses, TiedStates, tied_states
 from iitdask.theory.iit4.system_bipartitions import count_common_bipartitions
 from iitdask.theory.options import IIT42026, Unfolding
@@ -63,6 +65,8 @@ from iitdask.theory.variables import make_dataset, variable
 BIPARTITION_BOUND = (
     "normalized_phi, before any cap, is an upper bound: bipartitions alone were searched"
 )
+BOUND_ENDS = ("low", "high")
+INTERVAL_BOUND = "phi and normalized_phi lie between the variables that end in _low and in _high"
 ONE_BLOCK_MAX_UNITS, ONE_BLOCK_MAX_STATES = 8, 512  # Size of a system analysed in one block
 
 
@@ -94,6 +98,7 @@ class SystemAnalysis:
     search: str = "dense"  # Which search: by tables over sets of units, or the frontier programme
     only_bipartitions: bool = False  # Whether other partitions were left out
     is_searched: bool = False  # Whether minimum partitions were found
+    bounds: PhiBounds | None = None  # Of phi and normalized phi where they are NaN
 
     @property
     def n_tied_states(self) -> int:
@@ -208,17 +213,15 @@ def _analyse_by_frontier(
         return replace(nothing, search="sparse")
     budget = transition_budget(system, options)
     try:
-        found = yield from frontier_minima(plan, specified.states, budget)
+        is_bounded = not is_dense_affordable(system, options)
+        found = yield from frontier_minima(plan, specified.states, budget, is_bounded=is_bounded)
     except StateLimitError as error:
         if is_dense_affordable(system, options):
             return None
         raise MemoryRefusedError(f"system of {system.n} units: {error}") from None
-    if found is None:
-        if is_dense_affordable(system, options):
-            return None
-        undecided = _no_phi(Reason.UNDECIDED, specified)
-        return replace(undecided, phi=np.nan, normalized=np.nan, search="sparse")
-    chosen = _choose_pair(system, options, *found)
+    if not found.is_proven:
+        return _undecided(specified, found, options) if is_bounded else None
+    chosen = _choose_pair(system, options, found.classes, found.minima)
     lost = plan.lost_bits(chosen.codes[0], True), plan.lost_bits(chosen.codes[1], False)
     named, kept = name_state_pair(*chosen.minima, system.n), None
     kept = plan.kept_inputs(named.severed)
@@ -238,6 +241,26 @@ def _analyse_by_frontier(
         (filled,) = yield (common_stage(plan, weighed, ratio, pairs),)
         common = float(filled["ways"].values[0])
     return replace(_conclude(options, specified, chosen, named, common), search="sparse")
+
+
+def _undecided(
+    specified: SpecifiedStates, found: FrontierMinima, options: Unfolding
+) -> SystemAnalysis:
+    """Return the analysis of a system whose minimum partition was not found, with bounds.
+
+    References
+    ----------
+    mathematics.md 26.9.
+    """
+    bounds = phi_bounds(*found.ranges)
+    if isinstance(options, IIT42026):
+        selectivity = [side.selectivity for side in found.minima]
+        is_current = options.differentiation != "specified"
+        current = specified.current if is_current else None
+        n, information = len(specified.states[0].levels), np.array(specified.information)
+        bounds = cap_bounds(bounds, information, selectivity, current, n)
+    undecided = _no_phi(Reason.UNDECIDED, specified)
+    return replace(undecided, phi=np.nan, normalized=np.nan, bounds=bounds, search="sparse")
 
 
 def _specify_by_products(plan: FrontierSystem, options: Unfolding) -> SpecifiedStates | None:
@@ -504,30 +527,6 @@ def _conclude(
     )
 
 
-def cap_phi(phi: Array, information: Array, probabilities: Array) -> tuple[Array, Array]:
-    """Limit phi_s to intrinsic information and differentiation (2026).
-
-    Parameters
-    ----------
-    phi : (...) phi_s of 2023, bits
-    information : (..., 2) intrinsic information of the specified states, bits
-    probabilities : (..., 2) of the states whose differentiation counts, cause and effect side
-
-    Returns
-    -------
-    capped : (...) phi_s, bits; 0 up to the tolerance
-    differentiation : (..., 2) bits; 0 where the probability is 0 or 1
-
-    References
-    ----------
-    mathematics.md 8.5, Eq. (8.5) to (8.7).
-    """
-    is_open = (probabilities > 0) & (probabilities < 1)
-    bits = np.where(is_open, -np.log2(np.where(is_open, probabilities, 1.0)), 0.0)
-    capped = np.minimum(phi, np.minimum(information, bits).min(axis=-1))
-    return np.where(capped > PHI_ZERO_BITS, capped, 0.0), bits
-
-
 def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset:
     """Make the dataset of a system analysis; its dims are not labelled yet."""
     n = system.n
@@ -553,8 +552,13 @@ def system_dataset(system: CandidateSystem, found: SystemAnalysis) -> xr.Dataset
     if found.differentiation is not None:
         values["differentiation_cause"] = ((), found.differentiation[0])
         values["differentiation_effect"] = ((), found.differentiation[1])
+    if found.bounds is not None:
+        for name, ends in (("phi", found.bounds.phi), ("normalized_phi", found.bounds.normalized)):
+            values |= {f"{name}_{end}": ((), x) for end, x in zip(BOUND_ENDS, ends, strict=True)}
     about = {"reason": found.reason.text, "reasons": found.reason.names}
     about["system_search"] = found.search
+    if found.bounds is not None:
+        about["bound"] = INTERVAL_BOUND
     if found.only_bipartitions:
         about["bound"] = BIPARTITION_BOUND
     return make_dataset(values, about)

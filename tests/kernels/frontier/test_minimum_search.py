@@ -161,3 +161,23 @@ def test_thinned_inputs__lose_no_more_by_any_partition(seed):
             bits, same_pairs = partition_bits(costs, part, direction)
             assert less <= bits + 1e-12
             assert pairs == same_pairs
+
+
+def test_least_ratio__of_a_search_that_does_not_end_is_a_bound():
+    budgets, certified = (30.0, 300.0, 1e3, 3e3, 1e5), 0
+    for seed in range(200):
+        given = along_order(*drawn(seed, (5, 9), ("ferromagnet", "noisy gates", "noisy")))
+        exact = minimum_partition_by_frontier(*given, ZERO, BUDGET)
+        least, most = 0.0, np.inf
+        for budget in budgets:
+            found = minimum_partition_by_frontier(*given, ZERO, budget, is_bounded=True)
+            ratio = found.cost / found.pairs
+            if exact.cost <= ZERO:
+                assert found.cost <= ZERO or found.least_ratio == 0.0
+                continue
+            slack, true = 1e-12, exact.cost / exact.pairs
+            assert least - slack <= found.least_ratio <= true + slack
+            assert true - slack <= ratio <= most + slack
+            certified += not found.is_proven and found.least_ratio > 0.0
+            least, most = found.least_ratio, ratio
+    assert certified > 30

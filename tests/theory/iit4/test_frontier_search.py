@@ -5,8 +5,10 @@ import pytest
 import xarray as xr
 
 import iitdask as iit
-from iitdask.errors import InputError, UnreachableStateError
+from iitdask.errors import InputError, MemoryRefusedError, UnreachableStateError
 from iitdask.model.system import System
+from iitdask.result.explanation import explanation_rows
+from iitdask.result.formatting import system_summary
 from iitdask.theory.iit4 import frontier_search
 from iitdask.theory.iit4.recipe import sia
 from iitdask.theory.options import IIT4
@@ -202,7 +204,58 @@ def test_search_that_does_not_end__says_so_or_leaves_it_to_the_other(monkeypatch
     assert np.isnan(float(found["phi"]))
     assert found.attrs["reasons"] == "UNDECIDED"
     assert "not computed" in found.attrs["reason"]
+    assert "lie between" in found.attrs["bound"]
     assert (found["cause_state"].values >= 0).all()
+    tree = xr.DataTree.from_dict({"/system": found})
+    for rows in (system_summary(tree), explanation_rows(iit.explain(found))):
+        text = dict(rows)
+        assert "within its budget" in text["why not computed"]
+        assert " to " in text.get("bounds of phi_s", text["phi_s"])
+
+
+def is_within(found, exact):
+    """Tell whether the bounds of an analysis hold, that did not end; or it is the exact one."""
+    if "phi_low" not in found:
+        np.testing.assert_allclose(found["phi"], exact["phi"], rtol=1e-12, atol=1e-12)
+        return False
+    for name in ("phi", "normalized_phi"):
+        low, high = (float(found[f"{name}_{end}"]) for end in ("low", "high"))
+        value = float(exact[name])
+        assert low * (1 - 1e-12) <= value <= high * (1 + 1e-12)
+    return float(found["phi_low"]) > 0
+
+
+def bounded(seed, monkeypatch):
+    """Analyse a system within a few transitions; whether a bound above 0 was found."""
+    rng = np.random.default_rng(seed)
+    n, kind = int(rng.integers(5, 10)), ("ferromagnet", "ferromagnet", "noisy", "gates")[seed % 4]
+    factors, state = network(GRAPHS[seed // 4 % len(GRAPHS)], kind, n, seed)
+    substrate, options = iit.Substrate.from_factors(factors), {}
+    if seed % 3 == 0:
+        options = {"name": "iit4-2026", "differentiation": ("specified", "current")[seed % 2]}
+    try:
+        exact = searched(substrate, state, "dense", **options)
+    except UnreachableStateError:
+        return False
+    with monkeypatch.context() as patch:
+        patch.setattr(frontier_search, "MOST_TRANSITIONS", float(10 ** rng.uniform(2.5, 4)))
+        patch.setattr(frontier_search, "MAX_CLASSES", int(rng.choice([1, 4096])))
+        patch.setattr(frontier_search, "MANY_CLASSES", int(rng.choice([0, 32])))
+        try:
+            found = searched(substrate, state, "sparse", **options)
+        except MemoryRefusedError:  # effect states of too many classes
+            return False
+    return is_within(found, exact)
+
+
+def test_bounds__of_searches_that_do_not_end_hold_the_exact_phi(monkeypatch):
+    assert sum(bounded(seed, monkeypatch) for seed in range(40)) > 2
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_bounds__hold_on_hundreds_of_systems(monkeypatch):
+    assert sum(bounded(seed, monkeypatch) for seed in range(100, 700)) > 50
 
 
 def test_plan__that_computes_nothing_goes_on_as_if_the_search_ended():
