@@ -34,6 +34,14 @@ SCHEDULER_SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
 TEMPORARY_DIRECTORY = "temporary-directory"  # Key of Dask's configuration
 
 
+IDLE_SETTINGS = {
+    # By default Dask samples the stack of each task and looks at its own loop many times a second:
+    # 2 % of a core for each worker, a third of it so. Kernels have no stack to show.
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.admin.tick.interval": "200ms",
+}
+
+
 def worker_environment() -> dict[str, str]:
     """Return the environment of workers: one thread per kernel call, since Dask parallelises."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -49,12 +57,18 @@ def job_prologue() -> list[str]:
     folder = "IITDASK_NUMBA_CACHE"
     return [
         *(f"export {name}={value}" for name, value in worker_environment().items()),
+        *(f"export {_variable_name(name)}={value}" for name, value in IDLE_SETTINGS.items()),
         # A statement a line: some queues take lines that are joined.
         f'[ -n "${{{folder}:-}}" ] || own_cache="${{TMPDIR:-/tmp}}/iitdask-$(id -u)"',
         '[ -z "${own_cache:-}" ] || mkdir -p -m 700 "$own_cache" 2>/dev/null || true',
         '[ -z "${own_cache:-}" ] || [ -O "$own_cache" ] || own_cache=$(mktemp -d)',
         f'export {folder}="${{own_cache:-${folder}}}"',
     ]
+
+
+def _variable_name(setting: str) -> str:
+    """Return the variable of the environment that holds a setting of Dask."""
+    return f"DASK_{setting.upper().replace('.', '__').replace('-', '_')}"
 
 
 def dashboard_settings() -> dict[str, Any]:
@@ -96,6 +110,7 @@ def local(workers: int | None = None, memory: str | int | None = None) -> Iterat
         # A worker between two restarts would otherwise be dropped for good after 15 s.
         "distributed.deploy.lost-worker-timeout": "1h",
         "distributed.nanny.environ": worker_environment(),
+        **IDLE_SETTINGS,
         "distributed.scheduler.allowed-failures": 10,
         # Threads of this process spill nothing: a site's directory may be missing on this machine.
         TEMPORARY_DIRECTORY: _scratch_directory() if workers else tempfile.gettempdir(),

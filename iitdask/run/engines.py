@@ -178,11 +178,8 @@ class DaskEngine:
             with _scheduler_errors(self.client):
                 self.prepare_workers(self.client)
             self.prepare_workers = None
-        # A share at a time: workers begin with the first while the next ones are sent.
-        share = max(MIN_BUNDLES_IN_FLIGHT, self._threads)
         with _scheduler_errors(self.client):
-            for first in range(0, len(remote), share):
-                in_flight.send(remote[first : first + share])
+            in_flight.send(remote)
         yield from SerialEngine(self.activity)(task for task in drawn if task.run_locally)
 
 

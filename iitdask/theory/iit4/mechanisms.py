@@ -189,6 +189,7 @@ def details_stage(system: CandidateSystem, pairs: Array, system_states: tuple[in
         shared=TABLES,
         axis_masks={"pair": pairs},
         cost=lambda region: (5e-6 + 2.5**system.n * 4e-9) * (region[0].stop - region[0].start),
+        min_blocks=next(blocks for units, blocks in DETAILS_BLOCKS if system.n >= units),
     )
 
 
@@ -222,6 +223,7 @@ def search_statistics(system: CandidateSystem, mice: Filled) -> dict[str, int]:
     }
 
 
+DETAILS_BLOCKS = ((16, 1024), (14, 128), (0, 16))  # Units of a system, blocks at least
 SPREAD_MIN_UNITS = 12  # of a system whose mechanisms are cut into 256 blocks
 SECONDS_PER_PAIR = 3e-8  # of a subset of the mechanism and a purview, in an expensive search
 FIRST_WAVE_DIVISOR = 8  # one shard in so many is searched in the first wave
