@@ -120,8 +120,7 @@ class Transition(Target):
     @cached_property
     def effect(self) -> Table:
         """``(S, b)`` P(effect has its value after | causes in state s), others as before."""
-        inside = frozenset(self.causes)
-        return self._tabulated([self._conditioned(i, inside) for i in self.effects])
+        return self._tabulated(self.effect_factors())
 
     def cause(self, background: str) -> Table:
         """Return ``(S, b)`` P(effect has its value after | causes in state s), for causes.
@@ -130,10 +129,19 @@ class Transition(Target):
         those that are neither cause nor effect over the posterior given the whole state after,
         and effects that are no causes uniformly.
         """
-        if background == "2019":
-            return self.effect
+        return self.effect if background == "2019" else self._tabulated(self.cause_factors())
+
+    def effect_factors(self) -> list[Factor]:
+        """Return P(effect has its value after | its causes), the other units as before."""
         inside = frozenset(self.causes)
-        return self._tabulated([self._averaged(i, inside) for i in self.effects])
+        return [self._conditioned(i, inside) for i in self.effects]
+
+    def cause_factors(self, background: str = "causal") -> list[Factor]:
+        """Return P(effect has its value after | its causes), for causes; see :meth:`cause`."""
+        if background == "2019":
+            return self.effect_factors()
+        inside = frozenset(self.causes)
+        return [self._averaged(i, inside) for i in self.effects]
 
     def _conditioned(self, unit: int, inside: frozenset[int]) -> Factor:
         factor = self.substrate.factors[unit].conditioned(inside, self.before)

@@ -33,7 +33,9 @@ from iitdask.model.system import CandidateSystem, System, Target
 from iitdask.model.transition import StatePair, StateTriple, Transition
 from iitdask.theory.attractors import DYNAMICS_OUTCOMES, dynamics
 from iitdask.theory.causation.account import ACCOUNT_OUTCOMES, account
+from iitdask.theory.causation.connected_pairs import sparse_searches
 from iitdask.theory.causation.nexus import events, nexus
+from iitdask.theory.causation.partitions import pair_searches
 from iitdask.theory.complexes.candidates import evaluate_one_by_one
 from iitdask.theory.complexes.recipe import COMPLEXES_OUTCOMES, complexes
 from iitdask.theory.grain_verdicts import GRAINS_OUTCOMES, grains
@@ -340,6 +342,21 @@ def _account_case() -> Recipe:
     return account(Transition.build(_two_units().substrate, "10", "11"), Causation2019())
 
 
+def _sparse_account_case() -> Recipe:
+    """Search connected pairs of a transition that is too large for tables over all pairs."""
+    n, noisy = 16, [[[0.8, 0.2], [0.3, 0.7]], [[0.6, 0.4], [0.1, 0.9]]]
+    line = [([i, i + 1], noisy) for i in range(n - 1)]
+    substrate = Substrate.from_factors([*line, ([], [0.5, 0.5])])
+    return account(Transition.build(substrate, "0" * n, "1" * n, max_order=3), Causation2019())
+
+
+def _is_account_by_connections(target: Any, options: Any) -> bool:
+    if not isinstance(target, Transition):
+        return False
+    searches = pair_searches(target)
+    return sparse_searches(target, options.background, searches) is not None
+
+
 def _candidates_case() -> Recipe:
     return complexes(CandidateSet.build(_two_units().substrate, "10"), IIT4())
 
@@ -387,6 +404,9 @@ KERNEL_FAMILIES: Mapping[str, KernelFamily] = {
     ),
     "complexes": KernelFamily(20, (_complexes_case, _candidates_case, _sia_case, _details_case)),
     "causation2019": KernelFamily(5, (_account_case, _account_case)),
+    "causation2019-sparse": KernelFamily(
+        15, (_sparse_account_case, _sparse_account_case), is_needed=_is_account_by_connections
+    ),
     "sweep-sia": KernelFamily(20, (_FIRST_SHARE, _FIRST_SHARE)),
     "sweep-ces": KernelFamily(35, (partial(_small_systems_case, True), _FIRST_SHARE, _search_case)),
 }
@@ -482,7 +502,7 @@ COMPUTATIONS: dict[str, Computation] = {
         panels="iitdask.view.account_figures:account_panels",
         tables=(("links", "link"),),
         outcomes=ACCOUNT_OUTCOMES,
-        families=_CAUSATION,
+        families={"causation2019": ("causation2019", "causation2019-sparse")},
     ),
     "nexus": Computation(
         target=StatePair,

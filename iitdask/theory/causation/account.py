@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,14 @@ from iitdask.model.background import overlap_groups
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
+from iitdask.theory.causation.connected_pairs import (
+    ConnectedSearch,
+    Records,
+    known_pairs,
+    pair_records,
+    sparse_searches,
+)
+from iitdask.theory.causation.connected_pairs import witness_stage as connected_witness_stage
 from iitdask.theory.causation.partitions import (
     PairSearch,
     PairSearchResult,
@@ -31,7 +40,17 @@ from iitdask.theory.causation.partitions import (
     witness_stage,
 )
 from iitdask.theory.options import Causation2019
-from iitdask.theory.stage import Array, Filled, Grid, Recipe, Region, Stage, StageRef, Steps
+from iitdask.theory.stage import (
+    Array,
+    Filled,
+    Grid,
+    Recipe,
+    Region,
+    Stage,
+    StageRef,
+    Steps,
+    gather,
+)
 from iitdask.theory.variables import (
     Outcome,
     assemble_tree,
@@ -41,6 +60,9 @@ from iitdask.theory.variables import (
     value_of,
     variable,
 )
+
+# A mechanism, masks of its tied purviews, and alpha in bits
+StrongestPurviews = tuple[int, tuple[int, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +77,26 @@ class AccountIrreducibility:
     reason: str  # Why alpha is 0 by a rule, or was not computed; empty otherwise
 
 
+class LinkSide(NamedTuple):
+    """What one direction contributes to an account."""
+
+    search: PairSearch
+    strongest: list[StrongestPurviews]  # By size of the mechanism, then lexicographically
+    witness: Callable[[Array, Array], Stage]  # Names partitions of pairs that lose some bits
+    strength: Callable[[], Stage]  # Sums alpha over the links within each pair of sets
+
+
 def account_irreducibility(
-    transition: Transition, results: Sequence[PairSearchResult[list[Any]]]
+    transition: Transition, sides: Sequence[LinkSide], is_whole: bool
 ) -> Steps[AccountIrreducibility]:
     """Find the weakest cuts of an account, and of its causes and effects alone.
 
     Parameters
     ----------
     transition : the transition
-    results : minimum partitions of both directions, with links
+    sides : its causes and its effects
+    is_whole : whether tables over all pairs of causes and effects can be made; without them only
+        cuts that lose nothing are found
 
     Returns
     -------
@@ -73,17 +106,19 @@ def account_irreducibility(
     ----------
     docs/mathematics.md 13.5, Eq. (13.4).
     """
-    irreducible = [result for result in results if any(result.summaries)]
+    irreducible = [side for side in sides if side.strongest]
     if not is_weakly_connected(transition.substrate.connectivity, transition.units):
         return _without_cut(transition, 0.0, "the units do not hang together")
     if not irreducible:
         return _without_cut(transition, 0.0, "no occurrence has an actual cause or effect")
-    tables = yield tuple(strength_stage(result) for result in results)
+    if not is_whole:
+        return cut_between_links(transition, sides)
+    tables = yield tuple(side.strength() for side in sides)
     strengths = np.empty(1 << len(transition.causes))  # of all effects with each set of causes
     strengths[masks_by_size(len(transition.causes))] = tables[1]["strength"][:, -1].values
     strengths += tables[0]["strength"][-1].values
     del tables  # as large as the tables of pairs
-    names = ["account", *(result.search.name for result in irreducible)]
+    names = ["account", *(side.search.name for side in irreducible)]
     shape = (len(transition.causes), len(transition.effects))
     searches = [account_search(transition.children, shape, name) for name in names]
     partitions = yield from minimum_partitions(searches, lambda _, rows: float(rows[-1, -1]))
@@ -92,6 +127,52 @@ def account_irreducibility(
     alpha["account"], least = weakest_cut(alpha["account"], strengths)
     kept, n_tied_cuts = yield from _named_cut(partitions[0], strengths, least)
     return AccountIrreducibility(alpha, _severed_connections(transition, kept), n_tied_cuts, "")
+
+
+def cut_between_links(transition: Transition, sides: Sequence[LinkSide]) -> AccountIrreducibility:
+    """Find a cut between parts that no link joins; without one alpha is not a number.
+
+    Parameters
+    ----------
+    transition : the transition
+    sides : its causes and its effects
+
+    Returns
+    -------
+    AccountIrreducibility
+
+    References
+    ----------
+    docs/mathematics.md 25.4.
+    """
+    a, b = len(transition.causes), len(transition.effects)
+    parts = {side.search.name: link_parts([side], a, b) for side in sides}
+    parts["account"] = link_parts(sides, a, b)
+    alpha = dict.fromkeys(parts, math.nan)
+    for name, units in (("causes", range(a, a + b)), ("effects", range(a))):
+        if not any(part.issuperset(units) for part in parts[name]):
+            alpha[name] = 0.0  # also where there are no links
+    if len(parts["account"]) == 1:
+        reason = "not computed: too many pairs of causes and effects"
+        return replace(_without_cut(transition, math.nan, reason), alpha=alpha)
+    kept = np.zeros(b, np.int64)
+    for part in parts["account"]:
+        inside = sum(1 << unit for unit in part if unit < a)
+        kept[[unit - a for unit in part if unit >= a]] = inside
+    cut = _severed_connections(transition, kept)
+    reason = "no link joins the parts that the cut leaves"
+    return AccountIrreducibility(alpha | {"account": 0.0}, cut, 0, reason)
+
+
+def link_parts(sides: Sequence[LinkSide], n_causes: int, n_effects: int) -> list[set[int]]:
+    """Group causes, and effects numbered behind them, that links join."""
+    groups = [{unit} for unit in range(n_causes + n_effects)]
+    for side in sides:
+        own, other = (0, n_causes) if side.search.forward else (n_causes, 0)
+        for mechanism, purviews, _ in side.strongest:
+            units = [unit + own for unit in units_of_mask(mechanism)]
+            groups.append({*units, *(unit + other for unit in units_of_mask(purviews[0]))})
+    return [set().union(*(groups[place] for place in places)) for places in overlap_groups(groups)]
 
 
 def _without_cut(transition: Transition, value: float, reason: str) -> AccountIrreducibility:
@@ -241,8 +322,6 @@ ACCOUNT_OUTCOMES = (
 )
 
 
-# Row of a mechanism, masks of its tied purviews, and alpha in bits
-StrongestPurviews = tuple[int, tuple[int, ...], float]
 DIRECTIONS = ("cause", "effect")
 
 
@@ -287,27 +366,104 @@ def links_and_account(
 ) -> Steps[tuple[list[Link], xr.DataTree]]:
     """Compute the links of a transition, causes before effects, and the nodes of its account."""
     both = pair_searches(transition)
-    require_memory(transition, both)
     every = pair_bytes(1 << len(transition.effects), len(transition.causes))
     is_whole = 2 * every <= TABLE_BUDGET_BYTES  # of the account, its causes and its effects
+    sparse = sparse_searches(transition, options.background, both)
+    if sparse is None:
+        sides = yield from _sides_by_tables(transition, options, both, is_whole)
+    else:
+        sides = yield from _sides_by_connections(transition, both, sparse, is_whole)
+    directions = [side for side in sides if side.strongest]
+    filled: tuple[Filled, ...] = ()
+    if directions:
+        filled = yield tuple(_links_stage(side) for side in directions)
+    links = [
+        link for side, named in zip(directions, filled, strict=True) for link in _links(side, named)
+    ]
+    irreducibility = yield from account_irreducibility(transition, sides, is_whole)
+    return links, _account_tree(transition, links, irreducibility)
+
+
+def _sides_by_tables(
+    transition: Transition,
+    options: Causation2019,
+    both: tuple[PairSearch, PairSearch],
+    is_whole: bool,
+) -> Steps[list[LinkSide]]:
+    """Find the links of both directions by tables over all pairs of sets."""
+    require_memory(transition, both)
     connected = [connected_stage(search, is_whole) for search in both]
     values, *_ = yield (*value_stages(transition, options.background, both), *connected)
-    require_defined_causes(transition, values)
+    require_defined_causes(transition, np.isnan(values["bits"].values[:, -1]), both[0].masks)
     del values, _  # as large as the tables
     results = yield from minimum_partitions(both, strongest_purviews)
-    strongest = [[link for batch in search.summaries for link in batch] for search in results]
-    directions = [k for k in (0, 1) if strongest[k]]
-    named: dict[int, Filled] = {}
-    if directions:
-        filled = yield tuple(_links_stage(results[k], strongest[k]) for k in directions)
-        named = dict(zip(directions, filled, strict=True))
-    links = [link for k in directions for link in _links(results[k].search, strongest[k], named[k])]
+    return [
+        LinkSide(
+            result.search,
+            [
+                (int(result.search.masks[row]), purviews, alpha)
+                for batch in result.summaries
+                for row, purviews, alpha in batch
+            ],
+            partial(witness_stage, result.search, result.stages),
+            partial(strength_stage, result),
+        )
+        for result in results
+    ]
+
+
+def _sides_by_connections(
+    transition: Transition,
+    both: tuple[PairSearch, PairSearch],
+    sparse: tuple[ConnectedSearch, ConnectedSearch],
+    is_whole: bool,
+) -> Steps[list[LinkSide]]:
+    """Find the links of both directions by pairs that hang together."""
+    found = yield from gather({search.name: pair_records(search) for search in sparse})
+    records, _ = found["causes"]
+    require_defined_causes(transition, records.n_irreducible < 0, records.mechanisms)
     if is_whole:
-        irreducibility = yield from account_irreducibility(transition, results)
-    else:
-        reason = "not computed: too many pairs of causes and effects"
-        irreducibility = _without_cut(transition, math.nan, reason)
-    return links, _account_tree(transition, links, irreducibility)
+        yield tuple(connected_stage(search) for search in both)
+    sides = []
+    for search, pairs in zip(both, sparse, strict=True):
+        records, known = found[pairs.name]
+        witness = partial(connected_witness_stage, pairs, known)
+        strength = partial(pair_strength_stage, search, known)
+        sides.append(LinkSide(search, strongest_of_records(records), witness, strength))
+    return sides
+
+
+def strongest_of_records(records: Records) -> list[StrongestPurviews]:
+    """Return the strongest purviews of every mechanism that has a link, see mathematics.md 13.3."""
+    out = []
+    for row in np.flatnonzero(records.alpha.max(axis=1, initial=0.0) > 0).tolist():
+        alpha = records.alpha[row]
+        best = float(alpha.max())
+        is_tied = alpha >= best - phi_tolerance(best)
+        tied = smallest_purviews(records.irreducible[row][is_tied].tolist())
+        out.append((int(records.mechanisms[row]), tied, best))
+    return sorted(out, key=lambda link: (link[0].bit_count(), units_of_mask(link[0])))
+
+
+def pair_strength_stage(search: PairSearch, known: Mapping[str, Array | StageRef]) -> Stage:
+    """As :func:`strength_stage`, of the irreducible pairs that earlier stages found."""
+    n = search.n_mechanism_units
+    stage = strength_stage(PairSearchResult(search, (), ()))
+    return replace(
+        stage,
+        compute=fill_pair_strengths,
+        inputs={**known, "sizes": np.array([n, search.n_purview_units], np.int64)},
+    )
+
+
+def fill_pair_strengths(inputs: Mapping[str, Array], _region: Region) -> dict[str, Array]:
+    """Sum alpha over the links within all pairs of sets; one block."""
+    n, n_purview_units = inputs["sizes"].tolist()
+    alpha = np.zeros((1 << n, 1 << n_purview_units))
+    for mechanisms, pairs, values in known_pairs(inputs, "alpha"):
+        alpha[mechanisms, pairs] = values
+    strengths = block_strengths(np.arange(1 << n), n, [alpha])
+    return {"strength": strengths[masks_by_size(n)]}
 
 
 def strongest_purviews(begin: int, alpha: Array) -> list[StrongestPurviews]:
@@ -321,28 +477,31 @@ def strongest_purviews(begin: int, alpha: Array) -> list[StrongestPurviews]:
     for row in np.flatnonzero(alpha.max(axis=1, initial=0.0) > 0).tolist():
         best = float(alpha[row].max())
         tied = np.flatnonzero(alpha[row] >= best - phi_tolerance(best)).tolist()
-        tied.sort(key=lambda mask: (mask.bit_count(), units_of_mask(mask)))
-        smallest: list[int] = []
-        for mask in tied:
-            if not any(mask & smaller == smaller for smaller in smallest):
-                smallest.append(mask)
-        out.append((begin + row, tuple(sorted(smallest, key=units_of_mask)), best))
+        out.append((begin + row, smallest_purviews(tied), best))
     return out
 
 
-def _links_stage(result: PairSearchResult[Any], strongest: Sequence[StrongestPurviews]) -> Stage:
-    masks = result.search.masks
-    pairs = np.array([(int(masks[row]), tied[0]) for row, tied, _ in strongest], np.int64)
-    alpha = np.array([alpha for *_, alpha in strongest])
-    return witness_stage(result.search, result.stages, pairs, alpha)
+def smallest_purviews(masks: Iterable[int]) -> tuple[int, ...]:
+    """Return the masks that contain no other, in lexicographic order."""
+    smallest: list[int] = []
+    for mask in sorted(masks, key=int.bit_count):
+        if not any(mask & smaller == smaller for smaller in smallest):
+            smallest.append(mask)
+    return tuple(sorted(smallest, key=units_of_mask))
 
 
-def _links(search: PairSearch, strongest: Sequence[StrongestPurviews], named: Filled) -> list[Link]:
-    masks = search.masks.tolist()
+def _links_stage(side: LinkSide) -> Stage:
+    pairs = np.array([(mechanism, tied[0]) for mechanism, tied, _ in side.strongest], np.int64)
+    return side.witness(pairs, np.array([alpha for *_, alpha in side.strongest]))
+
+
+def _links(side: LinkSide, named: Filled) -> list[Link]:
     columns = (named[name].values.tolist() for name in ("bits", "free", "kept", "ways"))
     return [
-        Link(search.forward, masks[row], tied, alpha, bits, free, tuple(kept), ways)
-        for (row, tied, alpha), bits, free, kept, ways in zip(strongest, *columns, strict=True)
+        Link(side.search.forward, mechanism, tied, alpha, bits, free, tuple(kept), ways)
+        for (mechanism, tied, alpha), bits, free, kept, ways in zip(
+            side.strongest, *columns, strict=True
+        )
     ]
 
 

@@ -101,6 +101,20 @@ def local_cost(
     if len(levels) < MIN_LOCAL_CAUSES:
         return None
     parents = parents_of(children, n_effects)
+    summands, held = elimination_numbers(children, levels, parents)
+    neighbours = sharing_units(parents)
+    hang = first_components(masks, neighbours) == masks
+    each = SECONDS_PER_STEP * len(levels) + SECONDS_PER_SUMMAND * summands
+    shared = masks[hang & recurs(masks, neighbours)]
+    sizes = np.bitwise_count(union_over(shared, np.array(parents, np.int64)))
+    stored = np.exp2(sizes.astype(float)).sum()
+    return LocalCost(SECONDS_PER_PART + each * hang, int(8 * stored + 24 * held))
+
+
+def elimination_numbers(
+    children: Array, levels: Sequence[int], parents: Sequence[int]
+) -> tuple[float, float]:
+    """Return how many numbers a sweep over all causes makes, and how many it holds at once."""
     left, live, summands, held = list(parents), 0, 0.0, 0.0
     for step, unit in enumerate(elimination_order(children, levels)):
         live |= 1 << unit
@@ -110,13 +124,7 @@ def local_cost(
         numbers = 2.0**step * prod(levels[u] + 1.0 for u in units_of_mask(live))
         summands, held = summands + numbers, max(held, numbers)
         live ^= 1 << unit
-    neighbours = sharing_units(parents)
-    hang = first_components(masks, neighbours) == masks
-    each = SECONDS_PER_STEP * len(levels) + SECONDS_PER_SUMMAND * summands
-    shared = masks[hang & recurs(masks, neighbours)]
-    sizes = np.bitwise_count(union_over(shared, np.array(parents, np.int64)))
-    stored = np.exp2(sizes.astype(float)).sum()
-    return LocalCost(SECONDS_PER_PART + each * hang, int(8 * stored + 24 * held))
+    return summands, held
 
 
 def recurs(masks: Array, neighbours: Array) -> Array:
@@ -167,22 +175,50 @@ class LocalCauses:
         if known is not None:
             return known
         tables = [self.tables[effect] for effect in units_of_mask(mechanism)]
-        order = [unit for unit in self.order if unit in units]
-        actual = [(inputs, self._at_state(inputs, table)) for inputs, table in tables]
-        total = sum_product(tables, order)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bits = np.log2(sum_product(actual, order) / total)
-        # axes from the units as they were summed over, the last one first, to their numbers
-        axes = [len(order) - 1 - order.index(unit) for unit in sorted(units, reverse=True)]
-        turned = bits.reshape((2,) * len(order)).transpose(axes)
-        bits = turned.reshape([2 if u in units else 1 for u in reversed(range(self.free.ndim))])
+        bits = cause_bits(tables, self.state, [unit for unit in self.order if unit in units])
+        bits = bits.reshape([2 if u in units else 1 for u in reversed(range(self.free.ndim))])
         if mechanism in self.recurring:
             self.found[mechanism] = bits
         return bits
 
-    def _at_state(self, inputs: tuple[int, ...], table: Array) -> Array:
-        chosen = [[self.state[unit], -1] for unit in inputs]
-        return np.asarray(table[np.ix_(*chosen)]) if chosen else table
+
+def cause_bits(tables: Sequence[LocalTable], state: Sequence[int], order: Sequence[int]) -> Array:
+    """Return the log-probabilities of all sets of an occurrence's inputs, given the occurrence.
+
+    Parameters
+    ----------
+    tables : of the effects in the occurrence
+    state : of the causes
+    order : inputs of these effects, as they are summed over
+
+    Returns
+    -------
+    ndarray, (2**inputs,) bits, little-endian over the inputs in ascending order; not a number where
+        the occurrence is impossible
+
+    References
+    ----------
+    docs/mathematics.md 25.3, Eq. (25.8).
+    """
+    actual = [(inputs, _at_state(inputs, table, state)) for inputs, table in tables]
+    total = sum_product(tables, order)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = np.log2(sum_product(actual, order) / total)
+    # axes from the units as they were summed over, the last one first, to their numbers
+    axes = [len(order) - 1 - order.index(unit) for unit in sorted(order, reverse=True)]
+    return np.asarray(bits.reshape((2,) * len(order)).transpose(axes).reshape(-1))
+
+
+def _at_state(inputs: tuple[int, ...], table: Array, state: Sequence[int]) -> Array:
+    chosen = [[state[unit], -1] for unit in inputs]
+    return np.asarray(table[np.ix_(*chosen)]) if chosen else table
+
+
+def with_unknown(table: Array) -> Array:
+    """Append to each axis of a table the mean over it, for an input that is not known."""
+    for axis in range(table.ndim):
+        table = np.concatenate((table, table.mean(axis=axis, keepdims=True)), axis=axis)
+    return table
 
 
 def sum_product(tables: Sequence[LocalTable], order: Sequence[int]) -> Array:
@@ -230,9 +266,7 @@ def prepare_local_values(inputs: Mapping[str, Array]) -> LocalCauses:
     for effect, mask in enumerate(parents):
         own = units_of_mask(mask)
         table = cube[(*(slice(None) if u in own else 0 for u in range(len(levels))), effect)]
-        for axis in range(len(own)):
-            table = np.concatenate((table, table.mean(axis=axis, keepdims=True)), axis=axis)
-        tables.append((own, table))
+        tables.append((own, with_unknown(table)))
     free = np.zeros((2,) * len(levels))
     for unit, k in enumerate(levels):
         free[(slice(None),) * (len(levels) - 1 - unit) + (1,)] -= np.log2(k)

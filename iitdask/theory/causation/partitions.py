@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import prod
+from math import comb, prod
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
@@ -28,6 +28,7 @@ from iitdask.model.contraction import TABLE_BUDGET_BYTES
 from iitdask.model.labels import units_of_mask
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.local_values import (
+    LocalCost,
     first_components,
     local_cost,
     prepare_local_values,
@@ -36,7 +37,6 @@ from iitdask.theory.causation.local_values import (
 from iitdask.theory.stage import (
     Array,
     CumulativeCost,
-    Filled,
     Grid,
     Region,
     Stage,
@@ -50,7 +50,8 @@ Summary = TypeVar("Summary")
 BATCH_SECONDS = 0.3  # Predicted seconds up to which mechanisms of several sizes share one block
 # Bytes of a table from which blocks may be longer: every stage reads the tables once more
 LARGE_TABLE_BYTES = 16 * 2**20
-SECONDS_PER_PARTITION = 1.2e-9  # Predicted seconds of one partition tried
+# Predicted seconds of one partition tried, of a pair's test for connections, of a state's product
+SECONDS_PER_PARTITION, SECONDS_PER_CONNECTION, SECONDS_PER_STATE = 1.2e-9, 2.5e-8, 1.2e-9
 
 
 class PartitionTables(NamedTuple):
@@ -100,6 +101,11 @@ class PairSearch:
         all_masks = masks_by_size(self.n_mechanism_units)
         return np.asarray(all_masks[np.bitwise_count(all_masks.astype(np.uint64)) <= self.order])
 
+    @property
+    def n_rows(self) -> int:
+        """Number of mechanisms, the empty one among them."""
+        return sum(comb(self.n_mechanism_units, size) for size in range(self.order + 1))
+
     def inputs(self) -> dict[str, Array | StageRef]:
         """Return the arrays that ``prepare_partitions`` needs beside the rows filled before."""
         numbers = [self.n_mechanism_units, int(self.forward), self.order, int(self.only_whole_pair)]
@@ -126,7 +132,7 @@ def connected_stage(search: PairSearch, all_mechanisms: bool = True) -> Stage:
         compute=fill_connected,
         inputs={"children": search.children, "numbers": np.array(numbers, np.int64)},
         axis_masks={"mechanism": masks},
-        cost=uniform_cost(2.5e-8 * (1 << search.n_purview_units)),
+        cost=uniform_cost(SECONDS_PER_CONNECTION * (1 << search.n_purview_units)),
         size_is_known=True,
     )
 
@@ -397,13 +403,34 @@ def pair_bytes(rows: int, n_purview_units: int) -> int:
     return TABLES_HELD * 8 * rows << n_purview_units
 
 
+def table_bytes(transition: Transition, searches: tuple[PairSearch, PairSearch]) -> int:
+    """Return the bytes of the largest table of an account that has all pairs of sets."""
+    codes = prod(k + 1 for k in transition.levels)
+    return max(
+        8 * codes * len(transition.effects),
+        *(pair_bytes(search.n_rows, search.n_purview_units) for search in searches),
+    )
+
+
+def least_table_seconds(transition: Transition, searches: tuple[PairSearch, PairSearch]) -> float:
+    """Predict the seconds of an account by tables, without those that its partitions take."""
+    causes, effects = searches
+    summed, local = _cause_seconds(transition, causes)
+    pairs = sum(search.n_rows << search.n_purview_units for search in (causes, effects))
+    seconds = summed if local is None else min(summed, 2 * float(local.seconds.sum()))
+    return seconds + SECONDS_PER_CONNECTION * pairs
+
+
+def _cause_seconds(transition: Transition, causes: PairSearch) -> tuple[float, LocalCost | None]:
+    """Predict the seconds of the causes' values as sums over all states, and by connections."""
+    codes, b = float(np.prod([k + 1.0 for k in transition.levels])), len(transition.effects)
+    summed = SECONDS_PER_STATE * codes * (1 + b / 2) * causes.n_rows
+    return summed, local_cost(transition.children, transition.levels, b, causes.masks)
+
+
 def require_memory(transition: Transition, searches: tuple[PairSearch, PairSearch]) -> None:
     """Raise MemoryRefusedError if a table of a transition exceeds the memory budget."""
-    codes = prod(k + 1 for k in transition.levels)
-    need = max(
-        8 * codes * len(transition.effects),
-        *(pair_bytes(len(search.masks), search.n_purview_units) for search in searches),
-    )
+    need = table_bytes(transition, searches)
     if need > TABLE_BUDGET_BYTES:
         raise MemoryRefusedError(
             f"account of {len(transition.causes)} causes and {len(transition.effects)} effects: "
@@ -450,13 +477,13 @@ def value_stages(
     forward = ValueComputation(
         prepare_effect_values, uniform_cost(3e-9 * 2**b + 1e-9), 24 * b * 2**a
     )
-    seconds = 1.2e-9 * codes * (1 + b / 2)
-    backward = ValueComputation(prepare_cause_values, uniform_cost(seconds), 16 * int(codes) * b)
-    local = local_cost(transition.children, transition.levels, b, causes.masks)
-    if local is not None and 2 * local.seconds.sum() < seconds * len(causes.masks):
-        cost = CumulativeCost.from_seconds(local.seconds)
+    summed, local = _cause_seconds(transition, causes)
+    cost = uniform_cost(summed / causes.n_rows)
+    backward = ValueComputation(prepare_cause_values, cost, 16 * int(codes) * b)
+    if local is not None and 2 * local.seconds.sum() < summed:
+        costs = CumulativeCost.from_seconds(local.seconds)
         more = {"children": transition.children}
-        backward = ValueComputation(prepare_local_cause_values, cost, local.scratch, more)
+        backward = ValueComputation(prepare_local_cause_values, costs, local.scratch, more)
     return (
         _value_stage(transition, causes, transition.cause(background), backward),
         _value_stage(transition, effects, transition.effect, forward),
@@ -535,15 +562,17 @@ def fill_values(prepared: PreparedValues, region: Region) -> dict[str, Array]:
     return {"bits": out}
 
 
-def require_defined_causes(transition: Transition, values: Filled) -> None:
+def require_defined_causes(transition: Transition, is_undefined: Array, masks: Array) -> None:
     """Raise UnreachableStateError if an occurrence has no cause repertoire.
 
-    Products of probabilities can underflow; the message names the smallest such occurrence.
+    `is_undefined` tells which of the occurrences have none (products of probabilities can
+    underflow); the message names the smallest one.
     """
-    undefined = np.flatnonzero(np.isnan(values["bits"].values[:, -1]))
-    if not len(undefined):
+    if not is_undefined.any():
         return
-    mask = int(masks_by_size(len(transition.effects))[undefined[0]])
+    mask = min(
+        masks[is_undefined].tolist(), key=lambda mask: (mask.bit_count(), units_of_mask(mask))
+    )
     labels, after = transition.substrate.labels, transition.after
     units = units_of_mask(mask, transition.effects)
     shown = ", ".join(f"{labels[i]}={after[i]}" for i in units)
