@@ -9,10 +9,10 @@ if [ "$(uname -m)" = x86_64 ] && [ -z "${NUMBA_CPU_NAME:-}" ] && grep -qw avx2 /
 elif [ "$(uname -m)" = aarch64 ]; then
   export NUMBA_CPU_NAME="${NUMBA_CPU_NAME:-generic}" # what every 64-bit ARM has
 fi
-cache="${IITDASK_NUMBA_CACHE:-/tmp/iitdask}"
+cache="${IITDASK_NUMBA_CACHE:-/dev/shm/iitdask}"
 kernels="${IITDASK_IMAGE_KERNELS:-/opt/iitdask}"
 # A folder that only this user can write to is used; that of the image is not.
-if [ -d "$kernels" ] && [ ! -e "$cache" ]; then
+if [ -n "${NUMBA_CPU_NAME:-}" ] && [ -d "$kernels" ] && [ ! -e "$cache" ]; then
   mkdir -p -m 700 "$cache"
   cp -R "$kernels/." "$cache/" || echo "start.sh: $cache has no room; kernels are compiled anew" >&2
 fi

@@ -32,6 +32,7 @@ from iitdask.errors import (
     InterruptedRunError,
     KernelCacheWarning,
     LedgerMismatchError,
+    MemoryRefusedError,
     one_line,
     quote,
     without_secrets,
@@ -118,7 +119,8 @@ def _report(error: BaseException, message: str, *, is_interrupted: bool) -> int:
     if isinstance(error, InterruptedRunError):  # a cluster went away, to which nobody could say so
         _exit_now(f"iitdask: {error}", FAILED)
     _print_error(f"iitdask: {_describe(error)}")
-    return WRONG_INPUT if isinstance(error, InputError | LedgerMismatchError) else FAILED
+    wrong = InputError | LedgerMismatchError | MemoryRefusedError  # however often it is tried
+    return WRONG_INPUT if isinstance(error, wrong) else FAILED
 
 
 def _describe(error: BaseException) -> str:

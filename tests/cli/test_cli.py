@@ -326,7 +326,7 @@ def test_run__complexes_of_a_network(terminal):
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")])
 def test_run__refuses_memory_below_what_a_process_holds(terminal, workers):
     done = terminal("run", "xor", "--memory", "90MB", *workers, "--quiet")
-    refused(done, 1, "--memory: expected", "MB or more, got 90 MB: a process holds about")
+    refused(done, 2, "--memory: expected", "MB or more, got 90 MB: a process holds about")
     assert not (terminal.folder / "xor.zarr").exists()
 
 

@@ -258,6 +258,18 @@ def test_versions__are_those_of_the_package():
 
 
 @needs_helm
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kernels__are_kept_where_no_volume_is(shape):
+    """Kubernetes lets all write to a volume, and iitdask loads nothing from where others can."""
+    (cache,) = re.findall(r"IITDASK_NUMBA_CACHE=(\S+) \\", (FOLDER / "Dockerfile").read_text())
+    for each in rendered(shape).values():
+        for spec in pods(each):
+            for box in spec["containers"]:
+                mounts = [mount["mountPath"] for mount in box["volumeMounts"]]
+                assert not any(Path(cache).is_relative_to(mount) for mount in mounts)
+
+
+@needs_helm
 @pytest.mark.slow
 def test_memory__is_enough_for_fourteen_units():
     from iitdask.run.worker_inventory import PAUSED_MEMORY_SHARE
