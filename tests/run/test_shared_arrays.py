@@ -92,6 +92,25 @@ def test_file__of_a_process_that_died_is_used_or_deleted(folder):
     assert files(folder) == ["b"]
 
 
+def test_file__is_verified_where_no_process_holds_it(folder, monkeypatch):
+    mapped_arrays("a", SHAPES, fill)
+    verified = []
+    checksum = shared_arrays._checksum
+    monkeypatch.setattr(
+        shared_arrays, "_checksum", lambda *given: verified.append(1) or checksum(*given)
+    )
+    held = shared_arrays._open_intact(folder / "a", SHAPES)
+    assert verified == []
+    held.file.close()
+    del held  # what is mapped holds the file, too
+    forget("a")
+    free = shared_arrays._open_intact(folder / "a", SHAPES)
+    assert verified == [1]
+    np.testing.assert_array_equal(free.arrays["one"][0, :3], [0.0, 1.0, 2.0])
+    free.release()
+    assert files(folder) == []
+
+
 def test_damaged_file__is_made_again(folder):
     mapped_arrays("a", SHAPES, fill)
     forget("a")
