@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from iitdask.errors import IITError
+from iitdask.kernels.jit import compile_seconds
 from iitdask.run.events import BlocksFilled, Event, StageCompleted, StageOpened
 from iitdask.run.execute import run_recipe
 from iitdask.run.ledger import MemoryLedger
@@ -36,8 +37,11 @@ from iitdask.theory.stage import Array, Filled, Recipe, Region, Stage, StageRef
 
 FULL_STAGE_SECONDS = 1.0  # Predicted seconds up to which a stage is filled to measure it
 SAMPLE_PART_SECONDS = 0.05  # Predicted seconds of one sampled part of an expensive stage
+POINT_STAGE_SECONDS = 0.25  # The same, and seconds of samples, of a point that stands for others
+SHARED_PART_SECONDS = 0.25  # The same where positions of a block share work
 MIN_SAMPLES, MAX_SAMPLES = 4, 40  # Parts of an expensive stage that are computed
 COMMIT_RECORD_BYTES = 64
+POINTS = "points"  # First part of the names of stages of points that are recipes of their own
 START_SECONDS = 0.08  # Seconds a run takes to open its store and engine and to write its result
 WRITE_SECONDS_PER_BYTE, READ_SECONDS_PER_BYTE = 2.5e-9, 1.5e-9
 """Seconds to compress, checksum and write a byte of a store, and to read and verify it."""
@@ -186,10 +190,14 @@ class Estimate:
 
 
 def estimate_recipe(
-    recipe: Recipe, *, block_seconds: float = 5.0, seconds: float = 3.0
+    recipe: Recipe, *, block_seconds: float = 5.0, seconds: float = 3.0, points: float = 1.0
 ) -> Estimate:
-    """Estimate what a recipe takes, by running a little of it here."""
-    estimator = _Estimator(block_seconds, seconds)
+    """Estimate what a recipe takes, by running a little of it here.
+
+    Each of its points, which are recipes of their own, stands for so many as `points` says: their
+    stages are then told by kind, and the interval is as wide as the points differ.
+    """
+    estimator = _Estimator(block_seconds, seconds, points)
     started, complete = time.perf_counter(), True
     try:
         run_recipe(recipe, estimator.step)
@@ -198,10 +206,12 @@ def estimate_recipe(
             raise
         complete = False
     recipe_seconds = time.perf_counter() - started - estimator.step_seconds
+    stages = estimator.total.stages
     return replace(
         estimator.total,
+        stages=stages if points == 1.0 else _by_kind(stages),
         complete=complete,
-        overhead_seconds=recipe_seconds + estimator.total.overhead_seconds,
+        overhead_seconds=recipe_seconds * points + estimator.total.overhead_seconds,
         resident_bytes=resident_bytes(),
     )
 
@@ -217,12 +227,13 @@ class _Estimator:
 
     block_seconds: float
     sample_seconds: float
+    points: float = 1.0  # How many points each point of the recipe stands for
     total: Estimate = field(
         default_factory=lambda: Estimate((), complete=False, baseline_bytes=resident_bytes())
     )
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
-    seconds_per_cost: float = 1.0
-    scale: float = 1.0
+    seconds_per_cost: dict[str, float] = field(default_factory=dict)  # By point, "" beside them
+    scale: dict[str, float] = field(default_factory=dict)
     unfilled_stages: set[str] = field(default_factory=set)
     is_in_step: bool = False
     step_seconds: float = 0.0
@@ -263,10 +274,13 @@ class _Estimator:
         tiling = tile(stage, self.block_seconds)
         self.ledger.open(stage, self.block_seconds)
         costs = [float(stage.cost(tiling.region(block))) for block in tiling]
-        scale = 1.0 if stage.size_is_known else self.scale  # before this stage adds to it
+        point = point_of(stage.name)
+        # before this stage adds to it
+        scale = 1.0 if stage.size_is_known else self.scale.get(point, 1.0)
         rate, factor, basis = self._measure(stage, sum(costs))
         if scale > 1.0:
             factor, basis = max(factor, SCALED_FACTOR), "scaled"
+        scale *= self.points if point else 1.0
         seconds = sum(costs) * rate * scale
         arrays = math.prod(tiling.grid.shape) * cell_bytes(stage)
         inputs = {k: self.ledger.input_bytes(each) for k, each in stage.inputs.items()}
@@ -294,7 +308,10 @@ class _Estimator:
             isinstance(given, StageRef) and given.stage in self.unfilled_stages
             for given in stage.inputs.values()
         )
-        if not is_blind and cost * self.seconds_per_cost <= FULL_STAGE_SECONDS:
+        point = point_of(stage.name)
+        known = self.seconds_per_cost.get(point, 1.0)
+        most = FULL_STAGE_SECONDS if self.points == 1.0 or not point else POINT_STAGE_SECONDS
+        if not is_blind and cost * known <= most:
             measured = self._fill(stage)
             is_short = measured <= SHORT_STAGE_SECONDS
             factor = 2 * NOISE_FACTOR if is_short else NOISE_FACTOR
@@ -302,7 +319,7 @@ class _Estimator:
         self.unfilled_stages.add(stage.name)
         if not is_blind and self.sample_seconds > 0:
             return *self._sample(stage), "sampled"
-        return self.seconds_per_cost, UNSEEN_FACTOR, "model"
+        return known, UNSEEN_FACTOR, "model"
 
     def _fill(self, stage: Stage) -> float:
         """Fill a stage; return the seconds of its blocks."""
@@ -332,35 +349,111 @@ class _Estimator:
         context = self.ledger.worker_context(stage)
         started = time.perf_counter()
         prepared = prepare_inputs(context)
-        seconds = self.total.overhead_seconds + time.perf_counter() - started
+        copies = self.points if point_of(stage.name) else 1.0
+        seconds = self.total.overhead_seconds + copies * (time.perf_counter() - started)
         self.total = replace(self.total, overhead_seconds=seconds)
         return prepared
 
     def _sample(self, stage: Stage) -> tuple[float, float]:
         """Compute parts of a stage; return seconds per cost and the factor they may be off by."""
-        parts = _split_longest_axis(stage, SAMPLE_PART_SECONDS / max(self.seconds_per_cost, 1e-3))
+        point = point_of(stage.name)
+        known = self.seconds_per_cost.get(point, 1.0)
+        parts = _split_longest_axis(stage, SAMPLE_PART_SECONDS / max(known, 1e-3))
+        if stage.is_shared_in_block:  # then a part alone takes longer than within a block
+            block = _longest_side(self.ledger.tiling(stage.name))
+            parts = _split_longest_axis(stage, SHARED_PART_SECONDS / known, MIN_SAMPLES, block)
         costs = [float(stage.cost(region)) for region in parts]
         prepared = self._prepare(stage)
         chosen = random.Random(0).choices(range(len(parts)), weights=costs, k=MAX_SAMPLES)
-        stage.compute(prepared, parts[min(chosen, key=lambda k: costs[k])])  # may compile
+        if len(parts) > MIN_SAMPLES:
+            stage.compute(prepared, parts[min(chosen, key=lambda k: costs[k])])  # may compile
         ratios: list[float] = []
         computed: dict[int, Any] = {}
-        until = time.perf_counter() + self.sample_seconds
+        ratio_of: dict[int, float] = {}
+        is_one_of_many = self.points != 1.0 and bool(point)
+        most = (
+            min(self.sample_seconds, POINT_STAGE_SECONDS) if is_one_of_many else self.sample_seconds
+        )
+        until = time.perf_counter() + most
         for k in chosen:
-            started = time.perf_counter()
-            computed[k] = stage.compute(prepared, parts[k])
-            ratios.append((time.perf_counter() - started) / costs[k])
+            if k not in computed:
+                started, compiled = time.perf_counter(), compile_seconds()
+                computed[k] = stage.compute(prepared, parts[k])
+                spent = time.perf_counter() - started - (compile_seconds() - compiled)
+                ratio_of[k] = max(spent, 0.0) / costs[k]
+            ratios.append(ratio_of[k])
             if time.perf_counter() > until and len(ratios) >= MIN_SAMPLES:
                 break
         self.ledger.patch(stage.name, [(parts[k], arrays) for k, arrays in computed.items()])
-        self.scale *= len(parts) / len(computed) if stage.grows_later_stages else 1.0
-        self.seconds_per_cost = rate = float(np.mean(ratios))
+        grown = len(parts) / len(computed) if stage.grows_later_stages else 1.0
+        self.scale[point] = self.scale.get(point, 1.0) * grown
+        rate = float(np.mean(ratios))
         spread = float(np.std(ratios)) / math.sqrt(len(ratios)) / rate
+        if len(computed) == len(parts):
+            self.unfilled_stages.discard(stage.name)
+            rate, spread = sum(ratio_of[k] * costs[k] for k in ratio_of) / sum(costs), 0.0
+        self.seconds_per_cost[point] = rate
         return rate, SAMPLED_FACTOR * (1 + 2 * spread)
 
 
-def _split_longest_axis(stage: Stage, max_cost: float) -> list[Region]:
-    """Cut a stage along its longest axis into many parts of at most a cost, as far as it goes."""
+def point_of(stage: str) -> str:
+    """Return which point of a sweep a stage belongs to, "" if it is none's.
+
+    Examples
+    --------
+    >>> point_of("points/3fa9/concepts"), point_of("sweep/0/sia")
+    ('3fa9', '')
+    """
+    first, _, rest = stage.partition("/")
+    return rest.partition("/")[0] if first == POINTS else ""
+
+
+def _by_kind(stages: Iterable[StageEstimate]) -> tuple[StageEstimate, ...]:
+    """Return estimates of all points, one for each kind of stage, from those of some points."""
+    whole = [each for each in stages if not point_of(each.name)]
+    own = [each for each in stages if point_of(each.name)]
+    totals: dict[str, float] = {}
+    kinds: dict[str, list[StageEstimate]] = {}
+    for each in own:
+        totals[point_of(each.name)] = totals.get(point_of(each.name), 0.0) + each.seconds
+        kinds.setdefault(each.name.split("/", 2)[2], []).append(each)
+    seconds = np.array([*totals.values()])
+    spread = 0.0
+    if len(seconds) > 1 and seconds.mean() > 0:
+        spread = float(seconds.std(ddof=1) / seconds.mean() / math.sqrt(len(seconds)))
+    factor = 1 + 2 * spread
+    return (*whole, *(_merged(f"{POINTS}/{kind}", each, factor) for kind, each in kinds.items()))
+
+
+def _merged(name: str, stages: Sequence[StageEstimate], factor: float) -> StageEstimate:
+    return replace(
+        max(stages, key=lambda each: each.worker_bytes),
+        name=name,
+        blocks=sum(each.blocks for each in stages),
+        seconds=sum(each.seconds for each in stages),
+        low=sum(each.low for each in stages) / factor,
+        high=sum(each.high for each in stages) * factor,
+        max_block_seconds=max(each.max_block_seconds for each in stages),
+        private_bytes=max(each.private_bytes for each in stages),
+        store_bytes=sum(each.store_bytes for each in stages),
+        basis="sampled",
+    )
+
+
+def _longest_side(tiling: Tiling) -> int:
+    """Return the length of a block along the longest axis of its stage."""
+    axis = max(range(len(tiling.grid.shape)), key=lambda k: tiling.grid.shape[k])
+    region = tiling.region(next(iter(tiling)))
+    return int(region[axis].stop - region[axis].start)
+
+
+def _split_longest_axis(
+    stage: Stage, max_cost: float, count: int = MAX_SAMPLES, longest: int | None = None
+) -> list[Region]:
+    """Cut a stage along its longest axis into parts of at most a cost, as far as it goes.
+
+    Into `count` parts or more, none of which has more than `longest` positions.
+    """
     shape = stage.grid.shape
     axis = max(range(len(shape)), key=lambda k: shape[k])
 
@@ -373,7 +466,8 @@ def _split_longest_axis(stage: Stage, max_cost: float) -> list[Region]:
     step = 1 << max(shape[axis] - 1, 0).bit_length()
     while step > 1:
         regions = list(split(step))
-        if len(regions) >= MAX_SAMPLES and max(map(stage.cost, regions)) <= max_cost:
+        is_short = longest is None or step <= longest
+        if len(regions) >= count and is_short and max(map(stage.cost, regions)) <= max_cost:
             break
         step //= 2
     return list(split(step))

@@ -260,7 +260,10 @@ def estimate_job(
     )
     if not (is_number and 0 <= seconds < math.inf):
         raise InputError(f"seconds: expected a time, 0 or more, got {quote(seconds)}")
-    return estimate_recipe(job.recipe(), block_seconds=block_seconds, seconds=float(seconds))
+    recipe, points = job.sampled_recipe() if isinstance(job, Sweep) else (job.recipe(), 1.0)
+    return estimate_recipe(
+        recipe, block_seconds=block_seconds, seconds=float(seconds), points=points
+    )
 
 
 def verify_stored_run(

@@ -63,6 +63,7 @@ from iitdask.theory.sweep_recipe import (
 from iitdask.types import Array
 
 MIN_WRITE_INTERVAL_SECONDS = 1.0  # Least seconds between two writings of the cube
+MAX_SAMPLED_POINTS = 12  # Points with recipes of their own that an estimate looks at
 WRITE_INTERVAL_RATIO = 20.0  # Time between two writings of the cube, in durations of one writing
 
 
@@ -109,6 +110,13 @@ def _row_batches(k: int, begin: int, rows: Mapping[int, LargeProblem]) -> list[R
         seconds = np.array([problem.seconds for problem in chosen.values()])
         batches.append(RowBatch(row_stage_name(k, compute), compute, numbers, inputs, seconds))
     return batches
+
+
+def _size_of(problem: LargeProblem) -> tuple[int, int]:
+    """Return by what the work on points differs most: units, and connections between them."""
+    substrate = problem.substrate
+    units = len(problem.fields.get("units") or substrate.labels)
+    return units, int(np.count_nonzero(substrate.connectivity))
 
 
 class CubeWriter:
@@ -261,6 +269,21 @@ class Sweep:
         _, batches, large = order_points(self.layout, [self.layout.digests])
         outcomes = empty_outcomes(self.layout.grid.computes, len(self.layout.digests))
         return sweep_recipe(batches, large, outcomes)
+
+    def sampled_recipe(self) -> tuple[Recipe, float]:
+        """Return the stages of an estimate, and how many points each of its points stands for.
+
+        Of the points with recipes of their own some are taken, small and large ones alike.
+        """
+        _, batches, large = order_points(self.layout, [self.layout.digests])
+        numbers = sorted(large, key=lambda k: _size_of(large[k]))
+        chosen = numbers
+        if len(numbers) > MAX_SAMPLED_POINTS:
+            at = (np.arange(MAX_SAMPLED_POINTS) + 0.5) * len(numbers) / MAX_SAMPLED_POINTS
+            chosen = [numbers[k] for k in at.astype(int)]
+        outcomes = empty_outcomes(self.layout.grid.computes, len(self.layout.digests))
+        share = len(numbers) / len(chosen) if chosen else 1.0
+        return sweep_recipe(batches, {k: large[k] for k in chosen}, outcomes), share
 
     def start(self, ledger: Ledger, store: Store | None = None, *, live: bool = True) -> JobRun:
         """Add the points to the store and return one execution of the sweep.

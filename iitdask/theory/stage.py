@@ -133,6 +133,8 @@ class Stage:
     size_is_known: bool = False
     # True if later stages grow with the number of cells filled here; used to extrapolate estimates
     grows_later_stages: bool = True
+    # True if positions of a block share much of what is computed for them
+    is_shared_in_block: bool = False
     # By axis, the units at each of its positions, for people to read; no result depends on them. A
     # position is a mask, or a row: mechanism and purview, the direction before them where there are
     # both; of a shard direction, mechanism, number of groups and shard. ``apart`` is no axis but

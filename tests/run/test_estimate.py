@@ -3,12 +3,14 @@ import time
 
 import pytest
 import toy_recipe as toys
+import xarray as xr
 
 from iitdask.run import estimate
 from iitdask.run.engines import SerialEngine
 from iitdask.run.estimate import estimate_recipe
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
+from iitdask.theory.stage import gather, scoped
 
 
 def test_estimate__counts_blocks_exactly_where_all_is_known(monkeypatch):
@@ -63,3 +65,40 @@ def test_estimate__counts_what_the_recipe_does_between_its_stages():
     assert found.core_seconds >= 0.05
     assert found.wall_seconds(1000) >= 0.05
     assert found.process_bytes > 20_000_000
+
+
+def test_estimate__of_points_that_stand_for_others_is_so_many_times_theirs(monkeypatch):
+    for limit in ("FULL_STAGE_SECONDS", "POINT_STAGE_SECONDS"):
+        monkeypatch.setattr(estimate, limit, 1000.0)
+
+    def points(count):
+        recipes = {key: scoped(f"points/{key}", toys.toy()) for key in range(count)}
+        yield from gather(recipes)
+        return xr.DataTree()
+
+    every = estimate_recipe(points(4), block_seconds=0.5)
+    found = estimate_recipe(points(2), block_seconds=0.5, points=2.0)
+    assert [each.name for each in found.stages] == ["points/squares", "points/pairs"]
+    assert found.blocks == every.blocks
+    assert found.store_bytes == every.store_bytes
+    assert found.low < found.core_seconds < found.high
+
+
+def test_estimate__computes_each_part_of_a_stage_once(monkeypatch):
+    monkeypatch.setattr(estimate, "FULL_STAGE_SECONDS", 0.0)
+    regions = []
+
+    def counted(prepared, region):
+        regions.append(region)
+        return toys.squares(prepared, region)
+
+    stage = dataclasses.replace(toys.first_stage(counted), is_shared_in_block=True)
+
+    def recipe():
+        yield (stage,)
+        return xr.DataTree()
+
+    found = estimate_recipe(recipe(), block_seconds=1e6, seconds=100.0)
+    assert found.stages[0].basis == "sampled"
+    sampled = regions[1:]  # the first may compile
+    assert len(sampled) == len({str(region) for region in sampled}) > estimate.MIN_SAMPLES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import comb, factorial, prod
 from typing import Any, get_args
@@ -22,7 +23,16 @@ from iitdask.kernels.subsets import segment_offsets, state_codes, value_offsets
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import unit_arrays
 from iitdask.theory.options import IIT3, Measure, MechanismPartitions
-from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, StageRef, uniform_cost
+from iitdask.theory.stage import (
+    Array,
+    CumulativeCost,
+    Filled,
+    Grid,
+    Region,
+    Stage,
+    StageRef,
+    uniform_cost,
+)
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import variable
 
@@ -30,6 +40,10 @@ CAUSE, EFFECT = 0, 1
 UNRANKED = np.iinfo(np.int64).max
 SECONDS_PER_STATE = 3e-8  # of a purview, per partition; with the earth mover's distance:
 SECONDS_PER_MOVED_STATE = 4.5e-8
+SECONDS_PER_CODE, SECONDS_PER_PAIR = 4e-9, 3e-7
+"""Of each code of a repertoire, 6**n, and of each bipartition and state of a pair that is searched.
+"""
+MAX_COUNTED_PAIRS = 1 << 20  # Pairs of mechanism and purview that are counted at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +152,71 @@ def partition_seconds(n: int, options: IIT3) -> float:
     return 2 * per_state * sum(steps)
 
 
+def mechanism_seconds(system: CandidateSystem, options: IIT3) -> Array:
+    """Predict the seconds of the search of each mechanism by bipartitions, (2**n,).
+
+    What is searched follows from the connections: the pairs of a mechanism and an admissible
+    cause purview. Beyond these every mechanism has its repertoires and effects.
+    """
+    size = 1 << system.n
+    if options.mechanism_partitions != "bipartition" or options.measure != "EMD":
+        return np.full(size, 1.1e-7 * 10.0**system.n + partition_seconds(system.n, options)) / size
+    children = unit_arrays(system)["children"].tolist()
+    pairs = searched_states(tuple(children))
+    return SECONDS_PER_PAIR * pairs + SECONDS_PER_CODE * 6.0**system.n / size
+
+
+@lru_cache(maxsize=8)
+def searched_states(children: tuple[int, ...]) -> Array:
+    """Return the sum of 2**units over the admissible cause purviews of each mechanism, (2**n,).
+
+    Units are those of mechanism and purview together. `children` are masks of the units that each
+    unit feeds.
+
+    Examples
+    --------
+    >>> searched_states((2, 1)).tolist()  # two units that feed each other
+    [0.0, 4.0, 4.0, 0.0]
+    """
+    n = len(children)
+    size = 1 << n
+    parents = tuple(sum(1 << i for i in range(n) if children[i] >> j & 1) for j in range(n))
+    fed, feeding = _unions(children), _unions(parents)
+    purviews = np.arange(size)
+    weights, out = 2.0 ** np.bitwise_count(purviews), np.zeros(size)
+    step = max(1, MAX_COUNTED_PAIRS // size)
+    for begin in range(1, size, step):
+        masks = purviews[begin : begin + step, None]
+        covers = (masks & ~fed[None] == 0) & (purviews[None] & ~feeding[masks] == 0)
+        covers[:, 0] = False
+        m, z = np.nonzero(covers)
+        m += begin
+        linked = _hang_together(m, z, fed, feeding)
+        out += np.bincount(m[linked], weights[m[linked]] * weights[z[linked]], size)
+    return out
+
+
+def _unions(masks: Sequence[int]) -> Array:
+    """Return the union of the masks of every set of units, (2**n,)."""
+    out = np.zeros(1 << len(masks), np.int64)
+    for k, mask in enumerate(masks):
+        out[1 << k : 2 << k] = out[: 1 << k] | mask
+    return out
+
+
+def _hang_together(m: Array, z: Array, fed: Array, feeding: Array) -> Array:
+    """Whether the connections from purviews to mechanisms leave neither in parts, by pair."""
+    seen = z & -z
+    hit = fed[seen] & m
+    while True:
+        grown = feeding[hit] & z | seen
+        reached = fed[grown] & m
+        if (grown == seen).all() and (reached == hit).all():
+            is_single = (m & (m - 1) == 0) | (z & (z - 1) == 0)
+            return np.asarray(is_single | ((seen == z) & (hit == m)))
+        seen, hit = grown, reached
+
+
 def _partition_count(a: int, b: int, scheme: str) -> float:
     """Return about how many partitions a mechanism of `a` and a purview of `b` units have."""
     if scheme == "bipartition":
@@ -186,7 +265,7 @@ def concepts_stage(system: CandidateSystem, options: IIT3) -> Stage:
         compute=fill_concepts,
         inputs=source_inputs(system, options),
         prepare=prepare_sources,
-        cost=uniform_cost((1.1e-7 * 10.0**n + partition_seconds(n, options)) / size),
+        cost=CumulativeCost.from_seconds(mechanism_seconds(system, options)),
         scratch=repertoire_bytes(system.levels) + 8 * 4**n * 2,
     )
 

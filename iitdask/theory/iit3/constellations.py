@@ -29,6 +29,7 @@ from iitdask.theory.iit3.concepts import (
     Concepts,
     RepertoireSources,
     cause_distances_to_null,
+    mechanism_seconds,
     partition_seconds,
     prepare_sources,
     repertoire_bytes,
@@ -38,6 +39,9 @@ from iitdask.theory.iit3.concepts import (
 from iitdask.theory.options import IIT3
 from iitdask.theory.stage import Array, Grid, Region, Stage, StageRef, uniform_cost
 from iitdask.theory.variables import variable
+
+SECONDS_PER_CUT_CODE = 8e-9  # Of each code of the repertoires under a cut, 6**n
+CUT_SHARE = 0.2  # Of the seconds of all concepts, what a cut takes to find those that it changes
 
 
 def tie_limit(incumbent: float) -> float:
@@ -164,6 +168,15 @@ def _transport(supply: Array, demand: Array, cost: Array) -> tuple[float, Array]
 SHARED_MAX_UNITS = 8  # up to which a block keeps what cuts have in common: 7**n numbers
 
 
+def cut_seconds(system: CandidateSystem, options: IIT3) -> float:
+    """Predict the seconds of one cut: its repertoires, and a part of what all concepts take."""
+    if options.mechanism_partitions != "bipartition" or options.measure != "EMD":
+        return 6e-8 * 9.0**system.n + partition_seconds(system.n, options)
+    return SECONDS_PER_CUT_CODE * 6.0**system.n + CUT_SHARE * float(
+        mechanism_seconds(system, options).sum()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class CutSearch:
     """A system whose concepts are known, and the search for its minimum cut."""
@@ -189,7 +202,7 @@ class CutSearch:
     @property
     def seconds(self) -> float:
         """Predicted seconds of one cut."""
-        return 6e-8 * 9.0**self.system.n + partition_seconds(self.system.n, self.options)
+        return cut_seconds(self.system, self.options)
 
     @property
     def scratch(self) -> int:
@@ -230,6 +243,7 @@ def cuts_stage(search: CutSearch, name: str, targets: Array, incumbent: float) -
         prepare=prepare_sources,
         cost=uniform_cost(search.seconds),
         scratch=search.scratch,
+        is_shared_in_block=True,
     )
 
 

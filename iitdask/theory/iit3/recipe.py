@@ -18,14 +18,20 @@ from iitdask.theory.iit3.concepts import (
     concepts_stage,
     details_stage,
     fill_concepts,
-    partition_seconds,
+    mechanism_seconds,
     prepare_sources,
     purview_ranks,
     repertoire_bytes,
     select_concepts,
     source_inputs,
 )
-from iitdask.theory.iit3.constellations import CutSearch, cut_concepts_stage, cuts_stage, fill_cuts
+from iitdask.theory.iit3.constellations import (
+    CutSearch,
+    cut_concepts_stage,
+    cut_seconds,
+    cuts_stage,
+    fill_cuts,
+)
 from iitdask.theory.iit4.system_analysis import is_strongly_connected_system
 from iitdask.theory.marginal_tables import fill_marginals, marginals_stage
 from iitdask.theory.options import IIT3
@@ -164,14 +170,18 @@ def _analyse(
         targets += masks
         distances += cuts["distance"].values.tolist()
         exact += cuts["exact"].values.tolist()
-        incumbent = min(d for d, sure in zip(distances, exact, strict=True) if sure)
+        attained = (d for d, sure in zip(distances, exact, strict=True) if sure)
+        incumbent = min(attained, default=np.inf)  # an estimate computes few or none of them
     return _minimum_cut(system.n, targets, distances, exact), concepts, rank
 
 
 def _minimum_cut(n: int, targets: Sequence[int], distances: Any, exact: Any) -> SystemAnalysis:
     """Return the cut of least distance; among ties the one that keeps the first connections."""
     away = np.asarray(distances, float).tolist()
-    least = min(d for d, sure in zip(away, np.asarray(exact).tolist(), strict=True) if sure)
+    attained = (d for d, sure in zip(away, np.asarray(exact).tolist(), strict=True) if sure)
+    least = min(attained, default=None)
+    if least is None:  # in an estimate: the first stands for the minimum
+        return SystemAnalysis(np.nan, targets[0])
     tied = [t for t, d in zip(targets, away, strict=True) if is_tied(d, least)]
     target = min(tied, key=lambda t: _severed_connections(n, t).ravel().tolist())
     if not is_positive(least):
@@ -261,7 +271,9 @@ def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> S
 
     The steps are those of the several stages; what lies between them is not stored.
     """
-    cut, n = (("cut", len(targets)),), system.n
+    cut = (("cut", len(targets)),)
+    seconds = float(mechanism_seconds(system, options).sum())
+    seconds += len(targets) * cut_seconds(system, options)
     shared_inputs = {**marginals_stage(system).inputs, **source_inputs(system, options)}
     del shared_inputs["marginals"]  # made here
     return Stage(
@@ -279,7 +291,7 @@ def one_block_stage(system: CandidateSystem, options: IIT3, targets: Array) -> S
             "targets": targets,
             "is_sum": np.array(options.structure_distance == "SUM_SMALL_PHI"),
         },
-        cost=lambda _region: 6e-8 * 18.0**n + len(targets) * partition_seconds(n, options),
+        cost=lambda _region: seconds,
         scratch=2 * repertoire_bytes(system.levels),
     )
 
