@@ -90,9 +90,21 @@ _PLACES = {  # module of every other name
 }
 
 
+_PYPHI_NAMES = {  # what stands for names that people bring along
+    "Network": "iitdask.Substrate.from_tpm(tpm, connectivity=cm, labels=...)",
+    "Subsystem": "the arguments (substrate, state, units=...) of each call",
+    "Transition": "iitdask.account(substrate, before, after)",
+    "actual": "iitdask.account(substrate, before, after)",
+    "compute": "iitdask.sia, iitdask.ces and iitdask.complexes",
+    "config": "the argument theory={'name': ..., OPTION: ...} of each call",
+    "new_big_phi": "iitdask.sia and iitdask.ces",
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'iitdask' has no attribute {name!r}")
+        hint = f"; it is {_PYPHI_NAMES[name]} here" if name in _PYPHI_NAMES else ""
+        raise AttributeError(f"module 'iitdask' has no attribute {name!r}{hint}")
     if name in _MODULES:
         return import_module(_MODULES[name])
     if name == "__version__":

@@ -291,6 +291,11 @@ def test_unknown_name__is_an_attribute_error():
         _ = iit.phi
 
 
+def test_names_of_pyphi__lead_to_ours():
+    with pytest.raises(AttributeError, match=r"'Network'; it is iitdask.Substrate.from_tpm"):
+        _ = iit.Network
+
+
 def test_dir__lists_the_public_names():
     assert dir(iit) == sorted(iit.__all__)
 

@@ -7,6 +7,7 @@ print goes through streams that no terminal and no full disk can make fail with 
 from __future__ import annotations
 
 import codecs
+import difflib
 import io
 import os
 import shlex
@@ -105,7 +106,9 @@ def _run_words(words: list[str]) -> int:
         return _print_text(import_module("iitdask.run.checksum").package_version())
     if words[0] not in COMMANDS:
         names = ", ".join(COMMANDS)
-        raise InputError(f"expected one of the commands {names}, got {quote(words[0])}")
+        close = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"; did you mean {quote(close[0])}?" if close else ""
+        raise InputError(f"expected one of the commands {names}, got {quote(words[0])}{hint}")
     return _call_command(words[0], words[1:]) or DONE
 
 

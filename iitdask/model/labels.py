@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import re
 import string
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import cache, lru_cache
@@ -171,6 +172,19 @@ def suggestion(name: object, known: Iterable[str], limit: int = 12) -> str:
     return "known: " + first_names(known, limit)
 
 
+def field_suggestion(error: object, known: Iterable[str]) -> str:
+    """Return what to write instead of a field that a message calls unknown, "" if unknown.
+
+    Examples
+    --------
+    >>> field_suggestion("Object contains unknown field `thoery`", ["theory", "state"])
+    "did you mean 'theory'?"
+    """
+    found = re.search(r"unknown field `(.+?)`", str(error))
+    text = suggestion(found[1], known) if found else ""
+    return text if text.startswith("did you mean") else ""
+
+
 def shortened(text: str, max_characters: int) -> str:
     """Return a text for a message or a title, its end left out if it is long."""
     return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
@@ -226,13 +240,21 @@ def _split_units(units: Any, numbers: Mapping[str, int]) -> Any:
     return [units]
 
 
+def _unknown_units(unit: str, numbers: Mapping[str, int]) -> str:
+    """Say what of a text is no unit, and which units there are."""
+    letters = [letter for letter in unit if letter not in numbers]
+    if 0 < len(letters) < len(unit) and all(len(label) == 1 for label in numbers):
+        return f", nor {quote(letters[0])}; known: {first_names([*numbers], 12)}"
+    return f"; {suggestion(unit, numbers)}"
+
+
 def _unit_number(
     unit: object, numbers: Mapping[str, int], where: str, error: type[InputError]
 ) -> int:
     if isinstance(unit, str) and unit in numbers:
         return numbers[unit]
     if isinstance(unit, str) and not (unit.isdecimal() and len(unit) <= MAX_NUMBER_DIGITS):
-        raise error(f"{where}: no unit is called {quote(unit)}; {suggestion(unit, numbers)}")
+        raise error(f"{where}: no unit is called {quote(unit)}{_unknown_units(unit, numbers)}")
     if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, str, np.integer)):
         raise error(
             f"{where}: expected a label or a unit number, got {quote(unit)} (quote labels in YAML)"

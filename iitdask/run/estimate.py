@@ -274,7 +274,7 @@ class _Estimator:
         tiling = tile(stage, self.block_seconds)
         self.ledger.open(stage, self.block_seconds)
         costs = [float(stage.cost(tiling.region(block))) for block in tiling]
-        point = point_of(stage.name)
+        point = point_key(stage.name)
         # before this stage adds to it
         scale = 1.0 if stage.size_is_known else self.scale.get(point, 1.0)
         rate, factor, basis = self._measure(stage, sum(costs))
@@ -308,7 +308,7 @@ class _Estimator:
             isinstance(given, StageRef) and given.stage in self.unfilled_stages
             for given in stage.inputs.values()
         )
-        point = point_of(stage.name)
+        point = point_key(stage.name)
         known = self.seconds_per_cost.get(point, 1.0)
         most = FULL_STAGE_SECONDS if self.points == 1.0 or not point else POINT_STAGE_SECONDS
         if not is_blind and cost * known <= most:
@@ -349,14 +349,14 @@ class _Estimator:
         context = self.ledger.worker_context(stage)
         started = time.perf_counter()
         prepared = prepare_inputs(context)
-        copies = self.points if point_of(stage.name) else 1.0
+        copies = self.points if point_key(stage.name) else 1.0
         seconds = self.total.overhead_seconds + copies * (time.perf_counter() - started)
         self.total = replace(self.total, overhead_seconds=seconds)
         return prepared
 
     def _sample(self, stage: Stage) -> tuple[float, float]:
         """Compute parts of a stage; return seconds per cost and the factor they may be off by."""
-        point = point_of(stage.name)
+        point = point_key(stage.name)
         known = self.seconds_per_cost.get(point, 1.0)
         parts = _split_longest_axis(stage, SAMPLE_PART_SECONDS / max(known, 1e-3))
         if stage.is_shared_in_block:  # then a part alone takes longer than within a block
@@ -396,12 +396,12 @@ class _Estimator:
         return rate, SAMPLED_FACTOR * (1 + 2 * spread)
 
 
-def point_of(stage: str) -> str:
+def point_key(stage: str) -> str:
     """Return which point of a sweep a stage belongs to, "" if it is none's.
 
     Examples
     --------
-    >>> point_of("points/3fa9/concepts"), point_of("sweep/0/sia")
+    >>> point_key("points/3fa9/concepts"), point_key("sweep/0/sia")
     ('3fa9', '')
     """
     first, _, rest = stage.partition("/")
@@ -410,12 +410,12 @@ def point_of(stage: str) -> str:
 
 def _by_kind(stages: Iterable[StageEstimate]) -> tuple[StageEstimate, ...]:
     """Return estimates of all points, one for each kind of stage, from those of some points."""
-    whole = [each for each in stages if not point_of(each.name)]
-    own = [each for each in stages if point_of(each.name)]
+    whole = [each for each in stages if not point_key(each.name)]
+    own = [each for each in stages if point_key(each.name)]
     totals: dict[str, float] = {}
     kinds: dict[str, list[StageEstimate]] = {}
     for each in own:
-        totals[point_of(each.name)] = totals.get(point_of(each.name), 0.0) + each.seconds
+        totals[point_key(each.name)] = totals.get(point_key(each.name), 0.0) + each.seconds
         kinds.setdefault(each.name.split("/", 2)[2], []).append(each)
     seconds = np.array([*totals.values()])
     spread = 0.0

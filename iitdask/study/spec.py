@@ -15,6 +15,7 @@ import xarray as xr
 from iitdask.errors import InputError, SpecError, quote
 from iitdask.model import examples
 from iitdask.model.documents import path_text, read_document
+from iitdask.model.labels import field_suggestion, suggestion
 from iitdask.run.events import Observer
 from iitdask.theory.catalog import COMPUTATIONS
 from iitdask.theory.stage import Recipe
@@ -125,6 +126,10 @@ def read_study(spec: str | Path | dict[str, Any]) -> tuple[Study, Path]:
     path = Path(spec)
     if str(spec) in examples.names() and not path.exists():
         return _study_from_mapping(examples.spec(str(spec)), str(spec)), Path()
+    if not path.exists():
+        hint = suggestion(str(spec), examples.names())
+        if hint.startswith("did you mean"):
+            raise SpecError(f"{path}: expected {STUDY_EXPECTED}, found none; {hint}")
     content = read_document(path, SpecError, STUDY_EXPECTED)
     return _study_from_mapping(content, str(path)), path.parent
 
@@ -140,7 +145,8 @@ def read_named_study(spec: Any) -> tuple[Study, Path, str]:
 def _study_from_mapping(content: Any, where: str) -> Study:
     if not isinstance(content, dict):
         raise SpecError(
-            f"{where}: expected a mapping with `substrate`, got {type(content).__name__}"
+            f"{where}: expected a mapping with `substrate`, got "
+            f"{'nothing' if content is None else type(content).__name__}"
         )
     for name in QUOTED_FIELDS:
         value = content.get(name)
@@ -152,8 +158,9 @@ def _study_from_mapping(content: Any, where: str) -> Study:
     try:
         study = msgspec.convert(content, Study)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        fields = ", ".join(f for f in Study.__struct_fields__ if f not in NOTE_FIELDS)
-        raise SpecError(f"{where}: {error}; a study has {fields}") from error
+        fields = [f for f in Study.__struct_fields__ if f not in NOTE_FIELDS]
+        hint = field_suggestion(error, fields) or f"a study has {', '.join(fields)}"
+        raise SpecError(f"{where}: {error}; {hint}") from error
     # Those of a sweep may be an axis, those of a search are what it finds.
     if study.substrate is None and study.sweep is None and study.search is None:
         raise SpecError(f"{where}: expected `substrate`, got {', '.join(content) or 'nothing'}")

@@ -25,6 +25,7 @@ from iitdask.model.batch import Batch
 from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.dynamics import WholeNetwork
 from iitdask.model.grain_search import GrainSearch
+from iitdask.model.labels import field_suggestion
 from iitdask.model.macro_system import AnySystem
 from iitdask.model.perceptual_system import PerceptualSystem
 from iitdask.model.search_space import SearchSpace
@@ -236,7 +237,10 @@ def theory_options(
         return msgspec.convert(content | named | {"name": name}, THEORIES[name])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         known_options = ", ".join(map(str, describe_options(THEORIES[name])))
-        raise InputError(f"{where} {name}: {error}; its options are {known_options}") from error
+        hint = field_suggestion(error, THEORIES[name].__struct_fields__)
+        raise InputError(
+            f"{where} {name}: {error}; {hint + ' ' if hint else ''}its options are {known_options}"
+        ) from error
 
 
 def theory_name(options: Theory) -> str:

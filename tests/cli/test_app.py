@@ -174,3 +174,25 @@ def test_stderr__that_is_full_ends_no_run(tmp_path):
         done = run_python(*words, stderr=full)
     assert done.returncode == 0
     assert "0.415037 bits" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["rnu"], "got 'rnu'; did you mean 'run'?"),
+        (["run", "bascic"], "found none; did you mean 'basic'?"),
+        (["plan", "typo.yaml"], "unknown field `thoery`; did you mean 'theory'"),
+        (["plan", "option.yaml"], "unknown field `mesure`; did you mean 'measure'? its options"),
+        (["plan", "empty.yaml"], "empty.yaml: expected a mapping with `substrate`, got nothing"),
+    ],
+)
+def test_misspelt_words__say_what_was_meant(words, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    about = "substrate: {example: basic}\nstate: '100'\n"
+    (tmp_path / "typo.yaml").write_text(f"{about}thoery: iit4\n")
+    (tmp_path / "option.yaml").write_text(f"{about}theory: {{name: iit3, mesure: AID}}\n")
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        app.main(words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line

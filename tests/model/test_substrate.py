@@ -281,7 +281,7 @@ def test_parse_units__accepts(units, parsed):
 @pytest.mark.parametrize(
     ("units", "message"),
     [
-        ("AD", "no unit is called 'AD'"),
+        ("AD", "no unit is called 'AD', nor 'D'; known: A, B, C"),
         (["D"], "no unit is called 'D'; known: A, B, C"),
         ([3], "unit number from 0 to 2, got 3"),
         ("AA", "unit 'A' is named twice"),
