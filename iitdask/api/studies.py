@@ -191,19 +191,23 @@ def open_result(store: PathLike, *, figures: bool = False) -> xr.DataTree:
         What was computed, in memory, every number verified: as ``xarray.open_datatree(store,
         group="result")`` gives it, and like the result of the call, of which :func:`sia`,
         :func:`complexes` and :func:`sweep` return one node. The cube of a sweep that is not
-        finished has an attribute ``partial`` that says so.
+        finished has an attribute ``partial`` that says so. Of a structure under IIT 4.0 that is
+        not finished, a node ``mechanisms`` has the irreducible mechanisms found so far, the
+        largest phi (bits) first, each with one cause and effect purview; whether they agree with
+        the states of the system is not known yet. Attributes ``partial``, ``blocks_searched``
+        and ``blocks`` say how much of the search is done.
 
     Raises
     ------
     StoreError
-        There is no result: no store, or a run that has not finished and is no sweep.
+        There is no result: no store, or a run that has not come so far.
     DamagedStoreError
         The result is not what was written.
 
     Warns
     -----
     PartialResultWarning
-        The sweep has not finished: what is missing has the status ``pending``.
+        The run has not finished: what a sweep lacks has the status ``pending``.
 
     Examples
     --------

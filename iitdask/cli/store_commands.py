@@ -160,7 +160,9 @@ def show(
         return _show_cache(cache)
     if store is None:
         raise InputError("show: expected a store or --cache DIR, got neither")
-    tree = load_partial_result(open_store(store))
+    from iitdask.study.partial_structure import load_stored_result
+
+    tree = load_stored_result(open_store(store))
     if explain:
         return _show_explanation(tree, store, json_)
     if json_:

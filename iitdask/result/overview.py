@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from iitdask.model.labels import shortened
+from iitdask.model.labels import shortened, unit_set_names
 from iitdask.result import cube, formatting
 from iitdask.result.formatting import SOURCE_ATTRS, Overview, Table
 from iitdask.theory.catalog import computation_of
@@ -34,12 +34,30 @@ def attribute_overviews(tree: xr.DataTree) -> list[Overview]:
     return [Overview([(str(name), str(value)) for name, value in said.items()], [])]
 
 
+def partial_overviews(tree: xr.DataTree) -> list[Overview]:
+    """Return the overview of a structure that is not finished: its mechanisms so far."""
+    about, data = tree.attrs, tree["mechanisms"].to_dataset()
+    summary = [
+        ("theory", str(about["theory"])),
+        ("candidate system", f"{about['units']}, state {about['state']}"),
+        ("partial", str(about["partial"])),
+    ]
+    labels = data["unit"].values
+    sides = [unit_set_names(data[f"purview_{side}"].values, labels) for side in ("cause", "effect")]
+    phis = [formatting.number_text(float(phi)) for phi in data["phi"].values]
+    rows = list(zip(map(str, data["mechanism"].values), phis, *sides, strict=True))
+    columns = ("mechanism", "phi (bits)", "cause purview", "effect purview")
+    return [Overview(summary, [Table("mechanisms", columns, rows)])]
+
+
 def overviews(tree: xr.DataTree) -> list[Overview]:
     """Return the overviews of a result, the first of what was asked for."""
     if cube.is_cube(tree):
         data = tree.to_dataset()
         tables = [Table(f"values of {dim}", *cube.axis_table(data, str(dim))) for dim in data.sizes]
         return [Overview(cube.cube_summary(data), tables)]
+    if "mechanisms" in tree.children:
+        return partial_overviews(tree)
     computation = computation_of(tree)
     if computation is None:
         return attribute_overviews(tree)

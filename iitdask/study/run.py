@@ -58,7 +58,6 @@ from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import (
     is_finished,
-    load_partial_result,
     load_result,
     load_with_structures,
     save_result,
@@ -79,6 +78,7 @@ from iitdask.run.worker_inventory import (
 )
 from iitdask.run.zarr_io import require_current_format
 from iitdask.run.zarr_ledger import StageCache, ZarrLedger
+from iitdask.study.partial_structure import load_stored_result
 from iitdask.study.problem import (
     Problem,
     StoredSweep,
@@ -173,12 +173,15 @@ def run_job(
 def open_stored_result(
     store: str | os.PathLike[str] | Store, *, figures: bool = False
 ) -> xr.DataTree:
-    """Return the verified result of a store; a sweep that is not finished says so.
+    """Return the verified result of a store; one that is not finished says so.
 
     With what figures derive from the substrate, if asked for.
     """
     opened = open_store(store)
-    tree = load_partial_result(opened)
+    tree = load_stored_result(opened)
+    if "partial" in tree.attrs:
+        warnings.warn(f"{opened.url}: {tree.attrs['partial']}", PartialResultWarning, stacklevel=3)
+        return tree
     if "finished" not in store_attrs(opened):
         computed = int((tree.to_dataset()["status"] != STATUS_NAMES[PENDING]).sum())
         text = f"the sweep is not finished; {computed} of its cells are computed so far"

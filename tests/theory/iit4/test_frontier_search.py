@@ -255,7 +255,7 @@ def test_bounds__of_searches_that_do_not_end_hold_the_exact_phi(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_bounds__hold_on_hundreds_of_systems(monkeypatch):
-    assert sum(bounded(seed, monkeypatch) for seed in range(100, 700)) > 50
+    assert sum(bounded(seed, monkeypatch) for seed in range(100, 700)) > 30
 
 
 def test_plan__that_computes_nothing_goes_on_as_if_the_search_ended():
