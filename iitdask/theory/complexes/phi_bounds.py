@@ -15,16 +15,21 @@ from iitdask.model.candidate_set import CandidateSet
 from iitdask.model.factor import CountingFactor, Factor
 from iitdask.theory.stage import Array
 
+MAX_FRONTIER_UNITS = 14  # Of a table that sums over states make
 MAX_BOUNDED_INPUTS = 10  # of a unit, whose losses are tabulated over all sets of inputs inside
 
 
-def phi_upper_bounds(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) -> Array:
+def phi_upper_bounds(
+    pool: CandidateSet, candidates: Sequence[tuple[int, ...]], is_weighed: bool = False
+) -> Array:
     """Return upper bounds of phi_s of candidates, (C,) bits; infinite where none is known.
 
     Parameters
     ----------
     pool : the network, its state and the posterior of its past
     candidates : units of each
+    is_weighed : whether what causes lose is times the probability of the specified cause state,
+        which takes longer: without it that counts as 1
 
     Returns
     -------
@@ -64,6 +69,8 @@ def phi_upper_bounds(pool: CandidateSet, candidates: Sequence[tuple[int, ...]]) 
     one_way, both_ways = losses.min(axis=(1, 3)), losses.sum(axis=1).min(axis=2)
     least = np.minimum(complete, size * np.minimum(one_way, both_ways / 2))
     least[1] *= np.exp(log_leading)
+    if is_weighed:
+        least[0] *= [selectivity(pool, units) for units in candidates]
     return np.where(size == 1, np.inf, least.min(axis=0))
 
 
@@ -79,13 +86,9 @@ def _losses_within(pool: CandidateSet, unit: int, factor: Factor, inside: int) -
     """
     axes = range(len(factor.parents))
     within = [a for a in axes if inside >> a & 1]
-    outside = tuple(a for a in axes if not inside >> a & 1)
     now = _row_now(pool, factor)
     effect = factor.table[tuple(slice(None) if a in within else now[a] for a in axes)]
-    weights = pool.background.joint(factor.parents, pool.substrate.levels)
-    weights = weights.sum(axis=tuple(within), keepdims=True)
-    likelihood = factor.table[..., pool.state[unit]]
-    cause = np.asarray((likelihood * (weights / weights.sum())).sum(axis=outside))
+    cause = _cause_likelihood(pool, unit, factor, within)
     at_state = tuple(now[a] for a in within)
     out = np.zeros((2, 1 + len(factor.parents)))
     severed = [tuple(k for k, a in enumerate(within) if factor.parents[a] != unit)]
@@ -98,6 +101,64 @@ def _losses_within(pool: CandidateSet, unit: int, factor: Factor, inside: int) -
         own = effect[at_state]
         out[1, column] = _most_bits(own, left, own / own.max())
     return out
+
+
+def _cause_likelihood(
+    pool: CandidateSet, unit: int, factor: Factor, within: Sequence[int]
+) -> Array:
+    """Return P(unit has its value | its inputs at the axes `within`), the others averaged."""
+    outside = tuple(a for a in range(len(factor.parents)) if a not in within)
+    weights = pool.background.joint(factor.parents, pool.substrate.levels)
+    weights = weights.sum(axis=tuple(within), keepdims=True)
+    likelihood = factor.table[..., pool.state[unit]]
+    return np.asarray((likelihood * (weights / weights.sum())).sum(axis=outside))
+
+
+def selectivity(pool: CandidateSet, units: Sequence[int]) -> float:
+    """Return the probability of the specified cause state of a candidate, 1 where it takes long.
+
+    That is the largest probability of a state of the units before, given their state now: the
+    largest product of likelihoods over the sum of all, one unit after another.
+
+    Parameters
+    ----------
+    pool : the network, its state and the posterior of its past
+    units : of the candidate
+
+    Returns
+    -------
+    float, at most 1
+
+    References
+    ----------
+    mathematics.md 24.4, Eq. (24.2).
+    """
+    members, tables = set(units), list[tuple[tuple[int, ...], Array, Array]]()
+    for unit in units:
+        factor = pool.substrate.factors[unit]
+        if isinstance(factor, CountingFactor) or len(factor.parents) > MAX_BOUNDED_INPUTS:
+            return 1.0
+        within = [axis for axis, parent in enumerate(factor.parents) if parent in members]
+        table = _cause_likelihood(pool, unit, factor, within)
+        tables.append((tuple(factor.parents[axis] for axis in within), table, table))
+    left = list(units)
+    while left:
+        scopes = {u: set().union(*(inputs for inputs, *_ in tables if u in inputs)) for u in left}
+        unit = min(left, key=lambda u: len(scopes[u]))
+        scope = tuple(sorted(scopes[unit] | {unit}))
+        if len(scope) > MAX_FRONTIER_UNITS:
+            return 1.0
+        left.remove(unit)
+        near = [each for each in tables if unit in each[0]]
+        tables = [each for each in tables if unit not in each[0]]
+        total = largest = np.ones([pool.substrate.levels[u] for u in scope])
+        for inputs, summed, most in near:
+            shape = [pool.substrate.levels[u] if u in inputs else 1 for u in scope]
+            total, largest = total * summed.reshape(shape), largest * most.reshape(shape)
+        axis, rest = scope.index(unit), tuple(u for u in scope if u != unit)
+        tables.append((rest, total.sum(axis=axis), largest.max(axis=axis)))
+    sums = float(np.prod([summed for _, summed, _ in tables]))
+    return float(np.prod([most for *_, most in tables])) / sums if sums > 0 else 1.0
 
 
 def _most_bits(whole: Array, left: Array, weight: Array) -> float:

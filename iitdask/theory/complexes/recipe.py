@@ -60,7 +60,7 @@ FIRST_MEASURED_UNITS = 8  # Up to which candidates are measured at once, whateve
 ALL_MEASURED_UNITS = 14  # Largest candidate up to which all of them are
 ROUND_CANDIDATES, ROUND_SHARE = 64, 0.5  # Of a round: at most, and of its largest bound at least
 
-Bounds = Callable[[CandidateSet, Sequence[tuple[int, ...]]], Array]  # (C,) of phi from above
+Bounds = Callable[[CandidateSet, Sequence[tuple[int, ...]], bool], Array]  # (C,) of phi from above
 UnitSet = tuple[int, ...]
 Contest = tuple[int, ...]  # Candidates, by number, that overlap in a chain and have the same phi_s
 _Row = TypeVar("_Row")
@@ -163,12 +163,15 @@ def complexes(
     if bounds is None or not _are_bounds_used(search, options):
         result = yield from measure(pool, search.candidates, options)
     else:
-        limits = bounds(pool, search.candidates)
+        limits = bounds(pool, search.candidates, False)
+
+        def weighed(chosen: Sequence[UnitSet]) -> Array:
+            return bounds(pool, chosen, True)
 
         def measured(chosen: Sequence[UnitSet]) -> Steps[CandidatePhi]:
             return measure(pool, chosen, options)
 
-        result = yield from _measure_largest(search.candidates, limits, measured, tie)
+        result = yield from _measure_largest(search.candidates, limits, weighed, measured, tie)
     exclusion = decide_exclusion(search.candidates, result.phi.tolist(), tie)
     big_phi: dict[int, float] = {}  # of the candidates that are unfolded
 
@@ -204,19 +207,22 @@ def _are_bounds_used(search: CandidateSets, options: Any) -> bool:
 def _measure_largest(
     candidates: Sequence[UnitSet],
     limits: Array,
+    weighed: Callable[[Sequence[UnitSet]], Array],
     measured: Callable[[Sequence[UnitSet]], Steps[CandidatePhi]],
     tie: float,
 ) -> Steps[CandidatePhi]:
     """Compute phi of small candidates, then of those that may still be complexes.
 
-    limits : (C,) upper bounds of phi; measured : evaluates some candidates
+    limits : (C,) upper bounds of phi; weighed : closer ones of some candidates; measured :
+    evaluates some
 
     References
     ----------
     mathematics.md 24.4.
     """
     out = CandidatePhi(np.zeros(len(candidates)), np.full(len(candidates), Reason.BOUNDED))
-    values, is_known = limits.copy(), np.zeros(len(candidates), bool)
+    values = limits.copy()
+    is_known, is_weighed = np.zeros((2, len(candidates)), bool)
     chosen = [k for k, units in enumerate(candidates) if len(units) <= FIRST_MEASURED_UNITS]
     rounds = 0
     while True:
@@ -225,9 +231,13 @@ def _measure_largest(
         rounds += 1
         out.phi[chosen], out.reason[chosen] = found.phi, found.reason
         is_decided = found.reason != Reason.UNDECIDED
-        values[chosen] = np.where(is_decided, found.phi, limits[chosen])
+        values[chosen] = np.where(is_decided, found.phi, values[chosen])
         is_known[chosen] = is_decided
         left = open_candidates(candidates, values, is_known, tie)
+        if vague := [k for k in left if not (is_weighed[k] or is_known[k])]:
+            values[vague] = np.minimum(values[vague], weighed([candidates[k] for k in vague]))
+            is_weighed[vague] = True
+            left = open_candidates(candidates, values, is_known, tie)
         left = [k for k in left if out.reason[k] == Reason.BOUNDED]
         is_planned = bool((found.reason < 0).any())  # Nothing is computed, and nothing follows
         if not left or is_planned:

@@ -7,7 +7,7 @@ import pytest
 
 import iitdask as iit
 from iitdask.model.candidate_set import CandidateSet
-from iitdask.theory.complexes import recipe
+from iitdask.theory.complexes import phi_bounds, recipe
 from iitdask.theory.complexes.candidates import candidate_search
 from iitdask.theory.complexes.phi_bounds import open_candidates, phi_upper_bounds
 from iitdask.theory.iit4 import frontier_search
@@ -32,8 +32,9 @@ def test_bounds__are_above_phi_of_every_candidate(seed):
     substrate, state = iit.Substrate.from_tpm(list(factors), cm), next_state(rng, factors)
     pool = CandidateSet.build(substrate, state)
     candidates = candidate_search(pool).candidates
-    limits = phi_upper_bounds(pool, candidates)
-    for units, limit in zip(candidates, limits, strict=True):
+    limits, closer = (phi_upper_bounds(pool, candidates, weighed) for weighed in (False, True))
+    assert (closer <= limits).all()
+    for units, limit in zip(candidates, closer, strict=True):
         try:
             phi = reference.sia(factors, cm.astype(int), state, units)["phi"]
         except reference.Unreachable:
@@ -117,6 +118,7 @@ def test_complexes__of_thirty_units_with_two_inputs_each():
 def test_complexes__that_were_not_all_decided_say_so(monkeypatch):
     monkeypatch.setattr(frontier_search, "MOST_TRANSITIONS", 50.0)
     monkeypatch.setattr(frontier_search, "DENSE_MAX_UNITS", 8)
+    monkeypatch.setattr(phi_bounds, "selectivity", lambda *_: 1.0)  # else its bound excludes it
     substrate, state = network("ring", "ferromagnet", 15)
     found = iit.complexes(substrate, state)
     assert not found.attrs["exhaustive"]
