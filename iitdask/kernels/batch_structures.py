@@ -226,10 +226,10 @@ def differing_units(states, levels):
 
 
 @kernel
-def unfold_system(sides, tables, work, room, states, outside, b, out):
+def unfold_system(sides, tables, work, scratch, states, outside, b, out):
     """Unfold one system in its named states, row b of ``out``; see ``unfold_systems``.
 
-    tables : MarginalTables; work : PairScratch; room : PurviewScratch; states : (2,) int64
+    tables : MarginalTables; work : PairScratch; scratch : PurviewScratch; states : (2,) int64
     """
     size, n = tables.codes.shape[0], tables.levels.shape[0]
     causes, effects = make_mechanism_results(tables), make_mechanism_results(tables)
@@ -237,8 +237,8 @@ def unfold_system(sides, tables, work, room, states, outside, b, out):
     cause_scan(
         tables.cause, tables.log_cause, tables.offsets, ZERO_INT64, width, np.empty((6, size)), scan
     )
-    search_mechanisms(sides[0], tables, work, ZERO_INT64, width, scan, room, causes)
-    search_mechanisms(sides[1], tables, work, ZERO_INT64, width, scan, room, effects)
+    search_mechanisms(sides[0], tables, work, ZERO_INT64, width, scan, scratch, causes)
+    search_mechanisms(sides[1], tables, work, ZERO_INT64, width, scan, scratch, effects)
     binds_cause, binds_effect = np.empty(size, np.int64), np.empty(size, np.int64)
     order, tally, phi = np.empty(size, np.int64), np.zeros(2, np.int64), np.empty(size)
     differing, count = differing_units(states, tables.levels), 0
@@ -307,5 +307,5 @@ def unfold_systems(sides, shape, points, batch, systems, marginals, work, states
             batch.children[k, :count].copy(),
             masks[count, : (1 << count) - 1].copy(),
         )
-        room = make_purview_scratch(tables.codes.shape[0], work.like.shape[0], offsets[-1])
-        unfold_system(sides, tables, work, room, states[b], outside, b, out)
+        scratch = make_purview_scratch(tables.codes.shape[0], work.like.shape[0], offsets[-1])
+        unfold_system(sides, tables, work, scratch, states[b], outside, b, out)

@@ -124,10 +124,10 @@ def product_distribution(rows, r, levels, columns, units, begin, end, out):
 
 
 @inner
-def sum_products(rows, begin, end, levels, columns, units, count, room, out):
+def sum_products(rows, begin, end, levels, columns, units, count, scratch, out):
     """Sum, over rows of a marginal table, of the joint each implies of the first ``count`` units.
 
-    rows : (m, c) float64; room : see ``make_product_scratch``
+    rows : (m, c) float64; scratch : see ``make_product_scratch``
     out : (>= prod(levels[units]),) float64, filled, little-endian
     The joint of a row is an outer product of two half joints, so the sum is a matrix
     product done four rows at a time; time (end - begin) * S, two passes per value.
@@ -139,8 +139,8 @@ def sum_products(rows, begin, end, levels, columns, units, count, room, out):
             wide *= levels[units[k]]
         else:
             tall *= levels[units[k]]
-    l0, l1, l2, l3 = room[:wide], room[wide:], room[2 * wide :], room[3 * wide :]
-    upper = room[4 * wide :]
+    l0, l1, l2, l3 = scratch[:wide], scratch[wide:], scratch[2 * wide :], scratch[3 * wide :]
+    upper = scratch[4 * wide :]
     h0, h1, h2, h3 = upper[:tall], upper[tall:], upper[2 * tall :], upper[3 * tall :]
     for z in range(wide * tall):
         out[z] = 0.0

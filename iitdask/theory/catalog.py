@@ -286,10 +286,10 @@ def _sia_case() -> Recipe:
 def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[str, Any]:
     """Run the scan of causes and the bounds of effects, with which a search begins."""
     t, size, lanes = prepared[0], len(prepared[0].codes), 2
-    room = make_purview_scratch(size, size, int(t.offsets[-1]))
+    scratch = make_purview_scratch(size, size, int(t.offsets[-1]))
     vectors, scan = np.empty((6, lanes)), make_cause_scan(size, lanes)
     cause_scan(t.cause, t.log_cause, t.offsets, 0, 1, vectors, scan)
-    prepare_effects(t, make_pair_scratch(t), 1, room)
+    prepare_effects(t, make_pair_scratch(t), 1, scratch)
     return {"phi": np.zeros([part.stop - part.start for part in region])}
 
 

@@ -195,7 +195,7 @@ def deposit_bits(x, mask):
 
 
 @leaf
-def cause_phi(m, z, floor, reps, room):
+def cause_phi(m, z, floor, reps, scratch):
     """Least earth mover's distance over the bipartitions of a mechanism and a cause purview.
 
     floor : float, once the minimum is known to be below, some value below is returned
@@ -206,27 +206,27 @@ def cause_phi(m, z, floor, reps, room):
         total += reps.cause[m, c]
     if total == 0.0:
         return 0.0
-    count = _fill_bounds(m, z, reps, room)
+    count = _fill_bounds(m, z, reps, scratch)
     if z & (z - 1) == 0:  # one unit: the bound is the distance
         best = np.inf
         for k in range(count):
-            best = min(best, room.bounds[k])
+            best = min(best, scratch.bounds[k])
         return best if best > ZERO_DISTANCE else 0.0
     wide = 1 << popcount(z)
-    size, degree = fill_neighbours(z, reps.levels, room.flow)
+    size, degree = fill_neighbours(z, reps.levels, scratch.flow)
     best = np.inf
     while True:
         k = 0
         for other in range(1, count):
-            if room.bounds[other] < room.bounds[k]:
+            if scratch.bounds[other] < scratch.bounds[k]:
                 k = other
-        if room.bounds[k] >= best:
+        if scratch.bounds[k] >= best:
             return best
-        room.bounds[k] = np.inf
+        scratch.bounds[k] = np.inf
         fill_bipartition_excess(
-            m, z, deposit_bits(k // wide, m), deposit_bits(k % wide, z), reps, room
+            m, z, deposit_bits(k // wide, m), deposit_bits(k % wide, z), reps, scratch
         )
-        best = min(best, earth_movers_distance(size, degree, best, room.flow))
+        best = min(best, earth_movers_distance(size, degree, best, scratch.flow))
         if best <= ZERO_DISTANCE:
             return 0.0
         if best < floor:
@@ -234,7 +234,7 @@ def cause_phi(m, z, floor, reps, room):
 
 
 @leaf
-def _fill_bounds(m, z, reps, room):
+def _fill_bounds(m, z, reps, scratch):
     """Write the lower bound of every bipartition; returns how many there are.
 
     Number a * 2**|Z| + b has the a-th subset of M, never its last unit, and the b-th of Z.
@@ -243,26 +243,26 @@ def _fill_bounds(m, z, reps, room):
     whole = reps.cause_marginals[m, z]
     for a in range(tall):
         part = deposit_bits(a, m)
-        room.halves[a, 0] = 0.0
+        scratch.halves[a, 0] = 0.0
         for b in range(1, wide):
             units = deposit_bits(b, z)
             row = reps.cause_marginals[part, units]
-            room.halves[a, b] = marginal_distance(whole, row, units, reps)
+            scratch.halves[a, b] = marginal_distance(whole, row, units, reps)
     for a in range(tall // 2):
         for b in range(wide):
-            d = room.halves[a, b] + room.halves[tall - 1 - a, wide - 1 - b]
-            room.bounds[a * wide + b] = d
-    room.bounds[0] = np.inf  # nothing / nothing
+            d = scratch.halves[a, b] + scratch.halves[tall - 1 - a, wide - 1 - b]
+            scratch.bounds[a * wide + b] = d
+    scratch.bounds[0] = np.inf  # nothing / nothing
     return tall // 2 * wide
 
 
 @leaf
-def fill_part_states(one, two, levels, room):
+def fill_part_states(one, two, levels, scratch):
     """Fill the states that two sets of units are in, in each state of their union.
 
     Returns how many states the union and either set have.
     """
-    first, second = room.first, room.second
+    first, second = scratch.first, scratch.second
     first[0], second[0] = 0, 0
     size, size1, size2 = 1, 1, 1
     union = one | two
@@ -283,18 +283,18 @@ def fill_part_states(one, two, levels, room):
 
 
 @leaf
-def fill_bipartition_excess(m, z, m1, z1, reps, room):
-    """Write the cause repertoire less that of the partition into ``room.flow.excess``."""
-    size, _, _ = fill_part_states(z1, z ^ z1, reps.levels, room)
+def fill_bipartition_excess(m, z, m1, z1, reps, scratch):
+    """Write the cause repertoire less that of the partition into ``scratch.flow.excess``."""
+    size, _, _ = fill_part_states(z1, z ^ z1, reps.levels, scratch)
     p = reps.cause[m]
     q1, q2 = reps.cause[m1], reps.cause[m ^ m1]
     c, c1, c2 = reps.offsets[z], reps.offsets[z1], reps.offsets[z ^ z1]
     for x in range(size):
-        room.flow.excess[x] = p[c + x] - q1[c1 + room.first[x]] * q2[c2 + room.second[x]]
+        scratch.flow.excess[x] = p[c + x] - q1[c1 + scratch.first[x]] * q2[c2 + scratch.second[x]]
 
 
 @leaf
-def effect_phis(m, reps, room, out):
+def effect_phis(m, reps, scratch, out):
     """Least distance over bipartitions of a mechanism and every effect purview.
 
     out : (2**n,) float64
@@ -305,18 +305,18 @@ def effect_phis(m, reps, room, out):
     whole = reps.effect[m]
     out[0] = 0.0
     for j in range(n):  # nothing / some of the purview: the cheapest unit alone
-        room.costs[j] = unit_distance(whole, reps.effect[0], j, reps.compared, reps.weights)
+        scratch.costs[j] = unit_distance(whole, reps.effect[0], j, reps.compared, reps.weights)
         for z in range(1 << j):
             rest = out[z] if z else np.inf
-            out[z | 1 << j] = min(rest, room.costs[j])
+            out[z | 1 << j] = min(rest, scratch.costs[j])
     for a in range(1, (1 << popcount(m)) // 2):
         one = deposit_bits(a, m)
-        room.sums[0] = 0.0
+        scratch.sums[0] = 0.0
         for j in range(n):
             cost = unit_distance(whole, reps.effect[one], j, reps.compared, reps.weights)
             other = unit_distance(whole, reps.effect[m ^ one], j, reps.compared, reps.weights)
             cost = min(cost, other)
             for z in range(1 << j):
-                total = room.sums[z] + cost
-                room.sums[z | 1 << j] = total
+                total = scratch.sums[z] + cost
+                scratch.sums[z | 1 << j] = total
                 out[z | 1 << j] = min(out[z | 1 << j], total)

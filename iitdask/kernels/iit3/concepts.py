@@ -11,14 +11,14 @@ TIE_MARGIN = 3e-6  # distances that differ by more, and by more than this part, 
 
 
 @kernel
-def purview_phis(begin, end, reps, room, children, cause, effect):
+def purview_phis(begin, end, reps, scratch, children, cause, effect):
     """Compute phi of a range of mechanisms over every purview.
 
     Parameters
     ----------
     begin, end : int, range of mechanisms
     reps : Repertoires, of the system
-    room : BipartitionScratch, working memory
+    scratch : BipartitionScratch, working memory
     children : (n,) int64, masks of the units that each unit feeds
     cause, effect : (end - begin, 2**n) float64, phi, rounded, 0 where inadmissible; filled
 
@@ -29,13 +29,13 @@ def purview_phis(begin, end, reps, room, children, cause, effect):
     size = cause.shape[1]
     for m in range(max(begin, 1), end):
         row = m - begin
-        effect_phis(m, reps, room, effect[row])
+        effect_phis(m, reps, scratch, effect[row])
         for z in range(1, size):
             effect[row, z] = (
                 round_distance(effect[row, z]) if is_purview(m, z, children, True) else 0.0
             )
             if is_purview(m, z, children, False):
-                cause[row, z] = round_distance(cause_phi(m, z, 0.0, reps, room))
+                cause[row, z] = round_distance(cause_phi(m, z, 0.0, reps, scratch))
 
 
 @leaf
@@ -76,7 +76,7 @@ def choose_concepts(cause, effect, rank, phi, purview, ties):
 
 
 @kernel
-def find_concepts(target, intact, rank, children, reps, room, known, phi, purview, ties):
+def find_concepts(target, intact, rank, children, reps, scratch, known, phi, purview, ties):
     """Find the best cause and effect of every mechanism of a system under a cut.
 
     A cause purview changes only where units of the mechanism lose units of it; and where all
@@ -94,7 +94,7 @@ def find_concepts(target, intact, rank, children, reps, room, known, phi, purvie
     found = np.zeros(2, np.int64)
     for m in range(1, size):
         phi[0, m], phi[1, m] = 0.0, 0.0
-        effect_phis(m, reps, room, phis)
+        effect_phis(m, reps, scratch, phis)
         for z in range(1, size):
             phis[z] = round_distance(phis[z]) if is_purview(m, z, children, True) else 0.0
         top = _best_purview(phis, rank[1, m], found)
@@ -102,7 +102,7 @@ def find_concepts(target, intact, rank, children, reps, room, known, phi, purvie
             continue
         purview[1, m], ties[1, m] = found
         phi[1, m] = top
-        _fill_cause_phis(m, target, intact[m], children, reps, room, known, phis)
+        _fill_cause_phis(m, target, intact[m], children, reps, scratch, known, phis)
         top = _best_purview(phis, rank[0, m], found)
         if top == 0.0:
             phi[1, m] = 0.0
@@ -112,7 +112,7 @@ def find_concepts(target, intact, rank, children, reps, room, known, phi, purvie
 
 
 @leaf
-def _fill_cause_phis(m, target, intact, children, reps, room, known, phis):
+def _fill_cause_phis(m, target, intact, children, reps, scratch, known, phis):
     """Cause phi of a mechanism over every purview, exact for those that may be the largest."""
     size = phis.shape[0]
     changed = 0  # purview units that some unit of the mechanism no longer sees
@@ -130,22 +130,22 @@ def _fill_cause_phis(m, target, intact, children, reps, room, known, phis):
     for z in range(size - 1, 0, -1):
         if z & changed and z & target and is_purview(m, z, children, False):
             floor = best * (1.0 - TIE_MARGIN) - TIE_MARGIN
-            phis[z] = round_distance(_cached_cause_phi(m, z, target, floor, reps, room, known))
+            phis[z] = round_distance(_cached_cause_phi(m, z, target, floor, reps, scratch, known))
             best = max(best, phis[z])
 
 
 @leaf
-def _cached_cause_phi(m, z, target, floor, reps, room, known):
+def _cached_cause_phi(m, z, target, floor, reps, scratch, known):
     """Cause phi over a purview, or a value below the floor, from an earlier cut if it is there."""
     if known.shape[0] == 0:
-        return cause_phi(m, z, floor, reps, room)
+        return cause_phi(m, z, floor, reps, scratch)
     key = _cache_key(m, z, target)
     held = known[key]
     if held >= 0.0:
         return held
     if -1.0 - held < floor:  # only known to be below this; comparing what is not a number fails
         return -1.0 - held
-    value = cause_phi(m, z, floor, reps, room)
+    value = cause_phi(m, z, floor, reps, scratch)
     known[key] = value if value >= floor else -1.0 - value
     return value
 

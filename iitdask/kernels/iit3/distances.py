@@ -93,7 +93,7 @@ def fill_distance_bounds(one, two, compared, weights, effect, bound):
 
 
 @kernel
-def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
+def cause_distances(pairs, one, two, first, second, intact, cut, scratch, out):
     """Compute the earth mover's distance of the causes of chosen pairs of concepts, rounded.
 
     Parameters
@@ -102,7 +102,7 @@ def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
     one, two : (a,), (b,) int64, mechanisms of the intact and the cut system; 0 is the null concept
     first, second : (2, 2**n) int64, their purviews
     intact, cut : Repertoires, of either system
-    room : BipartitionScratch, working memory
+    scratch : BipartitionScratch, working memory
     out : (p,) float64, filled
 
     References
@@ -113,11 +113,11 @@ def cause_distances(pairs, one, two, first, second, intact, cut, room, out):
         m1, m2 = one[pairs[k, 0]], two[pairs[k, 1]]
         z1 = first[0, m1] if m1 else 0
         z2 = second[0, m2] if m2 else 0
-        _fill_cause_excess(m1, z1, m2, z2, intact, cut, room)
-        size, degree = fill_neighbours(z1 | z2, intact.levels, room.flow)
+        _fill_cause_excess(m1, z1, m2, z2, intact, cut, scratch)
+        size, degree = fill_neighbours(z1 | z2, intact.levels, scratch.flow)
         cost = 0.0
         if size > 1:
-            cost = earth_movers_distance(size, degree, 1e300, room.flow)
+            cost = earth_movers_distance(size, degree, 1e300, scratch.flow)
         out[k] = round_distance(cost)
 
 
@@ -128,11 +128,13 @@ def null_effect_distance(m, z, reps, intact):
 
 
 @leaf
-def _fill_cause_excess(m1, z1, m2, z2, one, two, room):
+def _fill_cause_excess(m1, z1, m2, z2, one, two, scratch):
     """Write the difference of two causes, both expanded to the union of their purviews."""
-    size, size1, size2 = fill_part_states(z1, z2, one.levels, room)
+    size, size1, size2 = fill_part_states(z1, z2, one.levels, scratch)
     p, q = one.cause[m1], two.cause[m2]
     c1, c2 = one.offsets[z1], one.offsets[z2]
     thin1, thin2 = size1 / size, size2 / size
     for x in range(size):
-        room.flow.excess[x] = p[c1 + room.first[x]] * thin1 - q[c2 + room.second[x]] * thin2
+        scratch.flow.excess[x] = (
+            p[c1 + scratch.first[x]] * thin1 - q[c2 + scratch.second[x]] * thin2
+        )

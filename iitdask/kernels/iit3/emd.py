@@ -46,7 +46,7 @@ def make_flow_scratch(levels: np.ndarray) -> FlowScratch:
 
 
 @leaf
-def fill_neighbours(units, levels, room):
+def fill_neighbours(units, levels, scratch):
     """Write the steps between the states of the units of a mask; returns (states, steps)."""
     size = 1
     degree = 0
@@ -61,11 +61,11 @@ def fill_neighbours(units, levels, room):
         if units >> i & 1:
             k = levels[i]
             for d in range(1, k):
-                room.back[degree + d - 1] = degree + k - d - 1
+                scratch.back[degree + d - 1] = degree + k - d - 1
             for u in range(size):
                 v = u // stride % k
                 for d in range(1, k):
-                    room.near[u, degree + d - 1] = u + ((v + d) % k - v) * stride
+                    scratch.near[u, degree + d - 1] = u + ((v + d) % k - v) * stride
             degree += k - 1
             stride *= k
         i += 1
@@ -73,35 +73,35 @@ def fill_neighbours(units, levels, room):
 
 
 @leaf
-def earth_movers_distance(size, degree, limit, room):
-    """Least cost of levelling ``room.excess``; at least ``limit`` when it is not below that.
+def earth_movers_distance(size, degree, limit, scratch):
+    """Least cost of levelling ``scratch.excess``; at least ``limit`` when it is not below that.
 
     size, degree : what ``fill_neighbours`` returned for the units at hand
     """
     left = 0.0
     for u in range(size):
-        room.potential[u] = 0
-        room.settled[u] = 0
-        if room.excess[u] > 0.0:
-            left += room.excess[u]
+        scratch.potential[u] = 0
+        scratch.settled[u] = 0
+        if scratch.excess[u] > 0.0:
+            left += scratch.excess[u]
         for e in range(degree):
-            room.carried[u, e] = 0.0
+            scratch.carried[u, e] = 0.0
     cost = 0.0
     depth = 0
     turn = 0
     while left > MASS_EPSILON * size:
         turn += 1
-        level = _raise_potentials(size, degree, turn, room)
+        level = _raise_potentials(size, degree, turn, scratch)
         if level < 0:
             break
         depth += level
         if cost + left * depth >= limit:
             return cost + left * depth
         moved = 0.0
-        while _fill_layers(size, degree, room):
+        while _fill_layers(size, degree, scratch):
             for source in range(size):
-                while room.excess[source] > MASS_EPSILON:
-                    amount = _augment(source, degree, room)
+                while scratch.excess[source] > MASS_EPSILON:
+                    amount = _augment(source, degree, scratch)
                     if amount == 0.0:
                         break
                     moved += amount
@@ -113,126 +113,126 @@ def earth_movers_distance(size, degree, limit, room):
 
 
 @leaf
-def _reduced_cost(u, e, room):
+def _reduced_cost(u, e, scratch):
     """Cost of a step less the potentials: moving back what was moved is free."""
-    v = room.near[u, e]
-    if room.carried[v, room.back[e]] > MASS_EPSILON:
+    v = scratch.near[u, e]
+    if scratch.carried[v, scratch.back[e]] > MASS_EPSILON:
         return 0
-    return 1 + room.potential[u] - room.potential[v]
+    return 1 + scratch.potential[u] - scratch.potential[v]
 
 
 @leaf
-def _raise_potentials(size, degree, turn, room):
+def _raise_potentials(size, degree, turn, scratch):
     """Raise the potentials to the nearest need; returns its distance, -1 where there is none."""
     for b in range(3):
-        room.filled[b] = 0
+        scratch.filled[b] = 0
     for u in range(size):
-        room.distance[u] = FAR_STEPS
-        if room.excess[u] > MASS_EPSILON:
-            room.distance[u] = 0
-            room.buckets[0, room.filled[0]] = u
-            room.filled[0] += 1
+        scratch.distance[u] = FAR_STEPS
+        if scratch.excess[u] > MASS_EPSILON:
+            scratch.distance[u] = 0
+            scratch.buckets[0, scratch.filled[0]] = u
+            scratch.filled[0] += 1
     level = 0
     found = False
     while not found:
         b = level % 3
         i = 0
-        while i < room.filled[b]:
-            u = room.buckets[b, i]
+        while i < scratch.filled[b]:
+            u = scratch.buckets[b, i]
             i += 1
-            if room.settled[u] == turn:
+            if scratch.settled[u] == turn:
                 continue
-            room.settled[u] = turn
-            if room.excess[u] < -MASS_EPSILON:
+            scratch.settled[u] = turn
+            if scratch.excess[u] < -MASS_EPSILON:
                 found = True
             for e in range(degree):
-                v = room.near[u, e]
-                if room.settled[v] == turn:
+                v = scratch.near[u, e]
+                if scratch.settled[v] == turn:
                     continue
-                reach = level + _reduced_cost(u, e, room)
-                if reach < room.distance[v]:
-                    room.distance[v] = reach
+                reach = level + _reduced_cost(u, e, scratch)
+                if reach < scratch.distance[v]:
+                    scratch.distance[v] = reach
                     c = reach % 3
-                    room.buckets[c, room.filled[c]] = v
-                    room.filled[c] += 1
-        room.filled[b] = 0
+                    scratch.buckets[c, scratch.filled[c]] = v
+                    scratch.filled[c] += 1
+        scratch.filled[b] = 0
         if not found:
-            if room.filled[0] + room.filled[1] + room.filled[2] == 0:
+            if scratch.filled[0] + scratch.filled[1] + scratch.filled[2] == 0:
                 return -1
             level += 1
     for u in range(size):
-        room.potential[u] += min(room.distance[u], level)
+        scratch.potential[u] += min(scratch.distance[u], level)
     return level
 
 
 @leaf
-def _fill_layers(size, degree, room):
+def _fill_layers(size, degree, scratch):
     """Count the free steps from any surplus to each state; whether they lead to a need."""
     head = 0
     tail = 0
     found = False
     for u in range(size):
-        room.step[u] = 0
-        room.hops[u] = -1
-        if room.excess[u] > MASS_EPSILON:
-            room.hops[u] = 0
-            room.path[tail] = u
+        scratch.step[u] = 0
+        scratch.hops[u] = -1
+        if scratch.excess[u] > MASS_EPSILON:
+            scratch.hops[u] = 0
+            scratch.path[tail] = u
             tail += 1
     while head < tail:
-        u = room.path[head]
+        u = scratch.path[head]
         head += 1
-        found = found or room.excess[u] < -MASS_EPSILON
+        found = found or scratch.excess[u] < -MASS_EPSILON
         for e in range(degree):
-            v = room.near[u, e]
-            if room.hops[v] < 0 and _reduced_cost(u, e, room) == 0:
-                room.hops[v] = room.hops[u] + 1
-                room.path[tail] = v
+            v = scratch.near[u, e]
+            if scratch.hops[v] < 0 and _reduced_cost(u, e, scratch) == 0:
+                scratch.hops[v] = scratch.hops[u] + 1
+                scratch.path[tail] = v
                 tail += 1
     return found
 
 
 @leaf
-def _augment(source, degree, room):
+def _augment(source, degree, scratch):
     """Move mass from a surplus to some need along layered free steps; returns how much."""
     length = 0
-    room.path[0] = source
+    scratch.path[0] = source
     while True:
-        u = room.path[length]
-        if room.excess[u] < -MASS_EPSILON:
-            return _push(source, length, room)
-        e = room.step[u]
+        u = scratch.path[length]
+        if scratch.excess[u] < -MASS_EPSILON:
+            return _push(source, length, scratch)
+        e = scratch.step[u]
         if e == degree:
             if length == 0:
                 return 0.0
             length -= 1
-            room.step[room.path[length]] += 1
+            scratch.step[scratch.path[length]] += 1
             continue
-        v = room.near[u, e]
-        if room.hops[v] == room.hops[u] + 1 and _reduced_cost(u, e, room) == 0:
+        v = scratch.near[u, e]
+        if scratch.hops[v] == scratch.hops[u] + 1 and _reduced_cost(u, e, scratch) == 0:
             length += 1
-            room.path[length] = v
+            scratch.path[length] = v
         else:
-            room.step[u] += 1
+            scratch.step[u] += 1
 
 
 @leaf
-def _push(source, length, room):
+def _push(source, length, scratch):
     """Move as much as the path allows."""
-    sink = room.path[length]
-    amount = min(room.excess[source], -room.excess[sink])
+    sink = scratch.path[length]
+    amount = min(scratch.excess[source], -scratch.excess[sink])
     for i in range(length):
-        v = room.path[i + 1]
-        there = room.carried[v, room.back[room.step[room.path[i]]]]
+        v = scratch.path[i + 1]
+        there = scratch.carried[v, scratch.back[scratch.step[scratch.path[i]]]]
         if there > MASS_EPSILON:
             amount = min(amount, there)
     for i in range(length):
-        u = room.path[i]
-        v = room.path[i + 1]
-        e = room.step[u]
-        if room.carried[v, room.back[e]] > MASS_EPSILON:
-            room.carried[v, room.back[e]] -= amount
+        u = scratch.path[i]
+        v = scratch.path[i + 1]
+        e = scratch.step[u]
+        if scratch.carried[v, scratch.back[e]] > MASS_EPSILON:
+            scratch.carried[v, scratch.back[e]] -= amount
         else:
-            room.carried[u, e] += amount
-    room.excess[source] -= amount
-    room.excess[sink] += amount
+            scratch.carried[u, e] += amount
+    scratch.excess[source] -= amount
+    scratch.excess[sink] += amount
     return amount

@@ -49,12 +49,12 @@ def make_partition_scratch(levels: np.ndarray) -> PartitionScratch:
 
 
 @inner
-def _start_partitions(m, z, room):
+def _start_partitions(m, z, scratch):
     """Go before the first partition of a mechanism and a purview; returns how many units each."""
-    count, width = write_units(m, room.units[0]), write_units(z, room.units[1])
+    count, width = write_units(m, scratch.units[0]), write_units(z, scratch.units[1])
     for i in range(count):
-        room.block[i] = 0
-    room.at[0], room.at[1] = 0, -1
+        scratch.block[i] = 0
+    scratch.at[0], scratch.at[1] = 0, -1
     return count, width
 
 
@@ -77,42 +77,42 @@ def _next_blocks(count, most, block):
 
 
 @inner
-def _next_partition(scheme, count, width, room):
+def _next_partition(scheme, count, width, scratch):
     """Go to the next partition of a scheme; returns how many blocks, 0 after the last."""
     blocks = 1
     for i in range(count):
-        blocks = max(blocks, room.block[i] + 1)
+        blocks = max(blocks, scratch.block[i] + 1)
     while True:
-        if room.at[0] == room.at[1]:
-            blocks = _next_blocks(count, count if scheme == ALL else 2, room.block)
+        if scratch.at[0] == scratch.at[1]:
+            blocks = _next_blocks(count, count if scheme == ALL else 2, scratch.block)
             if blocks == 0:
                 return 0
-            room.at[0], room.at[1] = 0, -1
-        if room.at[1] < 0:
+            scratch.at[0], scratch.at[1] = 0, -1
+        if scratch.at[1] < 0:
             # A single block keeps nothing, but in a bipartition; two are all there is to one.
             parts = blocks if blocks > 1 and scheme == BIPARTITION else blocks + 1
             is_severed = blocks == 1 and scheme != BIPARTITION
-            room.at[1] = 1 if is_severed else parts**width
-        _fill_parts(scheme, blocks, count, width, room)
-        room.at[0] += 1
-        if _is_first_of_its_kind(blocks, room.masks):
+            scratch.at[1] = 1 if is_severed else parts**width
+        _fill_parts(scheme, blocks, count, width, scratch)
+        scratch.at[0] += 1
+        if _is_first_of_its_kind(blocks, scratch.masks):
             return blocks
 
 
 @inner
-def _fill_parts(scheme, blocks, count, width, room):
+def _fill_parts(scheme, blocks, count, width, scratch):
     """Write the masks of the parts under the current assignment of purview units."""
-    masks = room.masks
+    masks = scratch.masks
     for r in range(blocks + 1):
         masks[0, r], masks[1, r] = 0, 0
     for i in range(count):
-        masks[0, room.block[i]] |= 1 << room.units[0, i]
-    x = room.at[0]
+        masks[0, scratch.block[i]] |= 1 << scratch.units[0, i]
+    x = scratch.at[0]
     base = blocks if blocks > 1 and scheme == BIPARTITION else blocks + 1
     for j in range(width):
-        r = 1 if room.at[1] == 1 and blocks == 1 else x % base
+        r = 1 if scratch.at[1] == 1 and blocks == 1 else x % base
         x //= base
-        masks[1, r] |= 1 << room.units[1, j]
+        masks[1, r] |= 1 << scratch.units[1, j]
 
 
 @inner
@@ -125,9 +125,9 @@ def _is_first_of_its_kind(blocks, masks):
 
 
 @inner
-def _fill_part_codes(part, z, levels, room):
+def _fill_part_codes(part, z, levels, scratch):
     """Write the state of a part of the purview in each state of it; returns its states."""
-    room.code[0] = 0
+    scratch.code[0] = 0
     size, inside = 1, 1
     j = 0
     while z >> j:
@@ -135,7 +135,7 @@ def _fill_part_codes(part, z, levels, room):
             step = inside if part >> j & 1 else 0
             for v in range(levels[j] - 1, -1, -1):
                 for x in range(size):
-                    room.code[v * size + x] = room.code[x] + v * step
+                    scratch.code[v * size + x] = scratch.code[x] + v * step
             size *= levels[j]
             inside *= levels[j] if step else 1
         j += 1
@@ -143,13 +143,13 @@ def _fill_part_codes(part, z, levels, room):
 
 
 @inner
-def _multiply_part(m, part, z, is_cause, reps, room, out):
+def _multiply_part(m, part, z, is_cause, reps, scratch, out):
     """Multiply a distribution over the purview by the repertoire of a part of it."""
     if is_cause:
-        size = _fill_part_codes(part, z, reps.levels, room)
+        size = _fill_part_codes(part, z, reps.levels, scratch)
         begin = reps.offsets[part]
         for x in range(size):
-            out[x] *= reps.cause[m, begin + room.code[x]]
+            out[x] *= reps.cause[m, begin + scratch.code[x]]
         return
     stride = 1
     size = 1
@@ -188,24 +188,24 @@ def _purview_states(z, levels):
 
 
 @inner
-def _fill_whole(m, z, is_cause, reps, room):
-    """Write the repertoire of a mechanism over a purview into ``room.p``; returns its states."""
+def _fill_whole(m, z, is_cause, reps, scratch):
+    """Write the repertoire of a mechanism over a purview into ``scratch.p``; returns its states."""
     size = _purview_states(z, reps.levels)
     for x in range(size):
-        room.p[x] = 1.0
-    _multiply_part(m, z, z, is_cause, reps, room, room.p)
+        scratch.p[x] = 1.0
+    _multiply_part(m, z, z, is_cause, reps, scratch, scratch.p)
     return size
 
 
 @inner
-def _fill_partitioned(blocks, z, is_cause, size, reps, room):
-    """Write the repertoire of the current partition into ``room.q``."""
+def _fill_partitioned(blocks, z, is_cause, size, reps, scratch):
+    """Write the repertoire of the current partition into ``scratch.q``."""
     for x in range(size):
-        room.q[x] = 1.0
+        scratch.q[x] = 1.0
     for r in range(blocks + 1):
-        if room.masks[1, r]:
-            part = room.masks[1, r]
-            _multiply_part(room.masks[0, r], part, z, is_cause, reps, room, room.q)
+        if scratch.masks[1, r]:
+            part = scratch.masks[1, r]
+            _multiply_part(scratch.masks[0, r], part, z, is_cause, reps, scratch, scratch.q)
 
 
 @inner
@@ -223,45 +223,45 @@ def _marginal_distance(m, blocks, reps, masks):
 
 
 @inner
-def _current_distance(m, z, is_cause, size, blocks, limit, rule, reps, room):
+def _current_distance(m, z, is_cause, size, blocks, limit, rule, reps, scratch):
     """Distance at the current partition; at least ``limit`` where it is not below that."""
     if rule[0] == EMD and not is_cause:
-        return _marginal_distance(m, blocks, reps, room.masks)
-    _fill_partitioned(blocks, z, is_cause, size, reps, room)
+        return _marginal_distance(m, blocks, reps, scratch.masks)
+    _fill_partitioned(blocks, z, is_cause, size, reps, scratch)
     if rule[0] != EMD:
-        return distribution_distance(rule[0], room.p, room.q, size)
-    flow = room.bipartitions.flow
+        return distribution_distance(rule[0], scratch.p, scratch.q, size)
+    flow = scratch.bipartitions.flow
     states, degree = fill_neighbours(z, reps.levels, flow)
     for x in range(size):
-        flow.excess[x] = room.p[x] - room.q[x]
+        flow.excess[x] = scratch.p[x] - scratch.q[x]
     return earth_movers_distance(states, degree, limit, flow)
 
 
 @inner
-def _least_distance(m, z, is_cause, rule, reps, room):
+def _least_distance(m, z, is_cause, rule, reps, scratch):
     """Least distance over the partitions of a mechanism and a purview, each of them tried.
 
     rule : (2,) int64, measure and scheme
     """
-    size = _fill_whole(m, z, is_cause, reps, room)
+    size = _fill_whole(m, z, is_cause, reps, scratch)
     total = 0.0
     for x in range(size):
-        total += room.p[x]
+        total += scratch.p[x]
     if total == 0.0:
         return 0.0
-    count, width = _start_partitions(m, z, room)
+    count, width = _start_partitions(m, z, scratch)
     best = np.inf
     while True:
-        blocks = _next_partition(rule[1], count, width, room)
+        blocks = _next_partition(rule[1], count, width, scratch)
         if blocks == 0:
             return best
-        best = min(best, _current_distance(m, z, is_cause, size, blocks, best, rule, reps, room))
+        best = min(best, _current_distance(m, z, is_cause, size, blocks, best, rule, reps, scratch))
         if best <= ZERO_DISTANCE:
             return 0.0
 
 
 @kernel
-def partition_phis(begin, end, target, rule, intact, reps, room, children, cause, effect):
+def partition_phis(begin, end, target, rule, intact, reps, scratch, children, cause, effect):
     """Compute phi of a range of mechanisms over every purview, each partition tried.
 
     Parameters
@@ -271,7 +271,7 @@ def partition_phis(begin, end, target, rule, intact, reps, room, children, cause
     rule : (2,) int64, measure and scheme of partitions
     intact : (2**n, 2**n) float64, cause phi without a cut; where nothing is cut it is not read
     reps : Repertoires, of the system
-    room : PartitionScratch, working memory
+    scratch : PartitionScratch, working memory
     children : (n,) int64, masks of the units that each unit feeds
     cause, effect : (end - begin, 2**n) float64, phi, rounded, 0 where inadmissible; filled
 
@@ -287,34 +287,34 @@ def partition_phis(begin, end, target, rule, intact, reps, room, children, cause
             if target and (m & target == 0 or z & ~target == 0):
                 cause[row, z] = intact[m, z]
             elif is_purview(m, z, children, False):
-                d = _least_distance(m, z, True, rule, reps, room)
+                d = _least_distance(m, z, True, rule, reps, scratch)
                 cause[row, z] = round_distance(d)
             if is_purview(m, z, children, True):
-                d = _least_distance(m, z, False, rule, reps, room)
+                d = _least_distance(m, z, False, rule, reps, scratch)
                 effect[row, z] = round_distance(d)
 
 
 @inner
-def _keep_pairs(count, room):
+def _keep_pairs(count, scratch):
     """Write what each mechanism unit keeps of the purview under the current partition."""
     for i in range(count):
-        unit = room.units[0, i]
-        room.kept[0, unit] = room.masks[1, room.block[i]]
+        unit = scratch.units[0, i]
+        scratch.kept[0, unit] = scratch.masks[1, scratch.block[i]]
 
 
 @inner
-def _keeps_first_pairs(count, room):
+def _keeps_first_pairs(count, scratch):
     """Tell whether the first pair in which this partition and the best differ is kept by it."""
     for i in range(count):
-        unit = room.units[0, i]
-        different = room.kept[0, unit] ^ room.kept[1, unit]
+        unit = scratch.units[0, i]
+        different = scratch.kept[0, unit] ^ scratch.kept[1, unit]
         if different:
-            return room.kept[0, unit] & (different & -different) != 0
+            return scratch.kept[0, unit] & (different & -different) != 0
     return False
 
 
 @kernel
-def describe_minimum(m, z, is_cause, phi, rule, reps, room, kept, both):
+def describe_minimum(m, z, is_cause, phi, rule, reps, scratch, kept, both):
     """Name the partition of least distance that keeps the first pairs.
 
     Parameters
@@ -324,7 +324,7 @@ def describe_minimum(m, z, is_cause, phi, rule, reps, room, kept, both):
     phi : float, the least distance, rounded
     rule : (2,) int64, measure and scheme
     reps : Repertoires, of the system
-    room : PartitionScratch, working memory
+    scratch : PartitionScratch, working memory
     kept : (n,) int64, purview units that each unit of the mechanism keeps; filled, others stay
     both : (2, S) float64, repertoire and that of the partition; filled up to the purview's states
 
@@ -336,26 +336,26 @@ def describe_minimum(m, z, is_cause, phi, rule, reps, room, kept, both):
     ----------
     mathematics.md 12.1 and 12.3.
     """
-    size = _fill_whole(m, z, is_cause, reps, room)
+    size = _fill_whole(m, z, is_cause, reps, scratch)
     for x in range(size):
-        both[0, x] = room.p[x]
-    count, width = _start_partitions(m, z, room)
+        both[0, x] = scratch.p[x]
+    count, width = _start_partitions(m, z, scratch)
     ties = 0
     while True:
-        blocks = _next_partition(rule[1], count, width, room)
+        blocks = _next_partition(rule[1], count, width, scratch)
         if blocks == 0:
             return ties
-        d = _current_distance(m, z, is_cause, size, blocks, np.inf, rule, reps, room)
+        d = _current_distance(m, z, is_cause, size, blocks, np.inf, rule, reps, scratch)
         if not is_tied(round_distance(d), phi):
             continue
         ties += 1
-        _keep_pairs(count, room)
-        if ties > 1 and not _keeps_first_pairs(count, room):
+        _keep_pairs(count, scratch)
+        if ties > 1 and not _keeps_first_pairs(count, scratch):
             continue
-        _fill_partitioned(blocks, z, is_cause, size, reps, room)
+        _fill_partitioned(blocks, z, is_cause, size, reps, scratch)
         for x in range(size):
-            both[1, x] = room.q[x]
+            both[1, x] = scratch.q[x]
         for i in range(count):
-            unit = room.units[0, i]
-            room.kept[1, unit] = room.kept[0, unit]
-            kept[unit] = room.kept[0, unit]
+            unit = scratch.units[0, i]
+            scratch.kept[1, unit] = scratch.kept[0, unit]
+            kept[unit] = scratch.kept[0, unit]

@@ -59,7 +59,7 @@ def make_purview_scratch(size, states, codes):
 
 
 @leaf
-def search_mechanisms(side, tables, work, first, width, scan, room, found):
+def search_mechanisms(side, tables, work, first, width, scan, scratch, found):
     """Search the purviews of the 2**width mechanisms from ``first`` on.
 
     Parameters
@@ -70,7 +70,7 @@ def search_mechanisms(side, tables, work, first, width, scan, room, found):
     first : int, first mechanism; a multiple of 2**width
     width : int, log2 of their number
     scan : CauseScan, of these mechanisms; on the effect side unused
-    room : PurviewScratch, working memory
+    scratch : PurviewScratch, working memory
     found : MechanismResults, a row each, filled
 
     References
@@ -83,16 +83,16 @@ def search_mechanisms(side, tables, work, first, width, scan, room, found):
         if mechanism > 0:
             if side == ON_CAUSE:
                 for purview in range(scan.bounds.shape[0]):
-                    room.bounds[purview] = scan.bounds[purview, lane]
+                    scratch.bounds[purview] = scan.bounds[purview, lane]
             else:
-                prepare_effects(tables, work, mechanism, room)
+                prepare_effects(tables, work, mechanism, scratch)
             bits, nodes = found.bits[row], found.nodes[row]
-            one = best_purviews(side, tables, work, mechanism, room, scan, lane, bits, nodes)
+            one = best_purviews(side, tables, work, mechanism, scratch, scan, lane, bits, nodes)
             found.phis[row], found.ties[row], found.searched[row] = one
 
 
 @leaf
-def search_effects_jointly(tables, work, leads, first, room, found, kept, known):
+def search_effects_jointly(tables, work, leads, first, scratch, found, kept, known):
     """The same for effects, by the bounds that hold for all purviews of a mechanism together.
 
     kept : (2**n,) bool, the purviews that are searched; none given: all of them
@@ -102,11 +102,11 @@ def search_effects_jointly(tables, work, leads, first, room, found, kept, known)
     for row in range(found.phis.shape[0]):
         mechanism = first + row
         if mechanism > 0:
-            prepare_effects(tables, work, mechanism, room)
+            prepare_effects(tables, work, mechanism, scratch)
             for purview in range(kept.shape[0]):
-                room.bounds[purview] = room.bounds[purview] if kept[purview] else 0.0
+                scratch.bounds[purview] = scratch.bounds[purview] if kept[purview] else 0.0
             one = best_effect_purviews(
-                tables, work, leads, mechanism, room, bits[row], nodes[row], known
+                tables, work, leads, mechanism, scratch, bits[row], nodes[row], known
             )
             found.phis[row], found.ties[row], found.searched[row] = one
 
@@ -119,10 +119,10 @@ def search_mechanism_range(
     found : a row per mechanism, a power of two that divides ``begin``; filled
     """
     n, size, count = len(tables.levels), len(tables.codes), len(found.phis)
-    room = make_purview_scratch(size, len(work.like), int(tables.offsets[-1]))
+    scratch = make_purview_scratch(size, len(work.like), int(tables.offsets[-1]))
     if side == ON_EFFECT and n >= JOINT_BOUND_MIN_UNITS:
         leads, every = make_leading_states(n, len(work.like)), np.empty(0, np.bool_)
-        search_effects_jointly(tables, work, leads, begin, room, found, every, 0.0)
+        search_effects_jointly(tables, work, leads, begin, scratch, found, every, 0.0)
         return
     width = min(LOG2_MECHANISMS_PER_SCAN, count.bit_length() - 1)
     lanes = 1 << width
@@ -131,7 +131,7 @@ def search_mechanism_range(
         first, rows = begin + row, MechanismResults(*(each[row : row + lanes] for each in found))
         if side == ON_CAUSE:
             cause_scan(tables.cause, tables.log_cause, tables.offsets, first, width, vectors, scan)
-        search_mechanisms(side, tables, work, first, width, scan, room, rows)
+        search_mechanisms(side, tables, work, first, width, scan, scratch, rows)
 
 
 def group_masks(n: int, groups: int) -> list[int]:
@@ -158,17 +158,17 @@ def search_effect_shards(
     """
     n, work = len(tables.levels), make_pair_scratch(tables)
     states, lowest = len(work.like), np.full(len(shards), np.nan)
-    room = make_purview_scratch(len(tables.codes), states, int(tables.offsets[-1]))
+    scratch = make_purview_scratch(len(tables.codes), states, int(tables.offsets[-1]))
     leads = make_leading_states(n, states)
     numbers = {groups: shard_numbers(n, groups) for groups in set(shards[:, 2].tolist())}
     for row, (_, mechanism, groups, shard) in enumerate(shards.tolist()):
         inside = numbers[groups] == shard
         part = MechanismResults(*(each[row : row + 1] for each in found))
         attained = float(known[row])
-        search_effects_jointly(tables, work, leads, mechanism, room, part, inside, attained)
+        search_effects_jointly(tables, work, leads, mechanism, scratch, part, inside, attained)
         bits = np.unpackbits(part.bits[0], count=len(inside), bitorder="little")
         tied = inside & bits.astype(bool)
         part.ties[0], part.bits[0] = tied.sum(), np.packbits(tied, bitorder="little")
         if tied.any():
-            lowest[row] = -room.bounds[tied].max()  # the search keeps values negated
+            lowest[row] = -scratch.bounds[tied].max()  # the search keeps values negated
     return lowest

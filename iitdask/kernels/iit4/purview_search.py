@@ -127,16 +127,16 @@ def mark_ties(best, bounds, bits):
 
 
 @inner
-def purview_sums(tables, purview, room, looks):
-    """Where in ``room.sums`` the sums over mechanism states begin of a purview's states.
+def purview_sums(tables, purview, scratch, looks):
+    """Where in ``scratch.sums`` the sums over mechanism states begin of a purview's states.
 
     The first purviews are summed out of the joint one by one, then all at once.
     """
     if looks <= PURVIEWS_SUMMED_SINGLY:
-        marginalise_to_purview(room.joint, tables.levels, purview, room.sums)
+        marginalise_to_purview(scratch.joint, tables.levels, purview, scratch.sums)
         return ZERO_INT64
     if looks == PURVIEWS_SUMMED_SINGLY + 1:
-        marginalise_to_all_purviews(room.joint, tables.levels, tables.offsets, room.sums)
+        marginalise_to_all_purviews(scratch.joint, tables.levels, tables.offsets, scratch.sums)
     return tables.offsets[purview]
 
 
@@ -150,12 +150,12 @@ def is_all_to_all(children, full):
 
 
 @merged
-def best_purviews(side, tables, work, mechanism, room, scan, lane, bits, tally):
+def best_purviews(side, tables, work, mechanism, scratch, scan, lane, bits, tally):
     """(phi, ties, visited) of the purviews of one mechanism, visited by decreasing bound.
 
     lane : where in ``scan`` the mechanism is
     """
-    bounds, heap = room.bounds, room.heap
+    bounds, heap = scratch.bounds, scratch.heap
     mechs = write_units(mechanism, work.mech)
     dense = is_all_to_all(tables.children, bounds.shape[0] - 1)
     clip_bounds(bounds)
@@ -181,9 +181,9 @@ def best_purviews(side, tables, work, mechanism, room, scan, lane, bits, tally):
                 weight, state = scan.weights[purview, lane], scan.states[purview, lane]
                 first, last = specified_cause(tables, work, mechanism, purview, weight, state)
             else:
-                start = purview_sums(tables, purview, room, looks)
+                start = purview_sums(tables, purview, scratch, looks)
                 limit, first, last = specified_effect(
-                    tables, work, mechanism, purview, mechs, purvs, room.sums, start
+                    tables, work, mechanism, purview, mechs, purvs, scratch.sums, start
                 )
             if limit > PHI_ZERO_BITS and limit >= best - phi_tolerance(best):
                 phi, _, _, _ = pair_phi(side, tables, work, mechs, purvs, first, last, best, tally)
@@ -196,7 +196,7 @@ def best_purviews(side, tables, work, mechanism, room, scan, lane, bits, tally):
 
 
 @inner
-def effect_phi(tables, work, leads, mechanism, purview, mechs, room, best, tally):
+def effect_phi(tables, work, leads, mechanism, purview, mechs, scratch, best, tally):
     """Phi of an effect pair, negative when it is below the best; and whether it was searched."""
     purvs, levels, purv = write_units(purview, work.purv), tables.levels, work.purv
     top, rival = leads.weight[purview], leads.rival[purview]
@@ -211,9 +211,9 @@ def effect_phi(tables, work, leads, mechanism, purview, mechs, room, best, tally
         limit = work.weights[first] * cost_bound(work.effects, work.base, purvs, mechs)
     else:
         leads.summed[0] += 1
-        start = purview_sums(tables, purview, room, leads.summed[0])
+        start = purview_sums(tables, purview, scratch, leads.summed[0])
         limit, first, last = specified_effect(
-            tables, work, mechanism, purview, mechs, purvs, room.sums, start
+            tables, work, mechanism, purview, mechs, purvs, scratch.sums, start
         )
     if limit > PHI_ZERO_BITS and limit >= best - phi_tolerance(best):
         phi, _, _, _ = pair_phi(ON_EFFECT, tables, work, mechs, purvs, first, last, best, tally)
@@ -222,12 +222,12 @@ def effect_phi(tables, work, leads, mechanism, purview, mechs, room, best, tally
 
 
 @merged
-def search_purviews_left_out(tables, work, leads, mechanism, mechs, room, best, scale, tally):
+def search_purviews_left_out(tables, work, leads, mechanism, mechs, scratch, best, scale, tally):
     """Search the purviews whose specified state may not be the leading one; (best phi, visited).
 
     scale : states of the mechanism
     """
-    bounds, visited, span = room.bounds, 0, np.log2(scale)
+    bounds, visited, span = scratch.bounds, 0, np.log2(scale)
     dense = is_all_to_all(tables.children, bounds.shape[0] - 1)
     for purview in range(1, bounds.shape[0]):
         if leads.upper[purview] == VISITED or bounds[purview] < best - phi_tolerance(best):
@@ -244,9 +244,9 @@ def search_purviews_left_out(tables, work, leads, mechanism, mechs, room, best, 
             tables.levels, purv, purvs, top, rival, second, leads.inside, purview, scale
         ):
             continue
-        if is_leading_specified(tables, work, leads, mechanism, purview, purvs, room.joint):
+        if is_leading_specified(tables, work, leads, mechanism, purview, purvs, scratch.joint):
             continue
-        phi, more = effect_phi(tables, work, leads, mechanism, purview, mechs, room, best, tally)
+        phi, more = effect_phi(tables, work, leads, mechanism, purview, mechs, scratch, best, tally)
         visited += more
         best = max(best, phi)
         bounds[purview] = -phi
@@ -254,18 +254,18 @@ def search_purviews_left_out(tables, work, leads, mechanism, mechs, room, best, 
 
 
 @merged
-def best_effect_purviews(tables, work, leads, mechanism, room, bits, tally, known):
+def best_effect_purviews(tables, work, leads, mechanism, scratch, bits, tally, known):
     """As ``best_purviews`` for effects, by bounds that hold if the leading state is specified.
 
     The purviews these leave out are asked afterwards whether it is.
     known : a phi that the mechanism is known to attain, or 0; what is below it is left out
     """
-    bounds, heap = room.bounds, room.heap
+    bounds, heap = scratch.bounds, scratch.heap
     mechs = write_units(mechanism, work.mech)
     dense = is_all_to_all(tables.children, bounds.shape[0] - 1)
     clip_bounds(bounds)
     bound_leading_states(tables, work, leads, mechanism, mechs, bounds)
-    sum_leading_states(room.joint, tables.levels, leads.column, tables.columns, leads.inside)
+    sum_leading_states(scratch.joint, tables.levels, leads.column, tables.columns, leads.inside)
     best, visited, looks, tries, tight = known, 0, 0, 0, mechs == 1
     scale = float(tables.offsets[mechanism + 1] - tables.offsets[mechanism])
     count = fill_heap(leads.upper, heap, PHI_ZERO_BITS) if tight else 1
@@ -290,13 +290,13 @@ def best_effect_purviews(tables, work, leads, mechanism, room, bits, tally, know
         if dense or is_purview(mechanism, purview, tables.children, TRUE):
             looks += 1
             phi, more = effect_phi(
-                tables, work, leads, mechanism, purview, mechs, room, best, tally
+                tables, work, leads, mechanism, purview, mechs, scratch, best, tally
             )
             visited += more
             best = max(best, phi)
         bounds[purview] = -phi  # from here on the value, kept where the bound was
     best, more = search_purviews_left_out(
-        tables, work, leads, mechanism, mechs, room, best, scale, tally
+        tables, work, leads, mechanism, mechs, scratch, best, scale, tally
     )
     visited += more
     if best <= PHI_ZERO_BITS:
@@ -305,7 +305,7 @@ def best_effect_purviews(tables, work, leads, mechanism, room, bits, tally, know
 
 
 @leaf
-def prepare_effects(tables, work, mechanism, room):
+def prepare_effects(tables, work, mechanism, scratch):
     """Fill what the effect purviews of a mechanism share, and bounds on their phi.
 
     Parameters
@@ -313,17 +313,17 @@ def prepare_effects(tables, work, mechanism, room):
     tables : MarginalTables, the system
     work : PairScratch, ``work.effects`` and ``work.least`` are filled
     mechanism : int, mask
-    room : PurviewScratch, ``room.joint`` and ``room.bounds`` are filled
+    scratch : PurviewScratch, ``scratch.joint`` and ``scratch.bounds`` are filled
 
     References
     ----------
     mathematics.md 20 and 22.4, Eq. (20.2) and (22.8).
     """
     n = write_units(tables.codes.shape[0] - 1, work.purv)
-    sum_effect_repertoires(tables, work, mechanism, n, room.joint)
+    sum_effect_repertoires(tables, work, mechanism, n, scratch.joint)
     mechs = write_units(mechanism, work.mech)
     fill_mechanism_costs(tables, work, mechanism, mechs)
-    bounds, best, gains = room.bounds, room.best, room.gains
+    bounds, best, gains = scratch.bounds, scratch.best, scratch.gains
     row, costs = tables.codes[mechanism], work.effects
     coarse_bounds(
         tables.effect, row, costs, mechs, tables.levels, tables.columns, bounds, best, gains

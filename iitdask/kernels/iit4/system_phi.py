@@ -76,7 +76,7 @@ def fill_state_probabilities(effect, cause, levels, current, forward, mean):
     mathematics.md 3 and 20, Eq. (3.1) to (3.3).
     """
     n, states = levels.shape[0], forward.shape[1]
-    columns, units, room = value_offsets(levels), np.arange(n), make_product_scratch(levels)
+    columns, units, scratch = value_offsets(levels), np.arange(n), make_product_scratch(levels)
     likely, code, weight = forward_probability(cause, levels, current), ZERO_INT64, 1
     for x in range(states):
         forward[0, x] = likely[x]
@@ -84,8 +84,8 @@ def fill_state_probabilities(effect, cause, levels, current, forward, mean):
         code += current[i] * weight
         weight *= levels[i]
     count, last = np.int64(n), np.int64(states)
-    sum_products(effect, code, code + 1, levels, columns, units, count, room, forward[1])
-    sum_products(effect, ZERO_INT64, last, levels, columns, units, count, room, mean)
+    sum_products(effect, code, code + 1, levels, columns, units, count, scratch, forward[1])
+    sum_products(effect, ZERO_INT64, last, levels, columns, units, count, scratch, mean)
     return code
 
 

@@ -20,8 +20,7 @@ from iitdask.kernels.sparse.cause_states import (
     trace_state,
 )
 from iitdask.kernels.sparse.local_tables import is_connecting
-from iitdask.kernels.sparse.tied_purviews import note_purview
-from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance
+from iitdask.kernels.sparse.tied_purviews import falls_short, next_branch, note_purview
 
 ROUNDING = 1e-12  # relative, of a bound
 NEARLY_TIED = 1e-11  # relative difference from which no states tie
@@ -40,6 +39,8 @@ class CauseScratch(NamedTuple):
     levels: NDArray[np.int64]  # (n,) values of each candidate
     place: NDArray[np.int64]  # (n, K) candidates that are the inputs of each user
     settled: NDArray[np.int64]  # (n,) candidate with which each user is settled
+    turn: NDArray[np.int64]  # (n,) users in the order in which they are settled
+    turns: NDArray[np.int64]  # (n + 1,) where those settled with each candidate begin
     until: NDArray[np.int64]  # (n,) candidate with which the last user of each is settled
     most_lost: NDArray[np.float64]  # (n + 1,) most bits that users not settled can lose, in all
     least_lost: NDArray[np.float64]  # (n + 1,) and the one that can lose least
@@ -49,6 +50,8 @@ class CauseScratch(NamedTuple):
     kept: NDArray[np.int64]  # (n + 1,) candidates taken
     branch: NDArray[np.int64]  # (n + 1,) by which branch each depth was entered
     bound: NDArray[np.float64]  # (n + 1, 2) on phi
+    selectivity: NDArray[np.float64]  # (n + 1, 2) bound on it, largest of ``tops`` over ``sums``
+    log_top: NDArray[np.float64]  # (n + 1, 2) log2 of the largest of ``tops``
     tried: NDArray[np.int64]  # (n + 1,) branches tried
     members: NDArray[np.int64]  # (n + 1, 2) units of the frontier
     frontier: NDArray[np.int64]  # (n + 1, 2, n) these
@@ -69,7 +72,9 @@ class CauseScratch(NamedTuple):
     part_states: NDArray[np.int64]  # (2**K,) number of states of the parts of a user's elements
     part_code: NDArray[np.int64]  # (2**K,) of these the one in hand
     part_mask: NDArray[np.int64]  # (2**K,) local masks of these parts
-    killer: NDArray[np.int64]  # (1,) block that ruled out a purview before, a mask of candidates
+    first_block: NDArray[
+        np.int64
+    ]  # (1,) block that ruled out a purview before, a mask of candidates
 
 
 def make_cause_scratch(n: int, inputs: int, states: int) -> CauseScratch:
@@ -82,11 +87,11 @@ def make_cause_scratch(n: int, inputs: int, states: int) -> CauseScratch:
     arrays: list[Any] = [
         *(numbers(n) for _ in range(5)),
         numbers(n, max(inputs, 1)),
-        *(numbers(n) for _ in range(2)),
+        *(numbers(n), numbers(n), numbers(more), numbers(n)),
         *(np.zeros(more) for _ in range(3)),
         *(np.zeros((more, 2)) for _ in range(2)),
         *(numbers(more) for _ in range(2)),
-        np.zeros((more, 2)),
+        *(np.zeros((more, 2)) for _ in range(3)),
         *(numbers(more), numbers(more, 2), numbers(more, 2, n)),
         *(np.zeros((more, 2, states)) for _ in range(2)),
         *(numbers(more, 2), numbers(more, 2)),
@@ -126,6 +131,14 @@ def gather_causes(net, s, mechanism):
     for u in range(users):
         for k in range(net.cause.width[s.units[u]]):
             s.until[s.place[u, k]] = max(s.until[s.place[u, k]], s.settled[u])
+    turns = 0
+    for d in range(count):
+        s.turns[d] = turns
+        for u in range(users):
+            if s.settled[u] == d:
+                s.turn[turns] = u
+                turns += 1
+    s.turns[count] = turns
     return users, count
 
 
@@ -137,33 +150,47 @@ def sum_losses(net, s, users, count):
     for d in range(count - 1, -1, -1):
         s.most_lost[d], s.least_lost[d] = s.most_lost[d + 1], s.least_lost[d + 1]
         s.log_left[d] = s.log_left[d + 1]
-        for u in range(users):
-            if s.settled[u] == d:
-                i, most, log = s.units[u], 0.0, -HUGE_BITS
-                full, states = (1 << tables.width[i]) - 1, 1
-                for part in range(1, full + 1):
-                    most = max(most, net.losses[i, part])
-                for k in range(tables.width[i]):
-                    states *= net.levels[tables.inputs[i, k]]
-                for x in range(states):
-                    log = max(log, tables.logs[tables.offsets[i, full] + x, 0])
-                s.most_lost[d] += most
-                s.least_lost[d] = min(s.least_lost[d], most)
-                s.log_left[d] += log
+        for turn in range(s.turns[d], s.turns[d + 1]):
+            i, most, log = s.units[s.turn[turn]], 0.0, -HUGE_BITS
+            full, states = (1 << tables.width[i]) - 1, 1
+            for part in range(1, full + 1):
+                most = max(most, net.losses[i, part])
+            for k in range(tables.width[i]):
+                states *= net.levels[tables.inputs[i, k]]
+            for x in range(states):
+                log = max(log, tables.logs[tables.offsets[i, full] + x, 0])
+            s.most_lost[d] += most
+            s.least_lost[d] = min(s.least_lost[d], most)
+            s.log_left[d] += log
     alone = 0.0
     for u in range(users):
         alone += tables.logs[tables.current[s.units[u], 0], 0]
     return alone
 
 
-@inner
-def join_factor(net, s, user, depth, take, size, kept):
-    """Multiply a settled user's factor into both vectors; returns the part it depends on, or 0."""
-    tables, i, part = net.cause, s.units[user], 0
-    for k in range(tables.width[i]):
-        part |= (kept >> s.place[user, k] & 1) << k
-    if part == 0:
-        return part
+@merged
+def settle_users(net, s, depth, take, kept):
+    """Add up what the users settled with a candidate lose; False if one depends on no candidate."""
+    was, below = s.branch[depth], depth + 1
+    lost, least = s.lost[depth, was], s.least[depth, was]
+    for turn in range(s.turns[depth], s.turns[depth + 1]):
+        u = s.turn[turn]
+        i, part = s.units[u], 0
+        for k in range(net.cause.width[i]):
+            part |= (kept >> s.place[u, k] & 1) << k
+        if part == 0:
+            return False  # the unit can be detached at no cost
+        s.part[u] = part
+        lost += net.losses[i, part]
+        least = min(least, net.losses[i, part])
+    s.lost[below, take], s.least[below, take] = lost, least
+    return True
+
+
+@merged
+def join_factor(net, s, user, depth, take, size):
+    """Multiply a settled user's factor into both vectors."""
+    tables, i, part = net.cause, s.units[user], s.part[user]
     states = 1
     s.codes[0] = 0
     for f in range(s.members[depth, take]):
@@ -181,10 +208,9 @@ def join_factor(net, s, user, depth, take, size, kept):
         q = tables.probability[row + s.codes[x], 0]
         s.sums[depth, take, x] *= q
         s.tops[depth, take, x] *= q
-    return part
 
 
-@inner
+@merged
 def sum_out(s, depth, take, f, stride, size, at):
     """Sum a unit out of one vector, take the largest of the other; returns the states left."""
     k = s.levels[s.frontier[depth, take, f]]
@@ -208,7 +234,7 @@ def sum_out(s, depth, take, f, stride, size, at):
     return size
 
 
-@inner
+@merged
 def leave_frontier(s, depth, take, size, reached):
     """Sum out all units whose last user is settled; returns the states left."""
     f, stride, at, gone = 0, 1, 0, 0
@@ -230,7 +256,7 @@ def leave_frontier(s, depth, take, size, reached):
     return size
 
 
-@inner
+@merged
 def enter_candidate(s, depth, take, size):
     """Copy both vectors to a branch below a depth, with a new axis if the candidate is taken."""
     below, was = depth + 1, s.branch[depth]
@@ -247,45 +273,64 @@ def enter_candidate(s, depth, take, size):
             s.sums[below, take, v * size + x] = s.sums[depth, was, x]
             s.tops[below, take, v * size + x] = s.tops[depth, was, x]
     s.members[below, take], s.before[below, take] = members, size
-    s.lost[below, take], s.least[below, take] = s.lost[depth, was], s.least[depth, was]
     return size * copies
 
 
 @inner
-def bound_cause_branch(net, s, depth, take, users, count, alone):
-    """Prepare a branch and bound phi of its purviews, mathematics.md 27.3; below 0 if it has none.
+def bound_from(s, depth, take, before, was, users, alone):
+    """Eq. (27.2) from what users have lost up to a depth and the vectors of it or the one before.
 
-    alone : log2 of p(m) with no purview, bits
+    before, was : depth and branch of these vectors
     """
-    kept, below = s.kept[depth] | take << depth, depth + 1
-    every = (1 << count) - 1
-    if not is_connecting((1 << users) - 1, s.edges, kept | every & ~((1 << below) - 1)):
-        return -1.0
-    size = 1
+    cost = s.lost[depth, take] + s.most_lost[depth]
+    cost = min(cost, s.log_top[before, was] + s.log_left[before] - alone)
+    if users > 1:
+        cost = min(cost, users * min(s.least[depth, take], s.least_lost[depth]))
+    return s.selectivity[before, was] * cost * (1.0 + ROUNDING)
+
+
+@merged
+def fill_branch_vectors(net, s, depth, take):
+    """Fill both vectors of a branch below a depth; False where no state is possible."""
+    size, below = 1, depth + 1
     for f in range(s.members[depth, s.branch[depth]]):
         size *= s.levels[s.frontier[depth, s.branch[depth], f]]
     size = enter_candidate(s, depth, take, size)
-    for u in range(users):
-        if s.settled[u] == depth:
-            part = join_factor(net, s, u, below, take, size, kept)
-            if part == 0:
-                return -1.0  # the unit can be detached at no cost
-            loss = net.losses[s.units[u], part]
-            s.lost[below, take] += loss
-            s.least[below, take] = min(s.least[below, take], loss)
+    for turn in range(s.turns[depth], s.turns[depth + 1]):
+        join_factor(net, s, s.turn[turn], below, take, size)
     size = leave_frontier(s, below, take, size, depth)
     selectivity, top = 0.0, 0.0
     for x in range(size):
         if s.sums[below, take, x] > 0.0:
             selectivity = max(selectivity, s.tops[below, take, x] / s.sums[below, take, x])
         top = max(top, s.tops[below, take, x])
+    s.selectivity[below, take] = selectivity
     if selectivity <= 0.0:
+        return False
+    s.log_top[below, take] = np.log2(top)
+    return True
+
+
+@merged
+def bound_cause_branch(net, s, depth, take, users, count, alone, best):
+    """Prepare a branch and bound phi of its purviews, mathematics.md 27.3; below 0 if it has none.
+
+    alone : log2 of p(m) with no purview, bits
+    best : a phi that is attained; a branch that falls short of it is not prepared; below 0: all are
+    """
+    kept, below = s.kept[depth] | take << depth, depth + 1
+    every = (1 << count) - 1
+    rest = every & ~((1 << below) - 1)
+    if take == 0 and not is_connecting((1 << users) - 1, s.edges, kept | rest):
         return -1.0
-    cost = s.lost[below, take] + s.most_lost[below]
-    cost = min(cost, np.log2(top) + s.log_left[below] - alone)
-    if users > 1:
-        cost = min(cost, users * min(s.least[below, take], s.least_lost[below]))
-    return selectivity * cost * (1.0 + ROUNDING)
+    if not settle_users(net, s, depth, take, kept):
+        return -1.0
+    bound = bound_from(s, below, take, depth, s.branch[depth], users, alone)
+    if best >= 0.0 and falls_short(bound, best):
+        return bound
+    if not fill_branch_vectors(net, s, depth, take):
+        return -1.0
+    return bound_from(s, below, take, below, take, users, alone)
 
 
 @inner
@@ -293,9 +338,10 @@ def prepare_causes(net, s, mechanism):
     """Fill what the causes of a mechanism share; (users, candidates, log2 of p(m))."""
     users, count = gather_causes(net, s, mechanism)
     alone = sum_losses(net, s, users, count)
-    s.kept[0], s.branch[0], s.members[0, 0], s.killer[0] = 0, 0, 0, 0
+    s.kept[0], s.branch[0], s.members[0, 0], s.first_block[0] = 0, 0, 0, 0
     s.sums[0, 0, 0], s.tops[0, 0, 0] = 1.0, 1.0
     s.lost[0, 0], s.least[0, 0] = 0.0, HUGE_BITS
+    s.selectivity[0, 0], s.log_top[0, 0] = 1.0, 0.0
     return users, count, alone
 
 
@@ -307,10 +353,10 @@ def enter_cause_branch(s, depth, take):
 
 
 @inner
-def bound_cause_branches(net, s, depth, users, count, alone):
+def bound_cause_branches(net, s, depth, users, count, alone, best):
     """Prepare and bound both branches at a depth."""
     for take in range(2):
-        s.bound[depth, take] = bound_cause_branch(net, s, depth, take, users, count, alone)
+        s.bound[depth, take] = bound_cause_branch(net, s, depth, take, users, count, alone, best)
     s.tried[depth] = 0
 
 
@@ -322,28 +368,23 @@ def best_local_causes(net, s, c, t, mechanism, known, ties, tally):
     ties.found[0] = 0
     if not is_connecting((1 << users) - 1, s.edges, (1 << count) - 1):
         return 0.0
-    bound_cause_branches(net, s, depth, users, count, alone)
+    is_new = True
     while depth >= 0:
+        if is_new and depth < count:
+            bound_cause_branches(net, s, depth, users, count, alone, best)
+        is_new = False
+        take = ZERO_INT64 if depth == count else next_branch(s, depth, best)
         if depth == count:
             tally[0] += 1
             elements = choose_cause_purview(net, s, c, t, users, count, s.kept[depth])
             is_traced = trace_state(s, count)
             phi = cause_pair_phi(net, s, c, t, users, elements, depth, is_traced, best)
             best = note_purview(ties, s.candidates, s.kept[depth], phi, best)
+        if depth == count or take < 0:
             depth -= 1
-            continue
-        if s.tried[depth] == 2:
-            depth -= 1
-            continue
-        first = 1 if s.bound[depth, 1] >= s.bound[depth, 0] else 0
-        take = first if s.tried[depth] == 0 else 1 - first
-        s.tried[depth] += 1
-        limit = s.bound[depth, take]
-        if limit <= PHI_ZERO_BITS or limit < best - phi_tolerance(best):
             continue
         tally[1] += 1
         enter_cause_branch(s, depth, take)
         depth += 1
-        if depth < count:
-            bound_cause_branches(net, s, depth, users, count, alone)
+        is_new = True
     return best if ties.found[0] > 0 else 0.0

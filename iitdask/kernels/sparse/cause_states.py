@@ -144,27 +144,27 @@ def choose_cause_state(net, s, c, t, code, users, elements):
 
 
 @inner
-def place_killer(s, c, kept):
-    """Turn the block that ruled out another purview into one of this purview."""
+def place_first_block(s, c, kept):
+    """Turn the block to try first, of candidates, into one of the units of this purview."""
     block, e, x = 0, 0, 0
     while kept >> x:
         if kept >> x & 1:
-            block |= (s.killer[0] >> x & 1) << e
+            block |= (s.first_block[0] >> x & 1) << e
             e += 1
         x += 1
-    c.killer[0] = block
+    c.first_block[0] = block
 
 
 @inner
-def keep_killer(s, c, kept):
-    """Note the block that ruled out a purview, for others of the mechanism."""
+def keep_first_block(s, c, kept):
+    """Note the block that ruled out a purview, to be tried first in others of the mechanism."""
     block, e, x = 0, 0, 0
     while kept >> x:
         if kept >> x & 1:
-            block |= (c.killer[0] >> e & 1) << x
+            block |= (c.first_block[0] >> e & 1) << x
             e += 1
         x += 1
-    s.killer[0] = block
+    s.first_block[0] = block
 
 
 @inner
@@ -189,14 +189,14 @@ def cause_pair_phi(net, s, c, t, users, elements, depth, is_traced, best):
     branch, kept = s.branch[depth], s.kept[depth]
     p = s.tops[depth, branch, 0] / s.sums[depth, branch, 0]
     count, phi = list_cause_states(net, s, c, t, users, elements, depth, is_traced), -1.0
-    place_killer(s, c, kept)
-    was = c.killer[0]
+    place_first_block(s, c, kept)
+    was = c.first_block[0]
     for k in range(count):
         choose_cause_state(net, s, c, t, t.codes[k], users, elements)
         reach = max(phi, best)
         floor = (reach - phi_tolerance(reach)) / p
         cost, _ = minimum_local_partition(c, users, elements, ON_CAUSE, floor, PHI_ZERO_BITS / p)
         phi = max(phi, cost * p)
-    if c.killer[0] != was:
-        keep_killer(s, c, kept)
+    if c.first_block[0] != was:
+        keep_first_block(s, c, kept)
     return phi

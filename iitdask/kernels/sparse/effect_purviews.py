@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from iitdask.kernels.iit4.mechanism_partition import COST_TOLERANCE_BITS, HUGE_BITS, ON_EFFECT
 from iitdask.kernels.jit import ZERO_INT64, inner, merged
 from iitdask.kernels.sparse.effect_states import ROUNDING, find_effect_states, read_values
+from iitdask.kernels.sparse.local_pair_costs import needed_elements
 from iitdask.kernels.sparse.local_partition import minimum_local_partition
 from iitdask.kernels.sparse.local_tables import expanded_mask, is_connecting, local_mask
-from iitdask.kernels.sparse.tied_purviews import note_purview
+from iitdask.kernels.sparse.tied_purviews import falls_short, next_branch, note_purview
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcount
 
 ALL_OPTIONS_UNITS = 6  # units of a mechanism up to which all partitions into two blocks are options
@@ -25,7 +26,7 @@ class EffectScratch(NamedTuple):
 
     position: NDArray[np.int64]  # (n,) of each unit among those of the mechanism
     candidates: NDArray[np.int64]  # (n,) units that purviews consist of, ascending
-    edges: NDArray[np.int64]  # (n,) mechanism units with a declared edge to each candidate
+    needed: NDArray[np.int64]  # (n,) units of the mechanism that suffice, see ``needed_elements``
     seen: NDArray[np.int64]  # (n,) local mask of the mechanism units among a candidate's inputs
     width: NDArray[np.int64]  # (n,) how many these are
     place: NDArray[np.int64]  # (n, K) and where in the mechanism
@@ -36,6 +37,7 @@ class EffectScratch(NamedTuple):
     rise: NDArray[np.float64]  # (n, v) see ``find_effect_states``
     cost: NDArray[np.float64]  # (n, v, 2**K) bits a value loses when only a part is kept
     option: NDArray[np.int64]  # (O,) first block of each option, 0: the complete partition
+    first_option: NDArray[np.int64]  # (1,) to try first: the one that ruled out a branch before
     few: NDArray[np.float64]  # (O,) size of the smaller block
     many: NDArray[np.float64]  # (O,) and of the larger
     gain: NDArray[np.float64]  # (n, O) most a candidate loses over its values, over its top
@@ -70,7 +72,7 @@ def make_effect_scratch(n: int, values: int, inputs: int) -> EffectScratch:
         np.zeros(n),
         np.zeros((n, values)),
         np.zeros((n, values, size)),
-        np.zeros(options, np.int64),
+        *(np.zeros(size, np.int64) for size in (options, 1)),
         *(np.zeros(options) for _ in range(2)),
         *(np.zeros((n + 1, options)) for _ in range(7)),
         np.zeros(n + 1),
@@ -99,11 +101,6 @@ def gather_candidates(net, s, w, mechanism):
     for j in range(n):
         if reached >> j & 1:
             s.candidates[count] = j
-            edge, declared, i = 0, net.sources[j] & mechanism, 0
-            while declared >> i:
-                edge |= (declared >> i & 1) << s.position[i]
-                i += 1
-            s.edges[count] = edge
             count += 1
     return elements, count
 
@@ -132,6 +129,7 @@ def fill_candidate(net, s, c, mechanism):
             if s.values[c, v] > 0.0:
                 loss = tables.logs[row, v] - tables.logs[other, v]
             s.cost[c, v, part] = loss
+    s.needed[c] = needed_elements(s.cost[c], s.levels[c], width, s.place[c])
     first, states = tables.offsets[j, seen], 1
     for k in range(tables.width[j]):
         if seen >> k & 1:
@@ -212,31 +210,46 @@ def price_options(s, count, options, elements):
             s.many_left[c, o] = s.many_left[c + 1, o] + (1.0 if is_many else 0.0)
 
 
-@inner
-def bound_branch(s, depth, take, options, elements):
+@merged
+def bound_option(s, depth, take, o, elements):
+    """Bound on phi under an option, over the weight: its ratio times all pairs.
+
+    Of the undecided those join that sever least.
+    """
+    below = depth + 1
+    gain, cuts = s.gains[depth, o] + s.gain_left[below, o], s.cuts[depth, o]
+    if take:
+        gain += s.gain[depth, o]
+        cuts += s.cut[depth, o]
+    count = float(s.chosen[depth] + take) + s.few_left[below, o]
+    cuts += s.few_left[below, o] * s.few[o]
+    if s.many_left[below, o] > 0.0 and s.many[o] * count < cuts:
+        count += s.many_left[below, o]
+        cuts += s.many_left[below, o] * s.many[o]
+    if count > 0.0:
+        gain *= elements * count / cuts
+    elif s.many_left[below, o] > 0.0:
+        gain *= elements / s.many[o]
+    return gain
+
+
+@merged
+def bound_branch(s, depth, take, options, elements, best):
     """Upper bound on phi of the purviews with or without the next candidate, mathematics.md 27.3.
 
-    At most the ratio of an option times all pairs; of the undecided those join that sever least.
+    No further option is tried once one rules out the branch.
     """
-    least, below = HUGE_BITS, depth + 1
-    chosen = float(s.chosen[depth] + take)
-    for o in range(options):
-        gain, cuts = s.gains[depth, o] + s.gain_left[below, o], s.cuts[depth, o]
-        if take:
-            gain += s.gain[depth, o]
-            cuts += s.cut[depth, o]
-        count = chosen + s.few_left[below, o]
-        cuts += s.few_left[below, o] * s.few[o]
-        if s.many_left[below, o] > 0.0 and s.many[o] * count < cuts:
-            count += s.many_left[below, o]
-            cuts += s.many_left[below, o] * s.many[o]
-        if count > 0.0:
-            gain *= elements * count / cuts
-        elif s.many_left[below, o] > 0.0:
-            gain *= elements / s.many[o]
-        least = min(least, gain)
     weight = s.weight[depth] * (s.top[depth] if take else 1.0)
-    return weight * least * (1.0 + ROUNDING)
+    bound = HUGE_BITS
+    for turn in range(options + 1):
+        o = s.first_option[0] if turn == 0 else turn - 1
+        limit = weight * bound_option(s, depth, take, o, elements) * (1.0 + ROUNDING)
+        if limit < bound:
+            bound = limit
+            if falls_short(bound, best):
+                s.first_option[0] = o
+                break
+    return bound
 
 
 @inner
@@ -289,19 +302,19 @@ def effect_pair_phi(net, s, c, w, t, users, elements, best):
     return phi
 
 
-@inner
-def branch_bounds(s, depth, count, options, elements):
-    """Bound both branches at a depth, below 0 where none of their purviews is admissible."""
+@merged
+def branch_bounds(s, depth, count, options, elements, best):
+    """Bound both branches at a depth, below 0 where all of their purviews are reducible."""
     full, every = (1 << elements) - 1, (1 << count) - 1
     rest = every & ~((1 << (depth + 1)) - 1)
     for take in range(2):
         s.bound[depth, take] = -1.0
-        if is_connecting(full, s.edges, s.kept[depth] | take << depth | rest):
-            s.bound[depth, take] = bound_branch(s, depth, take, options, elements)
+        if take or is_connecting(full, s.needed, s.kept[depth] | rest):
+            s.bound[depth, take] = bound_branch(s, depth, take, options, elements, best)
     s.tried[depth] = 0
 
 
-@inner
+@merged
 def enter_branch(s, depth, take, options):
     """Add up what is known of the purviews with or without the next candidate."""
     s.kept[depth + 1] = s.kept[depth] | take << depth
@@ -321,7 +334,7 @@ def prepare_effects(net, s, c, w, mechanism):
         fill_candidate(net, s, k, mechanism)
     options = list_options(s, elements)
     price_options(s, count, options, elements)
-    c.killer[0] = 0
+    c.first_block[0], s.first_option[0] = 0, 0
     s.kept[0], s.chosen[0], s.weight[0] = 0, 0, 1.0
     for o in range(options):
         s.gains[0, o], s.cuts[0, o] = 0.0, 0.0
@@ -339,29 +352,24 @@ def best_local_effects(net, s, c, w, t, mechanism, known, ties, tally):
     elements, count, options = prepare_effects(net, s, c, w, mechanism)
     best, depth = known, ZERO_INT64
     ties.found[0] = 0
-    if not is_connecting((1 << elements) - 1, s.edges, (1 << count) - 1):
+    if not is_connecting((1 << elements) - 1, s.needed, (1 << count) - 1):
         return 0.0
-    branch_bounds(s, depth, count, options, elements)
+    is_new = True
     while depth >= 0:
+        if is_new and depth < count:
+            branch_bounds(s, depth, count, options, elements, best)
+        is_new = False
+        take = ZERO_INT64 if depth == count else next_branch(s, depth, best)
         if depth == count:
             tally[0] += 1
             users = choose_purview(net, s, c, t, count, s.kept[depth])
             phi = effect_pair_phi(net, s, c, w, t, users, elements, best)
             best = note_purview(ties, s.candidates, s.kept[depth], phi, best)
+        if depth == count or take < 0:
             depth -= 1
-            continue
-        if s.tried[depth] == 2:
-            depth -= 1
-            continue
-        first = 1 if s.bound[depth, 1] >= s.bound[depth, 0] else 0
-        take = first if s.tried[depth] == 0 else 1 - first
-        s.tried[depth] += 1
-        limit = s.bound[depth, take]
-        if limit <= PHI_ZERO_BITS or limit < best - phi_tolerance(best):
             continue
         tally[1] += 1
         enter_branch(s, depth, take, options)
         depth += 1
-        if depth < count:
-            branch_bounds(s, depth, count, options, elements)
+        is_new = True
     return best if ties.found[0] > 0 else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iitdask.kernels.jit import inner
-from iitdask.kernels.sparse.elimination import arrange_elimination, sum_of_products
+from iitdask.kernels.sparse.elimination import arrange_elimination, eliminated_sum
 from iitdask.kernels.subsets import STATE_TIE_BITS, STATE_TIE_RELATIVE
 
 ROUNDING = 1e-12  # relative, of a bound
@@ -106,7 +106,7 @@ def find_effect_states(w, t, table, places, users, elements, chances):
     while depth >= 0:
         if depth == users:
             p = t.weight[users]
-            bits = np.log2(p * states / sum_of_products(w, users, table, t.rows, t.value))
+            bits = np.log2(p * states / eliminated_sum(w, users, table, t.rows, t.value))
             lead = max(0.0, bits) if lead < 0.0 else lead
             best = max(best, p * bits)
             if p * bits >= best - STATE_TIE_RELATIVE * abs(best) - STATE_TIE_BITS:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.jit import inner
+from iitdask.kernels.jit import merged
 
 
 class Elimination(NamedTuple):
@@ -40,7 +40,7 @@ def make_elimination(n: int, states: int) -> Elimination:
     return Elimination(*arrays)
 
 
-@inner
+@merged
 def fill_codes(w, width, place, factor, members):
     """Fill the local state of a factor at every state of the frontier of so many elements."""
     size = 1
@@ -56,7 +56,7 @@ def fill_codes(w, width, place, factor, members):
         size *= w.levels[e]
 
 
-@inner
+@merged
 def arrange_elimination(w, users, elements, width, place):
     """Plan the sum over the elements of factors that each depend on some; returns its summands.
 
@@ -99,8 +99,8 @@ def arrange_elimination(w, users, elements, width, place):
     return states
 
 
-@inner
-def sum_of_products(w, users, table, rows, columns):
+@merged
+def eliminated_sum(w, users, table, rows, columns):
     """The sum that was planned; factor u is ``table[rows[u] + its local state, columns[u]]``."""
     vector, size = w.vector, 1
     vector[0] = 1.0
@@ -121,9 +121,7 @@ def sum_of_products(w, users, table, rows, columns):
         for d in range(w.leaving[step], w.leaving[step + 1]):
             stride, k = w.stride[d], w.size[d]
             size //= k
-            for high in range(
-                size // stride
-            ):  # what is written lies before what is still to be read
+            for high in range(size // stride):  # writes stay before what is still to be read
                 for low in range(stride):
                     total = 0.0
                     for v in range(k):

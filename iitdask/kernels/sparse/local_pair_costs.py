@@ -22,17 +22,22 @@ class LocalCosts(NamedTuple):
     cost: NDArray[np.float64]  # (n, 2**K) bits each user loses by keeping only a part of them
     least: NDArray[np.float64]  # (2, n, 2**K, 2**K) see ``fill_least``
     bit: NDArray[np.int64]  # (n, n) at [element, user]: the element's bit among those of the user
+    seen_by: NDArray[np.int64]  # (n,) how many users see each element
+    seer: NDArray[np.int64]  # (n, n) and which, at [element, k]
     part: NDArray[np.int64]  # (n, n + 2) what each user sees of each block
     rest: NDArray[np.int64]  # (n + 1, n) what each user sees of the elements after each
     sizes: NDArray[np.int64]  # (n + 2,) elements of each block
     blocks: NDArray[np.int64]  # (n + 2,) the same as masks, while a partition is named
     order: NDArray[np.int64]  # (n + 1, n + 2) blocks to try at each depth, the most promising first
     bounds: NDArray[np.float64]  # (n + 2,) their bounds
+    child: NDArray[
+        np.float64
+    ]  # (2, n + 2) bounds with the next element in each, ``bound_children``
     choices: NDArray[np.int64]  # (n + 1,) how many
     next: NDArray[np.int64]  # (n + 1,) how many of these have been tried
     used: NDArray[np.int64]  # (n + 2,) blocks in use at each depth
     answer: NDArray[np.float64]  # (2,) cost and severed pairs of the best partition
-    killer: NDArray[np.int64]  # (1,) block that ruled out the pair before, a mask of elements
+    first_block: NDArray[np.int64]  # (1,) to try first: it ruled out a pair before, an element mask
     units: NDArray[np.int64]  # (2, n) numbers by which users and elements are named
     named: NDArray[np.int64]  # (n,) mask of element numbers that each user keeps
     trial: NDArray[np.int64]  # (n,) the same of the partition in hand
@@ -47,14 +52,46 @@ def make_local_costs(n: int, inputs: int) -> LocalCosts:
         np.zeros((n, max(inputs, 1)), np.int64),
         np.zeros((n, size)),
         np.zeros((2, n, size, size)),
-        *(np.zeros(shape, np.int64) for shape in ((n, n), (n, more), (n + 1, n), more, more)),
+        *(np.zeros(shape, np.int64) for shape in ((n, n), n, (n, n), (n, more), (n + 1, n))),
+        *(np.zeros(more, np.int64) for _ in range(2)),
         np.zeros((n + 1, more), np.int64),
-        np.zeros(more),
+        *(np.zeros(shape) for shape in (more, (2, more))),
         *(np.zeros(size, np.int64) for size in (n + 1, n + 1, more)),
         np.zeros(2),
         *(np.zeros(shape, np.int64) for shape in (1, (2, n), n, n, 2)),
     ]
     return LocalCosts(*arrays)
+
+
+@inner
+def costs_nothing(cost, values, part, others):
+    """Whether a user loses nothing, at any value, if it keeps a part and any of the others."""
+    more = others
+    while True:
+        for v in range(values):
+            if cost[v, part | more] > 0.0:
+                return False
+        if more == 0:
+            return True
+        more = (more - 1) & others
+
+
+@inner
+def needed_elements(cost, values, width, place):
+    """Few elements with which a user loses nothing, whatever it keeps beside them; a mask.
+
+    Where those of all users do not connect the elements, some partition costs nothing.
+
+    cost : (v, 2**K) bits lost at each value if only a part is kept; place : (K,) the elements
+    """
+    full = (1 << width) - 1
+    part, needed = full, 0
+    for k in range(width):
+        if costs_nothing(cost, values, part ^ 1 << k, full ^ part):
+            part ^= 1 << k
+    for k in range(width):
+        needed |= (part >> k & 1) << place[k]
+    return needed
 
 
 @inner

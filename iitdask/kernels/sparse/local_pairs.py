@@ -9,7 +9,7 @@ from iitdask.kernels.jit import FALSE, inner, leaf, merged
 from iitdask.kernels.sparse.cause_purviews import (
     CauseScratch,
     best_local_causes,
-    bound_cause_branch,
+    bound_cause_branches,
     enter_cause_branch,
     make_cause_scratch,
     prepare_causes,
@@ -36,7 +36,7 @@ from iitdask.kernels.sparse.local_tables import SparseNetwork
 from iitdask.kernels.sparse.tied_purviews import TiedPurviews, make_tied_purviews
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance
 
-FIRST_CAPACITY = 1 << 10  # tied states for which there is room at first
+FIRST_CAPACITY = 1 << 10  # tied states for which there is scratch at first
 
 
 class LocalScratch(NamedTuple):
@@ -149,7 +149,7 @@ def open_cause(net, work, mechanism, purview):
     users, count, alone = prepare_causes(net, s, mechanism)
     for depth in range(count):
         take = purview >> s.candidates[depth] & 1
-        bound_cause_branch(net, s, depth, take, users, count, alone)
+        bound_cause_branches(net, s, depth, users, count, alone, -1.0)
         enter_cause_branch(s, depth, take)
     elements = choose_cause_purview(net, s, c, t, users, count, s.kept[count])
     branch = s.branch[count]
@@ -195,7 +195,7 @@ def open_local_pair(net, work, side, mechanism, purview, values, numbers):
     else:
         users, elements, states, information = open_effect(net, work, mechanism, purview)
     best = 0.0
-    c.killer[0] = 0
+    c.first_block[0] = 0
     for k in range(states):
         cost, _ = weigh_state(net, work, side, k, users, elements, best)
         t.phis[k] = cost * t.weights[k]

@@ -39,50 +39,67 @@ def fill_least(c, users, lam, which):
                 r = (r - rest) & rest
 
 
-@inner
-def bound_completions(c, users, elements, which, lam, used, depth):
-    """Lower bound on the value of every partition that goes on from the blocks in hand."""
-    total = -lam * float(elements * users)
+@merged
+def bound_children(c, users, elements, which, lam, depth):
+    """Lower bounds on the values of all partitions that put the next element into each block.
+
+    Fills ``c.child[which]``, at ``c.used[depth]`` with the bound for a new block. A user that does
+    not see the element only pays for the block it would keep being larger.
+    """
+    used, total = c.used[depth], -lam * float(elements * users)
+    for b in range(used + 1):
+        c.child[which, b] = 0.0
     for u in range(users):
-        r = c.rest[depth, u]
-        least = c.least[which, u, 0, r]
+        r, bit = c.rest[depth, u], c.bit[depth, u]
+        first, second, at = c.least[which, u, 0, r], HUGE_BITS, -1
         for b in range(used):
             a = c.part[u, b]
             if a != 0:
-                least = min(least, c.least[which, u, a, r] + lam * c.sizes[b])
-        total += least
-    return total
+                value = c.least[which, u, a, r] + lam * c.sizes[b]
+                if value < first:
+                    first, second, at = value, first, b
+                else:
+                    second = min(second, value)
+        total += first
+        if bit == 0:
+            if at >= 0:
+                c.child[which, at] += min(second, first + lam) - first
+            continue
+        for b in range(used + 1):
+            other = second if b == at else first
+            joined = c.least[which, u, c.part[u, b] | bit, r] + lam * (c.sizes[b] + 1)
+            c.child[which, b] += min(other, joined) - first
+    for b in range(used + 1):
+        c.child[which, b] += total
 
 
 @inner
-def toggle_element(c, users, element, block, step):
+def toggle_element(c, element, block, step):
     """Put an element into a block (step 1), or take it out (step -1)."""
-    for u in range(users):
+    for k in range(c.seen_by[element]):
+        u = c.seer[element, k]
         c.part[u, block] ^= c.bit[element, u]
     c.sizes[block] += step
     c.blocks[block] ^= 1 << element
 
 
-@inner
+@merged
 def rank_blocks(c, users, elements, side, lam, lam2, goal, depth):
     """List the blocks that element ``depth`` may join, by increasing bound."""
     found, pairs = 0, float(users * elements)
+    slack = 0.0 if goal == GOAL_BETTER_RATIO else COST_TOLERANCE_BITS * pairs
     severed = c.answer[1] + (1.0 if goal == GOAL_LARGEST_COST else 0.0)
+    for which in range(1 if goal == GOAL_BETTER_RATIO else 2):
+        bound_children(c, users, elements, which, lam2 if which else lam, depth)
     for b in range(c.used[depth] + 1):
-        used = max(c.used[depth], b + 1)
-        if side == ON_EFFECT and depth == elements - 1 and used == 1:
+        if side == ON_EFFECT and depth == elements - 1 and b == 0 and c.used[depth] < 2:
             continue  # a mechanism kept whole is no partition
-        toggle_element(c, users, depth, b, ONE_INT64)
-        bound = bound_completions(c, users, elements, ZERO_INT64, lam, used, depth)
+        bound = c.child[0, b]
         if goal == GOAL_BETTER_RATIO:
             is_left = bound < -COST_TOLERANCE_BITS
-        else:
-            slack = COST_TOLERANCE_BITS * pairs
-            is_left = bound <= slack
-            if is_left:  # a tied partition that severs as much comes up to this at a higher price
-                bound = bound_completions(c, users, elements, ONE_INT64, lam2, used, depth)
-                is_left = bound <= -(lam2 - lam) * severed + slack
-        toggle_element(c, users, depth, b, -ONE_INT64)
+        else:  # a tied partition that severs as much comes up to this at a higher price
+            is_left = bound <= slack and c.child[1, b] <= -(lam2 - lam) * severed + slack
+            bound = c.child[1, b]
         if is_left:
             k = found
             while k > 0 and c.bounds[k - 1] > bound:
@@ -96,7 +113,7 @@ def rank_blocks(c, users, elements, side, lam, lam2, goal, depth):
     c.next[depth] = 0
 
 
-@inner
+@merged
 def judge_partition(c, users, elements, side, lam, used, goal):
     """Weigh a complete partition; returns whether its ratio is below the price."""
     if goal == GOAL_NAMED_PARTITION:
@@ -122,6 +139,8 @@ def search_partitions(c, users, elements, side, lam, lam2, goal):
 
     With another goal ``c.answer`` becomes the partition at lam of largest cost, or it is named.
     """
+    for e in range(elements):
+        c.seen_by[e] = 0
     for u in range(users):
         for b in range(elements + 2):
             c.part[u, b] = 0
@@ -129,31 +148,37 @@ def search_partitions(c, users, elements, side, lam, lam2, goal):
             c.bit[e, u] = 0
             c.rest[e, u] = 0
         for k in range(c.width[u]):
-            c.bit[c.place[u, k], u] = 1 << k
-            for e in range(c.place[u, k]):
+            seen = c.place[u, k]
+            c.bit[seen, u] = 1 << k
+            c.seer[seen, c.seen_by[seen]] = u
+            c.seen_by[seen] += 1
+            for e in range(seen):
                 c.rest[e, u] |= 1 << k
     for b in range(elements + 2):
         c.sizes[b] = 0
         c.blocks[b] = 0
     depth, nodes = ZERO_INT64, 0
     c.used[0] = 0
-    rank_blocks(c, users, elements, side, lam, lam2, goal, depth)
+    is_new = True
     while depth >= 0:
+        if is_new:
+            rank_blocks(c, users, elements, side, lam, lam2, goal, depth)
+        is_new = False
         k = c.next[depth]
         if k > 0:  # take the element out of the block tried last
-            toggle_element(c, users, depth, c.order[depth, k - 1], -ONE_INT64)
+            toggle_element(c, depth, c.order[depth, k - 1], -ONE_INT64)
         nodes += 1
         if k == c.choices[depth] or (goal == GOAL_NAMED_PARTITION and nodes > MAX_NAMING_NODES):
             depth -= 1
             continue
         b = c.order[depth, k]
         c.next[depth] = k + 1
-        toggle_element(c, users, depth, b, ONE_INT64)
+        toggle_element(c, depth, b, ONE_INT64)
         used = max(c.used[depth], b + 1)
         if depth < elements - 1:
             depth += 1
             c.used[depth] = used
-            rank_blocks(c, users, elements, side, lam, lam2, goal, depth)
+            is_new = True
         elif judge_partition(c, users, elements, side, lam, used, goal):
             c.tally[1] += nodes
             return True
@@ -184,7 +209,7 @@ def try_arcs(c, users, elements, side, cost, severed, floor, zero):
             found, count = try_first_block(c, users, elements, side, arc, cost, severed)
             if found != cost or count != severed:
                 cost, severed = found, count
-                c.killer[0] = arc
+                c.first_block[0] = arc
                 if cost <= zero or cost / severed * pairs < floor:
                     return cost, severed
     return cost, severed
@@ -208,9 +233,9 @@ def minimum_local_partition(c, users, elements, side, floor, zero):
     if side == ON_CAUSE and least * pairs < cost * elements:
         cost, severed = least, float(elements)
     if elements > 1 and cost > zero and cost / severed * pairs >= floor:
-        killer = c.killer[0]
-        if 0 < killer < (1 << elements) - 1:
-            cost, severed = try_first_block(c, users, elements, side, killer, cost, severed)
+        first_block = c.first_block[0]
+        if 0 < first_block < (1 << elements) - 1:
+            cost, severed = try_first_block(c, users, elements, side, first_block, cost, severed)
         if cost > zero and cost / severed * pairs >= floor:
             cost, severed = try_arcs(c, users, elements, side, cost, severed, floor, zero)
     while cost > zero and cost / severed * pairs >= floor:

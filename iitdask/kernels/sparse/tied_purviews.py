@@ -1,4 +1,4 @@
-"""The purviews of one mechanism that tie for its largest phi, as a search meets them."""
+"""The purviews of one mechanism that tie for its largest phi, and which branches can hold more."""
 
 from typing import NamedTuple
 
@@ -20,6 +20,27 @@ class TiedPurviews(NamedTuple):
 def make_tied_purviews(most: int) -> TiedPurviews:
     """Allocate room for so many purviews."""
     return TiedPurviews(np.zeros(1, np.int64), np.zeros(most), np.zeros(most, np.int64))
+
+
+@inner
+def falls_short(bound, best):
+    """Whether no phi up to a bound is one, or ties with the best."""
+    return bound <= PHI_ZERO_BITS or bound < best - phi_tolerance(best)
+
+
+@inner
+def next_branch(s, depth, best):
+    """The next branch to enter at a depth, the one of the larger bound first; -1 if none is left.
+
+    s : EffectScratch or CauseScratch, whose ``bound`` and ``tried`` are read
+    """
+    first = 1 if s.bound[depth, 1] >= s.bound[depth, 0] else 0
+    while s.tried[depth] < 2:
+        take = first if s.tried[depth] == 0 else 1 - first
+        s.tried[depth] += 1
+        if not falls_short(s.bound[depth, take], best):
+            return take
+    return -1
 
 
 @inner

@@ -274,12 +274,12 @@ def fill_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array
     """Search a range of mechanisms."""
     begin, end = region[0].start, region[0].stop
     cause, effect = np.zeros((2, end - begin, len(sources.offsets) - 1))
-    room, rule = make_partition_scratch(sources.levels), sources.more["rule"]
+    scratch, rule = make_partition_scratch(sources.levels), sources.more["rule"]
     reps, out = sources.intact, (sources.children, cause, effect)
     if rule.any():
-        partition_phis(begin, end, 0, rule, np.zeros((0, 0)), reps, room, *out)
+        partition_phis(begin, end, 0, rule, np.zeros((0, 0)), reps, scratch, *out)
     else:
-        purview_phis(begin, end, reps, room.bipartitions, *out)
+        purview_phis(begin, end, reps, scratch.bipartitions, *out)
     return {"phi_cause": cause, "phi_effect": effect}
 
 
@@ -355,7 +355,7 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
     phi = sources.more["phi"][region[0]]
     count, n = len(rows_of_block), len(sources.levels)
     states = int(np.prod(sources.levels))
-    room, rule = make_partition_scratch(sources.levels), sources.more["rule"]
+    scratch, rule = make_partition_scratch(sources.levels), sources.more["rule"]
     kept, ties = np.full((count, n), -1, np.int64), np.zeros(count, np.int64)
     both, null = np.full((count, 2, states), np.nan), np.zeros(count)
     by_target: dict[int, Repertoires] = {0: sources.intact}
@@ -363,11 +363,13 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
         reps = by_target[target] = by_target.get(target) or sources.under(target)
         is_cause = direction == CAUSE
         seen = np.full(n, -1, np.int64)
-        ties[k] = describe_minimum(m, z, is_cause, phi[k], rule, reps, room, seen, both[k])
+        ties[k] = describe_minimum(m, z, is_cause, phi[k], rule, reps, scratch, seen, both[k])
         kept[k] = seen if is_cause else _seen_of_mechanism(seen, z)
         if is_cause:
             purviews = np.full((2, len(reps.effect)), z)
-            null[k] = cause_distances_to_null(np.array([m]), purviews, reps, room.bipartitions)[0]
+            null[k] = cause_distances_to_null(np.array([m]), purviews, reps, scratch.bipartitions)[
+                0
+            ]
         else:
             null[k] = null_effect_distance(m, z, reps, sources.intact)
     return {
@@ -380,12 +382,12 @@ def fill_details(sources: RepertoireSources, region: Region) -> dict[str, Array]
 
 
 def cause_distances_to_null(
-    mechanisms: Array, purviews: Array, reps: Repertoires, room: Any
+    mechanisms: Array, purviews: Array, reps: Repertoires, scratch: Any
 ) -> Array:
     """Return the distance of each mechanism's cause from the uniform distribution, (m,)."""
     pairs = np.stack([np.arange(len(mechanisms)), 0 * mechanisms], axis=1)
     null, out = np.zeros(1, np.int64), np.empty(len(mechanisms))
-    cause_distances(pairs, mechanisms, null, purviews, purviews, reps, reps, room, out)
+    cause_distances(pairs, mechanisms, null, purviews, purviews, reps, reps, scratch, out)
     return out
 
 

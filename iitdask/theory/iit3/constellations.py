@@ -49,10 +49,10 @@ def tie_limit(incumbent: float) -> float:
     return incumbent * (1 + TIE_MARGIN) + TIE_MARGIN
 
 
-def _distances_to_null(concepts: Concepts, reps: Repertoires, room: Any) -> Array:
+def _distances_to_null(concepts: Concepts, reps: Repertoires, scratch: Any) -> Array:
     """Return the distance of each concept's cause from the uniform distribution, (2**n,)."""
     mechanisms, out = np.array(concepts.mechanisms, np.int64), np.zeros(len(concepts.phi))
-    out[mechanisms] = cause_distances_to_null(mechanisms, concepts.purviews, reps, room)
+    out[mechanisms] = cause_distances_to_null(mechanisms, concepts.purviews, reps, scratch)
     return out
 
 
@@ -68,17 +68,17 @@ class StructureDistance:
         concepts: tuple[Concepts, Concepts],
         repertoires: tuple[Repertoires, Repertoires],
         plain: Array,
-        room: Any,
+        scratch: Any,
     ) -> None:
         (whole, cut), (intact, reps) = concepts, repertoires
-        self._cut = cut, reps, room
+        self._cut = cut, reps, scratch
         purviews = whole.purviews, cut.purviews
         phi, phi_cut = whole.phi, cut.phi
         same = np.zeros(len(phi), bool)
         mark_unchanged_concepts(phi, purviews[0], phi_cut, purviews[1], intact, reps, same)
         self._supply, self._demand, one, two = _unmatched_phi(phi, phi_cut, same)
         self._one, self._two = one, two
-        self._causes = (one, two, *purviews, intact, reps, room)
+        self._causes = (one, two, *purviews, intact, reps, scratch)
         shape, width = (len(one), len(two)), intact.effect.shape[1]
         rows = [np.empty((count, 2, width)) for count in shape]
         fill_concept_marginals(one, purviews[0], intact, plain, rows[0])
@@ -254,10 +254,10 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     sides, purviews = sources.more["sides"], sources.more["purviews"]
     whole, intact = Concepts(sides, purviews, np.zeros_like(purviews)), sources.intact
     under = make_repertoires(sources.levels, sources.offsets)
-    room, is_sum = make_partition_scratch(sources.levels), bool(sources.more["is_sum"])
+    scratch, is_sum = make_partition_scratch(sources.levels), bool(sources.more["is_sum"])
     plain = np.stack([np.repeat(1.0 / intact.levels, np.diff(intact.compared)), intact.effect[0]])
     to_null = cache(
-        lambda: _distances_to_null(whole, intact, room.bipartitions)
+        lambda: _distances_to_null(whole, intact, scratch.bipartitions)
     )  # not needed if all are given up
     n = len(sources.levels)
     is_shared = len(targets) > 1 and n <= SHARED_MAX_UNITS
@@ -266,13 +266,13 @@ def fill_cuts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     concepts_by_cut, distance_by_cut = list[Concepts](), list[StructureDistance]()
     for k, target in enumerate(targets):
         fill_repertoires(sources.forward, sources.rows, target, under)
-        concepts_by_cut.append(concepts_under_cut(sources, target, under, room, known))
+        concepts_by_cut.append(concepts_under_cut(sources, target, under, scratch, known))
         if is_sum:
             difference = float(whole.phi.sum() - concepts_by_cut[k].phi.sum())
             distance[k], exact[k] = round(difference, 6), True
             continue
         both = (whole, concepts_by_cut[k]), (intact, under)
-        distance_by_cut.append(StructureDistance(*both, plain, room.bipartitions))
+        distance_by_cut.append(StructureDistance(*both, plain, scratch.bipartitions))
         distance[k] = distance_by_cut[k].bound
     for k in [] if is_sum else np.argsort(distance, kind="stable").tolist():
         if distance[k] > tie_limit(incumbent):
@@ -309,13 +309,13 @@ def cut_concepts_stage(search: CutSearch, target: int) -> Stage:
 def fill_cut_concepts(sources: RepertoireSources, region: Region) -> dict[str, Array]:
     """Find the concepts under the first cut of the list."""
     target = int(sources.more["targets"][0])
-    room = make_partition_scratch(sources.levels)
-    concepts = concepts_under_cut(sources, target, sources.under(target), room, np.zeros(0))
+    scratch = make_partition_scratch(sources.levels)
+    concepts = concepts_under_cut(sources, target, sources.under(target), scratch, np.zeros(0))
     return {name: getattr(concepts, name).T[region] for name in ("sides", "purviews", "ties")}
 
 
 def concepts_under_cut(
-    sources: RepertoireSources, target: int, under: Repertoires, room: Any, known: Array
+    sources: RepertoireSources, target: int, under: Repertoires, scratch: Any, known: Array
 ) -> Concepts:
     """Find the concepts under a cut, given its repertoires and what other cuts found."""
     concepts = Concepts.empty(len(under.effect))
@@ -324,8 +324,8 @@ def concepts_under_cut(
     if rule.any():
         cause, effect = np.zeros((2, *intact.shape))
         ends = 0, len(cause), target
-        partition_phis(*ends, rule, intact, under, room, children, cause, effect)
+        partition_phis(*ends, rule, intact, under, scratch, children, cause, effect)
         return select_concepts(cause, effect, rank)
     out = concepts.sides, concepts.purviews, concepts.ties
-    find_concepts(target, intact, rank, children, under, room.bipartitions, known, *out)
+    find_concepts(target, intact, rank, children, under, scratch.bipartitions, known, *out)
     return concepts

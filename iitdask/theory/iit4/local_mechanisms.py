@@ -7,6 +7,7 @@ tied purviews or states; of those with more a second stage lists all. docs/mathe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from iitdask.theory.iit4.local_network import (
 )
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.search_path import SparseSearch
+from iitdask.theory.iit4.symmetries import Orbits, find_orbits
 from iitdask.theory.stage import Array, CumulativeCost, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import variable
@@ -33,6 +35,8 @@ def find_connected_mechanisms(
     system: CandidateSystem, search: SparseSearch, states: tuple[int, int], ties: str
 ) -> Steps[tuple[list[TiedPurviews], dict[str, Any]]]:
     """Find the irreducible mechanisms with their tied causes and effects.
+
+    Of mechanisms that a symmetry of the system turns into each other one is searched.
 
     Parameters
     ----------
@@ -49,36 +53,53 @@ def find_connected_mechanisms(
     ----------
     docs/mathematics.md 27.
     """
-    known = np.zeros((len(search.mechanisms), 2))
-    (mice,) = yield (
-        _mechanism_stage("sparse/mice", search, search.mechanisms, known, LISTED_TIES),
-    )
+    orbits = find_orbits(system, search.network.factors, search.mechanisms)
+    sets = orbits.representatives
+    known = np.zeros((len(sets), 2))
+    (mice,) = yield (_mechanism_stage("sparse/mice", search, sets, known, LISTED_TIES),)
     phi, counts = mice["phi"].values, mice["ties"].values
     irreducible = phi.min(axis=1) > 0
     many = irreducible & (counts.max(axis=1) > LISTED_TIES)
     masks: list[Array] = list(mice["tied_masks"].values)
     if many.any():
-        chosen, most = search.mechanisms[many], int(counts[many].max())
-        (all_,) = yield (_mechanism_stage("sparse/ties", search, chosen, phi[many], most),)
+        most = int(counts[many].max())
+        (all_,) = yield (_mechanism_stage("sparse/ties", search, sets[many], phi[many], most),)
         for k, row in zip(np.flatnonzero(many).tolist(), all_["tied_masks"].values, strict=True):
             masks[k] = row
-    rows = [
-        (side, search.mechanisms[k], purview)
-        for side in (CAUSE, EFFECT)
-        for k in np.flatnonzero(irreducible).tolist()
-        for purview in sorted(masks[k][side, : counts[k, side]].tolist())
-    ]
+    sides = (_tied_rows(side, search, orbits, phi, (masks, counts)) for side in (CAUSE, EFFECT))
+    rows = np.concatenate(list(sides))
     tied: list[TiedPurviews] = []
-    if rows:
-        found = yield from describe_local_pairs(system, search, np.array(rows, np.int64), states)
+    if len(rows):
+        found = yield from describe_local_pairs(system, search, rows, states)
         tied = collect_ties(found, PurviewOrder(system, ties))
     return tied, _statistics(search, mice)
+
+
+def _tied_rows(
+    side: int, search: SparseSearch, orbits: Orbits, phi: Array, ties: tuple[Sequence[Array], Array]
+) -> Array:
+    """List direction, mechanism and purview of the tied pairs of irreducible mechanisms, ascending.
+
+    phi : (r, directions) of the representatives
+    ties : tied purviews of each, (directions, tied), and (r, directions) how many they are
+    """
+    masks, counts = ties
+    chosen = np.flatnonzero((phi.min(axis=1) > 0)[orbits.which])
+    which = orbits.which[chosen]
+    number = counts[which, side]
+    purviews = [masks[k][side, : counts[k, side]] for k in which.tolist()]
+    each = np.repeat(chosen, number)
+    tied = orbits.restored(np.concatenate([np.zeros(0, np.int64), *purviews]), orbits.how[each])
+    order = np.lexsort((tied, each))
+    columns = (np.full(len(each), side), search.mechanisms[each], tied[order])
+    return np.column_stack(columns).astype(np.int64)
 
 
 def _statistics(search: SparseSearch, mice: Filled) -> dict[str, Any]:
     return {
         "path": "sparse",
         "mechanisms": len(search.mechanisms),
+        "mechanisms_searched": len(mice["searched"].values),
         "pairs_estimated": search.pairs,
         "pairs_searched": int(mice["searched"].values.sum()),
         "search_nodes": int(mice["nodes"].values.sum()),

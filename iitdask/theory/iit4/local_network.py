@@ -36,6 +36,7 @@ class LocalNetwork(NamedTuple):
 
     arrays: dict[str, Array]  # Inputs of every stage
     order: Array  # (n,) unit of the system at each place of the linear order
+    factors: tuple[list[Factor], list[Factor]]  # Of all units, effect and cause side
     frontier_states: int  # Most states of a frontier
 
     def along_order(self, masks: Array) -> Array:
@@ -125,7 +126,7 @@ def make_local_network(system: CandidateSystem) -> LocalNetwork | None:
     }
     for name, side in zip(SIDES, sides, strict=True):
         arrays |= {f"{name}_{key}": value for key, value in side.items()}
-    return LocalNetwork(arrays, order, states)
+    return LocalNetwork(arrays, order, factors, states)
 
 
 def _neighbours(sides: Sequence[Sequence[Factor]]) -> Array:

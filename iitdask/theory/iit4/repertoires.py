@@ -359,19 +359,19 @@ def landscape(system: CandidateSystem) -> xr.Dataset:
 def _replay_search(side: Any, t: MarginalTables, s: PairScratch, mechanism: int) -> Array:
     """Return whether the search computes phi of each purview of one mechanism, (2**n,)."""
     size = len(t.codes)
-    room = make_purview_scratch(size, len(s.like), int(t.offsets[-1]))
+    scratch = make_purview_scratch(size, len(s.like), int(t.offsets[-1]))
     one, bits = np.zeros(1, np.int64), np.zeros((1, (size + 7) // 8), np.uint8)
     results = MechanismResults(np.zeros(1), one, bits, one, np.zeros((1, 2), np.int64))
     vectors, scan = np.empty((6, 1)), make_cause_scan(size, 1)
     if side == ON_EFFECT:
-        prepare_effects(t, s, mechanism, room)
-        before = room.bounds.copy()
+        prepare_effects(t, s, mechanism, scratch)
+        before = scratch.bounds.copy()
     else:
         cause_scan(t.cause, t.log_cause, t.offsets, mechanism, 0, vectors, scan)
         before = scan.bounds[:, 0]
-    search_mechanisms(side, t, s, mechanism, 0, scan, room, results)
+    search_mechanisms(side, t, s, mechanism, 0, scan, scratch, results)
     # The search leaves a value, negated, where it worked one out, and a bound elsewhere.
-    return np.asarray((before > PHI_ZERO_BITS) & (room.bounds <= 0.0))
+    return np.asarray((before > PHI_ZERO_BITS) & (scratch.bounds <= 0.0))
 
 
 def view_nodes(system: CandidateSystem, nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
