@@ -191,6 +191,18 @@ def test_a_family__is_not_compiled_once_files_are_lost_or_cut(kernel_of_file):
     assert not jit.is_family_compiled("toy")
 
 
+def test_a_family__stays_compiled_when_another_adds_code_to_its_kernels(kernel_of_file):
+    kernel_of_file()(2.5)
+    jit.mark_family_compiled("toy")
+    (index,) = jit.cache_directory().rglob("*.nbi")
+    before = index.stat().st_size
+    kernel_of_file()(2)
+    assert index.stat().st_size > before
+    assert jit.is_family_compiled("toy")
+    index.write_bytes(index.read_bytes()[: before - 1])
+    assert not jit.is_family_compiled("toy")
+
+
 def test_a_family__is_marked_where_the_system_opens_no_folder(kernel_of_file, monkeypatch):
     def open_file(path, flags, *more, **options):
         if Path(path).is_dir():  # as Windows says
