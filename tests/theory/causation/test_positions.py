@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import iitdask as iit
-from iitdask.errors import InputError, MemoryRefusedError, StateError, UnreachableStateError
+from iitdask.errors import InputError, StateError, UnreachableStateError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 OR_AND = [
@@ -177,18 +177,30 @@ def test_max_order__limits_occurrences_and_not_purviews():
     assert limited.attrs["max_order"] == 1
 
 
-def test_size__that_cannot_be_held_is_refused_before_anything_is_computed(monkeypatch):
-    layers = [([], [0.5, 0.5])] * 17 + [([0, 16], [[1, 0], [0, 1], [0, 1], [0, 1]])]
-    substrate = iit.Substrate.from_factors(layers)
-    with pytest.raises(MemoryRefusedError, match=r"^account of 17 causes and 17 effects: "):
-        iit.account(substrate, [1] * 18, [0] * 17 + [1], range(17), range(1, 18))
-    monkeypatch.setattr("iitdask.theory.causation.account.TABLE_BUDGET_BYTES", 2000)
-    tree = example("causation2019-fig8a")
-    assert tree.attrs["n_links"] == 8
+def test_units__that_are_not_connected_change_no_link():
+    def links(inputs):
+        one, either = ([], [0.5, 0.5]), ([0, inputs - 1], [[1, 0], [0, 1], [0, 1], [0, 1]])
+        substrate = iit.Substrate.from_factors([one] * inputs + [either])
+        before, after = [1] * (inputs + 1), [0] * inputs + [1]
+        tree = iit.account(substrate, before, after, range(inputs), range(1, inputs + 1))
+        return sorted(tree["links"]["alpha"].values.tolist())
+
+    assert len(links(2)) == 3
+    np.testing.assert_allclose(links(17), links(2), rtol=1e-12)
+
+
+def test_size__that_cannot_be_held_leaves_out_what_needs_it(monkeypatch):
+    whole, nowhere = (example(f"causation2019-fig8{part}") for part in "ba")
+    monkeypatch.setattr("iitdask.theory.causation.account.TABLE_BUDGET_BYTES", 500)
+    tree = example("causation2019-fig8b")
+    assert tree["links"].to_dataset().equals(whole["links"].to_dataset())
     assert np.isnan(tree["system"]["alpha"])
     assert tree["system"].attrs["reason"].startswith("not computed")
     assert "alpha" not in tree.attrs
     assert not tree["system"]["cut"].values.any()
+    tree = example("causation2019-fig8a")  # no link reaches one unit: nothing else is needed
+    for name in ("alpha", "cut"):
+        assert tree["system"][name].equals(nowhere["system"][name])
 
 
 @pytest.mark.parametrize(
