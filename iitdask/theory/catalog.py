@@ -56,6 +56,7 @@ from iitdask.theory.iit4.recipe import (
 )
 from iitdask.theory.iit4.repertoires import view_nodes
 from iitdask.theory.iit4.search_path import choose_search
+from iitdask.theory.iit4.system_analysis import one_block_stage
 from iitdask.theory.marginal_tables import marginals_stage
 from iitdask.theory.options import IIT3, IIT4, IIT42026, Causation2019, Theory, describe_options
 from iitdask.theory.perception import PERCEPTION_OUTCOMES, perception
@@ -270,16 +271,18 @@ def _ces_case() -> Recipe:
 
 
 def _sia_case() -> Recipe:
-    """Run what precedes the search over purviews, the analysis of a system, then the search.
+    """Scan causes, minimise over partitions of a system, search over purviews, name its states.
 
-    In this order: kernels of pairs are in the cache by then, compiled by another share.
+    In this order: kernels of pairs, then those of named states are in the cache by the time they
+    are needed, compiled by another share.
     """
     system = _two_units()
     yield (marginals_stage(system),)
     (phi, *_) = mice_stage(system).variables
     yield (replace(mice_stage(system), name="scan", variables=(phi,), compute=_fill_scan),)
-    yield from sia(system, IIT4())
+    yield (one_block_stage(system, IIT4()),)
     yield (mice_stage(system),)
+    yield from sia(system, IIT4())
     return xr.DataTree()
 
 
@@ -294,11 +297,12 @@ def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[
 
 
 def _details_case() -> Recipe:
-    """Compute states and named partitions of a pair on each side, and order tied purviews."""
+    """Describe a pair on each side, order tied purviews, and name the states of a system."""
     system = _two_units()
     yield (marginals_stage(system),)
     yield (details_stage(system, np.array([[0, 3, 3], [1, 3, 3]]), (1, 1)),)
     PurviewOrder(system, "reference").sort(3, True, [1, 2])
+    yield from sia(system, IIT4())
     return xr.DataTree()
 
 
