@@ -12,7 +12,7 @@ with, little-endian over those units alone; closed rows do not fall as the subse
 import numpy as np
 
 from iitdask.kernels.jit import kernel, leaf
-from iitdask.kernels.subsets import is_purview, popcount
+from iitdask.kernels.subsets import deposit_bits, is_purview, popcount
 
 
 @leaf
@@ -24,19 +24,6 @@ def compressed(mask, units):
         if mask & low:
             out |= bit
         bit <<= 1
-        units ^= low
-    return out
-
-
-@leaf
-def expanded(number, units):
-    """Mask of the subset of ``units`` with a number; see ``compressed``."""
-    out = 0
-    while units:
-        low = units & -units
-        if number & 1:
-            out |= low
-        number >>= 1
         units ^= low
     return out
 
@@ -126,7 +113,7 @@ def irreducible_purviews(gains, parted, units, mechanism, children, forward, lea
     for subset in range(1, gains.shape[0]):
         if not gains[subset] - parted[subset] > least:
             continue
-        purview = expanded(subset, units)
+        purview = deposit_bits(subset, units)
         if not is_purview(mechanism, purview, children, forward):
             continue
         if count == out.shape[0]:

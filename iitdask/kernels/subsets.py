@@ -21,6 +21,19 @@ def popcount(x):
     return c
 
 
+@leaf
+def deposit_bits(x, mask):
+    """Put the lowest bits of x at the units of a mask: the x-th of its subsets."""
+    out = 0
+    while mask:
+        low = mask & -mask
+        if x & 1:
+            out |= low
+        x >>= 1
+        mask ^= low
+    return out
+
+
 @kernel
 def popcounts(n):
     """Count the units of every mask of n units; (2**n,) int64."""

@@ -16,7 +16,7 @@ from iitdask.kernels.iit3.emd import (
     make_flow_scratch,
 )
 from iitdask.kernels.jit import leaf
-from iitdask.kernels.subsets import popcount
+from iitdask.kernels.subsets import deposit_bits, popcount
 
 
 class Repertoires(NamedTuple):
@@ -179,19 +179,6 @@ def make_bipartition_scratch(levels: np.ndarray) -> BipartitionScratch:
     first, second = np.zeros((2, states), np.int64)
     arrays = (halves, bounds, first, second, np.zeros(size), np.zeros(n))
     return BipartitionScratch(*arrays, make_flow_scratch(levels))
-
-
-@leaf
-def deposit_bits(x, mask):
-    """Put the lowest bits of x at the units of a mask: the x-th of its subsets."""
-    out = 0
-    while mask:
-        low = mask & -mask
-        if x & 1:
-            out |= low
-        x >>= 1
-        mask ^= low
-    return out
 
 
 @leaf

@@ -9,13 +9,12 @@ import pytest
 from iitdask.kernels.distributions import marginal_table, state_marginals
 from iitdask.kernels.iit3.bipartition import (
     cause_phi,
-    deposit_bits,
     effect_phis,
     fill_repertoires,
     make_bipartition_scratch,
     make_repertoires,
 )
-from iitdask.kernels.subsets import segment_offsets, value_offsets
+from iitdask.kernels.subsets import deposit_bits, segment_offsets, value_offsets
 
 NEAR = {"rtol": 1e-12, "atol": 1e-12}
 
