@@ -37,6 +37,7 @@ from iitdask.theory.causation.partitions import (
     PairSearch,
     least_table_seconds,
     table_bytes,
+    witness_variables,
 )
 from iitdask.theory.causation.tied_packings import TiedPackings
 from iitdask.theory.stage import Array, CumulativeCost, Grid, Region, Stage, StageRef, Steps
@@ -343,12 +344,7 @@ def witness_stage(
     return Stage(
         name=f"{search.name}/named",
         grid=Grid(("pair",), (len(pairs),)),
-        variables=(
-            variable("bits", "float64", 0.0),
-            variable("free", "float64", 0.0),
-            variable("ways", "int64", 0),
-            variable("kept", "int64", 0, (("unit", search.n_mechanism_units),)),
-        ),
+        variables=witness_variables(search.n_mechanism_units),
         compute=fill_witness,
         inputs={**search.arrays, **known, "masks": pairs, "lost": alpha},
         prepare=prepare_pairs,

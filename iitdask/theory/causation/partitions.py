@@ -42,6 +42,7 @@ from iitdask.theory.stage import (
     Stage,
     StageRef,
     Steps,
+    Variable,
     uniform_cost,
 )
 from iitdask.theory.variables import variable
@@ -332,6 +333,16 @@ def referenced_rows(inputs: Mapping[str, Array], name: str) -> list[Array]:
     return [inputs[key] for key in sorted(keys, key=lambda key: int(key[len(name) + 1 :]))]
 
 
+def witness_variables(n_mechanism_units: int) -> tuple[Variable, ...]:
+    """Return what a named partition of a pair has: bits, ties, and what each unit keeps."""
+    return (
+        variable("bits", "float64", 0.0),
+        variable("free", "float64", 0.0),
+        variable("ways", "int64", 0),
+        variable("kept", "int64", 0, (("unit", n_mechanism_units),)),
+    )
+
+
 def witness_stage(search: PairSearch, stages: Sequence[str], pairs: Array, alpha: Array) -> Stage:
     """Return the stage that names a partition of each pair and counts the tied ones.
 
@@ -343,12 +354,7 @@ def witness_stage(search: PairSearch, stages: Sequence[str], pairs: Array, alpha
     return Stage(
         name=f"{search.name}/named",
         grid=Grid(("pair",), (len(pairs),)),
-        variables=(
-            variable("bits", "float64", 0.0),
-            variable("free", "float64", 0.0),
-            variable("ways", "int64", 0),
-            variable("kept", "int64", 0, (("unit", search.n_mechanism_units),)),
-        ),
+        variables=witness_variables(search.n_mechanism_units),
         compute=fill_witness,
         inputs={**search.inputs(), **stage_refs(stages, "best"), "pairs": pairs, "alpha": alpha},
         prepare=prepare_partitions,
