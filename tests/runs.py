@@ -22,8 +22,8 @@ class Blocks:
                 raise KeyboardInterrupt
 
 
-class Kill:
-    """Kills this process when so many blocks of a stage are done: no clock, the same every time."""
+class Stop:
+    """Interrupts a run when so many blocks of a stage are done: no clock, the same every time."""
 
     def __init__(self, stage, blocks):
         self.stage, self.left = stage, blocks
@@ -32,7 +32,17 @@ class Kill:
         if isinstance(event, BlocksFilled) and event.stage == self.stage:
             self.left -= event.blocks
             if self.left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.act()
+
+    def act(self):
+        raise KeyboardInterrupt
+
+
+class Kill(Stop):
+    """Kills this process then."""
+
+    def act(self):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_when_filled(code, store, stage):

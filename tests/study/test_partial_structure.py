@@ -7,25 +7,11 @@ import iitdask as iit
 from iitdask.cli.app import main
 from iitdask.errors import PartialResultWarning, StoreError
 from iitdask.model.system import System
-from iitdask.run.events import BlocksFilled
 from iitdask.study.problem import Problem
 from iitdask.study.run import run_job
 from iitdask.theory.options import IIT4
 from tests.reference import sparse_systems
-from tests.runs import bits
-
-
-class Stop:
-    """Interrupts a run when so many blocks of a stage are filled."""
-
-    def __init__(self, stage, blocks):
-        self.stage, self.left = stage, blocks
-
-    def __call__(self, event):
-        if isinstance(event, BlocksFilled) and event.stage == self.stage:
-            self.left -= event.blocks
-            if self.left <= 0:
-                raise KeyboardInterrupt
+from tests.runs import Stop, bits
 
 
 def stopped(store, stage, blocks, search, n=6):

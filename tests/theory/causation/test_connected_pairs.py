@@ -16,11 +16,15 @@ from iitdask.study.problem import Problem
 from iitdask.study.run import estimate_job, run_job
 from iitdask.theory.catalog import theory_options
 from iitdask.theory.causation import account, connected_pairs, packing_rows, partitions
-from tests.reference.causation import Transition as ReferenceTransition
 from tests.runs import Blocks, bits
 from tests.strategies import cases, examples, gate
 from tests.theory.causation import test_golden
-from tests.theory.causation.test_sparse_causes import account_of, sparse_transitions
+from tests.theory.causation.test_sparse_causes import (
+    account_of,
+    assert_links_are_those_of,
+    links_beside_brute_force,
+    sparse_transitions,
+)
 
 TOLERANCE = 1e-12
 
@@ -59,24 +63,11 @@ def test_account__does_not_depend_on_the_way(drawn, stored, kept):
 @examples(60, suppress_health_check=list(HealthCheck))
 @given(cases(units=(3, 4), kinds=("sparse", "gates", "copy ring"), background=True), st.booleans())
 def test_links_and_their_partitions__are_those_of_brute_force(case, published):
-    rule = "2019" if published else "causal"
-    rng = np.random.default_rng(case.seed)
-    after = tuple(int(rng.choice(f.shape[-1], p=f[case.state])) for f in case.factors)
-    made = ReferenceTransition(*case.given()[:2], case.state, after, case.units, case.units, rule)
-    with by_pairs():
-        tree = iit.account(
-            case.substrate(), case.state, after, case.units, case.units, background=rule
-        )
-    links = tree["links"].to_dataset()
+    links, made = links_beside_brute_force(case, published, by_pairs())
+    assert_links_are_those_of(made, links)
     places = np.array(made.units)
-    assert links.sizes["link"] == len(made.account)
-    for k, ((direction, mechanism), (alpha, purviews)) in enumerate(made.account.items()):
+    for k, (direction, mechanism) in enumerate(made.account):
         one = links.isel(link=k)
-        ties = one["tied_purview"].values[: int(one["n_tied_purviews"])]
-        assert str(one["direction"].values) == direction
-        assert tuple(places[one["mechanism"].values].tolist()) == mechanism
-        assert float(one["alpha"]) == pytest.approx(alpha, abs=1e-9)
-        assert sorted(tuple(places[row].tolist()) for row in ties) == sorted(purviews)
         named = tuple(places[one["purview"].values].tolist())
         _, partitions_of_it = made.alpha(direction, mechanism, named)
         assert int(one["n_tied_partitions"]) == len(partitions_of_it)

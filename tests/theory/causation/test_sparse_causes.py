@@ -108,19 +108,20 @@ def transition_of(drawn):
     return Transition.build(substrate, before, after, causes, effects)
 
 
-@pytest.mark.oracle
-@examples(60, suppress_health_check=list(HealthCheck))
-@given(cases(units=(3, 4), kinds=("sparse", "gates", "copy ring"), background=True), st.booleans())
-def test_links__are_those_of_brute_force(case, published):
+def links_beside_brute_force(case, published, forced):
+    """Return the links of a drawn case, found in the forced way, and the oracle's account."""
     rule = "2019" if published else "causal"
     rng = np.random.default_rng(case.seed)
     after = tuple(int(rng.choice(f.shape[-1], p=f[case.state])) for f in case.factors)
     made = ReferenceTransition(*case.given()[:2], case.state, after, case.units, case.units, rule)
-    with by_connections():
+    with forced:
         tree = iit.account(
             case.substrate(), case.state, after, case.units, case.units, background=rule
         )
-    links = tree["links"].to_dataset()
+    return tree["links"].to_dataset(), made
+
+
+def assert_links_are_those_of(made, links):
     places = np.array(made.units)
     assert links.sizes["link"] == len(made.account)
     for k, ((direction, mechanism), (alpha, purviews)) in enumerate(made.account.items()):
@@ -130,6 +131,14 @@ def test_links__are_those_of_brute_force(case, published):
         assert tuple(places[one["mechanism"].values].tolist()) == mechanism
         assert float(one["alpha"]) == pytest.approx(alpha, abs=1e-9)
         assert sorted(tuple(places[row].tolist()) for row in ties) == sorted(purviews)
+
+
+@pytest.mark.oracle
+@examples(60, suppress_health_check=list(HealthCheck))
+@given(cases(units=(3, 4), kinds=("sparse", "gates", "copy ring"), background=True), st.booleans())
+def test_links__are_those_of_brute_force(case, published):
+    links, made = links_beside_brute_force(case, published, by_connections())
+    assert_links_are_those_of(made, links)
 
 
 @pytest.mark.oracle
