@@ -11,6 +11,25 @@ def test_basins__are_the_printed_ones():
         assert ours == printed, name
 
 
+def test_leukemia__dies_or_survives_with_two_units_in_turn():
+    substrate = networks.leukemia()
+    attractors = iit.dynamics(substrate)["attractors"]["states"].values
+    kept = [
+        {frozenset(on_units(substrate, s) - {"CTLA4", "TCR"}) for s in a.split()}
+        for a in attractors
+    ]
+    surviving = set(analyse.LEUKEMIC.split())
+    assert kept == [
+        {frozenset({"Apoptosis"})},
+        {frozenset(surviving)},
+        {frozenset(surviving - {"P2"})},
+    ]
+
+
+def on_units(substrate, state):
+    return {label for label, value in zip(substrate.labels, state, strict=True) if value == "1"}
+
+
 @pytest.mark.parametrize("model", analyse.MODELS, ids=lambda model: model.name)
 def test_models__are_in_a_state_that_they_can_be_in(model):
     substrate, state = model.make(), model.state

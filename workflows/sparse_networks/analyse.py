@@ -22,6 +22,7 @@ WILD_TYPE = (
     "SLP3 SLP4 en1 EN1 hh1 HH1 SMO1 ptc2 PTC2 PH2 SMO2 ci2 CI2 CIA2 PTC3 ci3 CI3 CIR3 "
     "wg4 WG4 ptc4 PTC4 PH4 SMO4 ci4 CI4 CIA4"
 )
+LEUKEMIC = "P2 GPCR SMAD sFas FLIP IAP MCL1 S1P"  # With CTLA4 and TCR in turn
 MOST_DIGITS = 12
 
 
@@ -50,6 +51,7 @@ MODELS = (
     Model("fission yeast, G1", networks.fission_yeast, "Ste9 Rum1 Wee1"),
     Model("mammalian, at rest", networks.mammalian, "Rb p27 Cdh1"),
     Model("mammalian, cycling", networks.mammalian, "CycD UbcH10 CycB"),
+    Model("leukemia, surviving T cell", networks.leukemia, LEUKEMIC),
     Model("segment polarity, wild type", networks.segment_polarity, WILD_TYPE, ("PH", "SLP")),
 )
 # Basins of attraction as printed, largest first

@@ -127,6 +127,44 @@ def mammalian() -> iit.Substrate:
     )
 
 
+def leukemia() -> iit.Substrate:
+    """Survival of T cells in large granular lymphocyte leukemia, 18 units: Saadatpour et al. 2011.
+
+    PLoS Comput. Biol. 7, e1002267: the subnetwork to which the 60 units of Zhang et al. 2008,
+    PNAS 105, 16308, reduce once the units that settle are left out. Apoptosis turns every
+    other unit off.
+    """
+    rules: dict[str, Rule] = {
+        "CTLA4": (("TCR",), lambda tcr: tcr),
+        "TCR": (("CTLA4",), lambda ctla4: not ctla4),
+        "CREB": (("IFNG",), lambda ifng: ifng),
+        "IFNG": (("SMAD", "P2"), lambda smad, p2: not smad and not p2),
+        "P2": (("IFNG", "P2"), lambda ifng, p2: ifng or p2),
+        "GPCR": (("S1P",), lambda s1p: s1p),
+        "SMAD": (("GPCR",), lambda gpcr: gpcr),
+        "Fas": (("sFas",), lambda sfas: not sfas),
+        "sFas": (("S1P",), lambda s1p: s1p),
+        "Ceramide": (("Fas", "S1P"), lambda fas, s1p: fas and not s1p),
+        "DISC": (
+            ("Ceramide", "Fas", "FLIP"),
+            lambda ceramide, fas, flip: ceramide or (fas and not flip),
+        ),
+        "Caspase": (("BID", "IAP", "DISC"), lambda bid, iap, disc: (bid and not iap) or disc),
+        "FLIP": (("DISC",), lambda disc: not disc),
+        "BID": (("MCL1",), lambda mcl1: not mcl1),
+        "IAP": (("BID",), lambda bid: not bid),
+        "MCL1": (("DISC",), lambda disc: not disc),
+        "S1P": (("Ceramide",), lambda ceramide: not ceramide),
+    }
+
+    def while_alive(rule: Callable[..., bool]) -> Callable[..., bool]:
+        return lambda *values: bool(rule(*values[:-1])) and not values[-1]
+
+    living = {k: ((*names, "Apoptosis"), while_alive(rule)) for k, (names, rule) in rules.items()}
+    apoptosis = (("Caspase", "Apoptosis"), lambda caspase, apoptosis: caspase or apoptosis)
+    return boolean_network({**living, "Apoptosis": apoptosis})
+
+
 def segment_polarity(cells: int = 4) -> iit.Substrate:
     """Segment polarity genes of a ring of cells, 15 units in each: Albert and Othmer 2003.
 
