@@ -1,4 +1,4 @@
-"""Many states of a system, as combinations of states of groups of its units."""
+"""Many states of a system, as combinations of states of groups of its units, and unions of them."""
 
 import math
 from collections.abc import Sequence
@@ -63,6 +63,22 @@ class StateProduct:
         """Return the value of every unit in each state of a group, 0 for others; (m, n)."""
         return unit_values(self.codes[group], self.levels)
 
+    def states_of(self, group: int) -> NDArray[np.int64]:
+        """Return the value of every unit in each state of a group, others as in the first."""
+        others = self.first - int(self.codes[group][0])
+        return unit_values(self.codes[group] + others, self.levels)
+
+    def places_of(self, code: int) -> list[int] | None:
+        """Return which state of each group a state has; None if it is none of these states."""
+        values, places = unit_values(np.array([code]), self.levels)[0], list[int]()
+        for group, units in enumerate(self.units):
+            own = list(units)
+            at = np.flatnonzero((self.values(group)[:, own] == values[own]).all(axis=1))
+            if len(at) == 0:
+                return None
+            places.append(int(at[0]))
+        return places
+
     def lowest(self, order: Sequence[int]) -> int:
         """Return the state of the smallest values, those of the units in this order compared."""
         code = 0
@@ -70,6 +86,48 @@ class StateProduct:
             at = np.lexsort(self.values(group)[:, list(reversed(order))].T)
             code += int(codes[at[0]])
         return code
+
+
+@dataclass(frozen=True)
+class StateUnion:
+    """States of a system, as products of which no two share a state."""
+
+    products: tuple[StateProduct, ...]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Values of each unit."""
+        return self.products[0].levels
+
+    @property
+    def count(self) -> int:
+        """Number of states."""
+        return sum(one.count for one in self.products)
+
+    @property
+    def first(self) -> int:
+        """The state of the smallest number."""
+        return min(one.first for one in self.products)
+
+    @property
+    def largest_weight(self) -> float:
+        """Probability of the likeliest state."""
+        return max(math.prod(float(w.max()) for w in one.weights) for one in self.products)
+
+    @property
+    def least_weight(self) -> float:
+        """Probability of the least likely state."""
+        return min(math.prod(float(w.min()) for w in one.weights) for one in self.products)
+
+    def one_by_one(self) -> StateProduct:
+        """List all states as those of one group."""
+        if len(self.products) == 1 and len(self.products[0].units) == 1:
+            return self.products[0]
+        listed = [one.one_by_one() for one in self.products]
+        codes = np.concatenate([one.codes[0] for one in listed])
+        weights = np.concatenate([one.weights[0] for one in listed])
+        order = np.argsort(codes)
+        return StateProduct.listed(self.levels, codes[order], weights[order])
 
 
 def unit_values(codes: NDArray[np.int64], levels: Sequence[int]) -> NDArray[np.int64]:

@@ -9,29 +9,25 @@ and the options of the theory.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from iitdask.errors import InputError
-from iitdask.kernels.frontier.eliminations import (
-    LocalFactor,
-    SideStates,
-    StateLimitError,
-    specified_causes,
-    specified_effects,
-)
+from iitdask.kernels.frontier.eliminations import LocalFactor, StateLimitError
 from iitdask.kernels.frontier.minimum_search import (
     Minimum,
     count_partitions_of_ratio,
     minimum_partition_by_frontier,
 )
 from iitdask.kernels.frontier.partial_partitions import MAX_OWN_INPUTS, MAX_WIDTH
+from iitdask.kernels.frontier.specified_causes import SideStates, specified_causes
+from iitdask.kernels.frontier.specified_effects import specified_effects
 from iitdask.kernels.iit4.system_phi import DirectionMinima
 from iitdask.kernels.linear_order import frontier_width, narrow_order
-from iitdask.kernels.state_product import StateProduct, unit_values
+from iitdask.kernels.state_product import StateProduct, StateUnion
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.labels import decode_state
@@ -126,13 +122,17 @@ class FrontierSystem:
             self._tables[key] = _lost_by_kept(factor, read, source, value)
         return self._tables[key]
 
-    def classes(self, states: StateProduct, is_cause: bool) -> StateClasses:
+    def classes(self, states: StateUnion, is_cause: bool) -> StateClasses:
         """Divide states specified on one side by what the units lose at them."""
+        groups = tuple(self._groups(one, is_cause) for one in states.products)
+        return StateClasses(states.products, groups)
+
+    def _groups(self, states: StateProduct, is_cause: bool) -> list[list[Array]]:
+        """Divide the states of each group of a product, given by position."""
         factors = [f.varying() for f in self._local_factors(is_cause)]
         groups = list[list[Array]]()
         for g, (units, weights) in enumerate(zip(states.units, states.weights, strict=True)):
-            values = states.values(g) + unit_values(np.array([states.first]), states.levels)
-            values -= states.values(g)[:1]
+            values = states.states_of(g)
             keys = [np.round(weights / weights.max(), DISTINCT_DIGITS - 1)]
             for factor in factors:
                 affects = set(factor.inputs) if is_cause else {factor.unit}
@@ -141,7 +141,7 @@ class FrontierSystem:
             _, kind = np.unique(np.stack(keys), axis=1, return_inverse=True)
             order = np.argsort(kind, kind="stable")
             groups.append(np.split(order, np.flatnonzero(np.diff(kind[order])) + 1))
-        return StateClasses(states, groups)
+        return groups
 
     def _numbered(self, factor: LocalFactor, values: Array, is_cause: bool) -> Array:
         """Number what one unit loses in some states, given by the values of all units; (m,)."""
@@ -156,20 +156,28 @@ class FrontierSystem:
         out: Array = np.array(numbers)[kind.ravel()]
         return out
 
-    def extreme_bits(self, states: StateProduct) -> Array:
-        """Return the most and the least that units lose at any specified cause; (2, n, 2**K)."""
-        out, now = np.array([self.lost_bits(states.first, True)] * 2), self.system.local_state
-        for factor in (f.varying() for f in self._local_factors(True)):
-            group = next((g for g, u in enumerate(states.units) if {*factor.inputs} & {*u}), None)
-            if group is None:
-                continue
-            values, t = states.values(group), int(self._place[factor.unit])
-            _, first = np.unique(values[:, factor.inputs], axis=0, return_index=True)
-            for row in values[first].tolist():
-                bits = self._bits_of(factor.unit, True, row, now[factor.unit])
-                bits = np.tile(bits, out.shape[2] // len(bits))
+    def extreme_bits(self, states: StateUnion, is_cause: bool) -> Array:
+        """Return the most and the least that units lose at any specified state; (2, n, 2**K)."""
+        out = np.array([self.lost_bits(states.products[0].first, is_cause)] * 2)
+        for one in states.products:
+            for bits, t in self._bits_at_any(one, is_cause):
                 out[0, t], out[1, t] = np.maximum(out[0, t], bits), np.minimum(out[1, t], bits)
         return out
+
+    def _bits_at_any(self, states: StateProduct, is_cause: bool) -> Iterator[tuple[Array, int]]:
+        """Yield what units lose at the states of a product, and the places of the units."""
+        now, most = self.system.local_state, self.inputs.shape[1]
+        values = [states.states_of(g) for g in range(len(states.units))]
+        for factor in (f.varying() for f in self._local_factors(is_cause)):
+            affects = list(factor.inputs) if is_cause else [factor.unit]
+            # beside the units that are held these are of one group
+            own = [v for v, u in zip(values, states.units, strict=True) if {*affects} & {*u}]
+            at = max(own, key=len, default=values[0][:1])
+            _, first = np.unique(at[:, affects], axis=0, return_index=True)
+            for row in at[first].tolist():
+                source, value = (row, now[factor.unit]) if is_cause else (now, row[factor.unit])
+                bits = self._bits_of(factor.unit, is_cause, source, value)
+                yield np.tile(bits, (1 << most) // len(bits)), int(self._place[factor.unit])
 
     def kept_inputs(self, severed: Array) -> Array:
         """Return what each unit keeps of its inputs, by place, where it loses these units.
@@ -274,7 +282,7 @@ class FrontierMinima(NamedTuple):
 
 def frontier_minima(
     plan: FrontierSystem,
-    states: Sequence[StateProduct],
+    states: Sequence[StateUnion],
     budget: float,
     *,
     is_bounded: bool,
@@ -299,37 +307,38 @@ def frontier_minima(
     StateLimitError
         If there are too many classes of states.
     """
-    cause = yield from _cause_classes(plan, states[0], budget)
-    classes = (cause, plan.classes(states[1], False))
-    tables = _DistinctTables()
-    rows = [_rows_of(plan, side, k == 0, tables, is_bounded) for k, side in enumerate(classes)]
-    if len(rows[0][0]) < cause.count:  # too many to be searched one by one
-        classes = (StateClasses.together(cause.states), classes[1])
+    tables, sides = _DistinctTables(), list[_SideTables]()
+    for own, is_cause in zip(states, (True, False), strict=True):
+        classes = yield from _side_classes(plan, own, is_cause, budget)
+        sides.append(
+            _tables_of(plan, own, classes, tables, is_cause=is_cause, is_bounded=is_bounded)
+        )
     bits, zero = np.stack(tables.bits), np.array(tables.zeros)
     (filled,) = yield (_minima_stage(plan, bits, zero, budget, is_bounded=is_bounded),)
     most = bits.max(axis=2).sum(axis=1)
     found, ranges = list[DirectionMinima](), list[SideRanges]()
-    for (best, low), side in zip(rows, classes, strict=True):
-        weights = np.array([one.weight for one in side.products()])
+    for _, best, low, weights, share in sides:
         found.append(_side_minima(filled, best, weights))
         proven = filled["is_proven"].values[best] & (best == low)
-        least = filled["least_ratio"].values[low]
+        least = filled["least_ratio"].values[low] * share
         ranges.append(side_ranges(found[-1], proven, least, most[best], len(plan.units)))
     is_proven = all(side.is_proven.all() for side in ranges) or any(
         (minima.cost[side.is_proven] == 0.0).all() and side.is_proven.all()
         for minima, side in zip(found, ranges, strict=True)
     )
-    return FrontierMinima(classes, (found[0], found[1]), (ranges[0], ranges[1]), is_proven)
+    both = sides[0].classes, sides[1].classes
+    return FrontierMinima(both, (found[0], found[1]), (ranges[0], ranges[1]), is_proven)
 
 
-def _cause_classes(
-    plan: FrontierSystem, states: StateProduct, budget: float
+def _side_classes(
+    plan: FrontierSystem, states: StateUnion, is_cause: bool, budget: float
 ) -> Steps[StateClasses]:
-    """Return the classes of the causes: one where a partition costs nothing at any of them."""
-    classes = plan.classes(states, True)
+    """Return the classes of a side: one a product where a partition costs nothing at any state."""
+    classes = plan.classes(states, is_cause)
     if classes.count <= MANY_CLASSES:
         return classes
-    bits, zero = plan.extreme_bits(states)[:1], np.array([PHI_ZERO_BITS / states.weight])
+    bits = plan.extreme_bits(states, is_cause)[:1]
+    zero = np.array([PHI_ZERO_BITS / states.largest_weight])
     (filled,) = yield (_minima_stage(plan, bits, zero, budget, is_bounded=False),)
     is_free = filled["cost"].values[0] <= zero[0]
     return StateClasses.together(states) if is_free else classes
@@ -352,26 +361,41 @@ class _DistinctTables:
         return self._known[key]
 
 
-def _rows_of(
-    plan: FrontierSystem,
-    classes: StateClasses,
-    is_cause: bool,
-    tables: _DistinctTables,
-    is_bounded: bool,
-) -> tuple[Array, Array]:
-    """Return the tables of each class: that of its states, twice.
+class _SideTables(NamedTuple):
+    """Which tables the classes of a side have."""
 
-    Of too many classes the table of the most and that of the least that units lose at any.
+    classes: StateClasses
+    most: Array  # (m,) of the most that units lose at a state of the class
+    least: Array  # (m,) of the least; the same but where classes are too many
+    weights: Array  # (m,) largest probability of a state
+    share: float  # The least of these probabilities, over the largest
+
+
+def _tables_of(
+    plan: FrontierSystem,
+    states: StateUnion,
+    classes: StateClasses,
+    tables: _DistinctTables,
+    *,
+    is_cause: bool,
+    is_bounded: bool,
+) -> _SideTables:
+    """Return the tables of each class: that of its states.
+
+    Of too many classes, each product as one, what units lose at any state.
     """
     if classes.count <= MAX_CLASSES:
-        found = ((plan.lost_bits(one.first, is_cause), one.weight) for one in classes.products())
-        rows = np.array([tables.number(*one) for one in found])
-        return rows, rows
-    if not (is_bounded and is_cause):
+        weights = np.array([one.weight for one in classes.products()])
+        lost = (plan.lost_bits(one.first, is_cause) for one in classes.products())
+        rows = np.array([tables.number(*one) for one in zip(lost, weights.tolist(), strict=True)])
+        return _SideTables(classes, rows, rows, weights, 1.0)
+    if not is_bounded:
         raise StateLimitError(f"{classes.count} classes of tied states lose differently")
-    weight = classes.states.weight
-    most, least = (tables.number(bits, weight) for bits in plan.extreme_bits(classes.states))
-    return np.array([most]), np.array([least])
+    weight, classes = states.largest_weight, StateClasses.together(states)
+    extremes = plan.extreme_bits(states, is_cause)
+    most, least = (np.full(classes.count, tables.number(bits, weight)) for bits in extremes)
+    weights = np.full(classes.count, weight)
+    return _SideTables(classes, most, least, weights, states.least_weight / weight)
 
 
 def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMinima:

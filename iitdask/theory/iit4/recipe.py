@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import inf, prod
 from typing import Any
 
@@ -211,6 +212,7 @@ def _default_states(
     specified = yield from specify_states(system, options)
     causes, effects = specified.states
     chosen = causes.first, effects.first
+    pairs = tuple(product(causes.products, effects.products))
     if options.ties == "canonical":
-        chosen = first_state_pair(system, options.ties, [(causes, effects)])
-    return chosen, TiedStates(((causes, effects),))
+        chosen = first_state_pair(system, options.ties, pairs)
+    return chosen, TiedStates(pairs)

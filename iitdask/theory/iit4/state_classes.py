@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from iitdask.kernels.state_product import StateProduct, unit_values
+from iitdask.kernels.state_product import StateProduct, StateUnion
 from iitdask.theory.stage import Array
 
 
@@ -18,55 +18,75 @@ from iitdask.theory.stage import Array
 class StateClasses:
     """States of one side, in classes at whose states the units lose the same.
 
-    A class takes one set of states of each group; classes are numbered with the last group fastest.
+    A class takes one set of states of each group of a product; classes are numbered product by
+    product, with the last group fastest.
     """
 
-    states: StateProduct
-    groups: Sequence[Sequence[Array]]  # By group of units its sets of states, as positions
+    states: Sequence[StateProduct]  # Of which no two share a state
+    groups: Sequence[Sequence[Sequence[Array]]]  # Of each by group its sets of states, as positions
 
     @classmethod
-    def together(cls, states: StateProduct) -> StateClasses:
-        """Put all states into one class."""
-        return cls(states, [[np.arange(len(codes))] for codes in states.codes])
+    def together(cls, states: StateUnion) -> StateClasses:
+        """Put all states of a product into one class."""
+        groups = [[[np.arange(len(codes))] for codes in one.codes] for one in states.products]
+        return cls(states.products, groups)
 
     @classmethod
     def singles(cls, states: StateProduct) -> StateClasses:
         """Make a class of every state."""
-        return cls(states, [list(np.arange(len(codes))[:, None]) for codes in states.codes])
+        return cls([states], [[list(np.arange(len(codes))[:, None]) for codes in states.codes]])
 
     @property
     def count(self) -> int:
         """Number of classes."""
-        return math.prod(len(sets) for sets in self.groups)
+        return sum(self._counts)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        """Number of classes of each product."""
+        return [math.prod(len(sets) for sets in groups) for groups in self.groups]
 
     def products(self) -> Iterator[StateProduct]:
         """Yield the states of each class."""
-        return (self.states.take(members) for members in product(*self.groups))
+        for states, groups in zip(self.states, self.groups, strict=True):
+            yield from (states.take(members) for members in product(*groups))
 
     def number_of(self, code: int) -> int:
         """Return the class of a state."""
-        levels, number = self.states.levels, 0
-        values = unit_values(np.array([code]), levels)[0]
-        for group, sets in enumerate(self.groups):
-            units = list(self.states.units[group])
-            of_group = self.states.values(group)[:, units]
-            at = int(np.flatnonzero((of_group == values[units]).all(axis=1))[0])
-            number = number * len(sets) + next(k for k, own in enumerate(sets) if at in own)
-        return number
+        before = 0
+        for states, groups, count in zip(self.states, self.groups, self._counts, strict=True):
+            places = states.places_of(code)
+            if places is not None:
+                number = 0
+                for at, sets in zip(places, groups, strict=True):
+                    number = number * len(sets) + next(k for k, own in enumerate(sets) if at in own)
+                return before + number
+            before += count
+        raise ValueError(f"expected one of the states, got {code}")
 
     def united(self, numbers: Array) -> list[StateProduct]:
-        """Return the states of some classes, as few products as are seen at once."""
-        if len(numbers) == self.count:
-            return [self.states]
-        if len(self.groups) == 1:
-            members = np.concatenate([self.groups[0][k] for k in numbers.tolist()])
-            return [self.states.take([np.sort(members)])]
-        shape = [len(sets) for sets in self.groups]
-        places = zip(*np.unravel_index(numbers, shape), strict=True)
-        return [
-            self.states.take([sets[k] for sets, k in zip(self.groups, at, strict=True)])
-            for at in places
-        ]
+        """Return the states of some classes, ascending, as few products as are seen at once."""
+        out, before = list[StateProduct](), 0
+        for states, groups, count in zip(self.states, self.groups, self._counts, strict=True):
+            own = numbers[(numbers >= before) & (numbers < before + count)] - before
+            out += _united(states, groups, own, count)
+            before += count
+        return out
+
+
+def _united(
+    states: StateProduct, groups: Sequence[Sequence[Array]], numbers: Array, count: int
+) -> list[StateProduct]:
+    """Return the states of some of the classes into which a product is divided."""
+    if len(numbers) == count:
+        return [states]
+    if len(groups) == 1:
+        if len(numbers) == 0:
+            return []
+        members = np.concatenate([groups[0][k] for k in numbers.tolist()])
+        return [states.take([np.sort(members)])]
+    places = zip(*np.unravel_index(numbers, [len(sets) for sets in groups]), strict=True)
+    return [states.take([sets[k] for sets, k in zip(groups, at, strict=True)]) for at in places]
 
 
 @dataclass(frozen=True)

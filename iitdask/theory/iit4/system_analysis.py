@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ from iitdask.kernels.iit4.system_phi import (
     specified_states,
     state_cut_costs,
 )
-from iitdask.kernels.state_product import StateProduct
+from iitdask.kernels.state_product import StateProduct, StateUnion
 from iitdask.kernels.subsets import PHI_ZERO_BITS, is_strongly_connected
 from iitdask.model.labels import decode_state
 from iitdask.model.system import CandidateSystem
@@ -74,7 +75,7 @@ class SpecifiedStates(NamedTuple):
     """States that a system specifies, cause and effect side."""
 
     # Of largest intrinsic information, weighed by their probabilities in their repertoire
-    states: tuple[StateProduct, StateProduct]
+    states: tuple[StateUnion, StateUnion]
     information: tuple[float, float]  # Their intrinsic information, bits
     current: Array  # (2,) of the current state, given itself; the cause side not normalized
 
@@ -178,21 +179,20 @@ def _analyse_by_tables(
         specified = find_specified_states(filled, system)
     if (nothing := _without_cause_or_effect(specified)) is not None:
         return nothing
-    causes, effects = (states.one_by_one() for states in specified.states)
-    specified = specified._replace(states=(causes, effects))
+    listed = [states.one_by_one() for states in specified.states]
     if is_one_block:
-        sides = enumerate(side.codes[0] for side in specified.states)
+        sides = enumerate(side.codes[0] for side in listed)
         fields = [[filled[name].values[k, codes] for name in MINIMUM_FIELDS] for k, codes in sides]
-        minima, costs = _direction_minima(specified, *fields), None
+        minima, costs = _direction_minima(listed, *fields), None
     else:
-        minima, costs = yield from _search_minima(system, specified, options)
-    cause, effect = (StateClasses.singles(side) for side in specified.states)
+        minima, costs = yield from _search_minima(system, listed, options)
+    cause, effect = (StateClasses.singles(side) for side in listed)
     chosen = _choose_pair(system, options, (cause, effect), minima)
     if costs is None:
         inputs, (c_state, e_state) = system_inputs(system), chosen.codes
         both = cut_costs_at(inputs, c_state, True), cut_costs_at(inputs, e_state, False)
     else:
-        both = costs[chosen.cause], costs[specified.states[0].count + chosen.effect]
+        both = costs[chosen.cause], costs[listed[0].count + chosen.effect]
     named = describe_state_pair(*chosen.minima, *both)
     count = count_common_bipartitions if is_bipartite(options) else count_common_minima
     common = count(*chosen.minima, *both) if named.are_sides_tied else 0.0
@@ -254,7 +254,8 @@ def _undecided(
     """
     bounds = phi_bounds(*found.ranges)
     if isinstance(options, IIT42026):
-        selectivity = [side.selectivity for side in found.minima]
+        sides = specified.states
+        selectivity = [np.array([x.least_weight, x.largest_weight]) for x in sides]
         is_current = options.differentiation != "specified"
         current = specified.current if is_current else None
         n, information = len(specified.states[0].levels), np.array(specified.information)
@@ -300,13 +301,14 @@ def _without_cause_or_effect(specified: SpecifiedStates) -> SystemAnalysis | Non
 def _no_phi(reason: Reason, specified: SpecifiedStates) -> SystemAnalysis:
     """Return the analysis of a system whose partitions were not searched."""
     cause, effect = (ii if ii > PHI_ZERO_BITS else 0.0 for ii in specified.information)
+    causes, effects = specified.states
     return SystemAnalysis(
         phi=0.0,
         normalized=0.0,
         reason=reason,
         information=(cause, effect),
-        states=(specified.states[0].first, specified.states[1].first),
-        tied_states=TiedStates((specified.states,)),
+        states=(causes.first, effects.first),
+        tied_states=TiedStates(tuple(product(causes.products, effects.products))),
     )
 
 
@@ -390,8 +392,8 @@ def _specified_states(
     likely = forward[0, causes] / float(forward[0].sum())
     return SpecifiedStates(
         (
-            StateProduct.listed(levels, causes, likely),
-            StateProduct.listed(levels, effects, forward[1, effects]),
+            StateUnion((StateProduct.listed(levels, causes, likely),)),
+            StateUnion((StateProduct.listed(levels, effects, forward[1, effects]),)),
         ),
         (float(information[0, causes[0]]), float(information[1].max())),
         current,
@@ -427,19 +429,19 @@ def fill_one_block(inputs: Mapping[str, Array], region: Region) -> dict[str, Arr
     none = np.full(2, np.nan)
     specified = _specified_states(out["forward"], out["information"], none, levels.tolist())
     if min(specified.information) > PHI_ZERO_BITS:
-        for side, product in enumerate(specified.states):
-            codes = product.codes[0]
+        for side, union in enumerate(specified.states):
+            codes, weights = union.products[0].codes[0], union.products[0].weights[0]
             costs = np.stack([cut_costs_at(inputs, int(code), side == 0) for code in codes])
-            zero = PHI_ZERO_BITS / product.weights[0]
+            zero = PHI_ZERO_BITS / weights
             found = minimum_partitions(costs, zero, inputs)
             for name in MINIMUM_FIELDS:
                 out[name][side, codes] = found[name]
     return out
 
 
-def _direction_minima(specified: SpecifiedStates, *sides: Sequence[Array]) -> Minima:
+def _direction_minima(listed: Sequence[StateProduct], *sides: Sequence[Array]) -> Minima:
     """Minima of both sides from MINIMUM_FIELDS of each; a cost that weighs nothing is 0."""
-    weights = [states.weights[0] for states in specified.states]
+    weights = [states.weights[0] for states in listed]
     cause, effect = (
         DirectionMinima(
             np.where(cost * weight > PHI_ZERO_BITS, cost, 0.0), pairs, ways, key, weight
@@ -458,19 +460,19 @@ def cut_costs_at(inputs: Mapping[str, Array], state: int, is_cause: bool) -> Arr
 
 
 def _search_minima(
-    system: CandidateSystem, specified: SpecifiedStates, options: Unfolding
+    system: CandidateSystem, listed: Sequence[StateProduct], options: Unfolding
 ) -> Steps[tuple[Minima, Array]]:
     """Minimum partition of every tied cause and effect state, and the costs of cuts at them."""
-    inputs, (causes, effects) = system_inputs(system), (x.codes[0] for x in specified.states)
+    inputs, (causes, effects) = system_inputs(system), (x.codes[0] for x in listed)
     states = [(int(s), True) for s in causes] + [(int(s), False) for s in effects]
     costs = np.stack([cut_costs_at(inputs, *state) for state in states])
-    zero = PHI_ZERO_BITS / np.concatenate([x.weights[0] for x in specified.states])
+    zero = PHI_ZERO_BITS / np.concatenate([x.weights[0] for x in listed])
     filled = yield from search_partitions(costs, zero, only_bipartitions=is_bipartite(options))
     cause, effect = (
         [filled[name][side].copy() for name in MINIMUM_FIELDS]
         for side in (slice(len(causes)), slice(len(causes), None))
     )
-    return _direction_minima(specified, cause, effect), costs
+    return _direction_minima(listed, cause, effect), costs
 
 
 def _choose_pair(

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from iitdask.kernels.frontier import eliminations
-from iitdask.kernels.frontier.eliminations import (
-    LocalFactor,
-    StateLimitError,
-    order_factors,
-    specified_causes,
-    specified_effects,
-)
+from iitdask.kernels.frontier import specified_causes as specified_causes_module
+from iitdask.kernels.frontier import specified_effects as specified_effects_module
+from iitdask.kernels.frontier.eliminations import LocalFactor, StateLimitError, order_factors
+from iitdask.kernels.frontier.specified_causes import specified_causes
+from iitdask.kernels.frontier.specified_effects import specified_effects
 from tests.reference import sparse_systems
 from tests.reference.sparse_systems import GRAPHS
 
@@ -34,15 +32,16 @@ def local(factors):
 def listed(found):
     states = found.states.one_by_one()
     assert (states.count, states.first) == (found.states.count, found.states.first)
+    assert len(np.unique(states.codes[0])) == states.count
     return states.codes[0].tolist(), states.weights[0].tolist()
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_states__are_those_of_largest_information(seed):
-    factors, levels, state = drawn(seed)
-    likely = sparse_systems.state_products(factors, levels, state)
+def check_states(factors, levels, state):
+    """Compare with brute force; how many products there are on either side."""
+    likely, products = sparse_systems.state_products(factors, levels, state), []
     if likely.sum() > 0:
         found = specified_causes(local(factors), levels, state)
+        products.append(len(found.states.products))
         ties = np.flatnonzero(likely >= likely.max() * (1 - 1e-12))
         p = likely.max() / likely.sum()
         assert listed(found)[0] == ties.tolist()
@@ -59,6 +58,38 @@ def test_states__are_those_of_largest_information(seed):
     assert listed(found)[0] == ties.tolist()
     np.testing.assert_allclose(listed(found)[1], p[ties], atol=1e-14)
     assert found.information == pytest.approx(bits.max(), abs=1e-12)
+    return [*products, len(found.states.products)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_states__are_those_of_largest_information(seed):
+    check_states(*drawn(seed))
+
+
+def test_states__too_many_to_be_listed_are_unions_of_products(monkeypatch):
+    monkeypatch.setattr(specified_causes_module, "MAX_SPECIFIED", 1)
+    monkeypatch.setattr(specified_effects_module, "MAX_SPECIFIED", 0)
+    several = 0
+    for seed in range(100):
+        monkeypatch.setattr(specified_causes_module, "MAX_LISTED", 1 + seed % 4)
+        several += max(check_states(*drawn(seed, (2, 6)))) > 1
+    assert several > 20
+
+
+def test_causes__of_a_ring_are_counted_by_cutting_it_apart():
+    both = np.array([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    ring = local([(((i - 1) % 40, (i + 1) % 40), both) for i in range(40)])
+    found = specified_causes(ring, [2] * 40, [0] * 40)
+    lucas = [2, 1]  # of two rings of 20: sets of which no two are neighbours
+    for _ in range(20):
+        lucas.append(lucas[-1] + lucas[-2])
+    assert found.states.count == lucas[20] ** 2
+    line = local([(((i - 1) % 40, i), both) for i in range(40)])
+    found = specified_causes(line, [2] * 40, [0] * 40)
+    for _ in range(20):
+        lucas.append(lucas[-1] + lucas[-2])
+    assert (found.states.count, found.states.first) == (lucas[40], 0)
+    assert 1 < len(found.states.products) < 64
 
 
 def test_effects__all_tie_where_the_current_state_has_none():
@@ -86,10 +117,12 @@ def test_states__of_units_that_nothing_reads_tie_without_being_listed():
 
 def test_states__beyond_the_limits_are_refused(monkeypatch):
     fair = local([([0, 1], np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.4, 0.6], [0.6, 0.4]]]))] * 2)
-    monkeypatch.setattr(eliminations, "MAX_SPECIFIED", 1)
+    monkeypatch.setattr(specified_causes_module, "MAX_SPECIFIED", 1)
+    monkeypatch.setattr(specified_causes_module, "MAX_PRODUCTS", 1)
     with pytest.raises(StateLimitError, match="more than 1 cause states tie"):
         specified_causes(fair, [2] * 2, [0] * 2)
-    monkeypatch.setattr(eliminations, "MAX_WEIGHED", 1)
+    monkeypatch.setattr(specified_effects_module, "MAX_WEIGHED", 1)
+    monkeypatch.setattr(specified_effects_module, "MAX_LISTED", 1)
     with pytest.raises(StateLimitError, match="too many effect states"):
         specified_effects(fair, [2] * 2, [0] * 2)
     monkeypatch.setattr(eliminations, "MAX_JOINT_VALUES", 4)
