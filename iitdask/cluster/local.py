@@ -35,10 +35,12 @@ TEMPORARY_DIRECTORY = "temporary-directory"  # Key of Dask's configuration
 
 
 IDLE_SETTINGS = {
-    # By default Dask samples the stack of each task and looks at its own loop many times a second:
-    # 2 % of a core for each worker, a third of it so. Kernels have no stack to show.
+    # By default Dask samples the stack of each task and looks at its own loop many times a second,
+    # and asks the system what each process takes twice a second: 2 % of a core for each worker, a
+    # third of it so. Kernels have no stack to show.
     "distributed.worker.profile.interval": "100ms",
     "distributed.admin.tick.interval": "200ms",
+    "distributed.admin.system-monitor.interval": "5s",
 }
 
 

@@ -62,6 +62,7 @@ MIN_BUNDLES_IN_FLIGHT = 4  # Bundles in flight on a cluster that has no workers 
 WORKER_TOPIC = "iitdask"  # Dask topic under which workers report the blocks they begin
 CLIENT_POLL_SECONDS = 0.1  # Seconds between two checks of the connection while no result comes
 THREAD_COUNT_SECONDS = 1.0  # Seconds in which the threads of a cluster are not counted again
+MAX_WAITING_SLOTS = 8  # Bundles that a cluster may lack before more are sent, all in one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,12 @@ class DaskEngine:
             self._threads = sum(threads.values())
             self._threads_queried = time.monotonic()
         window = max(MIN_BUNDLES_IN_FLIGHT, self.per_thread * self._threads)
+        free = window - len(in_flight.sent)
+        if in_flight.sent and free < min(self._threads, MAX_WAITING_SLOTS):
+            return  # every thread still has one to go on with
         # Outside _scheduler_errors: drawing tasks may write to the store, which has errors of
         # its own.
-        drawn = list(islice(tasks, max(0, window - len(in_flight.sent))))
+        drawn = list(islice(tasks, max(0, free)))
         remote = [in_flight.with_stored_inputs(task) for task in drawn if not task.run_locally]
         if remote and self.prepare_workers is not None:
             with _scheduler_errors(self.client):

@@ -31,12 +31,12 @@ from iitdask.run.events import (
 )
 from iitdask.run.ledger import Ledger, MemoryLedger
 from iitdask.run.plan import (
-    MIN_BUNDLES,
     MIN_COMMON_BUNDLES,
     Block,
     CachedCost,
     Calibration,
     StageMemory,
+    bundles_to_keep,
     calibrate,
     cell_bytes,
     plan_bundles,
@@ -56,8 +56,8 @@ MAX_ATTEMPTS = 3
 CALIBRATION_BLOCKS = 256  # Blocks of an earlier run whose seconds are read to calibrate predictions
 LOCAL_SECONDS = 0.02  # Predicted seconds up to which the driver fills a stage: sending takes that
 LOCAL_INPUT_BYTES = 64 * 2**20  # Bytes of inputs up to which the driver fills a stage itself
-BUNDLES_A_THREAD = 2  # Bundles to keep for each thread of a cluster while work remains
-REPLAN_FACTOR = 2.0  # Ratio of measured to planned speed beyond which blocks left are bundled again
+REPLAN_FACTOR = 2.0
+"""Ratio of measured to planned speed, or of threads, beyond which blocks left are bundled again."""
 
 
 class StageRun:
@@ -74,7 +74,7 @@ class StageRun:
         block_seconds: float,
         *,
         is_shared: bool = False,
-        count_threads: Callable[[], int] = lambda: 1,
+        count_threads: Callable[[], int] | None = None,
     ) -> None:
         self.stage = stage = replace(stage, cost=CachedCost(stage.cost))
         self.ledger = ledger
@@ -87,7 +87,7 @@ class StageRun:
         self.calibration = Calibration()
         self.common_bundles: list[tuple[Block, ...]] = []
         self.is_local = False
-        self.count_threads = count_threads  # That bundles are made for
+        self.count_threads = count_threads  # Of the cluster; None where this process computes
         self.reader: StageReader | None = None
         self.is_shared = is_shared  # Whether bundles are those that other processes make, too
         self.reopen()
@@ -159,7 +159,7 @@ class StageRun:
         self.is_local = predicted <= LOCAL_SECONDS and self._input_bytes() <= LOCAL_INPUT_BYTES
 
     def tasks(self) -> Iterator[BundleTask]:
-        """Yield bundles until all blocks are handed out, replanning when the speed differs."""
+        """Yield bundles until all are handed out, replanning when speed or threads differ."""
         if self.is_shared:
             yield from self._common_tasks()
             return
@@ -173,21 +173,22 @@ class StageRun:
         needs = self._memory()
         yield from (BundleTask(self.context, (block,), needs=needs) for block in retries)
         while True:
-            planned = self.calibration.seconds_per_cost
+            planned, threads = self.calibration.seconds_per_cost, self._threads()
             for bundle in plan_bundles(
                 self.stage,
                 self.tiling,
                 handed_out,
                 planned,
                 self.block_seconds,
-                min_bundles=max(MIN_BUNDLES, BUNDLES_A_THREAD * self.count_threads()),
+                min_bundles=bundles_to_keep(threads),
             ):
                 if self.last_needed is not None and bundle[0] > self.last_needed:
                     return
                 handed_out.update(bundle)
                 yield BundleTask(self.context, bundle, self.is_local, needs=needs)
-                ratio = self.calibration.seconds_per_cost / planned
-                if not 1 / REPLAN_FACTOR < ratio < REPLAN_FACTOR:
+                speed = self.calibration.seconds_per_cost / planned
+                growth = (1 + self._threads()) / (1 + threads)
+                if not all(1 / REPLAN_FACTOR < x < REPLAN_FACTOR for x in (speed, growth)):
                     break
             else:
                 return
@@ -238,7 +239,7 @@ class StageRun:
 
     def _read_early(self, blocks: list[Block]) -> None:
         """Read what workers have committed, while they go on: else all of it is read in the end."""
-        if self.count_threads() <= 1 or not self.stage.is_read_by_recipe:
+        if self._threads() <= 1 or not self.stage.is_read_by_recipe:
             return
         if self.reader is None:
             self.reader = self.ledger.reader(self.stage.name)
@@ -258,6 +259,9 @@ class StageRun:
             beyond = {block for block in self.done if block > self.last_needed}
             self.ledger.delete_blocks(self.stage.name, beyond)
             self.done -= beyond
+
+    def _threads(self) -> int:
+        return 0 if self.count_threads is None else self.count_threads()
 
     def _input_bytes(self) -> int:
         return sum(map(self.ledger.input_bytes, self.stage.inputs.values()))
@@ -419,7 +423,7 @@ class _StageFiller:
 
     def _open(self, stages: Iterable[Stage]) -> list[StageRun]:
         is_shared = getattr(self.engine, "is_shared", False)
-        count_threads = getattr(self.engine, "count_threads", lambda: 1)
+        count_threads = getattr(self.engine, "count_threads", None)
         stage_runs = [
             StageRun(
                 stage,

@@ -26,8 +26,10 @@ READ_DIVISOR = 4  # One byte of the source of shared arrays is read at a time fo
 MIN_MAPPED_BYTES = 2**27  # Bytes of shared arrays below which every process makes its own
 TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
-LAST_BUNDLE_DIVISOR = 8  # The last bundles of a stage are so much shorter than its first
-MIN_COMMON_BUNDLES = 256  # The same where bundles are fixed beforehand, for however many processes
+BUNDLES_A_THREAD = 4  # The same on a cluster of few threads: a bundle costs messages
+LEAST_BUNDLES_A_THREAD = 2  # The same on one of many
+LAST_BUNDLE_DIVISOR = 8  # The last bundles of a stage are at least so much shorter than its first
+MIN_COMMON_BUNDLES = 256  # Bundles fixed beforehand, for however many processes
 MIN_BUNDLE_SECONDS = 0.05  # Seconds below which bundles are not made smaller for balance
 BLOCK_OVERHEAD_SECONDS = 0.005
 """Seconds a block costs however little it computes: a few small files are written."""
@@ -148,6 +150,15 @@ def _coarsest_adequate(stage: Stage, tried: list[tuple[float, Tiling]], target: 
     return next(tiling for seconds, tiling in small if seconds <= adequate)
 
 
+def bundles_to_keep(threads: int) -> int:
+    """Return how many bundles to keep while work remains, for so many threads of a cluster.
+
+    0 where their number is not known, or where this process computes.
+    """
+    few = MIN_BUNDLES if not threads else min(BUNDLES_A_THREAD * threads, MIN_BUNDLES)
+    return max(few, LEAST_BUNDLES_A_THREAD * threads)
+
+
 def plan_bundles(
     stage: Stage,
     tiling: Tiling,
@@ -163,6 +174,7 @@ def plan_bundles(
     A bundle takes at most a share of what is left, so that the last ones are short and workers
     end together; unless they `are_shrinking`, all have one length.
     """
+    divisor = max(LAST_BUNDLE_DIVISOR, LAST_BUNDLE_DIVISOR * MIN_BUNDLES // min_bundles)
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
@@ -177,7 +189,7 @@ def plan_bundles(
             bundles.append(tuple(blocks))
             left -= spent
             if are_shrinking:
-                least = max(first / LAST_BUNDLE_DIVISOR, MIN_BUNDLE_SECONDS)
+                least = max(first / divisor, MIN_BUNDLE_SECONDS)
                 budget = min(first, max(left / min_bundles, least))
             blocks, spent = [], 0.0
         blocks.append(block)

@@ -88,7 +88,7 @@ def mapped_arrays(
             if found is None:
                 _delete_unused(folder)
                 _write(path, shapes, fill)
-                found = _open_intact(path, shapes)
+                found = _open_intact(path, shapes, is_new=True)
     except StoreError:
         raise
     except (OSError, ImportError):  # no directory that can be written, no room in it, no locks
@@ -142,19 +142,20 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_intact(path: Path, shapes: Shapes) -> MappedArrays | None:
+def _open_intact(path: Path, shapes: Shapes, *, is_new: bool = False) -> MappedArrays | None:
     """Map a file, verified and held; None where it is not there, or not what was written.
 
-    Where another process holds it, that one has verified it.
+    One that `is_new` this process has just written. Where another process holds it, that one has
+    verified it.
     """
     size = total_bytes(shapes)
     with suppress(FileNotFoundError):
         file = path.open("rb")
         if os.fstat(file.fileno()).st_size == size + CHECKSUM_BYTES:
-            is_held = _is_locked(file)
+            is_verified = is_new or _is_locked(file)
             _lock(file, shared=True)
             content = mmap.mmap(file.fileno(), size + CHECKSUM_BYTES, access=mmap.ACCESS_COPY)
-            if is_held or _checksum(content, size) == int.from_bytes(content[size:], "little"):
+            if is_verified or _checksum(content, size) == int.from_bytes(content[size:], "little"):
                 return MappedArrays(_views(content, shapes), file, path)
         file.close()
         path.unlink()

@@ -63,7 +63,7 @@ def _compressor(content: Any) -> Zstd:
     return _ZSTD if sample <= MAX_COMPRESSION_RATIO * SAMPLE_BYTES else _ZSTD_FAST
 
 
-def _crc32c(content: bytes) -> bytes:
+def _crc32c(content: bytes | Array) -> bytes:
     value: int = google_crc32c.value(content)
     return value.to_bytes(CRC_BYTES, "little")
 
@@ -155,19 +155,19 @@ class ArrayLayout:
             if self.sparse:
                 return np.full(self.chunks, self.fill, self.dtype)
             raise ValueError(f"a chunk of {self.path} is missing")
-        if self.has_crc:
-            content, expected = content[:-CRC_BYTES], content[-CRC_BYTES:]
-            # Before decompression: damaged data may ask for any amount of memory.
-            if _crc32c(content) != expected:
+        data: bytes | Array = content
+        if self.has_crc:  # before decompression: damaged data may ask for any amount of memory
+            data = np.frombuffer(content, np.uint8)[:-CRC_BYTES]  # not copied, as bytes would be
+            if _crc32c(data) != content[-CRC_BYTES:]:
                 raise ValueError("a chunk does not match its checksum")
         if self.compressed:
             try:
-                content = _ZSTD.decode(content)
+                data = _ZSTD.decode(data)
             except RuntimeError as error:
                 raise ValueError(f"a chunk cannot be decompressed ({error})") from error
         if self.dtype.kind == "O":
-            return _decode_text(content, math.prod(self.chunks)).reshape(self.chunks)
-        little = np.frombuffer(content, self.dtype.newbyteorder("<"))
+            return _decode_text(data, math.prod(self.chunks)).reshape(self.chunks)
+        little = np.frombuffer(data, self.dtype.newbyteorder("<"))
         return little.reshape(self.chunks).astype(self.dtype, copy=False)
 
     def chunk_regions(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
@@ -195,7 +195,7 @@ class ArrayLayout:
         return array
 
 
-def _decode_text(content: bytes, n_texts: int) -> Array:
+def _decode_text(content: bytes | Array, n_texts: int) -> Array:
     """Decode a chunk of text; ValueError if there are not so many texts in it."""
     # Before decoding: the number in another chunk's bytes may ask for any amount of memory.
     if int.from_bytes(content[:TEXT_COUNT_BYTES], "little") != n_texts:

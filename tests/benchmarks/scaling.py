@@ -22,8 +22,8 @@ from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.run.engines import DaskEngine
 from iitdask.run.events import BlocksFilled
-from iitdask.run.execute import BUNDLES_A_THREAD, execute
-from iitdask.run.plan import MIN_BUNDLES, cell_bytes, plan_bundles, tile
+from iitdask.run.execute import execute
+from iitdask.run.plan import bundles_to_keep, cell_bytes, plan_bundles, tile
 from iitdask.run.shared_arrays import total_bytes
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
@@ -116,7 +116,7 @@ def planned(stages, workers):
     """Bundle the blocks of the stages of one step as a run on so many workers does."""
     bundles, tables = [], 0
     for stage in stages:
-        tiling, least = tile(stage, BLOCK_SECONDS), max(MIN_BUNDLES, BUNDLES_A_THREAD * workers)
+        tiling, least = tile(stage, BLOCK_SECONDS), bundles_to_keep(workers)
         for blocks in plan_bundles(stage, tiling, (), 1.0, BLOCK_SECONDS, min_bundles=least):
             regions = [tiling.region(block) for block in blocks]
             cells = sum(prod(part.stop - part.start for part in region) for region in regions)

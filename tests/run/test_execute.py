@@ -17,7 +17,7 @@ from iitdask.errors import (
 )
 from iitdask.run.engines import DaskEngine, SerialEngine
 from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageCompleted, StageOpened
-from iitdask.run.execute import execute, recompute_block
+from iitdask.run.execute import StageRun, execute, recompute_block
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
 from iitdask.run.task import WorkerMemory
@@ -245,6 +245,44 @@ def test_execute__fills_a_short_stage_here_and_others_on_workers(tmp_path):
                 assert ledger.read_stage(name)["value"].equals(
                     ledger.read_stage("squares")["value"]
                 )
+
+
+def ten_cells(region):
+    return 10 * toys.by_cells(region)
+
+
+def one(stage):
+    yield (stage,)
+    return xr.DataTree()
+
+
+def test_execute__bundles_again_when_workers_have_joined():
+    threads = 1
+    stage = replace(toys.first_stage(), cost=ten_cells)
+    stage_run = StageRun(stage, MemoryLedger(), 1.0, count_threads=lambda: threads)
+    tasks = stage_run.tasks()
+    alone = next(tasks).blocks
+    threads = 64
+    left = [task.blocks for task in tasks]
+    assert len(alone) > 1
+    assert {len(blocks) for blocks in left} == {1}
+    assert sorted(sum(left, alone)) == list(stage_run.tiling)
+
+
+def test_dask__is_sent_several_bundles_by_one_call(client, ledger, monkeypatch):
+    sizes, send = [], client.map
+
+    def noted(function, items, **more):
+        sizes.append(len(items))
+        return send(function, items, **more)
+
+    monkeypatch.setattr(client, "map", noted)
+    stage = replace(toys.first_stage(toys.slow_squares), cost=ten_cells)
+    execute(one(stage), ledger, DaskEngine(client), block_seconds=0.1)
+    first, *others, _ = sizes
+    assert first == 6  # three for each of two threads
+    assert len(others) > 4
+    assert min(others) >= 2
 
 
 def test_execute__asks_the_cost_of_a_region_once(ledger):

@@ -14,6 +14,7 @@ from iitdask.run.plan import (
     PROCESS_BYTES,
     Calibration,
     Tiling,
+    bundles_to_keep,
     calibrate,
     plan_bundles,
     stage_memory,
@@ -140,6 +141,28 @@ def test_plan__keeps_enough_bundles_for_workers_to_end_together():
         assert length <= max(left / 32, lengths[-1]) + 1
         left -= length
     assert len(plan_bundles(some, tiling, set(), 100.0, 5.0)) >= 200
+
+
+@pytest.mark.parametrize(
+    ("threads", "bundles"), [(0, 32), (1, 4), (2, 8), (8, 32), (16, 32), (17, 34), (1000, 2000)]
+)
+def test_plan__keeps_bundles_for_every_thread(threads, bundles):
+    assert bundles_to_keep(threads) == bundles
+
+
+def test_plan__makes_few_bundles_for_few_threads_whose_last_ones_are_as_short():
+    shape = (1024,)
+    some = stage(shape, even(100.0, shape))
+    tiling = Tiling(some.grid, (1,))
+    many, few = (
+        [len(b) for b in plan_bundles(some, tiling, set(), 1.0, 99.0, min_bundles=least)][:-1]
+        for least in (bundles_to_keep(16), bundles_to_keep(2))
+    )
+    assert sum(few) + 4 > 1024 - few[-1]
+    assert few == sorted(few, reverse=True)
+    assert 3 * len(few) - 3 < len(many)
+    assert 1024 // 8 - 8 < few[0] <= 1024 // 8
+    assert few[-1] <= many[-1]
 
 
 def test_plan__bundles_blocks_that_cost_nothing():
