@@ -24,6 +24,7 @@ from iitdask.types import Array, Mask
 Labels = tuple[str, ...]
 
 EMPTY_SET = "\N{EMPTY SET}"
+MASK_UNITS = 62  # Units whose sets an int64 mask can hold
 MAX_NUMBER_DIGITS = 9  # Of a unit's number or of its value, written as text
 MAX_COMPARED = 100  # Characters of a name that known ones are compared with
 SEPARATOR = ","  # Between labels that are not joined directly; no label holds one

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from iitdask.errors import InputError, quote
-from iitdask.model.labels import default_labels, state_text, unit_set_names
+from iitdask.model.labels import MASK_UNITS, default_labels, state_text, unit_set_names
 from iitdask.model.pyphi import is_network
 from iitdask.result.formatting import text_array
 
@@ -23,7 +23,6 @@ META = ("__class__", "__version__", "__id__")
 STRUCTURE_KEYS = ("ces", "concepts", "distinctions", "constellation", "unpartitioned_constellation")
 """Attributes that hold the structure of a system, in several versions."""
 ANALYSIS_KEYS = ("ria", "mip", "_ria", "_mip")  # What holds phi and purview of a cause or effect
-MAX_UNITS = 62  # Whose sets int64 masks can hold
 MAX_NODES = 10**5  # Of one tree
 
 
@@ -130,7 +129,7 @@ def _labels(content: Any) -> tuple[str, ...]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-    return default_labels(min(largest, MAX_UNITS) + 1)
+    return default_labels(min(largest, MASK_UNITS) + 1)
 
 
 def _concepts(content: Any) -> list[Any] | None:

@@ -16,13 +16,12 @@ from iitdask.model import examples, gates
 from iitdask.model import labels as notation
 from iitdask.model.batch import MAX_TABLE_STATES, Batch, Family, is_batchable
 from iitdask.model.checkpoints import WEIGHT_KEYS, WEIGHT_PARAMETERS, Checkpoint
-from iitdask.model.labels import join_labels, state_text
+from iitdask.model.labels import MASK_UNITS, join_labels, state_text
 from iitdask.model.macro_system import has_macro_units, parse_members, parse_window
 from iitdask.model.readers import load, substrate_from_study
 from iitdask.model.substrate import Substrate
 from iitdask.types import Array
 
-MAX_MASK_UNITS = 62  # Units whose sets int64 masks can hold
 OTHER_AXES = (
     *("substrate", "epoch", "checkpoint", "draw", "state", "before", "after", "units", "theory"),
     *("compute", "tau", "clamp"),
@@ -106,7 +105,7 @@ class UnitSignature:
         chosen = sorted(notation.parse_units(units, self.labels, "units"))
         if not chosen:
             raise InputError("units: expected at least one unit, got none")
-        mask = sum(1 << i for i in chosen) if len(self.labels) <= MAX_MASK_UNITS else 0
+        mask = sum(1 << i for i in chosen) if len(self.labels) <= MASK_UNITS else 0
         return mask, join_labels([self.labels[i] for i in chosen], self.labels)
 
 

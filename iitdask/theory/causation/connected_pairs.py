@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iitdask.errors import InputError
 from iitdask.kernels.causation import ALPHA_ZERO_BITS
 from iitdask.kernels.packings import (
     compressed,
@@ -16,7 +17,7 @@ from iitdask.kernels.packings import (
     undominated,
 )
 from iitdask.model.contraction import TABLE_BUDGET_BYTES
-from iitdask.model.labels import units_of_mask
+from iitdask.model.labels import MASK_UNITS, units_of_mask
 from iitdask.model.transition import Transition
 from iitdask.theory.causation.local_values import (
     elimination_numbers,
@@ -388,11 +389,22 @@ def sparse_searches(
     -------
     tuple of ConnectedSearch, or None where tables over all pairs take less
 
+    Raises
+    ------
+    InputError
+        There are more than 62 causes, or effects.
+
     References
     ----------
     docs/mathematics.md 25.4.
     """
-    if len(transition.causes) + len(transition.effects) < 2 * MIN_UNITS:
+    sizes = len(transition.causes), len(transition.effects)
+    if max(sizes) > MASK_UNITS:
+        raise InputError(
+            f"units: expected at most {MASK_UNITS} causes and {MASK_UNITS} effects, "
+            f"got {sizes[0]} and {sizes[1]}"
+        )
+    if sum(sizes) < 2 * MIN_UNITS:
         return None
     found = [connected_search(transition, background, forward) for forward in (False, True)]
     causes, effects = found

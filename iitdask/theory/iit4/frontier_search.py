@@ -30,8 +30,9 @@ from iitdask.kernels.linear_order import frontier_width, narrow_order
 from iitdask.kernels.state_product import StateProduct, StateUnion
 from iitdask.kernels.subsets import PHI_ZERO_BITS
 from iitdask.model.factor import CountingFactor, Factor
-from iitdask.model.labels import decode_state
+from iitdask.model.labels import MASK_UNITS, decode_state
 from iitdask.model.system import CandidateSystem
+from iitdask.theory.iit4.local_network import STATE_BITS
 from iitdask.theory.iit4.partition_stages import MINIMUM_FIELDS, columns_of, minimum_variables
 from iitdask.theory.iit4.phi_bounds import SideRanges, side_ranges
 from iitdask.theory.iit4.state_classes import StateClasses
@@ -39,7 +40,6 @@ from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.variables import variable
 
-MAX_UNITS, STATE_BITS = 62, 62  # Units of a mask; of the number of a state
 DENSE_MAX_UNITS = 20  # Up to which 4**n steps are affordable
 MIN_DENSE_STEPS = 4.0**15  # From which the frontier programme is tried first
 DENSE_SHARE = 2.0**-13  # Of the steps of the other search that may be tried before it is taken
@@ -242,8 +242,8 @@ def plan_frontier(system: CandidateSystem, options: Unfolding) -> FrontierSystem
 
 def _along_order(system: CandidateSystem) -> FrontierSystem | str:
     """Return the system along its order, or in words what is in the way."""
-    if system.n > MAX_UNITS or math.prod(system.levels) > 1 << STATE_BITS:
-        return f"{system.n} units; at most {MAX_UNITS} units and 2**{STATE_BITS} states"
+    if system.n > MASK_UNITS or math.prod(system.levels) > 1 << STATE_BITS:
+        return f"{system.n} units; at most {MASK_UNITS} units and 2**{STATE_BITS} states"
     sides = []
     for factors in (system.cause_factors, system.effect_factors):
         rows = [math.prod(system.levels[a] for a in f.parents) for f in factors]

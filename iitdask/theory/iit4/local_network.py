@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from iitdask.errors import InputError
 from iitdask.kernels.linear_order import frontier_states, greedy_order
 from iitdask.kernels.sparse.local_tables import LocalTables, SparseNetwork
 from iitdask.model.factor import CountingFactor, Factor, prune_inputs
+from iitdask.model.labels import MASK_UNITS
 from iitdask.model.system import CandidateSystem
 from iitdask.theory.marginal_tables import child_masks
 from iitdask.theory.stage import Array
@@ -83,6 +85,12 @@ def local_factors(system: CandidateSystem) -> tuple[list[Factor], list[Factor]] 
                 return None
         sides.append(pruned)
     return sides[0], sides[1]
+
+
+def require_masks(system: CandidateSystem) -> None:
+    """Refuse a system of more units than a mask has room for."""
+    if system.n > MASK_UNITS:
+        raise InputError(f"units: expected a system of at most {MASK_UNITS}, got {system.n}")
 
 
 def edge_masks(connectivity: Array) -> tuple[Array, Array]:

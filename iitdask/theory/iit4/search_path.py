@@ -23,6 +23,7 @@ from iitdask.theory.iit4.local_network import (
     edge_masks,
     has_few_inputs,
     make_local_network,
+    require_masks,
 )
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array
@@ -61,12 +62,14 @@ def choose_search(system: CandidateSystem, options: Unfolding) -> SparseSearch |
     Raises
     ------
     InputError
-        Where ``sparse`` is asked for and a unit has too many inputs, or too many interact.
+        The system has more than 62 units, or ``sparse`` is asked for and a unit has too many
+        inputs, or too many interact.
 
     References
     ----------
     docs/mathematics.md 27.7.
     """
+    require_masks(system)
     if options.search == "dense" or (options.search == "auto" and _is_dense(system)):
         return None
     mechanisms = connected_mechanisms(system)

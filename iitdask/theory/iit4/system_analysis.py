@@ -45,6 +45,7 @@ from iitdask.theory.iit4.frontier_search import (
     plan_frontier,
     transition_budget,
 )
+from iitdask.theory.iit4.local_network import require_masks
 from iitdask.theory.iit4.partition_stages import (
     MINIMUM_FIELDS,
     SECONDS_PER_PARTITION,
@@ -171,6 +172,7 @@ def _analyse_by_tables(
 
     specified : the states it specifies, as far as they are known already
     """
+    require_masks(system)
     is_small = system.n <= ONE_BLOCK_MAX_UNITS and len(system.effect) <= ONE_BLOCK_MAX_STATES
     is_one_block = system.n == 1 or (is_small and system.n < partition_stages.SPLIT_MIN_UNITS)
     if specified is None:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import iitdask as iit
-from iitdask.errors import MemoryRefusedError
+from iitdask.errors import InputError, MemoryRefusedError
 from iitdask.model.transition import Transition
 from iitdask.run.result_group import load_result
 from iitdask.run.storage import open_store
@@ -254,6 +254,12 @@ def test_rows_that_are_too_long__are_refused():
         pytest.raises(MemoryRefusedError, match="choose fewer units or a smaller max_order"),
     ):
         iit.account(transition.substrate, transition.before, transition.after)
+
+
+def test_transitions__of_more_units_than_a_mask_holds_are_refused():
+    substrate = a_ring(64, 2).target.substrate
+    with pytest.raises(InputError, match="at most 62 causes and 62 effects, got 64 and 64"):
+        iit.account(substrate, [0] * 64, [0] * 64, max_order=1)
 
 
 def test_occurrence_without_a_past__is_refused():

@@ -22,7 +22,7 @@ from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.iit4 import local_details, local_mechanisms
-from iitdask.theory.iit4.recipe import ces
+from iitdask.theory.iit4.recipe import ces, sia
 from iitdask.theory.iit4.search_path import choose_search
 from iitdask.theory.options import IIT4, IIT42026
 from tests.runs import Blocks, bits
@@ -278,6 +278,15 @@ def test_sparse__is_refused_where_a_unit_has_too_many_inputs():
     assert choose_search(system, IIT4()) is None
     with pytest.raises(InputError, match="search 'sparse': expected at most 8 inputs"):
         choose_search(system, IIT4(search="sparse"))
+
+
+@pytest.mark.parametrize("search", ["auto", "sparse", "dense"])
+def test_systems__of_more_units_than_a_mask_holds_are_refused(search):
+    system, options = ring(64, 110), IIT4(search=search)
+    with pytest.raises(InputError, match="units: expected a system of at most 62, got 64"):
+        choose_search(system, options)
+    with pytest.raises(InputError, match="at most 62"):
+        next(sia(system, options))
 
 
 def test_estimate__samples_the_mechanisms():
