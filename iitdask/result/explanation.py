@@ -16,6 +16,7 @@ from iitdask.result.cube import is_cube
 from iitdask.result.formatting import number_text, system_partition_text, text_array
 from iitdask.theory.iit4.cut_values import MAX_RUNNER_UP_UNITS, StatePairCosts, runner_up
 from iitdask.theory.variables import described_variable
+from iitdask.types import Array
 
 SIDES = ("cause", "effect")
 CAPS = (
@@ -255,39 +256,39 @@ def _compared_distinctions(a: xr.DataTree, b: xr.DataTree) -> xr.Dataset:
     rows = [{str(n): k for k, n in enumerate(data["mechanism"].values)} for data in sides]
     names = list(dict.fromkeys([*rows[0], *rows[1]]))
     numbers = [name for name in DELTAS if all(name in data for data in sides)]
-    status = []
-    values = {f"{name}_{end}": np.full(len(names), np.nan) for name in numbers for end in "ab"}
-    for k, mechanism in enumerate(names):
-        found = [row.get(mechanism) for row in rows]
-        for end, data, at in zip("ab", sides, found, strict=True):
-            for name in numbers:
-                values[f"{name}_{end}"][k] = np.nan if at is None else data[name].values[at]
-        if found[0] is None or found[1] is None:
-            status.append("only_b" if found[0] is None else "only_a")
-            continue
-        both = [data.isel(mechanism=at) for data, at in zip(sides, found, strict=True)]
-        status.append("same" if _same_distinction(both[0], both[1], numbers) else "changed")
-    variables: dict[str, Any] = {"status": ("mechanism", text_array(status))}
-    variables |= {name: ("mechanism", row) for name, row in values.items()}
+    at = np.array([[row.get(mechanism, -1) for row in rows] for mechanism in names], int)
+    at = at.reshape(len(names), 2).T
+    status = np.where(at[0] < 0, "only_b", "only_a").astype(object)
+    is_common = (at >= 0).all(axis=0)
+    both = [data.isel(mechanism=own[is_common]) for data, own in zip(sides, at, strict=True)]
+    status[is_common] = np.where(_are_same(both[0], both[1], numbers), "same", "changed")
+    variables: dict[str, Any] = {"status": ("mechanism", text_array(status.tolist()))}
     for name in numbers:
-        delta = values[f"{name}_b"] - values[f"{name}_a"]
+        values = np.full((2, len(names)), np.nan)
+        for out, data, own in zip(values, sides, at, strict=True):
+            out[own >= 0] = data[name].values[own[own >= 0]]
+        one, other = values
+        variables |= {f"{name}_a": ("mechanism", one), f"{name}_b": ("mechanism", other)}
+        delta = np.zeros(len(names))  # also of two numbers beyond what a double holds
+        np.subtract(other, one, out=delta, where=one != other)
         variables[f"delta_{name}"] = ("mechanism", delta)
     return xr.Dataset(variables, {"mechanism": text_array(names)})
 
 
-def _same_distinction(a: xr.Dataset, b: xr.Dataset, numbers: list[str]) -> bool:
-    """Whether purviews, states and numbers but folds, which depend on others, agree."""
+def _are_same(a: xr.Dataset, b: xr.Dataset, numbers: list[str]) -> Array:
+    """Whether purviews, states and numbers but folds, which depend on others, agree, by row."""
+    same = np.ones(a.sizes["mechanism"], bool)
     for side in SIDES:
         for name in (f"purview_{side}", f"state_{side}"):
             if name in a and name in b:
-                one, other = a[name], b[name]
-                if one.shape != other.shape or not (one.values == other.values).all():
-                    return False
-    return all(
-        math.isclose(float(a[name]), float(b[name]), rel_tol=SAME_RELATIVE, abs_tol=1e-12)
-        for name in numbers
-        if name != "fold"
-    )
+                one, other = a[name].values, b[name].values
+                same &= one.shape == other.shape and (one == other).all(axis=1)
+    for name in numbers:
+        if name != "fold":
+            one, other = a[name].values, b[name].values
+            largest = np.maximum(abs(one), abs(other))
+            same &= abs(one - other) <= np.maximum(SAME_RELATIVE * largest, 1e-12)
+    return same
 
 
 def as_result_tree(given: Any, where: str) -> xr.DataTree:

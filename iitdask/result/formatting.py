@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
@@ -51,7 +51,30 @@ class Table(NamedTuple):
 
     name: str  # What the rows are, in the plural
     columns: tuple[str, ...]  # Names of the columns
-    rows: list[tuple[str, ...]]  # One text per column
+    rows: Sequence[tuple[str, ...]]  # One text per column
+
+
+class Rows(Sequence[tuple[str, ...]]):
+    """Rows of text that are made when they are read: there may be a hundred thousand."""
+
+    def __init__(self, count: int, make: Callable[[range], list[tuple[str, ...]]]) -> None:
+        self._range, self._make = range(count), make
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, ...] | list[tuple[str, ...]]:
+        if isinstance(index, slice):
+            return self._make(self._range[index])
+        chosen = self._range[index]
+        return self._make(range(chosen, chosen + 1))[0]
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        return iter(self[:])
 
 
 class Overview(NamedTuple):
@@ -345,18 +368,27 @@ def _structure_summary(tree: xr.DataTree) -> list[tuple[str, str]]:
     return rows
 
 
-def distinction_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:
+def distinction_rows(tree: xr.DataTree) -> Rows:
     """Return one row per distinction, largest phi first; concepts of IIT 3.0 have no states."""
-    data = tree["distinctions"].to_dataset()
+    data, known = tree["distinctions"].to_dataset(), known_labels(tree)
+    descending = np.argsort(-data["phi"].values, kind="stable")
+
+    def make(chosen: range) -> list[tuple[str, ...]]:
+        return _distinction_rows(data.isel(mechanism=descending[list(chosen)]), known)
+
+    return Rows(len(descending), make)
+
+
+def _distinction_rows(data: xr.Dataset, known: Sequence[str]) -> list[tuple[str, ...]]:
     columns: list[Any] = [map(str, data["mechanism"].values), map(number_text, data["phi"].values)]
     for side in DIRECTIONS:
         inside = data[f"purview_{side}"].values
-        columns.append(unit_set_names(inside, data["unit"].values, known_labels(tree)))
+        columns.append(unit_set_names(inside, data["unit"].values, known))
         if f"state_{side}" in data:
             states = zip(data[f"state_{side}"].values, inside, strict=True)
             columns.append([state_text(row[units].tolist()) for row, units in states])
         columns.append(map(number_text, data[f"phi_{side}"].values))
-    return _by_phi(data, columns)
+    return list(zip(*columns, strict=True))
 
 
 def repertoire_rows(tree: xr.DataTree) -> list[tuple[str, ...]]:

@@ -42,12 +42,17 @@ def partial_overviews(tree: xr.DataTree) -> list[Overview]:
         ("candidate system", f"{about['units']}, state {about['state']}"),
         ("partial", str(about["partial"])),
     ]
+    columns = ("mechanism", "phi (bits)", "cause purview", "effect purview")
+    rows = formatting.Rows(data.sizes["mechanism"], lambda chosen: _mechanism_rows(data, chosen))
+    return [Overview(summary, [Table("mechanisms", columns, rows)])]
+
+
+def _mechanism_rows(data: xr.Dataset, chosen: range) -> list[tuple[str, ...]]:
+    data = data.isel(mechanism=list(chosen))
     labels = data["unit"].values
     sides = [unit_set_names(data[f"purview_{side}"].values, labels) for side in ("cause", "effect")]
     phis = [formatting.number_text(float(phi)) for phi in data["phi"].values]
-    rows = list(zip(map(str, data["mechanism"].values), phis, *sides, strict=True))
-    columns = ("mechanism", "phi (bits)", "cause purview", "effect purview")
-    return [Overview(summary, [Table("mechanisms", columns, rows)])]
+    return list(zip(map(str, data["mechanism"].values), phis, *sides, strict=True))
 
 
 def overviews(tree: xr.DataTree) -> list[Overview]:

@@ -100,15 +100,14 @@ def iterate(
 def _iterate(data: xr.Dataset, top: int | None, degree: int | None) -> Iterator[Relation]:
     bindings, atoms = _bindings(data)
     names = [str(name) for name in data["mechanism"].values]
-    both = (bindings.cause, bindings.effect)
-    sides = [[_unit_states(mask, atoms) for mask in masks] for masks in both]
     if degree is not None and top is None:
         found = relations_by_degree(bindings, degree)
     else:
         found = islice(top_relations(bindings, degree), top)
     for relation in found:
         related = relation.distinctions
-        bound = tuple((sides[0][d], sides[1][d]) for d in related)
+        masks = ((bindings.cause[d], bindings.effect[d]) for d in related)
+        bound = tuple((_unit_states(c, atoms), _unit_states(e, atoms)) for c, e in masks)
         overlap = _unit_states(relation.overlap, atoms)
         yield Relation(tuple(names[d] for d in related), overlap, relation.phi, bound)
 
@@ -125,14 +124,18 @@ def _unit_states(mask: int, atoms: list[tuple[str, int]]) -> UnitStates:
 def _bindings(data: xr.Dataset) -> tuple[Bindings, list[tuple[str, int]]]:
     """Number the unit-states that occur, and each distinction's as bitmasks."""
     labels = [str(name) for name in data["unit"].values] if "unit" in data.coords else []
-    atoms: dict[tuple[str, int], int] = {}
-    masks: dict[str, list[int]] = {"cause": [], "effect": []}
-    for side, out in masks.items():
-        for row in data[f"state_{side}"].values.tolist():
-            present = [atom for atom in zip(labels, row, strict=True) if atom[1] >= 0]
-            out.append(sum(1 << atoms.setdefault(atom, len(atoms)) for atom in present))
+    states = np.stack([data[f"state_{side}"].values for side in ("cause", "effect")])
+    levels, present = int(states.max(initial=0)) + 1, states >= 0
+    codes = (np.arange(len(labels)) * levels + states)[present]
+    known, first, which = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # numbered as they occur
+    inside = np.zeros((*states.shape[:2], len(known)), bool)
+    inside[(*np.nonzero(present)[:2], np.argsort(order)[which])] = True
+    packed = np.packbits(inside, axis=-1, bitorder="little")
+    masks = [tuple(int.from_bytes(row.tobytes(), "little") for row in side) for side in packed]
+    atoms = [(labels[code // levels], code % levels) for code in known[order].tolist()]
     phi = np.asarray(data["phi"].values, float)
-    return Bindings(phi, tuple(masks["cause"]), tuple(masks["effect"])), list(atoms)
+    return Bindings(phi, masks[0], masks[1]), atoms
 
 
 PAIR_SIDES = ("cause", "effect", "both")

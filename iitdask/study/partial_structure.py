@@ -15,7 +15,9 @@ from iitdask.run.result_group import load_partial_result, store_attrs
 from iitdask.run.stage_group import StageGroup, read_stage_layout
 from iitdask.run.storage import Store
 from iitdask.study.problem import read_problem
+from iitdask.theory.iit4.local_network import local_factors
 from iitdask.theory.iit4.search_path import connected_mechanisms
+from iitdask.theory.iit4.symmetries import find_orbits
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array, Region
 from iitdask.theory.variables import make_dataset, units_of_masks
@@ -34,13 +36,17 @@ class PartialSearch:
         system : the candidate system; stage : one of SEARCH_STAGES
         """
         self._system, self._is_dense = system, stage == DENSE_STAGE
-        found = None if self._is_dense else connected_mechanisms(system)
-        # Masks of the mechanisms; of the dense search all subsets by number
-        self.mechanisms: Array = np.arange(1 << system.n) if found is None else found
-        # Of cause and effect side: (2, mechanisms) largest phi, NaN where not searched, bits;
+        masks = None if self._is_dense else connected_mechanisms(system)
+        # Masks of all mechanisms; of the dense search all subsets by number
+        self.mechanisms: Array = np.arange(1 << system.n) if masks is None else masks
+        sides = None if self._is_dense else local_factors(system)
+        # Of the sparse search one of those is searched that symmetries turn into each other
+        self._orbits = None if sides is None else find_orbits(system, sides, self.mechanisms)
+        searched = self.mechanisms if self._orbits is None else self._orbits.representatives
+        # Of cause and effect side: (2, searched) largest phi, NaN where not searched yet, bits;
         # and one purview that attains it
-        self.phi = np.full((2, len(self.mechanisms)), np.nan)
-        self.purviews = np.zeros((2, len(self.mechanisms)), np.int64)
+        self.phi = np.full((2, len(searched)), np.nan)
+        self.purviews = np.zeros((2, len(searched)), np.int64)
 
     def add(self, region: Region, phi: Array, tied: Array) -> None:
         """Take up a block: largest phi and purviews that attain it."""
@@ -56,7 +62,12 @@ class PartialSearch:
 
     def dataset(self) -> xr.Dataset:
         """Return the mechanisms irreducible on both sides, the largest phi first."""
-        both = self.phi.min(axis=0)
+        phis, sides = self.phi, list(self.purviews)
+        if self._orbits is not None:
+            which, how = self._orbits.which, self._orbits.how
+            phis = phis[:, which]
+            sides = [self._orbits.restored(purviews[which], how) for purviews in sides]
+        both = phis.min(axis=0)
         chosen = np.flatnonzero(both > 0.0)
         chosen = chosen[np.argsort(-both[chosen], kind="stable")]
         line, n = ("mechanism",), self._system.n
@@ -64,7 +75,7 @@ class PartialSearch:
             "phi": (line, both[chosen]),
             "mechanism_units": ((*line, "unit"), units_of_masks(self.mechanisms[chosen], n)),
         }
-        for side, phi, purviews in zip(SIDES, self.phi, self.purviews, strict=True):
+        for side, phi, purviews in zip(SIDES, phis, sides, strict=True):
             values[f"phi_{side}"] = (line, phi[chosen])
             values[f"purview_{side}"] = ((*line, "unit"), units_of_masks(purviews[chosen], n))
         return make_dataset(values, {})

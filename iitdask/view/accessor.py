@@ -150,7 +150,7 @@ def without_tex(tree: xr.DataTree) -> xr.DataTree:
 
 
 def _strip_tex(value: Any) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str) and ("$" in value or "\\" in value):
         for mark, plain in TEX_MARKS.items():
             value = value.replace(mark, plain)
     return value

@@ -56,6 +56,11 @@ LANDSCAPE_NOTE = (
     "Colour is φ, white is 0, grey are purviews that are not connected with the mechanism. "
     "Squares are the distinctions; dotted pairs are those a bound excluded from the search."
 )
+LARGEST_NOTE = (
+    "those with the largest φ_d, or the largest folds, and those of the relations listed below. "
+    "The others are in the store: `iit.open` has all, `iitdask export` writes them. "
+    "Select a row, a dot, or an entry of the list above."
+)
 SELECT_DISTINCTION = """
 const d = Number(cb_obj.value), now = distinctions.selected.indices
 if (now[now.length - 1] !== d) distinctions.selected.indices = [d]
@@ -86,6 +91,8 @@ def fill_explorer(doc: Document, tree: xr.DataTree) -> None:
     computation = computation_of(tree)
     if is_cube(tree):
         parts = cube_panels(doc, tree.to_dataset())
+    elif "mechanisms" in tree.children:
+        parts = partial_panels(tree)
     elif computation is not None:
         parts = computation.load("panels")(doc, tree)
     else:
@@ -104,6 +111,24 @@ def overview_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
         else:
             parts.append(section_heading(escape(heading), f"No {escape(each.name)}."))
     return parts
+
+
+def partial_panels(tree: xr.DataTree) -> list[UIElement]:
+    """Return the elements of a structure that is not finished: its largest mechanisms so far."""
+    summary, count = (
+        html_block(summary_html(summary_of(tree))),
+        tree["mechanisms"].sizes["mechanism"],
+    )
+    if not count:
+        return [summary, section_heading("Mechanisms", "None that is irreducible was found yet.")]
+    few = structure_figures.largest_distinctions(tree)
+    data = few["mechanisms"].to_dataset()
+    source = structure_figures.distinctions_source(data, known_labels(tree))
+    shown = structure_figures.drawn_text(tree, few)
+    about = f"Not finished. Irreducible mechanisms found so far, {count:,}"
+    about += f"; this page has {shown}." if few is not tree else "; which are distinctions is open."
+    panels = structure_figures.distinction_panels(source, total=f"{count:,}" * (few is not tree))
+    return [summary, section_heading("Mechanisms so far", about), panels]
 
 
 def nexus_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
@@ -125,6 +150,11 @@ def system_panels(_doc: Document, tree: xr.DataTree) -> list[UIElement]:
 
 def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     """Return the elements of a cause-effect structure: those for which the result has a node."""
+    whole, largest = tree, None
+    if "relations" in tree.children and tree["distinctions"].sizes["mechanism"]:
+        largest = relation_figures.largest_relations(tree)
+    named = () if largest is None else relation_figures.named_in(largest)
+    tree = structure_figures.largest_distinctions(whole, named)
     data = tree["distinctions"].to_dataset()
     is_specified = "state_cause" in data  # concepts of IIT 3.0 specify repertoires, not states
     source = structure_figures.distinctions_source(data, known_labels(tree))
@@ -137,8 +167,8 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
         sentence = section_heading("Distinctions", escape(f"This system has no {what}: {reason}."))
         return [page_grid(fig, html_block(summary_html(summary_of(tree)), TEXT_PIXELS)), sentence]
     note = html_block("", name="selection", tags=[SPOKEN])
-    largest = np.argsort(-source.data["phi"], kind="stable").tolist()
-    choices = [(str(k), source.data["mechanism"][k]) for k in largest]
+    descending = np.argsort(-source.data["phi"], kind="stable").tolist()
+    choices = [(str(k), source.data["mechanism"][k]) for k in descending]
     picker = menu("Distinction", choices, 260, name="picker")
     args: dict[str, Any] = {
         "distinctions": source, "lights": lights, "note": note, "picker": picker,
@@ -148,18 +178,23 @@ def structure_panels(doc: Document, tree: xr.DataTree) -> list[UIElement]:
     }  # fmt: skip
     key = html_block(STRUCTURE_KEY if is_specified else CONCEPT_KEY)
     text = column(
-        html_block(summary_html(summary_of(tree))), picker, note, key,
+        html_block(summary_html(summary_of(whole))), picker, note, key,
         sizing_mode="stretch_width", styles={"flex": f"1 1 {TEXT_PIXELS}px", "min-width": "0"},
     )  # fmt: skip
+    total, about = "", "Select a row, a dot, or an entry of the list above."
+    if tree is not whole:
+        total = f"{whole['distinctions'].sizes['mechanism']:,}"
+        about = f"Of {total} distinctions this page has {data.sizes['mechanism']:,}: {LARGEST_NOTE}"
+    unit = " (bits)" if is_specified else ""
     parts: list[UIElement] = [
         page_grid(fig, text),
-        section_heading("Distinctions", "Select a row, a dot, or an entry of the list above."),
-        structure_figures.distinction_panels(source, " (bits)" if is_specified else ""),
+        section_heading("Distinctions", about),
+        structure_figures.distinction_panels(source, unit, total),
     ]
     if "network" in tree.children and ("repertoires" in tree.children or not is_specified):
         parts += _repertoire_panels(tree, args)
-    if "relations" in tree.children:
-        parts += _relation_panels(tree, data, args)
+    if largest is not None:
+        parts += _relation_panels(tree, data, largest, args)
     if "landscape" in tree.children:
         maps = (structure_figures.landscape(tree, side, source) for side in ("cause", "effect"))
         parts += [section_heading("Mechanism × purview", LANDSCAPE_NOTE), page_grid(*maps)]
@@ -193,8 +228,12 @@ def _repertoire_panels(tree: xr.DataTree, args: dict[str, Any]) -> list[UIElemen
     return [section_heading("Repertoires", about), page_grid(*figures)]
 
 
-def _relation_panels(tree: xr.DataTree, data: xr.Dataset, args: dict[str, Any]) -> list[UIElement]:
-    largest = relation_figures.largest_relations(tree)
+def _relation_panels(
+    tree: xr.DataTree,
+    data: xr.Dataset,
+    largest: relation_figures.LargestRelations,
+    args: dict[str, Any],
+) -> list[UIElement]:
     if not largest.listed:
         return [section_heading("Relations", "This structure has no relations.")]
     fig, source, shown, points = relation_figures.draw_relations(largest, data)

@@ -25,13 +25,17 @@ from iitdask.result.formatting import known_labels
 from iitdask.result.relation_iteration import pairs
 from iitdask.types import Array
 from iitdask.view import pages
-from iitdask.view.structure_figures import DISTINCTION_TIPS, DOT_STYLE, TIP_FORMATTERS
+from iitdask.view.structure_figures import (
+    DISTINCTION_TIPS,
+    DOT_STYLE,
+    MAX_FOLDS,
+    TIP_FORMATTERS,
+)
 
 LATTICE_MAX_UNITS = 6  # Up to which every set of units is drawn
 MAX_SETS = 64  # Of a lattice of larger systems, which has only the sets that occur
 MAX_NAMED_SETS = 31
 MAX_PAIRED = 150  # Distinctions whose pairs are drawn
-MAX_FOLDS = 60
 LATTICES = {
     "mechanism": "mechanism_units", "cause": "purview_cause", "effect": "purview_effect",
 }  # fmt: skip
@@ -46,12 +50,16 @@ PAIR_TEXTS = {
 
 
 def lattice_panels(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
-    """Return folds, lattices and pairs of the distinctions of a structure, as far as they fit."""
+    """Return folds, lattices and pairs of the distinctions of a structure, as far as they fit.
+
+    `tree` may have only the largest of the distinctions that its attributes count.
+    """
     data = tree["distinctions"].to_dataset()
     if not data.sizes["mechanism"]:
         return []
     parts = _folds(tree, source) if "fold" in data else []
-    return [*parts, *_lattices(tree, data, source), *_pairs(data, source)]
+    count = int(tree.attrs["n_distinctions"])
+    return [*parts, *_lattices(tree, data, source), *_pairs(data, source, count)]
 
 
 def _ranks(values: Array, most: int) -> tuple[Array, Array]:
@@ -64,7 +72,7 @@ def _ranks(values: Array, most: int) -> tuple[Array, Array]:
 
 def _folds(tree: xr.DataTree, source: ColumnDataSource) -> list[UIElement]:
     """Show how much of Phi each distinction contributes: its own phi and its part of relations."""
-    count, whole = len(source.data["fold"]), float(tree.attrs["big_phi"])
+    count, whole = int(tree.attrs["n_distinctions"]), float(tree.attrs["big_phi"])
     if not has_finite_folds(tree, source):
         about = f"Not drawn: the {count:,} folds are beyond what a number holds; their logarithms "
         return [pages.section_heading("Φ-folds", f"{about}are log2_fold of the distinctions.")]
@@ -112,6 +120,9 @@ def _lattices(tree: xr.DataTree, data: xr.Dataset, source: ColumnDataSource) -> 
     """Draw mechanisms and purviews by inclusion, where there is room for them."""
     figures: list[UIElement] = []
     left_out = []
+    if (count := int(tree.attrs["n_distinctions"])) > data.sizes["mechanism"]:
+        text = f"Not drawn: the mechanisms and purviews of {count:,} distinctions."
+        return [pages.section_heading("Inclusion", text)]
     for kind in LATTICES:
         masks = _masks(data, kind)
         title = "mechanisms" if kind == "mechanism" else f"{kind} purviews"
@@ -170,9 +181,8 @@ def _places(sets: Sequence[int]) -> dict[int, tuple[float, int]]:
 
 def _masks(data: xr.Dataset, kind: str) -> list[int]:
     """Return the mechanisms or purviews of all distinctions, of any number of units."""
-    inside = data[LATTICES[kind]].values.astype(int)
-    weights = np.array([1 << k for k in range(data.sizes["unit"])], object)
-    return [int((row * weights).sum()) for row in inside]
+    packed = np.packbits(data[LATTICES[kind]].values.astype(bool), axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
 def draw_lattice(
@@ -220,7 +230,7 @@ def draw_lattice(
     return fig
 
 
-def _pairs(data: xr.Dataset, source: ColumnDataSource) -> list[UIElement]:
+def _pairs(data: xr.Dataset, source: ColumnDataSource, count: int) -> list[UIElement]:
     """Show how the purviews of every two distinctions lie to one another."""
     cross = ColumnDataSource({"place": []}, name="pair-cross")
     figures = [draw_pairs(data, side, source, cross) for side in ("cause", "effect")]
@@ -228,7 +238,6 @@ def _pairs(data: xr.Dataset, source: ColumnDataSource) -> list[UIElement]:
     follow += "(d) => distinctions.data.pair_place[d]).filter((x) => !Number.isNaN(x))}"
     args = {"distinctions": source, "cross": cross}
     source.selected.js_on_change("indices", CustomJS(args=args, code=follow))
-    count = data.sizes["mechanism"]
     shown = f"The {MAX_PAIRED} with the largest φ_d of {count:,}" if count > MAX_PAIRED else "All"
     about = f"{shown} distinctions, each against each. Empty cells have no unit in common."
     return [pages.section_heading("Distinction × distinction", about), pages.page_grid(*figures)]

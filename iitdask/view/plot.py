@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import xarray as xr
 from bokeh.embed import file_html
@@ -16,6 +16,7 @@ from bokeh.resources import INLINE
 from iitdask.errors import InputError, quote
 from iitdask.result.formatting import known_labels
 from iitdask.result.overview import source_of, title_of
+from iitdask.theory.iit4.repertoires import MAX_SHOWN_DISTINCTIONS
 from iitdask.view import (
     account_figures,
     grain_figures,
@@ -55,15 +56,15 @@ __all__ = [
 
 VERSION = "iitdask_version"  # Attribute of a result that says what computed it
 Result = xr.Dataset | xr.DataTree
-_Drawn = TypeVar("_Drawn", bound=LayoutDOM)
+_Plot = TypeVar("_Plot", bound=LayoutDOM)
 _Arguments = ParamSpec("_Arguments")
 
 
-def _showing_itself(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Drawn]:
+def _showing_itself(draw: Callable[_Arguments, _Plot]) -> Callable[_Arguments, _Plot]:
     """Let a notebook show what a function draws, without a call that loads BokehJS before it."""
 
     @wraps(draw)
-    def drawn(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Drawn:
+    def drawn(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Plot:
         result = draw(*args, **options)
         result._repr_html_ = lambda: _frame(result)
         return result
@@ -117,17 +118,17 @@ def by_order(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     Parameters
     ----------
     result : Dataset or DataTree
-        A cause-effect structure.
+        A cause-effect structure, or the mechanisms found so far of one that is not finished.
     size : tuple of int
         Width and height, pixels.
 
     Returns
     -------
     figure
-        One dot per distinction.
+        One dot per distinction; of more than 2,048 those of the largest phi, as the title says.
     """
-    source, unit = _distinctions(result)
-    return structure_figures.by_order(source, size, unit)
+    drawn = _drawn(result)
+    return structure_figures.by_order(drawn.source, size, drawn.unit, drawn.shown)
 
 
 @_showing_itself
@@ -137,17 +138,17 @@ def plane(result: Result, size: tuple[int, int] = (420, 330)) -> figure:
     Parameters
     ----------
     result : Dataset or DataTree
-        A cause-effect structure.
+        A cause-effect structure, or the mechanisms found so far of one that is not finished.
     size : tuple of int
         Width and height, pixels.
 
     Returns
     -------
     figure
-        One dot per distinction.
+        One dot per distinction; of more than 2,048 those of the largest phi, as the title says.
     """
-    source, unit = _distinctions(result)
-    return structure_figures.plane(source, size, unit)
+    drawn = _drawn(result)
+    return structure_figures.plane(drawn.source, size, drawn.unit, drawn.shown)
 
 
 @_showing_itself
@@ -168,6 +169,7 @@ def relations(result: Result, size: int = 420) -> figure:
     """
     tree = _require_node(result, "relations")
     largest = relation_figures.largest_relations(tree)
+    tree = structure_figures.largest_distinctions(tree, relation_figures.named_in(largest))
     return relation_figures.draw_relations(largest, tree["distinctions"].to_dataset(), size)[0]
 
 
@@ -303,7 +305,7 @@ def folds(result: Result, size: tuple[int, int] = (760, 300)) -> figure:
         raise InputError(
             "plot.folds: expected a structure of IIT 4.0, whose distinctions have folds"
         )
-    source, _ = _distinctions(tree)
+    tree, source = _drawn(tree)[:2]
     if not lattice_figures.has_finite_folds(tree, source):
         raise InputError(
             "plot.folds: these folds are beyond what a number holds; log2_fold has their logarithms"
@@ -338,11 +340,13 @@ def lattice(result: Result, kind: str = "mechanism", size: tuple[int, int] = (42
         known = ", ".join(lattice_figures.LATTICES)
         raise InputError(f"plot.lattice: expected kind to be one of {known}, got {quote(kind)}")
     tree = _require_node(result, "distinctions")
-    drawn = lattice_figures.draw_lattice(tree, kind, _distinctions(tree)[0], size)
+    few, source = _drawn(tree)[:2]
+    drawn = lattice_figures.draw_lattice(few, kind, source, size) if few is tree else None
     if drawn is None:
         raise InputError(
             f"plot.lattice: expected at most {lattice_figures.MAX_SETS} different sets of units of "
-            f"{lattice_figures.LATTICE_MAX_UNITS + 1} units or more"
+            f"{lattice_figures.LATTICE_MAX_UNITS + 1} units or more, of at most "
+            f"{MAX_SHOWN_DISTINCTIONS:,} distinctions"
         )
     return drawn
 
@@ -366,8 +370,7 @@ def pairs(result: Result, side: str = "cause", size: tuple[int, int] = (520, 540
         The 150 distinctions of the largest phi at most, each against each.
     """
     _require_side("pairs", side)
-    tree = _require_node(result, "distinctions")
-    source, _ = _distinctions(tree)
+    tree, source = _drawn(_require_node(result, "distinctions"))[:2]
     data, cross = tree["distinctions"].to_dataset(), ColumnDataSource({"place": []})
     return lattice_figures.draw_pairs(data, side, source, cross, size)
 
@@ -574,9 +577,23 @@ def _require_node(result: Result, node: str) -> xr.DataTree:
     return tree
 
 
-def _distinctions(result: Result) -> tuple[ColumnDataSource, str]:
-    """Return the source of distinctions, and the unit of their phi."""
-    tree = _require_node(result, "distinctions")
-    data = tree["distinctions"].to_dataset()
+class _Drawn(NamedTuple):
+    """The distinctions of a structure that are drawn."""
+
+    tree: xr.DataTree  # With no others
+    source: ColumnDataSource
+    unit: str  # Of their phi
+    shown: str  # Which they are, "" if all
+
+
+def _drawn(result: Result) -> _Drawn:
+    """Return the largest distinctions, or the largest found so far of an unfinished structure."""
+    tree = as_tree(result)
+    is_partial = "mechanisms" in tree.children
+    tree = tree if is_partial else _require_node(tree, "distinctions")
+    few = structure_figures.largest_distinctions(tree)
+    shown = structure_figures.drawn_text(tree, few)
+    data = few["mechanisms" if is_partial else "distinctions"].to_dataset()
     source = structure_figures.distinctions_source(data, known_labels(tree))
-    return source, " (bits)" if "state_cause" in data else ""
+    unit = " (bits)" if is_partial or "state_cause" in data else ""
+    return _Drawn(few, source, unit, shown)

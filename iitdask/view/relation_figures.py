@@ -41,6 +41,11 @@ def largest_relations(tree: xr.DataTree) -> LargestRelations:
     )
 
 
+def named_in(largest: LargestRelations) -> frozenset[str]:
+    """Return the mechanisms of the listed relations."""
+    return frozenset(name for relation in largest.listed for name in relation.mechanisms)
+
+
 def count_text(count: str | int) -> str:
     """Return a number of relations as text: in full, or as a power of two.
 
@@ -61,10 +66,14 @@ def count_text(count: str | int) -> str:
 
 
 def counts_of_each(tree: xr.DataTree) -> list[str]:
-    """Return as text in how many relations each distinction is; "" where that is not counted."""
-    counts = relations_of_each(tree)
+    """Return as text in how many relations each distinction is; "" where that is not counted.
+
+    It is not where the tree has only some of the distinctions.
+    """
+    shown = tree["distinctions"].sizes["mechanism"]
+    counts = relations_of_each(tree) if shown == tree.attrs["n_distinctions"] else None
     if counts is None:
-        return [""] * tree["distinctions"].sizes["mechanism"]
+        return [""] * shown
     return [count_text(count) for count in counts]
 
 

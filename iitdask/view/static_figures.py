@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from textwrap import fill
 from typing import IO, Any
@@ -132,15 +134,18 @@ def _draw_scatter(axes: Any, g: _Glyph, order: int) -> None:
 
     x, y, sizes = g.numbers("x"), g.numbers("y"), g.numbers("size") * POINTS_PER_PIXEL
     fills, lines, widths = g.colours("fill"), g.colours("line"), g.numbers("line_width")
-    angles = g.numbers("angle")
-    for k, marker in enumerate(g.raw("marker")):
-        shape = MARKERS.get(marker, "o")
-        style = MarkerStyle(shape, transform=Affine2D().rotate(angles[k])) if angles[k] else shape
+    angles = g.numbers("angle").tolist()
+    kinds = zip((MARKERS.get(marker, "o") for marker in g.raw("marker")), angles, strict=True)
+    for (shape, angle), rows in groupby(enumerate(kinds), key=itemgetter(1)):  # a call takes long
+        at = [k for k, _ in rows if np.isfinite(x[k] + y[k])]
+        style = MarkerStyle(shape, transform=Affine2D().rotate(angle)) if angle else shape
+        edges = [lines[k] for k in at]
         is_open = shape in ("x", "+")
-        look = {"color": lines[k]} if is_open else {"facecolor": fills[k], "edgecolor": lines[k]}
+        look = {"color": edges} if is_open else {"facecolor": [fills[k] for k in at]}
+        look |= {} if is_open else {"edgecolor": edges}
         axes.scatter(
-            x[k], y[k], s=sizes[k] ** 2, marker=style, zorder=order,
-            linewidth=widths[k] * POINTS_PER_PIXEL, **look,
+            x[at], y[at], s=sizes[at] ** 2, marker=style, zorder=order,
+            linewidth=widths[at] * POINTS_PER_PIXEL, **look,
         )  # fmt: skip
 
 

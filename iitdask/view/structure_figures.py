@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from bokeh.transform import dodge
 
 from iitdask.model.labels import mask_namer, state_text, unit_set_names
 from iitdask.result.formatting import known_labels
+from iitdask.theory.iit4.repertoires import MAX_SHOWN_DISTINCTIONS
 from iitdask.types import Array
 from iitdask.view import pages
 
@@ -35,6 +36,7 @@ DOT_STYLE = {
 }  # fmt: skip
 FIGURE_SIZE = (250, 330)
 REPERTOIRE_KINDS = ("constrained", "partitioned", "unconstrained")
+MAX_FOLDS = 60  # That are drawn
 STATE_COLUMNS = ("cause_state", "effect_state")
 DISTINCTION_TIPS = [
     ("mechanism", "@mechanism"),
@@ -44,6 +46,63 @@ DISTINCTION_TIPS = [
     ("effect", "@effect in @effect_state"),
 ]
 TIP_FORMATTERS = {"@fold": "printf"}  # A fold may have tens of digits
+
+
+def largest_distinctions(tree: xr.DataTree, named: Collection[str] = ()) -> xr.DataTree:
+    """Return a structure with no more distinctions than a page can draw.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A cause-effect structure, or what there is of one.
+    named : collection of str
+        Mechanisms that are kept in any case.
+
+    Returns
+    -------
+    DataTree
+        As it was, where there are at most `MAX_SHOWN_DISTINCTIONS`; else with those of the largest
+        phi, those of the largest folds, and those named.
+    """
+    node = "distinctions" if "distinctions" in tree.children else "mechanisms"
+    data = tree[node].to_dataset()
+    if data.sizes["mechanism"] <= MAX_SHOWN_DISTINCTIONS:
+        return tree
+    is_kept = np.isin(data["mechanism"].values.astype(str), list(named))
+    is_kept[np.argsort(-data["phi"].values, kind="stable")[:MAX_SHOWN_DISTINCTIONS]] = True
+    if "fold" in data:
+        is_kept[np.argsort(-data["fold"].values, kind="stable")[:MAX_FOLDS]] = True
+    rows = np.flatnonzero(is_kept)
+    nodes = {each.path: each.to_dataset(inherit=False) for each in tree.subtree}
+    nodes[f"/{node}"] = data.isel(mechanism=rows)
+    if "/repertoires" in nodes:
+        nodes["/repertoires"] = _repertoires_of(nodes["/repertoires"], rows)
+    return xr.DataTree.from_dict(nodes)
+
+
+def _repertoires_of(data: xr.Dataset, rows: Array) -> xr.Dataset:
+    """Return the repertoires of some distinctions, ragged along the states that are shown."""
+    out = data.drop_dims(["edge", "row_cause", "row_effect"], errors="ignore")
+    if "mechanism" in out.dims:
+        out = out.isel(mechanism=rows)
+    for side in pages.SIDES:
+        if (name := f"shown_begin_{side}") in data:
+            begin = data[name].values
+            counts = np.diff(begin)[rows]
+            ends = np.cumsum(counts)
+            at = np.arange(counts.sum()) + np.repeat(begin[rows] - ends + counts, counts)
+            out = out.isel({f"shown_{side}": at})
+            out[name] = (("edge",), np.concatenate([[0], ends]))
+    return out
+
+
+def drawn_text(tree: xr.DataTree, drawn: xr.DataTree) -> str:
+    """Say which distinctions of a structure are drawn; nothing where all are."""
+    is_partial = "mechanisms" in tree.children
+    node = "mechanisms" if is_partial else "distinctions"
+    count, shown = (each[node].sizes["mechanism"] for each in (tree, drawn))
+    so_far = " so far" if is_partial else ""
+    return so_far.strip() if count == shown else f"the {shown:,} largest of {count:,}{so_far}"
 
 
 def distinctions_source(data: xr.Dataset, known: Sequence[str] = ()) -> ColumnDataSource:
@@ -69,8 +128,10 @@ def distinctions_source(data: xr.Dataset, known: Sequence[str] = ()) -> ColumnDa
             f"{side}_state": _state_texts(data, side),
             f"phi_{side}": np.asarray(data[f"phi_{side}"].values, float),
             f"ii_{side}": data.get(f"intrinsic_information_{side}", none).values.astype(float),
-            f"partition_{side}": [str(text) for text in data[f"partition_{side}"].values],
-            f"tied_{side}": data[f"n_tied_purviews_{side}"].values.astype(int),
+            f"partition_{side}": [str(text) for text in data.get(f"partition_{side}", none).values],
+            f"tied_{side}": data.get(f"n_tied_purviews_{side}", xr.zeros_like(none)).values.astype(
+                int
+            ),
         }
     return ColumnDataSource(columns, name="distinctions")
 
@@ -101,13 +162,16 @@ def memberships(data: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def distinction_panels(source: ColumnDataSource, unit: str = " (bits)") -> Row:
-    """Return the table of distinctions beside phi by order and the cause-effect plane."""
-    table = distinctions_table(source, unit)
+def distinction_panels(source: ColumnDataSource, unit: str = " (bits)", total: str = "") -> Row:
+    """Return the table of distinctions beside phi by order and the cause-effect plane.
+
+    `total` is how many there are, where not all are in the source.
+    """
+    table = distinctions_table(source, unit, total)
     return pages.page_grid(table, by_order(source, unit=unit), plane(source, unit=unit))
 
 
-def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> Column:
+def distinctions_table(source: ColumnDataSource, unit: str = " (bits)", total: str = "") -> Column:
     """Return distinctions as a table that sorts by any column, as wide as their names need."""
     name_length = max((len(name) for name in source.data["mechanism"]), default=1)
     state_length = max(
@@ -127,17 +191,20 @@ def distinctions_table(source: ColumnDataSource, unit: str = " (bits)") -> Colum
             columns.append(pages.Column(f"{side}_state", "state", state_width, "text"))
         columns.append(pages.Column(f"phi_{side}", f"φ_{side[0]}{unit}", 78, "number"))
     return pages.data_table(
-        source, columns, height=FIGURE_SIZE[1], name="distinctions-table", first="phi"
+        source, columns, height=FIGURE_SIZE[1], name="distinctions-table", total=total, first="phi"
     )
 
 
 def by_order(
-    source: ColumnDataSource, size: tuple[int, int] = FIGURE_SIZE, unit: str = " (bits)"
+    source: ColumnDataSource,
+    size: tuple[int, int] = FIGURE_SIZE,
+    unit: str = " (bits)",
+    shown: str = "",
 ) -> figure:
-    """Draw phi_d against the number of units in the mechanism."""
+    """Draw phi_d against the number of units in the mechanism; `shown` says of which."""
     most = int(max(source.data["order"], default=1))
     fig = pages.empty_figure(
-        "Distinctions by order", "units in the mechanism", f"φ_d{unit}", size=size,
+        _title("Distinctions by order", shown), "units in the mechanism", f"φ_d{unit}", size=size,
         x_range=(0.4, most + 0.6), name="by-order-figure",
     )  # fmt: skip
     fig.xaxis.ticker = list(range(1, most + 1))
@@ -147,13 +214,16 @@ def by_order(
 
 
 def plane(
-    source: ColumnDataSource, size: tuple[int, int] = FIGURE_SIZE, unit: str = " (bits)"
+    source: ColumnDataSource,
+    size: tuple[int, int] = FIGURE_SIZE,
+    unit: str = " (bits)",
+    shown: str = "",
 ) -> figure:
-    """Draw phi of the cause against phi of the effect."""
+    """Draw phi of the cause against phi of the effect; `shown` says of which distinctions."""
     values = [*source.data["phi_cause"], *source.data["phi_effect"]]
     top = float(max(values, default=1.0)) * 1.08 or 1.0
     fig = pages.empty_figure(
-        "Cause-effect plane", f"φ_c{unit}", f"φ_e{unit}", size=size,
+        _title("Cause-effect plane", shown), f"φ_c{unit}", f"φ_e{unit}", size=size,
         x_range=(-0.04 * top, top), y_range=(-0.04 * top, top), name="plane-figure",
     )  # fmt: skip
     fig.line([0, top], [0, top], line_color=pages.MUTED, line_dash="dotted")
@@ -161,6 +231,10 @@ def plane(
     pages.add_counts(fig, "phi_cause", "phi_effect", source)
     pages.add_hover(fig, DISTINCTION_TIPS, dots, formatters=TIP_FORMATTERS)
     return fig
+
+
+def _title(name: str, shown: str) -> str:
+    return f"{name}: {shown}" if shown else name
 
 
 def landscape(tree: xr.DataTree, side: str, source: ColumnDataSource, size: int = 440) -> figure:

@@ -71,7 +71,7 @@ def test_static__has_a_dot_for_every_distinction(results):
     tree = results["plane"]
     figure = iit.plot.static(tree, "plane", caption=False)
     dots = [each for each in figure.axes[0].collections if isinstance(each, PathCollection)]
-    found = sorted(tuple(each.get_offsets()[0]) for each in dots)
+    found = sorted(tuple(place) for each in dots for place in each.get_offsets())
     data = tree["distinctions"]
     expected = sorted(zip(data.phi_cause.values, data.phi_effect.values, strict=True))
     np.testing.assert_allclose(found, expected)
@@ -103,7 +103,7 @@ def test_lattice__has_a_circle_for_every_set_and_a_dot_for_every_distinction(res
     for kind, units in (("mechanism", "mechanism_units"), ("effect", "purview_effect")):
         figure = iit.plot.static(tree, "lattice", kind=kind, caption=False)
         axes = figure.axes[0]
-        found = [tuple(each.get_offsets()[0]) for each in axes.collections]
+        found = [tuple(place) for each in axes.collections for place in each.get_offsets()]
         heights = sorted(y for _, y in found)
         sizes = [mask.bit_count() for mask in range(1, 2**n)]
         own = tree["distinctions"][units].sum("unit").values.tolist()

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, reduce
-from itertools import compress
+from itertools import compress, islice
 from math import comb
 from operator import or_
 
@@ -29,11 +29,14 @@ ALL_DEGREES_MAX_DISTINCTIONS = 1024  # beyond, only the first degrees are counte
 COUNTED_DEGREES = 64
 FIXED_POINT_BITS = 1200  # every double is a whole multiple of 2**-1074
 FEW_UNIT_STATES = 10  # up to which superset sums take no time
+SETS_PER_DISTINCTION = 64  # of unit-states, up to which superset sums are quicker than anything
 DENSE_MAX_UNIT_STATES = 26  # superset sums over this many unit-states fit in memory
 MAX_MEMBER_STATES = 1 << 19  # sets of distinctions that have unit-states in common, kept at a time
 MAX_MEMBER_WORDS = 1 << 28  # of 64 bits, that all of these take over all steps
+MAX_HELD_WORDS = 1 << 25  # the same at one step
 HORNER_MEMBERS = 64  # of a sum of minima that is taken one by one
 EACH_MAX_UNIT_STATES, EACH_MAX_SETS = 20, 2**24  # the same for one distinction after the other
+EXTENSIONS_AT_ONCE = 64  # of a set of distinctions, that are looked for by decreasing phi
 UNSCALED_MAX_MEMBERS = 960  # distinctions over one unit-state whose sums are doubles as they are
 
 
@@ -206,8 +209,9 @@ def _signed_multiplicities(union: Sequence[int]) -> dict[int, int] | None:
     used = [bit for bit in range(every.bit_length()) if every >> bit & 1]
     packed = union
     if every >> len(used):  # leave out the bits that are never used
-        packed = [_packed(u, used) for u in union]
-    if len(used) > FEW_UNIT_STATES:
+        known = {u: _packed(u, used) for u in set(union)}
+        packed = [known[u] for u in union]
+    if len(used) > FEW_UNIT_STATES and 1 << len(used) > SETS_PER_DISTINCTION * len(union):
         found = _multiplicities_by_members(packed)
         if found is not None or len(used) > DENSE_MAX_UNIT_STATES:
             return found
@@ -289,8 +293,9 @@ def _multiplicities_by_members(packed: Sequence[int]) -> dict[int, int] | None:
             members[bit] |= (mask >> bit & 1) << k
     signs, work = {(1 << len(binding)) - 1: -1}, 0
     for bit in _by_distance(binding, len(members)):
-        work += len(signs) * (len(binding) // 64 + 1)
-        if work > MAX_MEMBER_WORDS or len(signs) > MAX_MEMBER_STATES:
+        held = len(signs) * (len(binding) // 64 + 1)
+        work += held
+        if work > MAX_MEMBER_WORDS or held > MAX_HELD_WORDS or len(signs) > MAX_MEMBER_STATES:
             return None
         following = dict(signs)
         for state, sign in signs.items():
@@ -330,8 +335,13 @@ def _by_distance(binding: Sequence[int], count: int) -> list[int]:
 def _degrees(weights: dict[int, int], distinctions: int) -> list[int]:
     """Count relations of 2, 3, ... distinctions: sum over A the ways to choose among its m."""
     if distinctions > ALL_DEGREES_MAX_DISTINCTIONS:
-        degrees = range(2, COUNTED_DEGREES + 1)
-        return [sum(w * comb(m, k) for m, w in weights.items()) for k in degrees]
+        counts = [0] * (COUNTED_DEGREES - 1)
+        for m, w in weights.items():
+            ways = w * comb(m, 2)
+            for k in range(len(counts)):  # from the ways to choose k + 2 to those of one more
+                counts[k] += ways
+                ways = ways * (m - k - 2) // (k + 3)
+        return counts
     # One whole number holds the polynomial: a coefficient is at most 2**distinctions.
     width = distinctions // 8 + 2  # bytes each
     packed = 0
@@ -366,34 +376,84 @@ def relations_by_degree(bindings: Bindings, degree: int) -> Iterator[Relation]:
 
 
 def _self_relations(bindings: Bindings) -> Iterator[Relation]:
-    for d, (c, e) in enumerate(zip(bindings.cause, bindings.effect, strict=True)):
+    sides = zip(bindings.cause, bindings.effect, bindings.share, strict=True)
+    for d, (c, e, share) in enumerate(sides):
         if c & e:
-            yield Relation((d,), c & e, (c & e).bit_count() * bindings.share[d])
+            yield Relation((d,), c & e, (c & e).bit_count() * share)
+
+
+Extension = tuple[float, tuple[int, ...], int]  # Phi, negated, the distinctions, their overlap
+
+
+class _Extensions:
+    """Sets of distinctions that one distinction more makes of a set, by decreasing phi."""
+
+    def __init__(self, bindings: Bindings) -> None:
+        self._union, self._share = bindings.union, np.array(bindings.share)
+        self._width = max(self._union, default=0).bit_length() // 64 + 1
+        self._bound = self._words(self._union)
+
+    def _words(self, masks: Sequence[int]) -> Array:
+        """Return masks of unit-states, (masks, words) uint64."""
+        packed = b"".join(mask.to_bytes(8 * self._width, "little") for mask in masks)
+        return np.frombuffer(packed, "<u8").reshape(len(masks), self._width)
+
+    def following(self, related: tuple[int, ...], overlap: int) -> Iterator[Extension]:
+        """Yield the extensions of a set by a distinction that follows, of equal phi in order.
+
+        Few are looked for at a time: nearly all of the extensions of most sets are never asked for.
+        """
+        below = math.inf
+        while below > 0:
+            found, below = self._largest(related, overlap, below)
+            for d, phi in found:
+                yield -phi, (*related, d), overlap & self._union[d]
+
+    def _largest(
+        self, related: tuple[int, ...], overlap: int, below: float
+    ) -> tuple[list[tuple[int, float]], float]:
+        """Return added distinctions and phi, below a limit and largest first, and the least phi.
+
+        Of less than that others are left; 0 where none are.
+        """
+        first = related[-1] + 1 if related else 0
+        least = np.min(self._share[list(related)], initial=math.inf)
+        common = self._words([overlap]) & self._bound[first:]
+        counts = np.bitwise_count(common).sum(axis=1, dtype=np.int64)
+        phi = counts * np.minimum(least, self._share[first:])
+        rows = np.flatnonzero((counts > 0) & (phi < below))
+        limit = 0.0
+        if len(rows) > EXTENSIONS_AT_ONCE:
+            limit = float(np.partition(phi[rows], -EXTENSIONS_AT_ONCE)[-EXTENSIONS_AT_ONCE])
+            rows = rows[phi[rows] >= limit]
+        rows = rows[np.argsort(-phi[rows], kind="stable")]
+        return list(zip((first + rows).tolist(), phi[rows].tolist(), strict=True)), limit
 
 
 def top_relations(bindings: Bindings, degree: int | None = None) -> Iterator[Relation]:
     """Yield relations, of `degree` distinctions or all, by decreasing phi, lazily.
 
     Adding a distinction never raises phi of a set of two or more, so the best-first search over
-    sets, each extended upwards only, yields in order.
+    sets, each extended upwards only, yields in order. Of the extensions of one set the largest that
+    is left waits, and not all: they are as many as distinctions.
     """
-    union, share = bindings.union, bindings.share
-    heap: list[tuple[float, tuple[int, ...], int, bool]]
-    heap = [(-u.bit_count() * share[d], (d,), u, False) for d, u in enumerate(union)]
-    heap += [(-r.phi, r.distinctions, r.overlap, True) for r in _self_relations(bindings)]
+    extensions = _Extensions(bindings)
+    heap: list[tuple[float, tuple[int, ...], int, bool, Iterator[Extension]]]
+    heap = [(-r.phi, r.distinctions, r.overlap, True, iter(())) for r in _self_relations(bindings)]
     heapq.heapify(heap)
+
+    def push_next(extended: Iterator[Extension]) -> None:
+        for extension in islice(extended, 1):
+            heapq.heappush(heap, (*extension, False, extended))
+
+    push_next(extensions.following((), reduce(or_, bindings.union, 0)))
     while heap:
-        bound, related, overlap, loop = heapq.heappop(heap)
+        bound, related, overlap, loop, siblings = heapq.heappop(heap)
+        push_next(siblings)
         if (loop or len(related) > 1) and degree in (None, len(related)):
             yield Relation(related, overlap, -bound)
-        if loop or (degree is not None and len(related) >= degree):
-            continue
-        least = min(share[d] for d in related)
-        for d in range(related[-1] + 1, len(union)):
-            common = overlap & union[d]
-            if common:
-                phi = common.bit_count() * min(least, share[d])
-                heapq.heappush(heap, (-phi, (*related, d), common, False))
+        if not loop and (degree is None or len(related) < degree):
+            push_next(extensions.following(related, overlap))
 
 
 SIDES = ("cause", "effect", "both")

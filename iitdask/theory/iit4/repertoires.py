@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,6 +140,8 @@ def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
 
 
 MAX_SHOWN_STATES = 32  # States of one purview that a view shows
+MAX_SHOWN_DISTINCTIONS = 2048  # Those of the largest phi, that a view shows
+MAX_WRITTEN_STATES = 1 << 22  # Of all purviews whose distributions are computed for a view
 NOTHING_SHOWN: Mapping[str, Any] = {  # Of a purview of too many states
     "code": np.empty(0, np.int64),
     **dict.fromkeys(("constrained", "unconstrained", "partitioned"), np.empty(0)),
@@ -168,6 +169,9 @@ def add_shown_states(
 ) -> xr.Dataset:
     """Add to the node ``/repertoires`` what a view shows beside the repertoires.
 
+    Of the distinctions of the largest phi, as many as `MAX_SHOWN_DISTINCTIONS`, and of fewer where
+    their purviews have too many states.
+
     Parameters
     ----------
     system : the candidate system
@@ -188,13 +192,14 @@ def add_shown_states(
     Albantakis et al. 2023, Eq. 24 and 25; docs/mathematics.md, section 6.
     """
     values: dict[str, tuple[tuple[str, ...], Any]] = {}
+    is_shown = _are_shown(system, distinctions)
     for side, distributions in (("cause", _cause_distributions), ("effect", _effect_distributions)):
         parts: list[Mapping[str, Any]] = []
         names = ("mechanism_units", f"purview_{side}", f"kept_{side}", f"state_{side}")
         rows = zip(*(distinctions[name].values for name in names), strict=True)
         for k, (mechanism, purview, kept, state) in enumerate(rows):
             units = np.flatnonzero(mechanism).tolist(), np.flatnonzero(purview).tolist()
-            if prod(system.levels[j] for j in units[1]) > MAX_STORED_STATES:
+            if not is_shown[k]:
                 parts.append(NOTHING_SHOWN)
                 continue
             shown = distributions(system, *units, kept.tolist())
@@ -215,6 +220,19 @@ def add_shown_states(
             values[f"{name}_{side}"] = (("mechanism",), numbers)
     data = make_dataset(values)
     return data if stored is None else stored.assign(data.data_vars)
+
+
+def _are_shown(system: CandidateSystem, distinctions: xr.Dataset) -> Array:
+    """Return whether a view shows the repertoires of each distinction."""
+    levels = np.array(system.levels, float)
+    sides = (distinctions[f"purview_{side}"].values for side in ("cause", "effect"))
+    states = np.sum([np.where(inside, levels, 1.0).prod(axis=1) for inside in sides], axis=0)
+    largest = np.argsort(-distinctions["phi"].values, kind="stable")[:MAX_SHOWN_DISTINCTIONS]
+    largest = largest[states[largest] <= MAX_STORED_STATES]
+    written = np.cumsum(states[largest]) - states[largest]  # by those before
+    out = np.zeros(len(states), bool)
+    out[largest[written <= MAX_WRITTEN_STATES]] = True
+    return out
 
 
 class _Kept(NamedTuple):

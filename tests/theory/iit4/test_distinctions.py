@@ -391,3 +391,31 @@ def to_tree(data):
     import xarray as xr
 
     return xr.DataTree(data)
+
+
+@examples(40)
+@given(bindings())
+def test_top__lists_the_same_few_at_a_time(found):
+    whole = list(top_relations(found))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relations, "EXTENSIONS_AT_ONCE", 2)
+        assert list(top_relations(found)) == whole
+
+
+@examples(40)
+@given(bindings())
+def test_relation_sums__by_members_are_those_over_all_sets(found):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relations, "FEW_UNIT_STATES", 0)
+        dense = relation_sums(found)
+        patch.setattr(relations, "SETS_PER_DISTINCTION", 0)
+        by_members = relation_sums(found)
+    assert dense.count == by_members.count
+    assert dense.by_degree == by_members.by_degree
+
+
+def test_degrees__of_many_distinctions_count_choices(monkeypatch):
+    weights = {1: 3, 2: 5, 7: -2, 90: 4}
+    monkeypatch.setattr(relations, "ALL_DEGREES_MAX_DISTINCTIONS", 1)
+    wanted = [sum(w * comb(m, k) for m, w in weights.items()) for k in range(2, 65)]
+    assert relations._degrees(weights, 100) == wanted
