@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from iitdask.errors import InputError
+from iitdask.kernels.trajectories import follow_to_cycles, next_codes, next_states
 from iitdask.model.factor import CountingFactor, Factor
 from iitdask.model.substrate import Substrate, target_fingerprint
 from iitdask.model.system import Target, factor_rows
@@ -18,7 +19,6 @@ from iitdask.types import Array, Mask, Table
 MAX_EXACT_STATES = 1 << 24  # States that are all followed
 MAX_CHANCE_STATES = 1 << 10  # States of a substrate with chance whose whole matrix is looked at
 CERTAIN = 1 - 1e-12  # Probability from which on nothing is left to chance
-STATES_AT_ONCE = 1 << 16  # Successors computed together: as many as stay in a cache
 MAX_STEPS = 1 << 15  # Steps after which a start is left without an attractor
 
 
@@ -41,38 +41,17 @@ class WholeNetwork(Target):
 
 
 class NextValues(NamedTuple):
-    """The next values of units of which nothing is left to chance."""
+    """The next values of units of which nothing is left to chance: tables, one after the other."""
 
-    levels: tuple[int, ...]
-    parents: tuple[tuple[int, ...], ...]
-    weights: tuple[tuple[int, ...], ...]  # Of the parents' values in the row of a table
-    tables: tuple[Array, ...]  # uint8 next value by row
+    levels: Array  # (N,) int64 values of each unit
+    parents: Array  # (N, W) int64, -1 after the last of a unit
+    weights: Array  # (N, W) int64, what a value of a parent adds to the row of a table
+    starts: Array  # (N,) int64 first row of each unit
+    tables: Array  # (R,) uint8 next value by row
 
     def after(self, states: Array) -> Array:
         """Return the states (K, N) uint8 that follow states."""
-        out = np.empty_like(states)
-        for i, (parents, weights, table) in enumerate(
-            zip(self.parents, self.weights, self.tables, strict=True)
-        ):
-            row = np.zeros(len(states), np.int64)
-            for parent, weight in zip(parents, weights, strict=True):
-                row += states[:, parent] * np.int64(weight)
-            out[:, i] = table[row]
-        return out
-
-    def after_codes(self, begin: int, end: int) -> Array:
-        """Return the numbers of the states that follow those of a range of numbers."""
-        out = np.empty(end - begin, np.int64)
-        for first in range(begin, end, STATES_AT_ONCE):
-            last = min(first + STATES_AT_ONCE, end)
-            states = states_of_codes(np.arange(first, last), self.levels)
-            after = self.after(states)
-            code, weight = np.zeros(last - first, np.int64), 1
-            for i, k in enumerate(self.levels):
-                code += after[:, i] * np.int64(weight)
-                weight *= k
-            out[first - begin : last - begin] = code
-        return out
+        return np.asarray(next_states(np.ascontiguousarray(states), *self[1:]))
 
 
 def states_of_codes(codes: Array, levels: Sequence[int]) -> Array:
@@ -95,17 +74,17 @@ def _rows(factor: Factor | CountingFactor) -> Table:
 
 def next_values(substrate: Substrate) -> NextValues:
     """Return the next values of a substrate without chance."""
-    weights, tables = [], []
-    for factor in substrate.factors:
+    n, width = substrate.n_units, max(1, *(len(f.parents) for f in substrate.factors))
+    parents, weights = np.full((n, width), -1), np.zeros((n, width), np.int64)
+    tables = []
+    for i, factor in enumerate(substrate.factors):
         own = [substrate.levels[p] for p in factor.parents]
-        steps = np.cumprod([1, *own[:-1]], dtype=np.int64).tolist() if own else []
-        if isinstance(factor, CountingFactor):
-            steps = [1] * len(own)
-        weights.append(tuple(steps))
-        best = _rows(factor).argmax(axis=-1).astype(np.uint8)
-        tables.append(np.atleast_1d(best).ravel(order="F"))
-    parents = tuple(factor.parents for factor in substrate.factors)
-    return NextValues(substrate.levels, parents, tuple(weights), tuple(tables))
+        is_counting = isinstance(factor, CountingFactor)
+        parents[i, : len(own)] = factor.parents
+        weights[i, : len(own)] = 1 if is_counting else np.cumprod([1, *own[:-1]])[: len(own)]
+        tables.append(_rows(factor).argmax(axis=-1).astype(np.uint8).ravel(order="F"))
+    starts = np.cumsum([0, *map(len, tables[:-1])])
+    return NextValues(np.array(substrate.levels), parents, weights, starts, np.concatenate(tables))
 
 
 def core_units(substrate: Substrate) -> tuple[int, ...]:
@@ -265,26 +244,8 @@ def follow_starts(network: NextValues, starts: Array) -> tuple[Array, Array]:
     ----------
     mathematics.md 34.1 (Brent's method).
     """
-    count = len(starts)
-    period, cycle = np.zeros(count, np.int64), np.array(starts)
-    active, hare = np.arange(count), np.asfortranarray(starts)
-    tortoise, since, power = hare, 0, 1
-    for _ in range(MAX_STEPS):
-        hare, since = network.after(hare), since + 1
-        back = (hare == tortoise).all(axis=1)
-        period[active[back]], cycle[active[back]] = since, hare[back]
-        active, hare, tortoise = active[~back], hare[~back], tortoise[~back]
-        if not len(active):
-            break
-        if since == power:
-            tortoise, since, power = hare, 0, 2 * power
-    known: dict[bytes, Array] = {}
-    for k in np.flatnonzero(period).tolist():
-        if cycle[k].tobytes() not in known:
-            states = list(trajectory(network, cycle[k], int(period[k]) - 1))
-            least = min(states, key=lambda state: state.tobytes())
-            known |= {state.tobytes(): least for state in states}
-        cycle[k] = known[cycle[k].tobytes()]
+    cycle, period = np.array(starts, np.uint8), np.zeros(len(starts), np.int64)
+    follow_to_cycles(cycle, *network[1:], MAX_STEPS, period)
     return period, cycle
 
 
@@ -318,7 +279,7 @@ def recurrent_states(substrate: Substrate, most: int | None = None) -> Mapping[i
     """Return the number of the attractor of each recurrent state, of some or of all attractors."""
     if is_deterministic(substrate):
         count = math.prod(substrate.levels)
-        successor = next_values(substrate).after_codes(0, count)
+        successor = np.asarray(next_codes(0, count, *next_values(substrate)))
         found, _ = attractors_of_map(successor)
         chosen = found.first[:most].tolist()
         out: dict[int, int] = {}
