@@ -45,6 +45,7 @@ RESULT_ERRORS = (*DAMAGE_ERRORS, ArithmeticError, AssertionError, MemoryError)
 OWN_GROUPS = (WORK_GROUP, RESULT_GROUP, SUBSTRATE_GROUP, POINT_IDS_GROUP, STRUCTURES_GROUP)
 """Groups at the root of a store, besides that of the log."""
 EMPTIED_ATTRIBUTE = "emptied"  # Attribute of a root without study: when the store was emptied
+MADE_OF_ATTRIBUTE = "made_of"  # Attribute of the root: what the result was made of, and by whom
 REPEAT = "repeat `iitdask run` to write it anew"
 
 
@@ -53,17 +54,24 @@ def save_result(
     tree: xr.DataTree,
     provenance: Mapping[str, Any],
     costs: Mapping[str, Any] | None = None,
+    made_of: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a result beside the blocks it was made from, then mark the run as finished."""
+    """Write a result beside the blocks it was made from, then mark the run as finished.
+
+    `made_of` is what :func:`result_made_of` compares.
+    """
     check = tree_digest(tree)
+    made = {} if made_of is None else {MADE_OF_ATTRIBUTE: dict(made_of)}
     # One after the other: two processes that end together would mix what they write.
     with write_errors_as_store_errors(store.url), critical_section(store, RESULT_GROUP):
         if _is_already_saved(store, check):
+            set_attrs(store, made)
             return
         _hide_result(store)
         store.delete_groups(RESULT_GROUP)
         group = write_tree(store, RESULT_GROUP, tree)
         marks = {"finished": _utc_now(), "result_check": check, "provenance": dict(provenance)}
+        marks |= made
         marks |= {} if costs is None else {"costs": dict(costs)}
         update_attrs(store, "", marks, {RESULT_GROUP: group})
 
@@ -100,6 +108,16 @@ def load_result(store: Store) -> xr.DataTree:
     if tree_digest(tree) != attrs.get("result_check"):
         raise DamagedStoreError(f"{store.url}: result is not what was written; {REPEAT}")
     return _in_saved_order(tree, attrs.get("result_order"))
+
+
+def result_made_of(store: Store, made_of: Mapping[str, Any]) -> xr.DataTree | None:
+    """Return the result of a finished store if it is intact and made of the very same."""
+    attrs = store_attrs(store)
+    if "finished" not in attrs or attrs.get(MADE_OF_ATTRIBUTE) != made_of:
+        return None
+    with suppress(DamagedStoreError):
+        return load_result(store)
+    return None
 
 
 def load_with_structures(store: Store) -> xr.DataTree:

@@ -315,6 +315,15 @@ class ZarrLedger(Ledger):
             self._groups[name] = StageGroup.load(self.store, name)
         return self._groups[name]
 
+    def block_counts(self) -> dict[str, int]:
+        """Return how many blocks of each stage of this store are committed, which lists them."""
+        stages = {
+            name: layout
+            for name in list_stages(self.store)
+            if (layout := read_stage_layout(self.store, name)) is not None
+        }
+        return {name: len(StageGroup(self.store, each).done()) for name, each in stages.items()}
+
     def reader(self, stage: str) -> StageReader | None:
         """Return what reads blocks of a stage while others are computed."""
         group = self.stage(stage)

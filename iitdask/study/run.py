@@ -44,7 +44,7 @@ from iitdask.kernels.jit import (
 )
 from iitdask.model.system import Target
 from iitdask.result.cube import STATUS_NAMES
-from iitdask.run.checksum import build_id
+from iitdask.run.checksum import build_id, text_digest
 from iitdask.run.coordination import BlockClaims, Session, open_session
 from iitdask.run.engines import (
     SerialEngine,
@@ -53,13 +53,22 @@ from iitdask.run.engines import (
     worker_memory,
 )
 from iitdask.run.estimate import Estimate, estimate_recipe
-from iitdask.run.events import EventLog, Observer, Warned, deduplicated, publishing
+from iitdask.run.events import (
+    EventLog,
+    Observer,
+    StageCompleted,
+    StageOpened,
+    Warned,
+    deduplicated,
+    publishing,
+)
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.result_group import (
     is_finished,
     load_result,
     load_with_structures,
+    result_made_of,
     save_result,
     set_attrs,
     store_attrs,
@@ -156,6 +165,8 @@ def run_job(
         with open_session(opened, join) as session, publishing(session) as activity:
             started = job.start(stored, opened)
             saved = _tidied_result(opened)
+            if saved is None:
+                saved = _complete_result(stored, job, listeners)
             if saved is not None:
                 return saved
             if cache is not None:
@@ -165,7 +176,8 @@ def run_job(
                 listeners += [log, *started.observers]
                 tree = execute(started.recipe, stored, engine, observers=listeners, **options)
                 result = started.finish(tree)
-                save_result(opened, result, origin.result(), log.costs())
+                made_of = _made_of(stored, job)
+                save_result(opened, result, origin.result(), log.costs(), made_of)
             session.delete_abandoned_temp()
             return result
 
@@ -237,7 +249,7 @@ def run_shared(
             result = started.finish(tree)
 
             def save() -> None:
-                save_result(store, result, origin, log.costs())
+                save_result(store, result, origin, log.costs(), _made_of(ledger, job))
 
             _save_once(store, claims, save, until)
         session.delete_abandoned_temp()
@@ -416,6 +428,32 @@ def _tidied_result(store: Store) -> xr.DataTree | None:
         return load_with_structures(store)
     except DamagedStoreError:
         return None  # without blocks, everything is computed again
+
+
+def _made_of(ledger: ZarrLedger, job: StudyJob) -> dict[str, Any] | None:
+    """Return what the result of a problem is made of: these blocks, names, and this iitdask.
+
+    None for a sweep, which may grow.
+    """
+    if isinstance(job, Sweep):
+        return None
+    names = text_digest([job.to_dict(), *map(str, job.target.substrate.attrs.items())])
+    return {"blocks": ledger.block_counts(), "names": names, "build": build_id()}
+
+
+def _complete_result(
+    ledger: ZarrLedger, job: StudyJob, observers: Sequence[Observer]
+) -> xr.DataTree | None:
+    """Return the result of a finished store if all its blocks are there, none of which is read."""
+    made_of = _made_of(ledger, job) if is_finished(ledger.store) else None
+    result = None if made_of is None else result_made_of(ledger.store, made_of)
+    if result is None or made_of is None:
+        return None
+    for stage, blocks in made_of["blocks"].items():
+        for observer in observers:
+            observer(StageOpened(stage, blocks, 0, 0.0))
+            observer(StageCompleted(stage, 0.0))
+    return result
 
 
 def _save_once(

@@ -16,9 +16,10 @@ from iitdask.run.events import BlocksFilled, StageOpened
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.stage_group import StageGroup
-from iitdask.run.storage import open_store
+from iitdask.run.storage import DirectoryStore, open_store
 from iitdask.run.zarr_ledger import ZarrLedger
-from iitdask.study.run import verify_stored_run
+from iitdask.study.problem import read_problem
+from iitdask.study.run import run_job, verify_stored_run
 
 
 def unread():
@@ -121,6 +122,74 @@ def test_verification__lets_a_run_mend_what_it_does_not_read(tmp_path):
     assert "stage 'marginals', 1 block(s) are not what was written" in problem
     xr.testing.assert_identical(iit.ces(*system, store=folder), expected)
     assert verify_stored_run(folder).problems == ()
+
+
+@pytest.fixture
+def keys_read(monkeypatch):
+    """Keys that are read from directories."""
+    keys, read = [], DirectoryStore.read
+    monkeypatch.setattr(DirectoryStore, "read", lambda s, key: keys.append(key) or read(s, key))
+    return keys
+
+
+def blocks_read(keys):
+    return [key for key in keys if key.startswith("work/") and not key.endswith("zarr.json")]
+
+
+def test_finished_run__is_opened_by_listing_its_blocks(tmp_path, keys_read):
+    folder, system = tmp_path / "run.zarr", iit.examples.load("grid3")
+    state, events = iit.examples.state("grid3"), []
+    expected = iit.ces(system, state, store=folder)
+    assert blocks_read(keys_read)
+    keys_read.clear()
+    again = iit.ces(system, state, store=folder)
+    xr.testing.assert_identical(again, expected)
+    assert any(key.startswith("result/") for key in keys_read)
+    assert blocks_read(keys_read) == []
+    (tick, *_) = chunks(folder, "mice", "tick")
+    tick.unlink()
+    problem = read_problem(open_store(folder))
+    again = run_job(problem, store=folder, observers=[events.append])
+    xr.testing.assert_identical(again, expected)
+    assert filled_blocks(events, "mice") == 1
+    assert sum(e.blocks for e in events if isinstance(e, BlocksFilled)) == 1
+
+
+def test_finished_run__is_replayed_for_other_labels_or_another_iitdask(
+    tmp_path, keys_read, monkeypatch
+):
+    folder, state = tmp_path / "run.zarr", iit.examples.state("grid3")
+    system = iit.examples.load("grid3")
+    iit.ces(system, state, store=folder)
+    renamed = replace(system, labels=("X", "Y", "Z"))
+    keys_read.clear()
+    labels = iit.ces(renamed, state, store=folder)["distinctions"]["mechanism"]
+    assert "XY" in labels.values.tolist()
+    assert blocks_read(keys_read)
+    keys_read.clear()
+    iit.ces(renamed, state, store=folder)
+    assert not blocks_read(keys_read)
+    monkeypatch.setattr("iitdask.study.run.build_id", lambda: "another")
+    iit.ces(renamed, state, store=folder)
+    assert blocks_read(keys_read)
+
+
+def test_finished_run__writes_a_damaged_result_anew(tmp_path, keys_read):
+    folder, system = (
+        tmp_path / "run.zarr",
+        (
+            iit.examples.load("grid3"),
+            iit.examples.state("grid3"),
+        ),
+    )
+    expected = iit.ces(*system, store=folder)
+    harmed = next(path for path in sorted(folder.glob("result/**/phi/c*")) if path.is_file())
+    intact = harmed.read_bytes()
+    flip_bit(harmed)
+    keys_read.clear()
+    xr.testing.assert_identical(iit.ces(*system, store=folder), expected)
+    assert blocks_read(keys_read)
+    assert harmed.read_bytes() == intact
 
 
 def test_memory__holds_an_unread_stage_once(monkeypatch):
