@@ -25,7 +25,7 @@ from iitdask.theory.iit4.local_network import (
 )
 from iitdask.theory.iit4.mechanisms import CAUSE, EFFECT
 from iitdask.theory.iit4.search_path import SparseSearch
-from iitdask.theory.iit4.symmetries import Orbits, find_orbits
+from iitdask.theory.iit4.symmetries import Orbits
 from iitdask.theory.stage import Array, CumulativeCost, Filled, Grid, Region, Stage, Steps
 from iitdask.theory.ties import PurviewOrder
 from iitdask.theory.variables import variable
@@ -53,7 +53,7 @@ def find_connected_mechanisms(
     ----------
     docs/mathematics.md 27.
     """
-    orbits = find_orbits(system, search.network.factors, search.mechanisms)
+    orbits = search.orbits
     sets = orbits.representatives
     known = np.zeros((len(sets), 2))
     (mice,) = yield (_mechanism_stage("sparse/mice", search, sets, known, LISTED_TIES),)
@@ -113,7 +113,7 @@ def _mechanism_stage(
 
     known : (m, 2) phi that each is known to attain as cause and as effect, bits
     """
-    rank = np.searchsorted(search.mechanisms, mechanisms)
+    rank = np.searchsorted(search.orbits.representatives, mechanisms)
     inner = (("direction", 2),)
     return Stage(
         name=name,

@@ -7,8 +7,11 @@ References: docs/mathematics.md 27.7.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,9 +25,11 @@ from iitdask.theory.iit4.local_network import (
     LocalNetwork,
     edge_masks,
     has_few_inputs,
+    local_factors,
     make_local_network,
     require_masks,
 )
+from iitdask.theory.iit4.symmetries import Orbits, find_orbits
 from iitdask.theory.options import Unfolding
 from iitdask.theory.stage import Array
 
@@ -33,7 +38,9 @@ SPARSE_UNITS = 18  # from which a search over all masks takes days
 PAIRS_PER_STEP = 2e-3  # connected pairs that cost as much as a step of the search over all masks
 MAX_MECHANISMS = 1 << 22  # that are listed
 SAMPLED_MECHANISMS = 256  # whose purviews are counted
+SAMPLE_PARTS = 8  # in which they are taken, each at even distances
 COUNTED_PURVIEWS = 1 << 16  # of each, at most
+COUNTED_PAIRS = 1 << 20  # from which on no further part is counted
 SECONDS_PER_PAIR, SECONDS_PER_MECHANISM = 3e-7, 4e-5
 
 
@@ -43,8 +50,16 @@ class SparseSearch:
 
     network: LocalNetwork
     mechanisms: Array  # (m,) masks, ascending
-    seconds: Array  # (m,) predicted, of both directions
-    pairs: int  # About how many connected pairs there are, in one direction
+    orbits: Orbits  # Of them under the symmetries of the system: representatives are searched
+    seconds: Array  # (representatives,) predicted, of both directions
+    pairs: int  # About how many connected pairs are searched, in one direction
+
+
+class _Counted(NamedTuple):
+    """Purviews of some of the mechanisms that are searched."""
+
+    positions: Array  # (k,) of the mechanisms
+    purviews: Array  # (k,) effect purviews of each
 
 
 def choose_search(system: CandidateSystem, options: Unfolding) -> SparseSearch | None:
@@ -70,20 +85,27 @@ def choose_search(system: CandidateSystem, options: Unfolding) -> SparseSearch |
     docs/mathematics.md 27.7.
     """
     require_masks(system)
-    if options.search == "dense" or (options.search == "auto" and _is_dense(system)):
+    return _choose_search(system, options.search)
+
+
+@lru_cache(maxsize=1)  # what is compiled for a system and its recipe both ask
+def _choose_search(system: CandidateSystem, wanted: str) -> SparseSearch | None:
+    if wanted == "dense" or (wanted == "auto" and _is_dense(system)):
         return None
-    mechanisms = connected_mechanisms(system)
-    if mechanisms is not None:
-        counts = _purview_counts(system, mechanisms)
-        pairs = round(float(counts.mean()) * len(mechanisms)) if len(counts) else 0
-        steps = prod(k * (k + 1.0) for k in system.levels)
-        is_cheap = system.n >= SPARSE_UNITS or pairs < PAIRS_PER_STEP * steps
-        if options.search == "sparse" or is_cheap:
-            network = make_local_network(system)
-            if network is not None:
-                seconds = _predicted_seconds(system, mechanisms, counts)
-                return SparseSearch(network, mechanisms, seconds, pairs)
-    if options.search == "sparse":
+    mechanisms, factors = connected_mechanisms(system), local_factors(system)
+    if mechanisms is not None and factors is not None:
+        orbits = find_orbits(system, factors, mechanisms)
+        searched, limit = orbits.representatives, math.inf
+        if wanted == "auto" and system.n < SPARSE_UNITS:
+            limit = PAIRS_PER_STEP * prod(k * (k + 1.0) for k in system.levels)
+        counted = _count_purviews(system, searched, limit)
+        mean = float(counted.purviews.mean()) if len(searched) else 0.0
+        network = make_local_network(system) if mean * len(searched) < limit else None
+        if network is not None:
+            seconds = _predicted_seconds(system, searched, counted)
+            pairs = round(mean * len(searched))
+            return SparseSearch(network, mechanisms, orbits, seconds, pairs)
+    if wanted == "sparse":
         raise InputError(
             f"search 'sparse': expected at most {MAX_INPUTS} inputs of each unit, "
             f"{MAX_MECHANISMS} connected mechanisms, 2**{STATE_BITS} states and "
@@ -131,20 +153,30 @@ def _sharing(masks: Array) -> Array:
     return np.asarray(meets @ (1 << np.arange(len(masks), dtype=np.int64)))
 
 
-def _sample(mechanisms: Array) -> Array:
-    """Return positions of mechanisms at even distances."""
-    count = min(len(mechanisms), SAMPLED_MECHANISMS)
-    return np.arange(count) * len(mechanisms) // max(count, 1)
+def _count_purviews(system: CandidateSystem, mechanisms: Array, limit: float) -> _Counted:
+    """Count the effect purviews of some mechanisms, at even distances.
 
-
-def _purview_counts(system: CandidateSystem, mechanisms: Array) -> Array:
-    """Count the effect purviews of the mechanisms that are sampled."""
+    No further ones are counted where that takes long, or once all mechanisms have more than a
+    limit even if those that are left had none.
+    """
     sources, targets = edge_masks(system.connectivity)
-    chosen = mechanisms[_sample(mechanisms)]
-    return np.asarray(count_purviews(chosen, targets, sources, COUNTED_PURVIEWS))
+    count = min(len(mechanisms), SAMPLED_MECHANISMS)
+    sample = np.arange(count) * len(mechanisms) // max(count, 1)
+    parts: list[Array] = []
+    found: list[Array] = []
+    for first in range(SAMPLE_PARTS):
+        parts.append(sample[first::SAMPLE_PARTS])
+        chosen = mechanisms[parts[-1]]
+        found.append(np.asarray(count_purviews(chosen, targets, sources, COUNTED_PURVIEWS)))
+        total = sum(int(each.sum()) for each in found)
+        if total >= COUNTED_PAIRS or total * len(mechanisms) >= limit * count:
+            break
+    positions = np.concatenate(parts)
+    order = np.argsort(positions)
+    return _Counted(positions[order], np.concatenate(found)[order])
 
 
-def _predicted_seconds(system: CandidateSystem, mechanisms: Array, counts: Array) -> Array:
+def _predicted_seconds(system: CandidateSystem, mechanisms: Array, counted: _Counted) -> Array:
     """Predict the seconds of every mechanism from the purviews of those with as many candidates.
 
     References
@@ -156,8 +188,8 @@ def _predicted_seconds(system: CandidateSystem, mechanisms: Array, counts: Array
         reached |= np.where(mechanisms >> i & 1, target, 0)
     candidates = np.bitwise_count(reached.astype(np.uint64)).astype(np.int64)
     pairs = np.zeros(system.n + 1)
-    sampled = candidates[_sample(mechanisms)]
+    sampled = candidates[counted.positions]
     for size in range(1, system.n + 1):
-        inside = counts[sampled == size]
+        inside = counted.purviews[sampled == size]
         pairs[size] = inside.mean() if len(inside) else 1.5 * pairs[size - 1]
     return SECONDS_PER_MECHANISM + SECONDS_PER_PAIR * pairs[candidates]

@@ -1,5 +1,6 @@
 """The search among connected pairs gives what the search over all masks gives."""
 
+import math
 import os
 import signal
 
@@ -21,9 +22,9 @@ from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
 from iitdask.run.zarr_ledger import ZarrLedger
-from iitdask.theory.iit4 import local_details, local_mechanisms
+from iitdask.theory.iit4 import local_details, local_mechanisms, search_path
 from iitdask.theory.iit4.recipe import ces, sia
-from iitdask.theory.iit4.search_path import choose_search
+from iitdask.theory.iit4.search_path import _count_purviews, choose_search
 from iitdask.theory.options import IIT4, IIT42026
 from tests.runs import Blocks, bits
 from tests.strategies import KINDS, cases, examples, gate
@@ -268,7 +269,34 @@ def test_choice__counts_pairs_from_nine_units_on():
     assert choose_search(ring(9, 110), IIT4()) is None  # about as much work either way
     assert choose_search(ring(10, 110), IIT4()) is not None
     assert choose_search(ring(12, 110), IIT4(search="dense")) is None
-    assert choose_search(ring(4, 110), IIT42026(search="sparse")).pairs == 159
+    search = choose_search(ring(4, 110), IIT42026(search="sparse"))
+    times = np.bincount(
+        search.orbits.which
+    )  # how many mechanisms each of those searched stands for
+    one = [_count_purviews(ring(4, 110), mask[None], math.inf) for mask in search.orbits[0]]
+    assert search.pairs == sum(int(each.purviews[0]) for each in one) == 54
+    assert sum(int(each.purviews[0]) * k for each, k in zip(one, times, strict=True)) == 159
+
+
+def test_choice__is_made_once_of_a_system(monkeypatch):
+    system = ring(10, 110)
+    first = choose_search(system, IIT4())
+    monkeypatch.setattr(search_path, "connected_mechanisms", None)
+    assert choose_search(system, IIT4(ties="canonical")) is first
+
+
+def test_counts__end_where_they_are_many_or_decide(monkeypatch):
+    system = ring(12, 54)
+    mechanisms = choose_search(system, IIT4(search="sparse")).mechanisms
+    every = _count_purviews(system, mechanisms, math.inf)
+    assert len(every.positions) == search_path.SAMPLED_MECHANISMS
+    few = _count_purviews(system, mechanisms, 1.0)
+    assert len(few.positions) == len(every.positions) / search_path.SAMPLE_PARTS
+    assert few.purviews.tolist() == every.purviews[:: search_path.SAMPLE_PARTS].tolist()
+    monkeypatch.setattr(search_path, "COUNTED_PAIRS", 10)
+    assert (
+        _count_purviews(system, mechanisms, math.inf).positions.tolist() == few.positions.tolist()
+    )
 
 
 def test_sparse__is_refused_where_a_unit_has_too_many_inputs():

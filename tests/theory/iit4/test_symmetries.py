@@ -10,7 +10,7 @@ from iitdask.model.system import System
 from iitdask.run.engines import SerialEngine
 from iitdask.run.execute import execute
 from iitdask.run.ledger import MemoryLedger
-from iitdask.theory.iit4 import local_mechanisms
+from iitdask.theory.iit4 import search_path
 from iitdask.theory.iit4.local_network import local_factors
 from iitdask.theory.iit4.recipe import ces
 from iitdask.theory.iit4.symmetries import Orbits, find_orbits, find_symmetries
@@ -78,8 +78,10 @@ def test_mechanisms_of_an_orbit__have_what_a_search_of_each_finds(kind, state, m
     alone = lambda system, sides, sets: Orbits(  # noqa: E731
         sets, np.arange(len(sets)), np.zeros(len(sets), int), np.arange(system.n)[None]
     )
-    monkeypatch.setattr(local_mechanisms, "find_orbits", alone)
+    monkeypatch.setattr(search_path, "find_orbits", alone)
+    search_path._choose_search.cache_clear()
     whole, each = unfold()
+    search_path._choose_search.cache_clear()
     counts = [t.attrs["search"]["mechanisms_searched"] for t in (tree, whole)]
     assert 3 * counts[0] < counts[1] == tree.attrs["search"]["mechanisms"]
     for name in each.data_vars:
