@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from iitdask.kernels.iit4.state_pair import (
     StateMinimum,
+    count_common_minima,
     describe_state_pair,
-    merged_count_common_minima,
     select_state_pair,
 )
 from iitdask.kernels.iit4.system_phi import (
@@ -208,7 +208,7 @@ def fill_named_pair(b, systems, own, causes, effects, total, c_ranks, e_ranks, o
     found = describe_state_pair(cause, effect, c_costs[k], e_costs[j])
     ways = found.n_tied_partitions
     if found.are_sides_tied:
-        ways -= merged_count_common_minima(cause, effect, c_costs[k], e_costs[j])
+        ways -= count_common_minima(cause, effect, c_costs[k], e_costs[j])
     out.phi[b], out.normalized[b] = found.phi, found.normalized
     out.phi_sides[b, 0], out.phi_sides[b, 1] = found.phi_cause, found.phi_effect
     out.n_tied_partitions[b], out.n_severed[b] = ways, found.n_severed

@@ -6,7 +6,7 @@ a) with all other inputs uniform and independent: one row per code (A, a), one c
 
 import numpy as np
 
-from iitdask.kernels.jit import ZERO_INT64, index, inner, kernel, leaf
+from iitdask.kernels.jit import ZERO_INT64, index, inner, jitable, kernel, leaf
 from iitdask.kernels.subsets import value_offsets, write_units
 
 
@@ -163,13 +163,13 @@ def sum_products(rows, begin, end, levels, columns, units, count, scratch, out):
                 line[x] += (a0 * l0[x] + a1 * l1[x]) + (a2 * l2[x] + a3 * l3[x])
 
 
-@kernel
+@jitable
 def make_product_scratch(levels):
     """Scratch of ``sum_products``: four rows of either half of the units, whichever they are."""
-    half, most = len(levels) - len(levels) // 2, 1
-    for _ in range(half):
-        most *= levels.max()
-    return np.empty(8 * most)
+    n, top = levels.shape[0], 1
+    for i in range(n):
+        top = max(top, levels[i])
+    return np.empty(8 * top ** (n - n // 2))
 
 
 @kernel

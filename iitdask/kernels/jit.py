@@ -34,6 +34,7 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core import event
+from numba.extending import register_jitable
 
 from iitdask.errors import KernelCacheWarning, one_line, quote
 from iitdask.kernels.kernel_files import (
@@ -223,12 +224,22 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def merged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As ``inner``, for functions written apart that one kernel calls: compiled as part of it.
+    """As ``inner``, for functions written apart that a kernel calls once: compiled as part of it.
 
     Whatever a kernel calls is otherwise optimised once more along with it: each level between the
     entry and the innermost loop costs seconds.
     """
     return _compile(function, _nrt=False, no_cpython_wrapper=True, inline="always")
+
+
+def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a function to Python where Python calls it; kernels that call it compile it with them.
+
+    For what runs once a system and computes little: an entry from Python, with all that it unpacks
+    and packs, would take longer to compile than it ever runs.
+    """
+    policy = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return register_jitable(**policy)(function)
 
 
 def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:

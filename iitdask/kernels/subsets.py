@@ -8,10 +8,10 @@ subset lie side by side, subsets follow each other in the order of their masks. 
 
 import numpy as np
 
-from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.jit import inner, jitable, kernel, leaf
 
 
-@kernel
+@jitable
 def popcount(x):
     """Count the units of a mask."""
     c = 0
@@ -202,7 +202,7 @@ def tuple_hash(mask):
     return acc
 
 
-@kernel
+@inner
 def hash_insert(table, value, hashed):
     """Put a value into an open-addressing table of a power-of-two size."""
     mask = np.uint64(table.shape[0] - 1)
@@ -224,9 +224,11 @@ def hash_set_order(mechanism, purviews, children, forward):
 
     purviews : all masks in order of insertion, see ``nonempty_masks_by_size``. mathematics.md 15.2.
     """
-    table = np.full(8, -1, np.int64)
+    table = np.empty(8, np.int64)
+    table[:] = -1
     fill = 0
-    for purview in purviews:
+    for k in range(purviews.shape[0]):
+        purview = purviews[k]
         if not is_purview(mechanism, purview, children, forward):
             continue
         hash_insert(table, purview, tuple_hash(purview))
@@ -237,11 +239,17 @@ def hash_set_order(mechanism, purviews, children, forward):
             while size <= wanted:
                 size *= 2
             old = table
-            table = np.full(size, -1, np.int64)
-            for value in old:
-                if value >= 0:
-                    hash_insert(table, value, tuple_hash(value))
-    return table[table >= 0]
+            table = np.empty(size, np.int64)
+            table[:] = -1
+            for j in range(old.shape[0]):
+                if old[j] >= 0:
+                    hash_insert(table, old[j], tuple_hash(old[j]))
+    out, count = np.empty(fill, np.int64), 0
+    for j in range(table.shape[0]):
+        if table[j] >= 0:
+            out[count] = table[j]
+            count += 1
+    return out
 
 
 def masks_by_size(n: int) -> np.ndarray:

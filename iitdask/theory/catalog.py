@@ -291,17 +291,20 @@ def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[
     t, size, lanes = prepared[0], len(prepared[0].codes), 2
     scratch = make_purview_scratch(size, size, int(t.offsets[-1]))
     vectors, scan = np.empty((6, lanes)), make_cause_scan(size, lanes)
-    cause_scan(t.cause, t.log_cause, t.offsets, 0, 1, vectors, scan)
     prepare_effects(t, make_pair_scratch(t), 1, scratch)
+    cause_scan(t.cause, t.log_cause, t.offsets, 0, 1, vectors, scan)
     return {"phi": np.zeros([part.stop - part.start for part in region])}
 
 
 def _details_case() -> Recipe:
-    """Describe a pair on each side, order tied purviews, and name the states of a system."""
+    """Order tied purviews, describe a pair on each side, and name the states of a system.
+
+    In this order: kernels of marginals and bounds are in the cache by then, from another share.
+    """
     system = _two_units()
+    PurviewOrder(system, "reference").sort(3, True, [1, 2])
     yield (marginals_stage(system),)
     yield (details_stage(system, np.array([[0, 3, 3], [1, 3, 3]]), (1, 1)),)
-    PurviewOrder(system, "reference").sort(3, True, [1, 2])
     yield from sia(system, IIT4())
     return xr.DataTree()
 

@@ -34,6 +34,19 @@ def test_kernel_options__compile_what_python_can_call(decorate):
     assert total.signatures == [(numba.float64[::1],)]
 
 
+def test_jitable_functions__are_left_to_python_and_compiled_into_kernels():
+    @jit.jitable
+    def half(x):
+        return x / 2
+
+    @jit.kernel
+    def quarter(x):
+        return half(half(x))
+
+    assert not isinstance(half, type(quarter))
+    assert half(half(5.0)) == quarter(5.0) == 1.25
+
+
 @pytest.mark.usefixtures("compiles_anew")
 def test_leaf_kernels__count_no_references():
     @jit.leaf

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
-from iitdask.study.run import precompile
+from iitdask.study.run import COMPILE_COLLECTIONS, compile_share, precompile
+from iitdask.theory.catalog import KERNEL_FAMILIES, KernelFamily
+from iitdask.theory.stage import Recipe
 
 WARM = "from iitdask.study.run import precompile; precompile({!r})"
 HEARD = """
@@ -83,3 +87,26 @@ def test_a_second_process_compiles_nothing(family: str, tmp_path: Path) -> None:
 def test_a_helper_that_fails_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iitdask.study.run.sys.executable", "/bin/false")
     precompile("iit4")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_compiling_leaves_the_garbage_collector_as_it_was(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = gc.get_threshold(), []
+
+    def case() -> Recipe:
+        seen.append(gc.get_threshold())
+        if fails:
+            raise RuntimeError("no such kernel")
+        yield ()
+        return xr.DataTree()
+
+    monkeypatch.setitem(KERNEL_FAMILIES, "mine", KernelFamily(1, (case,)))  # type: ignore[arg-type]
+    if fails:
+        with pytest.raises(RuntimeError, match="no such kernel"):
+            compile_share("mine", 0)
+    else:
+        compile_share("mine", 0)
+    assert seen == [COMPILE_COLLECTIONS]
+    assert gc.get_threshold() == before

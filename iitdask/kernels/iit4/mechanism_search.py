@@ -16,7 +16,7 @@ from iitdask.kernels.iit4.mechanism_partition import ON_CAUSE, ON_EFFECT
 from iitdask.kernels.iit4.pair import MarginalTables, PairScratch, make_pair_scratch
 from iitdask.kernels.iit4.pair_costs import cause_scan, make_cause_scan
 from iitdask.kernels.iit4.purview_search import best_effect_purviews, best_purviews, prepare_effects
-from iitdask.kernels.jit import kernel, leaf
+from iitdask.kernels.jit import jitable, leaf
 from iitdask.kernels.subsets import popcounts, reversed_bits
 
 Array = NDArray[Any]
@@ -45,7 +45,7 @@ class PurviewScratch(NamedTuple):
     heap: Array  # (2**n,) int64 purviews, the largest bound first
 
 
-@kernel
+@jitable
 def make_purview_scratch(size, states, codes):
     """Allocate the working memory of a search over purviews; size : 2**n subsets."""
     return PurviewScratch(

@@ -152,7 +152,7 @@ def pair_cost(side, tables, work, mechs, purvs, z, floor, zero, tally):
     )
 
 
-@inner
+@merged
 def pair_phi(side, tables, work, mechs, purvs, begin, end, best, tally):
     """(phi, cost, severed pairs, state) over the specified states; phi < 0 when below ``best``.
 
@@ -185,7 +185,7 @@ def fill_mechanism_costs(tables, work, mechanism, mechs):
         )
 
 
-@inner
+@merged
 def specify_states(side, tables, work, mechanism, purview, mechs, purvs):
     """Specified states of one pair, from the tables; fills ``work.weights``; returns ii."""
     if side == ON_CAUSE:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from iitdask.kernels.jit import index, inner, kernel, leaf, merged
+from iitdask.kernels.jit import index, inner, jitable, leaf, merged
 from iitdask.kernels.subsets import STATE_TIE_BITS, STATE_TIE_RELATIVE, reversed_bits
 
 
@@ -28,7 +28,7 @@ class CauseScan(NamedTuple):
     bounds: NDArray[np.float64]  # (2**n, lanes) bound on phi, bits
 
 
-@kernel
+@jitable
 def make_cause_scan(size, lanes):
     """Allocate what a scan of causes fills, with zeros; size : 2**n subsets."""
     return CauseScan(

@@ -21,7 +21,7 @@ from iitdask.kernels.iit4.system_witness import (
     optimal_partitions,
     partition_cost,
 )
-from iitdask.kernels.jit import kernel, merged
+from iitdask.kernels.jit import inner, jitable, kernel
 from iitdask.kernels.subsets import PHI_ZERO_BITS, phi_tolerance, popcount
 
 RATIO_TIE_BITS = 1e-12  # up to which both normalized phi tie (mathematics.md 0.2)
@@ -50,7 +50,7 @@ class SystemPhi(NamedTuple):
     n_severed: int  # Ordered pairs that partition severs
 
 
-@kernel
+@jitable
 def state_pair_phi(cause_phi, cause_pairs, effect_phi, effect_pairs):
     """(phi, whether the cause side decides, whether the effect side does) of a pair of states.
 
@@ -67,7 +67,7 @@ def state_pair_phi(cause_phi, cause_pairs, effect_phi, effect_pairs):
     return (cause_phi if by_cause else effect_phi), by_cause, by_effect
 
 
-@kernel
+@inner
 def fill_pair_phis(c_phi, c_pairs, e_phi, e_pairs, k, out):
     """Fill ``out[j]`` with phi of cause state k and each effect state; returns the largest."""
     top = 0.0
@@ -93,8 +93,12 @@ def tied_state_pairs(cause, effect):
     ----------
     mathematics.md 8.4, Eq. (8.3).
     """
-    c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
+    c_phi, e_phi = np.empty(cause.cost.shape[0]), np.empty(effect.cost.shape[0])
     row, top = np.empty(e_phi.shape[0]), 0.0
+    for k in range(c_phi.shape[0]):
+        c_phi[k] = cause.cost[k] * cause.selectivity[k]
+    for j in range(e_phi.shape[0]):
+        e_phi[j] = effect.cost[j] * effect.selectivity[j]
     for k in range(c_phi.shape[0]):
         top = max(top, fill_pair_phis(c_phi, cause.pairs, e_phi, effect.pairs, k, row))
     least = top - phi_tolerance(top)
@@ -130,16 +134,9 @@ def select_state_pair(cause, effect, cause_ranks, effect_ranks):
     return best_k, best_j, pairs.shape[0]
 
 
-def count_common_minima(
-    cause: StateMinimum,
-    effect: StateMinimum,
-    cause_costs: NDArray[np.float64],
-    effect_costs: NDArray[np.float64],
-) -> float:
-    """How many partitions attain the minimum of both directions at once, mathematics.md 21.5.
-
-    From Python this runs kernels that are loaded already; others compile it as part of themselves.
-    """
+@jitable
+def count_common_minima(cause, effect, cause_costs, effect_costs):
+    """How many partitions attain the minimum of both directions at once, mathematics.md 21.5."""
     if cause_costs.shape[0] == 1:
         return 1.0
     g = cause_costs * cause.selectivity + effect_costs * effect.selectivity
@@ -153,10 +150,7 @@ def count_common_minima(
     return float(ways) if pairs == max(cause.pairs, effect.pairs) else 0.0
 
 
-merged_count_common_minima = merged(count_common_minima)
-
-
-@kernel
+@jitable
 def name_state_pair(cause, effect, n):
     """What ``describe_state_pair`` says of n units as far as no costs of cuts are needed for it."""
     c_phi, e_phi = cause.cost * cause.selectivity, effect.cost * effect.selectivity
@@ -174,7 +168,7 @@ def name_state_pair(cause, effect, n):
     return SystemPhi(phi, phi / pairs, 0.0, 0.0, ways, is_tied, severed, n_severed)
 
 
-@kernel
+@jitable
 def describe_state_pair(cause, effect, cause_costs, effect_costs):
     """Name the minimum partition of one pair of specified states.
 

@@ -185,7 +185,10 @@ def candidate_sources(g, lam):
                 bounds[source] += min(within[source ^ own], around[full ^ source])
             else:
                 bounds[source] += around[source]
-    return bounds <= ZERO_COST_MARGIN_BITS
+    chosen = np.empty(size, np.bool_)
+    for source in range(size):
+        chosen[source] = bounds[source] <= ZERO_COST_MARGIN_BITS
+    return chosen
 
 
 @merged

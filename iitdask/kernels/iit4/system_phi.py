@@ -19,7 +19,7 @@ from iitdask.kernels.distributions import (
 )
 from iitdask.kernels.iit4.system_partition import cut_costs, starting_partition
 from iitdask.kernels.iit4.system_witness import minimum_partition
-from iitdask.kernels.jit import ONE_INT64, ZERO_INT64, kernel
+from iitdask.kernels.jit import ONE_INT64, ZERO_INT64, jitable, kernel
 from iitdask.kernels.subsets import PHI_ZERO_BITS, STATE_TIE_BITS, STATE_TIE_RELATIVE, value_offsets
 
 # Why phi_s is 0, one bit each; iitdask.theory.reasons has the texts. NO_CAUSE and NO_EFFECT can
@@ -129,7 +129,7 @@ def specified_states(likelihood, information):
     return causes, positions_of(information, least)
 
 
-@kernel
+@jitable
 def state_cut_costs(table, levels, current, state, is_cause):
     """Compute what each unit loses with each set of severed inputs, at a specified state.
 

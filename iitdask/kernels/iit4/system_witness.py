@@ -19,7 +19,7 @@ from iitdask.kernels.iit4.system_partition import (
     source_minima,
     starting_partition,
 )
-from iitdask.kernels.jit import ZERO_INT64, inner, kernel
+from iitdask.kernels.jit import ZERO_INT64, inner, jitable, kernel
 from iitdask.kernels.subsets import popcounts
 
 HUGE_BITS = 1e300
@@ -38,7 +38,7 @@ def add_severed_pairs(key, n, lost, part):
                     key[rank >> 6] |= np.uint64(1) << np.uint64(63 - (rank & 63))
 
 
-@kernel
+@jitable
 def is_key_at_least(one, other):
     """Whether a key is at least as large as another; (words,) uint64 each."""
     for w in range(one.shape[0]):
@@ -214,7 +214,7 @@ def optimal_partitions(g, lam, whole, eps, minima):
     return top_count[0], top_many[0], top_key[0].copy()
 
 
-@kernel
+@jitable
 def minimum_partition(g, zero):
     """Find the minimum information partition of a system in one direction.
 
@@ -244,9 +244,7 @@ def minimum_partition(g, zero):
         whole = set_partition_minima(g, lam)
         source_minima(g, lam, whole, candidate_sources(g, lam), 0, size, minima)
         pairs, ways, key = optimal_partitions(g, lam, whole, SUM_TOLERANCE_BITS, minima)
-        least = minima[0]
-        for source in range(1, size):
-            least = min(least, minima[source])
+        least = minima.min()
         cost = least + lam * pairs
         count = pairs
         if cost <= zero or least >= -SUM_TOLERANCE_BITS:
@@ -266,7 +264,7 @@ def inputs_severed_by_key(key, n):
     return out
 
 
-@kernel
+@jitable
 def partition_cost(g, lost):
     """Bits all units lose together, before selectivity."""
     total = 0.0
