@@ -16,6 +16,9 @@ from iitdask.kernels.frontier.chord_bounds import backward_bounds, chord_numbers
 from iitdask.kernels.frontier.frontier_states import Relaxed
 from iitdask.kernels.frontier.local_costs import (
     HUGE_BITS,
+    PART_BOTH,
+    PART_IN,
+    PART_OUT,
     LocalCosts,
     best_interval,
     descend,
@@ -39,6 +42,7 @@ from iitdask.kernels.frontier.tied_partitions import (
 )
 
 FIRST_GUIDE_WIDTH, DESCENT_MIN_WIDTH = 3, 5
+TWO_PARTS = ((PART_BOTH, PART_BOTH), (PART_IN, PART_OUT), (PART_OUT, PART_IN))  # Directions
 GUIDE_STATES = 400_000  # Frontier states of a guide in one step, at most
 BEAMS = (300, 3000)  # States that a sweep keeps which only looks for better partitions
 BOUND_STEPS, BOUND_OCTAVES = (
@@ -179,7 +183,7 @@ class PartitionSearch:
         chords, plain = chord_numbers(self.n)
         chords = chords[:plain]
         if width >= DESCENT_MIN_WIDTH:
-            self._descend()
+            self._descend_from_intervals()
         for w in [*range(FIRST_GUIDE_WIDTH, width), width]:
             if self.bits <= zero:
                 break
@@ -198,6 +202,23 @@ class PartitionSearch:
             less = restrict_graph(graph, self.price, chords) if self.bits > zero else graph
             guide = self.guide = less if less.starts[1] else graph
         return guide
+
+    def _descend_from_intervals(self) -> None:
+        """Descend from intervals of the order that go round, against the rest, and from the best.
+
+        Each takes tens of microseconds; a good price leaves a fraction of what guides keep.
+        """
+        self._descend()
+        place, n = np.arange(self.n + 1), self.n
+        lengths = sorted({1, max(1, n // 8), max(1, n // 4), n // 2})
+        starts = [(place - first) % n < k for k in lengths for first in range(n)]
+        starts += [place < first for first in range(1, n)]
+        for inside in starts:
+            for two in TWO_PARTS:
+                part, direction = inside.astype(np.int64), np.full(n + 1, PART_BOTH)
+                direction[:2] = two
+                descend(self.costs, part, direction)
+                self.offer(part, direction)
 
     def _descend(self) -> None:
         part, direction = self.part.copy(), self.direction.copy()

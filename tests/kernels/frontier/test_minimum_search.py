@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from iitdask.kernels.frontier import minimum_search
-from iitdask.kernels.frontier.local_costs import make_local_costs, partition_bits
+from iitdask.kernels.frontier.local_costs import (
+    best_interval,
+    make_local_costs,
+    partition_bits,
+)
 from iitdask.kernels.frontier.minimum_search import (
+    PartitionSearch,
     count_partitions_of_ratio,
     minimum_partition_by_frontier,
 )
@@ -181,3 +186,28 @@ def test_least_ratio__of_a_search_that_does_not_end_is_a_bound():
             certified += not found.is_proven and found.least_ratio > 0.0
             least, most = found.least_ratio, ratio
     assert certified > 30
+
+
+def test_descents__from_many_intervals_find_better_partitions_than_from_the_best_one():
+    better = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        factors, state = sparse_systems.factors("random", "ferromagnet", [2] * 24, rng)
+        bits = [
+            sparse_systems.lost_bits(t, [state[a] for a in r], state[i])
+            for i, (r, t) in enumerate(factors)
+        ]
+        places, lost, units = along_order([r for r, _ in factors], bits)
+        searches = [PartitionSearch(make_local_costs(places, lost), units, BUDGET) for _ in "ab"]
+        for search in searches:
+            part, direction = np.zeros((2, 25), np.int64)
+            best_interval(search.costs, part, direction)
+            search.offer(part, direction)
+        searches[0]._descend()
+        searches[1]._descend_from_intervals()
+        for search in searches:
+            found = partition_bits(search.costs, search.part, search.direction)
+            assert found == (search.bits, search.pairs)
+        assert searches[1].price <= searches[0].price
+        better += searches[1].price < searches[0].price * 0.999
+    assert better > 3
