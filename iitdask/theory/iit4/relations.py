@@ -113,6 +113,30 @@ def relation_sums(bindings: Bindings) -> RelationSums:
     return RelationSums(count, phi, degrees, *fold)
 
 
+def fixed_big_phi(phi: Sequence[float], union: Sequence[int], common: Sequence[int]) -> int:
+    """Return Phi of distinctions as a multiple of 2**-FIXED_POINT_BITS, exactly.
+
+    Parameters
+    ----------
+    phi : (D,) phi_d, bits
+    union : (D,) unit-states that each binds, bitmasks
+    common : (D,) unit-states in both its cause and its effect
+
+    Returns
+    -------
+    int
+
+    References
+    ----------
+    docs/mathematics.md 11.2, Eq. (11.4).
+    """
+    share = [p / u.bit_count() for p, u in zip(phi, union, strict=True)]
+    order = sorted(range(len(share)), key=share.__getitem__)
+    ascending, own = [share[d] for d in order], [common[d] for d in order]
+    relations = _relation_phi(ascending, own, _unit_states_inside([union[d] for d in order]))
+    return sum(map(fixed_point, phi)) + int(relations * (1 << FIXED_POINT_BITS))
+
+
 def _unit_states_inside(union: Sequence[int]) -> Array:
     """Return whether each distinction binds each unit-state, (D, unit-states) uint8."""
     width = (max(union, default=0).bit_length() + 7) // 8

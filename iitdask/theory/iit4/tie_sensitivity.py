@@ -23,7 +23,7 @@ from iitdask.theory.iit4.distinctions import (
     effect_unit_states,
 )
 from iitdask.theory.iit4.phi_range import Binding, BindingChoices, SearchBudget, big_phi_range
-from iitdask.theory.iit4.relations import FIXED_POINT_BITS
+from iitdask.theory.iit4.relations import FIXED_POINT_BITS, fixed_big_phi, fixed_point
 from iitdask.theory.stage import Array
 
 MAX_STATE_PAIRS = 4096  # Pairs of system states tried; those with the same structures count once
@@ -31,6 +31,7 @@ MAX_COMBINED = 1 << 15  # States of groups of units that are combined, by what a
 # Steps of the search for other values of Phi, about two microseconds each. As many joint choices as
 # `KEPT_STATES` need fewer: the answer is exact.
 BUDGET_STEPS = 1 << 18
+MAX_SEARCHED_MECHANISMS = 1 << 13  # Of which the choices are searched; of more a few are tried
 INVERSE_CHANGE = 10**9  # Phi changes if it does so by more than one part in so many
 
 
@@ -185,14 +186,21 @@ def _phi_verdict(
     structure: CauseEffectStructure, causes: AgreeingSides, effects: AgreeingSides
 ) -> str:
     """Return whether an admissible choice changes Phi: yes, no, or unknown."""
-    reported, _ = big_phi_range(_reported_bindings(structure), SearchBudget(0))
+    reported = int(structure.sums.phi * (1 << FIXED_POINT_BITS))
+    reported += sum(fixed_point(d.phi) for d in structure.distinctions)
     least_change = max(reported, 1 << FIXED_POINT_BITS)
+
+    def is_changed(phi: int) -> bool:
+        return abs(phi - reported) * INVERSE_CHANGE > least_change
 
     def changes_phi(pair: tuple[int, int], budget: SearchBudget) -> bool:
         choices = _binding_choices(structure, causes, effects, pair, budget)
-        phis = big_phi_range(choices, budget)
-        return any(abs(phi - reported) * INVERSE_CHANGE > least_change for phi in phis)
+        return any(map(is_changed, big_phi_range(choices, budget)))
 
+    if len(structure.tied) > MAX_SEARCHED_MECHANISMS:
+        first = next(_pairs_of_classes(causes, effects))
+        choices = _binding_choices(structure, causes, effects, first, SearchBudget(0))
+        return "yes" if any(map(is_changed, _phi_of_some_choices(choices))) else "unknown"
     pairs, unfinished = _pairs_of_classes(causes, effects), list[tuple[int, int]]()
     for pair in islice(pairs, MAX_STATE_PAIRS):  # as a rule the first few states of a search tell
         budget = SearchBudget(0)
@@ -210,10 +218,12 @@ def _phi_verdict(
     return "no" if are_all_tried else "unknown"
 
 
-def _reported_bindings(structure: CauseEffectStructure) -> list[BindingChoices]:
-    mask = effect_unit_states(structure.system, structure.states)
-    sides = ((d.phi, d.cause.purview, mask(d.effect.purview)) for d in structure.distinctions)
-    return [BindingChoices(phi, (_binding(cause, effect),)) for phi, cause, effect in sides]
+def _phi_of_some_choices(choices: Sequence[BindingChoices]) -> Iterator[int]:
+    """Yield Phi where every distinction binds as few unit-states as it can, and as many."""
+    for chosen in (min, max):
+        own = [chosen(c.bindings, key=lambda b: (b.union.bit_count(), b)) for c in choices]
+        union, common = ([b.union for b in own], [b.common for b in own])
+        yield fixed_big_phi([c.phi for c in choices], union, common)
 
 
 def _binding(cause: int, effect: int) -> Binding:

@@ -188,3 +188,17 @@ def test_phi_tie_sensitive__is_unknown_where_the_search_ends_early(name, value, 
     monkeypatch.setattr(tie_sensitivity, name, value)
     monkeypatch.setattr(phi_range, "KEPT_BEYOND_BUDGET", 2)
     assert flags(iit.ces(all_majorities(), "0000")) == (True, "unknown")
+
+
+def test_flags__of_many_mechanisms_are_told_from_a_few_choices(monkeypatch):
+    monkeypatch.setattr(tie_sensitivity, "MAX_SEARCHED_MECHANISMS", 0)
+    told = []
+    for case in map(drawn, range(FEW)):
+        choices = Choices(reference.System(*case.given()))
+        tree = iit.ces(case.substrate(), case.state, case.units)
+        found, true = flags(tree), true_flags(choices, tree, case.units)
+        assert found[0] == true[0]
+        if found[1] != "unknown":
+            told.append((found[1], true[1]))
+    assert all(found == true for found, true in told)
+    assert ("yes", "yes") in told
