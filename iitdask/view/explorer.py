@@ -58,7 +58,7 @@ LANDSCAPE_NOTE = (
 )
 LARGEST_NOTE = (
     "those with the largest φ_d, or the largest folds, and those of the relations listed below. "
-    "The others are in the store: `iit.open` has all, `iitdask export` writes them. "
+    "The others are in the store, which iit.open and iitdask export read. "
     "Select a row, a dot, or an entry of the list above."
 )
 SELECT_DISTINCTION = """

@@ -82,7 +82,7 @@ const sideText = (side) => {
   if (rep && members.specified) {
     const p = rep["likelihood_" + side][d], q = rep["likelihood_partitioned_" + side][d]
     const s = rep["selectivity_" + side][d]
-    formula = ` = ${number(s)} × log₂(${number(p)} / ${number(q)})`
+    if (!Number.isNaN(p)) formula = ` = ${number(s)} × log₂(${number(p)} / ${number(q)})`
   }
   const state = members.specified ? ` in state ${escaped(data[side + "_state"][d])}` : ""
   const information = members.specified

@@ -141,7 +141,8 @@ def repertoires_dataset(stage: Stage, filled: Filled) -> xr.Dataset:
 
 MAX_SHOWN_STATES = 32  # States of one purview that a view shows
 MAX_SHOWN_DISTINCTIONS = 2048  # Those of the largest phi, that a view shows
-MAX_WRITTEN_STATES = 1 << 22  # Of all purviews whose distributions are computed for a view
+FEW_STATES = 1 << 12  # Of a distinction's purviews, whose distributions are computed at once
+MAX_WRITTEN_STATES = 1 << 22  # Of all larger ones whose distributions are computed for a view
 NOTHING_SHOWN: Mapping[str, Any] = {  # Of a purview of too many states
     "code": np.empty(0, np.int64),
     **dict.fromkeys(("constrained", "unconstrained", "partitioned"), np.empty(0)),
@@ -228,10 +229,11 @@ def _are_shown(system: CandidateSystem, distinctions: xr.Dataset) -> Array:
     sides = (distinctions[f"purview_{side}"].values for side in ("cause", "effect"))
     states = np.sum([np.where(inside, levels, 1.0).prod(axis=1) for inside in sides], axis=0)
     largest = np.argsort(-distinctions["phi"].values, kind="stable")[:MAX_SHOWN_DISTINCTIONS]
-    largest = largest[states[largest] <= MAX_STORED_STATES]
-    written = np.cumsum(states[largest]) - states[largest]  # by those before
+    own = states[largest]
+    written = np.cumsum(np.where(own > FEW_STATES, own, 0.0)) - own  # by those before
+    is_shown = (own <= MAX_STORED_STATES) & (written <= MAX_WRITTEN_STATES)
     out = np.zeros(len(states), bool)
-    out[largest[written <= MAX_WRITTEN_STATES]] = True
+    out[largest[is_shown | (own <= FEW_STATES)]] = True
     return out
 
 
