@@ -54,7 +54,7 @@ from iitdask.theory.iit4.recipe import (
     sia,
     structure_seconds,
 )
-from iitdask.theory.iit4.repertoires import view_nodes
+from iitdask.theory.iit4.repertoires import stage_of_pairs, view_nodes
 from iitdask.theory.iit4.search_path import choose_search
 from iitdask.theory.iit4.system_analysis import one_block_stage
 from iitdask.theory.marginal_tables import marginals_stage
@@ -297,14 +297,17 @@ def _fill_scan(prepared: tuple[MarginalTables, Any], region: Region) -> Mapping[
 
 
 def _details_case() -> Recipe:
-    """Order tied purviews, describe a pair on each side, and name the states of a system.
+    """Order tied purviews, describe a pair on each side, write its repertoires, name states.
 
     In this order: kernels of marginals and bounds are in the cache by then, from another share.
     """
     system = _two_units()
     PurviewOrder(system, "reference").sort(3, True, [1, 2])
     yield (marginals_stage(system),)
-    yield (details_stage(system, np.array([[0, 3, 3], [1, 3, 3]]), (1, 1)),)
+    pairs = np.array([[0, 3, 3], [1, 3, 3]])
+    yield (details_stage(system, pairs, (1, 1)),)
+    if (stage := stage_of_pairs(system, pairs)) is not None:
+        yield (stage,)
     yield from sia(system, IIT4())
     return xr.DataTree()
 

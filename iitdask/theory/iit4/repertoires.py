@@ -69,7 +69,13 @@ def repertoires_stage(
     """
     listed = [(0, d.choices.mechanism, d.cause.purview) for d in distinctions]
     listed += [(1, d.choices.mechanism, d.effect.purview) for d in distinctions]
-    pairs = np.array(listed, np.int64).reshape(len(listed), 3)
+    return stage_of_pairs(system, np.array(listed, np.int64).reshape(len(listed), 3), network)
+
+
+def stage_of_pairs(
+    system: CandidateSystem, pairs: Array, network: LocalNetwork | None = None
+) -> Stage | None:
+    """As ``repertoires_stage``, of (p, 3) pairs: 1 for effects, else 0; mechanism; purview."""
     states = np.ones(len(pairs))  # of every purview
     for i, k in enumerate(system.levels):
         states *= np.where(pairs[:, 2] >> i & 1, k, 1)
