@@ -165,7 +165,8 @@ def name_state_pair(cause, effect, n):
         ways = (cause.ways if by_cause else 0.0) + (effect.ways if by_effect else 0.0)
     pairs = cause.pairs if by_cause else effect.pairs
     is_tied = phi > 0.0 and by_cause and by_effect
-    return SystemPhi(phi, phi / pairs, 0.0, 0.0, ways, is_tied, severed, n_severed)
+    normalized = phi / pairs if pairs > 0 else 0.0
+    return SystemPhi(phi, normalized, 0.0, 0.0, ways, is_tied, severed, n_severed)
 
 
 @jitable

@@ -339,7 +339,8 @@ def _side_classes(
         return classes
     bits = plan.extreme_bits(states, is_cause)[:1]
     zero = np.array([PHI_ZERO_BITS / states.largest_weight])
-    (filled,) = yield (_minima_stage(plan, bits, zero, budget, is_bounded=False),)
+    name = f"frontier/any_{'cause' if is_cause else 'effect'}"
+    (filled,) = yield (_minima_stage(plan, bits, zero, budget, is_bounded=False, name=name),)
     is_free = filled["cost"].values[0] <= zero[0]
     return StateClasses.together(states) if is_free else classes
 
@@ -405,12 +406,18 @@ def _side_minima(filled: Filled, rows: Array, selectivity: Array) -> DirectionMi
 
 
 def _minima_stage(
-    plan: FrontierSystem, bits: Array, zero: Array, budget: float, *, is_bounded: bool
+    plan: FrontierSystem,
+    bits: Array,
+    zero: Array,
+    budget: float,
+    *,
+    is_bounded: bool,
+    name: str = "frontier",
 ) -> Stage:
     rows, n = bits.shape[:2]
     seconds = min(budget * SECONDS_PER_TRANSITION, SECONDS_PER_SQUARE * n * n * 2.0**plan.width)
     return Stage(
-        name="frontier",
+        name=name,
         grid=Grid(("candidate",), (rows,)),
         # a plan, which computes nothing, goes on as if the search ended
         variables=(

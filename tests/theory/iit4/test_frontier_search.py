@@ -240,6 +240,18 @@ def test_tied_effects__of_groups_that_read_different_units_multiply():
     assert (int(found["n_tied_states"]), int(exact["n_tied_states"])) == (2**20, 2**3)
 
 
+def test_search_of_many_classes__is_not_repeated_on_a_store(tmp_path, caplog):
+    leans = np.array([[[0.5, 0.5], [0.9, 0.1]], [[0.1, 0.9], [0.5, 0.5]]])
+    factors = [([(i - 1) % 8, (i - 1) % 8 + 8], leans) for i in range(16)]
+    substrate, store = iit.Substrate.from_factors(factors), tmp_path / "s.zarr"
+    options = {"theory": {"name": "iit4", "search": "sparse"}, "store": store}
+    first = iit.sia(substrate, [0] * 16, **options)
+    stages = {"frontier", "frontier/any_effect"}
+    assert {str(p.parent.relative_to(store / "work")) for p in store.glob("work/**/tick")} >= stages
+    assert iit.sia(substrate, [0] * 16, **options).identical(first)
+    assert not [line for line in caplog.messages if "planned afresh" in line]
+
+
 def test_system_without_effect__has_no_phi_however_large():
     flips = np.full((2, 2), 0.5)
     factors = [([(i - 1) % 30], flips) for i in range(30)]
