@@ -72,14 +72,16 @@ class Tiling:
 def tile(stage: Stage, block_seconds: float) -> Tiling:
     """Cut a stage into blocks of about `block_seconds` predicted seconds.
 
-    The grid is halved, each time along the axis that shortens its most expensive block most,
-    until that block is short and small enough. Chunks are thus powers of two (or the whole
-    axis), and blocks are aligned to them.
+    Axes that are cut first are cut into single cells. Then the grid is halved, each time along the
+    axis that shortens its most expensive block most, until that block is short and small enough.
+    Chunks are thus powers of two (or the whole axis), and blocks are aligned to them.
     """
-    tiling = Tiling(stage.grid, tuple(max(n, 1) for n in stage.grid.shape))
+    axes = zip(stage.grid.dims, stage.grid.shape, strict=True)
+    first = (1 if dim in stage.cut_first else max(n, 1) for dim, n in axes)
+    tiling = Tiling(stage.grid, tuple(first))
     if not len(tiling):
         return tiling
-    total = float(stage.cost(tiling.region(next(iter(tiling)))))
+    total = sum(float(stage.cost(tiling.region(block))) for block in tiling)
     target, shortest = _target_seconds(total, block_seconds, stage.min_blocks)
     tried: list[tuple[float, Tiling]] = []
     while True:

@@ -126,6 +126,7 @@ class Stage:
     shared: SharedArrays | None = None
     scratch: int = 0  # Bytes a block needs beside its inputs and outputs
     min_blocks: int = 16  # Blocks that it should have at least, so that as many workers share it
+    cut_first: tuple[str, ...] = ()  # Axes each cell of which has blocks of its own
     version: int = 1  # Raised when the numbers a stage produces change
     # False if the recipe reads none of its variables: only later stages do, which verify them
     is_read_by_recipe: bool = True

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from toy_recipe import by_cells, first_stage
 
 from iitdask.model import examples
+from iitdask.model.substrate import Substrate
 from iitdask.model.system import System
 from iitdask.run import plan
 from iitdask.run.plan import (
@@ -91,6 +93,23 @@ def test_plan__bundles_every_missing_block_once_dearest_first(some, seconds, ski
     costs = [some.cost(tiling.region(block)) for block in planned]
     assert sorted(planned) == sorted(set(tiling) - done)
     assert costs == sorted(costs, reverse=True)
+
+
+def test_tile__cuts_some_axes_first():
+    """A second row that costs nine times the first makes columns the better cut."""
+    rows = (0.1, 0.9)
+    whole = stage((2, 8), lambda region: sum(rows[region[0]]) * (region[1].stop - region[1].start))
+    assert tile(replace(whole, min_blocks=2), 30.0).chunks == (2, 4)
+    assert tile(replace(whole, min_blocks=2, cut_first=("axis0",)), 30.0).chunks == (1, 4)
+
+
+@pytest.mark.parametrize(("n", "blocks"), [(11, 32), (12, 128), (13, 256)])
+def test_mechanisms_of_12_and_13_units__are_cut_by_the_64(n, blocks):
+    noisy = np.full((2, 2, 2), 0.5)
+    units = [([i, (i + 1) % n], noisy) for i in range(n)]
+    substrate = Substrate.from_factors(units, connectivity="inferred")
+    tiling = tile(mice_stage(System.build(substrate, "0" * n)), 30.0)
+    assert (len(tiling), tiling.chunks[1]) == (blocks, 64)
 
 
 def test_plan__keeps_grid_order_when_the_stage_stops_early():
