@@ -217,6 +217,7 @@ class WorkerDeath:
     address: str
     keys: tuple[str, ...]  # Keys of the bundles that it had, the one that was sent first in front
     time: float  # When it was noticed, by time.monotonic
+    task: BundleTask | None = None  # The first of its bundles that is of this run
 
 
 class DeathWatch:
@@ -265,11 +266,15 @@ class DeathWatch:
         now, waiting, found = time.monotonic(), list[WorkerDeath](), list[tuple[str, str]]()
         deaths, self._deaths = self._deaths, []
         for death in deaths:
-            ours = [sent[key] for key in death.keys if key in sent]
+            # Looked up at once: another worker may have filled the bundle before it is explained.
+            ours = (sent[key] for key in death.keys if key in sent)
+            death.task = death.task or next(ours, None)
+            if death.task is None:
+                continue
             if death.address not in self._held and now - death.time < EXPLANATION_SECONDS:
                 waiting.append(death)
-            elif ours:
-                found.append(self._report(death.address, ours[0]))
+            else:
+                found.append(self._report(death.address, death.task))
         self._deaths += waiting
         return found
 

@@ -85,6 +85,16 @@ def test_workers__that_leave_as_expected_or_with_nothing_are_not_reported(watch,
     assert watch.reports(sent) == []
 
 
+def test_death__is_reported_when_another_worker_has_filled_the_bundle(watch, sent, monkeypatch):
+    monkeypatch.setattr(worker_inventory, "EXPLANATION_SECONDS", 3600.0)
+    watch.on_event(removed("tcp://a", "k-1"))
+    assert watch.reports(sent) == []
+    monkeypatch.setattr(worker_inventory, "EXPLANATION_SECONDS", 0.0)
+    ((stage, text),) = watch.reports({})
+    assert stage == "squares"
+    assert "worker tcp://a died (killed, or its machine) at stage 'squares', block (0, 1)" in text
+
+
 @pytest.mark.slow
 def test_worker__that_is_killed_is_reported_and_the_run_goes_on(tmp_path):
     said, pids = [], []
