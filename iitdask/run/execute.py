@@ -401,7 +401,7 @@ class _StageFiller:
                     n_results = 0
                     with closing(self.engine(tasks)) as results:
                         for n_results, result in enumerate(results, 1):  # noqa: B007
-                            self._record(by_name[result.stage], result)
+                            self._record(by_name, result)
                     if not n_results:
                         raise InterruptedRunError("the engine returned no result for its blocks")
             except DamagedStoreError:
@@ -447,10 +447,13 @@ class _StageFiller:
         for stage_run in self.opened.values():
             stage_run.close()
 
-    def _record(self, stage_run: StageRun, result: BundleResult) -> None:
+    def _record(self, stage_runs: Mapping[str, StageRun], result: BundleResult) -> None:
         if result.warning:
             self.emit(Warned(result.warning))
-        for event in stage_run.record(result):
+        is_warning = not (result.filled or result.failed)
+        if is_warning and result.stage not in stage_runs:
+            return  # a worker died at an earlier stage, as is known only now
+        for event in stage_runs[result.stage].record(result):
             self.emit(event)
 
     def _repair_unread(self) -> bool:

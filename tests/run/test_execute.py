@@ -16,11 +16,18 @@ from iitdask.errors import (
     StoreError,
 )
 from iitdask.run.engines import DaskEngine, SerialEngine
-from iitdask.run.events import BlockFailed, BlocksFilled, RunFinished, StageCompleted, StageOpened
+from iitdask.run.events import (
+    BlockFailed,
+    BlocksFilled,
+    RunFinished,
+    StageCompleted,
+    StageOpened,
+    Warned,
+)
 from iitdask.run.execute import StageRun, execute, recompute_block
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
-from iitdask.run.task import WorkerMemory
+from iitdask.run.task import BundleResult, WorkerMemory
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef, gather, scoped
 
@@ -50,6 +57,21 @@ def test_execute__computes_what_numpy_computes():
     assert np.array_equal(tree["one/value"].values, np.stack([value, value - 1]))
     assert tree["one/moments"].dims == ("side", "code", "moment")
     assert tree["one/value"].attrs == {"units": "bit", "comment": "Squared logarithm."}
+
+
+def test_warning_of_an_earlier_stage__is_passed_on():
+    """Why a worker died may be known only when other workers have filled its stage."""
+    said = []
+
+    def engine(tasks):
+        for result in SerialEngine()(tasks):
+            yield result
+            if result.stage != "squares":
+                yield BundleResult("squares", "", (), (), warning="worker 0 died")
+
+    tree = execute(toys.toy(), MemoryLedger(), engine, observers=[said.append])
+    xr.testing.assert_identical(tree, reference())
+    assert Warned("worker 0 died") in said
 
 
 def test_execute__replays_a_full_ledger_without_a_block(ledger, engine):
