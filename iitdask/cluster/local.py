@@ -35,11 +35,12 @@ TEMPORARY_DIRECTORY = "temporary-directory"  # Key of Dask's configuration
 
 
 IDLE_SETTINGS = {
-    # By default Dask samples the stack of each task and looks at its own loop many times a second,
-    # and asks the system what each process takes twice a second: 2 % of a core for each worker, a
-    # third of it so. Kernels have no stack to show.
-    "distributed.worker.profile.interval": "100ms",
-    "distributed.admin.tick.interval": "200ms",
+    # By default Dask samples the stack of each task and looks at its own loop and memory many times
+    # a second: 2 % of a core for each worker, and as much for the process that started it. Kernels
+    # have no stack to show, and what a block needs is known before it starts.
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
 }
 
