@@ -7,6 +7,7 @@ compiled by the driver reach each worker before its first bundle; workers that d
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections import Counter
@@ -178,6 +179,7 @@ def prepare_kernels(archive: bytes, load: Callable[[], None], expected_build: st
         load()
     except Exception:
         log.exception("kernels cannot be prepared")
+    gc.freeze()  # the collector need not go through all modules again and again
 
 
 GONE_TOPIC = "iitdask-workers-gone"  # Dask topic under which the scheduler tells who is gone

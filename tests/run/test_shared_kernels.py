@@ -22,6 +22,7 @@ def compiled_here():
 
     from numba.core.dispatcher import Dispatcher
 
+    gc.unfreeze()  # or what a worker has loaded at its start is not listed
     kernels = [each for each in gc.get_objects() if isinstance(each, Dispatcher)]
     kernels = [each for each in kernels if each.py_func.__module__.startswith("iitdask.")]
     misses = sum(sum(each.stats.cache_misses.values()) for each in kernels)
