@@ -22,11 +22,10 @@ MAX_STAGE_BLOCKS = 20_000  # Each block is a file per variable, and clusters cou
 MIN_SPREAD_SECONDS = 0.2  # Seconds from which a stage is worth spreading over workers
 MIN_BLOCK_SECONDS = 0.02  # Seconds below which a block is not split merely for being spread
 MAX_BLOCK_BYTES = 32 * 2**20  # Bytes a block may fill before it is split whatever its cost
-READ_DIVISOR = 4  # One byte of the source of shared arrays is read at a time for so many of them
 MIN_MAPPED_BYTES = 2**27  # Bytes of shared arrays below which every process makes its own
 TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
-BUNDLES_A_THREAD = 4  # The same on a cluster of few threads: a bundle costs messages
+BUNDLES_A_THREAD = 3  # The same on a cluster of few threads: a bundle costs messages
 LEAST_BUNDLES_A_THREAD = 2  # The same on one of many
 LAST_BUNDLE_DIVISOR = 8  # The last bundles of a stage are at least so much shorter than its first
 MIN_COMMON_BUNDLES = 256  # Bundles fixed beforehand, for however many processes
@@ -176,7 +175,7 @@ def plan_bundles(
     A bundle takes at most a share of what is left, so that the last ones are short and workers
     end together; unless they `are_shrinking`, all have one length.
     """
-    divisor = max(LAST_BUNDLE_DIVISOR, LAST_BUNDLE_DIVISOR * MIN_BUNDLES // min_bundles)
+    divisor = LAST_BUNDLE_DIVISOR * max(1.0, MIN_BUNDLES / min_bundles)
     todo = [(float(stage.cost(tiling.region(b))), b) for b in tiling if b not in done]
     if stage.until is None:
         todo.sort(key=lambda pair: -pair[0])
@@ -247,17 +246,6 @@ PROCESS_BYTES = 280 * 10**6
 """Bytes of a process with the libraries and the kernels of IIT 4.0 loaded, as measured."""
 
 
-def reading_bytes(source: int, made: int) -> int:
-    """Return the bytes of a source that are held at a time while shared arrays are made of it.
-
-    Parameters
-    ----------
-    source : bytes of the source, read block by block: compressed, decoded and checked
-    made : bytes of the arrays
-    """
-    return min(source, max(3 * MAX_BLOCK_BYTES, made // READ_DIVISOR))
-
-
 class StageMemory(NamedTuple):
     """Bytes that a process needs to fill blocks of a stage, beside libraries."""
 
@@ -289,10 +277,10 @@ def stage_memory(
             if not isinstance(stage.inputs[name], StageRef)
         }
         made = sum(8 * math.prod(shape) for shape in stage.shared.shapes(arrays).values())
-        if is_stored:
-            source = input_bytes[stage.shared.source]
-            own += reading_bytes(source, made) - source
         shared = made if is_stored and made >= MIN_MAPPED_BYTES else 0
         own += made - shared
+        if shared:  # what they are made of has gone when they are mapped
+            source = input_bytes[stage.shared.source]
+            own += max(source, made) - made - source
     cells = math.prod(map(min, tiling.chunks, tiling.grid.shape))
     return StageMemory(shared, own, 2 * cells * cell_bytes(stage) + stage.scratch)

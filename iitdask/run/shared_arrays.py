@@ -1,12 +1,13 @@
 """Large arrays that all processes of a machine have in common: a file that each maps into memory.
 
-One process makes the file, block by block, while the others wait. Where it is not wanted any more
-it is deleted by the last process that has it mapped, or by the next one that makes such a file:
-what killed processes left is locked by none.
+One process makes the file, by several threads, while the others wait. Where it is not wanted any
+more it is deleted by the last process that has it mapped, or by the next one that makes such a
+file: what killed processes left is locked by none.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
@@ -16,29 +17,39 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import IO, Any
+from threading import Thread
+from typing import IO
 
 import numpy as np
 
-from iitdask.cluster.local import available_cores
 from iitdask.errors import StoreError
 from iitdask.run.checksum import array_crc
 from iitdask.types import Array
 
 MAX_MAPPED = 4  # Files that one process has mapped: of several studies, or systems
 CHECKSUM_BYTES = 8
-CHECKED_BYTES = 2**26  # Bytes under one checksum
+PIECE_BYTES = 2**19  # Bytes that a thread writes at a time: they stay in its cache
+CHECKED_BYTES = 2**24  # Bytes under one checksum
 FOLDER = "iitdask-tables-{user}"  # In the directory for temporary files
 LOCK_FILE = "lock"
 
-Shapes = Mapping[str, tuple[int, ...]]  # Shapes of float64 arrays, one after the other in the file
+Shapes = Mapping[str, tuple[int, ...]]  # Of float64 arrays with two axes, in a file in this order
+Rows = Callable[[str, slice], Array]  # Returns rows of an array, by its name
 
 
 def total_bytes(shapes: Shapes) -> int:
     """Return the bytes of float64 arrays."""
     return sum(8 * math.prod(shape) for shape in shapes.values())
+
+
+def _offsets(shapes: Shapes) -> dict[str, int]:
+    """Return where in a file each array begins, and under an empty name where its checksum is."""
+    sizes = [8 * math.prod(shape) for shape in shapes.values()]
+    starts = accumulate((-(-size // PIECE_BYTES) * PIECE_BYTES for size in sizes), initial=0)
+    return dict(zip((*shapes, ""), starts, strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +73,7 @@ _MAPPED: dict[str, MappedArrays] = {}
 
 
 def mapped_arrays(
-    key: str, shapes: Shapes, fill: Callable[[Mapping[str, Array]], None]
+    key: str, shapes: Shapes, open_rows: Callable[[], Rows], threads: int
 ) -> Mapping[str, Array] | None:
     """Return arrays in a file that processes of this machine share; None where there can be none.
 
@@ -70,7 +81,8 @@ def mapped_arrays(
     ----------
     key : name of their content
     shapes : of each array
-    fill : writes them, block by block; called in one process of a machine
+    open_rows : returns what returns rows of them; called in one process of a machine
+    threads : that write the file
 
     Returns
     -------
@@ -87,8 +99,9 @@ def mapped_arrays(
             found = _open_intact(path, shapes)
             if found is None:
                 _delete_unused(folder)
-                _write(path, shapes, fill)
+                _write(path, shapes, open_rows, threads)
                 found = _open_intact(path, shapes, is_new=True)
+                Thread(target=_write_checksum, args=(path, _offsets(shapes)[""])).start()
     except StoreError:
         raise
     except (OSError, ImportError):  # no directory that can be written, no room in it, no locks
@@ -148,7 +161,7 @@ def _open_intact(path: Path, shapes: Shapes, *, is_new: bool = False) -> MappedA
     One that `is_new` this process has just written. Where another process holds it, that one has
     verified it.
     """
-    size = total_bytes(shapes)
+    size = _offsets(shapes)[""]
     with suppress(FileNotFoundError):
         file = path.open("rb")
         if os.fstat(file.fileno()).st_size == size + CHECKSUM_BYTES:
@@ -162,37 +175,66 @@ def _open_intact(path: Path, shapes: Shapes, *, is_new: bool = False) -> MappedA
     return None
 
 
-def _write(path: Path, shapes: Shapes, fill: Callable[[Mapping[str, Array]], None]) -> None:
-    size, partial = total_bytes(shapes), path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w+b") as file:
+def _write(path: Path, shapes: Shapes, open_rows: Callable[[], Rows], threads: int) -> None:
+    """Write a file but for its checksum: until that is there, nobody takes it who finds it."""
+    partial, offsets = path.with_name(f"{path.name}.{os.getpid()}.partial"), _offsets(shapes)
+    with partial.open("w+b", buffering=0) as file:
         _lock(file)
         # Where there is no room this is an error; a page without room would be the end.
-        os.posix_fallocate(file.fileno(), 0, size + CHECKSUM_BYTES)
-        content = mmap.mmap(file.fileno(), size + CHECKSUM_BYTES)
+        os.posix_fallocate(file.fileno(), 0, offsets[""] + CHECKSUM_BYTES)
         try:
-            fill(_views(content, shapes))
+            write = functools.partial(_write_piece, file, offsets, shapes, open_rows())
+            sizes = {name: 8 * math.prod(shape) for name, shape in shapes.items()}
+            pieces = [(name, k) for name in shapes for k in range(0, sizes[name], PIECE_BYTES)]
+            with ThreadPoolExecutor(threads, thread_name_prefix="tables") as pool:
+                list(pool.map(write, pieces))
         except BaseException:
             partial.unlink()
             raise
-        content[size:] = _checksum(content, size).to_bytes(CHECKSUM_BYTES, "little")
         partial.rename(path)
 
 
+def _write_piece(
+    file: IO[bytes],
+    offsets: Mapping[str, int],
+    shapes: Shapes,
+    rows: Rows,
+    piece: tuple[str, int],
+) -> None:
+    """Write a piece of an array, from one of its bytes on: the rows that lie in it."""
+    name, begin = piece
+    row_bytes, size = 8 * shapes[name][1], 8 * math.prod(shapes[name])
+    end = min(begin + PIECE_BYTES, size)
+    first, last = begin // row_bytes, -(-end // row_bytes)
+    data = np.ascontiguousarray(rows(name, slice(first, last))).data.cast("B")
+    data = data[begin - first * row_bytes : end - first * row_bytes]
+    position = offsets[name] + begin
+    while data:
+        written = os.pwrite(file.fileno(), data, position)
+        data, position = data[written:], position + written
+
+
+def _write_checksum(path: Path, size: int) -> None:
+    """Make a file that this process holds one that others can take when it has died."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
+            checksum = _checksum(content, size)
+        os.pwrite(file.fileno(), checksum.to_bytes(CHECKSUM_BYTES, "little"), size)
+
+
 def _views(content: mmap.mmap, shapes: Shapes) -> dict[str, Array]:
-    begin, views = 0, dict[str, Array]()
-    for name, shape in shapes.items():
-        count = math.prod(shape)
-        views[name] = np.frombuffer(content, np.float64, count, begin).reshape(shape)
-        begin += 8 * count
-    return views
+    offsets = _offsets(shapes)
+    return {
+        name: np.frombuffer(content, np.float64, math.prod(shape), offsets[name]).reshape(shape)
+        for name, shape in shapes.items()
+    }
 
 
-def _checksum(content: Any, size: int) -> int:
-    """Return the checksum of the checksums of parts, which threads compute side by side."""
+def _checksum(content: mmap.mmap, size: int) -> int:
+    """Return the checksum of the checksums of parts, so that no other thread waits for long."""
     whole = np.frombuffer(content, np.uint8, size)
-    parts = [whole[k : k + CHECKED_BYTES] for k in range(0, size, CHECKED_BYTES)]
-    with ThreadPoolExecutor(min(available_cores(), len(parts) or 1)) as pool:
-        return array_crc(np.array(list(pool.map(array_crc, parts)), np.uint64))
+    parts = [array_crc(whole[k : k + CHECKED_BYTES]) for k in range(0, size, CHECKED_BYTES)]
+    return array_crc(np.array(parts, np.uint64))
 
 
 def _delete_unused(folder: Path) -> None:

@@ -24,13 +24,8 @@ from iitdask.kernels.jit import compile_seconds
 from iitdask.run.checksum import array_crc, array_digest, build_id, text_digest
 from iitdask.run.events import OnBlockStart
 from iitdask.run.ledger import read_stage_variable
-from iitdask.run.plan import MIN_MAPPED_BYTES, Block, reading_bytes
-from iitdask.run.shared_arrays import (
-    Shapes,
-    mapped_arrays,
-    release_mapped_arrays,
-    total_bytes,
-)
+from iitdask.run.plan import MIN_MAPPED_BYTES, Block
+from iitdask.run.shared_arrays import Rows, mapped_arrays, release_mapped_arrays, total_bytes
 from iitdask.run.stage_group import StageGroup
 from iitdask.run.task import (
     BlockError,
@@ -41,12 +36,12 @@ from iitdask.run.task import (
     StageContext,
     VariableRef,
 )
-from iitdask.theory.stage import Array, SharedArrays, Stage
+from iitdask.theory.stage import Array, Region, SharedArrays, Stage, Variable
 
 MAX_PREPARED_STAGES = 4  # Stages whose prepared inputs one process keeps
 MAX_SHARED_ARRAYS = 2  # Sets of arrays for several stages that one process keeps
 ARRAY_CACHE_BYTES = 64 * 2**20  # Bytes of variables that one process keeps for later stages
-MAX_PLACING_THREADS = 16  # Threads that fill arrays shared by all processes of a machine
+MAX_TABLE_THREADS = 16  # Threads that fill arrays shared by all processes of a machine
 PREPARED_BYTES = 2**30  # Bytes of prepared inputs above which those of earlier stages go first
 
 
@@ -215,15 +210,21 @@ def _shared_arrays(
     shapes = shared.shapes(others)
     nbytes = total_bytes(shapes)
     decided = {name: array_digest(others[name]) for name in shared.uses}
-    names = shared.place.__module__, shared.place.__qualname__
+    names = shared.rows.__module__, shared.rows.__qualname__
     if isinstance(source, VariableRef):
         stored = StageGroup.load(source.store, source.variable.stage)
-        fill = partial(_place_blocks, shared, stored, source.variable.variable, others)
+        variable = stored.layout.variable(source.variable.variable)
+        threads = min(available_cores(), MAX_TABLE_THREADS)
+        open_rows = partial(_rows_of_stored, shared, stored, variable, others, threads)
         key = text_digest([build_id(), names, decided, stored.layout.lineage])
 
         def make() -> Mapping[str, Array]:
-            mapped = mapped_arrays(key, shapes, fill) if nbytes >= MIN_MAPPED_BYTES else None
-            return _filled(shapes, fill) if mapped is None else mapped
+            large = nbytes >= MIN_MAPPED_BYTES
+            mapped = mapped_arrays(key, shapes, open_rows, threads) if large else None
+            if mapped is not None:
+                return mapped
+            rows = open_rows()
+            return {name: rows(name, slice(0, shape[0])) for name, shape in shapes.items()}
 
     else:
         array = _read_input(source, group)
@@ -233,46 +234,33 @@ def _shared_arrays(
             return shared.make({**others, shared.source: array})
 
     found: Mapping[str, Array] = _SHARED_ARRAYS.get((key,), make, PREPARED_BYTES, nbytes)
-    return {name: found[name] for name in shapes}
+    return {name: np.require(found[name], requirements=["C", "A", "W"]) for name in shapes}
 
 
-def _filled(shapes: Shapes, fill: Callable[[Mapping[str, Array]], None]) -> dict[str, Array]:
-    out = {name: np.empty(shape) for name, shape in shapes.items()}
-    fill(out)
-    return out
-
-
-def _place_blocks(
+def _rows_of_stored(
     shared: SharedArrays,
     stored: StageGroup,
-    variable: str,
+    variable: Variable,
     others: Mapping[str, Array],
-    out: Mapping[str, Array],
-) -> None:
-    """Fill shared arrays from the blocks of a stage, by the threads of this machine.
+    threads: int,
+) -> Rows:
+    """Read a stage and return what returns rows of the shared arrays that are made of it.
 
-    All that fill blocks here wait for them. Parts of an array are copied, not summed: the order in
-    which that happens changes nothing. Damaged blocks are deleted, so that a driver sees what is
-    missing.
+    Damaged blocks are deleted, so that a driver sees what is missing.
     """
     tiling, damaged = stored.layout.tiling, set[Block]()
-    read = partial(stored.read_part, variable=stored.layout.variable(variable))
 
-    def place(block: Block) -> None:
+    def read(block: Block) -> tuple[Region, Array] | None:
         try:
-            part = read(block)
+            return tiling.region(block), stored.read_part(block, variable)
         except DamagedStoreError:
             damaged.add(block)
-            return
-        shared.place(others, tiling.grid.shape, tiling.region(block), part, out)
+            return None
 
-    made = sum(array.nbytes for array in out.values())
-    at_once = reading_bytes(stored.layout.nbytes, made) * len(tiling) // (2 * stored.layout.nbytes)
-    threads = max(1, min(available_cores(), MAX_PLACING_THREADS, at_once))
     with ThreadPoolExecutor(threads, thread_name_prefix="tables") as pool:
-        for _ in pool.map(place, tiling):
-            pass
+        parts = [part for part in pool.map(read, tiling) if part is not None]
     stored.delete_damaged(damaged)
+    return partial(shared.rows, others, tiling.grid.shape, parts)
 
 
 def _read_input(source: Input, group: StageGroup | None) -> Array:

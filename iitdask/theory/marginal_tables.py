@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -80,7 +80,7 @@ def table_inputs(system: CandidateSystem) -> dict[str, Array | StageRef]:
 
 
 PreparedTables = tuple[MarginalTables, Mapping[str, Array]]  # And a stage's other inputs
-ROWS_AT_A_TIME = 1 << 13  # Of a table into which columns are written: they stay in cache
+ROWS_AT_A_TIME = 1 << 12  # Of a table, put together of columns: they stay in cache
 
 
 def table_shapes(inputs: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
@@ -90,44 +90,62 @@ def table_shapes(inputs: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
     return {"effect": (codes, sum(levels)), "cause": (n, codes), "log_cause": (codes, n)}
 
 
-def place_marginals(
+def table_rows(
     inputs: Mapping[str, Array],
     shape: tuple[int, ...],
-    region: Region,
-    part: Array,
-    out: Mapping[str, Array],
-) -> None:
-    """Put columns of stored marginals where the searches read them; take their logarithms.
+    parts: Sequence[tuple[Region, Array]],
+    name: str,
+    rows: slice,
+) -> Array:
+    """Return rows of a table that searches read, put together of stored marginals.
 
     Parameters
     ----------
     inputs : ``levels`` and ``state``, (n,) int64
-    shape, region : numbers of sides and columns, and those that the part covers
-    part : (sides, columns, codes)
-    out : arrays of the shapes of `table_shapes`
+    shape : numbers of sides and columns
+    parts : regions of sides and columns that cover them, and their marginals, each
+        (sides, columns, codes)
+    name : of the table, see `table_shapes`
+    rows : those to return; of ``cause`` they are units, else codes
+
+    Returns
+    -------
+    (rows, columns of the table) float64; one row of ``cause`` is a view of a part
     """
-    sides, columns = region
+    side = 0 if name == "effect" else shape[0] - 1
+    marginals = {
+        column: part[side - sides.start, column - columns.start]
+        for (sides, columns), part in parts
+        if sides.start <= side < sides.stop
+        for column in range(columns.start, columns.stop)
+    }
     own = (value_offsets(inputs["levels"])[:-1] + inputs["state"]).tolist()
-    effects = range(columns.start, columns.stop) if sides.start == 0 else ()
-    for row in range(0, part.shape[2], ROWS_AT_A_TIME):
-        rows = slice(row, row + ROWS_AT_A_TIME)
-        for column in effects:  # one by one takes half as long as the transpose of all
-            out["effect"][rows, column] = part[0, column - columns.start, rows]
-    if sides.stop == shape[0]:
-        for unit, column in enumerate(own):
-            if columns.start <= column < columns.stop:
-                _place_cause(part[-1, column - columns.start], unit, out)
+    columns = [marginals[k] for k in (range(shape[1]) if name == "effect" else own)]
+    if name == "cause":
+        some = columns[rows]
+        return some[0][None] if len(some) == 1 else np.stack(some)
+    return _side_by_side(columns, rows, _log2 if name == "log_cause" else np.asarray)
 
 
-def _place_cause(cause: Array, unit: int, out: Mapping[str, Array]) -> None:
-    out["cause"][unit] = cause
-    for row in range(0, len(cause), ROWS_AT_A_TIME):
-        rows = slice(row, row + ROWS_AT_A_TIME)
-        with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
-            out["log_cause"][rows, unit] = np.log2(cause[rows])
+def _side_by_side(
+    columns: Sequence[Array], rows: slice, function: Callable[[Array], Array]
+) -> Array:
+    out = np.empty((rows.stop - rows.start, len(columns)))
+    for first in range(0, len(out), ROWS_AT_A_TIME):
+        some = out[first : first + ROWS_AT_A_TIME]
+        begin = rows.start + first
+        for k, column in enumerate(columns):
+            some[:, k] = function(column[begin : begin + len(some)])
+    return out
 
 
-TABLES = SharedArrays("marginals", ("levels", "state"), table_shapes, place_marginals, 2)
+def _log2(probability: Array) -> Array:
+    with np.errstate(divide="ignore"):  # log2(0) is minus infinity, and never weighed
+        logarithm: Array = np.log2(probability)
+        return logarithm
+
+
+TABLES = SharedArrays("marginals", ("levels", "state"), table_shapes, table_rows, 2)
 
 
 def prepare_tables(inputs: Mapping[str, Array]) -> PreparedTables:

@@ -7,7 +7,7 @@ in the same order. Nothing here knows where the blocks are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -89,22 +89,25 @@ class SharedArrays:
 
     source: str  # Name of the input, which the stage does not get itself
     uses: tuple[str, ...]  # Names of other inputs that the arrays depend on
-    # Shapes of the float64 arrays by name, from those inputs
+    # Shapes of the arrays by name, float64 with two axes each, from those inputs
     shapes: Callable[[Mapping[str, Array]], Mapping[str, tuple[int, ...]]]
-    # ``place(inputs, shape, region, part, out)`` puts a part of the input into the arrays: those
-    # inputs, the shape of the source's grid, the region that the part covers, the part
-    place: Callable[
-        [Mapping[str, Array], tuple[int, ...], Region, Array, Mapping[str, Array]], None
+    # ``rows(inputs, shape, parts, name, rows)`` returns rows of an array: those inputs, the shape
+    # of the source's grid, the regions of it and the parts of the input that cover it, the array's
+    # name, which rows
+    rows: Callable[
+        [Mapping[str, Array], tuple[int, ...], Sequence[tuple[Region, Array]], str, slice], Array
     ]
     n_axes: int  # Axes of the source's grid; those behind them are never split
 
     def make(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the arrays, made in this process of the whole input."""
-        out = {name: np.empty(shape) for name, shape in self.shapes(inputs).items()}
         source = inputs[self.source]
         shape = source.shape[: self.n_axes]
-        self.place(inputs, shape, tuple(slice(0, n) for n in shape), source, out)
-        return out
+        parts = [(tuple(slice(0, n) for n in shape), source)]
+        return {
+            name: self.rows(inputs, shape, parts, name, slice(0, n_rows))
+            for name, (n_rows, _) in self.shapes(inputs).items()
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,36 @@ from iitdask.run import shared_arrays, worker
 from iitdask.run.shared_arrays import mapped_arrays, release_mapped_arrays
 
 ROOT = Path(__file__).parents[2]
-SHAPES = {"one": (300, 700), "two": (0, 3), "three": (5,)}
+SHAPES = {"one": (300, 700), "two": (0, 3), "three": (15, 40)}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_arrays, "PIECE_BYTES", 1000)  # rows of 5600 bytes, and of 320
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path / f"iitdask-tables-{os.getuid()}"
     release_mapped_arrays()
 
 
-def fill(out):
-    for k, array in enumerate(out.values(), 1):
-        array[...] = np.arange(array.size).reshape(array.shape) * k
+def content(name):
+    rows, columns = SHAPES[name]
+    return np.arange(float(rows * columns)).reshape(rows, columns) + len(name)
 
 
-def refuse(_out):
+def open_rows():
+    return lambda name, rows: content(name)[rows]
+
+
+def made(key):
+    """Make a file and wait until its checksum is there."""
+    arrays = mapped_arrays(key, SHAPES, open_rows, threads=2)
+    path = shared_arrays._MAPPED[key].path
+    while not any(path.read_bytes()[-shared_arrays.CHECKSUM_BYTES :]):
+        time.sleep(0.001)
+    return arrays
+
+
+def refuse():
     raise AssertionError("made again")
 
 
@@ -47,17 +62,15 @@ def files(folder):
 
 
 def test_arrays__are_what_was_filled_and_of_each_process_alone(folder):
-    arrays = mapped_arrays("a", SHAPES, fill)
-    expected = {name: np.empty(shape) for name, shape in SHAPES.items()}
-    fill(expected)
+    arrays = mapped_arrays("a", SHAPES, open_rows, threads=2)
     for name in SHAPES:
-        np.testing.assert_array_equal(arrays[name], expected[name])
+        np.testing.assert_array_equal(arrays[name], content(name))
     arrays["one"][0, 0] = -1.0  # in this process alone
-    assert mapped_arrays("a", SHAPES, refuse)["one"][0, 0] == -1.0
-    assert other_process(folder) == "0.0 shared"
+    assert mapped_arrays("a", SHAPES, refuse, threads=2)["one"][0, 0] == -1.0
+    assert other_process(folder) == "3.0 shared"
     release_mapped_arrays()
     assert files(folder) == []
-    assert arrays["one"][0, 1] == 1.0  # what is mapped stays
+    assert arrays["one"][0, 1] == 4.0  # what is mapped stays
 
 
 def other_process(folder, kill=False):
@@ -66,8 +79,9 @@ def other_process(folder, kill=False):
 import os, re, sys, tempfile
 tempfile.tempdir = {str(folder.parent)!r}
 from tests.run.test_shared_arrays import SHAPES, refuse
-from iitdask.run.shared_arrays import mapped_arrays
-arrays = mapped_arrays("a", SHAPES, refuse)
+from iitdask.run import shared_arrays
+shared_arrays.PIECE_BYTES = {shared_arrays.PIECE_BYTES}
+arrays = shared_arrays.mapped_arrays("a", SHAPES, refuse, threads=2)
 total = arrays["one"].sum()
 maps = open("/proc/self/smaps").read().split("iitdask-tables")[1]
 private = sum(int(n) for n in re.findall(r"Anonymous: +([0-9]+)", maps.split("VmFlags")[0]))
@@ -82,18 +96,18 @@ print(arrays["one"][0, 0], "shared" if private == 0 else "copied", flush=True)
 
 
 def test_file__of_a_process_that_died_is_used_or_deleted(folder):
-    mapped_arrays("a", SHAPES, fill)
+    made("a")
     other_process(folder, kill=True)
     assert files(folder) == ["a"]
     forget("a")
-    mapped_arrays("a", SHAPES, refuse)
+    mapped_arrays("a", SHAPES, refuse, threads=2)
     forget("a")
-    mapped_arrays("b", SHAPES, fill)
+    mapped_arrays("b", SHAPES, open_rows, threads=2)
     assert files(folder) == ["b"]
 
 
 def test_file__is_verified_where_no_process_holds_it(folder, monkeypatch):
-    mapped_arrays("a", SHAPES, fill)
+    made("a")
     verified = []
     checksum = shared_arrays._checksum
     monkeypatch.setattr(
@@ -106,33 +120,45 @@ def test_file__is_verified_where_no_process_holds_it(folder, monkeypatch):
     forget("a")
     free = shared_arrays._open_intact(folder / "a", SHAPES)
     assert verified == [1]
-    np.testing.assert_array_equal(free.arrays["one"][0, :3], [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(free.arrays["one"][0, :3], [3.0, 4.0, 5.0])
     free.release()
     assert files(folder) == []
 
 
-def test_damaged_file__is_made_again(folder):
-    mapped_arrays("a", SHAPES, fill)
+@pytest.mark.parametrize("place", [1000, -1], ids=["content", "checksum"])
+def test_damaged_file__is_made_again(folder, place):
+    made("a")
     forget("a")
-    content = bytearray((folder / "a").read_bytes())
-    content[1000] ^= 1
-    (folder / "a").write_bytes(content)
-    assert mapped_arrays("a", SHAPES, fill)["one"][0, 125] == 125.0
+    stored = bytearray((folder / "a").read_bytes())
+    stored[place] ^= 1
+    (folder / "a").write_bytes(stored)
+    with pytest.raises(AssertionError, match="made again"):
+        mapped_arrays("a", SHAPES, refuse, threads=2)
+    assert mapped_arrays("a", SHAPES, open_rows, threads=2)["one"][0, 125] == 128.0
+
+
+def test_file__whose_checksum_was_never_written_is_made_again(folder, monkeypatch):
+    monkeypatch.setattr(shared_arrays, "_write_checksum", lambda *_: None)
+    mapped_arrays("a", SHAPES, open_rows, threads=2)
+    assert other_process(folder) == "3.0 shared"  # whoever holds it has made it
+    forget("a")
+    with pytest.raises(AssertionError, match="made again"):
+        mapped_arrays("a", SHAPES, refuse, threads=2)
 
 
 def test_folder__that_others_can_write_to_is_not_used(folder):
     folder.mkdir()
     folder.chmod(0o777)
-    assert mapped_arrays("a", SHAPES, refuse) is None
+    assert mapped_arrays("a", SHAPES, refuse, threads=2) is None
     assert files(folder) == []
 
 
 def test_error__while_a_file_is_filled_leaves_none(folder):
-    def fails(_out):
+    def fails():
         raise DamagedStoreError("a block is not what was written")
 
     with pytest.raises(DamagedStoreError, match="a block"):
-        mapped_arrays("a", SHAPES, fails)
+        mapped_arrays("a", SHAPES, fails, threads=2)
     assert files(folder) == []
 
 
@@ -140,10 +166,10 @@ def test_structure__from_mapped_tables_is_the_same(folder, tmp_path, monkeypatch
     system = iit.examples.load("grid3"), iit.examples.state("grid3")
     alone = iit.ces(*system)
     monkeypatch.setattr(worker, "MIN_MAPPED_BYTES", 0)
-    made = []
-    monkeypatch.setattr(worker, "mapped_arrays", lambda *a: made.append(a[0]) or mapped_arrays(*a))
+    keys = []
+    monkeypatch.setattr(worker, "mapped_arrays", lambda *a: keys.append(a[0]) or mapped_arrays(*a))
     found = iit.ces(*system, store=tmp_path / "a.zarr")
-    assert len(set(made)) == 1  # mechanisms, details and repertoires have the same
+    assert len(set(keys)) == 1  # mechanisms, details and repertoires have the same
     assert files(folder) == []  # at the end of the run
     for node in ("distinctions", "relations"):
         xr.testing.assert_identical(
