@@ -90,3 +90,9 @@ def test_fit__finds_the_law_it_is_given():
     sizes = (4, 5, 6, 7, 8)
     fixed, base, growth = analyse.fit(sizes, [0.01 + 1e-6 * 4**n for n in sizes])
     assert (fixed, base, growth) == (pytest.approx(0.01), pytest.approx(1e-6), pytest.approx(4))
+
+
+@pytest.mark.parametrize(("base", "ratio"), [(0.0, ""), (0.5, " (0.50 times)")])
+def test_cost_law__says_how_its_forecast_did_if_it_has_one(base, ratio):
+    law = analyse.CostLaw((3, 4, 5), [1.0, 1.0, 2.0], 0.0, base, 1.5157165665103982, (1.0, 3.0))
+    assert f"actual 2 s{ratio}; iit.estimate said 1 to 3 s." in page.law_text(law)

@@ -128,10 +128,13 @@ def law_text(law: Any) -> str:
     """Return the cost law in words, and how its forecast did."""
     n, actual = law.sizes[-1], law.seconds[-1]
     low, high = law.estimate
+    fitted = law.fitted(n)
+    # Structures of some milliseconds each may have no law.
+    ratio = f" ({actual / fitted:.2f} times)" if fitted > 0 else ""
     return (
         f"One structure takes {law.fixed:.3g} + {law.base:.3g} x {law.growth:.2f}^n core-seconds, "
         f"fitted to {law.sizes[0]} to {law.sizes[-2]} units. Forecast for {n} units "
-        f"{law.fitted(n):.3g} s, actual {actual:.3g} s ({actual / law.fitted(n):.2f} times); "
+        f"{fitted:.3g} s, actual {actual:.3g} s{ratio}; "
         f"iit.estimate said {low:.3g} to {high:.3g} s."
     )
 
