@@ -156,7 +156,7 @@ def run_job(
         engine = choose_engine(client, threads=threads, prepare_workers=prepare_workers)
         started = job.start(ledger)
         listeners += started.observers
-        with _shared_arrays_dropped():
+        with _shared_arrays_dropped(), nullcontext() if client is None else _heap_frozen():
             tree = execute(started.recipe, ledger, engine, observers=listeners, **options)
         return started.finish(tree)
     opened = open_store(store)

@@ -1,5 +1,6 @@
 """Kernels that the driver compiled reach workers, which then compile nothing."""
 
+import gc
 import os
 import tempfile
 from functools import partial
@@ -11,14 +12,16 @@ from distributed import Client, LocalCluster
 import iitdask as iit
 from iitdask.kernels import jit
 from iitdask.kernels.kernel_files import pack_folder, read_checked, unpack_folder, write_checked
+from iitdask.model.system import System
 from iitdask.run.checksum import build_id
 from iitdask.run.worker_inventory import prepare_kernels, share_kernels
-from iitdask.study.run import load_kernels
+from iitdask.study.problem import Problem
+from iitdask.study.run import load_kernels, run_job
+from iitdask.theory.options import IIT4
 
 
 def compiled_here():
     """Signatures of kernels that this process compiled, and those that it loaded."""
-    import gc
 
     from numba.core.dispatcher import Dispatcher
 
@@ -56,6 +59,20 @@ def test_worker_with_an_empty_cache__compiles_nothing(tmp_path, monkeypatch):
         (folder,) = cache.iterdir()
         assert (folder / "iit4.warm").is_file()
     assert result.identical(iit.ces(six_units(), (1,) * 6))
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_run__keeps_the_collector_out_of_what_was_there_before(client, is_stored, tmp_path):
+    gc.unfreeze()
+    problem, frozen = Problem(System.build(six_units(), "111111"), IIT4(), "sia"), []
+    run_job(
+        problem,
+        client=client,
+        store=tmp_path / "a.zarr" if is_stored else None,
+        observers=[lambda _: frozen.append(gc.get_freeze_count())],
+    )
+    assert min(frozen) > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def add_worker(cluster, cache):
