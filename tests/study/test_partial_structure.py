@@ -25,7 +25,7 @@ def stopped(store, stage, blocks, search, n=6):
 
 
 @pytest.mark.parametrize(
-    ("search", "stage", "blocks"), [("dense", "mice", 24), ("sparse", "sparse/mice", 10)]
+    ("search", "stage", "blocks"), [("dense", "mice", 14), ("sparse", "sparse/mice", 10)]
 )
 def test_open__gives_the_mechanisms_of_a_structure_found_so_far(
     search, stage, blocks, tmp_path, capsys

@@ -42,7 +42,9 @@ DIRECTION_CODES = (ON_CAUSE, ON_EFFECT)
 def mechanism_seconds(levels: Sequence[int], excluded: Array) -> Array:
     """Predict the seconds of each direction and mechanism, (2, 2**n): scans, a share of searches.
 
-    The effects of `excluded` mechanisms are searched in shards: they take none.
+    The effects of `excluded` mechanisms are searched in shards: they take none. Fitted to random
+    functions of 10 to 13 units in blocks of 64 mechanisms; random networks with noise take two
+    thirds of it, sparse ones a third, in the same order of blocks.
     """
     n = len(levels)
     codes, states = (float(np.prod([k + more for k in levels])) for more in (1.0, 0.0))
@@ -50,8 +52,9 @@ def mechanism_seconds(levels: Sequence[int], excluded: Array) -> Array:
     for k in levels:
         mechanism_states = np.concatenate([mechanism_states, k * mechanism_states])
     seconds = np.empty((2, 1 << n))
-    seconds[CAUSE] = codes * 1.5e-9 + 2**n * 2.5e-7
-    seconds[EFFECT] = mechanism_states * states * 0.5e-9 + codes * 3e-9 + 2**n * 2.5e-7
+    # Of large mechanisms a block has many in common, whose scans share more.
+    seconds[CAUSE] = codes * np.minimum(popcounts(n), 0.6 * n) * 5e-10 + 2**n * 2e-7
+    seconds[EFFECT] = (mechanism_states * states + codes) * 5e-10 + 2**n * 8e-8
     seconds[EFFECT, excluded] = 0.0
     return seconds
 
