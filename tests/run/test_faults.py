@@ -15,7 +15,7 @@ from iitdask.run.storage import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
-BLOCK_SECONDS = 0.0005
+BLOCK_SECONDS = 0.0003
 """Of the study: some six hundred blocks."""
 KILLS = {"workers": 5, "drivers": 2, "schedulers": 1}
 MANY_KILLS = {"workers": 18, "drivers": 7, "schedulers": 6}
