@@ -168,7 +168,7 @@ def _open_intact(path: Path, shapes: Shapes, *, is_new: bool = False) -> MappedA
             is_verified = is_new or _is_locked(file)
             _lock(file, shared=True)
             content = mmap.mmap(file.fileno(), size + CHECKSUM_BYTES, access=mmap.ACCESS_COPY)
-            if is_verified or _checksum(content, size) == int.from_bytes(content[size:], "little"):
+            if is_verified or _checksum(file, size) == int.from_bytes(content[size:], "little"):
                 return MappedArrays(_views(content, shapes), file, path)
         file.close()
         path.unlink()
@@ -217,9 +217,7 @@ def _write_piece(
 def _write_checksum(path: Path, size: int) -> None:
     """Make a file that this process holds one that others can take when it has died."""
     with suppress(OSError), path.open("r+b", buffering=0) as file:
-        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
-            checksum = _checksum(content, size)
-        os.pwrite(file.fileno(), checksum.to_bytes(CHECKSUM_BYTES, "little"), size)
+        os.pwrite(file.fileno(), _checksum(file, size).to_bytes(CHECKSUM_BYTES, "little"), size)
 
 
 def _views(content: mmap.mmap, shapes: Shapes) -> dict[str, Array]:
@@ -230,10 +228,15 @@ def _views(content: mmap.mmap, shapes: Shapes) -> dict[str, Array]:
     }
 
 
-def _checksum(content: mmap.mmap, size: int) -> int:
-    """Return the checksum of the checksums of parts, so that no other thread waits for long."""
-    whole = np.frombuffer(content, np.uint8, size)
-    parts = [array_crc(whole[k : k + CHECKED_BYTES]) for k in range(0, size, CHECKED_BYTES)]
+def _checksum(file: IO[bytes], size: int) -> int:
+    """Return the checksum of the checksums of parts, read so that no other thread waits for long.
+
+    Mapped once more, the pages of the file would count twice as memory of the process.
+    """
+    parts = [
+        array_crc(np.frombuffer(os.pread(file.fileno(), min(CHECKED_BYTES, size - k), k), np.uint8))
+        for k in range(0, size, CHECKED_BYTES)
+    ]
     return array_crc(np.array(parts, np.uint64))
 
 
