@@ -100,6 +100,7 @@ def mice_stage(system: CandidateSystem, excluded: Array | None = None) -> Stage:
         cost=lambda region: float(seconds[region].sum()),
         min_blocks=least_blocks,
         cut_first=cut_first,
+        is_shared_in_block=True,
         scratch=8 * (2 * int(np.prod([k + 1 for k in system.levels])) + 300 * size + 4 * n * size),
         axis_masks={key: np.stack([0 * m + EFFECT, m], axis=1) for key, m in apart.items()},
     )

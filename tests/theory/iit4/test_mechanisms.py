@@ -1,5 +1,6 @@
 """Mechanisms divided over their purviews: the same bits as when each is searched whole."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -145,6 +146,25 @@ def test_purviews_apart_by_less_than_the_tolerance__tie_as_in_the_whole_search()
     assert np.flatnonzero(tied).tolist() == [0b0100, 0b1000]
     for name in ("phi", "ties", "tied_purviews"):
         assert tree[name].values.tobytes() == whole[name].values.tobytes()
+
+
+def test_estimates__sample_mechanisms_that_share_a_scan():
+    some = System.build(*system("ising", 8))
+    searched, widths = mechanisms.mice_stage(some), []
+    dear = dataclasses.replace(searched, cost=lambda region: 1e3 * searched.cost(region))
+
+    def counted(prepared, region):
+        widths.append(region[1].stop - region[1].start)
+        return searched.compute(prepared, region)
+
+    def recipe():
+        yield (marginals_stage(some),)
+        yield (dataclasses.replace(dear, compute=counted),)
+        return xr.DataTree()
+
+    found = estimate_recipe(recipe(), block_seconds=50.0, seconds=1.0)
+    assert found.stages[-1].basis == "sampled"
+    assert min(widths) > 1
 
 
 def test_search__counts_every_pair_once():
