@@ -221,10 +221,7 @@ def _shared_arrays(
         def make() -> Mapping[str, Array]:
             large = nbytes >= MIN_MAPPED_BYTES
             mapped = mapped_arrays(key, shapes, open_rows, threads) if large else None
-            if mapped is not None:
-                return mapped
-            rows = open_rows()
-            return {name: rows(name, slice(0, shape[0])) for name, shape in shapes.items()}
+            return shared.whole(others, open_rows()) if mapped is None else mapped
 
     else:
         array = _read_input(source, group)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -104,10 +105,14 @@ class SharedArrays:
         source = inputs[self.source]
         shape = source.shape[: self.n_axes]
         parts = [(tuple(slice(0, n) for n in shape), source)]
-        return {
-            name: self.rows(inputs, shape, parts, name, slice(0, n_rows))
-            for name, (n_rows, _) in self.shapes(inputs).items()
-        }
+        return self.whole(inputs, partial(self.rows, inputs, shape, parts))
+
+    def whole(
+        self, inputs: Mapping[str, Array], rows: Callable[[str, slice], Array]
+    ) -> dict[str, Array]:
+        """Return the arrays of which a function returns rows, by name."""
+        shapes = self.shapes(inputs).items()
+        return {name: rows(name, slice(0, n_rows)) for name, (n_rows, _) in shapes}
 
 
 @dataclass(frozen=True, slots=True)
