@@ -25,8 +25,8 @@ MAX_BLOCK_BYTES = 32 * 2**20  # Bytes a block may fill before it is split whatev
 MIN_MAPPED_BYTES = 2**27  # Bytes of shared arrays below which every process makes its own
 TOLERANCE = 1.1  # Factor by which the longest block of a coarser tiling may exceed that of the best
 MIN_BUNDLES = 32  # Bundles to keep while work remains, so that workers end together
-BUNDLES_A_THREAD = 3  # The same on a cluster of few threads: a bundle costs messages
-LEAST_BUNDLES_A_THREAD = 2  # The same on one of many
+BUNDLES_A_THREAD = 2  # The same on a cluster whose threads are known: a bundle costs messages
+LEAST_BUNDLES = 4  # The same on the smallest: more workers may join
 LAST_BUNDLE_DIVISOR = 8  # The last bundles of a stage are at least so much shorter than its first
 MIN_COMMON_BUNDLES = 256  # Bundles fixed beforehand, for however many processes
 MIN_BUNDLE_SECONDS = 0.05  # Seconds below which bundles are not made smaller for balance
@@ -156,8 +156,7 @@ def bundles_to_keep(threads: int) -> int:
 
     0 where their number is not known, or where this process computes.
     """
-    few = MIN_BUNDLES if not threads else min(BUNDLES_A_THREAD * threads, MIN_BUNDLES)
-    return max(few, LEAST_BUNDLES_A_THREAD * threads)
+    return max(BUNDLES_A_THREAD * threads, LEAST_BUNDLES) if threads else MIN_BUNDLES
 
 
 def plan_bundles(

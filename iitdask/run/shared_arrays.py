@@ -1,8 +1,9 @@
 """Large arrays that all processes of a machine have in common: a file that each maps into memory.
 
-One process makes the file, by several threads, while the others wait. Where it is not wanted any
-more it is deleted by the last process that has it mapped, or by the next one that makes such a
-file: what killed processes left is locked by none.
+One process makes the file, by several threads, while the others wait. It is taken by others as
+long as a process holds it, which knows that it is whole. Where it is not wanted any more it is
+deleted by the last process that has it mapped, or by the next one that makes such a file: what
+killed processes left is locked by none.
 """
 
 from __future__ import annotations
@@ -20,19 +21,15 @@ from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing.util import Finalize
 from pathlib import Path
-from threading import Thread
 from typing import IO
 
 import numpy as np
 
 from iitdask.errors import StoreError
-from iitdask.run.checksum import array_crc
 from iitdask.types import Array
 
 MAX_MAPPED = 4  # Files that one process has mapped: of several studies, or systems
-CHECKSUM_BYTES = 8
 PIECE_BYTES = 2**19  # Bytes that a thread writes at a time: they stay in its cache
-CHECKED_BYTES = 2**24  # Bytes under one checksum
 FOLDER = "iitdask-tables-{user}"  # In the directory for temporary files
 LOCK_FILE = "lock"
 
@@ -46,7 +43,7 @@ def total_bytes(shapes: Shapes) -> int:
 
 
 def _offsets(shapes: Shapes) -> dict[str, int]:
-    """Return where in a file each array begins, and under an empty name where its checksum is."""
+    """Return where in a file each array begins, and under an empty name where the last one ends."""
     sizes = [8 * math.prod(shape) for shape in shapes.values()]
     starts = accumulate((-(-size // PIECE_BYTES) * PIECE_BYTES for size in sizes), initial=0)
     return dict(zip((*shapes, ""), starts, strict=True))
@@ -96,19 +93,16 @@ def mapped_arrays(
         folder = _own_folder()
         with _locked(folder / LOCK_FILE):
             path = folder / key
-            found = _open_intact(path, shapes)
+            found = _open_held(path, shapes)
             if found is None:
                 _delete_unused(folder)
-                _write(path, shapes, open_rows, threads)
-                found = _open_intact(path, shapes, is_new=True)
-                Thread(target=_write_checksum, args=(path, _offsets(shapes)[""])).start()
+                found = _write(path, shapes, open_rows, threads)
     except StoreError:
         raise
     except (OSError, ImportError):  # no directory that can be written, no room in it, no locks
         return None
-    if found is not None:
-        _MAPPED[key] = found
-    return None if found is None else found.arrays
+    _MAPPED[key] = found
+    return found.arrays
 
 
 def release_mapped_arrays() -> None:
@@ -155,43 +149,44 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_intact(path: Path, shapes: Shapes, *, is_new: bool = False) -> MappedArrays | None:
-    """Map a file, verified and held; None where it is not there, or not what was written.
-
-    One that `is_new` this process has just written. Where another process holds it, that one has
-    verified it.
-    """
-    size = _offsets(shapes)[""]
+def _open_held(path: Path, shapes: Shapes) -> MappedArrays | None:
+    """Map a file that another process holds; None where it is not there, or held by none."""
     with suppress(FileNotFoundError):
         file = path.open("rb")
-        if os.fstat(file.fileno()).st_size == size + CHECKSUM_BYTES:
-            is_verified = is_new or _is_locked(file)
-            _lock(file, shared=True)
-            content = mmap.mmap(file.fileno(), size + CHECKSUM_BYTES, access=mmap.ACCESS_COPY)
-            if is_verified or _checksum(file, size) == int.from_bytes(content[size:], "little"):
-                return MappedArrays(_views(content, shapes), file, path)
+        if _is_locked(file):
+            return _map(file, path, shapes)
         file.close()
-        path.unlink()
     return None
 
 
-def _write(path: Path, shapes: Shapes, open_rows: Callable[[], Rows], threads: int) -> None:
-    """Write a file but for its checksum: until that is there, nobody takes it who finds it."""
-    partial, offsets = path.with_name(f"{path.name}.{os.getpid()}.partial"), _offsets(shapes)
-    with partial.open("w+b", buffering=0) as file:
-        _lock(file)
+def _map(file: IO[bytes], path: Path, shapes: Shapes) -> MappedArrays:
+    """Map a file and hold it."""
+    _lock(file, shared=True)
+    offsets = _offsets(shapes)
+    content = mmap.mmap(file.fileno(), offsets[""], access=mmap.ACCESS_COPY)
+    arrays = {
+        name: np.frombuffer(content, np.float64, math.prod(shape), offsets[name]).reshape(shape)
+        for name, shape in shapes.items()
+    }
+    return MappedArrays(arrays, file, path)
+
+
+def _write(path: Path, shapes: Shapes, open_rows: Callable[[], Rows], threads: int) -> MappedArrays:
+    """Write a file, while this process alone has the folder, and map it."""
+    file, offsets = path.open("w+b", buffering=0), _offsets(shapes)
+    try:
         # Where there is no room this is an error; a page without room would be the end.
-        os.posix_fallocate(file.fileno(), 0, offsets[""] + CHECKSUM_BYTES)
-        try:
-            write = functools.partial(_write_piece, file, offsets, shapes, open_rows())
-            sizes = {name: 8 * math.prod(shape) for name, shape in shapes.items()}
-            pieces = [(name, k) for name in shapes for k in range(0, sizes[name], PIECE_BYTES)]
-            with ThreadPoolExecutor(threads, thread_name_prefix="tables") as pool:
-                list(pool.map(write, pieces))
-        except BaseException:
-            partial.unlink()
-            raise
-        partial.rename(path)
+        os.posix_fallocate(file.fileno(), 0, offsets[""])
+        write = functools.partial(_write_piece, file, offsets, shapes, open_rows())
+        sizes = {name: 8 * math.prod(shape) for name, shape in shapes.items()}
+        pieces = [(name, k) for name in shapes for k in range(0, sizes[name], PIECE_BYTES)]
+        with ThreadPoolExecutor(threads, thread_name_prefix="tables") as pool:
+            list(pool.map(write, pieces))
+        return _map(file, path, shapes)
+    except BaseException:
+        path.unlink()
+        file.close()
+        raise
 
 
 def _write_piece(
@@ -212,32 +207,6 @@ def _write_piece(
     while data:
         written = os.pwrite(file.fileno(), data, position)
         data, position = data[written:], position + written
-
-
-def _write_checksum(path: Path, size: int) -> None:
-    """Make a file that this process holds one that others can take when it has died."""
-    with suppress(OSError), path.open("r+b", buffering=0) as file:
-        os.pwrite(file.fileno(), _checksum(file, size).to_bytes(CHECKSUM_BYTES, "little"), size)
-
-
-def _views(content: mmap.mmap, shapes: Shapes) -> dict[str, Array]:
-    offsets = _offsets(shapes)
-    return {
-        name: np.frombuffer(content, np.float64, math.prod(shape), offsets[name]).reshape(shape)
-        for name, shape in shapes.items()
-    }
-
-
-def _checksum(file: IO[bytes], size: int) -> int:
-    """Return the checksum of the checksums of parts, read so that no other thread waits for long.
-
-    Mapped once more, the pages of the file would count twice as memory of the process.
-    """
-    parts = [
-        array_crc(np.frombuffer(os.pread(file.fileno(), min(CHECKED_BYTES, size - k), k), np.uint8))
-        for k in range(0, size, CHECKED_BYTES)
-    ]
-    return array_crc(np.array(parts, np.uint64))
 
 
 def _delete_unused(folder: Path) -> None:

@@ -163,7 +163,7 @@ def test_plan__keeps_enough_bundles_for_workers_to_end_together():
 
 
 @pytest.mark.parametrize(
-    ("threads", "bundles"), [(0, 32), (1, 3), (2, 6), (8, 24), (16, 32), (17, 34), (1000, 2000)]
+    ("threads", "bundles"), [(0, 32), (1, 4), (2, 4), (8, 16), (16, 32), (17, 34), (1000, 2000)]
 )
 def test_plan__keeps_bundles_for_every_thread(threads, bundles):
     assert bundles_to_keep(threads) == bundles
@@ -180,7 +180,7 @@ def test_plan__makes_few_bundles_for_few_threads_whose_last_ones_are_as_short():
     assert sum(few) + 4 > 1024 - few[-1]
     assert few == sorted(few, reverse=True)
     assert 3 * len(few) - 3 < len(many)
-    assert 1024 // 6 - 8 < few[0] <= 1024 // 6
+    assert 1024 // 4 - 8 < few[0] <= 1024 // 4
     assert few[-1] <= many[-1]
 
 
