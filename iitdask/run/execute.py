@@ -43,7 +43,14 @@ from iitdask.run.plan import (
     stage_memory,
 )
 from iitdask.run.stage_group import StageReader
-from iitdask.run.task import BlockError, BundleResult, BundleTask, StageContext, WorkerMemory
+from iitdask.run.task import (
+    BlockError,
+    BlockResult,
+    BundleResult,
+    BundleTask,
+    StageContext,
+    WorkerMemory,
+)
 from iitdask.run.worker import compute_block
 from iitdask.theory.stage import Array, Filled, Recipe, Result, Stage, StageRef, Steps
 
@@ -169,7 +176,10 @@ class StageRun:
         self.context = self.context or self.ledger.worker_context(self.stage)
         retries = [block for block in todo if block in self.failures]
         handed_out = self.done | set(retries) | set(self.exhausted())
-        # One block each, so that a block that kills its worker takes no other with it.
+        # One block each, so that a block that kills its worker takes no other with it; in either
+        # order, since what waits behind it on the same worker is lost, too.
+        if any(self.attempts[block] > 1 for block in retries):
+            retries.reverse()
         needs = self._memory()
         yield from (BundleTask(self.context, (block,), needs=needs) for block in retries)
         while True:
@@ -217,8 +227,8 @@ class StageRun:
     def record(self, result: BundleResult) -> Iterator[Event]:
         """Record the outcome of a bundle and yield the events it causes."""
         name = self.stage.name
-        if not result.filled and not result.failed:
-            self.refresh()
+        if not result.worker:
+            result = self._with_written_blocks(result)
         seconds = sum(block.seconds for block in result.filled)
         for filled in result.filled:
             if filled.arrays is not None:
@@ -236,6 +246,20 @@ class StageRun:
             self.attempts[failure.block] += 1
             if self.attempts[failure.block] == MAX_ATTEMPTS:
                 yield BlockFailed(name, failure.block, failure.error, MAX_ATTEMPTS)
+
+    def _with_written_blocks(self, result: BundleResult) -> BundleResult:
+        """Return what became of blocks of which no worker told: those in the ledger are filled.
+
+        A worker that dies may have filled the blocks before the one that killed it.
+        """
+        self.refresh()
+        written = [each.block for each in result.failed if each.block in self.done]
+        seconds = self.ledger.block_seconds(self.stage.name, written)
+        return replace(
+            result,
+            filled=tuple(BlockResult(b, seconds.get(b, 0.0), None, False) for b in written),
+            failed=tuple(each for each in result.failed if each.block not in self.done),
+        )
 
     def _read_early(self, blocks: list[Block]) -> None:
         """Read what workers have committed, while they go on: else all of it is read in the end."""

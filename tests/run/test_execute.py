@@ -27,7 +27,8 @@ from iitdask.run.events import (
 from iitdask.run.execute import StageRun, execute, recompute_block
 from iitdask.run.ledger import MemoryLedger
 from iitdask.run.storage import open_store
-from iitdask.run.task import BundleResult, WorkerMemory
+from iitdask.run.task import BlockError, BundleResult, BundleTask, WorkerMemory
+from iitdask.run.worker import run_bundle
 from iitdask.run.zarr_ledger import ZarrLedger
 from iitdask.theory.stage import StageRef, gather, scoped
 
@@ -150,6 +151,25 @@ def test_execute__sets_a_block_aside_that_kills_its_worker(tmp_path):
         assert set(store.open(toys.first_stage(toys.deadly), 5.0)) - store.done("squares") == {
             (1, 0)
         }
+
+
+def test_execute__counts_what_a_worker_wrote_before_it_died(tmp_path):
+    def dying_engine(tasks):
+        for task in tasks:
+            written = tuple(block for block in task.blocks if block != (1, 0))
+            run_bundle(BundleTask(task.context, written))
+            failed = tuple(BlockError(block, "KilledWorker", "") for block in task.blocks)
+            yield BundleResult(task.context.layout.name, "", (), failed)
+
+    store, events = ZarrLedger(open_store(tmp_path / "run.zarr")), []
+    with pytest.raises(BlockFailedError, match=r"^1 block"):
+        execute(toys.toy(), store, dying_engine, observers=[events.append])
+    done, every = store.done("squares"), set(store.open(toys.first_stage(), 5.0))
+    assert every - done == {(1, 0)}
+    assert count(events) == len(done)
+    assert [event.block for event in events if isinstance(event, BlockFailed)] == [(1, 0)]
+    seconds = [event.seconds for event in events if isinstance(event, BlocksFilled)]
+    assert min(seconds) > 0.0
 
 
 def test_execute__lists_blocks_that_fail_and_fills_all_others(ledger, engine):
