@@ -247,7 +247,7 @@ class BundleResult:
     """
 
     stage: str
-    worker: str
+    worker: str  # Empty where no worker told what became of the blocks
     filled: tuple[BlockResult, ...]
     failed: tuple[BlockError, ...]
     warning: str = ""  # Warning about the worker's configuration; empty if there is none
